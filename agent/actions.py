@@ -1,0 +1,83 @@
+"""What a policy may do in a turn, and how it is written down.
+
+One vocabulary for both papers' protocols (MedSAM-Agent: box, point, stop; IBISAgent: signed clicks,
+terminate) plus "absent", which both lack.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, assert_never
+
+from agent.values import Box, Point
+
+
+@dataclass(frozen=True)
+class AddBox:
+    """Draw a box round the structure; replaces the earlier box of this slice."""
+
+    box: Box
+
+
+@dataclass(frozen=True)
+class AddPoint:
+    """Click inside (positive) or outside (negative) the structure."""
+
+    point: Point
+
+
+@dataclass(frozen=True)
+class Stop:
+    """The best mask so far is right."""
+
+
+@dataclass(frozen=True)
+class Absent:
+    """The structure is not on this slice."""
+
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Malformed:
+    """A reply that is no action; `fault` says why, in words that help the policy's next try."""
+
+    fault: str
+
+
+Action = AddBox | AddPoint | Stop | Absent | Malformed
+
+
+def action_record(action: Action) -> dict[str, Any]:
+    """An action as JSON: {"kind", …} with pixel coordinates (x, y)."""
+    match action:
+        case AddBox(box):
+            return {"kind": "box", "box_xyxy_px": [box.x0, box.y0, box.x1, box.y1]}
+        case AddPoint(point):
+            kind = "positive_point" if point.positive else "negative_point"
+            return {"kind": kind, "point_xy_px": [point.x, point.y]}
+        case Stop():
+            return {"kind": "stop"}
+        case Absent(reason):
+            return {"kind": "absent", "reason": reason}
+        case Malformed(fault):
+            return {"kind": "malformed", "fault": fault}
+        case _:
+            assert_never(action)
+
+
+def action_from_record(record: dict[str, Any]) -> Action:
+    """The inverse of `action_record`; ValueError for a kind this version does not know."""
+    match record:
+        case {"kind": "box", "box_xyxy_px": [x0, y0, x1, y1]}:
+            return AddBox(Box(x0, y0, x1, y1))
+        case {"kind": "positive_point" | "negative_point" as kind, "point_xy_px": [x, y]}:
+            return AddPoint(Point(x, y, kind == "positive_point"))
+        case {"kind": "stop"}:
+            return Stop()
+        case {"kind": "absent"}:
+            return Absent(str(record.get("reason", "")))
+        case {"kind": "malformed"}:
+            return Malformed(str(record.get("fault", "")))
+        case _:
+            raise ValueError(f"not an action of this trace version: {record}")

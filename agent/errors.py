@@ -1,0 +1,32 @@
+"""What can go wrong in the agent.
+
+AgentError
+├── UnknownTarget      the policy does not know the structure; `known` says what it does
+├── SegmenterFailed    the segmenter could not answer at all
+└── BadTrace           a trace file of an unknown version or shape
+"""
+
+from __future__ import annotations
+
+
+class AgentError(Exception):
+    """Root of the agent's errors."""
+
+
+class UnknownTarget(AgentError):
+    """The policy does not know a target. `text` as asked, `policy` its name, `known` what it can do."""
+
+    def __init__(self, text: str, policy: str, known: tuple[str, ...]) -> None:
+        self.text, self.policy, self.known = text, policy, known
+        super().__init__(
+            f"this policy ({policy}) does not know '{text}'. It knows: {', '.join(known)}. "
+            "For other targets configure a language model as agent.policy."
+        )
+
+
+class SegmenterFailed(AgentError):
+    """The segmenter raised or answered with something that is no mask of the slice."""
+
+
+class BadTrace(AgentError):
+    """A trace that this version cannot read."""

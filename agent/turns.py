@@ -1,0 +1,74 @@
+"""A turn is a record: prompt, audit row, replay and training example are functions of the list of turns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.actions import Action
+from agent.values import Role, Segmentation, Target, TargetStatus
+
+
+class Outcome(StrEnum):
+    """What became of a turn's action."""
+
+    KEPT = "kept"  # a new best mask
+    ROLLED_BACK = "rolled_back"  # a mask, but not better than the best: the best stays
+    UNCHANGED = "unchanged"  # the mask did not change
+    DUPLICATE = "duplicate"  # the same action was tried before; not run again
+    REFUSED = "refused"  # malformed, out of range, or a prompt the segmenter does not understand
+    STOPPED = "stopped"
+    ABSENT = "absent"
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One action of one episode and what came of it.
+
+    `slice_index` zero-based on the working grid; `index` zero-based within the slice, counted on over all
+    episodes there, so that (target, slice_index, index) names a turn; `reply` the policy's own words;
+    `observation` what the policy is told next; `area_px`, `predicted_iou`, `score` of the mask this turn
+    gave, None when it gave none; times in seconds.
+    """
+
+    slice_index: int
+    index: int
+    role: Role
+    action: Action
+    outcome: Outcome
+    reply: str = ""
+    observation: str = ""
+    area_px: int | None = None
+    predicted_iou: float | None = None
+    score: float | None = None
+    policy_s: float = 0.0
+    segmenter_s: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Episode:
+    """All turns on one slice and the best segmentation among them (None: absent or nothing usable)."""
+
+    turns: tuple[Turn, ...]
+    best: Segmentation | None
+    score: float
+    absent: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class TargetResult:
+    """A target's end: `voxels` (z, y, x) bool on the working grid (None unless segmented), `confidence` 0..1.
+
+    `reason` is a sentence for a person; `warnings` say what is in doubt.
+    """
+
+    target: Target
+    status: TargetStatus
+    voxels: NDArray[np.bool_] | None
+    confidence: float
+    turns: tuple[Turn, ...]
+    reason: str = ""
+    warnings: tuple[str, ...] = ()

@@ -1,0 +1,157 @@
+"""The frozen values that cross between rooms: volumes, masks, prompts, what a segmenter answered.
+
+Pixel coordinates of a slice are (x, y): x is the column from the left, y the row from the top, zero
+at the centre of the first pixel. Arrays are read-only by agreement: nobody writes into a value it was given.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.geometry import Geometry
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """Intensities (z, y, x) float32 (HU for CT) on a grid; `modality` as in DICOM ("CT", "MR", …)."""
+
+    intensities: NDArray[np.float32]
+    geometry: Geometry
+    modality: str
+
+    def __post_init__(self) -> None:
+        if self.intensities.shape != self.geometry.shape:
+            raise ValueError(
+                f"intensities {self.intensities.shape} do not fill the grid {self.geometry.shape}"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Mask:
+    """A structure's voxels (z, y, x) bool on a grid."""
+
+    voxels: NDArray[np.bool_]
+    geometry: Geometry
+
+    def __post_init__(self) -> None:
+        if self.voxels.shape != self.geometry.shape:
+            raise ValueError(
+                f"voxels {self.voxels.shape} do not fill the grid {self.geometry.shape}"
+            )
+
+    @property
+    def volume_ml(self) -> float:
+        """Millilitres inside the mask."""
+        return float(np.count_nonzero(self.voxels)) * self.geometry.voxel_ml
+
+    @property
+    def centroid_mm(self) -> tuple[float, float, float]:
+        """Centre of mass (x, y, z) in LPS mm; ValueError when the mask is empty."""
+        if not self.voxels.any():
+            raise ValueError("an empty mask has no centroid")
+        mean = np.array([axis.mean() for axis in np.nonzero(self.voxels)], dtype=np.float64)
+        x, y, z = self.geometry.to_patient_mm(mean[None])[0]
+        return float(x), float(y), float(z)
+
+
+@dataclass(frozen=True)
+class Target:
+    """What was asked for: `text` as the user said it, `structure` its key in the catalogue or None.
+
+    Keys are snake case, such as "left_kidney"; None means free text that no catalogue entry matches.
+    """
+
+    text: str
+    structure: str | None = None
+
+
+@dataclass(frozen=True)
+class Point:
+    """A click at pixel (x, y); `positive` inside the structure, otherwise outside."""
+
+    x: float
+    y: float
+    positive: bool = True
+
+
+@dataclass(frozen=True)
+class Box:
+    """A box in pixels, both corners included: 0 <= x0 <= x1, 0 <= y0 <= y1; ValueError otherwise."""
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+
+    def __post_init__(self) -> None:
+        corners = (self.x0, self.y0, self.x1, self.y1)
+        if not all(np.isfinite(corners)) or self.x1 < self.x0 or self.y1 < self.y0:
+            raise ValueError(f"a box needs x0 <= x1 and y0 <= y1, not {corners}")
+
+    def grown(self, margin_px: float, shape: tuple[int, int]) -> Box:
+        """This box widened by `margin_px` on each side, kept inside a slice of `shape` (rows, columns)."""
+        rows, columns = shape
+        return Box(
+            x0=min(max(self.x0 - margin_px, 0), columns - 1),
+            y0=min(max(self.y0 - margin_px, 0), rows - 1),
+            x1=max(min(self.x1 + margin_px, columns - 1), 0),
+            y1=max(min(self.y1 + margin_px, rows - 1), 0),
+        )
+
+    @classmethod
+    def around(cls, mask: NDArray[np.bool_]) -> Box:
+        """The tight box of a non-empty mask (rows, columns); ValueError when it is empty."""
+        rows, columns = np.nonzero(mask)
+        if rows.size == 0:
+            raise ValueError("an empty mask has no box")
+        return cls(float(columns.min()), float(rows.min()), float(columns.max()), float(rows.max()))
+
+
+class PromptKind(StrEnum):
+    """What a segmenter can be asked with."""
+
+    BOX = "box"
+    POINT = "point"
+    MASK = "mask"
+
+
+@dataclass(frozen=True, eq=False)
+class Prompts:
+    """Everything asked so far on one slice: the box, all clicks, the last answer's low-res logits."""
+
+    box: Box | None = None
+    points: tuple[Point, ...] = ()
+    previous_logits: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """A segmenter's answer on one slice.
+
+    `mask` (rows, columns) bool at the slice's own size; `logits` (h, w) float32 at the model's
+    low resolution, > 0 inside; `predicted_iou` the model's own opinion, 0..1.
+    """
+
+    mask: NDArray[np.bool_]
+    logits: NDArray[np.float32]
+    predicted_iou: float
+
+
+class Role(StrEnum):
+    """Why the agent is on a slice."""
+
+    KEY = "key"
+    CARRY = "carry"
+    REVIEW = "review"
+
+
+class TargetStatus(StrEnum):
+    """How a target ended."""
+
+    SEGMENTED = "segmented"
+    ABSENT = "absent"
+    FAILED = "failed"

@@ -1,0 +1,69 @@
+"""What can go wrong at the DICOM edge, and in which words.
+
+DicomNodeError
+├── InboxError                 an instance could not be kept
+│   ├── StorageFull            no room left on the storage volume
+│   ├── UnreadableDataset      the bytes are no data set, or lack the UIDs they are filed under
+│   └── WrongUids              the data set's UIDs are not those of the C-STORE request
+├── NotAVolume                 a series cannot be made into a volume; the sentence names instance numbers
+│   ├── NoUsableSeries         nothing in the study can be segmented
+│   └── UndecodablePixels      pixel data that no installed codec reads, or too short
+├── ResultMismatch             a SEG or SR read back from its bytes differs from what was meant
+└── DeliveryError              a destination did not take an instance
+    ├── TransientDeliveryError worth trying again later (A7xx, time-out, refused connection, abort)
+    └── PermanentDeliveryError not worth it (no accepted context, A9xx, Cxxx, 0x0122)
+"""
+
+from __future__ import annotations
+
+
+class DicomNodeError(Exception):
+    """Root of the DICOM edge's errors."""
+
+
+class InboxError(DicomNodeError):
+    """An instance could not be kept."""
+
+
+class StorageFull(InboxError):
+    """No room left where instances are stored."""
+
+
+class UnreadableDataset(InboxError):
+    """The bytes are no data set, or lack the UIDs they are filed under."""
+
+
+class WrongUids(InboxError):
+    """The data set's SOP Class or Instance UID is not that of the request that carried it."""
+
+
+class NotAVolume(DicomNodeError):
+    """A series is no volume. The message is one sentence for a PACS administrator."""
+
+
+class NoUsableSeries(NotAVolume):
+    """Nothing in the study can be segmented; the message says what was looked at and why each was left out."""
+
+
+class UndecodablePixels(NotAVolume):
+    """Pixel data that no installed codec reads, or that is shorter than its header says."""
+
+
+class ResultMismatch(DicomNodeError):
+    """A result read back from its bytes differs from what was meant; it must never be sent."""
+
+
+class DeliveryError(DicomNodeError):
+    """A destination did not take an instance. `destination` its name, `status` the DIMSE status if any."""
+
+    def __init__(self, message: str, *, destination: str, status: int | None = None) -> None:
+        self.destination, self.status = destination, status
+        super().__init__(message)
+
+
+class TransientDeliveryError(DeliveryError):
+    """Worth trying again: out of resources, time-out, refused connection, abort."""
+
+
+class PermanentDeliveryError(DeliveryError):
+    """Trying again cannot help: the destination does not take this kind of object, or found it wrong."""

@@ -1,0 +1,38 @@
+"""The seams of the DICOM edge. Fakes: dicom_node/fakes.py."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from dicom_node.values import Arrival, WrittenResult
+
+
+class Destination(Protocol):
+    """Somewhere results are sent."""
+
+    @property
+    def name(self) -> str:
+        """Name in configuration and in the record."""
+
+    def echo(self) -> None:
+        """C-ECHO; raises DeliveryError in words an administrator can act on."""
+
+    def send(self, results: Sequence[WrittenResult]) -> None:
+        """Send every result in one association and check every status.
+
+        Raises TransientDeliveryError or PermanentDeliveryError unless all were taken (0x0000 or Bxxx).
+        """
+
+
+class ArrivalObserver(Protocol):
+    """Told by the listener what arrives, in the association's thread: must return at once and never raise."""
+
+    def association_opened(self, association_id: str) -> None:
+        """A peer connected."""
+
+    def arrived(self, association_id: str, arrival: Arrival) -> None:
+        """An instance is on disk and its peer has not yet been answered."""
+
+    def association_closed(self, association_id: str) -> None:
+        """The peer released, aborted or vanished."""

@@ -1,0 +1,179 @@
+"""The frozen values of the DICOM edge. `server/pipeline.py` converts them for the other rooms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class StoredInstance:
+    """An instance in the inbox: where, and the UIDs it is filed under. `sha256` of the data set's bytes."""
+
+    path: Path
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_instance_uid: str
+    sop_class_uid: str
+    sha256: str
+
+
+class KeptAs(StrEnum):
+    """What became of an arriving instance."""
+
+    NEW = "new"
+    SAME = "same"  # the same bytes were here already: nothing changed
+    CONFLICT = (
+        "conflict"  # the same SOP Instance UID with other content: kept apart beside the first
+    )
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """One C-STORE, accepted and on disk."""
+
+    instance: StoredInstance
+    kept_as: KeptAs
+    calling_ae_title: str
+    calling_address: str
+    arrived_at: datetime
+
+
+@dataclass(frozen=True)
+class InstanceHeader:
+    """The attributes of an instance that choosing and sorting need, read tolerantly without its pixels.
+
+    Missing or unreadable values are None or empty; `faults` names attributes that could not be read.
+    `image_position_mm` (x, y, z) LPS, `image_orientation` six direction cosines, `pixel_spacing_mm`
+    (row, column). `attributes` holds what routes may match on: DICOM keyword -> text.
+    Multi-frame objects have `number_of_frames` > 1 and their positions in the functional groups.
+    """
+
+    path: Path
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_instance_uid: str
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    modality: str = ""
+    image_type: tuple[str, ...] = ()
+    instance_number: int | None = None
+    series_number: int | None = None
+    series_description: str = ""
+    frame_of_reference_uid: str = ""
+    rows: int | None = None
+    columns: int | None = None
+    number_of_frames: int = 1
+    image_position_mm: tuple[float, float, float] | None = None
+    image_orientation: tuple[float, float, float, float, float, float] | None = None
+    pixel_spacing_mm: tuple[float, float] | None = None
+    slice_thickness_mm: float | None = None
+    acquisition_number: int | None = None
+    temporal_position: int | None = None
+    gantry_tilt_deg: float | None = None
+    manufacturer: str = ""
+    attributes: dict[str, str] = field(default_factory=dict)
+    faults: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SourceFrame:
+    """Where slice z of a volume came from; `frame_number` is one-based, None for single-frame objects."""
+
+    path: Path
+    sop_class_uid: str
+    sop_instance_uid: str
+    instance_number: int | None
+    frame_number: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class SourceVolume:
+    """A series as a volume, on the grid it was acquired on.
+
+    `intensities` (z, y, x) float32 after rescale (HU for CT), z in rising order of position along the slice
+    normal, y rows and x columns exactly as stored; `affine_zyx_to_lps` (4, 4) float64 maps (z, y, x, 1) to
+    (x, y, z, 1) LPS mm; `frames` one a slice, same order. `warnings` and `repairs` are sentences.
+    """
+
+    intensities: NDArray[np.float32]
+    affine_zyx_to_lps: NDArray[np.float64]
+    frames: tuple[SourceFrame, ...]
+    study_instance_uid: str
+    series_instance_uid: str
+    frame_of_reference_uid: str
+    modality: str
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Code:
+    """A coded concept: `value`, `scheme` ("SCT"), `meaning` (PS3.3 table 8.8-1)."""
+
+    value: str
+    scheme: str
+    meaning: str
+
+
+@dataclass(frozen=True, eq=False)
+class ResultSegment:
+    """One structure of a result, for SEG and SR alike.
+
+    `voxels` (z, y, x) bool on the source grid, never empty; `cielab` L* 0..100, a* and b* -128..127;
+    `algorithm_name` and `algorithm_version` of policy and segmenter; `confidence` 0..1.
+    """
+
+    label: str
+    category: Code
+    type: Code
+    laterality: Code | None
+    cielab: tuple[float, float, float]
+    tracking_id: str
+    voxels: NDArray[np.bool_]
+    confidence: float
+
+
+@dataclass(frozen=True)
+class AbsentFinding:
+    """A structure that was looked for and not found: goes to the SR only."""
+
+    label: str
+    type: Code
+    laterality: Code | None
+    tracking_id: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """What made a result: name, version and family go into algorithm identification and contributing
+    equipment; `weights_sha256` of the segmenter's (and planner's) weights.
+    """
+
+    name: str
+    version: str
+    weights_sha256: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ResultIdentity:
+    """What result UIDs are derived from: the same request and study version give the same UIDs, always."""
+
+    request_id: str
+    study_version: int
+
+
+@dataclass(frozen=True)
+class WrittenResult:
+    """A result object on disk, checked and ready to send. `kind` "SEG" or "SR"."""
+
+    kind: str
+    path: Path
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str
