@@ -1,0 +1,65 @@
+"""What can go wrong in the server, and in which words.
+
+ServerError
+├── ConfigurationError     a setting is unknown, unsafe or of the wrong kind; the message names the key
+├── RequestError           a request cannot be taken
+│   ├── NoTargets          nothing was asked for
+│   ├── TooManyTargets     more than agent.max_targets
+│   ├── UnknownDestination a destination that is not configured
+│   ├── UnknownStudy       the node does not hold the study
+│   ├── UnknownRequest     no request of that id
+│   ├── StudyIncomplete    the study is still arriving
+│   └── WrongState         the request is not in a state that allows this
+├── InputError             a local file that `segnode segment` cannot use
+└── RecordUnavailable      PostgreSQL does not answer; worth trying again
+"""
+
+from __future__ import annotations
+
+
+class ServerError(Exception):
+    """Root of the server's errors."""
+
+
+class ConfigurationError(ServerError):
+    """A setting is unknown, unsafe or of the wrong kind."""
+
+
+class RequestError(ServerError):
+    """A request cannot be taken."""
+
+
+class NoTargets(RequestError):
+    """Nothing was asked for."""
+
+
+class TooManyTargets(RequestError):
+    """More targets than agent.max_targets."""
+
+
+class UnknownDestination(RequestError):
+    """A destination that is not configured."""
+
+
+class UnknownStudy(RequestError):
+    """The node does not hold the study."""
+
+
+class UnknownRequest(RequestError):
+    """No request of that id."""
+
+
+class StudyIncomplete(RequestError):
+    """The study is still arriving."""
+
+
+class WrongState(RequestError):
+    """The request is not in a state that allows this."""
+
+
+class InputError(ServerError):
+    """A local file that `segnode segment` cannot use."""
+
+
+class RecordUnavailable(ServerError):
+    """PostgreSQL does not answer; worth trying again."""

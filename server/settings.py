@@ -1,0 +1,196 @@
+"""Settings: typed, frozen, read once, unknown keys refused. Only the composition root reads them.
+
+Units, defaults and reasons stand beside each key in config/default.toml, which is the first layer;
+`--config` files follow in order, then the environment as SEGNODE_SECTION__KEY.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from server.errors import ConfigurationError
+
+ENVIRONMENT_PREFIX = "SEGNODE_"
+Port = Annotated[int, Field(ge=0, le=65535)]
+AeTitle = Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[\x20-\x5b\x5d-\x7e]+$")]
+Name = Annotated[str, Field(min_length=1, max_length=64)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class NodeSettings(_Section):
+    """[node]: the DICOM listener."""
+
+    ae_title: AeTitle
+    host: str
+    port: Port
+    allow: tuple[str, ...]
+    max_associations: Annotated[int, Field(ge=1, le=1000)]
+    timeout_s: Annotated[float, Field(gt=0)]
+
+
+class HttpSettings(_Section):
+    """[http]: the API."""
+
+    host: str
+    port: Port
+    tokens_file: str
+
+
+class StorageSettings(_Section):
+    """[storage]: what is kept on disk."""
+
+    dir: Path
+    minimum_free_bytes: Annotated[int, Field(ge=0)]
+
+
+class DatabaseSettings(_Section):
+    """[database]: "embedded" or a PostgreSQL URL."""
+
+    url: str
+
+    @model_validator(mode="after")
+    def _is_postgresql(self) -> DatabaseSettings:
+        if self.url != "embedded" and not self.url.startswith(("postgresql://", "postgresql+")):
+            raise ValueError('must be "embedded" or a postgresql:// URL')
+        return self
+
+
+class StudySettings(_Section):
+    """[study]: when a study counts as complete."""
+
+    quiet_s: Annotated[float, Field(ge=0)]
+
+
+class AgentSettings(_Section):
+    """[agent]: who plans, who draws, how long."""
+
+    policy: str
+    segmenter: str
+    max_turns: Annotated[int, Field(ge=1, le=100)]
+    max_targets: Annotated[int, Field(ge=1)]
+    threads: Annotated[int, Field(ge=0)]
+
+
+class DeliverySettings(_Section):
+    """[delivery]: how hard a destination is tried."""
+
+    attempts: Annotated[int, Field(ge=1)]
+    delay_s: Annotated[float, Field(gt=0)]
+    maximum_delay_s: Annotated[float, Field(gt=0)]
+    timeout_s: Annotated[float, Field(gt=0)]
+
+
+class DestinationSettings(_Section):
+    """[[destinations]]: a PACS that results are sent to."""
+
+    name: Name
+    ae_title: AeTitle
+    host: str
+    port: Port
+
+
+class RouteSettings(_Section):
+    """[[routes]]: which studies get which targets, and where the results go (all destinations if none named)."""
+
+    name: Name
+    when: dict[str, str] = {}
+    targets: Annotated[tuple[str, ...], Field(min_length=1)]
+    destinations: tuple[str, ...] = ()
+
+
+class Settings(_Section):
+    """All of it."""
+
+    node: NodeSettings
+    http: HttpSettings
+    storage: StorageSettings
+    database: DatabaseSettings
+    study: StudySettings
+    agent: AgentSettings
+    delivery: DeliverySettings
+    destinations: tuple[DestinationSettings, ...] = ()
+    routes: tuple[RouteSettings, ...] = ()
+
+    @model_validator(mode="after")
+    def _names_are_known_and_unique(self) -> Settings:
+        known = [destination.name for destination in self.destinations]
+        if len(set(known)) != len(known):
+            raise ValueError("two destinations have the same name")
+        for route in self.routes:
+            unknown = sorted(set(route.destinations) - set(known))
+            if unknown:
+                raise ValueError(
+                    f"route '{route.name}' names unknown destinations: {', '.join(unknown)}"
+                )
+        return self
+
+
+def config_folder() -> Path:
+    """Where default.toml and structures.toml are: in the wheel, or beside the rooms in a checkout."""
+    packaged = Path(str(resources.files("server"))) / "config"
+    return packaged if packaged.is_dir() else Path(str(resources.files("server"))).parent / "config"
+
+
+def load_settings(
+    files: Sequence[Path] = (), environment: Mapping[str, str] | None = None
+) -> Settings:
+    """Read the layers into one frozen object; ConfigurationError names the file or key at fault."""
+    merged: dict[str, Any] = {}
+    for path in (config_folder() / "default.toml", *files):
+        _merge(merged, _read_toml(path))
+    _merge(merged, _from_environment(os.environ if environment is None else environment))
+    try:
+        return Settings.model_validate(merged)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "settings"
+        raise ConfigurationError(f"{key}: {_plain(first)} (see config/default.toml)") from error
+
+
+def _plain(error: Mapping[str, Any]) -> str:
+    if error["type"] == "extra_forbidden":
+        return "no such setting"
+    return f"{error['msg']}, got {error['input']!r}" if error["type"] != "missing" else "is missing"
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} is not TOML: {error}") from error
+
+
+def _merge(into: dict[str, Any], layer: Mapping[str, Any]) -> None:
+    # tables merge key by key; a list (destinations, routes, allow) replaces the one below it
+    for key, value in layer.items():
+        if isinstance(value, Mapping) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = dict(value) if isinstance(value, Mapping) else value
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    layer: dict[str, Any] = {}
+    for name, text in sorted(environment.items()):
+        section, separator, key = name.removeprefix(ENVIRONMENT_PREFIX).partition("__")
+        if name.startswith(ENVIRONMENT_PREFIX) and separator:
+            layer.setdefault(section.lower(), {})[key.lower()] = _parsed(text)
+    return layer
+
+
+def _parsed(text: str) -> Any:
+    # lists are written as JSON; everything else stays text and is converted by the field's type
+    return json.loads(text) if text.startswith("[") else text
