@@ -20,6 +20,7 @@ class Outcome(StrEnum):
     UNCHANGED = "unchanged"  # the mask did not change
     DUPLICATE = "duplicate"  # the same action was tried before; not run again
     REFUSED = "refused"  # malformed, out of range, or a prompt the segmenter does not understand
+    NO_MASK = "no_mask"  # the segmenter failed, or drew nothing
     STOPPED = "stopped"
     ABSENT = "absent"
 

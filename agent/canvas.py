@@ -1,0 +1,118 @@
+"""One target's slices while they are worked on: masks, scores, turns and doubts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.limits import Limits
+from agent.loop import Clock, Objection, no_objection, run_episode
+from agent.neighbours import Neighbourhood
+from agent.ports import Observation, Policy, Segmenter, Slices
+from agent.turns import Episode, Turn
+from agent.values import Role, Segmentation, Target
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Who works on a target, within which limits, by which clock."""
+
+    policy: Policy
+    segmenter: Segmenter
+    limits: Limits = field(default_factory=Limits)
+    clock: Clock = time.perf_counter
+
+
+@dataclass(eq=False)
+class Canvas:
+    """What has been drawn of one target so far; changes as the work goes on and never leaves this room.
+
+    `masks` and `scores` by slice index, only slices where the structure was found; `key_slices`
+    those worked on in full; `presence` the survey's, by slice; `warnings` for a person.
+    """
+
+    target: Target
+    slices: Slices
+    workers: Workers
+    presence: tuple[float, ...] = ()
+    masks: dict[int, NDArray[np.bool_]] = field(default_factory=dict)
+    scores: dict[int, float] = field(default_factory=dict)
+    key_slices: list[int] = field(default_factory=list)
+    turns: list[Turn] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def limits(self) -> Limits:
+        """The limits all episodes share."""
+        return self.workers.limits
+
+    @property
+    def neighbourhood(self) -> Neighbourhood:
+        """How far the structure may move from slice to slice on this grid."""
+        return Neighbourhood.of(self.limits, self.slices.spacing_mm)
+
+    def likely(self, z: int) -> bool:
+        """Whether slice `z` is worth asking about at all, after the survey."""
+        return not self.presence or self.presence[z] >= self.limits.presence_floor
+
+    def draw(
+        self,
+        z: int,
+        role: Role,
+        *,
+        carried: NDArray[np.bool_] | None = None,
+        suspect: Segmentation | None = None,
+        objection: Objection = no_objection,
+    ) -> Generator[Turn, None, Episode]:
+        """Work on slice `z`: yields its turns, and puts the mask on the canvas if one was kept.
+
+        `carried` is what the neighbours suggest, `suspect` the mask under review: it is shown to
+        the policy as the latest one, and is not put back.
+        """
+        start = Observation(self.target, self.slices, z, role, latest=suspect, carried=carried)
+        episode = yield from self._recorded(start, objection)
+        if episode.best is not None:
+            self.put(z, episode.best.mask, episode.score)
+        return episode
+
+    def put(self, z: int, mask: NDArray[np.bool_], score: float) -> None:
+        """Enter a mask (rows, columns) and its score 0..1 for slice `z`."""
+        self.masks[z], self.scores[z] = mask, score
+
+    def take(self, z: int) -> tuple[NDArray[np.bool_], float]:
+        """Remove and return the mask and score of slice `z`."""
+        return self.masks.pop(z), self.scores.pop(z)
+
+    def voxels(self) -> NDArray[np.bool_]:
+        """All masks as one object (z, y, x) bool."""
+        stacked = np.zeros(self.slices.shape, dtype=np.bool_)
+        for z, mask in self.masks.items():
+            stacked[z] = mask
+        return stacked
+
+    def _recorded(self, start: Observation, objection: Objection) -> Generator[Turn, None, Episode]:
+        episode = run_episode(
+            start,
+            self.workers.policy,
+            self.workers.segmenter,
+            self.limits,
+            first_index=sum(turn.slice_index == start.slice_index for turn in self.turns),
+            objection=objection,
+            clock=self.workers.clock,
+        )
+        while True:
+            try:
+                turn = next(episode)
+            except StopIteration as ended:
+                return _returned(ended)
+            self.turns.append(turn)
+            yield turn
+
+
+def _returned(ended: StopIteration) -> Episode:
+    episode: Episode = ended.value
+    return episode

@@ -1,0 +1,42 @@
+"""From a key slice outwards: each slice starts from its neighbour's mask, until the structure ends."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Literal
+
+from agent.canvas import Canvas
+from agent.turns import Outcome, Turn
+from agent.values import Role, Segmentation
+
+
+def carry(canvas: Canvas, key_slice: int, step: Literal[-1, 1]) -> Generator[Turn, None, None]:
+    """Carry the mask of `key_slice` towards higher (`step` 1) or lower slices; yields the turns.
+
+    It ends at the volume's edge, at a slice that is drawn already, or after `end_after` slices in
+    a row without the structure: the survey sees none, the policy says absent, or no mask follows
+    upon its neighbour (drift). A drifting mask is an observation first, so the policy may mend it.
+    """
+    z, missing = key_slice + step, 0
+    while 0 <= z < canvas.slices.shape[0] and z not in canvas.masks:
+        if canvas.likely(z):
+            yield from _follow(canvas, z, from_slice=z - step * (missing + 1))
+        missing = 0 if z in canvas.masks else missing + 1
+        if missing >= canvas.limits.end_after:
+            return
+        z += step
+
+
+def _follow(canvas: Canvas, z: int, from_slice: int) -> Generator[Turn, None, None]:
+    carried, neighbourhood = canvas.masks[from_slice], canvas.neighbourhood
+
+    def drifts(drawn: Segmentation) -> str | None:
+        return neighbourhood.drift(drawn.mask, carried)
+
+    episode = yield from canvas.draw(z, Role.CARRY, carried=carried, objection=drifts)
+    lost = [turn for turn in episode.turns if turn.outcome is Outcome.ROLLED_BACK]
+    if episode.best is None and not episode.absent and lost:
+        canvas.warnings.append(
+            f"on slice {z} the outline could not be followed from slice {from_slice}: "
+            f"{lost[-1].observation}"
+        )

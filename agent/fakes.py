@@ -1,0 +1,312 @@
+"""Stand-ins that ship with the product: no weights, no chance, the same answer every time.
+
+`FakeSegmenter` and `ThresholdPolicy` work end to end on anything whose structures differ in
+brightness (`segnode segment --policy scripted --segmenter fake`); `ScriptedPolicy` and
+`ScriptedSegmenter` say what they were told to, for tests that need one exact course of events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from agent.actions import Absent, Action, AddBox, Stop
+from agent.errors import SegmenterFailed, UnknownTarget
+from agent.ports import Encoding, Observation, Reply, Segmenter, Slices, Survey
+from agent.values import Box, Point, PromptKind, Prompts, Role, Segmentation, Target
+
+_LOW_RES = 64  # side of the fake's logits
+_TOLERANCE = 0.08  # intensities this near the box's centre belong to the structure
+_CLICK_RADIUS_PX = 3.0
+_MARGIN_PX = 2.0  # the box is drawn this far outside the structure
+
+
+@dataclass(frozen=True, eq=False)
+class FakeEncoding:
+    """A slice as the fake's encoder sees it: the image itself, and an embedding of one channel."""
+
+    image: NDArray[np.float32]
+
+    @property
+    def embedding(self) -> NDArray[np.float32]:
+        """The image at low resolution, (1, h, w) float32."""
+        return _low_res(self.image)[None]
+
+    @property
+    def source_shape(self) -> tuple[int, int]:
+        """(rows, columns) of the slice."""
+        rows, columns = self.image.shape
+        return rows, columns
+
+
+class FakeSegmenter:
+    """Fills the box where it is as bright as at its centre; clicks add and take away discs of 3 px.
+
+    Without a box the positive clicks' discs are the mask. `predicted_iou` is the share of the
+    tight box that is filled, so a mask that fills its box well scores high.
+    """
+
+    name = "fake"
+    understands = frozenset({PromptKind.BOX, PromptKind.POINT})
+
+    def encode(self, image: NDArray[np.float32]) -> FakeEncoding:
+        """Keep the slice (rows, columns) float32."""
+        return FakeEncoding(image)
+
+    def segment(self, encoding: Encoding, prompts: Prompts) -> Segmentation:
+        """The mask for box and clicks; SegmenterFailed for the encoding of another segmenter."""
+        if not isinstance(encoding, FakeEncoding):
+            raise SegmenterFailed("this encoding was made by another segmenter")
+        image = encoding.image
+        mask = np.zeros(image.shape, dtype=np.bool_)
+        if prompts.box is not None:
+            mask = _bright_as_centre(image, prompts.box)
+        for point in prompts.points:
+            mask[_disc(image.shape, point)] = point.positive
+        return segmentation(mask, _filled_share(mask))
+
+
+class ScriptedSegmenter:
+    """Answers with masks in a given order; a string in the list fails with it as the reason."""
+
+    name = "scripted"
+
+    def __init__(
+        self,
+        answers: Iterable[Segmentation | str],
+        understands: frozenset[PromptKind] = frozenset(PromptKind),
+    ) -> None:
+        self._answers = iter(answers)
+        self.understands = understands
+        self.asked: list[Prompts] = []
+
+    def encode(self, image: NDArray[np.float32]) -> FakeEncoding:
+        """Keep the slice (rows, columns) float32."""
+        return FakeEncoding(image)
+
+    def segment(
+        self,
+        encoding: Encoding,  # noqa: ARG002  a script does not look
+        prompts: Prompts,
+    ) -> Segmentation:
+        """The next answer; SegmenterFailed where the script says so or has ended."""
+        self.asked.append(prompts)
+        answer = next(self._answers, "the script has ended")
+        if isinstance(answer, str):
+            raise SegmenterFailed(answer)
+        return answer
+
+
+class ArraySlices:
+    """Slices over an array (z, y, x) float32 in 0..1; `encoder_passes` counts how often each was encoded."""
+
+    def __init__(
+        self,
+        intensities: NDArray[np.float32],
+        segmenter: Segmenter,
+        spacing_mm: tuple[float, float, float] = (1.0, 1.0, 1.0),
+    ) -> None:
+        self._intensities, self._segmenter = intensities, segmenter
+        self._encodings: dict[int, Encoding] = {}
+        self.spacing_mm = spacing_mm
+        self.encoder_passes = 0
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(z, y, x) of the array."""
+        depth, rows, columns = self._intensities.shape
+        return depth, rows, columns
+
+    def image(self, z: int) -> NDArray[np.float32]:
+        """Slice `z` (rows, columns) of the array."""
+        return np.asarray(self._intensities[z], dtype=np.float32)
+
+    def encoding(self, z: int) -> Encoding:
+        """The segmenter's encoding of slice `z`, made once."""
+        if z not in self._encodings:
+            self._encodings[z] = self._segmenter.encode(self.image(z))
+            self.encoder_passes += 1
+        return self._encodings[z]
+
+
+class ScriptedPolicy:
+    """Says what it was told to: replies by (slice, role), then by role, in order; "stop" when they run out.
+
+    `survey_says` is its survey. It appraises a mask by the segmenter's predicted IoU, and keeps what
+    it was shown in `seen`.
+    """
+
+    name = "scripted"
+
+    def __init__(
+        self,
+        survey_says: Survey,
+        replies: Mapping[Role | tuple[int, Role], Iterable[Action | Reply]],
+    ) -> None:
+        self._survey = survey_says
+        self._replies = {key: iter(script) for key, script in replies.items()}
+        self.seen: list[Observation] = []
+
+    def check(self, target: Target) -> None:
+        """Knows every target."""
+
+    def survey(self, target: Target, slices: Slices) -> Survey:  # noqa: ARG002  a script does not look
+        """The survey it was given."""
+        return self._survey
+
+    def act(self, observation: Observation) -> Reply:
+        """The next reply of the script for this slice and role, or for this role."""
+        self.seen.append(observation)
+        for key in ((observation.slice_index, observation.role), observation.role):
+            said = next(self._replies.get(key, iter(())), None)
+            if said is not None:
+                return said if isinstance(said, Reply) else Reply(said)
+        return Reply(Stop())
+
+    def appraise(
+        self,
+        observation: Observation,  # noqa: ARG002  a script does not look
+        segmentation: Segmentation,
+    ) -> float:
+        """The segmenter's own opinion."""
+        return segmentation.predicted_iou
+
+
+@dataclass(frozen=True)
+class Band:
+    """Where a structure is told from the rest: intensities `low` to `high` (0..1), columns `left` to `right`
+    as shares of the slice's width.
+    """
+
+    low: float
+    high: float
+    left: float = 0.0
+    right: float = 1.0
+
+
+PHANTOM_BANDS: Mapping[str, Band] = {
+    "liver": Band(0.65, 0.695, right=0.5),
+    "spleen": Band(0.695, 0.74, left=0.5),
+    "stomach": Band(0.46, 0.505, left=0.5),
+    "aorta": Band(0.82, 0.90, left=0.45, right=0.6),
+    "right_kidney": Band(0.82, 0.93, right=0.45),
+    "left_kidney": Band(0.82, 0.93, left=0.6),
+    "bright": Band(0.5, 1.0),
+}
+"""Bands of the synthetic torso under the abdominal window (level 40, width 400); "bright" fits any bright blob."""
+
+
+class ThresholdPolicy:
+    """Finds a structure by its brightness: the largest island within the band, on each slice.
+
+    Knows the structures of `bands` by key or by name. An island must hold `least_px` pixels, or the
+    structure is not on that slice.
+    """
+
+    name = "threshold"
+
+    def __init__(self, bands: Mapping[str, Band] = PHANTOM_BANDS, least_px: int = 12) -> None:
+        self._bands, self._least_px = bands, least_px
+
+    def check(self, target: Target) -> None:
+        """UnknownTarget unless there is a band for the target."""
+        self._band(target)
+
+    def survey(self, target: Target, slices: Slices) -> Survey:
+        """Every slice's largest island; the key slice is the one with the most."""
+        sizes = [np.count_nonzero(self._island(target, slices, z)) for z in range(slices.shape[0])]
+        best = int(np.argmax(sizes))
+        if not sizes[best]:
+            return Survey((0.0,) * len(sizes), (), f"nothing as bright as {target.text} is there")
+        return Survey(tuple(1.0 if size else 0.0 for size in sizes), (best,))
+
+    def act(self, observation: Observation) -> Reply:
+        """A box round the island, then stop; absent where there is none."""
+        if observation.turns:
+            return Reply(Stop(), "the island is drawn")
+        island = self._island(observation.target, observation.slices, observation.slice_index)
+        if not island.any():
+            return Reply(Absent("nothing in the band"), "nothing in the band")
+        rows, columns = island.shape
+        return Reply(
+            AddBox(Box.around(island).grown(_MARGIN_PX, (rows, columns))), "a box round it"
+        )
+
+    def appraise(self, observation: Observation, segmentation: Segmentation) -> float:
+        """IoU of the mask with the island."""
+        island = self._island(observation.target, observation.slices, observation.slice_index)
+        union = np.count_nonzero(island | segmentation.mask)
+        return float(np.count_nonzero(island & segmentation.mask) / union) if union else 0.0
+
+    def _band(self, target: Target) -> Band:
+        for key in (target.structure, target.text.strip().lower().replace(" ", "_")):
+            if key is not None and key in self._bands:
+                return self._bands[key]
+        raise UnknownTarget(target.text, self.name, tuple(self._bands))
+
+    def _island(self, target: Target, slices: Slices, z: int) -> NDArray[np.bool_]:
+        band, image = self._band(target), ndimage.median_filter(slices.image(z), 3)
+        columns = (np.arange(image.shape[1]) + 0.5) / image.shape[1]
+        inside = (image >= band.low) & (image <= band.high)
+        inside &= (columns >= band.left) & (columns <= band.right)
+        island = _largest(ndimage.binary_opening(inside))
+        return island if np.count_nonzero(island) >= self._least_px else np.zeros_like(island)
+
+
+def segmentation(mask: NDArray[np.bool_], predicted_iou: float = 1.0) -> Segmentation:
+    """A segmentation with this mask; logits of ±8 at the fake's low resolution."""
+    logits = _low_res(np.where(mask, 8.0, -8.0).astype(np.float32))
+    return Segmentation(mask, logits, predicted_iou)
+
+
+def ellipse(
+    shape: tuple[int, int], centre_xy: tuple[float, float], semi_axes_xy: tuple[float, float]
+) -> NDArray[np.bool_]:
+    """An ellipse in a slice of `shape` (rows, columns): pixels whose centres lie in it; all in pixels."""
+    y, x = np.ogrid[: shape[0], : shape[1]]
+    across = ((x - centre_xy[0]) / semi_axes_xy[0]) ** 2
+    return np.asarray(across + ((y - centre_xy[1]) / semi_axes_xy[1]) ** 2 <= 1.0)
+
+
+def _bright_as_centre(image: NDArray[np.float32], box: Box) -> NDArray[np.bool_]:
+    x0, x1 = int(np.ceil(box.x0)), int(np.floor(box.x1)) + 1
+    y0, y1 = int(np.ceil(box.y0)), int(np.floor(box.y1)) + 1
+    mask = np.zeros(image.shape, dtype=np.bool_)
+    inner = image[
+        (3 * y0 + y1) // 4 : (y0 + 3 * y1) // 4 + 1, (3 * x0 + x1) // 4 : (x0 + 3 * x1) // 4 + 1
+    ]
+    if inner.size:
+        smooth = ndimage.median_filter(image[y0:y1, x0:x1], 3)
+        mask[y0:y1, x0:x1] = np.abs(smooth - np.median(inner)) <= _TOLERANCE
+    return _largest(mask)
+
+
+def _largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    labels, count = ndimage.label(mask)
+    if not count:
+        return mask
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    return np.asarray(labels == sizes.argmax())
+
+
+def _disc(shape: tuple[int, ...], point: Point) -> NDArray[np.bool_]:
+    return ellipse((shape[0], shape[1]), (point.x, point.y), (_CLICK_RADIUS_PX, _CLICK_RADIUS_PX))
+
+
+def _filled_share(mask: NDArray[np.bool_]) -> float:
+    if not mask.any():
+        return 0.0
+    box = Box.around(mask)
+    return float(np.count_nonzero(mask) / ((box.x1 - box.x0 + 1) * (box.y1 - box.y0 + 1)))
+
+
+def _low_res(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Nearest pixels at the fake's low resolution, (64, 64) float32."""
+    rows = np.arange(_LOW_RES) * image.shape[0] // _LOW_RES
+    columns = np.arange(_LOW_RES) * image.shape[1] // _LOW_RES
+    return np.asarray(image[np.ix_(rows, columns)], dtype=np.float32)

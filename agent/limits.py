@@ -1,0 +1,43 @@
+"""How long the agent tries, and where it becomes suspicious."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from agent.values import Role
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Budgets and thresholds of an episode and of the way through a volume.
+
+    Raises ValueError when a count is below one or a threshold is negative.
+    """
+
+    max_turns: int = 5  # turns on a key slice; the papers find no gain beyond five
+    carry_turns: int = 2  # one to draw, one to mend: the neighbour has settled most of it
+    review_turns: int = 3  # turns on a slice that the review has found wanting
+    key_slices: int = 3  # key slices worked on in full, so that parts far apart are all found
+    refusals_in_a_row: int = 3  # replies without effect before the episode ends
+    stalls_in_a_row: int = 2  # duplicates and unchanged masks before the episode ends
+    undo_px: float = 3.0  # an opposite click this near takes back the earlier one
+    absent_below: float = 0.5  # "absent" gives up a mask only when its score is below this
+    end_after: int = 2  # slices without the structure before it has ended
+    presence_floor: float = 0.02  # slices of lower presence are not even asked about
+    radius_jump: float = 1.6  # growth of the equivalent radius between neighbours (2.5 in area)
+    least_overlap: float = 0.2  # share of the smaller mask that must lie on its neighbour
+    review_slices: int = 12  # slices the review may work on, the worst first
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            least = 1 if field.type == "int" else 0
+            if not getattr(self, field.name) >= least:
+                raise ValueError(f"limit {field.name} must be at least {least}")
+
+    def turns(self, role: Role) -> int:
+        """Turns an episode of `role` may take."""
+        return {
+            Role.KEY: self.max_turns,
+            Role.CARRY: self.carry_turns,
+            Role.REVIEW: self.review_turns,
+        }[role]

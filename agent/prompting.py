@@ -1,0 +1,79 @@
+"""How actions become prompts: what is refused, what is undone, what adds up."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from dataclasses import replace
+
+from agent.actions import Action, AddBox, AddPoint, Malformed, action_record
+from agent.values import Box, Point, PromptKind, Prompts
+
+_EDGE_PX = 0.5  # a pixel's area reaches this far beyond its centre
+
+
+def settled(action: Action) -> Action:
+    """`action`, or Malformed for a click that is nowhere: only finite numbers reach the record."""
+    match action:
+        case AddPoint(Point(x, y)) if not (math.isfinite(x) and math.isfinite(y)):
+            return Malformed("the click has no finite coordinates; give x and y as numbers")
+        case _:
+            return action
+
+
+def refusal(
+    action: AddBox | AddPoint, understands: Collection[PromptKind], shape: tuple[int, int]
+) -> str | None:
+    """Why a drawing action cannot be run on a slice of `shape` (rows, columns), or None if it can."""
+    kind = PromptKind.BOX if isinstance(action, AddBox) else PromptKind.POINT
+    if kind not in understands:
+        known = " and ".join(k for k in (PromptKind.BOX, PromptKind.POINT) if k in understands)
+        return f"this segmenter does not understand a {kind}; use {known or 'no drawing action'}"
+    rows, columns = shape
+    if not all(_inside(x, columns) and _inside(y, rows) for x, y in _corners(action)):
+        return (
+            f"the {kind} leaves the image; x runs from 0 to {columns - 1}, y from 0 to {rows - 1}"
+        )
+    return None
+
+
+def merged(prompts: Prompts, action: AddBox | AddPoint, undo_px: float) -> Prompts:
+    """`prompts` with one more action: a box replaces the box, a click joins the clicks.
+
+    A click takes back earlier clicks of the opposite sign within `undo_px`: the later word counts.
+    """
+    if isinstance(action, AddBox):
+        return replace(prompts, box=action.box)
+    new = action.point
+    kept = (p for p in prompts.points if not _takes_back(new, p, undo_px))
+    return replace(prompts, points=(*kept, new))
+
+
+def same_action(one: Action, other: Action) -> bool:
+    """Whether two actions ask the same to the nearest half pixel."""
+    return _rounded(one) == _rounded(other)
+
+
+def _takes_back(new: Point, earlier: Point, undo_px: float) -> bool:
+    distance = math.hypot(new.x - earlier.x, new.y - earlier.y)
+    return new.positive != earlier.positive and distance <= undo_px
+
+
+def _inside(value: float, size: int) -> bool:
+    return -_EDGE_PX <= value <= size - 1 + _EDGE_PX
+
+
+def _corners(action: AddBox | AddPoint) -> tuple[tuple[float, float], ...]:
+    match action:
+        case AddBox(Box(x0, y0, x1, y1)):
+            return (x0, y0), (x1, y1)
+        case AddPoint(Point(x, y)):
+            return ((x, y),)
+
+
+def _rounded(action: Action) -> dict[str, object]:
+    record = action_record(action)
+    return {
+        key: [round(2 * number) for number in value] if isinstance(value, list) else value
+        for key, value in record.items()
+    }
