@@ -10,6 +10,7 @@ ServerError
 │   ├── UnknownRequest     no request of that id
 │   ├── StudyIncomplete    the study is still arriving
 │   └── WrongState         the request is not in a state that allows this
+├── NothingToReport        every target of a request failed
 ├── InputError             a local file that `segnode segment` cannot use
 └── RecordUnavailable      PostgreSQL does not answer; worth trying again
 """
@@ -55,6 +56,10 @@ class StudyIncomplete(RequestError):
 
 class WrongState(RequestError):
     """The request is not in a state that allows this."""
+
+
+class NothingToReport(ServerError):
+    """Every target of a request failed; the message gathers why."""
 
 
 class InputError(ServerError):

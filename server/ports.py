@@ -1,11 +1,20 @@
-"""The seam between the record's workflow and the pipeline. The fake is server/fakes.py."""
+"""The server's seams: the workflow's view of the pipeline, the pipeline's view of the models.
+
+The fakes are in server/fakes.py.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.ports import Policy, Segmenter, Slices
 from agent.turns import Turn
+from agent.values import Mask, Volume
 from server.values import Assignment, ResultSummary, Selection, TargetSummary
 
 
@@ -32,3 +41,37 @@ class Stages(Protocol):
 
     def discard(self, assignment: Assignment) -> None:
         """Remove intermediate files of a request that has ended (results and trace stay)."""
+
+
+class Prepared(Protocol):
+    """A volume made ready for the agent, and the way back to the grid it came from."""
+
+    @property
+    def slices(self) -> Slices:
+        """The working grid's slices, encoded at first use and kept."""
+
+    @property
+    def encoder_passes(self) -> int:
+        """How often the image encoder ran for this volume in this process."""
+
+    def to_source(self, voxels: NDArray[np.bool_]) -> Mask:
+        """A mask (z, y, x) of the working grid on the volume's own grid, shape and affine exact."""
+
+
+class Workbench(Protocol):
+    """The models of one worker: loaded once, used for every study."""
+
+    @property
+    def policy(self) -> Policy:
+        """Who plans."""
+
+    @property
+    def segmenter(self) -> Segmenter:
+        """Who draws."""
+
+    @property
+    def weights_sha256(self) -> tuple[str, ...]:
+        """Hashes of the weights in use, for the record and the results."""
+
+    def prepare(self, volume: Volume, folder: Path) -> Prepared:
+        """Bring a volume to the working grid; encodings are kept under `folder`."""

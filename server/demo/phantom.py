@@ -1,0 +1,102 @@
+"""A torso that was never a patient: ellipsoids in HU as a CT series, for when no real CT can be had."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
+
+SLICES, SIDE = 20, 512
+SPACING_MM = (2.0, 0.8, 0.8)
+NOISE_HU = 12.0
+AIR_HU = -1000.0
+
+
+@dataclass(frozen=True)
+class Ellipsoid:
+    """A piece of the torso: centre and radii (z, y, x) in mm from the slab's centre, y to the back, x to the left."""
+
+    centre_mm: tuple[float, float, float]
+    radii_mm: tuple[float, float, float]
+    hu: float
+
+
+# painted in this order: later ones lie on top
+TORSO = (
+    Ellipsoid((0, 0, 0), (400, 115, 165), -100),  # subcutaneous fat
+    Ellipsoid((0, 0, 0), (400, 98, 148), 50),  # wall and bowel
+    Ellipsoid((0, -12, -72), (70, 72, 66), 110),  # liver
+    Ellipsoid((0, 40, 105), (45, 40, 26), 120),  # spleen
+    Ellipsoid((0, -38, 55), (60, 34, 44), 20),  # stomach
+    Ellipsoid((0, 36, 12), (400, 12, 12), 180),  # aorta
+    Ellipsoid((0, 30, -18), (400, 12, 15), 130),  # inferior vena cava
+    Ellipsoid((0, 68, 0), (400, 22, 24), 400),  # vertebra
+)
+
+
+def torso_hu() -> NDArray[np.float32]:
+    """The phantom (z, y, x) float32 in HU, with reproducible noise."""
+    axes = [
+        (np.arange(n) - (n - 1) / 2) * s
+        for n, s in zip((SLICES, SIDE, SIDE), SPACING_MM, strict=True)
+    ]
+    z, y, x = np.meshgrid(*axes, indexing="ij", sparse=True)
+    volume = np.full((SLICES, SIDE, SIDE), AIR_HU, dtype=np.float32)
+    for part in TORSO:
+        inside = sum(
+            ((axis - centre) / radius) ** 2
+            for axis, centre, radius in zip((z, y, x), part.centre_mm, part.radii_mm, strict=True)
+        )
+        volume[np.asarray(inside) <= 1.0] = part.hu
+    noise = np.random.default_rng(20).normal(0.0, NOISE_HU, volume.shape)
+    return (volume + noise).astype(np.float32)
+
+
+def write_phantom(folder: Path) -> tuple[tuple[Path, ...], str]:
+    """Write the phantom as a CT series; its files and the study's UID."""
+    hu = torso_hu()
+    study, series, frame = (_uid(role) for role in ("study", "series", "frame of reference"))
+    paths = []
+    for index, plane in enumerate(hu):
+        dataset = _slice(index, plane)
+        dataset.StudyInstanceUID, dataset.SeriesInstanceUID = study, series
+        dataset.FrameOfReferenceUID = frame
+        paths.append(folder / f"{index:03d}.dcm")
+        dataset.save_as(paths[-1], enforce_file_format=True)
+    return tuple(paths), study
+
+
+def _uid(role: str) -> UID:
+    return UID(f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, f'segnode demo phantom {role}').int}")
+
+
+def _slice(index: int, plane: NDArray[np.float32]) -> Dataset:
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.SOPClassUID = CTImageStorage
+    dataset.SOPInstanceUID = _uid(f"instance {index}")
+    dataset.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
+    dataset.Modality, dataset.Manufacturer = "CT", "Segnode phantom"
+    dataset.PatientID, dataset.PatientName = "SEGNODE-PHANTOM", "Phantom^Torso"
+    dataset.PatientBirthDate = dataset.PatientSex = ""
+    dataset.StudyDate = dataset.SeriesDate = dataset.ContentDate = "20260101"
+    dataset.StudyTime = dataset.SeriesTime = dataset.ContentTime = "120000"
+    dataset.StudyID, dataset.AccessionNumber, dataset.ReferringPhysicianName = "1", "", ""
+    dataset.SeriesNumber, dataset.InstanceNumber = 2, index + 1
+    dataset.SeriesDescription = "generated torso phantom"
+    dataset.Rows, dataset.Columns = plane.shape
+    dataset.PixelSpacing = [SPACING_MM[1], SPACING_MM[2]]
+    dataset.SliceThickness = SPACING_MM[0]
+    dataset.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+    dataset.ImagePositionPatient = [-204.4, -204.4, index * SPACING_MM[0]]
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, 16, 15
+    dataset.PixelRepresentation, dataset.RescaleSlope, dataset.RescaleIntercept = 1, 1, 0
+    dataset.PixelData = np.clip(plane, -1024, 3071).astype("<i2").tobytes()
+    return dataset

@@ -1,0 +1,45 @@
+"""Files that a crash cannot leave half-written: temporary name, fsync, rename, fsync of the folder."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+PRIVATE_FOLDER = 0o700
+
+
+def private_folder(path: Path) -> Path:
+    """Make `path` (and missing parents) a folder only its owner can open, and return it.
+
+    The mode is set on `path` itself even if it exists: the embedded PostgreSQL opens parent folders to everyone.
+    """
+    path.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
+    path.chmod(PRIVATE_FOLDER)
+    return path
+
+
+def write_file(path: Path, fill: Callable[[BinaryIO], object]) -> None:
+    """Let `fill` write a file that appears under `path` whole or not at all; OSError as the disk gives it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as stream:
+            fill(stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.rename(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as UTF-8 JSON, whole or not at all."""
+    text = json.dumps(value, ensure_ascii=False, indent=1)
+    write_file(path, lambda stream: stream.write(text.encode("utf-8")))

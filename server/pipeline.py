@@ -1,0 +1,246 @@
+"""One study, from files in the inbox to checked results: read this first.
+
+     1 headers     what the study holds                                  dicom_node.header
+     2 choose      the series that can answer                            dicom_node.series
+     3 volume      sorted, checked, decoded, in HU                       dicom_node.volume
+     4 convert     the DICOM edge's volume -> the agent's                here
+     5 prepare     working grid, window, encodings                       models
+     6 segment     the agent's turns on each target                      agent
+     7 return      the mask on the source grid, shape and affine exact   models
+     8 write       SEG and SR, read back and compared                    dicom_node
+     9 show        trace.json and preview.png                            agent, server.preview
+    10 send        the record's workflow delivers what was written       server.work, dicom_node
+
+Each stage leaves files in the request's work folder, so that one that is run again after a crash goes on
+from there. `server/work` runs the stages durably, `server/local.py` runs them one after the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from agent.errors import UnknownTarget
+from agent.geometry import Geometry
+from agent.limits import Limits
+from agent.through_volume import segment_target
+from agent.turns import TargetResult, Turn
+from agent.values import Mask, Target, TargetStatus, Volume
+from dicom_node.report import write_report
+from dicom_node.segmentation import write_segmentation
+from dicom_node.series import choose_series
+from dicom_node.values import (
+    AbsentFinding,
+    Algorithm,
+    InstanceHeader,
+    ResultIdentity,
+    ResultSegment,
+    SourceVolume,
+    WrittenResult,
+)
+from dicom_node.volume import load_volume
+from server.errors import NothingToReport
+from server.ports import Prepared, Workbench
+from server.preview import Drawn, draw_preview
+from server.structures import Catalogue
+from server.trace import save_trace
+from server.values import AskedTarget, Assignment, ResultSummary, Selection, TargetSummary
+from server.workfolder import WorkFolder
+
+VERSION = "0.1.0"
+
+
+class Pipeline:
+    """The stages of a study (server.ports.Stages) on real rooms.
+
+    `headers` lists what the study holds, `folder` names a request's work folder, `workbench` loads the
+    models at the first call that needs them.
+    """
+
+    def __init__(
+        self,
+        *,
+        headers: Callable[[Assignment], Sequence[InstanceHeader]],
+        folder: Callable[[str], Path],
+        workbench: Callable[[], Workbench],
+        catalogue: Catalogue,
+        limits: Limits,
+    ) -> None:
+        self._headers = headers
+        self._folder = folder
+        self._workbench = workbench
+        self._catalogue = catalogue
+        self._limits = limits
+        self._prepared: tuple[str, Prepared] | None = None
+
+    def select(self, assignment: Assignment) -> Selection:
+        """Choose the series and keep it as a volume; NotAVolume says why there is none."""
+        folder = self._work_folder(assignment)
+        if not folder.has_volume:
+            choice = choose_series(
+                self._headers(assignment), series_instance_uid=assignment.series_instance_uid
+            )
+            loaded = load_volume(choice.headers)
+            folder.save_volume(replace(loaded, warnings=choice.warnings + loaded.warnings))
+        volume = folder.load_volume()
+        return Selection(volume.series_instance_uid, volume.intensities.shape, volume.warnings)
+
+    def segment(
+        self, assignment: Assignment, index: int, on_turn: Callable[[Turn], None]
+    ) -> TargetSummary:
+        """Work on one target and leave its mask, on the source grid, in the work folder."""
+        folder = self._work_folder(assignment)
+        ended = folder.load_target(index)
+        if ended is not None:
+            return ended[0]
+        asked = assignment.targets[index]
+        prepared = self._prepare(assignment)
+        result = work_on_target(self._workbench(), prepared, asked, self._limits, on_turn)
+        mask = None if result.voxels is None else prepared.to_source(result.voxels)
+        summary = summarise(asked, result, mask)
+        folder.save_target(summary, None if mask is None else mask.voxels, result.turns)
+        return summary
+
+    def write(
+        self, assignment: Assignment, targets: Sequence[TargetSummary]
+    ) -> tuple[ResultSummary, ...]:
+        """Write SEG and SR, each compared with the masks before it gets its name; then trace and preview."""
+        folder = self._work_folder(assignment)
+        volume = folder.load_volume()
+        segments = [self._segment(folder, t) for t in targets if t.status == TargetStatus.SEGMENTED]
+        absent = [self._finding(t) for t in targets if t.status == TargetStatus.ABSENT]
+        if not segments and not absent:
+            raise NothingToReport(nothing_to_report(targets))
+        identity = ResultIdentity(assignment.request_id, assignment.study_version)
+        algorithm = self._algorithm()
+        results: list[WrittenResult] = []
+        if segments:
+            results.append(
+                write_segmentation(volume, segments, algorithm, identity, folder.segmentation)
+            )
+        results.append(
+            write_report(
+                volume,
+                segments,
+                absent,
+                algorithm,
+                identity,
+                folder.report,
+                segmentation=results[0] if results else None,
+            )
+        )
+        save_trace(folder, targets)
+        drawn = [Drawn(s.label, s.cielab, s.voxels, s.confidence) for s in segments]
+        draw_preview(folder.preview, agent_volume(volume), drawn, title=volume.modality)
+        return tuple(summary_of(result) for result in results)
+
+    def discard(self, assignment: Assignment) -> None:
+        """Remove intermediate files; results, masks, trace and preview stay."""
+        if self._prepared and self._prepared[0] == assignment.request_id:
+            self._prepared = None
+        self._work_folder(assignment).discard_intermediates()
+
+    def encoder_passes(self, assignment: Assignment) -> int:
+        """How often the image encoder ran for a request's volume since it was last prepared here."""
+        request_id, prepared = self._prepared or (None, None)
+        return prepared.encoder_passes if prepared and request_id == assignment.request_id else 0
+
+    def _work_folder(self, assignment: Assignment) -> WorkFolder:
+        return WorkFolder(self._folder(assignment.request_id))
+
+    def _prepare(self, assignment: Assignment) -> Prepared:
+        # one volume at a time is kept ready: targets of a request follow each other
+        if self._prepared is None or self._prepared[0] != assignment.request_id:
+            self._prepared = None
+            folder = self._work_folder(assignment)
+            prepared = self._workbench().prepare(agent_volume(folder.load_volume()), folder.path)
+            self._prepared = (assignment.request_id, prepared)
+        return self._prepared[1]
+
+    def _segment(self, folder: WorkFolder, target: TargetSummary) -> ResultSegment:
+        structure = self._catalogue.structure(Target(target.text, target.structure))
+        return ResultSegment(
+            label=structure.label,
+            category=self._catalogue.category,
+            type=structure.type,
+            laterality=structure.laterality,
+            cielab=structure.cielab,
+            tracking_id=structure.label,
+            voxels=folder.load_mask(target.index),
+            confidence=target.confidence or 0.0,
+        )
+
+    def _finding(self, target: TargetSummary) -> AbsentFinding:
+        structure = self._catalogue.structure(Target(target.text, target.structure))
+        return AbsentFinding(
+            structure.label, structure.type, structure.laterality, structure.label, target.reason
+        )
+
+    def _algorithm(self) -> Algorithm:
+        workbench = self._workbench()
+        name = f"segnode {workbench.policy.name} + {workbench.segmenter.name}"
+        return Algorithm(name, VERSION, workbench.weights_sha256)
+
+
+def agent_volume(volume: SourceVolume) -> Volume:
+    """The DICOM edge's volume as the agent's: the same array, the same affine."""
+    geometry = Geometry(volume.intensities.shape, volume.affine_zyx_to_lps)
+    return Volume(volume.intensities, geometry, volume.modality)
+
+
+def work_on_target(
+    workbench: Workbench,
+    prepared: Prepared,
+    asked: AskedTarget,
+    limits: Limits,
+    on_turn: Callable[[Turn], None],
+) -> TargetResult:
+    """Run the agent on one target, telling every turn; a target the policy does not know has failed, with the reason."""
+    target = Target(asked.text, asked.structure)
+    try:
+        workbench.policy.check(target)
+    except UnknownTarget as error:
+        return TargetResult(target, TargetStatus.FAILED, None, 0.0, (), str(error))
+    agent = segment_target(target, prepared.slices, workbench.policy, workbench.segmenter, limits)
+    while True:
+        try:
+            on_turn(next(agent))
+        except StopIteration as end:
+            result: TargetResult = end.value
+            return result
+
+
+def summarise(asked: AskedTarget, result: TargetResult, mask: Mask | None) -> TargetSummary:
+    """A target's result in the record's words; a mask that vanished on the source grid counts as absent."""
+    status, reason = result.status, result.reason
+    if mask is not None and not mask.voxels.any():
+        status, reason = TargetStatus.ABSENT, "smaller than one voxel of the source series"
+    segmented = status == TargetStatus.SEGMENTED and mask is not None
+    return TargetSummary(
+        index=asked.index,
+        text=asked.text,
+        structure=asked.structure,
+        status=status,
+        reason=reason,
+        volume_ml=round(mask.volume_ml, 3) if segmented and mask is not None else None,
+        turns=len(result.turns),
+        confidence=round(result.confidence, 4) if status != TargetStatus.FAILED else None,
+        warnings=result.warnings,
+    )
+
+
+def nothing_to_report(targets: Sequence[TargetSummary]) -> str:
+    """One sentence for a request whose every target failed."""
+    return "nothing could be segmented: " + "; ".join(f"{t.text}: {t.reason}" for t in targets)
+
+
+def summary_of(result: WrittenResult) -> ResultSummary:
+    """A written result in the record's words."""
+    return ResultSummary(
+        result.kind,
+        str(result.path),
+        result.sop_class_uid,
+        result.sop_instance_uid,
+        result.series_instance_uid,
+    )

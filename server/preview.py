@@ -1,0 +1,192 @@
+"""A picture a person can judge: axial slices with contours, legend, scale, sides.
+
+Drawn from the source grid and the masks that were written, not from the working grid, so what is wrong
+on the way back to the source would show here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from scipy import ndimage
+
+from agent.values import Volume
+from server.files import write_file
+
+TILE_PX = 360
+COLUMNS = 3
+MAX_TILES = 6
+LEGEND_PX = 210
+SCALE_BAR_MM = 50.0
+CT_WINDOW_HU = (-160.0, 240.0)  # level 40, width 400: soft tissue
+BACKGROUND, INK, DIM = (12, 14, 18), (235, 238, 242), (150, 158, 168)
+
+Rgb = tuple[int, int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """A structure to draw: `voxels` (z, y, x) bool on the volume's grid, `cielab` its colour."""
+
+    label: str
+    cielab: tuple[float, float, float]
+    voxels: NDArray[np.bool_]
+    confidence: float
+
+
+@dataclass(frozen=True, eq=False)
+class AxialView:
+    """A volume turned to be looked at: slices from the feet up, rows front to back, columns right to left.
+
+    `spacing_mm` (z, y, x); made by permuting and flipping axes only.
+    """
+
+    grey: NDArray[np.float32]
+    masks: tuple[NDArray[np.bool_], ...]
+    spacing_mm: tuple[float, float, float]
+
+
+def draw_preview(path: Path, volume: Volume, segments: Sequence[Drawn], *, title: str) -> None:
+    """Write the picture as PNG to `path`, whole or not at all. No patient data is drawn."""
+    view = _axial_view(volume, segments)
+    colours = [rgb_of_cielab(segment.cielab) for segment in segments]
+    low, high = _window(volume)
+    chosen = _telling_slices(view)
+    rows = -(-len(chosen) // COLUMNS)
+    columns = min(COLUMNS, len(chosen))
+    size = (columns * TILE_PX + LEGEND_PX, max(rows * TILE_PX, 80 + 44 * len(segments)))
+    sheet = Image.new("RGB", size, BACKGROUND)
+    for number, z in enumerate(chosen):
+        tile = _tile(view, z, colours, (low, high))
+        sheet.paste(tile, ((number % COLUMNS) * TILE_PX, (number // COLUMNS) * TILE_PX))
+    _legend(sheet, columns * TILE_PX, volume, segments, colours, title)
+    write_file(path, lambda stream: sheet.save(stream, format="PNG"))
+
+
+def rgb_of_cielab(cielab: tuple[float, float, float]) -> Rgb:
+    """The sRGB values 0..255 of a CIELab colour (D65 white, IEC 61966-2-1), clipped to what a screen can show."""
+    lightness, a, b = cielab
+    fy = (lightness + 16.0) / 116.0
+    f = np.array([fy + a / 500.0, fy, fy - b / 200.0])
+    xyz = np.where(f > 6 / 29, f**3, 3 * (6 / 29) ** 2 * (f - 4 / 29)) * (0.95047, 1.0, 1.08883)
+    to_linear = np.array(
+        [[3.2406, -1.5372, -0.4986], [-0.9689, 1.8758, 0.0415], [0.0557, -0.2040, 1.0570]]
+    )
+    linear = np.clip(to_linear @ xyz, 0.0, 1.0)
+    srgb = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    red, green, blue = (round(255 * float(value)) for value in srgb)
+    return red, green, blue
+
+
+def _axial_view(volume: Volume, segments: Sequence[Drawn]) -> AxialView:
+    # direction[i, j]: how far array axis j points along LPS axis i (x to the left, y to the back, z up)
+    direction = volume.geometry.affine_zyx_to_lps[:3, :3]
+    spacing = np.linalg.norm(direction, axis=0)
+    cosines = direction / spacing
+    order = _nearest_axes(cosines)
+    flips = tuple(
+        slice(None, None, -1) if cosines[lps, axis] < 0 else slice(None)
+        for lps, axis in zip((2, 1, 0), order, strict=True)
+    )
+
+    def turned(array: NDArray[np.generic]) -> NDArray[np.generic]:
+        return array.transpose(order)[flips]
+
+    return AxialView(
+        grey=turned(volume.intensities).astype(np.float32, copy=False),
+        masks=tuple(turned(segment.voxels).astype(bool, copy=False) for segment in segments),
+        spacing_mm=(float(spacing[order[0]]), float(spacing[order[1]]), float(spacing[order[2]])),
+    )
+
+
+def _nearest_axes(cosines: NDArray[np.float64]) -> tuple[int, int, int]:
+    # the array axis nearest to up, to the back and to the left, each used once
+    order: list[int] = []
+    for lps in (2, 1, 0):
+        free = [axis for axis in range(3) if axis not in order]
+        order.append(max(free, key=lambda axis: abs(float(cosines[lps, axis]))))
+    return order[0], order[1], order[2]
+
+
+def _window(volume: Volume) -> tuple[float, float]:
+    if volume.modality == "CT":
+        return CT_WINDOW_HU
+    sample = volume.intensities[:: max(1, len(volume.intensities) // 16)]
+    low, high = np.percentile(sample, (1, 99))
+    return float(low), float(max(high, low + 1e-6))
+
+
+def _telling_slices(view: AxialView) -> list[int]:
+    # where each structure is largest, then evenly spread ones, in rising order
+    largest = [int(mask.sum(axis=(1, 2)).argmax()) for mask in view.masks]
+    spread = np.linspace(0, len(view.grey) - 1, MAX_TILES + 2)[1:-1].round().astype(int)
+    chosen: list[int] = []
+    for z in (*largest, *(int(z) for z in spread)):
+        if z not in chosen and len(chosen) < MAX_TILES:
+            chosen.append(z)
+    return sorted(chosen)
+
+
+def _tile(
+    view: AxialView, z: int, colours: Sequence[Rgb], window: tuple[float, float]
+) -> Image.Image:
+    low, high = window
+    _, row_mm, column_mm = view.spacing_mm
+    rows, columns = view.grey.shape[1:]
+    px_per_mm = TILE_PX / max(rows * row_mm, columns * column_mm)
+    size = (
+        max(1, round(columns * column_mm * px_per_mm)),
+        max(1, round(rows * row_mm * px_per_mm)),
+    )
+    grey = np.clip((view.grey[z] - low) / (high - low), 0, 1) * 255
+    picture = Image.fromarray(grey.astype(np.uint8)).resize(size, Image.Resampling.BILINEAR)
+    pixels = np.array(picture.convert("RGB"))
+    for mask, colour in zip(view.masks, colours, strict=True):
+        shown = np.array(Image.fromarray(mask[z]).resize(size, Image.Resampling.NEAREST))
+        pixels[shown & ~ndimage.binary_erosion(shown, iterations=2)] = colour
+    tile = Image.new("RGB", (TILE_PX, TILE_PX), BACKGROUND)
+    tile.paste(Image.fromarray(pixels), ((TILE_PX - size[0]) // 2, (TILE_PX - size[1]) // 2))
+    _marks(ImageDraw.Draw(tile), z, len(view.grey), px_per_mm)
+    return tile
+
+
+def _marks(draw: ImageDraw.ImageDraw, z: int, count: int, px_per_mm: float) -> None:
+    font = ImageFont.load_default(13)
+    middle, edge = TILE_PX // 2, TILE_PX - 6
+    draw.text((6, 4), f"slice {z + 1} of {count}", INK, font)
+    for letter, place, anchor in (
+        ("R", (6, middle), "lm"),
+        ("L", (edge, middle), "rm"),
+        ("A", (middle, 4), "mt"),
+        ("P", (middle, edge), "mb"),
+    ):
+        draw.text(place, letter, DIM, font, anchor=anchor)
+    right = 8 + SCALE_BAR_MM * px_per_mm
+    draw.line([(8, edge - 4), (right, edge - 4)], INK, 2)
+    draw.text((right + 6, edge - 4), f"{SCALE_BAR_MM / 10:.0f} cm", INK, font, anchor="lm")
+
+
+def _legend(
+    sheet: Image.Image,
+    left: int,
+    volume: Volume,
+    segments: Sequence[Drawn],
+    colours: Sequence[Rgb],
+    title: str,
+) -> None:
+    draw = ImageDraw.Draw(sheet)
+    large, small = ImageFont.load_default(15), ImageFont.load_default(12)
+    draw.text((left + 12, 10), "Segnode", INK, large)
+    draw.text((left + 12, 32), title, DIM, small)
+    for number, (segment, colour) in enumerate(zip(segments, colours, strict=True)):
+        top = 64 + 44 * number
+        draw.rectangle([left + 12, top + 2, left + 28, top + 18], colour)
+        draw.text((left + 38, top), segment.label, INK, large)
+        volume_ml = np.count_nonzero(segment.voxels) * volume.geometry.voxel_ml
+        told = f"{volume_ml:.1f} ml, confidence {segment.confidence:.2f}"
+        draw.text((left + 38, top + 20), told, DIM, small)

@@ -1,0 +1,130 @@
+"""What one request leaves on disk between its stages: arrays and JSON, each written whole or not at all.
+
+<folder>/intensities.npy    (z, y, x) float32 on the source grid, read back memory-mapped
+<folder>/volume.json        affine, frames, UIDs, warnings
+<folder>/target-000.json    the target's summary and turns; written last, so it vouches for the mask
+<folder>/target-000.npz     its mask, bits packed
+<folder>/seg.dcm sr.dcm trace.json preview.png
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.values import TargetStatus
+from dicom_node.values import SourceFrame, SourceVolume
+from server.files import write_file, write_json
+from server.values import TargetSummary
+
+
+@dataclass(frozen=True)
+class WorkFolder:
+    """The files of one request under `path`."""
+
+    path: Path
+
+    @property
+    def segmentation(self) -> Path:
+        """The SEG."""
+        return self.path / "seg.dcm"
+
+    @property
+    def report(self) -> Path:
+        """The SR."""
+        return self.path / "sr.dcm"
+
+    @property
+    def trace(self) -> Path:
+        """Every turn of every target."""
+        return self.path / "trace.json"
+
+    @property
+    def preview(self) -> Path:
+        """Slices with contours."""
+        return self.path / "preview.png"
+
+    @property
+    def has_volume(self) -> bool:
+        """Whether `save_volume` ran to its end."""
+        return (self.path / "volume.json").is_file()
+
+    def save_volume(self, volume: SourceVolume) -> None:
+        """Keep a volume for the later stages."""
+        write_file(
+            self.path / "intensities.npy", lambda stream: np.save(stream, volume.intensities)
+        )
+        record = {
+            "affine_zyx_to_lps": volume.affine_zyx_to_lps.tolist(),
+            "frames": [asdict(frame) | {"path": str(frame.path)} for frame in volume.frames],
+            "study_instance_uid": volume.study_instance_uid,
+            "series_instance_uid": volume.series_instance_uid,
+            "frame_of_reference_uid": volume.frame_of_reference_uid,
+            "modality": volume.modality,
+            "warnings": volume.warnings,
+        }
+        write_json(self.path / "volume.json", record)
+
+    def load_volume(self) -> SourceVolume:
+        """The volume of `save_volume`; its intensities are memory-mapped, read-only."""
+        record = json.loads((self.path / "volume.json").read_text(encoding="utf-8"))
+        frames = tuple(
+            SourceFrame(**frame | {"path": Path(frame["path"])}) for frame in record["frames"]
+        )
+        return SourceVolume(
+            intensities=np.load(self.path / "intensities.npy", mmap_mode="r"),
+            affine_zyx_to_lps=np.array(record["affine_zyx_to_lps"], dtype=np.float64),
+            frames=frames,
+            study_instance_uid=record["study_instance_uid"],
+            series_instance_uid=record["series_instance_uid"],
+            frame_of_reference_uid=record["frame_of_reference_uid"],
+            modality=record["modality"],
+            warnings=tuple(record["warnings"]),
+        )
+
+    def save_target(
+        self, summary: TargetSummary, voxels: NDArray[np.bool_] | None, turns: list[dict[str, Any]]
+    ) -> None:
+        """Keep a target's end: its mask (z, y, x) bool, if any, first; the summary that vouches for it last."""
+        if voxels is not None:
+            bits = np.packbits(voxels)
+            write_file(
+                self._target(summary.index).with_suffix(".npz"),
+                lambda stream: np.savez_compressed(stream, bits=bits, shape=voxels.shape),
+            )
+        write_json(self._target(summary.index), {"summary": asdict(summary), "turns": turns})
+
+    def load_target(self, index: int) -> tuple[TargetSummary, list[dict[str, Any]]] | None:
+        """A target's summary and turns as `save_target` left them, or None if it has not ended."""
+        path = self._target(index)
+        if not path.is_file():
+            return None
+        record = json.loads(path.read_text(encoding="utf-8"))
+        summary = record["summary"]
+        typed = {
+            "status": TargetStatus(summary["status"]),
+            "warnings": tuple(summary["warnings"]),
+        }
+        return TargetSummary(**summary | typed), record["turns"]
+
+    def load_mask(self, index: int) -> NDArray[np.bool_]:
+        """A segmented target's mask (z, y, x) bool on the source grid."""
+        with np.load(self._target(index).with_suffix(".npz")) as stored:
+            shape = tuple(int(size) for size in stored["shape"])
+            flat = np.unpackbits(stored["bits"], count=int(np.prod(shape)))
+        return flat.reshape(shape).astype(bool)
+
+    def discard_intermediates(self) -> None:
+        """Remove what only unfinished work needs; results, masks, preview and trace stay."""
+        (self.path / "intensities.npy").unlink(missing_ok=True)
+        (self.path / "volume.json").unlink(missing_ok=True)
+        shutil.rmtree(self.path / "encodings", ignore_errors=True)
+
+    def _target(self, index: int) -> Path:
+        return self.path / f"target-{index:03d}.json"
