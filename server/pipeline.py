@@ -21,10 +21,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from agent.errors import UnknownTarget
 from agent.geometry import Geometry
 from agent.limits import Limits
 from agent.through_volume import segment_target
+from agent.trace import TracedTarget
 from agent.turns import TargetResult, Turn
 from agent.values import Mask, Target, TargetStatus, Volume
 from dicom_node.report import write_report
@@ -44,9 +44,8 @@ from server.errors import NothingToReport
 from server.ports import Prepared, Workbench
 from server.preview import Drawn, draw_preview
 from server.structures import Catalogue
-from server.trace import save_trace
 from server.values import AskedTarget, Assignment, ResultSummary, Selection, TargetSummary
-from server.workfolder import WorkFolder
+from server.workfolder import EncodingStore, WorkFolder
 
 VERSION = "0.1.0"
 
@@ -63,12 +62,14 @@ class Pipeline:
         *,
         headers: Callable[[Assignment], Sequence[InstanceHeader]],
         folder: Callable[[str], Path],
+        encodings: EncodingStore,
         workbench: Callable[[], Workbench],
         catalogue: Catalogue,
         limits: Limits,
     ) -> None:
         self._headers = headers
         self._folder = folder
+        self._encodings = encodings
         self._workbench = workbench
         self._catalogue = catalogue
         self._limits = limits
@@ -93,13 +94,14 @@ class Pipeline:
         folder = self._work_folder(assignment)
         ended = folder.load_target(index)
         if ended is not None:
-            return ended[0]
+            return ended
         asked = assignment.targets[index]
         prepared = self._prepare(assignment)
         result = work_on_target(self._workbench(), prepared, asked, self._limits, on_turn)
         mask = None if result.voxels is None else prepared.to_source(result.voxels)
         summary = summarise(asked, result, mask)
-        folder.save_target(summary, None if mask is None else mask.voxels, result.turns)
+        voxels = mask.voxels if summary.status == TargetStatus.SEGMENTED and mask else None
+        folder.save_target(summary, voxels, TracedTarget.of(result))
         return summary
 
     def write(
@@ -130,16 +132,17 @@ class Pipeline:
                 segmentation=results[0] if results else None,
             )
         )
-        save_trace(folder, targets)
+        folder.save_trace(len(targets))
         drawn = [Drawn(s.label, s.cielab, s.voxels, s.confidence) for s in segments]
         draw_preview(folder.preview, agent_volume(volume), drawn, title=volume.modality)
         return tuple(summary_of(result) for result in results)
 
     def discard(self, assignment: Assignment) -> None:
-        """Remove intermediate files; results, masks, trace and preview stay."""
+        """Remove intermediate files and the oldest encodings; results, masks, trace and preview stay."""
         if self._prepared and self._prepared[0] == assignment.request_id:
             self._prepared = None
         self._work_folder(assignment).discard_intermediates()
+        self._encodings.prune()
 
     def encoder_passes(self, assignment: Assignment) -> int:
         """How often the image encoder ran for a request's volume since it was last prepared here."""
@@ -153,8 +156,9 @@ class Pipeline:
         # one volume at a time is kept ready: targets of a request follow each other
         if self._prepared is None or self._prepared[0] != assignment.request_id:
             self._prepared = None
-            folder = self._work_folder(assignment)
-            prepared = self._workbench().prepare(agent_volume(folder.load_volume()), folder.path)
+            volume = self._work_folder(assignment).load_volume()
+            kept = self._encodings.of_series(volume.series_instance_uid)
+            prepared = self._workbench().prepare(agent_volume(volume), kept)
             self._prepared = (assignment.request_id, prepared)
         return self._prepared[1]
 
@@ -196,19 +200,16 @@ def work_on_target(
     limits: Limits,
     on_turn: Callable[[Turn], None],
 ) -> TargetResult:
-    """Run the agent on one target, telling every turn; a target the policy does not know has failed, with the reason."""
+    """Run the agent on one target, telling every turn as it happens."""
     target = Target(asked.text, asked.structure)
-    try:
-        workbench.policy.check(target)
-    except UnknownTarget as error:
-        return TargetResult(target, TargetStatus.FAILED, None, 0.0, (), str(error))
     agent = segment_target(target, prepared.slices, workbench.policy, workbench.segmenter, limits)
     while True:
         try:
-            on_turn(next(agent))
+            turn = next(agent)
         except StopIteration as end:
             result: TargetResult = end.value
             return result
+        on_turn(turn)
 
 
 def summarise(asked: AskedTarget, result: TargetResult, mask: Mask | None) -> TargetSummary:

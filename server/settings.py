@@ -52,6 +52,7 @@ class StorageSettings(_Section):
 
     dir: Path
     minimum_free_bytes: Annotated[int, Field(ge=0)]
+    encodings_bytes: Annotated[int, Field(ge=0)]
 
 
 class DatabaseSettings(_Section):

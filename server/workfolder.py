@@ -10,17 +10,18 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.trace import Trace, TracedTarget, trace_from_record, trace_record, write_trace
 from agent.values import TargetStatus
 from dicom_node.values import SourceFrame, SourceVolume
-from server.files import write_file, write_json
+from server.files import private_folder, write_file, write_json
 from server.values import TargetSummary
 
 
@@ -89,29 +90,39 @@ class WorkFolder:
         )
 
     def save_target(
-        self, summary: TargetSummary, voxels: NDArray[np.bool_] | None, turns: list[dict[str, Any]]
+        self, summary: TargetSummary, voxels: NDArray[np.bool_] | None, traced: TracedTarget
     ) -> None:
-        """Keep a target's end: its mask (z, y, x) bool, if any, first; the summary that vouches for it last."""
+        """Keep a target's end: its mask (z, y, x) bool, if any, first; the record that vouches for it last."""
         if voxels is not None:
             bits = np.packbits(voxels)
             write_file(
                 self._target(summary.index).with_suffix(".npz"),
                 lambda stream: np.savez_compressed(stream, bits=bits, shape=voxels.shape),
             )
-        write_json(self._target(summary.index), {"summary": asdict(summary), "turns": turns})
+        record = {"summary": asdict(summary), "trace": trace_record(Trace((traced,)))}
+        write_json(self._target(summary.index), record)
 
-    def load_target(self, index: int) -> tuple[TargetSummary, list[dict[str, Any]]] | None:
-        """A target's summary and turns as `save_target` left them, or None if it has not ended."""
+    def load_target(self, index: int) -> TargetSummary | None:
+        """A target's summary as `save_target` left it, or None if it has not ended."""
         path = self._target(index)
         if not path.is_file():
             return None
-        record = json.loads(path.read_text(encoding="utf-8"))
-        summary = record["summary"]
+        summary = json.loads(path.read_text(encoding="utf-8"))["summary"]
         typed = {
             "status": TargetStatus(summary["status"]),
             "warnings": tuple(summary["warnings"]),
         }
-        return TargetSummary(**summary | typed), record["turns"]
+        return TargetSummary(**summary | typed)
+
+    def save_trace(self, count: int) -> Trace:
+        """Gather the turns of the first `count` targets into trace.json."""
+        traces = [
+            trace_from_record(json.loads(self._target(i).read_text(encoding="utf-8"))["trace"])
+            for i in range(count)
+        ]
+        trace = Trace(tuple(target for one in traces for target in one.targets))
+        write_trace(self.trace, trace)
+        return trace
 
     def load_mask(self, index: int) -> NDArray[np.bool_]:
         """A segmented target's mask (z, y, x) bool on the source grid."""
@@ -124,7 +135,34 @@ class WorkFolder:
         """Remove what only unfinished work needs; results, masks, preview and trace stay."""
         (self.path / "intensities.npy").unlink(missing_ok=True)
         (self.path / "volume.json").unlink(missing_ok=True)
-        shutil.rmtree(self.path / "encodings", ignore_errors=True)
 
     def _target(self, index: int) -> Path:
         return self.path / f"target-{index:03d}.json"
+
+
+@dataclass(frozen=True)
+class EncodingStore:
+    """Slice encodings by series, shared by all requests for it; the longest unused go first.
+
+    `limit_bytes` bounds the whole store: 500 slices take about 1 GB.
+    """
+
+    path: Path
+    limit_bytes: int
+
+    def of_series(self, series_instance_uid: str) -> Path:
+        """The folder of a series, made if missing and marked as used now."""
+        folder = private_folder(self.path / series_instance_uid)
+        os.utime(folder)
+        return folder
+
+    def prune(self) -> None:
+        """Remove the longest unused series until the rest fits; the last used one always stays."""
+        if not self.path.is_dir():
+            return
+        folders = sorted(self.path.iterdir(), key=lambda f: f.stat().st_mtime, reverse=True)
+        total_bytes = 0
+        for number, folder in enumerate(folders):
+            total_bytes += sum(file.stat().st_size for file in folder.iterdir())
+            if number and total_bytes > self.limit_bytes:
+                shutil.rmtree(folder, ignore_errors=True)
