@@ -12,6 +12,7 @@ ServerError
 │   └── WrongState         the request is not in a state that allows this
 ├── NothingToReport        every target of a request failed
 ├── InputError             a local file that `segnode segment` cannot use
+├── NodeUnreachable        no node answers where a command looked for one
 └── RecordUnavailable      PostgreSQL does not answer; worth trying again
 """
 
@@ -64,6 +65,10 @@ class NothingToReport(ServerError):
 
 class InputError(ServerError):
     """A local file that `segnode segment` cannot use."""
+
+
+class NodeUnreachable(ServerError):
+    """No node answers where a command looked for one."""
 
 
 class RecordUnavailable(ServerError):

@@ -1,0 +1,57 @@
+"""A client of a running node's HTTP API, for `segnode request` and the demo. Standard library only."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from typing import Any
+
+from server.errors import NodeUnreachable, RequestError
+
+
+@dataclass(frozen=True)
+class NodeClient:
+    """Speaks to a node at `url` ("http://host:port") with a bearer `token`; each call waits `timeout_s` at most."""
+
+    url: str
+    token: str
+    timeout_s: float = 10.0
+
+    def get(self, path: str) -> Any:
+        """GET /api/v1/`path` as JSON; errors as `post`."""
+        return self._call("GET", path, None)
+
+    def post(self, path: str, body: Any = None) -> Any:
+        """POST JSON to /api/v1/`path` and give its JSON answer.
+
+        RequestError in the node's own words when it refuses, NodeUnreachable when it does not answer.
+        """
+        return self._call("POST", path, body)
+
+    def _call(self, method: str, path: str, body: Any) -> Any:
+        request = urllib.request.Request(  # noqa: S310 - the scheme is http by construction
+            f"{self.url}/api/v1/{path.lstrip('/')}",
+            method=method,
+            data=None if body is None else json.dumps(body).encode("utf-8"),
+            headers={"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=self.timeout_s) as answer:  # noqa: S310
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            raise RequestError(_detail(error)) from error
+        except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+            raise NodeUnreachable(
+                f"no node answers at {self.url} ({error}); is `segnode serve` running?"
+            ) from error
+
+
+def _detail(error: urllib.error.HTTPError) -> str:
+    # problem details (RFC 9457) say it best; a proxy in between may answer with anything
+    try:
+        problem = json.loads(error.read())
+        return str(problem["detail"])
+    except (ValueError, KeyError, TypeError):
+        return f"the node answered {error.code} {error.reason}"
