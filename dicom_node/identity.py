@@ -1,0 +1,7 @@
+"""Who we are on the wire and in the files we write."""
+
+from __future__ import annotations
+
+# PS3.7 D.3.3.2: the implementation, not the installation, so it is the same everywhere (PS3.5 B.2: a UUID under 2.25).
+IMPLEMENTATION_CLASS_UID = "2.25.284863097284762258175406546082280862079"
+IMPLEMENTATION_VERSION_NAME = "SEGNODE_0_1"  # at most 16 characters
