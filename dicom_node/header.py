@@ -17,6 +17,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.multival import MultiValue
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from dicom_node.errors import UnreadableDataset
 from dicom_node.values import InstanceHeader
@@ -109,7 +110,7 @@ class _Reader:
             sop_instance_uid=self._text("SOPInstanceUID")
             or str(meta.get("MediaStorageSOPInstanceUID", "")),
             sop_class_uid=self._text("SOPClassUID") or str(meta.get("MediaStorageSOPClassUID", "")),
-            transfer_syntax_uid=str(meta.get("TransferSyntaxUID", "")),
+            transfer_syntax_uid=str(meta.get("TransferSyntaxUID", "")) or self._guessed_syntax(),
             modality=self._text("Modality"),
             image_type=self._texts("ImageType"),
             instance_number=self._integer("InstanceNumber"),
@@ -130,6 +131,13 @@ class _Reader:
             attributes=self._attributes(),
             faults=tuple(dict.fromkeys(self._faults)),
         )
+
+    def _guessed_syntax(self) -> str:
+        """The uncompressed transfer syntax that pydicom found a file without file meta to be written in."""
+        implicit, little = self._dataset.original_encoding
+        if implicit:
+            return str(ImplicitVRLittleEndian)
+        return str(ExplicitVRLittleEndian if little else ExplicitVRBigEndian)
 
     def _functional_groups(self) -> Iterable[Dataset]:
         """The items that stand in for the image plane of an enhanced object, shared ones first."""

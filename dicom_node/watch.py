@@ -26,12 +26,12 @@ class _Waiting:
     series_last_s: dict[str, float] = field(default_factory=dict)
     reported: bool = False  # by due(), and nothing has come since
 
-    def arrived(self, series_instance_uid: str, now_s: float) -> None:
-        """An instance of a series came at `now_s`."""
+    def arrived(self, series_instance_uid: str, now_s: float, *, new: bool) -> None:
+        """An instance of a series came at `now_s`, `new` or once more."""
         before_s = self.series_last_s.get(series_instance_uid, now_s)
         self.longest_gap_s = max(self.longest_gap_s, now_s - before_s)
         self.series_last_s[series_instance_uid] = self.last_arrival_s = now_s
-        self.instances += 1
+        self.instances += new
         self.reported = False
 
 
@@ -78,7 +78,8 @@ class StudyWatch:
             if arrival.kept_as is KeptAs.NEW:
                 self._waiting.setdefault(study, _Waiting(now_s))
             if waiting := self._waiting.get(study):
-                waiting.arrived(arrival.instance.series_instance_uid, now_s)
+                new = arrival.kept_as is KeptAs.NEW
+                waiting.arrived(arrival.instance.series_instance_uid, now_s, new=new)
 
     def association_closed(self, association_id: str) -> None:
         """The peer released, aborted or vanished: it holds nothing any more."""

@@ -1,0 +1,195 @@
+"""A listener on a free port, peers that send to it, and data sets as the bytes that travel."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.uid import (
+    CTImageStorage,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    generate_uid,
+)
+from pynetdicom import AE
+from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.dsutils import encode
+
+from dicom_node.fakes import RecordingObserver
+from dicom_node.inbox import Inbox
+from dicom_node.listener import Limits, Listener
+
+_ENCODINGS = {  # implicit VR, little endian, deflated
+    ImplicitVRLittleEndian: (True, True, False),
+    ExplicitVRBigEndian: (False, False, False),
+    DeflatedExplicitVRLittleEndian: (False, True, True),
+}
+
+
+@pytest.fixture(scope="session")
+def dcmtk() -> Callable[[str], str]:
+    """The path of a DCMTK tool; not the one of the same name that pynetdicom puts into a virtual environment."""
+
+    def find(tool: str) -> str:
+        for folder in ("/usr/bin", "/usr/local/bin", "/opt/homebrew/bin"):
+            if Path(folder, tool).exists():
+                return f"{folder}/{tool}"
+        if os.environ.get("SEGNODE_REQUIRE_PEERS") == "1":
+            pytest.fail(f"DCMTK's {tool} is missing (make peers)")
+        return pytest.skip(f"DCMTK's {tool} is missing (make peers)")
+
+    return find
+
+
+@pytest.fixture
+def ct() -> Callable[..., Dataset]:
+    """A small CT data set with fresh UIDs; keywords set or (None) remove elements."""
+
+    def build(**elements: Any) -> Dataset:
+        dataset = Dataset()
+        dataset.SOPClassUID = CTImageStorage
+        dataset.SOPInstanceUID = generate_uid()
+        dataset.StudyInstanceUID = generate_uid()
+        dataset.SeriesInstanceUID = generate_uid()
+        dataset.Modality = "CT"
+        dataset.PatientName = "Doe^Jane"
+        dataset.InstanceNumber = 1
+        dataset.Rows = dataset.Columns = 16
+        dataset.BitsAllocated = 16
+        dataset.PixelData = bytes(range(256)) * 2
+        for keyword, value in elements.items():
+            if value is None:
+                delattr(dataset, keyword)
+            else:
+                setattr(dataset, keyword, value)
+        return dataset
+
+    return build
+
+
+@pytest.fixture
+def as_sent() -> Callable[..., bytes]:
+    """The bytes of a data set in an uncompressed or deflated transfer syntax."""
+
+    def build(dataset: Dataset, transfer_syntax: str = ExplicitVRLittleEndian) -> bytes:
+        encoded = encode(dataset, *_ENCODINGS.get(transfer_syntax, (False, True, False)))
+        assert encoded is not None
+        return encoded
+
+    return build
+
+
+@pytest.fixture
+def inbox(tmp_path: Path) -> Inbox:
+    """An empty inbox."""
+    return Inbox(tmp_path / "inbox")
+
+
+@pytest.fixture
+def observer() -> RecordingObserver:
+    """Remembers what the listener told."""
+    return RecordingObserver()
+
+
+@pytest.fixture
+def listening(
+    inbox: Inbox, observer: RecordingObserver
+) -> Iterator[Callable[..., Listener]]:
+    """Starts listeners named SEGNODE on the loopback and stops them after the test."""
+    started: list[Listener] = []
+
+    def start(**options: Any) -> Listener:
+        options = {"inbox": inbox, "observer": observer, **options}
+        listener = Listener("SEGNODE", "127.0.0.1", 0, **options)
+        listener.start()
+        started.append(listener)
+        return listener
+
+    yield start
+    for listener in started:
+        listener.stop()
+
+
+@pytest.fixture
+def impatient() -> Limits:
+    """Limits that a test can wait for."""
+    return Limits(request_timeout_s=0.5, idle_timeout_s=0.5, stall_timeout_s=0.5)
+
+
+class Sender:
+    """An SCU that puts bytes on the wire exactly as given."""
+
+    def __init__(self, association: Any) -> None:
+        self.association = association
+        self._messages = 0
+
+    def put(self, data: bytes, sop_instance_uid: str, sop_class_uid: str = CTImageStorage) -> None:
+        """Send a C-STORE request and do not wait."""
+        contexts = self.association.accepted_contexts
+        context = next(c for c in contexts if c.abstract_syntax == sop_class_uid)
+        request = C_STORE()
+        self._messages += 1
+        request.MessageID = self._messages
+        request.AffectedSOPClassUID = sop_class_uid
+        request.AffectedSOPInstanceUID = sop_instance_uid
+        request.Priority = 2
+        request.DataSet = BytesIO(data)
+        self.association._reactor_checkpoint.clear()
+        while not self.association._is_paused:
+            time.sleep(0.001)
+        self.association.dimse.send_msg(request, context.context_id)
+
+    def store(self, data: bytes, sop_instance_uid: str, sop_class_uid: str = CTImageStorage) -> Any:
+        """Send a C-STORE request and return the response."""
+        self.put(data, sop_instance_uid, sop_class_uid)
+        _, response = self.association.dimse.get_msg(block=True)
+        self.association._reactor_checkpoint.set()
+        return response
+
+
+@pytest.fixture
+def sending() -> Callable[..., AbstractContextManager[Sender]]:
+    """Opens an association to a port, for SOP classes in one transfer syntax."""
+
+    @contextmanager
+    def associate(
+        port: int,
+        *sop_classes: str,
+        transfer_syntax: str = ExplicitVRLittleEndian,
+        calling: str = "MODALITY",
+        called: str = "SEGNODE",
+    ) -> Iterator[Sender]:
+        entity = AE(calling)
+        entity.dimse_timeout = 20
+        for sop_class in sop_classes or (CTImageStorage,):
+            entity.add_requested_context(sop_class, transfer_syntax)
+        association = entity.associate("127.0.0.1", port, ae_title=called)
+        try:
+            yield Sender(association)
+        finally:
+            if association.is_established:
+                association.release()
+
+    return associate
+
+
+@pytest.fixture(scope="session")
+def eventually() -> Callable[[Callable[[], bool]], None]:
+    """Waits until something becomes true, or fails."""
+
+    def wait(condition: Callable[[], bool], limit_s: float = 20.0) -> None:
+        deadline = time.monotonic() + limit_s
+        while not condition():
+            assert time.monotonic() < deadline, "it never became true"
+            time.sleep(0.02)
+
+    return wait
