@@ -1,0 +1,78 @@
+# Everything a person, a commit hook or CI runs. `make help` lists it; needs Python 3.11+ and nothing else.
+# Every recipe runs in one shell that stops at the first failure.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.DEFAULT_GOAL := help
+
+# PYTHON may be given; otherwise the newest one found that pins and wheels exist for
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+UV := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraints constraints.txt --build-constraints constraints.txt
+# what is installed is what these two files said: another content is another stamp
+KEY := $(shell cat pyproject.toml constraints.txt | cksum | tr -s ' \t' '-')
+INSTALLED := .venv/.installed-$(KEY)
+PEERS_INSTALLED := .venv/.peers-$(KEY)
+
+.PHONY: help demo test check lint format peers bench pins
+
+# This list.
+help:
+	@awk '/^# /{said=substr($$0,3)} /^[a-z]+:/{split($$0,name,":"); if (said!="") printf "make %-8s %s\n", name[1], said} !/^# /{said=""}' $(MAKEFILE_LIST)
+
+# Run the main job on a real CT, from the PACS and back to it; leaves SEG, SR, preview.png and trace.json in demo-out/.
+demo: $(INSTALLED)
+	@$(BIN)/python -m server.demo
+
+# Set up .venv if needed and run every check and every test: the same command as `make check`.
+test: check
+
+# The one check (format, lint, types, layers, YAML, then budgets, docs and all tests) for a person, the push hook and CI.
+check: lint
+	@$(BIN)/python -m pytest
+
+# The part of the check that takes seconds; the commit hook runs it.
+lint: $(INSTALLED)
+	@$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/yamllint --strict .pre-commit-config.yaml .yamllint.yaml deploy
+
+# Put the code into the house's format and mend what the linter can mend by itself.
+format: $(INSTALLED)
+	@$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# Install the independent peers of the interoperability tests (Debian, root): Orthanc, DCMTK, dicom3tools, dcmqi, Chromium, OHIF.
+peers: $(PEERS_INSTALLED)
+	@deploy/install-peers.sh
+
+# Run the benchmarks; each prints a table with the ratio to its peer and writes bench-out/NAME.json.
+bench: $(INSTALLED)
+	@mkdir -p bench-out
+	for benchmark in tests/benchmarks/bench_*.py; do $(BIN)/python "$$benchmark"; done
+
+# Write constraints.txt anew after a change of the dependencies in pyproject.toml; pins that still fit stay.
+pins: $(INSTALLED)
+	@$(BIN)/uv pip compile --quiet pyproject.toml --all-extras --no-annotate --no-header --output-file constraints.txt > /dev/null
+
+# pip alone may take a CPU build of torch that torchvision cannot use, so it only brings uv
+$(INSTALLED):
+	@if [ -z "$(PYTHON)" ]; then echo "Python 3.11 or newer was not found; install it or say: make PYTHON=/path/to/python3" >&2; exit 1; fi
+	if [ ! -x $(BIN)/python ]; then
+		echo "making .venv with $(PYTHON) ..."
+		$(PYTHON) -m venv .venv || { rm -rf .venv; echo "$(PYTHON) cannot make environments; on Debian install python3-venv" >&2; exit 1; }
+	fi
+	echo "installing the versions of constraints.txt into .venv (a few minutes the first time) ..."
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
+	$(UV) --editable '.[test]'
+	rm -f .venv/.installed-*
+	touch $@
+
+$(PEERS_INSTALLED): $(INSTALLED)
+	@$(UV) --editable '.[test,peers]'
+	rm -f .venv/.peers-*
+	touch $@
