@@ -1,0 +1,196 @@
+"""From image planes to a grid: sorted along the slice normal, and refused when they are no regular stack.
+
+The rules, in the order they are judged (all lengths in mm, positions and directions in LPS, PS3.3 C.7.6.2.1.1):
+directions are a right-angled pair; no two planes at one position; the way from slice to slice is along the normal
+(no gantry tilt); the steps are even, and none is a multiple of the others (a missing slice); no slice is moved sideways.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dicom_node.errors import NotAVolume
+from dicom_node.plane import Plane, named
+
+SAME_POSITION_MM = 0.01
+SAME_DIRECTION_DEG = 0.1  # 0.9 mm at the end of a 500 mm row
+MOST_TILT_DEG = 0.5
+_EVEN_FRACTION, _EVEN_MM, _EVEN_MOST_FRACTION = 0.05, 0.1, 0.2
+
+
+@dataclass(frozen=True, eq=False)
+class Stack:
+    """A regular stack: `planes` in rising order along the normal; `affine_zyx_to_lps` (4, 4) of voxel centres, mm."""
+
+    planes: tuple[Plane, ...]
+    affine_zyx_to_lps: NDArray[np.float64]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(z, y, x)."""
+        return (len(self.planes), *self.planes[0].shape)
+
+
+def angle_deg(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """Angle between two directions, 0..180 degrees, exact for small angles too."""
+    return math.degrees(math.atan2(float(np.linalg.norm(np.cross(a, b))), float(a @ b)))
+
+
+def same_orientation(one: Plane, other: Plane) -> bool:
+    """Whether rows and columns run the same way, within SAME_DIRECTION_DEG."""
+    turn = max(
+        angle_deg(one.row_direction, other.row_direction),
+        angle_deg(one.column_direction, other.column_direction),
+    )
+    return turn <= SAME_DIRECTION_DEG
+
+
+def even_tolerance_mm(step_mm: float) -> float:
+    """How far a slice may be from its place: 5 % of the step or 0.1 mm, never more than a fifth of the step."""
+    return min(max(_EVEN_FRACTION * step_mm, _EVEN_MM), _EVEN_MOST_FRACTION * step_mm)
+
+
+def arrange(planes: Sequence[Plane]) -> Stack:
+    """Sort planes of one orientation, matrix and spacing into a stack; NotAVolume says why they are none."""
+    if len(planes) < 2:
+        raise NotAVolume(
+            f"There is only one slice ({named(planes)}): a volume needs at least two. Send the whole series."
+        )
+    normal = planes[0].normal
+    ordered = sorted(planes, key=lambda plane: float(normal @ plane.position_mm))
+    positions = np.array([plane.position_mm for plane in ordered], dtype=np.float64)
+    heights = positions @ normal
+    _refuse_shared_positions(ordered, heights)
+    step = (positions[-1] - positions[0]) / (len(ordered) - 1)
+    _refuse_tilt(ordered, angle_deg(step, normal))
+    _refuse_uneven(ordered, heights)
+    _refuse_sideways(ordered, positions - (positions[0] + np.outer(np.arange(len(ordered)), step)))
+    return Stack(tuple(ordered), _affine(ordered[0], step), _stack_warnings(ordered, step))
+
+
+def refuse_bad_directions(planes: Sequence[Plane]) -> None:
+    """NotAVolume where cosines are no right-angled pair, or a number is missing, not finite or not positive."""
+    bad = [plane for plane in planes if not _plausible(plane)]
+    if bad:
+        raise NotAVolume(
+            f"Image Orientation (Patient) or Pixel Spacing of {named(bad)} cannot be right: the two directions must be "
+            "unit vectors at a right angle, the spacing two positive numbers. Export the series again from the scanner."
+        )
+
+
+def _plausible(plane: Plane) -> bool:
+    if not np.isfinite([*plane.position_mm, *plane.orientation, *plane.pixel_spacing_mm]).all():
+        return False
+    row, column = np.array(plane.orientation[:3]), np.array(plane.orientation[3:])
+    unit = max(abs(np.linalg.norm(row) - 1), abs(np.linalg.norm(column) - 1)) < 0.01
+    return bool(unit and abs(row @ column) < 0.01 and min(plane.pixel_spacing_mm) > 0)
+
+
+def _affine(first: Plane, step: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Pixel Spacing is (between rows, between columns): rows are y, columns x."""
+    affine = np.eye(4)
+    affine[:3, 0] = step
+    affine[:3, 1] = first.column_direction * first.pixel_spacing_mm[0]
+    affine[:3, 2] = first.row_direction * first.pixel_spacing_mm[1]
+    affine[:3, 3] = first.position_mm
+    return affine
+
+
+def _refuse_shared_positions(ordered: Sequence[Plane], heights: NDArray[np.float64]) -> None:
+    close = np.diff(heights) < SAME_POSITION_MM
+    if not close.any():
+        return
+    shared = [plane for z, plane in enumerate(ordered) if close[max(z - 1, 0) : z + 1].any()]
+    raise NotAVolume(
+        f"Several images lie at one position ({named(shared)}), and neither acquisition, temporal position nor echo sorts "
+        "them into whole volumes: they may be phases or two series sent as one. Send one phase, or the series apart."
+    )
+
+
+def _refuse_tilt(ordered: Sequence[Plane], tilt_deg: float) -> None:
+    """By the positions first; the header's word counts where positions were written as if there were no tilt."""
+    said = max((abs(plane.gantry_tilt_deg or 0.0) for plane in ordered), default=0.0)
+    if tilt_deg > MOST_TILT_DEG:
+        found = (
+            f"the slices of {named(ordered)} are stacked {tilt_deg:.1f} degrees off their normal"
+        )
+    elif said > MOST_TILT_DEG and not ordered[0].derived:
+        found = f"Gantry/Detector Tilt of {named(ordered)} is {said:.1f} degrees"
+    else:
+        return
+    raise NotAVolume(
+        f"The gantry was tilted: {found}, so that the grid is sheared. "
+        "Send a reconstruction without tilt (a straight reformat of the same scan)."
+    )
+
+
+def _refuse_uneven(ordered: Sequence[Plane], heights: NDArray[np.float64]) -> None:
+    steps = np.diff(heights)
+    usual = float(np.sort(steps)[(len(steps) - 1) // 2])
+    tolerance = even_tolerance_mm(usual)
+    multiples = np.round(steps / usual)
+    odd = np.abs(steps - usual) > tolerance
+    gaps = odd & (multiples >= 2) & (np.abs(steps - multiples * usual) <= tolerance * multiples)
+    if gaps.any() and (gaps == odd).all():
+        missing = int((multiples[gaps] - 1).sum())
+        raise NotAVolume(
+            f"{missing} slice{'s are' if missing > 1 else ' is'} missing: {_between(ordered, steps, gaps)}, where the others "
+            f"are {usual:.2f} mm apart. Send the series again in full."
+        )
+    drift = np.abs(heights - np.linspace(heights[0], heights[-1], len(heights)))
+    if odd.any() or drift.max() > tolerance:
+        odd = odd if odd.any() else np.diff(drift, prepend=0.0)[1:] > 0
+        raise NotAVolume(
+            f"The slices are unevenly spaced, {steps.min():.2f} to {steps.max():.2f} mm apart: {_between(ordered, steps, odd)}, "
+            f"where {usual:.2f} mm is usual. Send a reconstruction with even steps."
+        )
+
+
+def _between(ordered: Sequence[Plane], steps: NDArray[np.float64], which: NDArray[np.bool_]) -> str:
+    """Where in the series the first few of these steps are."""
+    places = np.flatnonzero(which)
+    texts = [
+        f"{steps[z]:.2f} mm between {named([ordered[z]])} and {named([ordered[z + 1]])}"
+        for z in places[:4]
+    ]
+    more = f" and at {len(places) - 4} more places" if len(places) > 4 else ""
+    return ", ".join(texts) + more
+
+
+def _refuse_sideways(ordered: Sequence[Plane], residual_mm: NDArray[np.float64]) -> None:
+    """`residual_mm` (z, 3): each slice's distance from its place on the grid."""
+    off = np.linalg.norm(residual_mm, axis=1)
+    step = abs(
+        float((np.array(ordered[1].position_mm) - ordered[0].position_mm) @ ordered[0].normal)
+    )
+    moved = [
+        plane
+        for plane, distance in zip(ordered, off, strict=True)
+        if distance > even_tolerance_mm(step)
+    ]
+    if moved:
+        raise NotAVolume(
+            f"Slices are shifted sideways against the others, by up to {off.max():.2f} mm: {named(moved)}. "
+            "They may come from two scans: send each as a series of its own."
+        )
+
+
+def _stack_warnings(ordered: Sequence[Plane], step: NDArray[np.float64]) -> tuple[str, ...]:
+    warnings = []
+    thickness, distance = ordered[0].slice_thickness_mm, float(np.linalg.norm(step))
+    if thickness and distance > 1.5 * thickness:
+        warnings.append(
+            f"Slices are {distance:.2f} mm apart but {thickness:.2f} mm thick: what lies between them was not imaged."
+        )
+    said = max(abs(plane.gantry_tilt_deg or 0.0) for plane in ordered)
+    if said > MOST_TILT_DEG:
+        warnings.append(
+            f"Gantry/Detector Tilt says {said:.1f} degrees, but this is a derived, straight stack: it is taken as one."
+        )
+    return tuple(warnings)

@@ -1,0 +1,114 @@
+"""Enhanced and legacy converted multi-frame images: each frame's plane is in the functional groups (PS3.3 C.7.6.16)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+
+from dicom_node.errors import NotAVolume
+from dicom_node.parsing import parsing
+from dicom_node.plane import Plane, named_frames, ranges
+from dicom_node.sop_classes import MULTIFRAME_VOLUMES
+from dicom_node.values import InstanceHeader, SourceFrame
+
+# What tells frames at one position apart: functional group macro, attribute (PS3.3 C.7.6.16.2, C.8.13.5, C.8.15.3)
+PHASE_ATTRIBUTES: tuple[tuple[str, str], ...] = (
+    ("FrameContentSequence", "TemporalPositionIndex"),
+    ("FrameContentSequence", "FrameAcquisitionNumber"),
+    ("MREchoSequence", "EffectiveEchoTime"),
+    ("MRDiffusionSequence", "DiffusionBValue"),
+    ("CardiacSynchronizationSequence", "NominalPercentageOfCardiacPhase"),
+    ("MRImageFrameTypeSequence", "FrameType"),
+    ("CTImageFrameTypeSequence", "FrameType"),
+    ("FrameContentSequence", "StackID"),
+)
+
+
+class FunctionalGroups:
+    """Attributes of each frame of a data set, wherever they are: per frame, shared, or plain in the data set."""
+
+    def __init__(self, ds: Dataset) -> None:
+        self._ds = ds
+        self._shared = next(iter(ds.get("SharedFunctionalGroupsSequence") or []), Dataset())
+        self._per_frame = ds.get("PerFrameFunctionalGroupsSequence") or []
+
+    def find(self, macro: str, keyword: str, frame_index: int) -> Any:
+        """The value for a zero-based frame, None where it is missing or empty."""
+        groups = [self._shared]
+        if frame_index < len(self._per_frame):
+            groups.insert(0, self._per_frame[frame_index])
+        for group in groups:
+            for item in (group.get(macro) or [])[:1]:
+                if (value := item.get(keyword)) is not None:
+                    return value
+        return self._ds.get(keyword)
+
+
+def is_multiframe(header: InstanceHeader) -> bool:
+    """Whether the header's planes are in functional groups; enhanced objects of one frame are such too."""
+    return header.number_of_frames > 1 or header.sop_class_uid in MULTIFRAME_VOLUMES
+
+
+def frame_planes(header: InstanceHeader) -> list[Plane]:
+    """A plane for every frame, in the order of storage. NotAVolume names the frames that have none."""
+    name = named_frames([source_of(header)])
+    with parsing(NotAVolume, f"The functional groups of {name} cannot be read"):
+        groups = FunctionalGroups(dcmread(header.path, force=True, stop_before_pixels=True))
+        planes = [_plane(header, groups, index) for index in range(header.number_of_frames)]
+    missing = [number for number, plane in enumerate(planes, start=1) if plane is None]
+    if missing:
+        raise NotAVolume(
+            f"Position, orientation or pixel spacing is missing from the functional groups of frames {ranges(missing)} "
+            f"of {name}: without them the frames have no place in the patient. Export the series again from the scanner."
+        )
+    return [plane for plane in planes if plane is not None]
+
+
+def source_of(header: InstanceHeader, frame_number: int | None = None) -> SourceFrame:
+    """How a volume names this instance, or its one-based frame."""
+    return SourceFrame(
+        header.path,
+        header.sop_class_uid,
+        header.sop_instance_uid,
+        header.instance_number,
+        frame_number,
+    )
+
+
+def _plane(header: InstanceHeader, groups: FunctionalGroups, index: int) -> Plane | None:
+    """The plane of a zero-based frame, None where the groups do not place it."""
+    position = _numbers(groups.find("PlanePositionSequence", "ImagePositionPatient", index), 3)
+    orientation = _numbers(
+        groups.find("PlaneOrientationSequence", "ImageOrientationPatient", index), 6
+    )
+    spacing = _numbers(groups.find("PixelMeasuresSequence", "PixelSpacing", index), 2)
+    thickness = _numbers([groups.find("PixelMeasuresSequence", "SliceThickness", index)], 1)
+    if not (position and orientation and spacing and header.rows and header.columns):
+        return None
+    phase = {
+        keyword: str(value)
+        for macro, keyword in PHASE_ATTRIBUTES
+        if (value := groups.find(macro, keyword, index)) is not None
+    }
+    return Plane(
+        source=source_of(header, index + 1),
+        position_mm=position,
+        orientation=orientation,
+        pixel_spacing_mm=spacing,
+        shape=(header.rows, header.columns),
+        frame_of_reference_uid=header.frame_of_reference_uid,
+        image_type=header.image_type,
+        gantry_tilt_deg=header.gantry_tilt_deg,
+        slice_thickness_mm=thickness[0] if thickness else None,
+        phase=phase | {"SOPInstanceUID": header.sop_instance_uid},
+    )
+
+
+def _numbers(values: Sequence[Any] | None, count: int) -> tuple[float, ...]:
+    """So many numbers, or none."""
+    if not values or len(values) != count or any(value in {None, ""} for value in values):
+        return ()
+    return tuple(float(value) for value in values)

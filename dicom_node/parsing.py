@@ -1,0 +1,43 @@
+"""The one place where whatever pydicom and its codecs raise becomes an error of ours."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from dicom_node.errors import DicomNodeError, NotAVolume
+
+
+@contextmanager
+def parsing(error: type[NotAVolume], sentence: str) -> Iterator[None]:
+    """Turn anything that goes wrong inside into `error`, with `sentence` and the reason's first line.
+
+    For reading and decoding of files that other people wrote; our own errors pass through unchanged.
+    """
+    try:
+        yield
+    except DicomNodeError:
+        raise
+    except MemoryError as reason:
+        raise error(f"{sentence}: there is not enough memory for it") from reason
+    # A damaged file makes pydicom and six codecs raise nearly every built-in error and some of their own
+    # (AttributeError, KeyError, struct.error, zlib.error, RuntimeError, BytesLengthException, …): the list is open.
+    except Exception as reason:
+        raise error(f"{sentence}: {_first_line(reason)}") from reason
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Leave pydicom's warnings about odd values unsaid: what matters of them is in our own sentences.
+
+    Filters are the process's own, not the thread's: enter it in the calling thread, around any pool.
+    """
+    with warnings.catch_warnings(action="ignore"):
+        yield
+
+
+def _first_line(reason: Exception) -> str:
+    """What was raised, short enough for one sentence."""
+    text = str(reason).strip().partition("\n")[0]
+    return f"{type(reason).__name__} {text[:160]}".strip()

@@ -1,0 +1,39 @@
+"""Which SOP classes are source images of a volume (PS3.6 table A-1, PS3.4 B.5)."""
+
+from __future__ import annotations
+
+from pydicom.uid import (
+    UID,
+    CTImageStorage,
+    EnhancedCTImageStorage,
+    EnhancedMRImageStorage,
+    EnhancedPETImageStorage,
+    LegacyConvertedEnhancedCTImageStorage,
+    LegacyConvertedEnhancedMRImageStorage,
+    LegacyConvertedEnhancedPETImageStorage,
+    MRImageStorage,
+    PositronEmissionTomographyImageStorage,
+)
+
+SINGLE_FRAME_VOLUMES: frozenset[str] = frozenset(
+    {CTImageStorage, MRImageStorage, PositronEmissionTomographyImageStorage}
+)
+MULTIFRAME_VOLUMES: frozenset[str] = frozenset(
+    {
+        EnhancedCTImageStorage,
+        EnhancedMRImageStorage,
+        EnhancedPETImageStorage,
+        LegacyConvertedEnhancedCTImageStorage,
+        LegacyConvertedEnhancedMRImageStorage,
+        LegacyConvertedEnhancedPETImageStorage,
+    }
+)
+VOLUMES = SINGLE_FRAME_VOLUMES | MULTIFRAME_VOLUMES
+
+#: Modality -> rank of choice: CT first, what else can be a volume where there is no CT or it is asked for.
+MODALITY_RANK: dict[str, int] = {"CT": 0, "MR": 1, "PT": 2}
+
+
+def class_name(sop_class_uid: str) -> str:
+    """The SOP class in words, its UID where pydicom does not know it."""
+    return UID(sop_class_uid).name.removesuffix(" Storage") if sop_class_uid else "no SOP class"

@@ -1,0 +1,107 @@
+"""From the headers of a series to one regular stack of planes, or the reason why there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from dicom_node.errors import NotAVolume
+from dicom_node.geometry import Stack, arrange
+from dicom_node.multiframe import source_of
+from dicom_node.phases import one_phase
+from dicom_node.plane import Plane, named, named_frames
+from dicom_node.planes import by_orientation, planes_of
+from dicom_node.sop_classes import VOLUMES, class_name
+from dicom_node.values import InstanceHeader
+
+_SAME_SPACING_MM = 1e-3
+
+
+def stack_of(headers: Sequence[InstanceHeader]) -> Stack:
+    """Sort and check the images of one series by their headers alone; no pixel is read.
+
+    Raises NotAVolume with one sentence that names the instance numbers, says what was found and what to do.
+    """
+    if not headers:
+        raise NotAVolume("There are no images to make a volume of: send the series.")
+    _refuse_foreign(headers)
+    planes, warnings = planes_of(headers)
+    _refuse_mixture(planes)
+    try:
+        stack = arrange(planes)
+    except NotAVolume:
+        phase = one_phase(planes)
+        if phase is None:
+            raise
+        stack = phase
+    _refuse_frames_of_reference(planes)
+    return replace(stack, warnings=(*warnings, *stack.warnings))
+
+
+def _refuse_foreign(headers: Sequence[InstanceHeader]) -> None:
+    """Only images of one series: the caller chose wrongly otherwise."""
+    others = [header for header in headers if header.sop_class_uid not in VOLUMES]
+    if others:
+        raise NotAVolume(
+            f"{class_name(others[0].sop_class_uid)} is no kind of image that makes a volume "
+            f"({named_frames(map(source_of, others))}): send slices of CT, MR or PET."
+        )
+    series = {header.series_instance_uid for header in headers}
+    if len(series) > 1:
+        raise NotAVolume(
+            f"These are images of {len(series)} series: a volume is made of one. Choose one of them."
+        )
+
+
+def _refuse_mixture(planes: Sequence[Plane]) -> None:
+    """One orientation, one matrix, one spacing."""
+    _refuse_unlike(by_orientation(planes), "orientations", _orientation_text)
+    _refuse_unlike(
+        _grouped(planes, lambda p: p.shape), "matrices", lambda p: f"{p.shape[0]}x{p.shape[1]}"
+    )
+    _refuse_unlike(
+        _grouped(
+            planes, lambda p: tuple(round(mm / _SAME_SPACING_MM) for mm in p.pixel_spacing_mm)
+        ),
+        "pixel spacings",
+        lambda p: f"{p.pixel_spacing_mm[0]:g}x{p.pixel_spacing_mm[1]:g} mm",
+    )
+
+
+def _refuse_frames_of_reference(planes: Sequence[Plane]) -> None:
+    """One, and there: a result is placed in the patient by it."""
+    lacking = [plane for plane in planes if not plane.frame_of_reference_uid]
+    if lacking:
+        raise NotAVolume(
+            f"Frame of Reference UID is missing in {named(lacking)}: a result could not say which patient space it is in. "
+            "Export the series again from the scanner, or have the archive put the UID back."
+        )
+    _refuse_unlike(
+        _grouped(planes, lambda p: p.frame_of_reference_uid),
+        "frames of reference",
+        lambda p: p.frame_of_reference_uid,
+    )
+
+
+def _orientation_text(plane: Plane) -> str:
+    return "\\".join(f"{cosine:.3g}" for cosine in plane.orientation)
+
+
+def _grouped(planes: Sequence[Plane], key: Callable[[Plane], object]) -> list[list[Plane]]:
+    groups: dict[object, list[Plane]] = {}
+    for plane in planes:
+        groups.setdefault(key(plane), []).append(plane)
+    return list(groups.values())
+
+
+def _refuse_unlike(
+    groups: Sequence[Sequence[Plane]], what: str, text: Callable[[Plane], str]
+) -> None:
+    if len(groups) < 2:
+        return
+    found = "; ".join(f"{text(group[0])} in {named(group)}" for group in groups[:4])
+    more = f"; and {len(groups) - 4} more" if len(groups) > 4 else ""
+    raise NotAVolume(
+        f"The series mixes {len(groups)} {what}: {found}{more}. These are several series under one Series Instance UID, "
+        "or a localizer among slices: send each as a series of its own."
+    )
