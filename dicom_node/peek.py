@@ -52,7 +52,9 @@ _DEFLATED = frozenset(
     {"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"}
 )
 
-_UID = re.compile(r"[0-9][0-9.]{0,63}")  # a leading digit: ".." is never a folder of ours
+# Letters are against PS3.5 9.1, but some de-identifiers write hexadecimal UIDs and such an instance can be kept all the
+# same. What matters here: no separator, no leading dot, none of the signs that the inbox puts into names.
+_UID = re.compile(r"[0-9A-Za-z][0-9A-Za-z.]{0,63}")
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class Head:
 
 
 def is_uid(text: str) -> bool:
-    """Whether `text` can be filed under: 1 to 64 digits and dots, a digit first (PS3.5 9.1, leniently)."""
+    """Whether `text` can be filed under: 1 to 64 ASCII digits, letters and dots, no dot first."""
     return _UID.fullmatch(text) is not None
 
 
@@ -132,7 +134,9 @@ def _walk(data: memoryview, encoding: Encoding) -> dict[int, str]:
         if position + 8 > len(data):
             break
         tag, vr, length, position = _element(data, position, levels[-1])
-        if tag in _ITEM_DELIMITERS and len(levels) > 1:
+        if len(levels) > _MAX_DEPTH or (len(levels) == 1 and tag > _SERIES):
+            break
+        if tag in _ITEM_DELIMITERS:
             levels.pop()
         elif length == _UNDEFINED:
             # PS3.5 6.2.2 note 2: UN of undefined length holds implicit VR little endian
@@ -141,8 +145,6 @@ def _walk(data: memoryview, encoding: Encoding) -> dict[int, str]:
             if len(levels) == 1 and tag in _WANTED:
                 found[tag] = _uid(data[position : position + length])
             position += length
-        if len(levels) > _MAX_DEPTH or (len(levels) == 1 and tag >= _SERIES):
-            break
     return found
 
 

@@ -101,9 +101,7 @@ def observer() -> RecordingObserver:
 
 
 @pytest.fixture
-def listening(
-    inbox: Inbox, observer: RecordingObserver
-) -> Iterator[Callable[..., Listener]]:
+def listening(inbox: Inbox, observer: RecordingObserver) -> Iterator[Callable[..., Listener]]:
     """Starts listeners named SEGNODE on the loopback and stops them after the test."""
     started: list[Listener] = []
 
