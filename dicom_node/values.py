@@ -162,10 +162,15 @@ class Algorithm:
 
 @dataclass(frozen=True)
 class ResultIdentity:
-    """What result UIDs are derived from: the same request and study version give the same UIDs, always."""
+    """What result UIDs are derived from: the same request and study version give the same UIDs, always.
+
+    `requested_at` (aware) becomes the results' content date, so that a re-run gives the same bytes too; without it
+    they carry the time of writing.
+    """
 
     request_id: str
     study_version: int
+    requested_at: datetime | None = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,230 @@
+"""What SEG and SR have in common: who made them, from what, for which study, and what they are called."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from highdicom import AlgorithmIdentificationSequence, ContributingEquipment
+from pydicom import dcmread
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.filewriter import correct_ambiguous_vr
+from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code as SrCode
+from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
+
+from dicom_node.identity import (
+    IMPLEMENTATION_CLASS_UID,
+    IMPLEMENTATION_VERSION_NAME,
+    MANUFACTURER,
+)
+from dicom_node.patient_study import copy_patient_and_study
+from dicom_node.source_planes import Planes
+from dicom_node.uids import result_uid
+from dicom_node.values import Algorithm, Code, ResultIdentity, SourceVolume
+
+MODEL_NAME = "Segnode"
+_LONGEST_LO = 64  # characters, PS3.5 table 6.2-1
+
+# Results stand behind the images of the same study: series 4 gives 4010 for SEG and 4020 for SR
+_SERIES_NUMBER = {"SEG": 10, "SR": 20}
+
+
+def software_version() -> str:
+    """The installed version of Segnode, at most 64 characters."""
+    try:
+        return version("segnode")
+    except PackageNotFoundError:  # run from a checkout that was never installed
+        return "unknown"
+
+
+@dataclass(frozen=True, eq=False)
+class ResultHeader:
+    """Everything about a result but its content. `source` is the header of the volume's first slice.
+
+    `kind` "SEG" or "SR"; `title` a person's name for the content, such as "liver, spleen".
+    """
+
+    kind: str
+    title: str
+    volume: SourceVolume
+    source: Dataset
+    algorithm: Algorithm
+    identity: ResultIdentity
+
+    @property
+    def sop_instance_uid(self) -> str:
+        """Derived from request and study version."""
+        return result_uid(self.identity, f"{self.kind} instance")
+
+    @property
+    def series_instance_uid(self) -> str:
+        """Derived from request and study version; each result is a series of its own."""
+        return result_uid(self.identity, f"{self.kind} series")
+
+    @property
+    def series_description(self) -> str:
+        """Such as "AI SEG liver, spleen - segnode litemedsam - on S4", at most 64 characters."""
+        tail = f" - segnode {self.algorithm.name} - on S{_series_number(self.source)}"
+        head = f"AI {self.kind} "
+        room = _LONGEST_LO - len(head) - len(tail)
+        if (
+            room < 8
+        ):  # a long algorithm name: the structures matter more to whoever looks for the series
+            tail, room = "", _LONGEST_LO - len(head)
+        return head + shortened(self.title, room) + tail
+
+    @property
+    def series_number(self) -> int:
+        """A thousand times the source's series number plus ten for SEG, twenty for SR; within IS."""
+        number = _series_number(self.source)
+        return (number if 0 < number < 1_000_000 else 0) * 1000 + _SERIES_NUMBER[self.kind]
+
+    @property
+    def made_at(self) -> datetime:
+        """When the result counts as made, local time: the request's time if known, so a re-run gives the same bytes."""
+        return (self.identity.requested_at or datetime.now().astimezone()).astimezone()
+
+    def stand_in(self, z: int, planes: Planes) -> Dataset:
+        """A legal header on slice z's grid, for highdicom to build on.
+
+        highdicom refuses sources with illegal values, unknown SOP classes or several orientations, and a clinic has all
+        three. It is given these instead; what must be the source's own is put in from the source afterwards.
+        Its SOP Instance UID is `stand_in_uid(z)`.
+        """
+        ds = Dataset()
+        ds.SOPClassUID, ds.SOPInstanceUID = CTImageStorage, stand_in_uid(z)
+        ds.StudyInstanceUID = self.volume.study_instance_uid
+        ds.SeriesInstanceUID = self.volume.series_instance_uid
+        ds.FrameOfReferenceUID = self.volume.frame_of_reference_uid
+        ds.Modality = self.volume.modality
+        for keyword in ("PatientID", "PatientName", "PatientBirthDate", "PatientSex"):
+            setattr(ds, keyword, "")
+        for keyword in ("AccessionNumber", "StudyID", "StudyDate", "StudyTime"):
+            setattr(ds, keyword, "")
+        _, ds.Rows, ds.Columns = self.volume.intensities.shape
+        ds.ImageOrientationPatient = list(planes.orientation)
+        ds.ImagePositionPatient = list(planes.positions[z])
+        ds.PixelSpacing = list(planes.pixel_spacing_mm)
+        ds.SliceThickness = planes.slice_thickness_mm
+        return ds
+
+    def arguments(self) -> dict[str, Any]:
+        """What highdicom's constructors of both kinds of object take alike."""
+        return {
+            "series_instance_uid": self.series_instance_uid,
+            "series_number": self.series_number,
+            "sop_instance_uid": self.sop_instance_uid,
+            "instance_number": 1,
+            "manufacturer": MANUFACTURER,
+            "manufacturer_model_name": MODEL_NAME,
+            "software_versions": software_version(),
+            # Type 1 in Enhanced General Equipment (PS3.3 C.7.5.2), and the same on every machine of one installation
+            "device_serial_number": f"segnode-{software_version()}",
+            "series_description": self.series_description,
+            "content_date": self.made_at.date(),
+            "content_time": self.made_at.time().replace(microsecond=0),
+            "contributing_equipment": [self._model_equipment()],
+        }
+
+    def finish(self, result: Dataset) -> None:
+        """Put in what must be the source's own or ours alone: patient, study, dates, file meta information."""
+        correct_ambiguous_vr(
+            result, True
+        )  # pydicom leaves it out where raw elements are written as they are
+        copy_patient_and_study(self.source, result)
+        result.InstanceCreationDate, result.InstanceCreationTime = (
+            result.ContentDate,
+            result.ContentTime,
+        )
+        result.SeriesDate, result.SeriesTime = result.ContentDate, result.ContentTime
+        result.file_meta = FileMetaDataset()
+        result.file_meta.MediaStorageSOPClassUID = result.SOPClassUID
+        result.file_meta.MediaStorageSOPInstanceUID = result.SOPInstanceUID
+        result.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        result.file_meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
+        result.file_meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
+
+    def source_references(self) -> list[Dataset]:
+        """One item an instance of the source series, in the volume's order (PS3.3 table 10-11)."""
+        unique = {frame.sop_instance_uid: frame.sop_class_uid for frame in self.volume.frames}
+        return [_reference(sop_class, instance) for instance, sop_class in unique.items()]
+
+    def _model_equipment(self) -> ContributingEquipment:
+        """The model that drew, with the hashes of its weights (PS3.3 C.12.1.1.5)."""
+        hashes = ", ".join(f"SHA-256 {value}" for value in self.algorithm.weights_sha256)
+        return ContributingEquipment(
+            manufacturer=MANUFACTURER,
+            purpose_of_reference=codes.DCM.ProcessingEquipment,
+            manufacturer_model_name=shortened(self.algorithm.name, _LONGEST_LO),
+            software_versions=shortened(self.algorithm.version, _LONGEST_LO),
+            contribution_description=shortened(f"Segmentation; weights: {hashes or 'none'}", 1024),
+        )
+
+
+def read_header(volume: SourceVolume) -> Dataset:
+    """The header of the volume's first slice, without pixels. OSError when the file is gone."""
+    return dcmread(volume.frames[0].path, stop_before_pixels=True, force=True)
+
+
+def stand_in_uid(z: int) -> str:
+    """The UID of the stand-in for slice z; it never reaches a file."""
+    return f"{IMPLEMENTATION_CLASS_UID}.{z + 1}"
+
+
+def shortened(text: str, room: int) -> str:
+    """`text` in printable ASCII (accents fall away), cut to `room` characters; a cut is marked by three dots.
+
+    ASCII because the result is written in the source's character set, which may hold no other letters of ours.
+    """
+    bare = "".join(
+        letter
+        for letter in unicodedata.normalize("NFKD", text)
+        if not unicodedata.combining(letter)
+    )
+    plain = "".join(
+        letter if " " <= letter <= "~" and letter != "\\" else "?" for letter in bare
+    ).strip()
+    return plain if len(plain) <= room else plain[: room - 3].rstrip() + "..."
+
+
+def sr_code(code: Code) -> SrCode:
+    """A coded concept as highdicom takes it; meanings are at most 64 characters (PS3.3 table 8.8-1a)."""
+    return SrCode(code.value, code.scheme, shortened(code.meaning, _LONGEST_LO))
+
+
+def algorithm_identification(algorithm: Algorithm) -> AlgorithmIdentificationSequence:
+    """PS3.3 C.10.15 table 10-19: name, version, and "Artificial Intelligence" of CID 7162 as family."""
+    return AlgorithmIdentificationSequence(
+        name=shortened(algorithm.name, _LONGEST_LO),
+        family=codes.DCM.ArtificialIntelligence,
+        version=shortened(algorithm.version, _LONGEST_LO),
+        parameters={"weights_sha256": ", ".join(algorithm.weights_sha256)}
+        if algorithm.weights_sha256
+        else None,
+    )
+
+
+def titled(labels: Iterable[str]) -> str:
+    """Labels as one title."""
+    return ", ".join(labels)
+
+
+def _series_number(source: Dataset) -> int:
+    """The source's series number, 0 where it is missing or unreadable."""
+    try:
+        return int(source.get("SeriesNumber") or 0)
+    except (ValueError, TypeError):
+        return 0
+
+
+def _reference(sop_class_uid: str, sop_instance_uid: str) -> Dataset:
+    """An item of a SOP Instance Reference macro."""
+    item = Dataset()
+    item.ReferencedSOPClassUID = sop_class_uid
+    item.ReferencedSOPInstanceUID = sop_instance_uid
+    return item
