@@ -66,8 +66,11 @@ class Neighbourhood:
 
     def _share_on(self, mask: Mask2D, neighbour: Mask2D) -> float:
         """Share of the smaller mask that lies on the other, or within `reach_px` of it."""
-        near = ndimage.distance_transform_edt(~neighbour) <= self.reach_px
         smaller = min(np.count_nonzero(mask), np.count_nonzero(neighbour))
+        plain = np.count_nonzero(mask & neighbour) / smaller
+        if plain >= self.limits.least_overlap:  # nearly always, and the distances are dear
+            return float(plain)
+        near = ndimage.distance_transform_edt(~neighbour) <= self.reach_px
         return float(min(np.count_nonzero(mask & near) / smaller, 1.0))
 
     def _off_centre(self, mask: Mask2D, around: tuple[Mask2D, ...]) -> bool:
@@ -101,4 +104,6 @@ def _signed_distance(mask: Mask2D) -> NDArray[np.float64]:
 
 
 def _centre(mask: Mask2D) -> NDArray[np.float64]:
-    return np.array([axis.mean() for axis in np.nonzero(mask)])
+    """Centre of a non-empty mask (row, column)."""
+    weights = [np.count_nonzero(mask, axis=axis) for axis in (1, 0)]
+    return np.array([np.average(np.arange(len(weight)), weights=weight) for weight in weights])

@@ -13,9 +13,13 @@ _EDGE_PX = 0.5  # a pixel's area reaches this far beyond its centre
 
 
 def settled(action: Action) -> Action:
-    """`action`, or Malformed for a click that is nowhere: only finite numbers reach the record."""
+    """`action` as it goes on record: plain numbers, and Malformed for a click that is nowhere."""
     match action:
-        case AddPoint(Point(x, y)) if not (math.isfinite(x) and math.isfinite(y)):
+        case AddBox(Box(x0, y0, x1, y1)):
+            return AddBox(Box(float(x0), float(y0), float(x1), float(y1)))
+        case AddPoint(Point(x, y, positive)) if math.isfinite(x) and math.isfinite(y):
+            return AddPoint(Point(float(x), float(y), bool(positive)))
+        case AddPoint():
             return Malformed("the click has no finite coordinates; give x and y as numbers")
         case _:
             return action

@@ -31,31 +31,31 @@ def review(canvas: Canvas) -> Generator[Turn, None, None]:
     The policy is asked to redraw a slice that does not fit. What it cannot mend is filled
     from the two neighbours, or cut where there is only one or the two do not meet; both are warned of.
     """
+    lowest, highest = min(canvas.masks), max(canvas.masks)
+    findings = {z: _finding(canvas, z) for z in range(lowest, highest + 1)}
     reviewed: set[int] = set()
-    while len(reviewed) < canvas.limits.review_slices:
-        findings = [one for one in _findings(canvas) if one.z not in reviewed]
-        if not findings:
+    while unfit := [one for z, one in findings.items() if one is not None and z not in reviewed]:
+        if len(reviewed) == canvas.limits.review_slices:
+            canvas.warnings.append(
+                f"{len(unfit)} slices more than were reviewed do not fit their neighbours: "
+                "the outline needs a person's eye"
+            )
             return
-        worst = max(findings, key=lambda one: one.weight)
+        worst = max(unfit, key=lambda one: one.weight)
         reviewed.add(worst.z)
         yield from _correct(canvas, worst)
-    canvas.warnings.append(
-        f"more than {canvas.limits.review_slices} slices did not fit their neighbours: "
-        "the outline needs a person's eye"
-    )
+        changed = range(max(worst.z - 1, lowest), min(worst.z + 1, highest) + 1)
+        findings |= {z: _finding(canvas, z) for z in changed}
 
 
-def _findings(canvas: Canvas) -> list[_Finding]:
-    found = []
-    for z in range(min(canvas.masks, default=0), max(canvas.masks, default=-1) + 1):
-        around = adjacent(canvas.masks, z)
-        if z not in canvas.masks and len(around) == 2:
-            found.append(_Finding(z, "it is empty between two slices that are not", 0.0))
-        if z in canvas.masks and around:
-            why = canvas.neighbourhood.runaway(canvas.masks[z], around)
-            if why is not None:
-                found.append(_Finding(z, why, _misfit(canvas.masks[z], around)))
-    return found
+def _finding(canvas: Canvas, z: int) -> _Finding | None:
+    """What is wrong with slice `z`, or None."""
+    around = adjacent(canvas.masks, z)
+    if z not in canvas.masks:
+        gap = len(around) == 2
+        return _Finding(z, "it is empty between two slices that are not", 0.0) if gap else None
+    why = canvas.neighbourhood.runaway(canvas.masks[z], around) if around else None
+    return None if why is None else _Finding(z, why, _misfit(canvas.masks[z], around))
 
 
 def _misfit(mask: NDArray[np.bool_], around: tuple[NDArray[np.bool_], ...]) -> float:

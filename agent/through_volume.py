@@ -59,7 +59,7 @@ def segment_target(
 
 def _work_on_key_slices(canvas: Canvas, survey: Survey) -> Generator[Turn, None, None]:
     depth = canvas.slices.shape[0]
-    wanted = [z for z in dict.fromkeys(survey.key_slices) if 0 <= z < depth]
+    wanted = [int(z) for z in dict.fromkeys(survey.key_slices) if 0 <= z < depth]
     for z in wanted[: canvas.limits.key_slices]:
         episode = yield from canvas.draw(z, Role.KEY)
         if episode.best is not None:

@@ -25,7 +25,7 @@ def tidy_slice(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
         return mask
     window = ndimage.find_objects(mask.astype(np.uint8))[0]
     tidy = np.zeros_like(mask)
-    tidy[window] = _without_specks(ndimage.binary_fill_holes(mask[window]))
+    tidy[window] = _without_specks(_filled(mask[window]))
     return tidy
 
 
@@ -44,6 +44,12 @@ def tidy_object(voxels: NDArray[np.bool_], key_slices: Iterable[int]) -> NDArray
     keep[[part for part in range(1, count + 1) if part not in on_key]] = False
     keep[sizes.argmax()] = True
     return np.asarray(keep[labels])
+
+
+def _filled(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Everything that the outside cannot reach by pixels' edges; labelling is far faster than filling."""
+    background, _ = ndimage.label(np.pad(~mask, 1, constant_values=True))
+    return np.asarray(background != background[0, 0])[1:-1, 1:-1]
 
 
 def _without_specks(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
