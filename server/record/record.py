@@ -1,0 +1,152 @@
+"""The record as HTTP, commands and the intake see it: each call is one transaction, each answer a frozen value."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy.orm import Session
+
+from server.errors import StudyIncomplete, UnknownStudy, WrongState
+from server.record import audit, reading, requests, studies
+from server.record.completion import Completion
+from server.record.engine import Sessions
+from server.record.jobs import Jobs
+from server.record.requests import DEFAULT_PRIORITY, NewRequest
+from server.record.tables import RequestRow, StudyRow
+from server.record.views import (
+    AuditView,
+    RequestView,
+    StudySummary,
+    StudyView,
+    Submitted,
+    TurnView,
+)
+from server.routing import Rules
+from server.shelf import Shelf
+from server.values import RequestState, StudyState
+
+
+class Record:
+    """Studies and requests. Every method may raise RecordUnavailable; nothing is half done then.
+
+    `jobs` hands work over in the same transaction, `rules` is what the site configured, `shelf` the inbox on disk.
+    """
+
+    def __init__(self, sessions: Sessions, jobs: Jobs, rules: Rules, shelf: Shelf) -> None:
+        self._sessions = sessions
+        self._jobs = jobs
+        self._rules = rules
+        self._shelf = shelf
+        self.completion = Completion(sessions, jobs, rules, shelf)
+
+    def submit(
+        self,
+        study_instance_uid: str,
+        targets: Sequence[str],
+        *,
+        series_instance_uid: str | None = None,
+        destinations: Sequence[str] | None = None,
+        priority: int = DEFAULT_PRIORITY,
+        actor: str,
+    ) -> Submitted:
+        """Make a request on a complete study; lower `priority` comes first (1..1000).
+
+        NoTargets, BadTarget, TooManyTargets, UnknownDestination, UnknownStudy, StudyIncomplete.
+        """
+        wanted = self._rules.targets(targets)
+        with self._sessions.begin() as session:
+            study = self._complete_study(session, study_instance_uid)
+            held = studies.attributes(session, study_instance_uid)
+            new = NewRequest(
+                study_instance_uid=study_instance_uid,
+                study_version=study.version,
+                targets=wanted,
+                destinations=self._rules.where_to(destinations, held),
+                actor=actor,
+                series_instance_uid=series_instance_uid,
+                priority=priority,
+            )
+            row = requests.create(session, self._jobs, self._rules.catalogue, new)
+            return Submitted(row.id, RequestState(row.state))
+
+    def _complete_study(self, session: Session, study_instance_uid: str) -> StudyRow:
+        try:
+            study = studies.locked(session, study_instance_uid)
+        except UnknownStudy:
+            if self._shelf.stored.instances(study_instance_uid):
+                raise StudyIncomplete(_still_arriving(study_instance_uid)) from None
+            raise
+        if study.state != StudyState.COMPLETE:
+            raise StudyIncomplete(_still_arriving(study_instance_uid))
+        return study
+
+    def request(self, request_id: str) -> RequestView:
+        """One request whole; UnknownRequest."""
+        with self._sessions.begin() as session:
+            return reading.request(session, request_id)
+
+    def requests(
+        self, *, limit: int = 1000, offset: int = 0, state: RequestState | None = None
+    ) -> tuple[RequestView, ...]:
+        """Requests whole, oldest first."""
+        with self._sessions.begin() as session:
+            return reading.requests(session, limit=limit, offset=offset, state=state)
+
+    def turns(self, request_id: str) -> tuple[TurnView, ...]:
+        """Every turn of a request, by target, in order; UnknownRequest."""
+        with self._sessions.begin() as session:
+            return reading.turns(session, request_id)
+
+    def retry(self, request_id: str, *, actor: str) -> RequestView:
+        """Begin a FAILED request again from what failed: results that were written are only sent.
+
+        UnknownRequest, WrongState.
+        """
+        with self._sessions.begin() as session:
+            row = requests.locked(session, request_id)
+            if row.state != RequestState.FAILED:
+                raise WrongState(
+                    f"only a FAILED request can be tried again; this one is {row.state}"
+                )
+            requests.begin_anew(session, self._jobs, row, actor=actor, reason="retry")
+            return self._view(session, row)
+
+    def cancel(self, request_id: str, *, actor: str) -> RequestView:
+        """End a request that has not ended; work on it stops at its next turn. UnknownRequest, WrongState."""
+        with self._sessions.begin() as session:
+            row = requests.locked(session, request_id)
+            requests.move(session, row, RequestState.CANCELLED, actor)
+            return self._view(session, row)
+
+    def _view(self, session: Session, row: RequestRow) -> RequestView:
+        session.flush()
+        return reading.request_view(row)
+
+    def studies(self, *, limit: int = 1000, offset: int = 0) -> tuple[StudySummary, ...]:
+        """Studies, oldest first."""
+        with self._sessions.begin() as session:
+            return reading.studies(session, limit=limit, offset=offset)
+
+    def study(self, study_instance_uid: str) -> StudyView:
+        """One study whole; UnknownStudy."""
+        with self._sessions.begin() as session:
+            return reading.study(session, study_instance_uid)
+
+    def audit(
+        self, *, limit: int = 1000, offset: int = 0, since: datetime | None = None
+    ) -> tuple[AuditView, ...]:
+        """The audit trail, oldest first, from `since` (aware) on."""
+        with self._sessions.begin() as session:
+            return audit.read(session, limit=limit, offset=offset, since=since)
+
+    def complete(self, study_instance_uid: str, *, actor: str) -> StudyView:
+        """Hold a study for whole now, whatever may still come; see Completion. UnknownStudy."""
+        return self.completion.complete(study_instance_uid, actor=actor, evidence="forced")
+
+
+def _still_arriving(study_instance_uid: str) -> str:
+    return (
+        f"the study {study_instance_uid} is still arriving: wait for its quiet time, "
+        "or POST /studies/{uid}/complete if it is whole"
+    )

@@ -1,0 +1,196 @@
+"""Requests: made with their job and audit row in one transaction, moved only along the table of states."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from agent.values import Target
+from server.errors import RunEnded, UnknownRequest
+from server.record import audit
+from server.record.jobs import PIPELINE_VERSION, Jobs
+from server.record.states import check_request
+from server.record.tables import DeliveryRow, RequestRow, TargetRow
+from server.structures import Catalogue
+from server.values import ENDED_STATES, DeliveryState, RequestState
+
+DEFAULT_PRIORITY = 50
+
+
+@dataclass(frozen=True)
+class NewRequest:
+    """A request to be: everything checked and resolved."""
+
+    study_instance_uid: str
+    study_version: int
+    targets: tuple[Target, ...]
+    destinations: tuple[str, ...]
+    actor: str
+    series_instance_uid: str | None = None
+    route: str | None = None
+    priority: int = DEFAULT_PRIORITY
+    supersedes: str | None = None
+
+
+def create(session: Session, jobs: Jobs, catalogue: Catalogue, new: NewRequest) -> RequestRow:
+    """Row, targets, deliveries, audit row and job, all in the caller's transaction."""
+    now = audit.utc_now()
+    row = RequestRow(
+        id=str(uuid.uuid4()),
+        study_instance_uid=new.study_instance_uid,
+        study_version=new.study_version,
+        series_instance_uid=new.series_instance_uid,
+        state=RequestState.QUEUED,
+        route=new.route,
+        actor=new.actor,
+        priority=new.priority,
+        run=1,
+        pipeline_version=PIPELINE_VERSION,
+        stage_attempts=0,
+        warnings=[],
+        stage_seconds={},
+        encoder_passes=0,
+        supersedes=new.supersedes,
+        created_at=now,
+        updated_at=now,
+        targets=[_target(i, target, catalogue) for i, target in enumerate(new.targets)],
+        deliveries=[_delivery(name) for name in new.destinations],
+    )
+    session.add(row)
+    session.flush()
+    _audit(session, row, "request.queued", None, new.actor, route=new.route)
+    jobs.study(session, row.id, row.run, row.priority)
+    return row
+
+
+def _target(index: int, target: Target, catalogue: Catalogue) -> TargetRow:
+    structure = catalogue.structure(target)
+    return TargetRow(
+        index=index,
+        text=target.text,
+        structure=target.structure,
+        code=asdict(structure.type),
+        laterality=asdict(structure.laterality) if structure.laterality else None,
+        reason="",
+        turns=0,
+        warnings=[],
+    )
+
+
+def _delivery(destination: str) -> DeliveryRow:
+    return DeliveryRow(destination=destination, state=DeliveryState.PENDING, attempts=0)
+
+
+def locked(session: Session, request_id: str) -> RequestRow:
+    """The request's row, held until the transaction ends; UnknownRequest."""
+    row = None
+    if "\0" not in request_id:
+        row = session.get(RequestRow, request_id, with_for_update={"of": RequestRow})
+    if row is None:
+        raise UnknownRequest(f"there is no request {request_id!r}")
+    return row
+
+
+def working(session: Session, request_id: str, run: int) -> RequestRow:
+    """The row of a request that is still worked on by this `run`; RunEnded otherwise."""
+    row = locked(session, request_id)
+    if row.run != run or row.state in ENDED_STATES:
+        raise RunEnded(f"request {request_id} is {row.state}, run {row.run}; this is run {run}")
+    return row
+
+
+def move(
+    session: Session,
+    row: RequestRow,
+    after: RequestState,
+    actor: str = audit.SYSTEM,
+    **detail: Any,
+) -> None:
+    """Change a request's state along the table, with its audit row; nothing if it is there already."""
+    before = RequestState(row.state)
+    if before == after:
+        return
+    check_request(before, after)
+    row.state, row.updated_at = after, audit.utc_now()
+    row.ended_at = row.updated_at if after in ENDED_STATES else None
+    _audit(session, row, f"request.{after.lower()}", before, actor, **detail)
+
+
+def begin_anew(session: Session, jobs: Jobs, row: RequestRow, *, actor: str, reason: str) -> None:
+    """Start the next run of a request: from the beginning, or, once it was sending, with the sending."""
+    sending = row.state == RequestState.SENDING or row.failed_stage == "send"
+    row.run += 1
+    row.pipeline_version = PIPELINE_VERSION
+    row.stage, row.stage_attempts, row.error, row.failed_stage = None, 0, None, None
+    after = RequestState.SENDING if sending else RequestState.QUEUED
+    if row.state == after:
+        _audit(session, row, "request.anew", RequestState(row.state), actor, reason=reason)
+    else:
+        move(session, row, after, actor, reason=reason)
+    if sending:
+        queue_deliveries(session, jobs, row)
+    else:
+        jobs.study(session, row.id, row.run, row.priority)
+
+
+def queue_deliveries(session: Session, jobs: Jobs, row: RequestRow) -> None:
+    """Queue the first try of the row's run for each destination that has not got everything."""
+    for delivery in row.deliveries:
+        if delivery.state != DeliveryState.DELIVERED:
+            delivery.state, delivery.attempts = DeliveryState.PENDING, 0
+            delivery.next_try_at = None
+            jobs.delivery(session, row.id, delivery.destination, row.run, 1, 0.0)
+
+
+def supersede(session: Session, study_instance_uid: str, version: int) -> list[RequestRow]:
+    """End every request of an older version of a study, running or ended; those ended."""
+    query = (
+        select(RequestRow)
+        .where(
+            RequestRow.study_instance_uid == study_instance_uid,
+            RequestRow.study_version < version,
+            RequestRow.state.not_in([RequestState.CANCELLED, RequestState.SUPERSEDED]),
+        )
+        .order_by(RequestRow.number)
+        .with_for_update()
+    )
+    rows = list(session.scalars(query))
+    for row in rows:
+        move(session, row, RequestState.SUPERSEDED, by_version=version)
+    return rows
+
+
+def targets_of(row: RequestRow) -> tuple[Target, ...]:
+    """What a request asked for."""
+    return tuple(Target(target.text, target.structure) for target in row.targets)
+
+
+def destinations_of(row: RequestRow, known: Iterable[str]) -> tuple[str, ...]:
+    """Where a request's results were to go, as far as it is still configured."""
+    configured = set(known)
+    return tuple(d.destination for d in row.deliveries if d.destination in configured)
+
+
+def _audit(
+    session: Session,
+    row: RequestRow,
+    event: str,
+    before: RequestState | None,
+    actor: str,
+    **detail: Any,
+) -> None:
+    audit.note(
+        session,
+        event,
+        actor=actor,
+        study=row.study_instance_uid,
+        request_id=row.id,
+        before=before,
+        after=row.state,
+        **{"run": row.run, "study_version": row.study_version, **detail},
+    )

@@ -1,0 +1,252 @@
+"""The tables of the record. Every time is UTC and aware; text states are those of server.values.
+
+studies ─┬─ study_versions          what was complete, when, on which evidence
+         ├─ instances               the index of headers
+         ├─ conflicts               same SOP Instance UID, other content
+         └─ requests ─┬─ targets ── turns
+                      ├─ results
+                      └─ deliveries
+workers                             who is alive
+audit                               append-only, held by a trigger; names no patient
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    DateTime,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    MetaData,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+Json = dict[str, Any]
+
+
+class Base(DeclarativeBase):
+    """All tables, with names for every constraint so that migrations can speak of them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads it as a plain class attribute
+        datetime: DateTime(timezone=True),
+        Json: JSONB,
+        list[str]: JSONB,
+    }
+
+
+class StudyRow(Base):
+    """A study: `version` counts how often it was complete, 0 before the first time."""
+
+    __tablename__ = "studies"
+
+    study_instance_uid: Mapped[str] = mapped_column(primary_key=True)
+    state: Mapped[str]
+    version: Mapped[int]
+    created_at: Mapped[datetime] = mapped_column(index=True)
+    updated_at: Mapped[datetime]
+
+
+class StudyVersionRow(Base):
+    """One time a study was complete: `evidence` "quiet" or "forced", `instances` without our own results."""
+
+    __tablename__ = "study_versions"
+
+    study_instance_uid: Mapped[str] = mapped_column(
+        ForeignKey("studies.study_instance_uid"), primary_key=True
+    )
+    version: Mapped[int] = mapped_column(primary_key=True)
+    completed_at: Mapped[datetime]
+    evidence: Mapped[str]
+    instances: Mapped[int]
+
+
+class InstanceRow(Base):
+    """The header of an instance in the inbox; `version` is the study version that first held it.
+
+    `ours` marks results of Segnode that came back: kept, but no reason to work.
+    """
+
+    __tablename__ = "instances"
+    __table_args__ = (Index("ix_instances_unversioned", "study_instance_uid", "version"),)
+
+    study_instance_uid: Mapped[str] = mapped_column(
+        ForeignKey("studies.study_instance_uid"), primary_key=True
+    )
+    series_instance_uid: Mapped[str] = mapped_column(primary_key=True)
+    sop_instance_uid: Mapped[str] = mapped_column(primary_key=True)
+    sop_class_uid: Mapped[str]
+    transfer_syntax_uid: Mapped[str]
+    path: Mapped[str]
+    modality: Mapped[str]
+    series_number: Mapped[int | None]
+    series_description: Mapped[str]
+    instance_number: Mapped[int | None]
+    number_of_frames: Mapped[int]
+    manufacturer: Mapped[str]
+    attributes: Mapped[Json]
+    faults: Mapped[list[str]]
+    ours: Mapped[bool]
+    version: Mapped[int | None]
+    indexed_at: Mapped[datetime]
+
+
+class ConflictRow(Base):
+    """Content that came under a SOP Instance UID already taken: kept apart at `path`."""
+
+    __tablename__ = "conflicts"
+
+    path: Mapped[str] = mapped_column(primary_key=True)
+    study_instance_uid: Mapped[str] = mapped_column(
+        ForeignKey("studies.study_instance_uid"), index=True
+    )
+    series_instance_uid: Mapped[str]
+    sop_instance_uid: Mapped[str]
+    sha256: Mapped[str]
+    noted_at: Mapped[datetime]
+
+
+class RequestRow(Base):
+    """A request. `run` counts beginnings: work of an earlier run finds its number stale and stops.
+
+    `stage_attempts` counts how often the current stage was begun in this run.
+    """
+
+    __tablename__ = "requests"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(BigInteger, Identity(always=True), unique=True)
+    study_instance_uid: Mapped[str] = mapped_column(
+        ForeignKey("studies.study_instance_uid"), index=True
+    )
+    study_version: Mapped[int]
+    series_instance_uid: Mapped[str | None]
+    selected_series_instance_uid: Mapped[str | None]
+    state: Mapped[str] = mapped_column(index=True)
+    route: Mapped[str | None]
+    actor: Mapped[str]
+    priority: Mapped[int]
+    run: Mapped[int]
+    pipeline_version: Mapped[int]
+    stage: Mapped[str | None]
+    stage_attempts: Mapped[int]
+    error: Mapped[str | None]
+    failed_stage: Mapped[str | None]
+    warnings: Mapped[list[str]]
+    stage_seconds: Mapped[Json]
+    encoder_passes: Mapped[int]
+    supersedes: Mapped[str | None] = mapped_column(ForeignKey("requests.id"))
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+
+    targets: Mapped[list[TargetRow]] = relationship(order_by="TargetRow.index")
+    results: Mapped[list[ResultRow]] = relationship(order_by="ResultRow.kind")
+    deliveries: Mapped[list[DeliveryRow]] = relationship(order_by="DeliveryRow.destination")
+
+
+class TargetRow(Base):
+    """One thing asked for; `status` is empty until it has ended."""
+
+    __tablename__ = "targets"
+
+    request_id: Mapped[str] = mapped_column(ForeignKey("requests.id"), primary_key=True)
+    index: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    text: Mapped[str]
+    structure: Mapped[str | None]
+    code: Mapped[Json]
+    laterality: Mapped[Json | None]
+    status: Mapped[str | None]
+    reason: Mapped[str]
+    volume_ml: Mapped[float | None]
+    turns: Mapped[int]
+    confidence: Mapped[float | None]
+    warnings: Mapped[list[str]]
+
+
+class TurnRow(Base):
+    """One turn, keyed so that a repeated step adds nothing; `turn` as in a trace."""
+
+    __tablename__ = "turns"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["request_id", "target_index"], ["targets.request_id", "targets.index"]
+        ),
+    )
+
+    request_id: Mapped[str] = mapped_column(primary_key=True)
+    target_index: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    slice_index: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    turn_index: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    number: Mapped[int] = mapped_column(BigInteger, Identity(always=True))
+    turn: Mapped[Json]
+    at: Mapped[datetime]
+
+
+class ResultRow(Base):
+    """A written and checked SEG or SR; its UID follows from request and study version."""
+
+    __tablename__ = "results"
+
+    request_id: Mapped[str] = mapped_column(ForeignKey("requests.id"), primary_key=True)
+    sop_instance_uid: Mapped[str] = mapped_column(primary_key=True, index=True)
+    kind: Mapped[str]
+    path: Mapped[str]
+    sop_class_uid: Mapped[str]
+    series_instance_uid: Mapped[str]
+
+
+class DeliveryRow(Base):
+    """One request to one destination; `attempts` counts the tries of the current run."""
+
+    __tablename__ = "deliveries"
+
+    request_id: Mapped[str] = mapped_column(ForeignKey("requests.id"), primary_key=True)
+    destination: Mapped[str] = mapped_column(primary_key=True)
+    state: Mapped[str]
+    attempts: Mapped[int]
+    last_error: Mapped[str | None]
+    next_try_at: Mapped[datetime | None]
+    delivered_at: Mapped[datetime | None]
+
+
+class WorkerRow(Base):
+    """A live worker: `heartbeat_at` by the database's clock; host, boot and process tell whether it can still be."""
+
+    __tablename__ = "workers"
+
+    executor_id: Mapped[str] = mapped_column(primary_key=True)
+    started_at: Mapped[datetime]
+    heartbeat_at: Mapped[datetime]
+    machine: Mapped[str]
+    process_id: Mapped[int]
+    process_started: Mapped[str]
+
+
+class AuditRow(Base):
+    """What happened, by whom, from which state to which. Never changed, never deleted (trigger)."""
+
+    __tablename__ = "audit"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    at: Mapped[datetime] = mapped_column(index=True)
+    actor: Mapped[str]
+    event: Mapped[str]
+    study_instance_uid: Mapped[str | None] = mapped_column(index=True)
+    request_id: Mapped[str | None] = mapped_column(index=True)
+    before: Mapped[str | None]
+    after: Mapped[str | None]
+    detail: Mapped[Json]

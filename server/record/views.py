@@ -1,0 +1,170 @@
+"""What the record answers: frozen values, no rows. Times are UTC and aware."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from agent.values import TargetStatus
+from dicom_node.values import Code
+from server.values import DeliveryState, RequestState, StudyState
+
+
+@dataclass(frozen=True)
+class TargetView:
+    """A target: `status` None until it has ended, `volume_ml` None unless segmented, `confidence` 0..1."""
+
+    index: int
+    text: str
+    structure: str | None
+    code: Code
+    laterality: Code | None
+    status: TargetStatus | None
+    reason: str
+    volume_ml: float | None
+    turns: int
+    confidence: float | None
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ResultView:
+    """A result object: `kind` "SEG" or "SR", `path` under storage.dir."""
+
+    kind: str
+    sop_instance_uid: str
+    series_instance_uid: str
+    sop_class_uid: str
+    path: str
+
+
+@dataclass(frozen=True)
+class DeliveryView:
+    """A delivery: `attempts` tries so far, `next_try_at` while retrying."""
+
+    destination: str
+    state: DeliveryState
+    attempts: int
+    last_error: str | None
+    next_try_at: datetime | None
+    delivered_at: datetime | None
+
+
+@dataclass(frozen=True)
+class RequestView:
+    """A request whole. `series_instance_uid` the series worked on, or asked for, or None while unknown.
+
+    `error` one sentence, `failed_stage` "select", "segment", "write" or "send"; `stage_seconds` wall-clock by
+    stage; `run` counts beginnings from 1; `supersedes` the request of an earlier study version it replaces.
+    """
+
+    id: str
+    state: RequestState
+    study_instance_uid: str
+    study_version: int
+    series_instance_uid: str | None
+    route: str | None
+    actor: str
+    priority: int
+    run: int
+    targets: tuple[TargetView, ...]
+    results: tuple[ResultView, ...]
+    deliveries: tuple[DeliveryView, ...]
+    error: str | None
+    failed_stage: str | None
+    warnings: tuple[str, ...]
+    stage_seconds: dict[str, float]
+    encoder_passes: int
+    supersedes: str | None
+    created_at: datetime
+    updated_at: datetime
+    ended_at: datetime | None
+
+
+@dataclass(frozen=True)
+class TurnView:
+    """One turn of one target, in the order it happened; `turn` as in a trace."""
+
+    target_index: int
+    slice_index: int
+    turn_index: int
+    turn: dict[str, Any]
+    at: datetime
+
+
+@dataclass(frozen=True)
+class SeriesView:
+    """A series of a study: how many instances; `ours` when it is a result of Segnode that came back."""
+
+    series_instance_uid: str
+    modality: str
+    description: str
+    instances: int
+    ours: bool
+
+
+@dataclass(frozen=True)
+class ConflictView:
+    """Content kept apart because its SOP Instance UID was already taken."""
+
+    sop_instance_uid: str
+    series_instance_uid: str
+    sha256: str
+    noted_at: datetime
+
+
+@dataclass(frozen=True)
+class StudyVersionView:
+    """One time the study was complete: `evidence` "quiet" or "forced"."""
+
+    version: int
+    completed_at: datetime
+    evidence: str
+    instances: int
+
+
+@dataclass(frozen=True)
+class StudySummary:
+    """A study in a list; `version` 0 until it is first complete."""
+
+    study_instance_uid: str
+    state: StudyState
+    version: int
+    series: int
+    instances: int
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True)
+class StudyView:
+    """A study whole."""
+
+    summary: StudySummary
+    series: tuple[SeriesView, ...]
+    versions: tuple[StudyVersionView, ...]
+    conflicts: tuple[ConflictView, ...]
+
+
+@dataclass(frozen=True)
+class AuditView:
+    """One line of the audit trail; `id` rises."""
+
+    id: int
+    at: datetime
+    actor: str
+    event: str
+    study_instance_uid: str | None
+    request_id: str | None
+    before: str | None
+    after: str | None
+    detail: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """What a new request is answered with."""
+
+    id: str
+    state: RequestState

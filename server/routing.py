@@ -1,0 +1,106 @@
+"""Routes are data: a study that matches gets a request. No expressions, nothing is evaluated."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from agent.values import Target
+from dicom_node.header import ROUTABLE_KEYWORDS
+from server.errors import (
+    BadTarget,
+    ConfigurationError,
+    NoTargets,
+    TooManyTargets,
+    UnknownDestination,
+)
+from server.settings import RouteSettings
+from server.structures import Catalogue, fold
+
+MAX_TEXT = 200
+
+
+def matches(when: Mapping[str, str], attributes: Mapping[str, str]) -> bool:
+    """Whether every pattern fits: `*` any text, `?` one character, case ignored; a missing attribute is empty.
+
+    >>> matches({"Modality": "CT", "StudyDescription": "*abdomen*"}, {"Modality": "CT"})
+    False
+    """
+    return all(_fits(pattern, attributes.get(keyword, "")) for keyword, pattern in when.items())
+
+
+def _fits(pattern: str, text: str) -> bool:
+    # not fnmatch: its [brackets] are not wildcards of DICOM (PS3.4 C.2.2.2.4)
+    parts = (".*" if c == "*" else "." if c == "?" else re.escape(c) for c in pattern)
+    return re.fullmatch("".join(parts), text, re.IGNORECASE | re.DOTALL) is not None
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What the site has configured about requests: names it knows, routes, limits.
+
+    `destinations` all configured names; `max_targets` most structures one request may ask for.
+    """
+
+    catalogue: Catalogue
+    destinations: tuple[str, ...]
+    routes: tuple[RouteSettings, ...] = ()
+    max_targets: int = 200
+
+    def __post_init__(self) -> None:
+        for route in self.routes:
+            for keyword in route.when:
+                if keyword not in ROUTABLE_KEYWORDS:
+                    raise ConfigurationError(
+                        f"route '{route.name}': '{keyword}' cannot be matched on; "
+                        f"use one of {', '.join(ROUTABLE_KEYWORDS)}"
+                    )
+            self.targets(route.targets)
+
+    def matching(self, instances: Iterable[Mapping[str, str]]) -> tuple[RouteSettings, ...]:
+        """The routes of which one instance of the study fits every pattern."""
+        held = list(instances)
+        return tuple(
+            route for route in self.routes if any(matches(route.when, one) for one in held)
+        )
+
+    def targets(self, texts: Sequence[str]) -> tuple[Target, ...]:
+        """What is asked for, each structure once; NoTargets, TooManyTargets, BadTarget say what is wrong."""
+        if not texts:
+            raise NoTargets("nothing is asked for: name at least one target, such as 'liver'")
+        self._check_count(len(texts))
+        for position, text in enumerate(texts, start=1):
+            if not text.strip() or len(text) > MAX_TEXT or not text.isprintable():
+                raise BadTarget(
+                    f"target {position} is empty, longer than {MAX_TEXT} characters or not plain text: "
+                    "say which structure is meant"
+                )
+        named = [target for text in texts for target in self.catalogue.targets(text.strip())]
+        kept: dict[str, Target] = {}
+        for target in named:
+            kept.setdefault(target.structure or fold(target.text), target)
+        self._check_count(len(kept))
+        return tuple(kept.values())
+
+    def _check_count(self, count: int) -> None:
+        if count > self.max_targets:
+            raise TooManyTargets(
+                f"{count} targets are too many: one request may ask for {self.max_targets} (agent.max_targets)"
+            )
+
+    def where_to(
+        self, asked: Sequence[str] | None, instances: Iterable[Mapping[str, str]]
+    ) -> tuple[str, ...]:
+        """The destinations named, else those of the first matching route, else all; UnknownDestination."""
+        if asked is not None:
+            unknown = sorted(set(asked) - set(self.destinations))
+            if unknown:
+                raise UnknownDestination(
+                    f"no destination is called {', '.join(unknown)}; configured are: "
+                    f"{', '.join(self.destinations) or 'none'}"
+                )
+            return tuple(dict.fromkeys(asked))
+        for route in self.matching(instances):
+            return route.destinations or self.destinations
+        return self.destinations

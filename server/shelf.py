@@ -1,0 +1,57 @@
+"""What the disk holds of a study, header by header: the inbox is the truth, the record only its index."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from dicom_node.errors import UnreadableDataset
+from dicom_node.values import InstanceHeader, StoredInstance
+
+
+class Stored(Protocol):
+    """The part of dicom_node.inbox.Inbox that reads."""
+
+    def studies(self) -> list[str]:
+        """Study Instance UIDs on disk."""
+
+    def instances(self, study_instance_uid: str) -> list[StoredInstance]:
+        """What a study consists of."""
+
+    def conflicts(self, study_instance_uid: str) -> list[StoredInstance]:
+        """What came under a SOP Instance UID already taken."""
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """The inbox with `read_header` (dicom_node.header): stored instances as headers."""
+
+    stored: Stored
+    read_header: Callable[[Path], InstanceHeader]
+
+    def headers(
+        self, study_instance_uid: str, known: Collection[tuple[str, str]] = ()
+    ) -> Iterator[InstanceHeader]:
+        """Headers of a study's instances but those `known` by (series, SOP instance) UID.
+
+        What cannot be read is there all the same, with a fault. UIDs are those the instance is filed under.
+        """
+        for instance in self.stored.instances(study_instance_uid):
+            if (instance.series_instance_uid, instance.sop_instance_uid) not in known:
+                yield self._header(instance)
+
+    def _header(self, instance: StoredInstance) -> InstanceHeader:
+        try:
+            return self.read_header(instance.path)
+        except UnreadableDataset:
+            return InstanceHeader(
+                path=instance.path,
+                study_instance_uid=instance.study_instance_uid,
+                series_instance_uid=instance.series_instance_uid,
+                sop_instance_uid=instance.sop_instance_uid,
+                sop_class_uid=instance.sop_class_uid,
+                transfer_syntax_uid="",
+                faults=("the whole data set",),
+            )
