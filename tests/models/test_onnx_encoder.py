@@ -1,0 +1,149 @@
+"""The exported encoder: the same numbers as torch, cached once, and torch where it cannot be had."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+import torch
+
+from models.onnx_encoder import (
+    TOLERANCE,
+    EagerEncoder,
+    OnnxEncoder,
+    default_cache_dir,
+    export,
+    fastest_encoder,
+    write_atomically,
+)
+
+SHAPE = (1, 3, 16, 16)
+
+
+@pytest.fixture
+def network():
+    """A small convolutional encoder with seeded weights."""
+    torch.manual_seed(0)
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 3, padding=1), torch.nn.GELU(), torch.nn.Conv2d(4, 8, 2, stride=2)
+    ).eval()
+
+
+@pytest.fixture
+def pixels():
+    """Prepared pixels of SHAPE."""
+    return np.random.default_rng(1).random(SHAPE, dtype=np.float32)
+
+
+def test_litemedsam_through_onnx_runtime_gives_what_torch_gives(litemedsam):
+    # Arrange
+    from models.litemedsam import LiteMedSam
+
+    image = np.random.default_rng(5).random((200, 256), dtype=np.float32)
+
+    # Act
+    fast = litemedsam.encode(image).embedding
+    reference = LiteMedSam(eager=True).encode(image).embedding
+
+    # Assert
+    assert litemedsam.runtime == "onnxruntime"
+    assert np.abs(reference).max() > 0.1
+    assert np.abs(fast - reference).max() < TOLERANCE / 10
+
+
+def test_the_export_is_kept_and_used_again(network, pixels, tmp_path, caplog):
+    # Arrange
+    caplog.set_level(logging.INFO)
+    first = fastest_encoder(network, input_shape=SHAPE, key="tiny", cache_dir=tmp_path)
+    kept = list(tmp_path.iterdir())
+    caplog.clear()
+
+    # Act
+    second = fastest_encoder(network, input_shape=SHAPE, key="tiny", cache_dir=tmp_path)
+
+    # Assert
+    assert [path.name.split("-")[0] for path in kept] == ["tiny"]
+    assert list(tmp_path.iterdir()) == kept
+    assert caplog.records == []
+    assert second.runtime == "onnxruntime"
+    np.testing.assert_array_equal(first(pixels), second(pixels))
+
+
+@pytest.mark.parametrize("content", [b"", b"no graph at all"])
+def test_a_damaged_cache_is_made_anew(network, pixels, tmp_path, caplog, content):
+    # Arrange
+    fastest_encoder(network, input_shape=SHAPE, key="tiny", cache_dir=tmp_path)
+    (kept,) = tmp_path.iterdir()
+    kept.write_bytes(content)
+
+    # Act
+    encoder = fastest_encoder(network, input_shape=SHAPE, key="tiny", cache_dir=tmp_path)
+
+    # Assert
+    assert "made anew" in caplog.text
+    assert encoder.runtime == "onnxruntime"
+    np.testing.assert_allclose(encoder(pixels), EagerEncoder(network)(pixels), atol=1e-5)
+    assert len(kept.read_bytes()) > 100
+
+
+def test_other_weights_do_not_find_the_cache(network, tmp_path):
+    fastest_encoder(network, input_shape=SHAPE, key="one", cache_dir=tmp_path)
+    fastest_encoder(network, input_shape=SHAPE, key="two", cache_dir=tmp_path)
+
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_network_that_does_not_trace_runs_in_torch(pixels, tmp_path, caplog):
+    """A trace fixes what depends on the data: the comparison finds it, torch does the work."""
+
+    class DataDependent(torch.nn.Module):
+        def forward(self, x):
+            return x * 2 if x.sum() > 1 else x * 3
+
+    # Act
+    encoder = fastest_encoder(
+        DataDependent(), input_shape=SHAPE, key="branching", cache_dir=tmp_path
+    )
+
+    # Assert
+    assert encoder.runtime == "torch"
+    assert "could not be exported" in caplog.text
+    assert list(tmp_path.iterdir()) == []
+    np.testing.assert_array_equal(encoder(pixels), pixels * 2)
+
+
+def test_a_cache_folder_that_cannot_be_written_costs_only_the_next_start(network, tmp_path, caplog):
+    # Arrange
+    blocked = tmp_path / "file"
+    blocked.write_text("in the way")
+
+    # Act
+    encoder = fastest_encoder(network, input_shape=SHAPE, key="tiny", cache_dir=blocked)
+
+    # Assert
+    assert encoder.runtime == "onnxruntime"
+    assert "could not be kept" in caplog.text
+
+
+def test_the_graph_has_named_ends(network, pixels):
+    features = OnnxEncoder(export(network, SHAPE), threads=1)(pixels)
+
+    assert features.shape == (1, 8, 8, 8)
+    assert features.dtype == np.float32
+
+
+def test_the_default_cache_follows_xdg(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+    assert default_cache_dir() == tmp_path / "segnode"
+
+
+def test_a_failed_write_leaves_nothing(tmp_path):
+    target = tmp_path / "folder"
+    target.mkdir()
+
+    with pytest.raises(IsADirectoryError):
+        write_atomically(target, b"content")
+
+    assert list(tmp_path.iterdir()) == [target]
