@@ -1,8 +1,8 @@
 """From image planes to a grid: sorted along the slice normal, and refused when they are no regular stack.
 
 The rules, in the order they are judged (all lengths in mm, positions and directions in LPS, PS3.3 C.7.6.2.1.1):
-directions are a right-angled pair; no two planes at one position; the way from slice to slice is along the normal
-(no gantry tilt); the steps are even, and none is a multiple of the others (a missing slice); no slice is moved sideways.
+directions are a right-angled pair; no two planes at one position; all lie on one straight line, which is the normal
+(no shift, no gantry tilt); no step is a multiple of the others (a missing slice), and all are even.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from dicom_node.plane import Plane, named
 SAME_POSITION_MM = 0.01
 SAME_DIRECTION_DEG = 0.1  # 0.9 mm at the end of a 500 mm row
 MOST_TILT_DEG = 0.5
+_MOST_SHIFT_MM = 0.5
+_MOST_GAPS = 0.7  # of all steps; with more of them, it is the short step that is odd
 _EVEN_FRACTION, _EVEN_MM, _EVEN_MOST_FRACTION = 0.05, 0.1, 0.2
 
 
@@ -67,11 +69,23 @@ def arrange(planes: Sequence[Plane]) -> Stack:
     positions = np.array([plane.position_mm for plane in ordered], dtype=np.float64)
     heights = positions @ normal
     _refuse_shared_positions(ordered, heights)
-    step = (positions[-1] - positions[0]) / (len(ordered) - 1)
-    _refuse_tilt(ordered, angle_deg(step, normal))
+    aside = positions - np.outer(heights, normal)
+    shear, residual = _line(heights, aside)
+    _refuse_sideways(ordered, np.diff(aside, axis=0), residual)
+    _refuse_tilt(ordered, math.degrees(math.atan(float(np.linalg.norm(shear)))))
     _refuse_uneven(ordered, heights)
-    _refuse_sideways(ordered, positions - (positions[0] + np.outer(np.arange(len(ordered)), step)))
+    step = (positions[-1] - positions[0]) / (len(ordered) - 1)
     return Stack(tuple(ordered), _affine(ordered[0], step), _stack_warnings(ordered, step))
+
+
+def _line(
+    heights: NDArray[np.float64], aside: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The straight line through sideways positions `aside` (z, 3): slope per mm of height (3,), distances from it (z,)."""
+    centred = heights - heights.mean()
+    slope = centred @ aside / (centred @ centred)
+    off = aside - aside.mean(axis=0) - np.outer(centred, slope)
+    return slope, np.linalg.norm(off, axis=1)
 
 
 def refuse_bad_directions(planes: Sequence[Plane]) -> None:
@@ -132,23 +146,31 @@ def _refuse_tilt(ordered: Sequence[Plane], tilt_deg: float) -> None:
 
 def _refuse_uneven(ordered: Sequence[Plane], heights: NDArray[np.float64]) -> None:
     steps = np.diff(heights)
-    usual = float(np.sort(steps)[(len(steps) - 1) // 2])
+    _refuse_gaps(ordered, steps)
+    usual = float(np.median(steps))
     tolerance = even_tolerance_mm(usual)
-    multiples = np.round(steps / usual)
-    odd = np.abs(steps - usual) > tolerance
-    gaps = odd & (multiples >= 2) & (np.abs(steps - multiples * usual) <= tolerance * multiples)
-    if gaps.any() and (gaps == odd).all():
-        missing = int((multiples[gaps] - 1).sum())
-        raise NotAVolume(
-            f"{missing} slice{'s are' if missing > 1 else ' is'} missing: {_between(ordered, steps, gaps)}, where the others "
-            f"are {usual:.2f} mm apart. Send the series again in full."
-        )
     drift = np.abs(heights - np.linspace(heights[0], heights[-1], len(heights)))
+    odd = np.abs(steps - usual) > tolerance
     if odd.any() or drift.max() > tolerance:
-        odd = odd if odd.any() else np.diff(drift, prepend=0.0)[1:] > 0
+        odd = odd if odd.any() else np.abs(steps - usual) == np.abs(steps - usual).max()
         raise NotAVolume(
             f"The slices are unevenly spaced, {steps.min():.2f} to {steps.max():.2f} mm apart: {_between(ordered, steps, odd)}, "
             f"where {usual:.2f} mm is usual. Send a reconstruction with even steps."
+        )
+
+
+def _refuse_gaps(ordered: Sequence[Plane], steps: NDArray[np.float64]) -> None:
+    """Slices are missing where every step is a whole number of the shortest, and enough of them are just one."""
+    shortest = steps[steps <= steps.min() + even_tolerance_mm(float(steps.min()))]
+    usual = float(shortest.mean())
+    multiples = np.round(steps / usual)
+    whole = np.abs(steps - multiples * usual) <= even_tolerance_mm(usual)
+    gaps = multiples > 1
+    if gaps.any() and whole.all() and gaps.mean() <= _MOST_GAPS:
+        missing = int((multiples - 1).sum())
+        raise NotAVolume(
+            f"{missing} slice{'s are' if missing > 1 else ' is'} missing: {_between(ordered, steps, gaps)}, where the others "
+            f"are {usual:.2f} mm apart. Send the series again in full."
         )
 
 
@@ -163,22 +185,17 @@ def _between(ordered: Sequence[Plane], steps: NDArray[np.float64], which: NDArra
     return ", ".join(texts) + more
 
 
-def _refuse_sideways(ordered: Sequence[Plane], residual_mm: NDArray[np.float64]) -> None:
-    """`residual_mm` (z, 3): each slice's distance from its place on the grid."""
-    off = np.linalg.norm(residual_mm, axis=1)
-    step = abs(
-        float((np.array(ordered[1].position_mm) - ordered[0].position_mm) @ ordered[0].normal)
+def _refuse_sideways(
+    ordered: Sequence[Plane], steps_aside: NDArray[np.float64], off_line: NDArray[np.float64]
+) -> None:
+    """`steps_aside` (z - 1, 3) sideways steps; `off_line` (z,) distance from the straight line through all."""
+    if off_line.max() <= _MOST_SHIFT_MM:
+        return
+    jumps = np.linalg.norm(steps_aside - np.median(steps_aside, axis=0), axis=1)
+    raise NotAVolume(
+        f"Slices are shifted sideways against the others: {_between(ordered, jumps, jumps > jumps.max() / 2)}. "
+        "They may come from two scans: send each as a series of its own."
     )
-    moved = [
-        plane
-        for plane, distance in zip(ordered, off, strict=True)
-        if distance > even_tolerance_mm(step)
-    ]
-    if moved:
-        raise NotAVolume(
-            f"Slices are shifted sideways against the others, by up to {off.max():.2f} mm: {named(moved)}. "
-            "They may come from two scans: send each as a series of its own."
-        )
 
 
 def _stack_warnings(ordered: Sequence[Plane], step: NDArray[np.float64]) -> tuple[str, ...]:

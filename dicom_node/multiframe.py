@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 
 from dicom_node.errors import NotAVolume
 from dicom_node.parsing import parsing
-from dicom_node.plane import Plane, named_frames, ranges
+from dicom_node.plane import Plane, counted, named_frames
 from dicom_node.sop_classes import MULTIFRAME_VOLUMES
 from dicom_node.values import InstanceHeader, SourceFrame
 
@@ -61,7 +61,7 @@ def frame_planes(header: InstanceHeader) -> list[Plane]:
     missing = [number for number, plane in enumerate(planes, start=1) if plane is None]
     if missing:
         raise NotAVolume(
-            f"Position, orientation or pixel spacing is missing from the functional groups of frames {ranges(missing)} "
+            f"Position, orientation or pixel spacing is missing from the functional groups of {counted('frame', missing)} "
             f"of {name}: without them the frames have no place in the patient. Export the series again from the scanner."
         )
     return [plane for plane in planes if plane is not None]

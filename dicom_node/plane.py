@@ -73,22 +73,22 @@ def named_frames(sources: Iterable[SourceFrame]) -> str:
     for _, group in groupby((f for f in frames if f.frame_number), key=lambda f: f.path):
         of_one = list(group)
         numbers = [f.frame_number for f in of_one if f.frame_number]
-        parts.append(f"{_counted('frame', numbers)} of {_instances(of_one[:1])}")
+        parts.append(f"{counted('frame', numbers)} of {_instances(of_one[:1])}")
     return _shortened(parts, "; ")
 
 
 def _instances(frames: Sequence[SourceFrame]) -> str:
     numbers = [f.instance_number for f in frames if f.instance_number is not None]
     others = [f.sop_instance_uid or f.path.name for f in frames if f.instance_number is None]
-    parts = [_counted("instance", numbers)] if numbers else []
+    parts = [counted("instance", numbers)] if numbers else []
     if others:
         noun = "instances" if len(others) > 1 else "an instance"
         parts.append(f"{noun} without a number ({_shortened(others)})")
     return " and ".join(parts)
 
 
-def _counted(noun: str, numbers: Sequence[int]) -> str:
-    """The noun in the right number, and its numbers as ranges."""
+def counted(noun: str, numbers: Sequence[int]) -> str:
+    """The noun, in the plural where there are several, and its numbers as ranges: "frames 2, 3"."""
     return f"{noun}{'s' if len(set(numbers)) > 1 else ''} {ranges(numbers)}"
 
 

@@ -49,7 +49,7 @@ def _without_repeats(
             "it cannot be told which is right. Send the series again, each image with a UID of its own."
         )
     kept = [group[0] for group in by_uid.values()]
-    return kept, _set_aside([group[0] for group in repeated], "came twice and count once")
+    return kept, _set_aside([group[0] for group in repeated], "Counted once although sent twice")
 
 
 def _digest(path: Path) -> bytes:
@@ -65,7 +65,7 @@ def _without_scouts(
     if len(scouts) == len(headers):
         return list(headers), ()
     kept = [header for header in headers if "LOCALIZER" not in header.image_type]
-    return kept, _set_aside(scouts, "are localizers inside the series and were left out")
+    return kept, _set_aside(scouts, "Left out as localizers inside the series")
 
 
 def _single_planes(headers: Sequence[InstanceHeader]) -> list[Plane]:
@@ -129,7 +129,7 @@ def _without_strays(planes: Sequence[Plane]) -> tuple[list[Plane], tuple[str, ..
     ):
         return list(planes), ()
     return main, (
-        f"{_subject(named(strays))} run across the other slices, as localizers do, and were left out.",
+        f"Left out because they run across the other slices, as localizers do: {named(strays)}.",
     )
 
 
@@ -146,13 +146,8 @@ def by_orientation(planes: Sequence[Plane]) -> list[list[Plane]]:
     return groups
 
 
-def _set_aside(headers: Sequence[InstanceHeader], what: str) -> tuple[str, ...]:
-    return (f"{_subject(_named_headers(headers))} {what}.",) if headers else ()
-
-
-def _subject(text: str) -> str:
-    """At the start of a sentence."""
-    return text[:1].upper() + text[1:]
+def _set_aside(headers: Sequence[InstanceHeader], why: str) -> tuple[str, ...]:
+    return (f"{why}: {_named_headers(headers)}.",) if headers else ()
 
 
 def _named_headers(headers: Sequence[InstanceHeader]) -> str:

@@ -6,7 +6,7 @@ scanner moves around it: every orientation shows the same liver at the same plac
     phantom = phantoms.torso_ct(tmp_path, orientation="oblique", shape=(24, 96, 96), shuffle=7)
     phantom.masks["liver"]                 # (z, y, x) bool, z rising along the slice normal
 
-What the options do not offer, `edit(z, dataset)` does: it is called with every data set before it is written.
+What the options lack, `edit(z, dataset)` does: it is called with every data set before it is written.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import (
     UID,
@@ -28,6 +29,7 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
     generate_uid,
 )
+from scipy.spatial.transform import Rotation
 
 Edit = Callable[[int, Dataset], None]
 Cosines = tuple[float, float, float, float, float, float]
@@ -35,15 +37,8 @@ Cosines = tuple[float, float, float, float, float, float]
 
 def _rotated(cosines: Cosines, angles_deg: Sequence[float]) -> Cosines:
     """Both directions turned about x, then y, then z."""
-    turned = np.array(cosines).reshape(2, 3)
-    for axis, angle in enumerate(np.deg2rad(angles_deg)):
-        turn = np.eye(3)
-        a, b = [k for k in range(3) if k != axis]
-        turn[a, a] = turn[b, b] = np.cos(angle)
-        turn[a, b], turn[b, a] = -np.sin(angle), np.sin(angle)
-        turned = turned @ turn.T
-    row, column = turned
-    return (*map(float, row), *map(float, column))  # type: ignore[return-value]
+    turned = Rotation.from_euler("xyz", angles_deg, degrees=True).apply(np.reshape(cosines, (2, 3)))
+    return tuple(turned.ravel().tolist())
 
 
 #: Image Orientation (Patient) by name: direction of a row's pixels, then of a column's, in LPS (PS3.3 C.7.6.2.1.1).
@@ -238,17 +233,19 @@ def torso_ct(
     look: Look | None = None,
     edit: Edit | None = None,
     enhanced: bool = False,
+    hu: NDArray[np.int16] | None = None,
     **series: object,
 ) -> Phantom:
     """Write the torso into `folder` as one series; keywords that are not named here are fields of `Series`.
 
     `enhanced` writes one Enhanced CT object instead (frames in shuffled order with `shuffle`; `edit` gets z = 0 and
-    the whole object).
+    the whole object). `hu` (z, y, x) takes the torso's place.
     """
     options = Series(**series)  # type: ignore[arg-type]
     cosines = ORIENTATIONS[orientation] if isinstance(orientation, str) else orientation
     grid = Grid(shape, spacing_mm, cosines, centre_mm)
-    hu, masks = anatomy(grid)
+    torso, masks = anatomy(grid)
+    hu = torso if hu is None else hu
     folder.mkdir(parents=True, exist_ok=True)
     writer = _Writer(folder, grid, hu, identity or Identity(), look or Look(), options)
     edit = edit or (lambda z, ds: None)
@@ -291,16 +288,6 @@ def scout(folder: Path, *, identity: Identity | None = None, series_number: int 
     return next(iter(writer.write_slices(lambda z, ds: None)))
 
 
-def without(*keywords: str) -> Edit:
-    """An edit that deletes attributes."""
-
-    def edit(z: int, ds: Dataset) -> None:
-        for keyword in keywords:
-            delattr(ds, keyword)
-
-    return edit
-
-
 def setting(**values: object) -> Edit:
     """An edit that sets attributes on every slice."""
 
@@ -309,6 +296,17 @@ def setting(**values: object) -> Edit:
             setattr(ds, keyword, value)
 
     return edit
+
+
+def rewrite(path: Path, **values: object) -> None:
+    """Change attributes of a file in place; None deletes them."""
+    ds = dcmread(path)
+    for keyword, value in values.items():
+        if value is None:
+            delattr(ds, keyword)
+        else:
+            setattr(ds, keyword, value)
+    ds.save_as(path)
 
 
 def save(
@@ -411,7 +409,7 @@ class _Writer:
             self._put_geometry(ds, self._position(z), self.grid.cosines)
             pixels = self.look.put(ds, self.hu[z], z)
             edit(z, ds)
-            self._save(ds, pixels, path, (str(z), str(phase), str(number)))
+            self._save(ds, pixels, path, (self.series.name, str(z), str(phase), str(number)))
             z_of_path[path] = z
         if self.series.localizer:
             self._write_localizer(len(z_of_path) + 1)
@@ -436,7 +434,12 @@ class _Writer:
         )
         self._put_geometry(ds, np.array([-200.0, 0.0, 150.0]), ORIENTATIONS["coronal"])
         pixels = self.look.put(ds, self.hu[0], 0)
-        self._save(ds, pixels, self.folder / f"{self.series.name}-localizer.dcm", ("localizer",))
+        self._save(
+            ds,
+            pixels,
+            self.folder / f"{self.series.name}-localizer.dcm",
+            (self.series.name, "localizer"),
+        )
 
     def write_enhanced(self, edit: Edit) -> dict[Path, int]:
         """One Enhanced CT object (PS3.3 A.38), a frame a slice, frames in the order of `_order`."""
@@ -467,7 +470,12 @@ class _Writer:
         edit(0, ds)
         path = self.folder / f"{self.series.name}-enhanced.dcm"
         save(
-            ds, pixels, path, EnhancedCTImageStorage, ("enhanced",), self.series.transfer_syntax_uid
+            ds,
+            pixels,
+            path,
+            EnhancedCTImageStorage,
+            (self.series.name, "enhanced"),
+            self.series.transfer_syntax_uid,
         )
         return {path: 0}
 
