@@ -85,7 +85,7 @@ class LiteMedSam:
         if threads is not None:
             torch.set_num_threads(threads)
         self.weights_sha256 = weights.sha256
-        network = _load(weights.verified_path())
+        network = load_network(weights.verified_path())
         self._prompt_encoder, self._decoder = network.prompt_encoder, network.mask_decoder
         with torch.inference_mode():
             self._positions = self._prompt_encoder.get_dense_pe()
@@ -175,7 +175,7 @@ def source_masks(logits: torch.Tensor, fit: Fit) -> NDArray[np.bool_]:
     return mask
 
 
-def _load(path: Path) -> Any:
+def load_network(path: Path) -> Any:
     """The network in evaluation mode with the checkpoint at `path`, every tensor accounted for."""
     with warnings.catch_warnings():
         # the package imports timm by paths that timm has moved; nothing else is silenced
