@@ -20,20 +20,23 @@ def carry(canvas: Canvas, key_slice: int, step: Literal[-1, 1]) -> Generator[Tur
     z, missing = key_slice + step, 0
     while 0 <= z < canvas.slices.shape[0] and z not in canvas.masks:
         if canvas.likely(z):
-            yield from _follow(canvas, z, from_slice=z - step * (missing + 1))
+            last = z - step * (missing + 1)
+            yield from _follow(canvas, z, (last, last - step))
         missing = 0 if z in canvas.masks else missing + 1
         if missing >= canvas.limits.end_after:
             return
         z += step
 
 
-def _follow(canvas: Canvas, z: int, from_slice: int) -> Generator[Turn, None, None]:
-    carried, neighbourhood = canvas.masks[from_slice], canvas.neighbourhood
+def _follow(canvas: Canvas, z: int, behind: tuple[int, int]) -> Generator[Turn, None, None]:
+    """Draw slice `z` after the slices `behind` it: the last one with a mask, and the one before that."""
+    neighbourhood, from_slice = canvas.neighbourhood, behind[0]
+    before = tuple(canvas.masks[n] for n in behind if n in canvas.masks)
 
     def drifts(drawn: Segmentation) -> str | None:
-        return neighbourhood.drift(drawn.mask, carried)
+        return neighbourhood.drift(drawn.mask, before)
 
-    episode = yield from canvas.draw(z, Role.CARRY, carried=carried, objection=drifts)
+    episode = yield from canvas.draw(z, Role.CARRY, carried=before[0], objection=drifts)
     lost = [turn for turn in episode.turns if turn.outcome is Outcome.ROLLED_BACK]
     if episode.best is None and not episode.absent and lost:
         canvas.warnings.append(

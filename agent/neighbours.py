@@ -34,17 +34,14 @@ class Neighbourhood:
         """The neighbourhood on a grid of `spacing_mm` (z, y, x)."""
         return cls(limits, max(1.0, spacing_mm[0] / spacing_mm[2]))
 
-    def drift(self, mask: Mask2D, neighbour: Mask2D) -> str | None:
-        """Why a non-empty `mask` cannot follow upon a non-empty `neighbour`, or None if it can.
+    def drift(self, mask: Mask2D, before: tuple[Mask2D, ...]) -> str | None:
+        """Why a non-empty `mask` cannot follow upon those `before` it, nearest first; None if it can.
 
-        Only growth is drift: structures end, floods do not shrink.
+        Only growth is drift: structures end, floods do not shrink. To fit one of those before is
+        enough: after a slice that was drawn too small the structure is as large again as it was.
         """
-        if self._outgrows(mask, neighbour):
-            times = np.count_nonzero(mask) / np.count_nonzero(neighbour)
-            return f"the area jumped to {times:.1f} times that of the neighbouring slice"
-        if self._share_on(mask, neighbour) < self.limits.least_overlap:
-            return "the mask has left its place on the neighbouring slice"
-        return None
+        faults = [self._drift(mask, one) for one in before]
+        return faults[0] if all(faults) else None
 
     def runaway(self, mask: Mask2D, around: tuple[Mask2D, ...]) -> str | None:
         """Why a non-empty `mask` does not belong between its non-empty neighbours, one or two."""
@@ -56,8 +53,16 @@ class Neighbourhood:
             return None  # at its end a structure may be small and aside
         if all(self._outgrows(one, mask) for one in around):
             return "its area is far smaller than its neighbours'"
-        if self._off_centre(mask, around):
+        if all(self._off_centre(mask, one) for one in around):
             return "its centre lies aside of its neighbours'"
+        return None
+
+    def _drift(self, mask: Mask2D, neighbour: Mask2D) -> str | None:
+        if self._outgrows(mask, neighbour):
+            times = np.count_nonzero(mask) / np.count_nonzero(neighbour)
+            return f"the area jumped to {times:.1f} times that of the neighbouring slice"
+        if self._share_on(mask, neighbour) < self.limits.least_overlap:
+            return "the mask has left its place on the neighbouring slice"
         return None
 
     def _outgrows(self, mask: Mask2D, neighbour: Mask2D) -> bool:
@@ -73,10 +78,9 @@ class Neighbourhood:
         near = ndimage.distance_transform_edt(~neighbour) <= self.reach_px
         return float(min(np.count_nonzero(mask & near) / smaller, 1.0))
 
-    def _off_centre(self, mask: Mask2D, around: tuple[Mask2D, ...]) -> bool:
-        between_them = np.mean([_centre(one) for one in around], axis=0)
-        distance = float(np.linalg.norm(_centre(mask) - between_them))
-        return distance > max(radius_px(one) for one in around) + self.reach_px
+    def _off_centre(self, mask: Mask2D, neighbour: Mask2D) -> bool:
+        distance = float(np.linalg.norm(_centre(mask) - _centre(neighbour)))
+        return distance > radius_px(neighbour) + self.reach_px
 
 
 def radius_px(mask: Mask2D) -> float:

@@ -43,17 +43,22 @@ def test_the_equivalent_radius_is_that_of_a_disc_of_the_area() -> None:
     ],
 )
 def test_drift(near: Neighbourhood, mask: np.ndarray, says: str | None) -> None:
-    told = near.drift(mask, disc(10))
+    told = near.drift(mask, (disc(10),))
 
     assert (told is None) == (says is None), told
     assert says is None or says in told
 
 
+def test_after_a_dip_the_slice_before_it_counts(near: Neighbourhood) -> None:
+    assert near.drift(disc(20), (disc(3), disc(20))) is None
+    assert "jumped" in (near.drift(disc(20), (disc(3), disc(4))) or "")
+
+
 def test_thick_slices_may_differ_more() -> None:
     thick = Neighbourhood.of(Limits(), (5.0, 1.0, 1.0))
 
-    assert thick.drift(disc(19), disc(10)) is None
-    assert thick.drift(disc(3, x=54), disc(10)) is None
+    assert thick.drift(disc(19), (disc(10),)) is None
+    assert thick.drift(disc(3, x=54), (disc(10),)) is None
 
 
 @pytest.mark.parametrize(
@@ -92,6 +97,7 @@ def test_a_runaway_at_the_end(near: Neighbourhood, mask: np.ndarray, says: str |
 def test_a_step_that_one_neighbour_shares_is_no_runaway(near: Neighbourhood) -> None:
     assert near.runaway(disc(25), (disc(10), disc(24))) is None
     assert near.runaway(disc(10), (disc(10), disc(25))) is None
+    assert near.runaway(disc(10), (disc(10), disc(10, x=79))) is None
 
 
 def test_between_two_discs_lies_the_middle_one() -> None:
