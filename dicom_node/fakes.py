@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dicom_node.values import Arrival
+from collections.abc import Sequence
+
+from dicom_node.errors import DeliveryError
+from dicom_node.values import Arrival, WrittenResult
 
 
 class RecordingObserver:
@@ -24,3 +27,32 @@ class RecordingObserver:
     def association_closed(self, association_id: str) -> None:
         """The peer is gone."""
         self.closed.append(association_id)
+
+
+class FakeDestination:
+    """A Destination that keeps what it is given: `delivered`, one tuple of results for each send that went well.
+
+    `failures` are raised by the sends to come, one each, before it works (again); `echo` raises the next one without
+    using it up.
+    """
+
+    def __init__(self, name: str = "pacs", failures: Sequence[DeliveryError] = ()) -> None:
+        self._name = name
+        self.failures = list(failures)
+        self.delivered: list[tuple[WrittenResult, ...]] = []
+
+    @property
+    def name(self) -> str:
+        """Name in configuration and in the record."""
+        return self._name
+
+    def echo(self) -> None:
+        """Answers unless the next send would fail."""
+        if self.failures:
+            raise self.failures[0]
+
+    def send(self, results: Sequence[WrittenResult]) -> None:
+        """Take `results`, or raise the next of `failures`."""
+        if self.failures:
+            raise self.failures.pop(0)
+        self.delivered.append(tuple(results))

@@ -152,7 +152,7 @@ class ResultHeader:
     def source_references(self) -> list[Dataset]:
         """One item an instance of the source series, in the volume's order (PS3.3 table 10-11)."""
         unique = {frame.sop_instance_uid: frame.sop_class_uid for frame in self.volume.frames}
-        return [_reference(sop_class, instance) for instance, sop_class in unique.items()]
+        return [reference(sop_class, instance) for instance, sop_class in unique.items()]
 
     def _model_equipment(self) -> ContributingEquipment:
         """The model that drew, with the hashes of its weights (PS3.3 C.12.1.1.5)."""
@@ -222,8 +222,8 @@ def _series_number(source: Dataset) -> int:
         return 0
 
 
-def _reference(sop_class_uid: str, sop_instance_uid: str) -> Dataset:
-    """An item of a SOP Instance Reference macro."""
+def reference(sop_class_uid: str, sop_instance_uid: str) -> Dataset:
+    """An item of the SOP Instance Reference macro (PS3.3 table 10-11)."""
     item = Dataset()
     item.ReferencedSOPClassUID = sop_class_uid
     item.ReferencedSOPInstanceUID = sop_instance_uid

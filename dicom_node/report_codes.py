@@ -1,0 +1,37 @@
+"""The coded concepts of our measurement report, each with the table of PS3.16 it stands in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pydicom.sr.coding import Code as SrCode
+
+# CID 7461/7471, generic size measurements; units are UCUM
+VOLUME = SrCode("118565006", "SCT", "Volume")
+LONG_AXIS = SrCode("103339001", "SCT", "Long Axis")
+SHORT_AXIS = SrCode("103340004", "SCT", "Short Axis")
+MILLILITER = SrCode("mL", "UCUM", "milliliter")
+MILLIMETER = SrCode("mm", "UCUM", "millimeter")
+
+# Annex D; intensity of CT, with CID 7464 derivations
+ATTENUATION = SrCode("112031", "DCM", "Attenuation Coefficient")
+HOUNSFIELD = SrCode("[hnsf'U]", "UCUM", "Hounsfield unit")
+MEAN = SrCode("373098007", "SCT", "Mean")
+STANDARD_DEVIATION = SrCode("386136009", "SCT", "Standard Deviation")
+
+# Annex D, as in TID 4021: how sure the algorithm is, in percent. It is our own agent's figure, not a calibrated probability.
+CERTAINTY = SrCode("111012", "DCM", "Certainty of Finding")
+PERCENT = SrCode("%", "UCUM", "Percent")
+
+# Annex D. "Not visualized" rather than "Absent": a structure outside the scanned range is not missing from the patient.
+PRESENCE = SrCode("121052", "DCM", "Presence of property")
+NOT_VISUALIZED = SrCode("122288", "DCM", "Not visualized")
+COMMENT = SrCode("121106", "DCM", "Comment")
+
+# CID 100, quantitative diagnostic imaging procedures, by modality
+PROCEDURE_OF_MODALITY: Mapping[str, SrCode] = {
+    "CT": SrCode("25045-6", "LN", "CT unspecified body region"),
+    "MR": SrCode("25056-3", "LN", "MRI unspecified body region"),
+    "PT": SrCode("44136-0", "LN", "PET unspecified body region"),
+}
+ANY_PROCEDURE = SrCode("363679005", "SCT", "Imaging procedure")

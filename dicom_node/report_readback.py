@@ -1,0 +1,189 @@
+"""A second opinion on a report before it may be sent: its content tree, read from the bytes with pydicom alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.uid import EnhancedSRStorage
+
+from dicom_node.errors import ResultMismatch
+from dicom_node.values import AbsentFinding, Code, ResultSegment, SourceVolume, WrittenResult
+
+# Written again by hand on purpose: a wrong code in the writer's table must not pass here
+_GROUP = ("125007", "DCM")  # Measurement Group
+_TRACKING_IDENTIFIER = ("112039", "DCM")
+_TRACKING_UID = ("112040", "DCM")
+_FINDING = ("121071", "DCM")
+_SITE = ("363698007", "SCT")
+_LATERALITY = ("272741003", "SCT")
+_SEGMENT = ("121191", "DCM")
+_SERIES = ("121232", "DCM")  # Source series for segmentation
+_VOLUME = ("118565006", "SCT")
+_LONG_AXIS = ("103339001", "SCT")
+_SHORT_AXIS = ("103340004", "SCT")
+_PRESENCE = ("121052", "DCM")
+_NOT_VISUALIZED = ("122288", "DCM")
+
+Key = tuple[str, str]
+
+
+def check_report(
+    path: Path,
+    volume: SourceVolume,
+    segments: Sequence[ResultSegment],
+    absent: Sequence[AbsentFinding],
+    segmentation: WrittenResult | None,
+) -> None:
+    """Raise ResultMismatch unless the SR at `path` reports exactly `segments`, then `absent`, on `volume`.
+
+    Compared: study and evidence; for each structure finding, site, laterality and tracking; for found ones the volume to
+    a thousandth, plausible diameters, the segment referred to, whose tracking UID in the SEG's own bytes is the group's,
+    and the source series; for absent ones the evaluation and the lack of any number. OSError when a file is gone.
+    """
+    report = dcmread(path)
+    _require(report.SOPClassUID == EnhancedSRStorage, "another SOP class")
+    _require(report.StudyInstanceUID == volume.study_instance_uid, "another study")
+    _check_evidence(report, volume, segmentation)
+    groups = list(_below(report, _GROUP))
+    _require(len(groups) == len(segments) + len(absent), f"{len(groups)} measurement groups")
+    seg = None if segmentation is None else dcmread(segmentation.path, stop_before_pixels=True)
+    for number, (group, segment) in enumerate(zip(groups, segments, strict=False), start=1):
+        _check_structure(group, segment)
+        _check_numbers(group, segment, volume)
+        _check_segment_reference(group, number, volume, seg)
+    for group, finding in zip(groups[len(segments) :], absent, strict=True):
+        _check_structure(group, finding)
+        evaluation = _code(_only(group, _PRESENCE).ConceptCodeSequence[0])
+        _require(evaluation == _NOT_VISUALIZED, f"another evaluation of {finding.label}")
+        _require(
+            not [item for item in _items(group) if item.ValueType == "NUM"],
+            f"a number for {finding.label}",
+        )
+
+
+def _require(same: bool, what: str) -> None:
+    if not same:
+        raise ResultMismatch(f"the report read back from its file has {what}")
+
+
+def _items(item: Dataset) -> list[Dataset]:
+    """The content items directly below one."""
+    return list(item.get("ContentSequence") or [])
+
+
+def _code(item: Dataset) -> Key:
+    """Value and scheme of a coded item; the meaning is for people."""
+    return str(item.CodeValue), str(item.CodingSchemeDesignator)
+
+
+def _below(item: Dataset, name: Key) -> Iterator[Dataset]:
+    """All content items of that concept name anywhere below, in document order."""
+    for child in _items(item):
+        concept = child.get("ConceptNameCodeSequence")
+        if concept and _code(concept[0]) == name:
+            yield child
+        yield from _below(child, name)
+
+
+def _only(group: Dataset, name: Key) -> Dataset:
+    """The one content item of that concept name below a group."""
+    found = list(_below(group, name))
+    _require(len(found) == 1, f"{len(found)} items of concept {name[0]} in one group")
+    return found[0]
+
+
+def _check_evidence(
+    report: Dataset, volume: SourceVolume, segmentation: WrittenResult | None
+) -> None:
+    """Every instance of the source, and the SEG, in one study."""
+    study = report.CurrentRequestedProcedureEvidenceSequence
+    _require(
+        [item.StudyInstanceUID for item in study] == [volume.study_instance_uid],
+        "evidence of another study",
+    )
+    named = {
+        series.SeriesInstanceUID: {
+            item.ReferencedSOPInstanceUID for item in series.ReferencedSOPSequence
+        }
+        for series in study[0].ReferencedSeriesSequence
+    }
+    wanted = {volume.series_instance_uid: {frame.sop_instance_uid for frame in volume.frames}}
+    if segmentation is not None:
+        wanted[segmentation.series_instance_uid] = {segmentation.sop_instance_uid}
+    _require(named == wanted, "other evidence than its sources")
+
+
+def _check_structure(group: Dataset, structure: ResultSegment | AbsentFinding) -> None:
+    """What the group is about."""
+    _require(
+        _only(group, _TRACKING_IDENTIFIER).TextValue == structure.tracking_id[:64],
+        f"another tracking identifier for {structure.label}",
+    )
+    wanted = (structure.type.value, structure.type.scheme)
+    site = _only(group, _SITE)
+    _require(
+        _code(_only(group, _FINDING).ConceptCodeSequence[0]) == wanted,
+        f"another finding for {structure.label}",
+    )
+    _require(_code(site.ConceptCodeSequence[0]) == wanted, f"another site for {structure.label}")
+    sides = [_code(item.ConceptCodeSequence[0]) for item in _below(site, _LATERALITY)]
+    _require(sides == _keys(structure.laterality), f"another laterality for {structure.label}")
+
+
+def _keys(code: Code | None) -> list[Key]:
+    return [] if code is None else [(code.value, code.scheme)]
+
+
+def _check_numbers(group: Dataset, segment: ResultSegment, volume: SourceVolume) -> None:
+    """The volume counted anew, and diameters that fit into the mask's box."""
+    step_z, step_y, step_x = volume.affine_zyx_to_lps[:3, :3].T
+    voxel_ml = abs(float(np.dot(step_z, np.cross(step_y, step_x)))) / 1000.0
+    expected = float(segment.voxels.sum(dtype=np.int64)) * voxel_ml
+    _require(
+        abs(_number(group, _VOLUME, "mL") - expected) <= 0.001 + 0.001 * expected,
+        f"another volume of {segment.label}",
+    )
+    rows, columns = np.nonzero(segment.voxels.any(axis=0))
+    height = (int(rows.max()) - int(rows.min()) + 1) * float(np.linalg.norm(step_y))
+    width = (int(columns.max()) - int(columns.min()) + 1) * float(np.linalg.norm(step_x))
+    long_mm, short_mm = _number(group, _LONG_AXIS, "mm"), _number(group, _SHORT_AXIS, "mm")
+    _require(
+        0 < short_mm <= long_mm <= float(np.hypot(height, width)) + 0.001,
+        f"odd diameters of {segment.label}",
+    )
+
+
+def _number(group: Dataset, name: Key, unit: str) -> float:
+    """The value of a NUM item in the unit it must have."""
+    measured = _only(group, name).MeasuredValueSequence[0]
+    _require(
+        _code(measured.MeasurementUnitsCodeSequence[0]) == (unit, "UCUM"),
+        f"concept {name[0]} in another unit",
+    )
+    return float(measured.NumericValue)
+
+
+def _check_segment_reference(
+    group: Dataset, number: int, volume: SourceVolume, seg: Dataset | None
+) -> None:
+    """The group and the segment it refers to are about the same thing."""
+    referred = _only(group, _SEGMENT).ReferencedSOPSequence[0]
+    if seg is None:
+        raise ResultMismatch("the report refers to a segmentation that there is none of")
+    _require(
+        referred.ReferencedSOPInstanceUID == seg.SOPInstanceUID,
+        "a reference to another segmentation",
+    )
+    _require(
+        int(referred.ReferencedSegmentNumber) == number,
+        f"a reference to another segment than {number}",
+    )
+    tracked = seg.SegmentSequence[number - 1].TrackingUID
+    _require(
+        tracked == _only(group, _TRACKING_UID).UID, f"another tracking UID than segment {number}"
+    )
+    _require(volume.series_instance_uid == _only(group, _SERIES).UID, "another source series")
