@@ -20,7 +20,7 @@ from agent.ports import Encoding, Observation, Reply, Segmenter, Slices, Survey
 from agent.values import Box, Point, PromptKind, Prompts, Role, Segmentation, Target
 
 _LOW_RES = 64  # side of the fake's logits
-_TOLERANCE = 0.03  # intensities this near the box's centre belong to the structure
+_TOLERANCE = 0.025  # intensities this near the box's centre belong to the structure
 _CLICK_RADIUS_PX = 3.0
 _MARGIN_PX = 2.0  # the box is drawn this far outside the structure
 
