@@ -31,6 +31,8 @@ class AssociationServer(ThreadedAssociationServer):
     `stall_timeout_s` bounds every read and write on a connection; `on_tick` is called a few times a second.
     """
 
+    request_queue_size = 128  # of 5 the kernel turns peers away for a second when several come at once
+
     def __init__(
         self,
         *arguments: Any,

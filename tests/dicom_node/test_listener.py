@@ -132,8 +132,7 @@ def test_all_storage_classes_and_ones_that_nobody_knows_are_accepted(
         with sending(port, *batch) as sender:
             accepted = {str(c.abstract_syntax) for c in sender.association.accepted_contexts}
             assert accepted == set(batch)
-            for sop_class in batch[:3]:
-                stored.append(sender.store(data, dataset.SOPInstanceUID, sop_class).Status)
+            stored += [sender.store(data, dataset.SOPInstanceUID, c).Status for c in batch[:3]]
 
     assert stored == [0x0000] * 6
     assert observer.arrivals[0][1].instance.sop_class_uid == strange[0]
@@ -412,9 +411,8 @@ def test_associations_above_the_limit_are_refused_for_now(
 ) -> None:
     listener = listening(limits=Limits(associations=2))
 
-    with sending(listener.port), sending(listener.port):
-        with sending(listener.port) as third:
-            refused = third.association.acceptor.primitive
+    with sending(listener.port), sending(listener.port), sending(listener.port) as third:
+        refused = third.association.acceptor.primitive
     eventually(lambda: listener.open_associations == 0)
     with sending(listener.port) as later:
         accepted = later.association.is_established
