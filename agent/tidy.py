@@ -23,7 +23,7 @@ def tidy_slice(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """A slice's mask (rows, columns) bool with holes filled and specks dropped; islands touch by edges."""
     if not mask.any():
         return mask
-    window = ndimage.find_objects(mask.astype(np.uint8))[0]
+    window = _window(mask)
     tidy = np.zeros_like(mask)
     tidy[window] = _without_specks(_filled(mask[window]))
     return tidy
@@ -35,15 +35,31 @@ def tidy_object(voxels: NDArray[np.bool_], key_slices: Iterable[int]) -> NDArray
     The largest part stays, and each further one that is no speck and reaches a key slice. Voxels
     touch by face, edge or corner, for thin structures run obliquely from slice to slice.
     """
-    labels, count = ndimage.label(voxels, structure=np.ones((3, 3, 3)))
+    window = _window(voxels)
+    labels, count = ndimage.label(voxels[window], structure=np.ones((3, 3, 3)))
     if count < 2:
         return voxels
     sizes = _sizes(labels, count)
-    on_key = np.unique([part for z in key_slices for part in np.unique(labels[z])])
-    keep = sizes >= LEAST_SHARE * sizes.max()
-    keep[[part for part in range(1, count + 1) if part not in on_key]] = False
+    keep = np.zeros(count + 1, dtype=np.bool_)
+    for z in key_slices:
+        inside = z - window[0].start
+        if 0 <= inside < len(labels):
+            keep[np.unique(labels[inside])] = True
+    keep &= sizes >= LEAST_SHARE * sizes.max()
     keep[sizes.argmax()] = True
-    return np.asarray(keep[labels])
+    tidy = np.zeros_like(voxels)
+    tidy[window] = keep[labels]
+    return tidy
+
+
+def _window(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
+    """The smallest part that holds all of a mask; labels of more would cost time and memory."""
+    spans = []
+    for axis in range(mask.ndim):
+        others = tuple(other for other in range(mask.ndim) if other != axis)
+        found = np.flatnonzero(mask.any(axis=others))
+        spans.append(slice(int(found[0]), int(found[-1]) + 1) if found.size else slice(0, 0))
+    return tuple(spans)
 
 
 def _filled(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
