@@ -59,6 +59,21 @@ def check_segmentation(path: Path, volume: SourceVolume, segments: Sequence[Resu
         _check_centroid(segment, volume, origins, total_mm[number] / voxels[number])
 
 
+def segment_masks(path: Path, volume: SourceVolume) -> dict[str, NDArray[np.bool_]]:
+    """What the SEG at `path` shows, by SegmentLabel: (z, y, x) bool on the grid of `volume`, slices placed by position.
+
+    ResultMismatch when a frame lies nowhere on that grid; OSError when the file is gone.
+    """
+    seg = dcmread(path)
+    labels = [str(item.SegmentLabel) for item in seg.SegmentSequence]
+    masks = {label: np.zeros(volume.intensities.shape, dtype=np.bool_) for label in labels}
+    frames = _Frames(seg, volume, _source_origins(volume))
+    for index in range(len(seg.PerFrameFunctionalGroupsSequence)):
+        frame = frames[index]
+        masks[labels[frame.segment]][frame.z] |= frame.pixels
+    return masks
+
+
 @dataclass(frozen=True, eq=False)
 class _Frame:
     """A frame as its own functional groups have it; `segment` and `z` zero-based, `to_lps_mm` (3, 3) maps

@@ -15,6 +15,7 @@ ServerError
 ├── InputError             a local file that `segnode segment` cannot use
 ├── NodeUnreachable        no node answers where a command looked for one
 ├── RunEnded               a request was cancelled, superseded or begun anew while it was worked on
+├── DemoFailed             the demo did not end as it must
 └── RecordUnavailable      PostgreSQL does not answer; worth trying again
 """
 
@@ -78,7 +79,18 @@ class NodeUnreachable(ServerError):
 
 
 class RunEnded(ServerError):
-    """A request was cancelled, superseded or begun anew while it was worked on: drop the work."""
+    """A request was cancelled, superseded or begun anew while it was worked on: drop the work.
+
+    `over` when nobody works on it any more; otherwise a later run uses what this one left.
+    """
+
+    def __init__(self, message: str, *, over: bool) -> None:
+        self.over = over
+        super().__init__(message)
+
+
+class DemoFailed(ServerError):
+    """The demo did not end as it must."""
 
 
 class RecordUnavailable(ServerError):

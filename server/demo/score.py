@@ -19,7 +19,7 @@ def reference_labels_on(
 
     `affine_zyx_to_lps` is the grid's; NIfTI's own affine maps (i, j, k) to RAS mm.
     """
-    image = nibabel.load(reference)
+    image = nibabel.nifti1.Nifti1Image.from_filename(reference)
     labels = np.asarray(image.dataobj).astype(np.int16)
     index_from_zyx = np.linalg.inv(image.affine) @ RAS_FROM_LPS @ affine_zyx_to_lps
     return np.asarray(

@@ -1,0 +1,57 @@
+"""The one place that prints: what commands tell a person."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+
+QUIET_S = 10.0  # between two lines of progress where lines cannot be rewritten
+
+
+def say(text: str, *, error: bool = False) -> None:
+    """One line for the person: to standard output, or to standard error when it is what went wrong."""
+    stream = sys.stderr if error else sys.stdout
+    stream.write(f"{text}\n")
+    stream.flush()
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table with aligned columns: the first column to the left, figures to the right."""
+    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
+    for row in (header, tuple("-" * width for width in widths), *rows):
+        cells = [
+            text.rjust(width) if _is_figure(text) else text.ljust(width)
+            for text, width in zip(row, widths, strict=True)
+        ]
+        say("  ".join(cells).rstrip())
+
+
+def _is_figure(text: str) -> bool:
+    return text.replace(".", "", 1).isdigit() and len(text) < 8
+
+
+class Progress:
+    """Long work as it goes on: one line that is rewritten on a terminal, elsewhere a line every ten seconds."""
+
+    def __init__(self, label: str) -> None:
+        self._label = label
+        self._shown = ""
+        self._told_s = 0.0
+
+    def show(self, text: str) -> None:
+        """Say where the work stands; the same text again says nothing."""
+        if text == self._shown:
+            return
+        if sys.stdout.isatty():
+            sys.stdout.write(f"\r\x1b[K{self._label:<8} {text}")
+            sys.stdout.flush()
+        elif time.monotonic() - self._told_s > QUIET_S:
+            say(f"{self._label:<8} {text}")
+            self._told_s = time.monotonic()
+        self._shown = text
+
+    def end(self) -> None:
+        """Leave the last word on a line of its own."""
+        lead = "\r\x1b[K" if sys.stdout.isatty() else ""
+        say(f"{lead}{self._label:<8} {self._shown}")
