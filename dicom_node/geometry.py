@@ -46,6 +46,8 @@ def angle_deg(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
 
 def same_orientation(one: Plane, other: Plane) -> bool:
     """Whether rows and columns run the same way, within SAME_DIRECTION_DEG."""
+    if one.orientation == other.orientation:
+        return True
     turn = max(
         angle_deg(one.row_direction, other.row_direction),
         angle_deg(one.column_direction, other.column_direction),
