@@ -42,6 +42,9 @@ class Stages(Protocol):
     def discard(self, assignment: Assignment) -> None:
         """Remove intermediate files of a request that has ended (results and trace stay)."""
 
+    def encoder_passes(self, assignment: Assignment) -> int:
+        """How often the image encoder ran for a request's volume since it was last prepared in this process."""
+
 
 class Prepared(Protocol):
     """A volume made ready for the agent, and the way back to the grid it came from."""

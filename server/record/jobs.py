@@ -26,6 +26,8 @@ DBOS_NAME = "segnode"
 class Jobs(Protocol):
     """Where work is handed over."""
 
+    pipeline_version: int  # the number of the steps that new work will follow
+
     def study(self, session: Session, request_id: str, run: int, priority: int) -> None:
         """Queue the work on a request within `session`'s transaction; lower `priority` comes first."""
 
@@ -49,7 +51,8 @@ def workflow_id(request_id: str, run: int) -> str:
 class DbosJobs:
     """Jobs as DBOS workflows in the same database (facts: works on a psycopg 2 connection)."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, pipeline_version: int = PIPELINE_VERSION) -> None:
+        self.pipeline_version = pipeline_version
         self._client = DBOSClient(
             system_database_url=dbos_url(url),
             dbos_system_schema=DBOS_SCHEMA,
@@ -89,6 +92,6 @@ class DbosJobs:
             workflow_name=workflow,
             queue_name=queue,
             workflow_id=name,
-            app_version=str(PIPELINE_VERSION),
+            app_version=str(self.pipeline_version),
             application_name=DBOS_NAME,
         )

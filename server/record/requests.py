@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from agent.values import Target
 from server.errors import RunEnded, UnknownRequest
 from server.record import audit
-from server.record.jobs import PIPELINE_VERSION, Jobs
+from server.record.jobs import Jobs
 from server.record.states import check_request
 from server.record.tables import DeliveryRow, RequestRow, TargetRow
 from server.structures import Catalogue
@@ -50,7 +50,7 @@ def create(session: Session, jobs: Jobs, catalogue: Catalogue, new: NewRequest) 
         actor=new.actor,
         priority=new.priority,
         run=1,
-        pipeline_version=PIPELINE_VERSION,
+        pipeline_version=jobs.pipeline_version,
         stage_attempts=0,
         warnings=[],
         stage_seconds={},
@@ -100,7 +100,10 @@ def working(session: Session, request_id: str, run: int) -> RequestRow:
     """The row of a request that is still worked on by this `run`; RunEnded otherwise."""
     row = locked(session, request_id)
     if row.run != run or row.state in ENDED_STATES:
-        raise RunEnded(f"request {request_id} is {row.state}, run {row.run}; this is run {run}")
+        over = row.state in (RequestState.CANCELLED, RequestState.SUPERSEDED)
+        raise RunEnded(
+            f"request {request_id} is {row.state}, run {row.run}; this is run {run}", over=over
+        )
     return row
 
 
@@ -125,7 +128,7 @@ def begin_anew(session: Session, jobs: Jobs, row: RequestRow, *, actor: str, rea
     """Start the next run of a request: from the beginning, or, once it was sending, with the sending."""
     sending = row.state == RequestState.SENDING or row.failed_stage == "send"
     row.run += 1
-    row.pipeline_version = PIPELINE_VERSION
+    row.pipeline_version = jobs.pipeline_version
     row.stage, row.stage_attempts, row.error, row.failed_stage = None, 0, None, None
     after = RequestState.SENDING if sending else RequestState.QUEUED
     if row.state == after:
@@ -136,6 +139,24 @@ def begin_anew(session: Session, jobs: Jobs, row: RequestRow, *, actor: str, rea
         queue_deliveries(session, jobs, row)
     else:
         jobs.study(session, row.id, row.run, row.priority)
+
+
+def begin_older_anew(session: Session, jobs: Jobs) -> int:
+    """Begin anew what an older pipeline left unfinished; how many requests."""
+    query = (
+        select(RequestRow)
+        .where(
+            RequestRow.pipeline_version < jobs.pipeline_version,
+            RequestRow.state.not_in(ENDED_STATES),
+        )
+        .order_by(RequestRow.number)
+        .with_for_update()
+    )
+    rows = list(session.scalars(query))
+    for row in rows:
+        reason = f"pipeline {row.pipeline_version} is now {jobs.pipeline_version}"
+        begin_anew(session, jobs, row, actor=audit.SYSTEM, reason=reason)
+    return len(rows)
 
 
 def queue_deliveries(session: Session, jobs: Jobs, row: RequestRow) -> None:

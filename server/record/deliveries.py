@@ -1,0 +1,133 @@
+"""What a try to deliver tells the record: one row a destination, the next try queued in the same transaction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from sqlalchemy.orm import Session
+
+from dicom_node.values import WrittenResult
+from server.errors import RunEnded
+from server.record import audit, requests
+from server.record.engine import Sessions
+from server.record.jobs import Jobs
+from server.record.states import check_delivery
+from server.record.tables import DeliveryRow, RequestRow
+from server.values import DeliveryState, RequestState
+
+_OPEN = (DeliveryState.PENDING, DeliveryState.RETRYING)
+
+
+@dataclass(frozen=True)
+class Try:
+    """One try to deliver: the `attempt`-th (one-based) of `run` of a request to `destination`."""
+
+    request_id: str
+    destination: str
+    run: int
+    attempt: int
+
+
+class Deliveries:
+    """The record as the delivery workflow sees it; all calls may be repeated."""
+
+    def __init__(self, sessions: Sessions, jobs: Jobs) -> None:
+        self._sessions = sessions
+        self._jobs = jobs
+
+    def begin(self, one: Try) -> tuple[WrittenResult, ...]:
+        """What is to be sent; RunEnded when this try is not wanted any more."""
+        with self._sessions.begin() as session:
+            row, _ = _open(session, one)
+            return tuple(
+                WrittenResult(
+                    kind=result.kind,
+                    path=Path(result.path),
+                    sop_class_uid=result.sop_class_uid,
+                    sop_instance_uid=result.sop_instance_uid,
+                    series_instance_uid=result.series_instance_uid,
+                )
+                for result in row.results
+            )
+
+    def delivered(self, one: Try, seconds: float) -> None:
+        """The destination took everything."""
+        with self._sessions.begin() as session:
+            row, delivery = _open(session, one)
+            delivery.delivered_at, delivery.next_try_at = audit.utc_now(), None
+            delivery.last_error = None
+            _move(session, row, delivery, DeliveryState.DELIVERED, one)
+            _took(row, seconds)
+            _settle(session, row)
+
+    def failed(self, one: Try, sentence: str, seconds: float, again_in_s: float | None) -> None:
+        """The destination did not; the next try is in `again_in_s` seconds, or never (None)."""
+        with self._sessions.begin() as session:
+            row, delivery = _open(session, one)
+            delivery.last_error = sentence
+            _took(row, seconds)
+            if again_in_s is None:
+                delivery.next_try_at = None
+                _move(session, row, delivery, DeliveryState.DEAD, one, error=sentence)
+                _settle(session, row)
+            else:
+                delivery.next_try_at = audit.utc_now() + timedelta(seconds=again_in_s)
+                _move(session, row, delivery, DeliveryState.RETRYING, one, error=sentence)
+                self._jobs.delivery(
+                    session, row.id, one.destination, one.run, one.attempt + 1, again_in_s
+                )
+
+
+def _open(session: Session, one: Try) -> tuple[RequestRow, DeliveryRow]:
+    row = requests.working(session, one.request_id, one.run)
+    delivery = session.get(DeliveryRow, (one.request_id, one.destination))
+    # a later try than this one is under way when a step is repeated after it was recorded
+    if delivery is None or delivery.state not in _OPEN or delivery.attempts >= one.attempt:
+        raise RunEnded(f"try {one} has been made", over=False)
+    return row, delivery
+
+
+def _move(
+    session: Session,
+    row: RequestRow,
+    delivery: DeliveryRow,
+    after: DeliveryState,
+    one: Try,
+    error: str | None = None,
+) -> None:
+    before = DeliveryState(delivery.state)
+    check_delivery(before, after)
+    delivery.state, delivery.attempts = after, one.attempt
+    audit.note(
+        session,
+        f"delivery.{after}",
+        study=row.study_instance_uid,
+        request_id=row.id,
+        before=before,
+        after=after,
+        destination=one.destination,
+        attempt=one.attempt,
+        run=one.run,
+        error=error,
+    )
+
+
+def _settle(session: Session, row: RequestRow) -> None:
+    """End the request when no delivery is open any more."""
+    if any(delivery.state in _OPEN for delivery in row.deliveries):
+        return
+    dead = [delivery for delivery in row.deliveries if delivery.state == DeliveryState.DEAD]
+    if dead:
+        named = "; ".join(f"{delivery.destination}: {delivery.last_error}" for delivery in dead)
+        row.error, row.failed_stage = f"could not be delivered to {named}", "send"
+        requests.move(session, row, RequestState.FAILED, stage="send")
+    else:
+        row.stage = None
+        requests.move(session, row, RequestState.DONE)
+
+
+def _took(row: RequestRow, seconds: float) -> None:
+    spent = row.stage_seconds.get("send", 0.0) + seconds
+    row.stage_seconds = {**row.stage_seconds, "send": round(spent, 3)}

@@ -1,0 +1,205 @@
+"""What a running workflow tells the record. Every call first makes sure the work is still wanted: RunEnded if not.
+
+All calls may be repeated: a step that is run again after a crash finds what it wrote and adds nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from sqlalchemy import delete
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from agent.trace import turn_record
+from agent.turns import Turn
+from agent.values import TargetStatus
+from server.errors import RunEnded
+from server.record import audit, requests
+from server.record.engine import Sessions
+from server.record.jobs import Jobs
+from server.record.tables import RequestRow, ResultRow, TargetRow, TurnRow
+from server.values import (
+    AskedTarget,
+    Assignment,
+    RequestState,
+    ResultSummary,
+    Selection,
+    TargetSummary,
+)
+
+# A stage that took its worker down with it this often is not tried again: one request must not stop the others.
+STAGE_ATTEMPTS = 5
+
+_STATE_OF_STAGE = {
+    "segment": RequestState.SEGMENTING,
+    "write": RequestState.WRITING,
+}
+
+
+class Runs:
+    """The record as the study workflow sees it. `run` is the number the workflow was queued with."""
+
+    def __init__(self, sessions: Sessions, jobs: Jobs) -> None:
+        self._sessions = sessions
+        self._jobs = jobs
+
+    def enter(self, request_id: str, run: int, stage: str, part: int | None = None) -> Assignment:
+        """A stage begins ("select", "segment" with its target as `part`, "write"): what is to be done.
+
+        A stage that has begun too often ends the request as FAILED.
+        """
+        with self._sessions.begin() as session:
+            row = requests.working(session, request_id, run)
+            step = stage if part is None else f"{stage} {part}"
+            row.stage_attempts = row.stage_attempts + 1 if row.stage == step else 1
+            row.stage = step
+            worn_out = row.stage_attempts > STAGE_ATTEMPTS
+            if worn_out:
+                _end(session, row, RequestState.FAILED, stage, _worn_out(stage))
+            elif stage in _STATE_OF_STAGE:
+                requests.move(session, row, _STATE_OF_STAGE[stage])
+            assignment = _assignment(row)
+        if worn_out:
+            raise RunEnded(_worn_out(stage), over=False)
+        return assignment
+
+    def selected(self, request_id: str, run: int, selection: Selection, seconds: float) -> None:
+        """Stage "select" is done."""
+        with self._sessions.begin() as session:
+            row = requests.working(session, request_id, run)
+            row.selected_series_instance_uid = selection.series_instance_uid
+            row.warnings = list(selection.warnings)
+            _took(row, "select", seconds)
+            if row.state == RequestState.QUEUED:
+                requests.move(
+                    session,
+                    row,
+                    RequestState.SELECTED,
+                    series_instance_uid=selection.series_instance_uid,
+                    shape=list(selection.shape),
+                )
+
+    def turn(self, request_id: str, run: int, index: int, turn: Turn) -> None:
+        """A turn on target `index` happened; the same turn again replaces itself."""
+        with self._sessions.begin() as session:
+            requests.working(session, request_id, run)
+            record, now = turn_record(turn), audit.utc_now()
+            session.execute(
+                insert(TurnRow)
+                .values(
+                    request_id=request_id,
+                    target_index=index,
+                    slice_index=turn.slice_index,
+                    turn_index=turn.index,
+                    turn=record,
+                    at=now,
+                )
+                .on_conflict_do_update(constraint="pk_turns", set_={"turn": record, "at": now})
+            )
+
+    def target_done(
+        self, request_id: str, run: int, summary: TargetSummary, seconds: float, passes: int
+    ) -> None:
+        """A target has ended; `passes` of the image encoder were made for it."""
+        with self._sessions.begin() as session:
+            row = requests.working(session, request_id, run)
+            target = session.get_one(TargetRow, (request_id, summary.index))
+            if target.status is None:
+                audit.note(
+                    session,
+                    f"target.{summary.status}",
+                    study=row.study_instance_uid,
+                    request_id=row.id,
+                    target=summary.index,
+                    turns=summary.turns,
+                )
+            target.status, target.reason = summary.status, summary.reason
+            target.volume_ml, target.confidence = summary.volume_ml, summary.confidence
+            target.turns, target.warnings = summary.turns, list(summary.warnings)
+            row.encoder_passes += passes
+            _took(row, "segment", seconds)
+
+    def targets(self, request_id: str) -> tuple[TargetSummary, ...]:
+        """How the targets that have ended did, in order."""
+        with self._sessions.begin() as session:
+            row = requests.locked(session, request_id)
+            return tuple(_summary(target, target.status) for target in row.targets if target.status)
+
+    def written(
+        self, request_id: str, run: int, results: Sequence[ResultSummary], seconds: float
+    ) -> None:
+        """Stage "write" is done: these are the results."""
+        with self._sessions.begin() as session:
+            row = requests.working(session, request_id, run)
+            session.execute(delete(ResultRow).where(ResultRow.request_id == request_id))
+            session.add_all(
+                ResultRow(request_id=request_id, **asdict(result)) for result in results
+            )
+            _took(row, "write", seconds)
+
+    def send(self, request_id: str, run: int) -> None:
+        """Queue the deliveries; with nowhere to send, the request is DONE."""
+        with self._sessions.begin() as session:
+            row = requests.working(session, request_id, run)
+            if row.state == RequestState.SENDING:
+                return
+            row.stage, row.stage_attempts = "send", 1
+            requests.move(session, row, RequestState.SENDING)
+            requests.queue_deliveries(session, self._jobs, row)
+            if not row.deliveries:
+                requests.move(session, row, RequestState.DONE)
+
+    def reject(self, request_id: str, run: int, sentence: str) -> None:
+        """The study is no volume: `sentence` says why to an administrator."""
+        with self._sessions.begin() as session:
+            row = requests.working(session, request_id, run)
+            _end(session, row, RequestState.REJECTED, "select", sentence)
+
+    def fail(self, request_id: str, run: int, stage: str, sentence: str) -> None:
+        """A stage failed: `sentence` says why."""
+        with self._sessions.begin() as session:
+            row = requests.working(session, request_id, run)
+            _end(session, row, RequestState.FAILED, stage, sentence)
+
+
+def _end(session: Session, row: RequestRow, state: RequestState, stage: str, sentence: str) -> None:
+    row.error, row.failed_stage = sentence, stage
+    requests.move(session, row, state, stage=stage)
+
+
+def _worn_out(stage: str) -> str:
+    return (
+        f"stage '{stage}' was begun {STAGE_ATTEMPTS} times and never ended: its worker died each time "
+        "(out of memory?); see the log, then retry"
+    )
+
+
+def _took(row: RequestRow, stage: str, seconds: float) -> None:
+    spent = row.stage_seconds.get(stage, 0.0) + seconds
+    row.stage_seconds = {**row.stage_seconds, stage: round(spent, 3)}
+
+
+def _assignment(row: RequestRow) -> Assignment:
+    return Assignment(
+        request_id=row.id,
+        study_instance_uid=row.study_instance_uid,
+        study_version=row.study_version,
+        series_instance_uid=row.series_instance_uid,
+        targets=tuple(AskedTarget(t.index, t.text, t.structure) for t in row.targets),
+    )
+
+
+def _summary(row: TargetRow, status: str) -> TargetSummary:
+    return TargetSummary(
+        index=row.index,
+        text=row.text,
+        structure=row.structure,
+        status=TargetStatus(status),
+        reason=row.reason,
+        volume_ml=row.volume_ml,
+        turns=row.turns,
+        confidence=row.confidence,
+        warnings=tuple(row.warnings),
+    )

@@ -1,0 +1,88 @@
+"""One try to deliver. The next one is another workflow, queued for later: nothing sleeps, a dead PACS blocks nobody."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from dicom_node import backoff
+from dicom_node.errors import PermanentDeliveryError, TransientDeliveryError
+from dicom_node.ports import Destination
+from server.errors import RunEnded
+from server.record.deliveries import Deliveries, Try
+from server.work.patience import insist
+
+logger = logging.getLogger(__name__)
+
+FACTOR = 2.0
+JITTER = 0.25
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """How hard a destination is tried ([delivery]): tries in all, seconds before the second, longest wait in seconds."""
+
+    attempts: int
+    delay_s: float
+    maximum_delay_s: float
+
+    def wait_s(self, attempt: int, draw: Callable[[], float] = random.random) -> float | None:
+        """Seconds to wait after failed try `attempt` (one-based); None when it was the last."""
+        if attempt >= self.attempts:
+            return None
+        longest = max(self.maximum_delay_s, self.delay_s)
+        return backoff.delay_s(attempt, self.delay_s, FACTOR, longest, JITTER, draw)
+
+
+class DeliveryStep:
+    """Sends what a request has written to one destination and tells the record how it went."""
+
+    def __init__(
+        self,
+        destinations: Mapping[str, Destination],
+        deliveries: Deliveries,
+        policy: RetryPolicy,
+    ) -> None:
+        self._destinations = destinations
+        self._deliveries = deliveries
+        self._policy = policy
+
+    def attempt(self, one: Try) -> str:
+        """Make a try; "delivered", "failed" or, when it is not wanted any more, "ended"."""
+        try:
+            return self._attempt(one)
+        except RunEnded as ended:
+            logger.info("%s", ended)
+            return "ended"
+
+    def _attempt(self, one: Try) -> str:
+        results = insist(lambda: self._deliveries.begin(one))
+        destination = self._destinations.get(one.destination)
+        if destination is None:
+            sentence = f"no destination called '{one.destination}' is configured any more"
+            insist(lambda: self._deliveries.failed(one, sentence, 0.0, None))
+            return "failed"
+        started = time.monotonic()
+        try:
+            destination.send(results)
+        except PermanentDeliveryError as error:
+            return self._failed(one, str(error), started, permanent=True)
+        except TransientDeliveryError as error:
+            return self._failed(one, str(error), started, permanent=False)
+        except Exception as error:  # a step's boundary: the delivery must end or be tried again
+            logger.exception("delivery of request %s failed", one.request_id)
+            sentence = f"sending failed unexpectedly ({type(error).__name__}); the log says where"
+            return self._failed(one, sentence, started, permanent=False)
+        seconds = time.monotonic() - started
+        insist(lambda: self._deliveries.delivered(one, seconds))
+        return "delivered"
+
+    def _failed(self, one: Try, sentence: str, started: float, *, permanent: bool) -> str:
+        seconds = time.monotonic() - started
+        again_in_s = None if permanent else self._policy.wait_s(one.attempt)
+        logger.warning("try %d to deliver to %s failed: %s", one.attempt, one.destination, sentence)
+        insist(lambda: self._deliveries.failed(one, sentence, seconds, again_in_s))
+        return "failed"

@@ -1,0 +1,126 @@
+"""One stage of a request as a step: does it, tells the record, and turns every way it can end into an answer.
+
+A step answers with what the workflow needs to go on, or None when the request has ended. It never raises: what
+failed is in the record, in one sentence.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from agent.errors import AgentError
+from agent.turns import Turn
+from dicom_node.errors import DicomNodeError, NotAVolume
+from server.errors import RunEnded, ServerError
+from server.ports import Stages
+from server.record.runs import Runs
+from server.values import Assignment
+from server.work.patience import insist
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class StageSteps:
+    """The steps of the study workflow. `request_id` and `run` name the work in every call."""
+
+    def __init__(self, stages: Stages, runs: Runs) -> None:
+        self._stages = stages
+        self._runs = runs
+
+    def select(self, request_id: str, run: int) -> int | None:
+        """Choose the series; how many targets there are."""
+
+        def act(assignment: Assignment) -> int:
+            started = time.monotonic()
+            selection = self._stages.select(assignment)
+            seconds = time.monotonic() - started
+            insist(lambda: self._runs.selected(request_id, run, selection, seconds))
+            return len(assignment.targets)
+
+        return self._step(request_id, run, "select", None, act)
+
+    def segment(self, request_id: str, run: int, index: int) -> bool | None:
+        """Work on one target, turn by turn."""
+
+        def on_turn(turn: Turn) -> None:
+            insist(lambda: self._runs.turn(request_id, run, index, turn))
+
+        def act(assignment: Assignment) -> bool:
+            started, before = time.monotonic(), self._stages.encoder_passes(assignment)
+            summary = self._stages.segment(assignment, index, on_turn)
+            passes = max(self._stages.encoder_passes(assignment) - before, 0)
+            seconds = time.monotonic() - started
+            insist(lambda: self._runs.target_done(request_id, run, summary, seconds, passes))
+            return True
+
+        return self._step(request_id, run, "segment", index, act)
+
+    def write(self, request_id: str, run: int) -> bool | None:
+        """Write and check the results."""
+
+        def act(assignment: Assignment) -> bool:
+            started = time.monotonic()
+            targets = insist(lambda: self._runs.targets(request_id))
+            results = self._stages.write(assignment, targets)
+            seconds = time.monotonic() - started
+            insist(lambda: self._runs.written(request_id, run, results, seconds))
+            self._stages.discard(assignment)
+            return True
+
+        return self._step(request_id, run, "write", None, act)
+
+    def send(self, request_id: str, run: int) -> bool | None:
+        """Hand the results over to the deliveries."""
+        try:
+            insist(lambda: self._runs.send(request_id, run))
+        except RunEnded:
+            return None
+        return True
+
+    def _step(
+        self,
+        request_id: str,
+        run: int,
+        stage: str,
+        part: int | None,
+        act: Callable[[Assignment], T],
+    ) -> T | None:
+        try:
+            assignment = insist(lambda: self._runs.enter(request_id, run, stage, part))
+        except RunEnded as ended:
+            logger.info("%s", ended)
+            return None
+        try:
+            return act(assignment)
+        except RunEnded as ended:
+            logger.info("%s", ended)
+            if ended.over:
+                self._stages.discard(assignment)
+        except (ServerError, DicomNodeError, AgentError) as error:
+            sentence, no_volume = str(error), stage == "select" and isinstance(error, NotAVolume)
+            logger.warning("request %s ended in %s: %s", request_id, stage, sentence)
+            if no_volume:
+                self._tell(lambda: self._runs.reject(request_id, run, sentence))
+            else:
+                self._tell(lambda: self._runs.fail(request_id, run, stage, sentence))
+        except (
+            Exception
+        ) as error:  # a step's boundary: whatever a stage raises, the request must end
+            logger.exception("request %s failed in %s", request_id, stage)
+            # not the error's own words: a library may quote the file it read
+            sentence = (
+                f"stage '{stage}' failed unexpectedly ({type(error).__name__}); the log says where"
+            )
+            self._tell(lambda: self._runs.fail(request_id, run, stage, sentence))
+        return None
+
+    def _tell(self, call: Callable[[], None]) -> None:
+        try:
+            insist(call)
+        except RunEnded as ended:
+            logger.info("%s", ended)

@@ -1,0 +1,103 @@
+"""A worker process: launches DBOS, beats, and works on one request at a time while it delivers others."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from dbos import DBOS, DBOSConfig
+
+from dicom_node.ports import Destination
+from server.ports import Stages
+from server.record.deliveries import Deliveries
+from server.record.engine import Sessions, dbos_url, open_engine
+from server.record.jobs import (
+    DBOS_NAME,
+    DBOS_SCHEMA,
+    DELIVERY_QUEUE,
+    PIPELINE_VERSION,
+    STUDY_QUEUE,
+    DbosJobs,
+)
+from server.record.migrate import upgrade
+from server.record.runs import Runs
+from server.record.workers import WorkerIdentity, Workers
+from server.work.delivery import DeliveryStep, RetryPolicy
+from server.work.patience import insist
+from server.work.stages import StageSteps
+from server.work.takeover import Heartbeat, open_client, renew_older
+from server.work.workflow import register
+
+logger = logging.getLogger(__name__)
+
+POLL_S = 0.1
+DELIVERIES_AT_ONCE = 4
+
+
+class Worker:
+    """One a process: DBOS is one a process. `stages` does the work, `destinations` by name take the results."""
+
+    def __init__(
+        self,
+        url: str,
+        stages: Stages,
+        destinations: Mapping[str, Destination],
+        policy: RetryPolicy,
+        *,
+        pipeline_version: int = PIPELINE_VERSION,
+    ) -> None:
+        self._url = url
+        self._engine = open_engine(url, pool_size=DELIVERIES_AT_ONCE + 3)
+        self._sessions = Sessions(self._engine)
+        self._jobs = DbosJobs(url, pipeline_version)
+        self._client = open_client(url)
+        self._workers = Workers(self._sessions)
+        self.identity = WorkerIdentity.of_this_process()
+        self._heartbeat = Heartbeat(self._client, self._workers, self.identity)
+        self._steps = StageSteps(stages, Runs(self._sessions, self._jobs))
+        self._delivery = DeliveryStep(destinations, Deliveries(self._sessions, self._jobs), policy)
+
+    def start(self) -> None:
+        """Wait for the database, take over what dead workers left, and begin to work."""
+        insist(lambda: upgrade(self._engine))
+        insist(lambda: self._workers.beat(self.identity))
+        insist(lambda: renew_older(self._client, self._sessions, self._jobs))
+        DBOS(config=self._configuration())
+        register(self._steps, self._delivery)
+        DBOS.launch()
+        DBOS.register_queue(
+            STUDY_QUEUE,
+            worker_concurrency=1,
+            polling_interval_sec=POLL_S,
+            on_conflict="always_update",
+        )
+        DBOS.register_queue(
+            DELIVERY_QUEUE,
+            worker_concurrency=DELIVERIES_AT_ONCE,
+            polling_interval_sec=POLL_S,
+            on_conflict="always_update",
+        )
+        self._heartbeat.beat()
+        self._heartbeat.start()
+        logger.info("worker %s works", self.identity.executor_id)
+
+    def stop(self, grace_s: int = 2) -> None:
+        """Take no more work, give what runs `grace_s` seconds, leave the rest to the next worker.
+
+        A stage that still runs keeps its thread: the process should end with os._exit.
+        """
+        DBOS.destroy(destroy_registry=True, workflow_completion_timeout_sec=grace_s)
+        self._heartbeat.stop()
+        self._client.destroy()
+        self._jobs.close()
+        self._engine.dispose()
+
+    def _configuration(self) -> DBOSConfig:
+        return DBOSConfig(
+            name=DBOS_NAME,
+            system_database_url=dbos_url(self._url),
+            dbos_system_schema=DBOS_SCHEMA,
+            executor_id=self.identity.executor_id,
+            application_version=str(self._jobs.pipeline_version),
+            log_level="WARNING",
+        )
