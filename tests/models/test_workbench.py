@@ -1,0 +1,88 @@
+"""The workbench: a volume in any orientation in, a mask on its own grid out, the encoder once a slice."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from agent.geometry import Geometry
+from agent.values import Box, Prompts, Volume
+from models.errors import UnknownModel
+from models.workbench import Workbench, open_workbench
+
+
+@pytest.fixture
+def torso():
+    """A coronal series (z runs front to back), 40 × 60 × 60 at 1 mm: air, a body, a bright ball; and the ball."""
+    affine = np.zeros((4, 4))
+    affine[1, 0], affine[2, 1], affine[0, 2], affine[3, 3] = 1.0, -1.0, 1.0, 1.0
+    z, y, x = np.mgrid[:40, :60, :60]
+    body = ((z - 20) / 18) ** 2 + ((x - 30) / 27) ** 2 <= 1
+    ball = (z - 18) ** 2 + (y - 33) ** 2 + (x - 22) ** 2 <= 64
+    noise = np.random.default_rng(0).normal(0, 5, body.shape)
+    hounsfield = np.where(ball, 180, np.where(body, 60, -1000)) + noise
+    geometry = Geometry((40, 60, 60), affine)
+    return Volume(hounsfield.astype(np.float32), geometry, "CT"), ball
+
+
+def test_a_mask_drawn_on_the_working_grid_comes_back_on_the_volumes_own(torso, tmp_path):
+    # Arrange
+    volume, ball = torso
+    bench = open_workbench("threshold", "fake")
+
+    # Act
+    prepared = bench.prepare(volume, tmp_path)
+    drawn = np.zeros(prepared.slices.shape, dtype=bool)
+    for z in range(drawn.shape[0]):
+        drawn[z] = prepared.slices.image(z) > 0.75
+    mask = prepared.to_source(drawn)
+
+    # Assert
+    assert prepared.slices.shape == (60, 40, 60)
+    assert mask.geometry is volume.geometry
+    np.testing.assert_array_equal(mask.voxels, ball)
+
+
+def test_the_fakes_encodings_are_made_once_and_not_kept(torso, tmp_path):
+    # Arrange
+    bench = open_workbench("threshold", "fake")
+    prepared = bench.prepare(torso[0], tmp_path)
+
+    # Act
+    for z in (3, 4, 3):
+        bench.segmenter.segment(prepared.slices.encoding(z), Prompts(box=Box(2, 2, 9, 9)))
+
+    # Assert
+    assert prepared.encoder_passes == 2
+    assert list(tmp_path.iterdir()) == []
+    assert bench.weights_sha256 == ()
+
+
+def test_litemedsams_encodings_are_kept_for_the_next_process(litemedsam, torso, tmp_path):
+    # Arrange
+    bench = Workbench(policy=None, segmenter=litemedsam, encoder="litemedsam+hash")
+    bench.prepare(torso[0], tmp_path).slices.encoding(30)
+
+    # Act
+    again = bench.prepare(torso[0], tmp_path)
+    again.slices.encoding(30)
+
+    # Assert
+    assert again.encoder_passes == 0
+    assert [path.name[:11] for path in tmp_path.iterdir()] == ["slice-0030-"]
+
+
+def test_a_volume_that_is_no_ct_is_shown_by_its_own_percentiles(torso):
+    volume, _ = torso
+    magnitudes = Volume(np.abs(volume.intensities) * 7, volume.geometry, "MR")
+
+    image = open_workbench("threshold", "fake").prepare(magnitudes, None).slices.image(30)
+
+    assert image.min() >= 0
+    assert image.max() == 1
+
+
+@pytest.mark.parametrize(("policy", "segmenter"), [("nobody", "fake"), ("threshold", "nobody")])
+def test_unknown_names_are_refused_before_anything_is_loaded(policy, segmenter):
+    with pytest.raises(UnknownModel, match="called 'nobody'"):
+        open_workbench(policy, segmenter)
