@@ -128,7 +128,6 @@ class ResultHeader:
             "series_description": self.series_description,
             "content_date": self.made_at.date(),
             "content_time": self.made_at.time().replace(microsecond=0),
-            "contributing_equipment": [self._model_equipment()],
         }
 
     def finish(self, result: Dataset) -> None:
@@ -142,6 +141,9 @@ class ResultHeader:
             result.ContentTime,
         )
         result.SeriesDate, result.SeriesTime = result.ContentDate, result.ContentTime
+        result.ContributingEquipmentSequence = [
+            self._model_equipment()
+        ]  # and not the library, with its clock
         result.file_meta = FileMetaDataset()
         result.file_meta.MediaStorageSOPClassUID = result.SOPClassUID
         result.file_meta.MediaStorageSOPInstanceUID = result.SOPInstanceUID

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -40,3 +41,23 @@ def phantoms() -> ModuleType:
         sys.modules[name] = module  # dataclasses look their module up by name
         spec.loader.exec_module(module)
     return sys.modules[name]
+
+
+@pytest.fixture(scope="session")
+def peer() -> Callable[[str], str]:
+    """The path of an independent program; skips in one line where it is missing, fails if peers are required.
+
+    Debian's folders come first: pynetdicom installs a storescp of its own into the virtual environment.
+    """
+
+    def find(program: str) -> str:
+        folders = [Path("/usr/bin"), Path("/usr/sbin"), Path(sys.executable).parent]
+        for folder in folders:
+            if (folder / program).is_file():
+                return str(folder / program)
+        missing = f"peer {program} is missing: run make peers"
+        if os.environ.get("SEGNODE_REQUIRE_PEERS") == "1":
+            pytest.fail(missing)
+        return pytest.skip(missing)
+
+    return find

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,11 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import encode
 
 from dicom_node.fakes import RecordingObserver
+from dicom_node.header import read_header
 from dicom_node.inbox import Inbox
 from dicom_node.listener import Limits, Listener
+from dicom_node.values import Algorithm, Code, ResultIdentity, ResultSegment, SourceVolume
+from dicom_node.volume import load_volume
 
 _ENCODINGS = {  # implicit VR, little endian, deflated
     ImplicitVRLittleEndian: (True, True, False),
@@ -191,3 +195,64 @@ def eventually() -> Callable[[Callable[[], bool]], None]:
             time.sleep(0.02)
 
     return wait
+
+
+@pytest.fixture
+def algorithm() -> Algorithm:
+    """What drew, with a hash that is none."""
+    return Algorithm("litemedsam", "0.1.1", ("ab" * 32,))
+
+
+@pytest.fixture
+def identity() -> ResultIdentity:
+    """One request on the first version of a study."""
+    return ResultIdentity("request-1", 1, datetime(2026, 1, 3, 12, 30, tzinfo=UTC))
+
+
+@pytest.fixture
+def volume_of() -> Callable[[Any], SourceVolume]:
+    """A phantom, or any folder of files, as the volume that a request would work on."""
+
+    def load(source: Any) -> SourceVolume:
+        paths = sorted(source.iterdir()) if isinstance(source, Path) else source.paths
+        return load_volume([read_header(path) for path in paths])
+
+    return load
+
+
+_LEFT, _RIGHT = Code("7771000", "SCT", "Left"), Code("24028007", "SCT", "Right")
+_TYPES = {
+    "liver": Code("10200004", "SCT", "Liver"),
+    "spleen": Code("78961009", "SCT", "Spleen"),
+    "stomach": Code("69695003", "SCT", "Stomach"),
+    "aorta": Code("15825003", "SCT", "Aorta"),
+    "kidney": Code("64033007", "SCT", "Kidney"),
+    "spine": Code("421060004", "SCT", "Vertebral column"),
+}
+
+
+@pytest.fixture
+def segment() -> Callable[..., ResultSegment]:
+    """A structure by name ("left kidney") with the mask it was given."""
+
+    def build(
+        name: str, voxels: Any, cielab: tuple[float, float, float] = (58.0, 46.0, 40.0)
+    ) -> ResultSegment:
+        side = {"left": _LEFT, "right": _RIGHT}.get(name.split()[0])
+        category = Code("91723000", "SCT", "Anatomical Structure")
+        kind = _TYPES[name.split()[-1]]
+        tracking_id = name.replace(" ", "_")
+        return ResultSegment(name, category, kind, side, cielab, tracking_id, voxels, 0.87)
+
+    return build
+
+
+@pytest.fixture
+def drawn(segment: Callable[..., ResultSegment]) -> Callable[..., list[ResultSegment]]:
+    """The phantom's own masks as segments."""
+
+    def build(phantom: Any, *names: str) -> list[ResultSegment]:
+        masks: Mapping[str, Any] = phantom.masks
+        return [segment(name, masks[name]) for name in names]
+
+    return build
