@@ -189,15 +189,17 @@ class Band:
 
 
 PHANTOM_BANDS: Mapping[str, Band] = {
-    "liver": Band(0.65, 0.695, right=0.5),
-    "spleen": Band(0.695, 0.74, left=0.5),
-    "stomach": Band(0.46, 0.505, left=0.5),
-    "aorta": Band(0.82, 0.90, left=0.45, right=0.6),
-    "right_kidney": Band(0.82, 0.93, right=0.45),
-    "left_kidney": Band(0.82, 0.93, left=0.6),
+    "liver": Band(0.63, 0.78, right=0.5),
+    "spleen": Band(0.66, 0.82, left=0.5),
+    "stomach": Band(0.44, 0.60, left=0.5),
+    "aorta": Band(0.82, 0.96, left=0.45, right=0.6),
+    "right_kidney": Band(0.84, 0.98, right=0.45),
+    "left_kidney": Band(0.84, 0.98, left=0.6),
     "bright": Band(0.5, 1.0),
 }
-"""Bands of the synthetic torso under the abdominal window (level 40, width 400); "bright" fits any bright blob."""
+"""Bands of the synthetic torso as the abdominal window (level 40, width 400) shows it, in HU or measured; "bright" fits
+any bright blob.
+"""
 
 
 class ThresholdPolicy:

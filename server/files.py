@@ -1,12 +1,13 @@
-"""Files that a crash cannot leave half-written: temporary name, fsync, rename, fsync of the folder."""
+"""Private folders, and files that a crash cannot leave half-written."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from dicom_node.durable import whole_file
 
 PRIVATE_FOLDER = 0o700
 
@@ -23,20 +24,8 @@ def private_folder(path: Path) -> Path:
 
 def write_file(path: Path, fill: Callable[[BinaryIO], object]) -> None:
     """Let `fill` write a file that appears under `path` whole or not at all; OSError as the disk gives it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as stream:
-            fill(stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.rename(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    with whole_file(path, check=lambda _: None) as temporary, temporary.open("wb") as stream:
+        fill(stream)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -57,7 +57,8 @@ class WorkFolder:
         return (self.path / "volume.json").is_file()
 
     def save_volume(self, volume: SourceVolume) -> None:
-        """Keep a volume for the later stages."""
+        """Keep a volume for the later stages; makes the folder, private, if it is missing."""
+        private_folder(self.path)
         write_file(
             self.path / "intensities.npy", lambda stream: np.save(stream, volume.intensities)
         )
@@ -73,13 +74,13 @@ class WorkFolder:
         write_json(self.path / "volume.json", record)
 
     def load_volume(self) -> SourceVolume:
-        """The volume of `save_volume`; its intensities are memory-mapped, read-only."""
+        """The volume of `save_volume`; its intensities are memory-mapped, and writing to them changes no file."""
         record = json.loads((self.path / "volume.json").read_text(encoding="utf-8"))
         frames = tuple(
             SourceFrame(**frame | {"path": Path(frame["path"])}) for frame in record["frames"]
         )
         return SourceVolume(
-            intensities=np.load(self.path / "intensities.npy", mmap_mode="r"),
+            intensities=np.load(self.path / "intensities.npy", mmap_mode="c"),
             affine_zyx_to_lps=np.array(record["affine_zyx_to_lps"], dtype=np.float64),
             frames=frames,
             study_instance_uid=record["study_instance_uid"],

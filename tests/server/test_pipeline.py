@@ -1,0 +1,156 @@
+"""The whole way from files to checked results, on synthetic patients in every position, without weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+
+from agent.limits import Limits
+from agent.trace import read_trace
+from agent.turns import Turn
+from agent.values import TargetStatus
+from dicom_node.errors import NotAVolume
+from dicom_node.header import read_header
+from dicom_node.readback import segment_masks
+from models.workbench import open_workbench
+from server.demo.score import dice
+from server.errors import NothingToReport
+from server.pipeline import Pipeline
+from server.structures import load_catalogue
+from server.values import AskedTarget, Assignment
+from server.workfolder import EncodingStore, WorkFolder
+
+SHAPE = (24, 96, 96)
+
+
+@pytest.fixture
+def study(phantoms: Any, tmp_path: Path) -> Callable[..., tuple[Any, Pipeline]]:
+    """A phantom and a pipeline over its files."""
+
+    workbench = open_workbench("threshold", "fake")
+
+    def make(**options: Any) -> tuple[Any, Pipeline]:
+        folder = tmp_path / "study"
+        folder.mkdir(exist_ok=True)
+        phantom = phantoms.torso_ct(folder, shape=SHAPE, **options)
+        pipeline = Pipeline(
+            headers=lambda assignment: [read_header(path) for path in phantom.paths],
+            folder=lambda request_id: tmp_path / request_id,
+            encodings=EncodingStore(tmp_path / "encodings", limit_bytes=10**9),
+            workbench=lambda: workbench,
+            catalogue=load_catalogue(),
+            limits=Limits(),
+        )
+        return phantom, pipeline
+
+    return make
+
+
+def assignment(*asked: tuple[str, str | None], request_id: str = "request-1") -> Assignment:
+    targets = tuple(AskedTarget(i, text, key) for i, (text, key) in enumerate(asked))
+    return Assignment(request_id, "1.2.3", 1, None, targets)
+
+
+def run(pipeline: Pipeline, asked: Assignment, turns: list[Turn] | None = None) -> Any:
+    pipeline.select(asked)
+    heard = (turns if turns is not None else []).append
+    summaries = [pipeline.segment(asked, i, heard) for i in range(len(asked.targets))]
+    return summaries, pipeline.write(asked, summaries)
+
+
+@pytest.mark.parametrize(
+    "orientation", ["axial", "sagittal", "coronal", "negated_rows", "negated_columns", "oblique"]
+)
+def test_the_liver_comes_back_where_it_is(
+    study: Callable[..., Any], tmp_path: Path, orientation: str
+) -> None:
+    # Arrange
+    phantom, pipeline = study(orientation=orientation, shuffle=3)
+    asked = assignment(("liver", "liver"))
+
+    # Act
+    (liver,), results = run(pipeline, asked)
+
+    # Assert: decoded from the SEG's bytes, on the source grid, against the mask that was drawn into the patient
+    volume = WorkFolder(tmp_path / "request-1").load_volume()
+    shown = segment_masks(Path(results[0].path), volume)["Liver"]
+    assert liver.status == TargetStatus.SEGMENTED
+    assert dice(shown, phantom.masks["liver"]) > 0.9
+    assert liver.volume_ml == pytest.approx(
+        np.count_nonzero(shown) * abs(np.linalg.det(volume.affine_zyx_to_lps[:3, :3])) / 1000,
+        rel=1e-3,
+    )
+
+
+def test_results_refer_to_the_source_and_leave_trace_and_preview(
+    study: Callable[..., Any], tmp_path: Path
+) -> None:
+    _, pipeline = study()
+    turns: list[Turn] = []
+    summaries, results = run(pipeline, assignment(("Leber", "liver"), ("unicorn", None)), turns)
+
+    assert [result.kind for result in results] == ["SEG", "SR"]
+    seg = pydicom.dcmread(results[0].path)
+    assert (
+        seg.ReferencedSeriesSequence[0].SeriesInstanceUID
+        == pipeline.select(assignment(("Leber", "liver"))).series_instance_uid
+    )
+    assert [s.status for s in summaries] == [TargetStatus.SEGMENTED, TargetStatus.FAILED]
+    assert "does not know 'unicorn'" in summaries[1].reason
+    folder = WorkFolder(tmp_path / "request-1")
+    trace = read_trace(folder.trace)
+    assert [target.target.text for target in trace.targets] == ["Leber", "unicorn"]
+    assert trace.targets[0].turns == tuple(turns)
+    assert folder.preview.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_same_request_again_gives_the_same_uids_and_asks_nobody(
+    study: Callable[..., Any],
+) -> None:
+    _, pipeline = study()
+    asked = assignment(("liver", "liver"))
+    _, first = run(pipeline, asked)
+    turns: list[Turn] = []
+
+    _, second = run(pipeline, asked, turns)
+
+    assert second == first
+    assert turns == []
+
+
+def test_a_request_of_unknown_targets_alone_has_nothing_to_report(
+    study: Callable[..., Any],
+) -> None:
+    _, pipeline = study()
+    asked = assignment(("unicorn", None))
+    pipeline.select(asked)
+    summary = pipeline.segment(asked, 0, lambda turn: None)
+
+    with pytest.raises(NothingToReport, match="unicorn"):
+        pipeline.write(asked, [summary])
+
+
+def test_discard_keeps_results_and_removes_the_volume(
+    study: Callable[..., Any], tmp_path: Path
+) -> None:
+    _, pipeline = study()
+    asked = assignment(("liver", "liver"))
+    _, results = run(pipeline, asked)
+
+    pipeline.discard(asked)
+
+    left = {path.name for path in (tmp_path / "request-1").iterdir()}
+    assert left == {
+        "seg.dcm",
+        "sr.dcm",
+        "trace.json",
+        "preview.png",
+        "target-000.json",
+        "target-000.npz",
+    }
+    assert all(Path(result.path).is_file() for result in results)
