@@ -14,7 +14,6 @@ from agent.limits import Limits
 from agent.trace import read_trace
 from agent.turns import Turn
 from agent.values import TargetStatus
-from dicom_node.errors import NotAVolume
 from dicom_node.header import read_header
 from dicom_node.readback import segment_masks
 from models.workbench import open_workbench
