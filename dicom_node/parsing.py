@@ -21,9 +21,12 @@ def parsing(error: type[NotAVolume], sentence: str) -> Iterator[None]:
         raise
     except MemoryError as reason:
         raise error(f"{sentence}: there is not enough memory for it") from reason
+    except (KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
     # A damaged file makes pydicom and six codecs raise nearly every built-in error and some of their own
-    # (AttributeError, KeyError, struct.error, zlib.error, RuntimeError, BytesLengthException, …): the list is open.
-    except Exception as reason:
+    # (AttributeError, KeyError, struct.error, zlib.error, RuntimeError, BytesLengthException, …): the list is open,
+    # and a panic in the RLE codec, which is written in Rust, is not even an Exception.
+    except BaseException as reason:
         raise error(f"{sentence}: {_first_line(reason)}") from reason
 
 
@@ -37,7 +40,7 @@ def quietly() -> Iterator[None]:
         yield
 
 
-def _first_line(reason: Exception) -> str:
+def _first_line(reason: BaseException) -> str:
     """What was raised, short enough for one sentence."""
     text = str(reason).strip().partition("\n")[0]
     return f"{type(reason).__name__} {text[:160]}".strip()
