@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -168,3 +169,12 @@ class Submitted:
 
     id: str
     state: RequestState
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many there are in each state; a state that nothing is in may be left out."""
+
+    requests: Mapping[RequestState, int]
+    studies: Mapping[StudyState, int]
+    deliveries: Mapping[DeliveryState, int]

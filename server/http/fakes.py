@@ -1,0 +1,205 @@
+"""A record and counts in memory, for tests of the API and trials of its clients."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from dicom_node.values import Code
+from server.errors import (
+    NoTargets,
+    StudyIncomplete,
+    TooManyTargets,
+    UnknownRequest,
+    UnknownStudy,
+    WrongState,
+)
+from server.record.views import (
+    AuditView,
+    Counts,
+    DeliveryView,
+    RequestView,
+    SeriesView,
+    StudySummary,
+    StudyVersionView,
+    StudyView,
+    Submitted,
+    TargetView,
+    TurnView,
+)
+from server.values import ENDED_STATES, DeliveryState, RequestState, StudyState
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+MAX_TARGETS = 200
+FREE_TEXT = "99SEGNODE"
+
+
+class FakeRecord:
+    """A RecordPort and a Counting in memory. `away`, if set, is raised by every call, as if PostgreSQL were gone."""
+
+    def __init__(self) -> None:
+        self.away: Exception | None = None
+        self.kept_studies: dict[str, StudyView] = {}
+        self.kept_requests: dict[str, RequestView] = {}
+        self.kept_turns: dict[str, tuple[TurnView, ...]] = {}
+        self.trail: list[AuditView] = []
+
+    def add_study(self, study_instance_uid: str, state: StudyState = StudyState.COMPLETE) -> None:
+        """Hold a study of one CT series."""
+        series = SeriesView(f"{study_instance_uid}.1", "CT", "abdomen", 20, ours=False)
+        whole = state == StudyState.COMPLETE
+        summary = StudySummary(study_instance_uid, state, int(whole), 1, 20, START, START)
+        versions = (StudyVersionView(1, START, "quiet", 20),) if whole else ()
+        self.kept_studies[study_instance_uid] = StudyView(summary, (series,), versions, ())
+
+    def set_state(self, request_id: str, state: RequestState) -> None:
+        """Put a request into a state, as a worker would."""
+        self.kept_requests[request_id] = replace(self.kept_requests[request_id], state=state)
+
+    def submit(
+        self,
+        study_instance_uid: str,
+        targets: Sequence[str],
+        *,
+        series_instance_uid: str | None = None,
+        destinations: Sequence[str] | None = None,
+        priority: int = 50,
+        actor: str,
+    ) -> Submitted:
+        """See RecordPort."""
+        self._answering()
+        if not targets:
+            raise NoTargets("nothing is asked for: name at least one target, such as 'liver'")
+        if len(targets) > MAX_TARGETS:
+            raise TooManyTargets(f"{len(targets)} targets are too many")
+        if self.study(study_instance_uid).summary.state != StudyState.COMPLETE:
+            raise StudyIncomplete(f"the study {study_instance_uid} is still arriving")
+        view = RequestView(
+            id=f"request-{len(self.kept_requests) + 1}",
+            state=RequestState.QUEUED,
+            study_instance_uid=study_instance_uid,
+            study_version=1,
+            series_instance_uid=series_instance_uid,
+            route=None,
+            actor=actor,
+            priority=priority,
+            run=1,
+            targets=tuple(_target(index, text) for index, text in enumerate(targets)),
+            results=(),
+            deliveries=tuple(_delivery(name) for name in destinations or ("pacs",)),
+            error=None,
+            failed_stage=None,
+            warnings=(),
+            stage_seconds={},
+            encoder_passes=0,
+            supersedes=None,
+            created_at=START,
+            updated_at=START,
+            ended_at=None,
+        )
+        self.kept_requests[view.id] = view
+        self._note_request("request.queued", actor, view)
+        return Submitted(view.id, view.state)
+
+    def request(self, request_id: str) -> RequestView:
+        """See RecordPort."""
+        self._answering()
+        if request_id not in self.kept_requests:
+            raise UnknownRequest(f"there is no request {request_id!r}")
+        return self.kept_requests[request_id]
+
+    def requests(
+        self, *, limit: int = 1000, offset: int = 0, state: RequestState | None = None
+    ) -> tuple[RequestView, ...]:
+        """See RecordPort."""
+        self._answering()
+        held = [view for view in self.kept_requests.values() if state in (None, view.state)]
+        return tuple(held[offset : offset + limit])
+
+    def turns(self, request_id: str) -> tuple[TurnView, ...]:
+        """See RecordPort."""
+        return self.kept_turns.get(self.request(request_id).id, ())
+
+    def retry(self, request_id: str, *, actor: str) -> RequestView:
+        """See RecordPort."""
+        if self.request(request_id).state != RequestState.FAILED:
+            raise WrongState("only a FAILED request can be tried again")
+        self.set_state(request_id, RequestState.QUEUED)
+        self._note_request("request.queued", actor, self.kept_requests[request_id])
+        return self.kept_requests[request_id]
+
+    def cancel(self, request_id: str, *, actor: str) -> RequestView:
+        """See RecordPort."""
+        before = self.request(request_id).state
+        if before in ENDED_STATES:
+            raise WrongState(f"a request that is {before} cannot become CANCELLED")
+        self.set_state(request_id, RequestState.CANCELLED)
+        self._note_request("request.cancelled", actor, self.kept_requests[request_id])
+        return self.kept_requests[request_id]
+
+    def studies(self, *, limit: int = 1000, offset: int = 0) -> tuple[StudySummary, ...]:
+        """See RecordPort."""
+        self._answering()
+        held = [view.summary for view in self.kept_studies.values()]
+        return tuple(held[offset : offset + limit])
+
+    def study(self, study_instance_uid: str) -> StudyView:
+        """See RecordPort."""
+        self._answering()
+        if study_instance_uid not in self.kept_studies:
+            raise UnknownStudy(f"this node does not hold the study {study_instance_uid!r}")
+        return self.kept_studies[study_instance_uid]
+
+    def complete(self, study_instance_uid: str, *, actor: str) -> StudyView:
+        """See RecordPort."""
+        before = self.study(study_instance_uid).summary.state
+        self.add_study(study_instance_uid, StudyState.COMPLETE)
+        if before != StudyState.COMPLETE:
+            self._note("study.complete", actor, study_instance_uid, None, StudyState.COMPLETE)
+        return self.kept_studies[study_instance_uid]
+
+    def audit(
+        self, *, limit: int = 1000, offset: int = 0, since: datetime | None = None
+    ) -> tuple[AuditView, ...]:
+        """See RecordPort."""
+        self._answering()
+        lines = [line for line in self.trail if since is None or line.at >= since]
+        return tuple(lines[offset : offset + limit])
+
+    def ping(self) -> None:
+        """See Counting."""
+        self._answering()
+
+    def counts(self) -> Counts:
+        """See Counting."""
+        self._answering()
+        held = self.kept_requests.values()
+        return Counts(
+            Counter(view.state for view in held),
+            Counter(view.summary.state for view in self.kept_studies.values()),
+            Counter(delivery.state for view in held for delivery in view.deliveries),
+        )
+
+    def _answering(self) -> None:
+        if self.away is not None:
+            raise self.away
+
+    def _note_request(self, event: str, actor: str, view: RequestView) -> None:
+        self._note(event, actor, view.study_instance_uid, view.id, view.state)
+
+    def _note(self, event: str, actor: str, study: str, request_id: str | None, after: str) -> None:
+        number = len(self.trail) + 1
+        at = START + timedelta(seconds=number)
+        line = AuditView(number, at, actor, event, study, request_id, None, after, {})
+        self.trail.append(line)
+
+
+def _target(index: int, text: str) -> TargetView:
+    code = Code(text[:16], FREE_TEXT, text)
+    return TargetView(index, text, None, code, None, None, "", None, 0, None, ())
+
+
+def _delivery(name: str) -> DeliveryView:
+    return DeliveryView(name, DeliveryState.PENDING, 0, None, None, None)

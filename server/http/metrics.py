@@ -1,0 +1,60 @@
+"""/metrics: the record and the disk as numbers, in the text format of Prometheus (0.0.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+from fastapi import APIRouter
+from fastapi.responses import PlainTextResponse
+
+from server.errors import RecordUnavailable
+from server.http.dependencies import WithServices
+from server.http.health import free_bytes
+from server.http.ports import Services
+from server.values import DeliveryState, RequestState, StudyState
+
+State = TypeVar("State", RequestState, StudyState, DeliveryState)
+MEDIA_TYPE = "text/plain; version=0.0.4"
+
+router = APIRouter(tags=["metrics"])
+
+
+@router.get("/metrics", response_class=PlainTextResponse)
+def metrics(services: WithServices) -> PlainTextResponse:
+    """How many requests, studies and deliveries are in which state, and how much room is left."""
+    return PlainTextResponse(exposition(services), media_type=MEDIA_TYPE)
+
+
+def exposition(services: Services) -> str:
+    """All metrics as text; without a database only what can be said without it."""
+    lines = _metric(
+        "segnode_storage_free_bytes", "Free space in storage.dir.", {"": free_bytes(services)}
+    )
+    try:
+        counts = services.counting.counts()
+    except RecordUnavailable:
+        return "".join([*lines, *_record_up(0)])
+    lines += _record_up(1)
+    lines += _by_state("segnode_requests", "Requests by state.", RequestState, counts.requests)
+    lines += _by_state("segnode_studies", "Studies by state.", StudyState, counts.studies)
+    lines += _by_state(
+        "segnode_deliveries", "Deliveries by state.", DeliveryState, counts.deliveries
+    )
+    return "".join(lines)
+
+
+def _record_up(value: int) -> list[str]:
+    return _metric("segnode_record_up", "Whether the database answers.", {"": value})
+
+
+def _by_state(
+    name: str, said: str, states: Iterable[State], counts: Mapping[State, int]
+) -> list[str]:
+    # every state has its line, also with nothing in it: a series that comes and goes cannot be alerted on
+    return _metric(name, said, {f'{{state="{state}"}}': counts.get(state, 0) for state in states})
+
+
+def _metric(name: str, said: str, values: Mapping[str, int]) -> list[str]:
+    samples = [f"{name}{labels} {value}\n" for labels, value in values.items()]
+    return [f"# HELP {name} {said}\n", f"# TYPE {name} gauge\n", *samples]

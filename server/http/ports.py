@@ -1,0 +1,98 @@
+"""What the API needs of the rest of the server, as small Protocols. The fakes are in server/http/fakes.py."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from dicom_node.ports import Destination
+from server.record.views import (
+    AuditView,
+    Counts,
+    RequestView,
+    StudySummary,
+    StudyView,
+    Submitted,
+    TurnView,
+)
+from server.settings import DestinationSettings
+from server.values import RequestState
+
+
+class RecordPort(Protocol):
+    """The part of server.record.record.Record that HTTP speaks to; every method may raise RecordUnavailable."""
+
+    def submit(
+        self,
+        study_instance_uid: str,
+        targets: Sequence[str],
+        *,
+        series_instance_uid: str | None = None,
+        destinations: Sequence[str] | None = None,
+        priority: int = 50,
+        actor: str,
+    ) -> Submitted:
+        """Make a request on a complete study."""
+
+    def request(self, request_id: str) -> RequestView:
+        """One request whole; UnknownRequest."""
+
+    def requests(
+        self, *, limit: int = 1000, offset: int = 0, state: RequestState | None = None
+    ) -> tuple[RequestView, ...]:
+        """Requests whole, oldest first."""
+
+    def turns(self, request_id: str) -> tuple[TurnView, ...]:
+        """Every turn of a request; UnknownRequest."""
+
+    def retry(self, request_id: str, *, actor: str) -> RequestView:
+        """Begin a FAILED request again; UnknownRequest, WrongState."""
+
+    def cancel(self, request_id: str, *, actor: str) -> RequestView:
+        """End a request that has not ended; UnknownRequest, WrongState."""
+
+    def studies(self, *, limit: int = 1000, offset: int = 0) -> tuple[StudySummary, ...]:
+        """Studies, oldest first."""
+
+    def study(self, study_instance_uid: str) -> StudyView:
+        """One study whole; UnknownStudy."""
+
+    def complete(self, study_instance_uid: str, *, actor: str) -> StudyView:
+        """Hold a study for whole now; UnknownStudy."""
+
+    def audit(
+        self, *, limit: int = 1000, offset: int = 0, since: datetime | None = None
+    ) -> tuple[AuditView, ...]:
+        """The audit trail, oldest first."""
+
+
+class Counting(Protocol):
+    """Numbers about the record, for health and metrics."""
+
+    def ping(self) -> None:
+        """Ask the database anything; RecordUnavailable."""
+
+    def counts(self) -> Counts:
+        """Count what is there; RecordUnavailable."""
+
+
+@dataclass(frozen=True)
+class ConfiguredDestination:
+    """A destination as configured, and the way to it."""
+
+    settings: DestinationSettings
+    destination: Destination
+
+
+@dataclass(frozen=True)
+class Services:
+    """All that the API works with. `storage` is where free space is measured, `minimum_free_bytes` the floor."""
+
+    record: RecordPort
+    counting: Counting
+    destinations: tuple[ConfiguredDestination, ...]
+    storage: Path
+    minimum_free_bytes: int

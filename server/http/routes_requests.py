@@ -1,0 +1,59 @@
+"""/requests: ask, look, follow, try again, give up."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Response, status
+
+from server.http.dependencies import Asker, WithPage, WithServices
+from server.http.schemas import RequestIn, RequestOut, SubmittedOut, TurnOut
+from server.record.views import RequestView, Submitted, TurnView
+from server.values import RequestState
+
+router = APIRouter(prefix="/requests", tags=["requests"])
+
+
+@router.post("", status_code=status.HTTP_202_ACCEPTED, response_model=SubmittedOut)
+def submit(asked: RequestIn, response: Response, services: WithServices, actor: Asker) -> Submitted:
+    """Ask for targets in a study that the node holds and that is complete; the work goes on by itself."""
+    taken = services.record.submit(
+        asked.study_instance_uid,
+        asked.targets,
+        series_instance_uid=asked.series_instance_uid,
+        destinations=asked.destinations,
+        priority=asked.priority,
+        actor=actor,
+    )
+    response.headers["Location"] = f"/api/v1{router.prefix}/{taken.id}"
+    return taken
+
+
+@router.get("", response_model=list[RequestOut])
+def list_requests(
+    services: WithServices, page: WithPage, state: RequestState | None = None
+) -> tuple[RequestView, ...]:
+    """Requests, oldest first; `state` picks those in one state."""
+    return services.record.requests(limit=page.limit, offset=page.offset, state=state)
+
+
+@router.get("/{request_id}", response_model=RequestOut)
+def show(request_id: str, services: WithServices) -> RequestView:
+    """One request: state, targets, results, deliveries."""
+    return services.record.request(request_id)
+
+
+@router.get("/{request_id}/turns", response_model=list[TurnOut])
+def turns(request_id: str, services: WithServices) -> tuple[TurnView, ...]:
+    """Every turn of the agent so far, by target, in order."""
+    return services.record.turns(request_id)
+
+
+@router.post("/{request_id}/retry", status_code=status.HTTP_202_ACCEPTED, response_model=RequestOut)
+def retry(request_id: str, services: WithServices, actor: Asker) -> RequestView:
+    """Begin a FAILED request again from what failed; results that were written are only sent."""
+    return services.record.retry(request_id, actor=actor)
+
+
+@router.post("/{request_id}/cancel", response_model=RequestOut)
+def cancel(request_id: str, services: WithServices, actor: Asker) -> RequestView:
+    """End a request that has not ended; work on it stops at its next turn."""
+    return services.record.cancel(request_id, actor=actor)

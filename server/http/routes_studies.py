@@ -1,0 +1,50 @@
+"""/studies: what has arrived, and the word that nothing more will come."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from server.http.dependencies import Asker, WithPage, WithServices
+from server.http.schemas import (
+    ConflictOut,
+    SeriesOut,
+    StudyOut,
+    StudyWholeOut,
+    VersionOut,
+)
+from server.record.views import StudySummary, StudyView
+
+router = APIRouter(prefix="/studies", tags=["studies"])
+
+
+@router.get("", response_model=list[StudyOut])
+def list_studies(services: WithServices, page: WithPage) -> tuple[StudySummary, ...]:
+    """Studies, oldest first."""
+    return services.record.studies(limit=page.limit, offset=page.offset)
+
+
+@router.get("/{study_instance_uid}")
+def show(study_instance_uid: str, services: WithServices) -> StudyWholeOut:
+    """One study: its series, the times it was complete, content kept apart."""
+    return _whole(services.record.study(study_instance_uid))
+
+
+@router.post("/{study_instance_uid}/complete")
+def complete(study_instance_uid: str, services: WithServices, actor: Asker) -> StudyWholeOut:
+    """Hold the study for whole now, without waiting for its quiet time."""
+    return _whole(services.record.complete(study_instance_uid, actor=actor))
+
+
+def _whole(view: StudyView) -> StudyWholeOut:
+    summary = view.summary
+    return StudyWholeOut(
+        study_instance_uid=summary.study_instance_uid,
+        state=summary.state,
+        version=summary.version,
+        instances=summary.instances,
+        created_at=summary.created_at,
+        updated_at=summary.updated_at,
+        series=[SeriesOut.model_validate(each) for each in view.series],
+        versions=[VersionOut.model_validate(each) for each in view.versions],
+        conflicts=[ConflictOut.model_validate(each) for each in view.conflicts],
+    )
