@@ -1,0 +1,154 @@
+"""Volumes and images that are not DICOM: NIfTI, NRRD, MetaImage, PNG, JPEG, TIFF, BMP -> agent.values.Volume."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.geometry import Geometry
+from agent.values import Volume
+from models.errors import UnreadableFile
+
+_CT_AIR_HU = -900.0  # a volume that reaches below is in Hounsfield units
+_LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
+
+
+def read_volume(path: Path, *, modality: str | None = None) -> Volume:
+    """The volume or single image in a file, on the grid it is stored on; a 2-D image is one slice at 1 mm.
+
+    `modality` as in DICOM; None guesses: CT for volumes that reach air's -1000 HU and for grey images (the
+    planner without a language model knows CT alone), MR for other volumes, XC for colour. Colour becomes luminance.
+    Values that are no numbers become the lowest one. UnreadableFile for everything that is no such file.
+    """
+    read = _reader(path)
+    try:
+        volume = read(path)
+    except FileNotFoundError:
+        raise UnreadableFile(path, "there is no such file.") from None
+    except (OSError, EOFError, ValueError, RuntimeError, zlib.error) as fault:
+        raise UnreadableFile(path, f"it is damaged or not what its name says ({fault}).") from fault
+    return volume if modality is None else Volume(volume.intensities, volume.geometry, modality)
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a file is a single image by its name, whose masks are written as pictures too."""
+    return _reader(path) is _read_picture
+
+
+def can_read(path: Path) -> bool:
+    """Whether a file's name has one of the endings that `read_volume` takes."""
+    return any(path.name.lower().endswith(ending) for ending in _READERS)
+
+
+def _reader(path: Path) -> Callable[[Path], Volume]:
+    name = path.name.lower()
+    for ending, read in _READERS.items():
+        if name.endswith(ending):
+            return read
+    raise UnreadableFile(path, f"its name ends in none of {', '.join(_READERS)}.")
+
+
+def _read_nifti(path: Path) -> Volume:
+    """NIfTI-1 and -2: stored (i, j, k) with an affine to RAS mm becomes (z, y, x) = (k, j, i) in LPS."""
+    import nibabel
+    from nibabel.filebasedimages import ImageFileError
+
+    try:
+        image: Any = nibabel.load(path)
+        stored = np.asanyarray(image.dataobj)
+    except ImageFileError as fault:
+        raise ValueError(str(fault)) from fault
+    if stored.dtype.fields is not None:
+        raise UnreadableFile(path, "it holds colour; give a volume of one value a voxel.")
+    while stored.ndim > 3 and stored.shape[-1] == 1:
+        stored = stored[..., 0]
+    if stored.ndim not in (2, 3):
+        raise UnreadableFile(
+            path, f"it has {stored.ndim} dimensions; give one volume, not a series of them."
+        )
+    stored = stored if stored.ndim == 3 else stored[..., None]
+    lps: NDArray[np.float64] = np.diag([-1.0, -1.0, 1.0, 1.0]) @ image.affine
+    return _volume(stored.transpose(2, 1, 0), lps[:, [2, 1, 0, 3]])
+
+
+def _read_itk(path: Path) -> Volume:
+    """NRRD and MetaImage: ITK counts in LPS already and hands arrays over as (z, y, x)."""
+    import SimpleITK
+
+    itk: Any = SimpleITK  # its hints cover a part of it only
+    image = itk.ReadImage(str(path))
+    if image.GetNumberOfComponentsPerPixel() != 1:
+        raise UnreadableFile(
+            path, "it holds several values a voxel; give a volume with one value a voxel."
+        )
+    if image.GetDimension() == 2:
+        image = itk.JoinSeries(image)
+    if image.GetDimension() != 3:
+        raise UnreadableFile(
+            path,
+            f"it has {image.GetDimension()} dimensions; give one volume, not a series of them.",
+        )
+    affine = np.eye(4)
+    affine[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * image.GetSpacing()
+    affine[:3, 3] = image.GetOrigin()
+    return _volume(itk.GetArrayFromImage(image), affine[:, [2, 1, 0, 3]])
+
+
+def _read_picture(path: Path) -> Volume:
+    """One image as one slice, pixels as stored (a camera's rotation mark is not applied)."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as picture:
+            if getattr(picture, "n_frames", 1) > 1:
+                raise UnreadableFile(path, "it holds several images; give them one by one.")
+            grey = picture.mode in {"1", "L", "LA"} or picture.mode.startswith(("I", "F"))
+            pixels = np.asarray(picture.convert("L") if picture.mode in {"1", "LA"} else picture)
+            if not grey:
+                pixels = np.asarray(picture.convert("RGB"))
+    except Image.DecompressionBombError as fault:
+        raise UnreadableFile(path, "it has too many pixels for one image.") from fault
+    if not grey:
+        grey = bool((pixels == pixels[..., :1]).all())
+        pixels = pixels[..., 0] if grey else pixels.astype(np.float32) @ _LUMINANCE
+    affine: NDArray[np.float64] = np.eye(4)[:, [2, 1, 0, 3]]
+    return _volume(pixels[None], affine, modality="CT" if grey else "XC")
+
+
+_READERS: Mapping[str, Callable[[Path], Volume]] = {
+    ".nii": _read_nifti,
+    ".nii.gz": _read_nifti,
+    ".nrrd": _read_itk,
+    ".nhdr": _read_itk,
+    ".mha": _read_itk,
+    ".mhd": _read_itk,
+    ".png": _read_picture,
+    ".jpg": _read_picture,
+    ".jpeg": _read_picture,
+    ".tif": _read_picture,
+    ".tiff": _read_picture,
+    ".bmp": _read_picture,
+}
+
+
+def _volume(
+    voxels: NDArray[Any], affine_zyx_to_lps: NDArray[np.float64], modality: str | None = None
+) -> Volume:
+    """Voxels (z, y, x) of any kind of number as a volume; the modality is guessed from the values if not given."""
+    if voxels.size == 0 or np.iscomplexobj(voxels):
+        raise ValueError("it holds no real numbers")
+    intensities = np.ascontiguousarray(voxels, dtype=np.float32)
+    finite = np.isfinite(intensities)
+    if not finite.all():
+        if not finite.any():
+            raise ValueError("it holds no finite number")
+        intensities = np.where(finite, intensities, intensities[finite].min())
+    guessed = "CT" if float(intensities.min()) <= _CT_AIR_HU else "MR"
+    depth, rows, columns = intensities.shape
+    geometry = Geometry((depth, rows, columns), np.asarray(affine_zyx_to_lps, dtype=np.float64))
+    return Volume(intensities, geometry, modality or guessed)

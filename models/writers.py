@@ -1,0 +1,77 @@
+"""Masks as files where the source was no DICOM: one NIfTI label map with a side-car, or one picture a structure."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from agent.values import Mask
+
+SIDECAR_VERSION = 1
+MOST_LABELS = 255  # label values are uint8
+
+
+def write_label_map(path: Path, masks: Mapping[str, Mask]) -> Path:
+    """Write masks (text -> mask, all on one grid) as `path` (.nii.gz) and `path` with .json beside it.
+
+    Label values are 1, 2, … in the order given; where structures overlap the earlier one keeps the voxel, and the
+    side-car says how many voxels the later one lost. The map has the axes and affine of a NIfTI source. ValueError
+    for no masks, more than 255, or grids that differ.
+    """
+    import nibabel
+
+    if not 0 < len(masks) <= MOST_LABELS:
+        raise ValueError(f"a label map holds 1 to {MOST_LABELS} structures, not {len(masks)}")
+    grid = next(iter(masks.values())).geometry
+    label_map = np.zeros(grid.shape, dtype=np.uint8)
+    structures = []
+    for value, (text, mask) in enumerate(masks.items(), start=1):
+        if not mask.geometry.matches(grid):
+            raise ValueError(f"the mask of {text} is on another grid than the first")
+        free = mask.voxels & (label_map == 0)
+        label_map[free] = value
+        lost = int(np.count_nonzero(mask.voxels) - np.count_nonzero(free))
+        structures.append(
+            {"value": value, "text": text, "volume_ml": mask.volume_ml, "overlapped_voxels": lost}
+        )
+    ras = np.diag([-1.0, -1.0, 1.0, 1.0]) @ grid.affine_zyx_to_lps[:, [2, 1, 0, 3]]
+    image = nibabel.Nifti1Image(label_map.transpose(2, 1, 0), ras)  # type: ignore[no-untyped-call]
+    image.to_filename(path)
+    sidecar = path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
+    content = {"version": SIDECAR_VERSION, "label_map": path.name, "structures": structures}
+    sidecar.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return sidecar
+
+
+def write_pictures(folder: Path, masks: Mapping[str, Mask]) -> list[Path]:
+    """Write each mask of a single image as a 0/255 PNG at source size, "left kidney" as left_kidney.png.
+
+    Names that fall together get a number. ValueError for a mask of more than one slice.
+    """
+    from PIL import Image
+
+    written: list[Path] = []
+    for text, mask in masks.items():
+        if mask.geometry.shape[0] != 1:
+            raise ValueError(f"the mask of {text} has {mask.geometry.shape[0]} slices, not one")
+        path = _unused(folder, file_stem(text), written)
+        Image.fromarray(np.where(mask.voxels[0], 255, 0).astype(np.uint8)).save(path)
+        written.append(path)
+    return written
+
+
+def file_stem(text: str) -> str:
+    """A structure's text as a file name without its ending: lower case, all but letters and digits as _."""
+    return re.sub(r"\W+", "_", text.lower()).strip("_")[:80] or "structure"
+
+
+def _unused(folder: Path, stem: str, written: list[Path]) -> Path:
+    """`stem`.png, or with the first free number, so that no structure of one run overwrites another's."""
+    path, number = folder / f"{stem}.png", 2
+    while path in written:
+        path, number = folder / f"{stem}_{number}.png", number + 1
+    return path
