@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Iterable
 
 from agent.actions import Absent, Action, AddBox, AddPoint, Malformed, Stop
 from agent.tool_calls import REPLY_CHARS, THOUGHT
@@ -19,6 +20,7 @@ from agent.vocabulary import TERMINATING
 _ACTION = re.compile(r"<action>(.*?)(?:</action>|(?=<action>)|\Z)", re.DOTALL | re.IGNORECASE)
 _ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
 _NUMBERS = re.compile(r"(positive point|negative point|box)\s*\(([^()]*)\)", re.IGNORECASE)
+_STEPS = 10_000  # four decimals
 _SHAPE = "<action>Positive Point (0.5000, 0.2500)</action>"
 _KNOWN = "Positive Point (x, y), Negative Point (x, y), Box (x1, y1, x2, y2), Terminate, Absent"
 
@@ -89,15 +91,9 @@ def _words(action: Action, view: View) -> tuple[str, str]:
     match action:
         case AddPoint(point):
             sign = "Positive" if point.positive else "Negative"
-            return f"{sign} Point {_bracketed(*_kept(point.x, point.y, view))}", ""
+            return f"{sign} Point {_bracketed(view.point_steps(point, _STEPS))}", ""
         case AddBox(box):
-            x0, y0 = _kept(box.x0, box.y0, view)
-            x1, y1 = _kept(box.x1, box.y1, view)
-            x0, y0 = (
-                min(x0, 0.9999),
-                min(y0, 0.9999),
-            )  # a box has a width, if only of the last decimal
-            return f"Box {_bracketed(x0, y0, max(x1, x0 + 1e-4), max(y1, y0 + 1e-4))}", ""
+            return f"Box {_bracketed(view.box_steps(box, _STEPS))}", ""
         case Stop():
             return TERMINATING[0].capitalize(), "The mask is right."
         case Absent(reason):
@@ -106,13 +102,8 @@ def _words(action: Action, view: View) -> tuple[str, str]:
             raise ValueError("a malformed reply has no words but its own: see Turn.reply")
 
 
-def _kept(x: float, y: float, view: View) -> tuple[float, float]:
-    u, v = view.to_fraction(x, y)
-    return min(max(u, 0.0), 1.0), min(max(v, 0.0), 1.0)
-
-
-def _bracketed(*numbers: float) -> str:
-    return "(" + ", ".join(f"{number:.4f}" for number in numbers) + ")"
+def _bracketed(steps: Iterable[int]) -> str:
+    return "(" + ", ".join(f"{step / _STEPS:.4f}" for step in steps) + ")"
 
 
 def _plain(text: str) -> str:

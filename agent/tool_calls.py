@@ -80,11 +80,10 @@ def render_tool_call(action: Action, view: View) -> str:
 def _call(action: Action, view: View) -> tuple[str, dict[str, Any]]:
     match action:
         case AddBox(box):
-            corners = (*_thousandths(box.x0, box.y0, view), *_thousandths(box.x1, box.y1, view))
-            return ADD_BOX, {"bbox_2d": _opened(corners)}
+            return ADD_BOX, {"bbox_2d": list(view.box_steps(box, THOUSANDTHS))}
         case AddPoint(point):
             sign = next(word for word, positive in SIGNS.items() if positive == point.positive)
-            xy = list(_thousandths(point.x, point.y, view))
+            xy = list(view.point_steps(point, THOUSANDTHS))
             return ADD_POINT, {"point_2d": xy, "point_type": sign}
         case Stop():
             return STOP, {}
@@ -92,18 +91,6 @@ def _call(action: Action, view: View) -> tuple[str, dict[str, Any]]:
             return ABSENT, {"reason": reason} if reason else {}
         case Malformed():
             raise ValueError("a malformed reply has no words but its own: see Turn.reply")
-
-
-def _thousandths(x: float, y: float, view: View) -> tuple[int, int]:
-    u, v = (round(f * THOUSANDTHS) for f in view.to_fraction(x, y))
-    return min(max(u, 0), THOUSANDTHS), min(max(v, 0), THOUSANDTHS)
-
-
-def _opened(corners: tuple[int, int, int, int]) -> list[int]:
-    """A box thinner than one step of the grid, widened to that step: the protocol demands x1 < x2."""
-    x0, y0, x1, y1 = corners
-    x0, y0 = min(x0, THOUSANDTHS - 1), min(y0, THOUSANDTHS - 1)
-    return [x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)]
 
 
 def _json(text: str) -> object:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.values import Point
+from agent.values import Box, Point
 from agent.view import Crop, View
 
 sides = st.integers(1, 700)
@@ -115,6 +115,44 @@ def test_a_box_on_the_padding_alone_is_refused() -> None:
 
     with pytest.raises(ValueError, match="padding"):
         view.box(0.1, 0.0, 0.9, 0.2)
+
+
+def test_a_box_one_pixel_wide_may_lie_at_the_edge_of_the_picture() -> None:
+    view = View.letterbox((50, 100), (100, 100))  # rows 25 to 74 of the image
+
+    box = view.box(0.5, 73.9 / 99, 0.6, 80 / 99)
+
+    assert box.y0 == pytest.approx(48.9)
+    assert box.y1 == 49
+
+
+@given(views(), st.floats(0, 1), st.floats(0, 1), st.sampled_from([999, 10_000]))
+def test_steps_lie_on_the_picture(view: View, u: float, v: float, steps: int) -> None:
+    # Arrange
+    crop = view.crop
+    point = Point(crop.left + u * (crop.width - 1), crop.top + v * (crop.height - 1))
+
+    # Act
+    across, down = view.point_steps(point, steps)
+    x, y = view.from_fraction(across / steps, down / steps)
+
+    # Assert: within a step, which at the picture's edge may be needed to stay on it, and half a pixel
+    # of the image, beyond whose outermost centres nothing can be named
+    one_step = (max(view.size) / steps + 0.5) / min(view.scale)
+    assert abs(x - point.x) <= one_step + 1e-6
+    assert abs(y - point.y) <= one_step + 1e-6
+    if min(crop.width, crop.height) > 2 * one_step + 1:
+        assert view.shows(x, y)
+
+
+@given(views(), st.floats(0, 1), st.floats(0, 1), st.sampled_from([999, 10_000]))
+def test_a_box_has_a_width_in_steps(view: View, u: float, v: float, steps: int) -> None:
+    x, y = view.crop.left + u * (view.crop.width - 1), view.crop.top + v * (view.crop.height - 1)
+
+    x0, y0, x1, y1 = view.box_steps(Box(x, y, x, y), steps)
+
+    assert 0 <= x0 < x1 <= steps
+    assert 0 <= y0 < y1 <= steps
 
 
 @pytest.mark.parametrize(
