@@ -30,6 +30,7 @@ EMBEDDED = "embedded"
 DATABASE = "segnode"
 MAJOR_VERSION = 18
 START_S = 60.0
+REVIVE_AFTER_S = 10.0
 # What a server that is just coming up makes the package raise: its pid file is not whole yet, pg_ctl gave up waiting
 _NOT_YET = (subprocess.SubprocessError, AssertionError, ValueError, OSError)
 
@@ -44,6 +45,7 @@ class EmbeddedPostgres:
         self._lock_path = storage.resolve() / "postgres.lock"
         self._lock: int | None = None
         self._server: Any = None
+        self._gone_since: float | None = None
 
     def start(self) -> str:
         """Start it, or adopt it if it runs; the URL of our database in it."""
@@ -70,6 +72,19 @@ class EmbeddedPostgres:
         finally:
             os.close(self._lock)
             self._lock = None
+
+    def keep_up(self) -> None:
+        """Start the server again when it has been gone for a while (somebody may be restarting it by hand)."""
+        if self._server is None or self._server.get_postmaster_info().is_running():
+            self._gone_since = None
+            return
+        now = time.monotonic()
+        self._gone_since = self._gone_since or now
+        if now - self._gone_since >= REVIVE_AFTER_S:
+            logger.error("the embedded PostgreSQL is gone: starting it again")
+            _forget_dead_server(self.folder)
+            self._server = self._started()
+            self._gone_since = None
 
     def _check_version(self) -> None:
         file = self.folder / "PG_VERSION"

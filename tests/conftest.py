@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import sys
-from collections.abc import Callable
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -61,3 +64,43 @@ def peer() -> Callable[[str], str]:
         return pytest.skip(missing)
 
     return find
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """A real embedded PostgreSQL for the whole run, and in it a database "template" with every table made."""
+    from server.postgres import EmbeddedPostgres
+    from server.record.engine import open_engine
+    from server.record.migrate import upgrade
+
+    # short, and not under pytest's folders: a socket's path may have 107 bytes
+    folder = Path(tempfile.mkdtemp(prefix="segnode-pg-"))
+    server = EmbeddedPostgres(folder)
+    url = server.start()
+    _administer(url, "CREATE DATABASE template")
+    engine = open_engine(url.replace("/segnode?", "/template?"))
+    upgrade(engine)
+    engine.dispose()
+    yield url
+    server.stop()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def database_url(postgres_url: str) -> Iterator[str]:
+    """A fresh database with every table, gone after the test."""
+    name = f"test_{uuid.uuid4().hex}"
+    _administer(postgres_url, f"CREATE DATABASE {name} TEMPLATE template")
+    yield postgres_url.replace("/segnode?", f"/{name}?")
+    _administer(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _administer(url: str, statement: str) -> None:
+    from sqlalchemy import create_engine, text
+
+    from server.record.engine import record_url
+
+    engine = create_engine(record_url(url), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(statement))
+    engine.dispose()

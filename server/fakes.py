@@ -1,0 +1,163 @@
+"""Stand-ins for the server's seams, for tests and trials: no models, no network, the same answer every time.
+
+All of them leave what they did in files, so that a process killed at any point can be asked afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from pydicom.uid import ComprehensiveSRStorage, SegmentationStorage
+
+from agent.actions import AddBox
+from agent.turns import Outcome, Turn
+from agent.values import Box, Role, TargetStatus
+from dicom_node.errors import DeliveryError, NotAVolume
+from dicom_node.uids import result_uid
+from dicom_node.values import ResultIdentity, WrittenResult
+from server.files import write_file
+from server.values import AskedTarget, Assignment, ResultSummary, Selection, TargetSummary
+
+TURNS = 2
+ENCODER_PASSES = 3
+
+
+def ignore(_point: str) -> None:
+    """A hook that does nothing."""
+
+
+class FakeStages:
+    """Stages that take no time. `hook` is called at named points and may block, kill or raise:
+
+    "select", "segment 0", "segment 0 turn 1", "write", "written", "discard".
+
+    A target called "absent" is absent, "unknown" has failed, anything else is 12.5 ml. A series called
+    "no volume" is refused.
+    """
+
+    def __init__(self, folder: Path, hook: Callable[[str], None] = ignore) -> None:
+        self._folder = folder
+        self._hook = hook
+        self._encoded: set[str] = set()
+
+    def select(self, assignment: Assignment) -> Selection:
+        """See Stages."""
+        self._hook("select")
+        if assignment.series_instance_uid == "no volume":
+            raise NotAVolume("series 1 is no volume: images 3 and 4 are at the same position")
+        series = assignment.series_instance_uid or f"{assignment.study_instance_uid}.1"
+        return Selection(series, (3, 4, 5), ("spacing differs by 1 %",))
+
+    def segment(
+        self, assignment: Assignment, index: int, on_turn: Callable[[Turn], None]
+    ) -> TargetSummary:
+        """See Stages."""
+        asked = assignment.targets[index]
+        self._hook(f"segment {index}")
+        self._encoded.add(assignment.request_id)
+        for turn in range(TURNS):
+            on_turn(_turn(turn))
+            self._hook(f"segment {index} turn {turn}")
+        return _summary(asked)
+
+    def write(
+        self, assignment: Assignment, targets: Sequence[TargetSummary]
+    ) -> tuple[ResultSummary, ...]:
+        """See Stages; the SEG is left out when nothing was segmented."""
+        self._hook("write")
+        identity = ResultIdentity(assignment.request_id, assignment.study_version)
+        kinds = {"SR": ComprehensiveSRStorage}
+        if any(target.status == TargetStatus.SEGMENTED for target in targets):
+            kinds = {"SEG": SegmentationStorage, **kinds}
+        results = tuple(
+            self._result(identity, kind, sop_class) for kind, sop_class in kinds.items()
+        )
+        self._hook("written")
+        return results
+
+    def discard(self, assignment: Assignment) -> None:
+        """See Stages."""
+        self._hook("discard")
+        self._encoded.discard(assignment.request_id)
+
+    def encoder_passes(self, assignment: Assignment) -> int:
+        """See Stages."""
+        return ENCODER_PASSES if assignment.request_id in self._encoded else 0
+
+    def _result(self, identity: ResultIdentity, kind: str, sop_class: str) -> ResultSummary:
+        uid = result_uid(identity, f"{kind} instance")
+        path = self._folder / f"{uid}.{kind.lower()}"
+        write_file(path, lambda stream: stream.write(uid.encode("ascii")))
+        return ResultSummary(
+            kind, str(path), sop_class, uid, result_uid(identity, f"{kind} series")
+        )
+
+
+class FolderDestination:
+    """A Destination that is a folder: one file a SOP Instance UID, one line in `sends` for each that came.
+
+    `hook` is called with "send" before and "stored" after it has taken everything; it may raise DeliveryErrors.
+    """
+
+    def __init__(self, name: str, folder: Path, hook: Callable[[str], None] = ignore) -> None:
+        self._name = name
+        self._folder = folder
+        self._hook = hook
+
+    @property
+    def name(self) -> str:
+        """Name in configuration and in the record."""
+        return self._name
+
+    def echo(self) -> None:
+        """Always answers."""
+
+    def send(self, results: Sequence[WrittenResult]) -> None:
+        """Take all results."""
+        self._hook("send")
+        for result in results:
+            content = result.path.read_bytes()
+            (self._folder / f"{result.kind}-{result.sop_instance_uid}").write_bytes(content)
+            with (self._folder / "sends").open("a", encoding="ascii") as sends:
+                sends.write(f"{result.kind} {result.sop_instance_uid}\n")
+        self._hook("stored")
+
+    def stored(self, kind: str) -> list[str]:
+        """SOP Instance UIDs held of `kind`, each once however often it came."""
+        return sorted(path.name.partition("-")[2] for path in self._folder.glob(f"{kind}-*"))
+
+
+class FailingHook:
+    """A hook that raises `failures`, one for each time `point` is reached, and then lets everything pass."""
+
+    def __init__(self, point: str, failures: Sequence[DeliveryError]) -> None:
+        self._point = point
+        self._failures = list(failures)
+
+    def __call__(self, point: str) -> None:
+        """Raise what is next."""
+        if point == self._point and self._failures:
+            raise self._failures.pop(0)
+
+
+def _turn(index: int) -> Turn:
+    box = AddBox(Box(1.0, 1.0, 3.0 + index, 3.0))
+    return Turn(slice_index=1, index=index, role=Role.KEY, action=box, outcome=Outcome.KEPT)
+
+
+def _summary(asked: AskedTarget) -> TargetSummary:
+    status = {"absent": TargetStatus.ABSENT, "unknown": TargetStatus.FAILED}.get(
+        asked.text, TargetStatus.SEGMENTED
+    )
+    segmented = status == TargetStatus.SEGMENTED
+    return TargetSummary(
+        index=asked.index,
+        text=asked.text,
+        structure=asked.structure,
+        status=status,
+        reason="" if segmented else f"{asked.text} for the test",
+        volume_ml=12.5 if segmented else None,
+        turns=TURNS,
+        confidence=0.75 if segmented else None,
+    )

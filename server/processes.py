@@ -1,0 +1,65 @@
+"""What the processes of a node have in common: they stop when told, say when they are ready, and end with their parent."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+
+logger = logging.getLogger(__name__)
+
+PARENT_VARIABLE = "SEGNODE_PARENT"
+READY_VARIABLE = "SEGNODE_READY"
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+_PARENT_POLL_S = 0.5
+
+
+def stop_on_signals() -> threading.Event:
+    """An event that SIGTERM and SIGINT set; for the main thread."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
+def announce_ready(what: str) -> None:
+    """Tell the supervisor, if there is one, that this process is ready; `what` is for its ready line."""
+    descriptor = os.environ.get(READY_VARIABLE)
+    if descriptor is None:
+        logger.info("ready: %s", what)
+        return
+    try:
+        os.write(int(descriptor), what.encode("utf-8") + b"\n")
+    except OSError:
+        logger.info("nobody waits to hear that %s is ready", what)
+
+
+def end_with_parent() -> None:
+    """Make sure that this process does not outlive the supervisor that started it; nothing without one.
+
+    SIGKILL, not SIGTERM: a successor wants the port at once, and everything here survives a kill at any step.
+    """
+    expected = os.environ.get(PARENT_VARIABLE)
+    if expected is None:
+        return
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    parent = int(expected)
+    _end_if_orphaned(parent)
+    threading.Thread(target=_watch_parent, args=(parent,), name="parent", daemon=True).start()
+
+
+def _watch_parent(parent: int) -> None:
+    # for systems without prctl, and for a parent thread that ended before its process did
+    while True:
+        _end_if_orphaned(parent)
+        time.sleep(_PARENT_POLL_S)
+
+
+def _end_if_orphaned(parent: int) -> None:
+    if os.getppid() != parent:
+        os._exit(1)
