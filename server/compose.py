@@ -1,0 +1,258 @@
+"""The composition root: the one place that knows the concrete classes.
+
+One function per kind of process; each imports its rooms inside, so that `segnode listen` never loads
+torch and `segnode serve` neither torch nor the DICOM edge. `<storage.dir>` holds inbox/ (as received),
+work/ (one folder a request), encodings/ (by series), cache/ (compiled models), postgres/ and token.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from server.files import private_folder
+from server.processes import announce_ready, end_with_parent, stop_on_signals
+from server.settings import Settings
+from server.structures import load_catalogue
+
+if TYPE_CHECKING:
+    from agent.limits import Limits
+    from dicom_node.inbox import Inbox
+    from dicom_node.ports import Destination
+    from dicom_node.values import InstanceHeader
+    from server.pipeline import Pipeline
+    from server.ports import Workbench
+    from server.record.record import Record
+    from server.routing import Rules
+    from server.values import Assignment
+
+logger = logging.getLogger(__name__)
+
+
+def serve(settings: Settings, config_files: Sequence[str]) -> int:
+    """`segnode serve`: the supervisor, until it is told to stop."""
+    from server.supervisor import DATABASE_VARIABLE, Supervisor, node_children
+
+    stop = stop_on_signals()
+    private_folder(settings.storage.dir)
+    with database(settings) as (url, keep_up):
+        supervisor = Supervisor(
+            node_children(config_files),
+            environment=os.environ | {DATABASE_VARIABLE: url},
+            on_ready=lambda said: logger.info("segnode is ready: %s", "; ".join(said)),
+            keep_up=keep_up,
+        )
+        return supervisor.run(stop)
+
+
+def listen(settings: Settings) -> int:
+    """`segnode listen`: receives whether or not the database answers, and takes in what is complete."""
+    from contextlib import ExitStack
+
+    from dicom_node.listener import Limits, Listener
+    from dicom_node.watch import StudyWatch
+    from server.intake import Intake
+    from server.record.completion import Completion
+
+    end_with_parent()
+    stop = stop_on_signals()
+    inbox, watch = _inbox(settings), StudyWatch()
+    node = settings.node
+    limits = Limits(associations=node.max_associations, idle_timeout_s=node.timeout_s)
+    listener = Listener(
+        node.ae_title, node.host, node.port, inbox, watch, allow=node.allow, limits=limits
+    )
+    with ExitStack() as held:
+
+        def open_completion() -> Completion:
+            url, _ = held.enter_context(database(settings))
+            return record(settings, url, migrate=True).completion
+
+        intake = Intake(watch, open_completion, settings.study.quiet_s)
+        with listener:
+            intake.start()
+            announce_ready(f"{node.ae_title} on {node.host}:{listener.port}")
+            stop.wait()
+        intake.stop()
+    return 0
+
+
+def work(settings: Settings) -> int:
+    """`segnode work`: loads the models and works on requests until it is told to stop."""
+    from server.work.delivery import RetryPolicy
+    from server.work.worker import Worker
+
+    end_with_parent()
+    stop = stop_on_signals()
+    delivery = settings.delivery
+    with database(settings) as (url, _):
+        worker = Worker(
+            url,
+            node_pipeline(settings),
+            destinations(settings),
+            RetryPolicy(delivery.attempts, delivery.delay_s, delivery.maximum_delay_s),
+        )
+        worker.start()
+        announce_ready(f"{settings.agent.policy} + {settings.agent.segmenter}")
+        stop.wait()
+        worker.stop()
+    # a stage that still runs keeps a thread; it is taken up again from the record
+    logging.shutdown()
+    os._exit(0)
+
+
+def api(settings: Settings) -> int:
+    """`segnode api`: answers HTTP until it is told to stop."""
+    from server.http.app import create_app
+    from server.http.auth import load_tokens
+    from server.http.ports import ConfiguredDestination, Services
+    from server.http.serving import serve as serve_http
+    from server.record.counting import RecordCounting
+    from server.record.engine import Sessions, open_engine
+
+    end_with_parent()
+    private_folder(settings.storage.dir)
+    tokens = load_tokens(settings.http.tokens_file, settings.storage.dir)
+    reachable = destinations(settings)
+    with database(settings) as (url, _):
+        services = Services(
+            record=record(settings, url, migrate=True),
+            counting=RecordCounting(Sessions(open_engine(url))),
+            destinations=tuple(
+                ConfiguredDestination(one, reachable[one.name]) for one in settings.destinations
+            ),
+            storage=settings.storage.dir,
+            minimum_free_bytes=settings.storage.minimum_free_bytes,
+        )
+        host, port = settings.http.host, settings.http.port
+        app = create_app(services, tokens)
+        serve_http(app, host, port, lambda: announce_ready(f"http://{host}:{port}"))
+    return 0
+
+
+@contextmanager
+def database(settings: Settings) -> Iterator[tuple[str, Callable[[], None]]]:
+    """The record's URL while the block runs, and what to call now and then to keep an embedded server up."""
+    from server.postgres import EMBEDDED, EmbeddedPostgres
+
+    if settings.database.url != EMBEDDED:
+        yield settings.database.url, lambda: None
+        return
+    embedded = EmbeddedPostgres(settings.storage.dir)
+    url = embedded.start()
+    try:
+        yield url, embedded.keep_up
+    finally:
+        embedded.stop()
+
+
+def record(settings: Settings, url: str, *, migrate: bool = False) -> Record:
+    """The record in the database at `url`, its tables brought up to date first if `migrate`."""
+    from dicom_node.header import read_header
+    from server.record.engine import Sessions, open_engine
+    from server.record.jobs import DbosJobs
+    from server.record.migrate import upgrade
+    from server.record.record import Record
+    from server.shelf import Shelf
+
+    engine = open_engine(url)
+    if migrate:
+        upgrade(engine)
+    shelf = Shelf(_inbox(settings), read_header)
+    return Record(Sessions(engine), DbosJobs(url), rules(settings), shelf)
+
+
+def rules(settings: Settings) -> Rules:
+    """What the site has configured about requests; ConfigurationError for a route that cannot work."""
+    from server.routing import Rules
+
+    names = tuple(one.name for one in settings.destinations)
+    return Rules(load_catalogue(), names, settings.routes, settings.agent.max_targets)
+
+
+def destinations(settings: Settings) -> dict[str, Destination]:
+    """The configured destinations by name."""
+    from dicom_node.sender import DeliveryTimeouts, DicomDestination
+
+    timeout_s = settings.delivery.timeout_s
+    timeouts = DeliveryTimeouts(dimse_s=timeout_s, network_s=timeout_s)
+    return {
+        one.name: DicomDestination(
+            one.name,
+            one.ae_title,
+            one.host,
+            one.port,
+            calling_ae_title=settings.node.ae_title,
+            timeouts=timeouts,
+        )
+        for one in settings.destinations
+    }
+
+
+def node_pipeline(settings: Settings) -> Pipeline:
+    """The pipeline of a worker: studies from the inbox, work folders and encodings under storage.dir."""
+    from dicom_node.header import read_header
+    from server.shelf import Shelf
+
+    shelf = Shelf(_inbox(settings), read_header)
+
+    def headers(assignment: Assignment) -> list[InstanceHeader]:
+        return list(shelf.headers(assignment.study_instance_uid))
+
+    work_folder = private_folder(settings.storage.dir / "work")
+    return pipeline(settings, headers, lambda request_id: work_folder / request_id)
+
+
+def pipeline(
+    settings: Settings,
+    headers: Callable[[Assignment], Sequence[InstanceHeader]],
+    folder: Callable[[str], Path],
+) -> Pipeline:
+    """The stages on the configured models; `headers` and `folder` as in Pipeline."""
+    from server.pipeline import Pipeline
+    from server.workfolder import EncodingStore
+
+    store = EncodingStore(settings.storage.dir / "encodings", settings.storage.encodings_bytes)
+    return Pipeline(
+        headers=headers,
+        folder=folder,
+        encodings=store,
+        workbench=workbench(settings),
+        catalogue=load_catalogue(),
+        limits=limits(settings),
+    )
+
+
+def workbench(settings: Settings) -> Callable[[], Workbench]:
+    """The configured models, loaded at the first call and kept."""
+    loaded: list[Workbench] = []
+
+    def open_once() -> Workbench:
+        if not loaded:
+            from models.registry import Resources
+            from models.workbench import open_workbench
+
+            resources = Resources(settings.storage.dir / "cache", settings.agent.threads or None)
+            agent = settings.agent
+            loaded.append(open_workbench(agent.policy, agent.segmenter, resources=resources))
+        return loaded[0]
+
+    return open_once
+
+
+def limits(settings: Settings) -> Limits:
+    """The agent's budgets."""
+    from agent.limits import Limits
+
+    return Limits(max_turns=settings.agent.max_turns)
+
+
+def _inbox(settings: Settings) -> Inbox:
+    from dicom_node.inbox import Inbox
+
+    private_folder(settings.storage.dir)
+    return Inbox(settings.storage.dir / "inbox", settings.storage.minimum_free_bytes)
