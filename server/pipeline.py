@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 from agent.geometry import Geometry
@@ -46,8 +47,6 @@ from server.preview import Drawn, draw_preview
 from server.structures import Catalogue
 from server.values import AskedTarget, Assignment, ResultSummary, Selection, TargetSummary
 from server.workfolder import EncodingStore, WorkFolder
-
-VERSION = "0.1.0"
 
 
 class Pipeline:
@@ -132,10 +131,20 @@ class Pipeline:
                 segmentation=results[0] if results else None,
             )
         )
-        folder.save_trace(len(targets))
-        drawn = [Drawn(s.label, s.cielab, s.voxels, s.confidence) for s in segments]
-        draw_preview(folder.preview, agent_volume(volume), drawn, title=volume.modality)
+        self.show(assignment, targets)
         return tuple(summary_of(result) for result in results)
+
+    def show(self, assignment: Assignment, targets: Sequence[TargetSummary]) -> None:
+        """Leave trace.json and preview.png for people, also where there is nothing to report."""
+        folder = self._work_folder(assignment)
+        folder.save_trace(len(targets))
+        found = [t for t in targets if t.status == TargetStatus.SEGMENTED]
+        drawn = [
+            Drawn(one.label, one.cielab, one.voxels, one.confidence)
+            for one in (self._segment(folder, target) for target in found)
+        ]
+        volume = agent_volume(folder.load_volume())
+        draw_preview(folder.preview, volume, drawn, title=volume.modality)
 
     def discard(self, assignment: Assignment) -> None:
         """Remove intermediate files and the oldest encodings; results, masks, trace and preview stay."""
@@ -184,7 +193,7 @@ class Pipeline:
     def _algorithm(self) -> Algorithm:
         workbench = self._workbench()
         name = f"segnode {workbench.policy.name} + {workbench.segmenter.name}"
-        return Algorithm(name, VERSION, workbench.weights_sha256)
+        return Algorithm(name, version("segnode"), workbench.weights_sha256)
 
 
 def agent_volume(volume: SourceVolume) -> Volume:

@@ -1,0 +1,171 @@
+"""`segnode segment`: the same pipeline on files, without network, database or record."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from agent.limits import Limits
+from agent.trace import Trace, TracedTarget, write_trace
+from agent.turns import Turn
+from agent.values import Mask, Target, TargetStatus, Volume
+from dicom_node.errors import UnreadableDataset
+from dicom_node.header import read_header
+from dicom_node.values import InstanceHeader
+from models.readers import can_read, is_picture, read_volume
+from models.writers import write_label_map, write_pictures
+from server.errors import InputError, NothingToReport
+from server.pipeline import Pipeline, summarise, work_on_target
+from server.ports import Workbench
+from server.preview import Drawn, draw_preview
+from server.structures import Catalogue
+from server.values import AskedTarget, Assignment, TargetSummary
+from server.workfolder import EncodingStore
+
+WORK_FOLDER = ".segnode-work"
+LABEL_MAP = "segmentation.nii.gz"
+
+
+@dataclass(frozen=True)
+class LocalRun:
+    """What to segment where: `path` a DICOM folder or file, a volume or an image; `asked` the targets; `out` a folder."""
+
+    path: Path
+    asked: tuple[AskedTarget, ...]
+    out: Path
+
+
+@dataclass(frozen=True)
+class LocalModels:
+    """Who does the work: models loaded at first use, the catalogue, the agent's budgets."""
+
+    workbench: Callable[[], Workbench]
+    catalogue: Catalogue
+    limits: Limits
+
+
+Tell = Callable[[int, Turn], None]
+"""Told of every turn: the target's index and the turn."""
+
+
+def asked_targets(texts: Sequence[str], catalogue: Catalogue) -> tuple[AskedTarget, ...]:
+    """The targets that a user's words stand for, numbered; InputError where there is nothing to look for."""
+    targets = [target for text in texts for target in catalogue.targets(text.strip())]
+    if not targets or any(not target.text for target in targets):
+        raise InputError(
+            "nothing to look for: give --target TEXT at least once, such as --target liver"
+        )
+    return tuple(AskedTarget(i, t.text, t.structure) for i, t in enumerate(targets))
+
+
+def segment_files(run: LocalRun, models: LocalModels, tell: Tell) -> tuple[TargetSummary, ...]:
+    """Segment `run.asked` and leave masks, preview.png and trace.json in `run.out`.
+
+    InputError or NotAVolume, in a sentence, for what cannot be segmented. Unknown and absent targets are answers.
+    """
+    if not run.path.exists():
+        raise InputError(f"there is nothing at {run.path}")
+    run.out.mkdir(parents=True, exist_ok=True)
+    work = run.out / WORK_FOLDER
+    shutil.rmtree(work, ignore_errors=True)
+    try:
+        if run.path.is_file() and can_read(run.path):
+            return _segment_volume(run, models, tell, work)
+        return _segment_dicom(run, models, tell, work)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _segment_dicom(
+    run: LocalRun, models: LocalModels, tell: Tell, work: Path
+) -> tuple[TargetSummary, ...]:
+    headers = _headers(run.path)
+    pipeline = Pipeline(
+        headers=lambda _: headers,
+        folder=lambda request_id: work / request_id,
+        encodings=EncodingStore(work / "encodings", limit_bytes=0),
+        workbench=models.workbench,
+        catalogue=models.catalogue,
+        limits=models.limits,
+    )
+    # the same files and targets give the same result UIDs, so that a second run makes no second study entry
+    words = [header.sop_instance_uid for header in headers] + [one.text for one in run.asked]
+    request_id = str(uuid.uuid5(uuid.NAMESPACE_OID, "\n".join(sorted(words))))
+    assignment = Assignment(request_id, headers[0].study_instance_uid, 1, None, run.asked)
+    pipeline.select(assignment)
+    summaries = tuple(
+        pipeline.segment(assignment, one.index, partial(tell, one.index)) for one in run.asked
+    )
+    try:
+        pipeline.write(assignment, summaries)
+    except NothingToReport:
+        pipeline.show(assignment, summaries)
+    for name in ("seg.dcm", "sr.dcm", "trace.json", "preview.png"):
+        made = work / request_id / name
+        if made.is_file():
+            made.replace(run.out / name)
+    return summaries
+
+
+def _headers(path: Path) -> list[InstanceHeader]:
+    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    headers = []
+    for file in files:
+        try:
+            headers.append(read_header(file))
+        except UnreadableDataset as error:
+            # a folder from a disc holds other things too; a file named by itself must be DICOM
+            if path.is_file():
+                raise InputError(
+                    f"{path} is neither DICOM nor a volume or image: {error}"
+                ) from error
+    if not headers:
+        raise InputError(f"no DICOM files under {path}")
+    return headers
+
+
+def _segment_volume(
+    run: LocalRun, models: LocalModels, tell: Tell, work: Path
+) -> tuple[TargetSummary, ...]:
+    volume = read_volume(run.path)
+    workbench = models.workbench()
+    prepared = workbench.prepare(volume, work)
+    summaries, traced = [], []
+    masks: dict[str, Mask] = {}
+    for one in run.asked:
+        result = work_on_target(workbench, prepared, one, models.limits, partial(tell, one.index))
+        mask = None if result.voxels is None else prepared.to_source(result.voxels)
+        summary = summarise(one, result, mask)
+        if mask is not None and summary.status == TargetStatus.SEGMENTED:
+            masks[one.text] = mask
+        summaries.append(summary)
+        traced.append(TracedTarget.of(result))
+    if is_picture(run.path):
+        write_pictures(run.out, masks)
+    elif masks:
+        write_label_map(run.out / LABEL_MAP, masks)
+    write_trace(run.out / "trace.json", Trace(tuple(traced)))
+    _draw(run, volume, models.catalogue, masks, summaries)
+    return tuple(summaries)
+
+
+def _draw(
+    run: LocalRun,
+    volume: Volume,
+    catalogue: Catalogue,
+    masks: dict[str, Mask],
+    summaries: Sequence[TargetSummary],
+) -> None:
+    drawn = []
+    for summary in summaries:
+        if summary.text in masks:
+            structure = catalogue.structure(Target(summary.text, summary.structure))
+            voxels = masks[summary.text].voxels
+            drawn.append(
+                Drawn(structure.label, structure.cielab, voxels, summary.confidence or 0.0)
+            )
+    draw_preview(run.out / "preview.png", volume, drawn, title=run.path.name[-24:])
