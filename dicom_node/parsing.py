@@ -11,7 +11,7 @@ from dicom_node.errors import DicomNodeError, NotAVolume
 
 @contextmanager
 def parsing(error: type[NotAVolume], sentence: str) -> Iterator[None]:
-    """Turn anything that goes wrong inside into `error`, with `sentence` and the reason's first line.
+    """Turn anything that goes wrong inside into `error`, with `sentence` and the reason in short.
 
     For reading and decoding of files that other people wrote; our own errors pass through unchanged.
     """
@@ -27,7 +27,7 @@ def parsing(error: type[NotAVolume], sentence: str) -> Iterator[None]:
     # (AttributeError, KeyError, struct.error, zlib.error, RuntimeError, BytesLengthException, …): the list is open,
     # and a panic in the RLE codec, which is written in Rust, is not even an Exception.
     except BaseException as reason:
-        raise error(f"{sentence}: {_first_line(reason)}") from reason
+        raise error(f"{sentence}: {_in_short(reason)}") from reason
 
 
 @contextmanager
@@ -40,7 +40,7 @@ def quietly() -> Iterator[None]:
         yield
 
 
-def _first_line(reason: BaseException) -> str:
-    """What was raised, short enough for one sentence."""
-    text = str(reason).strip().partition("\n")[0]
+def _in_short(reason: BaseException) -> str:
+    """What was raised, on one line and short enough for one sentence."""
+    text = " ".join(str(reason).split())
     return f"{type(reason).__name__} {text[:160]}".strip()

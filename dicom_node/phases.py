@@ -15,7 +15,7 @@ from dicom_node.plane import Plane, named
 def one_phase(planes: Sequence[Plane]) -> Stack | None:
     """The first whole volume that one attribute, or all together, sorts out; None where no attribute does.
 
-    Whole means regular and as long and high as any other group: slices that only one phase has are never lost quietly.
+    Whole means regular and with a slice wherever the series has one: what only another phase shows is never lost quietly.
     """
     keywords = sorted({keyword for plane in planes for keyword in plane.phase}, key=_order)
     for chosen in [(keyword,) for keyword in keywords] + [tuple(keywords)]:
@@ -45,28 +45,25 @@ def _order(keyword: str) -> tuple[int, str]:
 def _first_whole(
     groups: dict[tuple[str, ...], list[Plane]], planes: Sequence[Plane]
 ) -> Stack | None:
-    most = max(len(group) for group in groups.values())
     for _, group in sorted(
         groups.items(), key=lambda item: [_sortable(value) for value in item[0]]
     ):
-        if len(group) < most:
-            continue
         try:
             stack = arrange(group)
         except NotAVolume:
             continue
-        if _spans(stack, planes):
+        if _covers(stack, planes):
             return stack
     return None
 
 
-def _spans(stack: Stack, planes: Sequence[Plane]) -> bool:
-    """Whether the stack reaches as far along its normal as all planes do, within half a step."""
+def _covers(stack: Stack, planes: Sequence[Plane]) -> bool:
+    """Whether the stack has a slice where any plane lies, within a quarter of a step: half a step off is a slice missed."""
     normal = stack.planes[0].normal
     mine = np.array([plane.position_mm for plane in stack.planes]) @ normal
-    all_ = np.array([plane.position_mm for plane in planes]) @ normal
-    half_step = abs(mine[1] - mine[0]) / 2
-    return bool(mine.min() - all_.min() <= half_step and all_.max() - mine.max() <= half_step)
+    theirs = np.array([plane.position_mm for plane in planes]) @ normal
+    nearest = np.abs(theirs[:, None] - mine).min(axis=1)
+    return bool(nearest.max() <= abs(mine[1] - mine[0]) / 4)
 
 
 def _sortable(value: str) -> tuple[float, str]:

@@ -13,9 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import generate_frames
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import iter_pixels
-from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    UID,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEGLSTransferSyntaxes,
+    JPEGTransferSyntaxes,
+)
 
 from dicom_node.errors import NotAVolume, UndecodablePixels
 from dicom_node.multiframe import FunctionalGroups
@@ -25,6 +33,11 @@ from dicom_node.plane import Plane, named
 AIR_HU = -1024.0
 # OpenJPEG and CharLS give up the GIL while they decode: two threads take 0.7 of the time of one.
 _THREADS = min(4, os.cpu_count() or 1)
+
+
+# EOI of JPEG (ITU-T T.81 B.1.1.3) and JPEG-LS; entropy-coded data cannot contain it. Encoders may pad after it.
+_END_OF_IMAGE, _MOST_PADDING_BYTES = b"\xff\xd9", 16
+_UNCHECKED_BY_DECODER = frozenset({*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes})
 
 
 @dataclass(frozen=True)
@@ -100,8 +113,8 @@ def _fill(places: Sequence[tuple[int, Plane]], out: NDArray[np.float32], modalit
         raise NotAVolume(
             f"The images are in colour ({named(planes)}): a volume is made of grey values only."
         )
-    _refuse_short(ds)
     groups, frames = FunctionalGroups(ds), int(ds.get("NumberOfFrames") or 1)
+    _refuse_short(ds, frames)
     z_of_index = {(plane.source.frame_number or 1) - 1: z for z, plane in places}
     # all frames in one go are found without an offset table; the few of one phase are worth a search
     indices = None if len(z_of_index) == frames else sorted(z_of_index)
@@ -128,17 +141,24 @@ def _read(path: Path) -> Dataset:
     return ds
 
 
-def _refuse_short(ds: Dataset) -> None:
-    """Native pixel data says by its length whether it is whole; a codec says so itself."""
+def _refuse_short(ds: Dataset, frames: int) -> None:
+    """Native pixel data says by its length whether it is whole, JPEG and JPEG-LS by their last marker.
+
+    Their decoders fill what is missing with something and say nothing; those of RLE and JPEG 2000 refuse it themselves.
+    """
     if not any(
         keyword in ds for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
     ):
         raise UndecodablePixels("the file ends before its pixel data")
-    if ds.file_meta.TransferSyntaxUID.is_encapsulated or "PixelData" not in ds:
-        return
-    expected = ds.Rows * ds.Columns * int(ds.get("NumberOfFrames") or 1) * ds.BitsAllocated // 8
-    if len(ds.PixelData) < expected:
-        raise UndecodablePixels(f"it ends after {len(ds.PixelData)} of {expected} bytes")
+    syntax = ds.file_meta.TransferSyntaxUID
+    if syntax in _UNCHECKED_BY_DECODER:
+        for frame in generate_frames(ds.PixelData, number_of_frames=frames):
+            if _END_OF_IMAGE not in frame[-_MOST_PADDING_BYTES:]:
+                raise UndecodablePixels("a compressed frame breaks off before its end")
+    elif not syntax.is_encapsulated and "PixelData" in ds:
+        expected = ds.Rows * ds.Columns * frames * ds.BitsAllocated // 8
+        if len(ds.PixelData) < expected:
+            raise UndecodablePixels(f"it ends after {len(ds.PixelData)} of {expected} bytes")
 
 
 @dataclass(frozen=True)

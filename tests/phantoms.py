@@ -15,6 +15,7 @@ import random
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -234,14 +235,14 @@ def torso_ct(
     edit: Edit | None = None,
     enhanced: bool = False,
     hu: NDArray[np.int16] | None = None,
-    **series: object,
+    **series: Any,
 ) -> Phantom:
     """Write the torso into `folder` as one series; keywords that are not named here are fields of `Series`.
 
     `enhanced` writes one Enhanced CT object instead (frames in shuffled order with `shuffle`; `edit` gets z = 0 and
     the whole object). `hu` (z, y, x) takes the torso's place.
     """
-    options = Series(**series)  # type: ignore[arg-type]
+    options = Series(**series)
     cosines = ORIENTATIONS[orientation] if isinstance(orientation, str) else orientation
     grid = Grid(shape, spacing_mm, cosines, centre_mm)
     torso, masks = anatomy(grid)

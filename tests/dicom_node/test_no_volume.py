@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pydicom
 import pytest
+from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import (
     JPEG2000Lossless,
     JPEGExtended12Bit,
@@ -102,6 +103,15 @@ def test_two_series_under_one_uid(phantoms, tmp_path, other, said) -> None:
     assert "101" in sentence
 
 
+def test_interleaved_halves_are_no_phases(phantoms, tmp_path) -> None:
+    def interleave(z, ds) -> None:
+        ds.AcquisitionNumber = 1 + z % 2
+
+    phantoms.torso_ct(tmp_path, shape=(9, 10, 12), skip=(3,), edit=interleave)
+
+    assert "1 slice is missing" in refusal(tmp_path)
+
+
 def test_two_frames_of_reference(phantoms, tmp_path) -> None:
     phantom = phantoms.torso_ct(tmp_path, **SMALL)
     for path in phantom.paths[4:]:
@@ -193,6 +203,18 @@ def test_pixel_data_that_breaks_off(phantoms, tmp_path, syntax) -> None:
 
     assert "instances 2, 5" in sentence
     assert "Send the series again" in sentence
+
+
+@pytest.mark.parametrize("syntax", [RLELossless, JPEG2000Lossless, JPEGLSLossless])
+def test_compressed_frames_that_break_off_inside(phantoms, tmp_path, syntax) -> None:
+    phantom = phantoms.torso_ct(tmp_path, shape=(6, 40, 48), transfer_syntax_uid=syntax)
+    for path in phantom.paths[2:4]:  # the RLE codec panics here, which is no Exception in Python
+        ds = pydicom.dcmread(path)
+        (frame,) = generate_frames(ds.PixelData, number_of_frames=1)
+        ds.PixelData = encapsulate([frame[: len(frame) // 6 * 2]])
+        ds.save_as(path)
+
+    assert "instances 3, 4 is damaged" in refusal(tmp_path, UndecodablePixels)
 
 
 def test_pixel_data_that_is_short_but_whole(phantoms, tmp_path) -> None:

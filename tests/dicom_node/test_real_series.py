@@ -10,6 +10,7 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK
+from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import generate_uid
 
 from dicom_node.errors import DicomNodeError, NotAVolume, UndecodablePixels
@@ -116,6 +117,18 @@ def test_one_real_slice_in_every_syntax(shared_data, tmp_path, syntax) -> None:
 
     tolerance = {"2.4.50": 200.0, "2.4.91": 40.0}.get(syntax, 0.0)  # the lossy ones; .50 has 8 bits
     assert np.abs(decoded - expected).max() <= tolerance
+
+
+@pytest.mark.parametrize("syntax", ["2.4.50", "2.4.70", "2.4.80", "2.4.90", "2.4.91", "1.2.5"])
+def test_a_real_slice_that_lost_its_end_is_never_decoded(shared_data, tmp_path, syntax) -> None:
+    headers = twice(one_real_slice(shared_data, syntax), tmp_path)
+    ds = pydicom.dcmread(headers[1].path)
+    (frame,) = generate_frames(ds.PixelData, number_of_frames=1)
+    ds.PixelData = encapsulate([frame[: len(frame) // 200 * 198]])
+    ds.save_as(headers[1].path)
+
+    with pytest.raises(UndecodablePixels, match="instance 2 is damaged"):
+        load_volume(headers)
 
 
 def test_the_syntax_that_nobody_decodes_is_refused_by_name(shared_data, tmp_path) -> None:
