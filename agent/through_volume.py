@@ -20,6 +20,7 @@ from agent.turns import Outcome, TargetResult, Turn
 from agent.values import Role, Target, TargetStatus
 
 _DOUBTFUL = 0.5  # a confidence below this is worth a warning
+_WORTH_SAYING = 0.02  # of the voxels, left out as parts that hang on nothing
 _UNKNOWN_PRESENCE = 0.5  # of a survey that gave no figures
 
 
@@ -82,9 +83,15 @@ def _nothing_drawn(canvas: Canvas, survey: Survey) -> TargetResult:
 
 
 def _result(canvas: Canvas, survey: Survey) -> TargetResult:
-    voxels = tidy_object(canvas.voxels(), canvas.key_slices)
-    if not voxels.any():
+    drawn = canvas.voxels()
+    if not drawn.any():
         return _ended(canvas, TargetStatus.FAILED, "no slice's mask stood up to the review")
+    voxels = tidy_object(drawn, canvas.key_slices)
+    left_out = 1.0 - np.count_nonzero(voxels) / np.count_nonzero(drawn)
+    if left_out >= _WORTH_SAYING:
+        canvas.warnings.append(
+            f"{100 * left_out:.0f} % of what was drawn lay apart from the rest and was left out"
+        )
     confidence = _confidence(canvas, voxels, survey)
     return TargetResult(
         target=canvas.target,

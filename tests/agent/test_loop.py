@@ -202,6 +202,17 @@ class TestNothingIsGained:
         assert outcomes(turns) == ["kept", "unchanged", "stopped"]
         assert "did not change" in turns[1].observation
 
+    def test_a_mask_that_was_rolled_back_and_comes_again_is_unchanged_too(
+        self, play, square
+    ) -> None:
+        poor = segmentation(square(side=20), 0.3)
+
+        turns, _, _, _ = play(
+            [BOX, WIDER, WIDEST, Stop()], [segmentation(square(), 0.8), poor, poor]
+        )
+
+        assert outcomes(turns) == ["kept", "rolled_back", "unchanged", "stopped"]
+
     def test_two_in_a_row_end_it(self, play, square) -> None:
         same = segmentation(square(), 0.8)
 

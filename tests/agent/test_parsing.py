@@ -176,6 +176,11 @@ class TestThinkAction:
 
         assert _near(parse_reply(text, VIEW, Dialect.THINK_ACTION), action)
 
+    def test_an_action_that_is_only_thought_of_is_not_made(self) -> None:
+        text = "<think>or <action>Absent</action>?</think><action>Terminate</action>"
+
+        assert parse_reply(text, VIEW, Dialect.THINK_ACTION) == Stop()
+
     @pytest.mark.parametrize("word", ["Terminate", "Termination"])
     def test_both_spellings_end_with_an_answer(self, word: str) -> None:
         text = f"<think>done</think><action>{word}</action><answer>It is the liver.</answer>"
@@ -250,7 +255,7 @@ def test_any_native_calls_are_an_action(native: list[object]) -> None:
 
 
 coordinates = st.tuples(st.floats(100, 399), st.floats(50, 449))
-reasons = st.text().map(str.strip)
+reasons = any_text.map(str.strip)  # tags of the protocols among it
 
 
 @st.composite
@@ -261,7 +266,7 @@ def actions(draw: st.DrawFn) -> Action:
     return draw(st.sampled_from([AddBox(box), AddPoint(point), Stop(), Absent(draw(reasons))]))
 
 
-@given(actions(), st.sampled_from(Dialect), st.text())
+@given(actions(), st.sampled_from(Dialect), any_text)
 def test_every_action_has_words_that_mean_it(
     action: Action, dialect: Dialect, thought: str
 ) -> None:

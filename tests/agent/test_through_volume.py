@@ -207,6 +207,7 @@ class TestSeveralKeySlices:
         turns, _, _ = play({4: square(10), 1: square(10)}, survey=survey)
 
         assert slices_asked(turns, Role.KEY) == [4, 1]
+        assert sum(turn.role is Role.KEY for turn in turns) == 4
 
     def test_one_without_the_structure_does_not_spoil_the_others(self, play) -> None:
         _, result, _ = play({7: [Absent()], 4: square(10)})
@@ -286,6 +287,15 @@ class TestReview:
         assert asked.best is None
         assert result.warnings == ()
 
+    def test_the_slice_that_two_neighbours_speak_against_comes_first(self, play) -> None:
+        # slice 2, the last one, is far larger than slice 3; but it is slice 3 that is wrong
+        carry = {5: square(20), 3: square(3, left=15, top=15), 2: square(20)}
+
+        turns, result, _ = play({4: square(20)}, carry)
+
+        assert slices_asked(turns, Role.REVIEW) == [3]
+        assert areas(result)[2:6] == [400] * 4
+
     def test_a_dip_that_is_drawn_again_as_it_was_is_filled(self, play) -> None:
         dip = square(3, left=15, top=15)
         carry = {3: square(20), 5: dip, 6: square(20), 7: square(20)}
@@ -347,6 +357,35 @@ class TestReview:
         _, result, _ = play({4: square(10)}, {6: square(10)})
 
         assert result.confidence == pytest.approx((0.9 + 0.45 + 0.9) / 3)
+
+
+def test_an_island_that_hangs_on_nothing_is_left_out_and_said(run) -> None:
+    class WithAnIsland(FillsBoxes):
+        def segment(self, encoding: FakeEncoding, prompts: Prompts) -> Segmentation:
+            drawn = super().segment(encoding, prompts)
+            if encoding.image.any():
+                drawn.mask[50:55, 50:55] = True
+            return drawn
+
+    # Arrange: the island appears on slice 5 alone
+    image = np.zeros((DEPTH, 64, 64), dtype=np.float32)
+    image[5] = 1.0
+    segmenter = WithAnIsland()
+    policy = ScriptedPolicy(
+        Survey((), (4,)),
+        {
+            **by_slice(Role.KEY, {4: square(10)}),
+            **by_slice(Role.CARRY, {5: square(10)}),
+            Role.CARRY: repeat(Absent()),
+        },
+    )
+
+    # Act
+    _, result = run(segment_target(LIVER, ArraySlices(image, segmenter), policy, segmenter))
+
+    # Assert
+    assert areas(result) == [0, 0, 0, 0, 100, 100, 0, 0, 0]
+    assert result.warnings == ("11 % of what was drawn lay apart from the rest and was left out",)
 
 
 class TestHowItEnds:

@@ -85,6 +85,15 @@ def test_a_second_part_on_a_key_slice_stays() -> None:
     assert not tidy_object(voxels, key_slices=[2])[7:].any()
 
 
+def test_the_largest_part_stays_whatever_the_key_slices_hold() -> None:
+    voxels = blocks((10, 20, 20), np.s_[0:5, 2:12, 2:12], np.s_[7:9, 15:17, 15:17])
+
+    tidy = tidy_object(voxels, key_slices=[8])
+
+    assert tidy[:5].sum() == 500
+    assert not tidy[7:].any()
+
+
 def test_a_speck_goes_even_from_a_key_slice() -> None:
     voxels = blocks((10, 20, 20), np.s_[0:5, 2:12, 2:12], np.s_[2:3, 15:18, 15:18])
 
