@@ -197,19 +197,19 @@ def eventually() -> Callable[[Callable[[], bool]], None]:
     return wait
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def algorithm() -> Algorithm:
     """What drew, with a hash that is none."""
     return Algorithm("litemedsam", "0.1.1", ("ab" * 32,))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def identity() -> ResultIdentity:
     """One request on the first version of a study."""
     return ResultIdentity("request-1", 1, datetime(2026, 1, 3, 12, 30, tzinfo=UTC))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def volume_of() -> Callable[[Any], SourceVolume]:
     """A phantom, or any folder of files, as the volume that a request would work on."""
 
@@ -231,7 +231,7 @@ _TYPES = {
 }
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def segment() -> Callable[..., ResultSegment]:
     """A structure by name ("left kidney") with the mask it was given."""
 
@@ -247,7 +247,7 @@ def segment() -> Callable[..., ResultSegment]:
     return build
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def drawn(segment: Callable[..., ResultSegment]) -> Callable[..., list[ResultSegment]]:
     """The phantom's own masks as segments."""
 
