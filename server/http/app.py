@@ -8,12 +8,13 @@ from typing import Any
 from fastapi import APIRouter, FastAPI
 
 from server.http import health, metrics, routes_requests, routes_site, routes_studies
-from server.http.auth import TokenGuard, Tokens
+from server.http.auth import TokenGuard
 from server.http.dependencies import TOKEN
 from server.http.limits import BodyLimit
 from server.http.ports import Services
 from server.http.problems import MEDIA_TYPE, handle_problems
 from server.http.schemas import ProblemOut
+from server.tokens import Tokens
 
 PREFIX = "/api/v1"
 LONGEST_BODY_BYTES = 4 * 2**20

@@ -1,0 +1,70 @@
+"""The console script: parses, runs one command, and says in one line what went wrong.
+
+Exit codes: 0 it went well, 1 it did not, 2 the command line is wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+
+from agent.errors import AgentError
+from dicom_node.errors import DicomNodeError
+from models.errors import ModelsError
+from server import compose
+from server.commands import check, node, request, segment, weights
+from server.commands.ports import Composition
+from server.console import say
+from server.errors import ServerError
+
+logger = logging.getLogger(__name__)
+
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+TROUBLE, INTERRUPTED = 1, 130
+
+
+def main(arguments: Sequence[str] | None = None, composition: Composition = compose) -> int:
+    """Run `segnode` with `arguments` (those of the process if None); the exit code. SystemExit 2 on bad usage."""
+    parsed = make_parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO if parsed.logs else logging.WARNING, format=LOG_FORMAT)
+    # its messages at lower levels repeat what peers send
+    logging.getLogger("pynetdicom").setLevel(logging.WARNING)
+    try:
+        return int(parsed.run(parsed, composition))
+    except (ServerError, DicomNodeError, AgentError, ModelsError) as error:
+        return _trouble(str(error))
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        return _trouble(f"{place}{error.strerror or error}")
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception as error:
+        logger.exception("unexpected")
+        return _trouble(
+            f"a fault of Segnode itself ({type(error).__name__}); please report the log above"
+        )
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of every command; each sets `run` and, if it logs as it goes, `logs`."""
+    parser = argparse.ArgumentParser(
+        prog="segnode", description="A DICOM node that segments on request."
+    )
+    parser.add_argument("--version", action="version", version=f"segnode {version('segnode')}")
+    parser.set_defaults(logs=False)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for group in (node, segment, request, weights, check):
+        group.add(commands)
+    return parser
+
+
+def _trouble(text: str) -> int:
+    say(f"segnode: {' '.join(text.split())}", error=True)
+    return TROUBLE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,83 @@
+"""`segnode check`: configuration, database, destinations, models, disk, one line each."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+from dicom_node.errors import DicomNodeError, StorageFull
+from dicom_node.ports import Destination
+from models.errors import ModelsError
+from models.weights import MANIFEST, Weights
+from server.commands.options import Commands, add_command, settings_of
+from server.commands.ports import Composition
+from server.console import say
+from server.errors import ServerError
+from server.settings import Settings
+
+Check = tuple[str, Callable[[], str]]
+"""What is looked at, and the look: what was found in words, or one of the rooms' errors."""
+
+
+def add(commands: Commands[argparse.ArgumentParser]) -> None:
+    """Add `check`."""
+    add_command(
+        commands, "check", "look at configuration, database, destinations, models and disk", _check
+    )
+
+
+def _check(arguments: argparse.Namespace, composition: Composition) -> int:
+    # without settings there is nothing else to look at: their error is the command's
+    settings = settings_of(arguments)
+    faults = 0
+    for what, look in checks(settings, composition):
+        try:
+            say(f"ok    {what}: {look()}")
+        except (ServerError, DicomNodeError, ModelsError) as error:
+            say(f"FAIL  {what}: {error}")
+            faults += 1
+    return 1 if faults else 0
+
+
+def checks(settings: Settings, composition: Composition) -> Iterator[Check]:
+    """What there is to look at with these settings, in order."""
+    yield "configuration", lambda: _described(settings)
+    yield "database", lambda: composition.database_version(settings)
+    for destination in composition.destinations(settings):
+        yield f"destination {destination.name}", partial(_answered, destination)
+    for weights in MANIFEST:
+        yield f"models, {weights.name}", partial(_whole, weights)
+    yield "disk", lambda: _room(settings.storage.dir, settings.storage.minimum_free_bytes)
+
+
+def _described(settings: Settings) -> str:
+    return (
+        f"{settings.node.ae_title} on port {settings.node.port}, "
+        f"{len(settings.destinations)} destinations, {len(settings.routes)} routes"
+    )
+
+
+def _answered(destination: Destination) -> str:
+    destination.echo()
+    return "answers C-ECHO"
+
+
+def _whole(weights: Weights) -> str:
+    return f"SHA-256 as published, {weights.verified_path()}"
+
+
+def _room(folder: Path, minimum_bytes: int) -> str:
+    # the folder may still have to be made: then the one it will stand in counts
+    existing = next(
+        each for each in (folder.absolute(), *folder.absolute().parents) if each.exists()
+    )
+    free = shutil.disk_usage(existing).free
+    if free < minimum_bytes:
+        raise StorageFull(
+            f"{free / 1e9:.1f} GB free in {folder}, storage.minimum_free_bytes asks for "
+            f"{minimum_bytes / 1e9:.1f} GB: make room or choose another storage.dir"
+        )
+    return f"{free / 1e9:.1f} GB free in {folder}"

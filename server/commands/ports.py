@@ -1,0 +1,48 @@
+"""What the commands need composed: server.compose fits as it is, and tests pass a fake."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from dicom_node.ports import Destination
+from server.settings import Settings
+from server.values import TargetSummary
+
+
+class Composition(Protocol):
+    """The composition root, with one function for each kind of process; each imports its rooms inside."""
+
+    def serve(self, settings: Settings, config_files: Sequence[Path]) -> int:
+        """Run listener, workers and API as children until told to stop; the exit code."""
+
+    def listen(self, settings: Settings) -> None:
+        """Run the DICOM listener until told to stop."""
+
+    def work(self, settings: Settings) -> None:
+        """Run a worker until told to stop."""
+
+    def api(self, settings: Settings) -> None:
+        """Answer HTTP until told to stop."""
+
+    def segment(
+        self,
+        settings: Settings,
+        path: Path,
+        targets: Sequence[str],
+        out: Path,
+        progress: Callable[[str], None],
+    ) -> Sequence[TargetSummary]:
+        """Segment a local file or folder into `out`; InputError, NotAVolume. `progress` is told in words."""
+
+    def destinations(self, settings: Settings) -> Sequence[Destination]:
+        """The configured destinations."""
+
+    def database_version(self, settings: Settings) -> str:
+        """What database answers, in words; RecordUnavailable, ConfigurationError."""
+
+
+Run = Callable[[argparse.Namespace, Composition], int]
+"""A command: what was parsed and what is composed in, the exit code out."""

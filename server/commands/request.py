@@ -1,0 +1,113 @@
+"""`segnode request`: ask a running node over HTTP, and wait for the answer if told to."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from server.client import NodeClient
+from server.commands.options import Commands, add_command, add_targets, settings_of
+from server.commands.ports import Composition
+from server.commands.segment import HEADER
+from server.console import Progress, say, table
+from server.settings import Settings
+from server.tokens import TOKEN_FILE, first_token
+from server.values import ENDED_STATES, RequestState
+
+TOKEN_VARIABLE = "SEGNODE_TOKEN"  # noqa: S105 - the variable's name, not its value
+POLL_S = 1.0
+ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - what a server binds is no address to call
+
+
+def add(commands: Commands[argparse.ArgumentParser]) -> None:
+    """Add `request`."""
+    parser = add_command(
+        commands, "request", "ask a running node to segment a study that it holds", _request
+    )
+    parser.add_argument("study_instance_uid", metavar="STUDY_UID", help="the Study Instance UID")
+    add_targets(parser)
+    parser.add_argument(
+        "--series", metavar="UID", help="the series to work on; else the node chooses"
+    )
+    parser.add_argument(
+        "--destination",
+        metavar="NAME",
+        action="append",
+        dest="destinations",
+        help="where results go; may be given several times; else as the node's routes say",
+    )
+    parser.add_argument("--priority", metavar="N", type=int, help="1 to 1000, lower comes first")
+    parser.add_argument(
+        "--url", metavar="URL", help="the node, if not the configuration's http.host and port"
+    )
+    parser.add_argument(
+        "--token",
+        metavar="TOKEN",
+        help=f"else {TOKEN_VARIABLE}, http.tokens_file or <storage.dir>/token",
+    )
+    parser.add_argument("--wait", action="store_true", help="wait until it has ended, and show how")
+
+
+def _request(arguments: argparse.Namespace, _: Composition) -> int:
+    settings = settings_of(arguments)
+    client = NodeClient(arguments.url or node_url(settings), arguments.token or _token(settings))
+    taken = client.post("requests", _body(arguments))
+    say(f"request {taken['id']} is {taken['state']}")
+    if not arguments.wait:
+        return 0
+    request = _ended(client, taken["id"])
+    table(HEADER, [_row(target) for target in request["targets"]])
+    for delivery in request["deliveries"]:
+        say(f"{delivery['destination']}: {delivery['state']}")
+    if request["error"]:
+        say(request["error"], error=True)
+    return 0 if request["state"] == RequestState.DONE else 1
+
+
+def node_url(settings: Settings) -> str:
+    """Where the API of a node with these settings is reached from the same machine."""
+    host = ANY_ADDRESS.get(settings.http.host, settings.http.host)
+    return f"http://{host}:{settings.http.port}"
+
+
+def _token(settings: Settings) -> str:
+    told = os.environ.get(TOKEN_VARIABLE)
+    return told or first_token(Path(settings.http.tokens_file or settings.storage.dir / TOKEN_FILE))
+
+
+def _body(arguments: argparse.Namespace) -> dict[str, Any]:
+    body = {
+        "study_instance_uid": arguments.study_instance_uid,
+        "targets": arguments.targets,
+        "series_instance_uid": arguments.series,
+        "destinations": arguments.destinations,
+        "priority": arguments.priority,
+    }
+    return {key: value for key, value in body.items() if value is not None}
+
+
+def _ended(client: NodeClient, request_id: str) -> dict[str, Any]:
+    progress = Progress("request")
+    while True:
+        request: dict[str, Any] = client.get(f"requests/{request_id}")
+        finished = sum(target["status"] is not None for target in request["targets"])
+        progress.show(f"{request['state']}, {finished} of {len(request['targets'])} targets")
+        if request["state"] in ENDED_STATES:
+            progress.end()
+            return request
+        time.sleep(POLL_S)  # HTTP has nothing to wait on
+
+
+def _row(target: dict[str, Any]) -> tuple[str, ...]:
+    volume_ml, confidence = target["volume_ml"], target["confidence"]
+    return (
+        target["text"],
+        target["status"] or "",
+        "" if volume_ml is None else f"{volume_ml:.1f}",
+        str(target["turns"]),
+        "" if confidence is None else f"{confidence:.2f}",
+        target["reason"],
+    )

@@ -1,0 +1,66 @@
+"""`segnode segment`: the same work on local files, without a node."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from server.commands.options import Commands, add_command, add_targets, settings_of
+from server.commands.ports import Composition
+from server.console import Progress, say, table
+from server.settings import Settings
+from server.values import TargetSummary
+
+HEADER = ("structure", "status", "ml", "turns", "confidence", "reason")
+
+
+def add(commands: Commands[argparse.ArgumentParser]) -> None:
+    """Add `segment`."""
+    parser = add_command(
+        commands, "segment", "segment a DICOM folder or file, NIfTI, NRRD or image", _segment
+    )
+    parser.add_argument("path", metavar="PATH", type=Path, help="what to segment in")
+    add_targets(parser)
+    parser.add_argument(
+        "--out", metavar="DIR", type=Path, required=True, help="where results, preview and trace go"
+    )
+    parser.add_argument("--policy", metavar="NAME", help="who plans, instead of agent.policy")
+    parser.add_argument(
+        "--segmenter", metavar="NAME", help="what draws, instead of agent.segmenter"
+    )
+
+
+def _segment(arguments: argparse.Namespace, composition: Composition) -> int:
+    settings = with_models(settings_of(arguments), arguments.policy, arguments.segmenter)
+    progress = Progress("segment")
+    summaries = composition.segment(
+        settings, arguments.path, arguments.targets, arguments.out, progress.show
+    )
+    progress.end()
+    table(HEADER, target_rows(summaries))
+    say(f"results are in {arguments.out}")
+    return 0
+
+
+def with_models(settings: Settings, policy: str | None, segmenter: str | None) -> Settings:
+    """`settings` with other models where they are named."""
+    named = {"policy": policy, "segmenter": segmenter}
+    changed = {key: name for key, name in named.items() if name is not None}
+    agent = settings.agent.model_copy(update=changed)
+    return settings.model_copy(update={"agent": agent})
+
+
+def target_rows(summaries: Sequence[TargetSummary]) -> list[tuple[str, ...]]:
+    """A line for each target: how it ended, and its figures where it has any."""
+    return [
+        (
+            each.text,
+            each.status.value,
+            "" if each.volume_ml is None else f"{each.volume_ml:.1f}",
+            str(each.turns),
+            "" if each.confidence is None else f"{each.confidence:.2f}",
+            each.reason,
+        )
+        for each in summaries
+    ]
