@@ -21,6 +21,7 @@ from server.structures import load_catalogue
 
 if TYPE_CHECKING:
     from agent.limits import Limits
+    from agent.turns import Turn
     from dicom_node.inbox import Inbox
     from dicom_node.ports import Destination
     from dicom_node.values import InstanceHeader
@@ -28,12 +29,12 @@ if TYPE_CHECKING:
     from server.ports import Workbench
     from server.record.record import Record
     from server.routing import Rules
-    from server.values import Assignment
+    from server.values import Assignment, TargetSummary
 
 logger = logging.getLogger(__name__)
 
 
-def serve(settings: Settings, config_files: Sequence[str]) -> int:
+def serve(settings: Settings, config_files: Sequence[Path]) -> int:
     """`segnode serve`: the supervisor, until it is told to stop."""
     from server.supervisor import DATABASE_VARIABLE, Supervisor, node_children
 
@@ -41,7 +42,7 @@ def serve(settings: Settings, config_files: Sequence[str]) -> int:
     private_folder(settings.storage.dir)
     with database(settings) as (url, keep_up):
         supervisor = Supervisor(
-            node_children(config_files),
+            node_children([str(file) for file in config_files]),
             environment=os.environ | {DATABASE_VARIABLE: url},
             on_ready=lambda said: logger.info("segnode is ready: %s", "; ".join(said)),
             keep_up=keep_up,
@@ -49,7 +50,7 @@ def serve(settings: Settings, config_files: Sequence[str]) -> int:
         return supervisor.run(stop)
 
 
-def listen(settings: Settings) -> int:
+def listen(settings: Settings) -> None:
     """`segnode listen`: receives whether or not the database answers, and takes in what is complete."""
     from contextlib import ExitStack
 
@@ -78,10 +79,9 @@ def listen(settings: Settings) -> int:
             announce_ready(f"{node.ae_title} on {node.host}:{listener.port}")
             stop.wait()
         intake.stop()
-    return 0
 
 
-def work(settings: Settings) -> int:
+def work(settings: Settings) -> None:
     """`segnode work`: loads the models and works on requests until it is told to stop."""
     from server.work.delivery import RetryPolicy
     from server.work.worker import Worker
@@ -93,7 +93,7 @@ def work(settings: Settings) -> int:
         worker = Worker(
             url,
             node_pipeline(settings),
-            destinations(settings),
+            {one.name: one for one in destinations(settings)},
             RetryPolicy(delivery.attempts, delivery.delay_s, delivery.maximum_delay_s),
         )
         worker.start()
@@ -105,25 +105,27 @@ def work(settings: Settings) -> int:
     os._exit(0)
 
 
-def api(settings: Settings) -> int:
+def api(settings: Settings) -> None:
     """`segnode api`: answers HTTP until it is told to stop."""
     from server.http.app import create_app
-    from server.http.auth import load_tokens
     from server.http.ports import ConfiguredDestination, Services
     from server.http.serving import serve as serve_http
     from server.record.counting import RecordCounting
     from server.record.engine import Sessions, open_engine
+    from server.tokens import load_tokens
 
     end_with_parent()
     private_folder(settings.storage.dir)
     tokens = load_tokens(settings.http.tokens_file, settings.storage.dir)
-    reachable = destinations(settings)
     with database(settings) as (url, _):
         services = Services(
             record=record(settings, url, migrate=True),
             counting=RecordCounting(Sessions(open_engine(url))),
             destinations=tuple(
-                ConfiguredDestination(one, reachable[one.name]) for one in settings.destinations
+                ConfiguredDestination(one, reachable)
+                for one, reachable in zip(
+                    settings.destinations, destinations(settings), strict=True
+                )
             ),
             storage=settings.storage.dir,
             minimum_free_bytes=settings.storage.minimum_free_bytes,
@@ -131,7 +133,6 @@ def api(settings: Settings) -> int:
         host, port = settings.http.host, settings.http.port
         app = create_app(services, tokens)
         serve_http(app, host, port, lambda: announce_ready(f"http://{host}:{port}"))
-    return 0
 
 
 @contextmanager
@@ -174,14 +175,14 @@ def rules(settings: Settings) -> Rules:
     return Rules(load_catalogue(), names, settings.routes, settings.agent.max_targets)
 
 
-def destinations(settings: Settings) -> dict[str, Destination]:
-    """The configured destinations by name."""
+def destinations(settings: Settings) -> tuple[Destination, ...]:
+    """The configured destinations, in their order."""
     from dicom_node.sender import DeliveryTimeouts, DicomDestination
 
     timeout_s = settings.delivery.timeout_s
     timeouts = DeliveryTimeouts(dimse_s=timeout_s, network_s=timeout_s)
-    return {
-        one.name: DicomDestination(
+    return tuple(
+        DicomDestination(
             one.name,
             one.ae_title,
             one.host,
@@ -190,7 +191,41 @@ def destinations(settings: Settings) -> dict[str, Destination]:
             timeouts=timeouts,
         )
         for one in settings.destinations
-    }
+    )
+
+
+def segment(
+    settings: Settings,
+    path: Path,
+    targets: Sequence[str],
+    out: Path,
+    progress: Callable[[str], None],
+) -> Sequence[TargetSummary]:
+    """`segnode segment`: files in, files out; `progress` is told in words."""
+    from server.local import LocalModels, LocalRun, asked_targets, segment_files
+
+    catalogue = load_catalogue()
+    run = LocalRun(path, asked_targets(targets, catalogue), out)
+    models = LocalModels(workbench(settings), catalogue, limits(settings))
+
+    def tell(index: int, turn: Turn) -> None:
+        progress(f"{run.asked[index].text}, slice {turn.slice_index + 1}, {turn.role}")
+
+    return segment_files(run, models, tell)
+
+
+def database_version(settings: Settings) -> str:
+    """What database answers at database.url, in words; RecordUnavailable, ConfigurationError."""
+    from server.record.engine import answering, open_engine
+
+    with database(settings) as (url, _), answering():
+        engine = open_engine(url)
+        try:
+            with engine.connect() as connection:
+                found = ".".join(str(part) for part in connection.dialect.server_version_info or ())
+        finally:
+            engine.dispose()
+    return f"PostgreSQL {found}, {'embedded' if settings.database.url == 'embedded' else 'as configured'}"
 
 
 def node_pipeline(settings: Settings) -> Pipeline:
