@@ -31,11 +31,12 @@ logger = logging.getLogger(__name__)
 
 _VERIFICATION = "1.2.840.10008.1.1"  # PS3.4 A.4
 _STORAGE_SERVICE_CLASS = "1.2.840.10008.4.2"  # PS3.7 D.3.3.6
-_CALLING_AE_TITLE_NOT_RECOGNIZED = (
-    1,
-    1,
-    3,
-)  # rejected for good, by the user of the service (PS3.8 table 9-21)
+# PS3.8 table 9-21: result, source, reason
+_CALLING_AE_TITLE_NOT_RECOGNIZED = (1, 1, 3)
+_LOCAL_LIMIT_EXCEEDED = (2, 3, 2)
+
+_CONNECTIONS_PER_ASSOCIATION = 4
+_UNLIMITED = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,7 @@ class Listener:
             evt_handlers=handlers,
             server_class=AssociationServer,
             stall_timeout_s=self._limits.stall_timeout_s,
+            most_connections=_CONNECTIONS_PER_ASSOCIATION * self._limits.associations,
             on_tick=self._close_ended,
         )
         self._server.start()
@@ -139,7 +141,7 @@ class Listener:
         entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
         entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
         entity.require_called_aet = True
-        entity.maximum_associations = self._limits.associations
+        entity.maximum_associations = _UNLIMITED  # silent connections would count too: see _refusal
         entity.maximum_pdu_size = self._limits.pdu_bytes
         entity.acse_timeout = self._limits.request_timeout_s
         entity.network_timeout = self._limits.idle_timeout_s
@@ -147,17 +149,27 @@ class Listener:
         return entity
 
     def _on_requested(self, event: Any) -> None:
-        """Turn strangers away; of the others, support every storage context they ask for."""
+        """Turn away whom we must; of the others, support every storage context they ask for."""
         association = event.assoc
         peer = association.requestor
-        title, address = str(peer.primitive.calling_ae_title).strip(), peer.address
-        if self._allow and not self._allow & {title, address}:
-            logger.warning("association of %s at %s rejected: not on the list", title, address)
-            association.acse.send_reject(*_CALLING_AE_TITLE_NOT_RECOGNIZED)
+        title = str(peer.primitive.calling_ae_title).strip()
+        refusal = self._refusal(title, peer.address)
+        if refusal is not None:
+            logger.warning("association of %s at %s rejected: %s", title, peer.address, refusal)
+            association.acse.send_reject(*refusal)
             association.kill()
             return
         proposed = peer.primitive.presentation_context_definition_list
         association.acceptor.supported_contexts += _storage_contexts(proposed)
+
+    def _refusal(self, title: str, address: str) -> tuple[int, int, int] | None:
+        """Why a peer is turned away, if it is: result, source and reason."""
+        if self._allow and not self._allow & {title, address}:
+            return _CALLING_AE_TITLE_NOT_RECOGNIZED
+        self._close_ended()
+        if self.open_associations >= self._limits.associations:
+            return _LOCAL_LIMIT_EXCEEDED
+        return None
 
     def _on_established(self, event: Any) -> None:
         """An association begins: it has a name from here on."""

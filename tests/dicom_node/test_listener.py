@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -358,6 +359,7 @@ def test_the_observer_hears_of_an_association_from_beginning_to_end(
 
     with sending(listening().port, calling="SCANNER7") as sender:
         sender.store(data, dataset.SOPInstanceUID)
+        time.sleep(0.6)  # the listener looks for ended associations several times meanwhile
         closed_while_open = list(observer.closed)
     eventually(lambda: bool(observer.closed))
 
@@ -419,6 +421,20 @@ def test_associations_above_the_limit_are_refused_for_now(
 
     assert (refused.result, refused.result_source, refused.diagnostic) == (2, 3, 2)
     assert accepted
+
+
+def test_one_association_after_another_never_meets_the_limit(
+    listening: Callable[..., Any], sending: Callable[..., Any]
+) -> None:
+    listener = listening(limits=Limits(associations=2))
+    established = []
+
+    for _ in range(20):  # faster than the listener looks for ended ones
+        with sending(listener.port) as sender:
+            established.append(sender.association.is_established)
+        sender.association.join()
+
+    assert all(established)
 
 
 def test_stopping_aborts_what_is_open_and_frees_the_port(

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,9 @@ def connect(listener: Listener) -> socket.socket:
     return socket.create_connection(("127.0.0.1", listener.port), timeout=20)
 
 
-def is_hung_up_on(connection: socket.socket) -> bool:
+def is_hung_up_on(connection: socket.socket, patience_s: float = 20.0) -> bool:
     """Whether the listener ends this connection, whatever it says before."""
+    connection.settimeout(patience_s)
     try:
         while connection.recv(4096):
             pass
@@ -129,15 +131,55 @@ def test_connecting_and_closing_leaves_nothing_behind(
 def test_connections_that_only_sit_there_do_not_keep_others_out(
     listening: Callable[..., Any], is_alive: Callable[[Listener], bool]
 ) -> None:
-    listener = listening(limits=Limits(associations=3, request_timeout_s=0.5))
+    listener = listening(limits=Limits(associations=2))
 
-    idle = [connect(listener) for _ in range(40)]
-    hung_up = [is_hung_up_on(connection) for connection in idle]
-    for connection in idle:
-        connection.close()
+    with ExitStack() as connections:
+        for _ in range(5):
+            connections.enter_context(connect(listener))
+        served = is_alive(listener)
+
+    assert served
+
+
+def test_connections_that_ask_for_nothing_are_ended(
+    listening: Callable[..., Any], eventually: Callable[..., None]
+) -> None:
+    listener = listening(limits=Limits(associations=3, request_timeout_s=0.5))
+    threads = threading.active_count()
+
+    with ExitStack() as connections:
+        idle = [connections.enter_context(connect(listener)) for _ in range(40)]
+        hung_up = [is_hung_up_on(connection) for connection in idle]
 
     assert all(hung_up)
-    assert is_alive(listener)
+    eventually(lambda: threading.active_count() <= threads)
+
+
+def test_too_many_connections_are_not_even_listened_to(listening: Callable[..., Any]) -> None:
+    listener = listening(limits=Limits(associations=2))  # four connections for each
+
+    with ExitStack() as connections:
+        for _ in range(8):
+            connections.enter_context(connect(listener))
+        one_more = connections.enter_context(connect(listener))
+        hung_up = is_hung_up_on(one_more, patience_s=5.0)
+
+    assert hung_up  # long before the time to ask for an association is over
+
+
+def test_stopping_ends_connections_that_have_asked_for_nothing(
+    listening: Callable[..., Any], eventually: Callable[..., None]
+) -> None:
+    threads = threading.active_count()
+    listener = listening()
+
+    with connect(listener) as connection:
+        eventually(lambda: threading.active_count() >= threads + 2)
+        listener.stop()
+        hung_up = is_hung_up_on(connection)
+
+    assert hung_up
+    assert threading.active_count() == threads
 
 
 def test_an_association_dropped_in_mid_transfer_leaves_no_half_file(

@@ -45,6 +45,7 @@ def head_of(dataset: Dataset) -> Head:
 def nested(depth: int, *, undefined: bool) -> Sequence:
     """A sequence in a sequence in a sequence, before the UIDs that count, with decoys of them inside."""
     item = Dataset()
+    item.SOPInstanceUID = "9.9"
     item.StudyInstanceUID = "9.9.9"
     item.SeriesInstanceUID = "9.9.9.9"
     if depth > 1:
@@ -78,9 +79,8 @@ def test_an_unknown_sequence_of_undefined_length_is_implicit_inside(
     ct: Callable[..., Dataset], as_sent: Callable[..., bytes]
 ) -> None:
     dataset = ct()
-    item = Dataset()
-    item.StudyInstanceUID = "9.9"
-    inside = as_sent(item, ImplicitVRLittleEndian)
+    # in explicit VR these length bytes would be the VR "AA"
+    inside = struct.pack("<HHL", 0x0009, 0x1002, 0x4141) + bytes(0x4141)
     unknown = (
         struct.pack("<HH2sHL", 0x0009, 0x1001, b"UN", 0, 0xFFFFFFFF)
         + struct.pack("<HHL", 0xFFFE, 0xE000, 0xFFFFFFFF)

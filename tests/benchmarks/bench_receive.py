@@ -1,0 +1,273 @@
+"""Receiving beside Orthanc: 400 CT instances of 525 kB, from one and from four senders, every instance fsynced.
+
+    python tests/benchmarks/bench_receive.py [--repeats 3] [--instances 400]
+
+The sender is DCMTK's storescu with TCP_NODELAY=1 and PDUs of 128 kB, for both; each sender has its own files with its own
+UIDs; both receivers get the same files, in alternation, and start empty each time. Orthanc runs with SyncStorageArea on.
+Prints a table and writes bench-out/receive.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+
+ROOT = Path(__file__).resolve().parents[2]
+OURS, PEER = "segnode", "orthanc"
+SENDERS = (1, 4)
+SIDE = 512  # 512 x 512 x 16 bit: 525 kB
+STORESCU = "/usr/bin/storescu"
+LISTEN = """
+import sys
+from pathlib import Path
+from dicom_node.inbox import Inbox
+from dicom_node.listener import Listener
+from dicom_node.watch import StudyWatch
+with Listener("SEGNODE", "127.0.0.1", int(sys.argv[2]), Inbox(Path(sys.argv[1])), StudyWatch()):
+    sys.stdin.read()
+"""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One receiver taking all instances once; `peak_mb` of its memory (VmHWM) and `cpu_s` of all its threads."""
+
+    receiver: str
+    senders: int
+    seconds: float
+    instances: int
+    megabytes: float
+    cpu_s: float
+    peak_mb: float
+
+    @property
+    def per_s(self) -> float:
+        """Instances a second."""
+        return self.instances / self.seconds
+
+
+def make_instances(folder: Path, instances: int, senders: int) -> list[Path]:
+    """One folder a sender, each a series of its own; pixels are noise that no file system can shorten."""
+    rng = np.random.default_rng(5)
+    pixels = rng.integers(-1000, 1500, (SIDE, SIDE), dtype=np.int16)
+    folders = []
+    for sender in range(senders):
+        out = folder / f"{senders}-{sender}"
+        out.mkdir()
+        for number in range(instances // senders):
+            _write_ct(out / f"{number:04}.dcm", f"{senders}.{sender}", number, pixels + number)
+        folders.append(out)
+    return folders
+
+
+def _write_ct(path: Path, series: str, number: int, pixels: np.ndarray) -> None:
+    """A CT slice that Orthanc, too, takes as one."""
+    dataset = Dataset()
+    dataset.SOPClassUID = CTImageStorage
+    dataset.SOPInstanceUID = f"1.2.826.0.1.3680043.10.1.{series}.{number + 1}"
+    dataset.StudyInstanceUID = "1.2.826.0.1.3680043.10.2"
+    dataset.SeriesInstanceUID = f"1.2.826.0.1.3680043.10.3.{series}"
+    dataset.PatientID, dataset.PatientName, dataset.StudyID = "BENCH", "Bench^Mark", "1"
+    dataset.Modality, dataset.InstanceNumber = "CT", number + 1
+    dataset.Rows = dataset.Columns = SIDE
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+    dataset.BitsAllocated = dataset.BitsStored = 16
+    dataset.HighBit, dataset.PixelRepresentation = 15, 1
+    dataset.PixelData = pixels.astype("<i2").tobytes()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.save_as(path, enforce_file_format=True)
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
+    """Until something listens on a port."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            sys.exit(f"the receiver ended at once with {process.returncode}")
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    sys.exit("the receiver did not start")
+
+
+@contextmanager
+def segnode(folder: Path) -> Iterator[tuple[int, int]]:
+    """Our listener in a process of its own; gives its port and process id."""
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, "-c", LISTEN, str(folder), str(port)],
+        stdin=subprocess.PIPE,
+        cwd=ROOT,
+    )
+    try:
+        wait_for(port, process)
+        yield port, process.pid
+    finally:
+        assert process.stdin is not None
+        process.stdin.close()
+        process.wait()
+
+
+@contextmanager
+def orthanc(folder: Path) -> Iterator[tuple[int, int]]:
+    """Orthanc with SQLite, every file fsynced; gives its DICOM port and process id."""
+    port, http = free_port(), free_port()
+    settings = {
+        "Name": "PEER",
+        "DicomAet": "SEGNODE",
+        "DicomPort": port,
+        "HttpPort": http,
+        "StorageDirectory": str(folder / "storage"),
+        "IndexDirectory": str(folder / "index"),
+        "RemoteAccessAllowed": False,
+        "DicomAlwaysAllowStore": True,
+        "DicomCheckCalledAet": False,
+        "SyncStorageArea": True,
+        "MaximumPduLength": 131072,
+        "OverwriteInstances": False,
+    }
+    file = folder / "orthanc.json"
+    file.write_text(json.dumps(settings))
+    binary = shutil.which("Orthanc") or "/usr/sbin/Orthanc"
+    process = subprocess.Popen([binary, str(file)], stderr=subprocess.DEVNULL)
+    try:
+        wait_for(port, process)
+        yield port, process.pid
+        with urllib.request.urlopen(f"http://127.0.0.1:{http}/statistics") as answer:
+            print(f"  Orthanc holds {json.load(answer)['CountInstances']} instances")
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def usage(pid: int) -> tuple[float, float]:
+    """CPU seconds so far and peak resident megabytes of a process."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    ticks = int(fields[11]) + int(fields[12])
+    status = Path(f"/proc/{pid}/status").read_text()
+    peak_kib = next(int(l.split()[1]) for l in status.splitlines() if l.startswith("VmHWM"))
+    return ticks / os.sysconf("SC_CLK_TCK"), peak_kib / 1024
+
+
+def send(port: int, folders: list[Path]) -> float:
+    """Seconds that as many senders as folders take for all of them."""
+    command = [STORESCU, "-aec", "SEGNODE", "-pdu", "131072", "+sd", "127.0.0.1", str(port)]
+    environment = {**os.environ, "TCP_NODELAY": "1"}
+    begun = time.monotonic()
+    senders = [subprocess.Popen([*command, str(f)], env=environment) for f in folders]
+    if any(sender.wait() for sender in senders):
+        sys.exit("a sender failed")
+    return time.monotonic() - begun
+
+
+def measure(receiver: str, folders: list[Path], scratch: Path) -> Run:
+    """One receiver, empty at first, takes everything once."""
+    start = segnode if receiver == OURS else orthanc
+    files = [path for folder in folders for path in folder.iterdir()]
+    megabytes = sum(path.stat().st_size for path in files) / 1e6
+    with tempfile.TemporaryDirectory(dir=scratch) as name, start(Path(name)) as (port, pid):
+        before_s, _ = usage(pid)
+        seconds = send(port, folders)
+        after_s, peak_mb = usage(pid)
+        if receiver == OURS:
+            stored = sum(1 for _ in Path(name).glob("*/*/*.dcm"))
+            assert stored == len(files), f"{stored} of {len(files)} stored"
+    cpu_s = after_s - before_s
+    return Run(receiver, len(folders), seconds, len(files), megabytes, cpu_s, peak_mb)
+
+
+def table(runs: list[Run]) -> list[dict[str, object]]:
+    """Median and spread by receiver and number of senders, printed and returned."""
+    rows: list[dict[str, object]] = []
+    print(f"\n{'receiver':<10}{'senders':>8}{'inst/s':>9}{'min':>7}{'max':>7}", end="")
+    print(f"{'MB/s':>8}{'CPU s':>8}{'peak MB':>9}{'x Orthanc':>11}")
+    for senders in SENDERS:
+        medians: dict[str, float] = {}
+        for receiver in (PEER, OURS):
+            chosen = [r for r in runs if (r.receiver, r.senders) == (receiver, senders)]
+            if not chosen:
+                continue
+            rates = [run.per_s for run in chosen]
+            median = medians[receiver] = statistics.median(rates)
+            row: dict[str, object] = {
+                "receiver": receiver,
+                "senders": senders,
+                "instances_per_s": median,
+                "min": min(rates),
+                "max": max(rates),
+                "megabytes_per_s": median * chosen[0].megabytes / chosen[0].instances,
+                "cpu_s": statistics.median(run.cpu_s for run in chosen),
+                "peak_mb": max(run.peak_mb for run in chosen),
+                "ratio_to_orthanc": median / medians[PEER] if PEER in medians else None,
+            }
+            rows.append(row)
+            ratio = f"{row['ratio_to_orthanc']:.2f}" if PEER in medians else "-"
+            print(f"{receiver:<10}{senders:>8}{median:>9.0f}{min(rates):>7.0f}", end="")
+            print(f"{max(rates):>7.0f}{row['megabytes_per_s']:>8.0f}{row['cpu_s']:>8.2f}", end="")
+            print(f"{row['peak_mb']:>9.0f}{ratio:>11}")
+    return rows
+
+
+def main() -> None:
+    """Run everything."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--instances", type=int, default=400)
+    parser.add_argument("--dir", type=Path, default=None, help="where to store (default: TMPDIR)")
+    options = parser.parse_args()
+    if not Path(STORESCU).exists():
+        sys.exit(f"{STORESCU} is missing: make peers")
+    receivers = [OURS]
+    if shutil.which("Orthanc") or Path("/usr/sbin/Orthanc").exists():
+        receivers = [PEER, OURS]
+    else:
+        print("Orthanc is missing (make peers): there is nothing to compare with")
+    runs = []
+    with tempfile.TemporaryDirectory(dir=options.dir) as name:
+        scratch = Path(name)
+        kind = subprocess.run(
+            ["stat", "-f", "-c", "%T", name], capture_output=True, text=True, check=False
+        ).stdout.strip()
+        print(f"{options.instances} instances, fsync on, file system {kind}")
+        for senders in SENDERS:
+            folders = make_instances(scratch, options.instances, senders)
+            for _ in range(options.repeats):
+                for receiver in receivers:
+                    runs.append(run := measure(receiver, folders, scratch))
+                    print(f"  {receiver}, {senders} senders: {run.per_s:.0f}/s")
+        rows = table(runs)
+    out = ROOT / "bench-out" / "receive.json"
+    out.parent.mkdir(exist_ok=True)
+    record = {"file_system": kind, "fsync": True, "rows": rows, "runs": [asdict(r) for r in runs]}
+    out.write_text(json.dumps(record, indent=2))
+    print(f"\nwritten to {out.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()
