@@ -80,6 +80,14 @@ def test_not_even_enough(off_mm) -> None:
         arrange(planes)
 
 
+def test_even_steps_that_add_up_to_a_wrong_place() -> None:
+    steps = [4.85] * 10 + [5.15] * 10  # each within a quarter millimetre; the middle is 1.5 mm off
+    planes = [plane(n, (0, 0, sum(steps[:n]))) for n in range(21)]
+
+    with pytest.raises(NotAVolume, match=r"unevenly spaced, 4\.85 to 5\.15 mm"):
+        arrange(planes)
+
+
 @pytest.mark.parametrize(("degrees", "refused"), [(0.4, False), (0.6, True), (30.0, True)])
 def test_how_much_tilt_is_tilt(degrees, refused) -> None:
     shear = np.tan(np.deg2rad(degrees))

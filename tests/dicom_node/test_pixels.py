@@ -153,6 +153,22 @@ def test_padding_is_air_in_ct(phantoms, tmp_path, padding, signed) -> None:
     assert np.array_equal(volume.intensities[:, :, 5:], phantom.hu[:, :, 5:])
 
 
+def test_padding_is_cut_to_the_stored_bits_as_the_pixels_are(phantoms, tmp_path) -> None:
+    def pad(z, ds) -> None:
+        ds.BitsStored, ds.HighBit = 12, 11
+        ds.add_new("PixelPaddingValue", "US", 0xF830)  # with all bits that the pixel's word has
+
+    phantom = phantoms.torso_ct(tmp_path, edit=pad, look=phantoms.Look(signed=False), **SMALL)
+    for path in phantom.paths:
+        ds = pydicom.dcmread(path)
+        stored = np.frombuffer(ds.PixelData, "<u2").reshape(40, 48).copy()
+        stored[:, :5] = 0xF830
+        ds.PixelData = stored.tobytes()
+        ds.save_as(path)
+
+    assert np.all(volume_of(phantom).intensities[:, :, :5] == -1024)
+
+
 def test_padding_is_the_lowest_value_elsewhere(phantoms, tmp_path) -> None:
     hu = np.full((3, 40, 48), 700, np.int16)
     hu[:, :10] = 300

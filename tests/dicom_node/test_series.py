@@ -70,14 +70,17 @@ def test_what_is_preferred(phantoms, tmp_path, better, worse, first) -> None:
         ({"ConvolutionKernel": "STANDARD"}, {"ConvolutionKernel": "LUNG"}),
         ({"SliceThickness": 1}, {"SliceThickness": 5}),
         ({"ContrastBolusAgent": "Iomeprol"}, {}),
-        ({"SeriesNumber": 3}, {"SeriesNumber": 4}),
+        ({"SeriesNumber": 1}, {"SeriesNumber": 2}),
     ],
 )
 def test_what_decides_among_equals(phantoms, tmp_path, better, worse) -> None:
-    phantoms.torso_ct(tmp_path / "a", name="worse", edit=phantoms.setting(**worse), **SMALL)
-    wanted = phantoms.torso_ct(
-        tmp_path / "b", name="better", edit=phantoms.setting(**better), **SMALL
+    # all else equal, the lower number wins: here it belongs to the one that must lose
+    low, high = (
+        phantoms.setting(**{"SeriesNumber": 2, **worse}),
+        phantoms.setting(**{"SeriesNumber": 9, **better}),
     )
+    phantoms.torso_ct(tmp_path / "a", name="worse", edit=low, **SMALL)
+    wanted = phantoms.torso_ct(tmp_path / "b", name="better", edit=high, **SMALL)
 
     choice = choose_series(headers_in(tmp_path))
 
