@@ -37,7 +37,7 @@ FREE_TEXT = "99SEGNODE"
 
 
 class FakeRecord:
-    """A RecordPort and a Counting in memory. `away`, if set, is raised by every call, as if PostgreSQL were gone."""
+    """A RecordPort in memory. `away`, if set, is raised by every call, as if PostgreSQL were gone."""
 
     def __init__(self) -> None:
         self.away: Exception | None = None
@@ -54,10 +54,6 @@ class FakeRecord:
         versions = (StudyVersionView(1, START, "quiet", 20),) if whole else ()
         self.kept_studies[study_instance_uid] = StudyView(summary, (series,), versions, ())
 
-    def set_state(self, request_id: str, state: RequestState) -> None:
-        """Put a request into a state, as a worker would."""
-        self.kept_requests[request_id] = replace(self.kept_requests[request_id], state=state)
-
     def submit(
         self,
         study_instance_uid: str,
@@ -69,7 +65,7 @@ class FakeRecord:
         actor: str,
     ) -> Submitted:
         """See RecordPort."""
-        self._answering()
+        self.answering()
         if not targets:
             raise NoTargets("nothing is asked for: name at least one target, such as 'liver'")
         if len(targets) > MAX_TARGETS:
@@ -100,12 +96,12 @@ class FakeRecord:
             ended_at=None,
         )
         self.kept_requests[view.id] = view
-        self._note_request("request.queued", actor, view)
+        self._note("request.queued", actor, study_instance_uid, view.state, view.id)
         return Submitted(view.id, view.state)
 
     def request(self, request_id: str) -> RequestView:
         """See RecordPort."""
-        self._answering()
+        self.answering()
         if request_id not in self.kept_requests:
             raise UnknownRequest(f"there is no request {request_id!r}")
         return self.kept_requests[request_id]
@@ -114,7 +110,7 @@ class FakeRecord:
         self, *, limit: int = 1000, offset: int = 0, state: RequestState | None = None
     ) -> tuple[RequestView, ...]:
         """See RecordPort."""
-        self._answering()
+        self.answering()
         held = [view for view in self.kept_requests.values() if state in (None, view.state)]
         return tuple(held[offset : offset + limit])
 
@@ -126,28 +122,24 @@ class FakeRecord:
         """See RecordPort."""
         if self.request(request_id).state != RequestState.FAILED:
             raise WrongState("only a FAILED request can be tried again")
-        self.set_state(request_id, RequestState.QUEUED)
-        self._note_request("request.queued", actor, self.kept_requests[request_id])
-        return self.kept_requests[request_id]
+        return self._moved("request.queued", actor, request_id, RequestState.QUEUED)
 
     def cancel(self, request_id: str, *, actor: str) -> RequestView:
         """See RecordPort."""
         before = self.request(request_id).state
         if before in ENDED_STATES:
             raise WrongState(f"a request that is {before} cannot become CANCELLED")
-        self.set_state(request_id, RequestState.CANCELLED)
-        self._note_request("request.cancelled", actor, self.kept_requests[request_id])
-        return self.kept_requests[request_id]
+        return self._moved("request.cancelled", actor, request_id, RequestState.CANCELLED)
 
     def studies(self, *, limit: int = 1000, offset: int = 0) -> tuple[StudySummary, ...]:
         """See RecordPort."""
-        self._answering()
+        self.answering()
         held = [view.summary for view in self.kept_studies.values()]
         return tuple(held[offset : offset + limit])
 
     def study(self, study_instance_uid: str) -> StudyView:
         """See RecordPort."""
-        self._answering()
+        self.answering()
         if study_instance_uid not in self.kept_studies:
             raise UnknownStudy(f"this node does not hold the study {study_instance_uid!r}")
         return self.kept_studies[study_instance_uid]
@@ -157,43 +149,56 @@ class FakeRecord:
         before = self.study(study_instance_uid).summary.state
         self.add_study(study_instance_uid, StudyState.COMPLETE)
         if before != StudyState.COMPLETE:
-            self._note("study.complete", actor, study_instance_uid, None, StudyState.COMPLETE)
+            self._note("study.complete", actor, study_instance_uid, StudyState.COMPLETE)
         return self.kept_studies[study_instance_uid]
 
     def audit(
         self, *, limit: int = 1000, offset: int = 0, since: datetime | None = None
     ) -> tuple[AuditView, ...]:
         """See RecordPort."""
-        self._answering()
+        self.answering()
         lines = [line for line in self.trail if since is None or line.at >= since]
         return tuple(lines[offset : offset + limit])
 
-    def ping(self) -> None:
-        """See Counting."""
-        self._answering()
+    def _moved(self, event: str, actor: str, request_id: str, state: RequestState) -> RequestView:
+        view = replace(self.kept_requests[request_id], state=state)
+        self.kept_requests[request_id] = view
+        self._note(event, actor, view.study_instance_uid, state, request_id)
+        return view
 
-    def counts(self) -> Counts:
-        """See Counting."""
-        self._answering()
-        held = self.kept_requests.values()
-        return Counts(
-            Counter(view.state for view in held),
-            Counter(view.summary.state for view in self.kept_studies.values()),
-            Counter(delivery.state for view in held for delivery in view.deliveries),
-        )
-
-    def _answering(self) -> None:
+    def answering(self) -> None:
+        """Raise what was set as `away`."""
         if self.away is not None:
             raise self.away
 
-    def _note_request(self, event: str, actor: str, view: RequestView) -> None:
-        self._note(event, actor, view.study_instance_uid, view.id, view.state)
-
-    def _note(self, event: str, actor: str, study: str, request_id: str | None, after: str) -> None:
+    def _note(
+        self, event: str, actor: str, study: str, after: str, request_id: str | None = None
+    ) -> None:
         number = len(self.trail) + 1
         at = START + timedelta(seconds=number)
         line = AuditView(number, at, actor, event, study, request_id, None, after, {})
         self.trail.append(line)
+
+
+class FakeCounting:
+    """A Counting over a FakeRecord."""
+
+    def __init__(self, record: FakeRecord) -> None:
+        self._record = record
+
+    def ping(self) -> None:
+        """See Counting."""
+        self._record.answering()
+
+    def counts(self) -> Counts:
+        """See Counting."""
+        self._record.answering()
+        held = self._record.kept_requests.values()
+        return Counts(
+            Counter(view.state for view in held),
+            Counter(view.summary.state for view in self._record.kept_studies.values()),
+            Counter(delivery.state for view in held for delivery in view.deliveries),
+        )
 
 
 def _target(index: int, text: str) -> TargetView:

@@ -119,6 +119,10 @@ class RequestOut(_Answered):
                     "study_instance_uid": EXAMPLE_STUDY,
                     "study_version": 1,
                     "series_instance_uid": EXAMPLE_SERIES,
+                    "route": "abdomen",
+                    "actor": "segnode",
+                    "priority": 50,
+                    "run": 1,
                     "targets": [
                         {
                             "text": "liver",
@@ -141,9 +145,25 @@ class RequestOut(_Answered):
                             "sop_class_uid": "1.2.840.10008.5.1.4.1.1.66.4",
                         }
                     ],
-                    "deliveries": [{"destination": "pacs", "state": "delivered", "attempts": 1}],
+                    "deliveries": [
+                        {
+                            "destination": "pacs",
+                            "state": "delivered",
+                            "attempts": 1,
+                            "last_error": None,
+                            "next_try_at": None,
+                            "delivered_at": "2026-05-01T12:03:00Z",
+                        }
+                    ],
                     "error": None,
+                    "failed_stage": None,
                     "warnings": [],
+                    "stage_seconds": {"select": 1.2, "segment": 38.5, "write": 0.9},
+                    "encoder_passes": 20,
+                    "supersedes": None,
+                    "created_at": "2026-05-01T12:00:00Z",
+                    "updated_at": "2026-05-01T12:03:00Z",
+                    "ended_at": "2026-05-01T12:03:00Z",
                 }
             ]
         },

@@ -1,0 +1,337 @@
+"""/requests over HTTP: the contract's fields, states and statuses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from starlette.testclient import TestClient
+
+from agent.values import TargetStatus
+from dicom_node.values import Code
+from server.http.fakes import FakeRecord
+from server.record.views import DeliveryView, ResultView, TargetView, TurnView
+from server.values import DeliveryState, RequestState, StudyState
+
+NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
+
+
+def submit(api: TestClient, study: str, *targets: str) -> str:
+    """Ask, and give the new request's id."""
+    body = {"study_instance_uid": study, "targets": list(targets) or ["liver"]}
+    answer = api.post("/api/v1/requests", json=body)
+    assert answer.status_code == 202, answer.text
+    return str(answer.json()["id"])
+
+
+def test_a_request_is_taken_and_found_where_it_says(api: TestClient, study: str) -> None:
+    answer = api.post(
+        "/api/v1/requests", json={"study_instance_uid": study, "targets": ["left kidney"]}
+    )
+
+    assert answer.status_code == 202
+    assert set(answer.json()) == {"id", "state"}
+    assert answer.json()["state"] == "QUEUED"
+    found = api.get(answer.headers["Location"])
+    assert found.status_code == 200
+    assert found.json()["id"] == answer.json()["id"]
+
+
+def test_everything_asked_reaches_the_record(
+    api: TestClient, record: FakeRecord, study: str
+) -> None:
+    body = {
+        "study_instance_uid": study,
+        "targets": ["liver", "milt"],
+        "series_instance_uid": f"{study}.1",
+        "destinations": ["archive", "pacs"],
+        "priority": 7,
+    }
+
+    answer = api.post("/api/v1/requests", json=body)
+
+    kept = record.kept_requests[answer.json()["id"]]
+    assert [target.text for target in kept.targets] == ["liver", "milt"]
+    assert kept.series_instance_uid == f"{study}.1"
+    assert [delivery.destination for delivery in kept.deliveries] == ["archive", "pacs"]
+    assert kept.priority == 7
+    assert kept.actor.startswith("token ")
+
+
+def test_a_request_whole_has_the_fields_of_the_contract(
+    api: TestClient, record: FakeRecord, study: str
+) -> None:
+    # Arrange: as a worker and a delivery would leave it
+    request_id = submit(api, study)
+    liver = TargetView(
+        index=0,
+        text="liver",
+        structure="liver",
+        code=Code("10200004", "SCT", "Liver"),
+        laterality=None,
+        status=TargetStatus.SEGMENTED,
+        reason="",
+        volume_ml=412.5,
+        turns=21,
+        confidence=0.93,
+        warnings=(),
+    )
+    record.kept_requests[request_id] = replace(
+        record.kept_requests[request_id],
+        state=RequestState.DONE,
+        targets=(liver,),
+        results=(ResultView("SEG", "1.2.3", "1.2.4", "1.2.840.10008.5.1.4.1.1.66.4", "work/seg"),),
+        deliveries=(DeliveryView("pacs", DeliveryState.DELIVERED, 1, None, None, NOON),),
+        warnings=("slice 3 is thick",),
+        ended_at=NOON,
+    )
+
+    # Act
+    told = api.get(f"/api/v1/requests/{request_id}").json()
+
+    # Assert
+    assert told["state"] == "DONE"
+    assert told["study_instance_uid"] == study
+    (target,) = told["targets"]
+    assert target["code"] == {"value": "10200004", "scheme": "SCT", "meaning": "Liver"}
+    assert target["status"] == "segmented"
+    assert (target["volume_ml"], target["turns"], target["confidence"]) == (412.5, 21, 0.93)
+    (result,) = told["results"]
+    assert (result["kind"], result["sop_instance_uid"]) == ("SEG", "1.2.3")
+    assert "path" not in result  # a place on the server's disk is nobody's business
+    (delivery,) = told["deliveries"]
+    assert (delivery["destination"], delivery["state"]) == ("pacs", "delivered")
+    assert delivery["delivered_at"] == "2026-05-01T12:00:00Z"
+    assert told["error"] is None
+    assert told["warnings"] == ["slice 3 is thick"]
+
+
+def test_requests_are_listed_oldest_first(api: TestClient, study: str) -> None:
+    ids = [submit(api, study) for _ in range(3)]
+
+    told = api.get("/api/v1/requests").json()
+
+    assert [each["id"] for each in told] == ids
+    assert {"id", "state", "study_instance_uid"} <= set(told[0])
+
+
+def test_a_list_comes_in_pages(api: TestClient, study: str) -> None:
+    ids = [submit(api, study) for _ in range(5)]
+
+    page = api.get("/api/v1/requests", params={"limit": 2, "offset": 2}).json()
+
+    assert [each["id"] for each in page] == ids[2:4]
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"limit": 0},
+        {"limit": 1001},
+        {"limit": "many"},
+        {"offset": -1},
+        {"offset": 2**31},  # more than PostgreSQL would take
+        {"state": "BORED"},
+    ],
+)
+def test_a_page_that_cannot_be_is_refused(api: TestClient, params: dict[str, Any]) -> None:
+    answer = api.get("/api/v1/requests", params=params)
+
+    assert answer.status_code == 422
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_a_list_can_be_of_one_state(api: TestClient, study: str) -> None:
+    kept, ended = submit(api, study), submit(api, study)
+    api.post(f"/api/v1/requests/{ended}/cancel")
+
+    told = api.get("/api/v1/requests", params={"state": "QUEUED"}).json()
+
+    assert [each["id"] for each in told] == [kept]
+
+
+def test_turns_come_as_they_are_in_the_trace(
+    api: TestClient, record: FakeRecord, study: str
+) -> None:
+    request_id = submit(api, study)
+    turn = {"action": {"kind": "stop"}, "outcome": "stopped"}
+    record.kept_turns[request_id] = (TurnView(0, 11, 2, turn, NOON),)
+
+    told = api.get(f"/api/v1/requests/{request_id}/turns").json()
+
+    assert told == [
+        {
+            "target_index": 0,
+            "slice_index": 11,
+            "turn_index": 2,
+            "turn": turn,
+            "at": "2026-05-01T12:00:00Z",
+        }
+    ]
+
+
+def test_cancel_ends_a_request_once(api: TestClient, study: str) -> None:
+    request_id = submit(api, study)
+
+    first = api.post(f"/api/v1/requests/{request_id}/cancel")
+    second = api.post(f"/api/v1/requests/{request_id}/cancel")
+
+    assert (first.status_code, first.json()["state"]) == (200, "CANCELLED")
+    assert second.status_code == 409
+    assert second.json()["type"] == "urn:segnode:problem:wrong-state"
+
+
+def test_only_a_failed_request_is_tried_again(
+    api: TestClient, record: FakeRecord, study: str
+) -> None:
+    request_id = submit(api, study)
+    early = api.post(f"/api/v1/requests/{request_id}/retry")
+    record.kept_requests[request_id] = replace(
+        record.kept_requests[request_id], state=RequestState.FAILED
+    )
+
+    answer = api.post(f"/api/v1/requests/{request_id}/retry")
+
+    assert early.status_code == 409
+    assert (answer.status_code, answer.json()["state"]) == (202, "QUEUED")
+
+
+@pytest.mark.parametrize("path", ["", "/turns"])
+def test_a_request_that_is_not_there_is_not_found(api: TestClient, path: str) -> None:
+    answer = api.get(f"/api/v1/requests/nothing{path}")
+
+    assert answer.status_code == 404
+    assert answer.json()["type"] == "urn:segnode:problem:unknown-request"
+
+
+def test_a_study_that_is_not_there_is_not_found(api: TestClient) -> None:
+    answer = api.post(
+        "/api/v1/requests", json={"study_instance_uid": "1.2.3.4", "targets": ["liver"]}
+    )
+
+    assert answer.status_code == 404
+    assert answer.json()["type"] == "urn:segnode:problem:unknown-study"
+    assert "1.2.3.4" in answer.json()["detail"]
+
+
+def test_a_study_that_is_still_arriving_conflicts(api: TestClient, record: FakeRecord) -> None:
+    record.add_study("1.2.9", StudyState.RECEIVING)
+
+    answer = api.post(
+        "/api/v1/requests", json={"study_instance_uid": "1.2.9", "targets": ["liver"]}
+    )
+
+    assert answer.status_code == 409
+    assert answer.json()["type"] == "urn:segnode:problem:study-incomplete"
+
+
+BAD_BODIES: dict[str, Any] = {
+    "no targets": {"study_instance_uid": "{study}", "targets": []},
+    "targets left out": {"study_instance_uid": "{study}"},
+    "a target that is no text": {"study_instance_uid": "{study}", "targets": [7]},
+    "targets that are no list": {"study_instance_uid": "{study}", "targets": "liver"},
+    "10,000 targets": {"study_instance_uid": "{study}", "targets": ["liver lobe"] * 10_000},
+    "no study": {"targets": ["liver"]},
+    "an empty study": {"study_instance_uid": "", "targets": ["liver"]},
+    "a study with a NUL": {"study_instance_uid": "1.2\u0000.3", "targets": ["liver"]},
+    "a study longer than any UID": {"study_instance_uid": "1" * 65, "targets": ["liver"]},
+    "an unknown key": {"study_instance_uid": "{study}", "targets": ["liver"], "urgent": True},
+    "a priority of zero": {"study_instance_uid": "{study}", "targets": ["liver"], "priority": 0},
+    "a priority in words": {
+        "study_instance_uid": "{study}",
+        "targets": ["liver"],
+        "priority": "high",
+    },
+    "a list": [],
+    "nothing": None,
+    "a number": 7,
+}
+
+
+@pytest.mark.parametrize("what", BAD_BODIES)
+def test_a_body_that_cannot_be_used_is_refused(
+    api: TestClient, record: FakeRecord, study: str, what: str
+) -> None:
+    body = BAD_BODIES[what]
+    if isinstance(body, dict) and body.get("study_instance_uid") == "{study}":
+        body = body | {"study_instance_uid": study}
+
+    answer = api.post("/api/v1/requests", json=body)
+
+    assert answer.status_code == 422
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["detail"]
+    assert record.kept_requests == {}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"study_instance_uid": "1.2\\ud800", "targets": ["liver"]}',
+        b'{"\\ud800": 1}',
+        b"NaN",
+    ],
+    ids=["empty", "half", "no UTF-8", "deep", "half a pair", "half a pair as key", "NaN"],
+)
+def test_a_body_that_is_no_json_is_refused(api: TestClient, content: bytes) -> None:
+    headers = {"Content-Type": "application/json"}
+
+    answer = api.post("/api/v1/requests", content=content, headers=headers)
+
+    assert answer.status_code == 422
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_a_body_beyond_the_limit_is_not_read(api: TestClient) -> None:
+    headers = {"Content-Type": "application/json"}
+
+    answer = api.post("/api/v1/requests", content=b" " * (4 * 2**20 + 1), headers=headers)
+
+    assert answer.status_code == 413
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_a_body_at_the_limit_is_read(api: TestClient) -> None:
+    headers = {"Content-Type": "application/json"}
+
+    answer = api.post("/api/v1/requests", content=b" " * (4 * 2**20), headers=headers)
+
+    assert answer.status_code == 422
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=10,
+)
+# bodies that are nearly right find more than noise does
+NEARLY = st.fixed_dictionaries(
+    {"study_instance_uid": JSON | st.just("1.2.3"), "targets": JSON | st.lists(st.text())},
+    optional={"series_instance_uid": JSON, "destinations": JSON, "priority": JSON},
+)
+
+
+@settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(body=JSON | NEARLY)
+def test_no_body_makes_the_node_fail(api: TestClient, body: Any) -> None:
+    import json
+
+    content = json.dumps(body).encode()
+
+    answer = api.post(
+        "/api/v1/requests", content=content, headers={"Content-Type": "application/json"}
+    )
+
+    assert answer.status_code in (202, 404, 422), answer.text
