@@ -62,7 +62,15 @@ def run_episode(
     policy as they are. `first_index` is the index of the first turn on this slice. A mask that
     `objection` speaks against is never kept. Errors other than SegmenterFailed pass through.
     """
-    desk = _Desk(start, policy, segmenter, limits, first_index, objection, clock)
+    desk = _Desk(
+        start,
+        policy,
+        segmenter,
+        limits,
+        first_index=first_index,
+        objection=objection,
+        clock=clock,
+    )
     while desk.open:
         yield desk.turn()
     return Episode(tuple(desk.turns), desk.best, desk.score, desk.absent)
@@ -89,6 +97,7 @@ class _Desk:
         policy: Policy,
         segmenter: Segmenter,
         limits: Limits,
+        *,
         first_index: int,
         objection: Objection,
         clock: Clock,

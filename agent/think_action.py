@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable
 
 from agent.actions import Absent, Action, AddBox, AddPoint, Malformed, Stop
+from agent.relative import DECIMALS, box_at, box_steps, point_at, point_steps
 from agent.tool_calls import REPLY_CHARS, THOUGHT
 from agent.view import View
 from agent.vocabulary import TERMINATING
@@ -20,7 +21,6 @@ from agent.vocabulary import TERMINATING
 _ACTION = re.compile(r"<action>(.*?)(?:</action>|(?=<action>)|\Z)", re.DOTALL | re.IGNORECASE)
 _ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
 _NUMBERS = re.compile(r"(positive point|negative point|box)\s*\(([^()]*)\)", re.IGNORECASE)
-_STEPS = 10_000  # four decimals
 _SHAPE = "<action>Positive Point (0.5000, 0.2500)</action>"
 _KNOWN = "Positive Point (x, y), Negative Point (x, y), Box (x1, y1, x2, y2), Terminate, Absent"
 
@@ -76,14 +76,14 @@ def _drawing(kind: str, listed: str, view: View) -> Action:
 
 def _placed(kind: str, numbers: list[float], view: View) -> Action:
     if kind != "box":
-        return AddPoint(view.point(numbers[0], numbers[1], kind == "positive point"))
+        return AddPoint(point_at(view, numbers[0], numbers[1], positive=kind == "positive point"))
     x0, y0, x1, y1 = numbers
     if x1 <= x0 or y1 <= y0:
         raise ValueError(
             "the box is empty or turned round; write left, top, right, bottom "
             "with left < right and top < bottom"
         )
-    return AddBox(view.box(x0, y0, x1, y1))
+    return AddBox(box_at(view, x0, y0, x1, y1))
 
 
 def _words(action: Action, view: View) -> tuple[str, str]:
@@ -91,9 +91,9 @@ def _words(action: Action, view: View) -> tuple[str, str]:
     match action:
         case AddPoint(point):
             sign = "Positive" if point.positive else "Negative"
-            return f"{sign} Point {_bracketed(view.point_steps(point, _STEPS))}", ""
+            return f"{sign} Point {_bracketed(point_steps(view, point, DECIMALS))}", ""
         case AddBox(box):
-            return f"Box {_bracketed(view.box_steps(box, _STEPS))}", ""
+            return f"Box {_bracketed(box_steps(view, box, DECIMALS))}", ""
         case Stop():
             return TERMINATING[0].capitalize(), "The mask is right."
         case Absent(reason):
@@ -103,7 +103,7 @@ def _words(action: Action, view: View) -> tuple[str, str]:
 
 
 def _bracketed(steps: Iterable[int]) -> str:
-    return "(" + ", ".join(f"{step / _STEPS:.4f}" for step in steps) + ")"
+    return "(" + ", ".join(f"{step / DECIMALS:.4f}" for step in steps) + ")"
 
 
 def _plain(text: str) -> str:

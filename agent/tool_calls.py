@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from agent.actions import Absent, Action, AddBox, AddPoint, Malformed, Stop
-from agent.view import THOUSANDTHS, View
+from agent.relative import THOUSANDTHS, box_at, box_steps, point_at, point_steps
+from agent.view import View
 from agent.vocabulary import ABSENT, ADD_BOX, ADD_POINT, LEGACY_POINTS, SIGNS, STOP, TOOLS
 
 REPLY_CHARS = 40_000
@@ -80,10 +81,10 @@ def render_tool_call(action: Action, view: View) -> str:
 def _call(action: Action, view: View) -> tuple[str, dict[str, Any]]:
     match action:
         case AddBox(box):
-            return ADD_BOX, {"bbox_2d": list(view.box_steps(box, THOUSANDTHS))}
+            return ADD_BOX, {"bbox_2d": list(box_steps(view, box, THOUSANDTHS))}
         case AddPoint(point):
             sign = next(word for word, positive in SIGNS.items() if positive == point.positive)
-            xy = list(view.point_steps(point, THOUSANDTHS))
+            xy = list(point_steps(view, point, THOUSANDTHS))
             return ADD_POINT, {"point_2d": xy, "point_type": sign}
         case Stop():
             return STOP, {}
@@ -133,7 +134,7 @@ def _box(arguments: Mapping[str, object], view: View) -> Action:
             f"the box [{x0}, {y0}, {x1}, {y1}] is empty or turned round; "
             "write left, top, right, bottom with left < right and top < bottom"
         )
-    return _placed(lambda: AddBox(view.box(*(n / THOUSANDTHS for n in (x0, y0, x1, y1)))))
+    return _placed(lambda: AddBox(box_at(view, *(n / THOUSANDTHS for n in (x0, y0, x1, y1)))))
 
 
 def _point(arguments: Mapping[str, object], view: View) -> Action:
@@ -153,7 +154,7 @@ def _legacy_point(sign: str) -> Callable[[Mapping[str, object], View], Action]:
 
 def _click(xy: Sequence[int], positive: bool, view: View) -> Action:
     u, v = (number / THOUSANDTHS for number in xy)
-    return _placed(lambda: AddPoint(view.point(u, v, positive)))
+    return _placed(lambda: AddPoint(point_at(view, u, v, positive=positive)))
 
 
 def _absent(arguments: Mapping[str, object], _: View) -> Action:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.relative import box_at, box_steps, point_at, point_steps
 from agent.values import Box, Point
 from agent.view import Crop, View
 
@@ -51,7 +52,7 @@ def test_edges_of_the_crop_lie_on_edges_of_the_content(view: View) -> None:
 @given(views(), st.floats(0, 1), st.floats(0, 1))
 def test_a_point_is_on_the_crop_or_refused(view: View, u: float, v: float) -> None:
     try:
-        point = view.point(u, v, positive=True)
+        point = point_at(view, u, v, positive=True)
     except ValueError:
         return
     assert view.crop.left <= point.x <= view.crop.left + view.crop.width - 1
@@ -89,15 +90,15 @@ def test_fractions_span_the_centres_of_the_outermost_pixels() -> None:
 
     assert view.from_fraction(0, 0) == (0, 0)
     assert view.from_fraction(1, 1) == (200, 100)
-    assert view.point(0.5, 0.25, positive=False) == Point(100, 25, positive=False)
-    box = view.box(0.1, 0.2, 0.3, 0.4)
+    assert point_at(view, 0.5, 0.25, positive=False) == Point(100, 25, positive=False)
+    box = box_at(view, 0.1, 0.2, 0.3, 0.4)
     assert (box.x0, box.y0, box.x1, box.y1) == pytest.approx((20, 20, 60, 40))
 
 
 def test_a_box_that_reaches_into_the_padding_is_cut_to_the_picture() -> None:
     view = View.letterbox((50, 100), (100, 100))  # padding above and below, 25 rows each
 
-    box = view.box(0.0, 0.0, 1.0, 1.0)
+    box = box_at(view, 0.0, 0.0, 1.0, 1.0)
 
     assert (box.x0, box.y0, box.x1, box.y1) == (0, 0, 99, 49)
 
@@ -107,20 +108,20 @@ def test_a_point_on_the_padding_is_refused(v: float) -> None:
     view = View.letterbox((50, 100), (100, 100))
 
     with pytest.raises(ValueError, match="padding"):
-        view.point(0.5, v, positive=True)
+        point_at(view, 0.5, v, positive=True)
 
 
 def test_a_box_on_the_padding_alone_is_refused() -> None:
     view = View.letterbox((50, 100), (100, 100))
 
     with pytest.raises(ValueError, match="padding"):
-        view.box(0.1, 0.0, 0.9, 0.2)
+        box_at(view, 0.1, 0.0, 0.9, 0.2)
 
 
 def test_a_box_one_pixel_wide_may_lie_at_the_edge_of_the_picture() -> None:
     view = View.letterbox((50, 100), (100, 100))  # rows 25 to 74 of the image
 
-    box = view.box(0.5, 73.9 / 99, 0.6, 80 / 99)
+    box = box_at(view, 0.5, 73.9 / 99, 0.6, 80 / 99)
 
     assert box.y0 == pytest.approx(48.9)
     assert box.y1 == 49
@@ -133,7 +134,7 @@ def test_steps_lie_on_the_picture(view: View, u: float, v: float, steps: int) ->
     point = Point(crop.left + u * (crop.width - 1), crop.top + v * (crop.height - 1))
 
     # Act
-    across, down = view.point_steps(point, steps)
+    across, down = point_steps(view, point, steps)
     x, y = view.from_fraction(across / steps, down / steps)
 
     # Assert: within a step, which at the picture's edge may be needed to stay on it, and half a pixel
@@ -149,7 +150,7 @@ def test_steps_lie_on_the_picture(view: View, u: float, v: float, steps: int) ->
 def test_a_box_has_a_width_in_steps(view: View, u: float, v: float, steps: int) -> None:
     x, y = view.crop.left + u * (view.crop.width - 1), view.crop.top + v * (view.crop.height - 1)
 
-    x0, y0, x1, y1 = view.box_steps(Box(x, y, x, y), steps)
+    x0, y0, x1, y1 = box_steps(view, Box(x, y, x, y), steps)
 
     assert 0 <= x0 < x1 <= steps
     assert 0 <= y0 < y1 <= steps
