@@ -30,8 +30,9 @@ def main(arguments: Sequence[str] | None = None, composition: Composition = comp
     """Run `segnode` with `arguments` (those of the process if None); the exit code. SystemExit 2 on bad usage."""
     parsed = make_parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO if parsed.logs else logging.WARNING, format=LOG_FORMAT)
-    # its messages at lower levels repeat what peers send
-    logging.getLogger("pynetdicom").setLevel(logging.WARNING)
+    # at lower levels the first repeats what peers send, the others tell of every start the same
+    for chatty in ("pynetdicom", "dbos", "alembic"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
         return int(parsed.run(parsed, composition))
     except (ServerError, DicomNodeError, AgentError, ModelsError) as error:

@@ -2,7 +2,8 @@
 
 One function per kind of process; each imports its rooms inside, so that `segnode listen` never loads
 torch and `segnode serve` neither torch nor the DICOM edge. `<storage.dir>` holds inbox/ (as received),
-work/ (one folder a request), encodings/ (by series), cache/ (compiled models), postgres/ and token.
+work/ (one folder a request), encodings/ (by series), cache/ (compiled models), postgres/ and token, each private by its
+own mode: storage.dir itself must let the embedded PostgreSQL's own user through where the node runs as root.
 """
 
 from __future__ import annotations
@@ -39,7 +40,6 @@ def serve(settings: Settings, config_files: Sequence[Path]) -> int:
     from server.supervisor import DATABASE_VARIABLE, Supervisor, node_children
 
     stop = stop_on_signals()
-    private_folder(settings.storage.dir)
     with database(settings) as (url, keep_up):
         supervisor = Supervisor(
             node_children([str(file) for file in config_files]),
@@ -115,7 +115,6 @@ def api(settings: Settings) -> None:
     from server.tokens import load_tokens
 
     end_with_parent()
-    private_folder(settings.storage.dir)
     tokens = load_tokens(settings.http.tokens_file, settings.storage.dir)
     with database(settings) as (url, _):
         services = Services(
@@ -289,5 +288,4 @@ def limits(settings: Settings) -> Limits:
 def _inbox(settings: Settings) -> Inbox:
     from dicom_node.inbox import Inbox
 
-    private_folder(settings.storage.dir)
     return Inbox(settings.storage.dir / "inbox", settings.storage.minimum_free_bytes)
