@@ -1,0 +1,76 @@
+"""A composition that runs nothing, for tests of the commands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from dicom_node.ports import Destination
+from server.settings import Settings
+from server.values import TargetSummary
+
+
+class FakeComposition:
+    """A Composition that remembers what was run, in order, and answers as told.
+
+    `error`, if set, is raised by whatever is run; `summaries` is what `segment` finds.
+    """
+
+    def __init__(
+        self,
+        *,
+        error: Exception | None = None,
+        summaries: Sequence[TargetSummary] = (),
+        reachable: Sequence[Destination] = (),
+        exit_code: int = 0,
+    ) -> None:
+        self.ran: list[tuple[object, ...]] = []
+        self._error, self._exit_code = error, exit_code
+        self._summaries, self._reachable = summaries, reachable
+
+    def serve(self, settings: Settings, config_files: Sequence[Path]) -> int:
+        """See Composition."""
+        self._run("serve", settings.node.ae_title, tuple(config_files))
+        return self._exit_code
+
+    def listen(self, settings: Settings) -> None:
+        """See Composition."""
+        self._run("listen", settings.node.ae_title)
+
+    def work(self, settings: Settings) -> None:
+        """See Composition."""
+        self._run("work", settings.node.ae_title)
+
+    def api(self, settings: Settings) -> None:
+        """See Composition."""
+        self._run("api", settings.node.ae_title)
+
+    def segment(
+        self,
+        settings: Settings,
+        path: Path,
+        targets: Sequence[str],
+        out: Path,
+        progress: Callable[[str], None],
+    ) -> Sequence[TargetSummary]:
+        """See Composition."""
+        agent = settings.agent
+        self._run("segment", path, tuple(targets), out, agent.policy, agent.segmenter)
+        for text in targets:
+            progress(text)
+        return self._summaries
+
+    def destinations(self, settings: Settings) -> Sequence[Destination]:
+        """See Composition."""
+        self.ran.append(("destinations", settings.node.ae_title))
+        return self._reachable
+
+    def database_version(self, settings: Settings) -> str:
+        """See Composition."""
+        self._run("database", settings.database.url)
+        return "PostgreSQL 18.4"
+
+    def _run(self, *what: object) -> None:
+        self.ran.append(what)
+        if self._error is not None:
+            raise self._error
