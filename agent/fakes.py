@@ -109,10 +109,12 @@ class ArraySlices:
         intensities: NDArray[np.float32],
         segmenter: Segmenter,
         spacing_mm: tuple[float, float, float] = (1.0, 1.0, 1.0),
+        window: str = "",
     ) -> None:
         self._intensities, self._segmenter = intensities, segmenter
         self._encodings: dict[int, Encoding] = {}
         self.spacing_mm = spacing_mm
+        self.window = window
         self.encoder_passes = 0
 
     @property

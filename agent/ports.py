@@ -56,6 +56,10 @@ class Slices(Protocol):
     def spacing_mm(self) -> tuple[float, float, float]:
         """(z, y, x) of the working grid, mm."""
 
+    @property
+    def window(self) -> str:
+        """What part of the intensities `image` shows, in words for the trace; "" when nobody said."""
+
     def image(self, z: int) -> NDArray[np.float32]:
         """Slice `z` (rows, columns) float32 in 0..1, windowed as the models see it."""
 

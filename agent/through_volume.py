@@ -100,6 +100,7 @@ def _result(canvas: Canvas, survey: Survey) -> TargetResult:
         confidence=confidence,
         turns=tuple(canvas.turns),
         warnings=(*canvas.warnings, *_doubts(voxels, confidence)),
+        window=canvas.slices.window,
     )
 
 
@@ -142,4 +143,5 @@ def _ended(
         turns=tuple(canvas.turns),
         reason=reason,
         warnings=tuple(canvas.warnings),
+        window=canvas.slices.window,
     )

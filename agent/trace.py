@@ -1,7 +1,7 @@
 """The trace: everything that was done for each target, as versioned JSON. It holds no pixels and no identity.
 
     {"version": 1, "targets": [{"text", "structure", "status", "reason", "confidence", "warnings",
-                                "turns": [{"slice_index", "index", "role", "action", "outcome", …}]}]}
+                                "window"?, "turns": [{"slice_index", "index", "role", "action", "outcome", …}]}]}
 
 A file of version 1 stays readable for ever: tests/golden holds some. A new field with a default
 needs no new version; a changed meaning does.
@@ -34,6 +34,7 @@ class TracedTarget:
     reason: str = ""
     confidence: float = 0.0
     warnings: tuple[str, ...] = ()
+    window: str = ""
 
     @classmethod
     def of(cls, result: TargetResult) -> TracedTarget:
@@ -45,6 +46,7 @@ class TracedTarget:
             result.reason,
             result.confidence,
             result.warnings,
+            result.window,
         )
 
 
@@ -139,6 +141,7 @@ def read_trace(path: Path) -> Trace:
 
 
 def _target_record(one: TracedTarget) -> dict[str, Any]:
+    window = {"window": one.window} if one.window else {}
     return {
         "text": one.target.text,
         "structure": one.target.structure,
@@ -146,6 +149,7 @@ def _target_record(one: TracedTarget) -> dict[str, Any]:
         "reason": one.reason,
         "confidence": one.confidence,
         "warnings": list(one.warnings),
+        **window,
         "turns": [turn_record(turn) for turn in one.turns],
     }
 
@@ -158,6 +162,7 @@ def _target_from_record(record: dict[str, Any]) -> TracedTarget:
         reason=str(record.get("reason", "")),
         confidence=float(record.get("confidence", 0.0)),
         warnings=tuple(map(str, record.get("warnings", ()))),
+        window=str(record.get("window", "")),
     )
 
 

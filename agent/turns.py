@@ -63,7 +63,8 @@ class Episode:
 class TargetResult:
     """A target's end: `voxels` (z, y, x) bool on the working grid (None unless segmented), `confidence` 0..1.
 
-    `reason` is a sentence for a person; `warnings` say what is in doubt.
+    `reason` is a sentence for a person; `warnings` say what is in doubt; `window` what part of the
+    intensities policy and segmenter were shown.
     """
 
     target: Target
@@ -73,3 +74,4 @@ class TargetResult:
     turns: tuple[Turn, ...]
     reason: str = ""
     warnings: tuple[str, ...] = ()
+    window: str = ""

@@ -32,10 +32,13 @@ class SegmenterEntry:
 
 @dataclass(frozen=True)
 class PolicyEntry:
-    """A policy that can be asked for, and the `weights` it loads."""
+    """A policy that can be asked for, the `weights` it loads, and whether it knows slices only as the abdomen's
+    window shows them (else each structure is shown in its own).
+    """
 
     build: Callable[[Resources], Policy]
     weights: tuple[Weights, ...] = ()
+    abdomen_only: bool = False
 
 
 def _litemedsam(resources: Resources) -> Segmenter:
@@ -68,8 +71,8 @@ SEGMENTERS: Mapping[str, SegmenterEntry] = {
 }
 
 POLICIES: Mapping[str, PolicyEntry] = {
-    "locator": PolicyEntry(_locator, (LOCATOR,)),
-    "threshold": PolicyEntry(_threshold),
+    "locator": PolicyEntry(_locator, (LOCATOR,), abdomen_only=True),
+    "threshold": PolicyEntry(_threshold, abdomen_only=True),
 }
 
 

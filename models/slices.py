@@ -39,7 +39,7 @@ class KeptEncoding:
 class EncodedSlices:
     """The axial slices of a volume on the working grid (agent.ports.Slices), safe to share between threads.
 
-    `volume` on the working grid. `folder` keeps the encodings, with the `in_memory` latest beside it in memory;
+    `volume` on the working grid, `normalise` shows what `window` says in words. `folder` keeps the encodings, with the `in_memory` latest beside it in memory;
     `encoder` names network and weights and goes into the files' names. Kept embeddings are rounded to float16 before
     first use (at most 3e-4 of LiteMedSAM's ±0.61), so that a run that was interrupted goes on with exactly the same
     numbers. Without a folder all encodings stay in memory as the segmenter made them.
@@ -51,11 +51,13 @@ class EncodedSlices:
         segmenter: Segmenter,
         normalise: Normalise,
         *,
+        window: str = "",
         encoder: str = "",
         folder: Path | None = None,
         in_memory: int = 16,
     ) -> None:
         self._volume, self._segmenter, self._normalise = volume, segmenter, normalise
+        self.window = window
         self._encoder, self._folder, self._in_memory = encoder, folder, in_memory
         self._encodings_in_memory = in_memory if folder else volume.geometry.shape[0]
         self._images: OrderedDict[int, NDArray[np.float32]] = OrderedDict()

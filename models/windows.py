@@ -1,15 +1,15 @@
 """CT windows by structure: what part of the Hounsfield scale a reader looks at to see it.
 
-Sources: MedSAM's preprocessing (abdomen), the windows of the MedSAM2 plug-in for 3D Slicer (lung, mediastinum,
-brain), BiomedParse's table of low and high values (liver, pancreas, colon, pelvis), DeepLesion practice for bone.
+Structures with the same window share a slice's encoding, so there are few. BiomedParse's narrower windows for
+liver (-25..230), pancreas (-100..200) and colon (-68..187) all lie within the abdomen's and would each cost
+another pass of the encoder.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
+from models.normalise import WINDOW_HU, Scale
 
 
 @dataclass(frozen=True)
@@ -25,46 +25,18 @@ class Window:
         return f"{self.name} {self.low_hu:g}..{self.high_hu:g} HU"
 
 
-def _level_width(name: str, level: float, width: float, source: str) -> Window:
-    return Window(name, level - width / 2, level + width / 2, source)
-
-
-ABDOMEN = _level_width("abdomen", 40, 400, "MedSAM")
-LUNG = _level_width("lung", -600, 1500, "MedSAM2 for 3D Slicer")
-MEDIASTINUM = _level_width("mediastinum", 50, 350, "MedSAM2 for 3D Slicer")
-BRAIN = _level_width("brain", 40, 80, "MedSAM2 for 3D Slicer")
-BONE = _level_width("bone", 400, 1800, "common practice")
-LIVER = Window("liver", -25, 230, "BiomedParse")
-PANCREAS = Window("pancreas", -100, 200, "BiomedParse")
-COLON = Window("colon", -68, 187, "BiomedParse")
-PELVIS = Window("pelvis", -55, 200, "BiomedParse")
-
-WINDOWS = {
-    window.name: window
-    for window in (ABDOMEN, LUNG, MEDIASTINUM, BRAIN, BONE, LIVER, PANCREAS, COLON, PELVIS)
-}
+ABDOMEN = Window("abdomen", *WINDOW_HU, source="MedSAM: level 40, width 400")
+LUNG = Window("lung", -1350, 150, source="MedSAM2 for 3D Slicer: level -600, width 1500")
+MEDIASTINUM = Window("mediastinum", -125, 225, source="MedSAM2 for 3D Slicer: level 50, width 350")
+BRAIN = Window("brain", 0, 80, source="MedSAM2 for 3D Slicer: level 40, width 80")
+BONE = Window("bone", -500, 1300, source="common practice: level 400, width 1800")
 
 _BY_WORD = {
-    "lung": LUNG,
-    "lungs": LUNG,
-    "trachea": LUNG,
-    "bronchus": LUNG,
-    "heart": MEDIASTINUM,
-    "mediastinum": MEDIASTINUM,
-    "brain": BRAIN,
-    "liver": LIVER,
-    "pancreas": PANCREAS,
-    "colon": COLON,
-    "bladder": PELVIS,
-    "prostate": PELVIS,
-    "uterus": PELVIS,
-    "rib": BONE,
-    "vertebra": BONE,
-    "vertebrae": BONE,
-    "femur": BONE,
-    "hip": BONE,
-    "sacrum": BONE,
-    "skull": BONE,
+    **dict.fromkeys(("lung", "lungs", "trachea", "bronchus", "bronchi", "airways"), LUNG),
+    **dict.fromkeys(("heart", "mediastinum", "atrium", "ventricle"), MEDIASTINUM),
+    **dict.fromkeys(("brain", "cerebellum", "brainstem"), BRAIN),
+    **dict.fromkeys(("bone", "rib", "ribs", "vertebra", "vertebrae", "spine", "sternum"), BONE),
+    **dict.fromkeys(("femur", "hip", "sacrum", "skull", "clavicle", "scapula", "humerus"), BONE),
 }
 
 
@@ -74,9 +46,14 @@ def window_for(structure: str) -> Window:
     return next((_BY_WORD[word] for word in words if word in _BY_WORD), ABDOMEN)
 
 
-def apply_window(hounsfield: NDArray[np.float32], window: Window) -> NDArray[np.float32]:
-    """Hounsfield units of any shape as float32 in 0..1, clipped at the window's ends."""
-    width = np.float32(window.high_hu - window.low_hu)
-    shown = (hounsfield.astype(np.float32) - np.float32(window.low_hu)) / width
-    clipped: NDArray[np.float32] = np.clip(shown, 0.0, 1.0)
-    return clipped
+def seen_through(measured: Scale, window: Window) -> Scale:
+    """The scale that shows `window`, from one that was `measured` to show the abdomen's.
+
+    A volume in Hounsfield units measures close to -160..240; other units, or a scanner that is off, are put right.
+    """
+    stored_per_hu = (measured.high - measured.low) / (ABDOMEN.high_hu - ABDOMEN.low_hu)
+    low, high = (
+        measured.low + (hu - ABDOMEN.low_hu) * stored_per_hu
+        for hu in (window.low_hu, window.high_hu)
+    )
+    return Scale(low, high)

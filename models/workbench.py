@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -10,53 +11,83 @@ from numpy.typing import NDArray
 
 from agent.ports import Policy, Segmenter
 from agent.values import Mask, Volume
-from models.normalise import measure
+from models.normalise import Scale, measure
 from models.preprocessing import WorkingGrid
 from models.registry import Resources, policy_entry, segmenter_entry, weights_of
 from models.slices import EncodedSlices
-
-
-@dataclass(frozen=True, eq=False)
-class PreparedVolume:
-    """A volume ready for the agent. `slices` on the working grid; `grid` the way to it and back."""
-
-    slices: EncodedSlices
-    grid: WorkingGrid
-
-    @property
-    def encoder_passes(self) -> int:
-        """How often the image encoder ran for this volume in this process."""
-        return self.slices.encoder_passes
-
-    def to_source(self, voxels: NDArray[np.bool_]) -> Mask:
-        """A mask (z, y, x) of the working grid on the volume's own grid, shape and affine exact."""
-        return self.grid.to_source(voxels)
+from models.windows import ABDOMEN, Window, seen_through, window_for
 
 
 @dataclass(frozen=True, eq=False)
 class Workbench:
     """A policy and a segmenter. `weights_sha256` of both, the policy's first; `encoder` names what made a kept
-    encoding ("" where they cannot be kept); `slice_step_mm` closer slices are merged to at least this step.
+    encoding ("" where they cannot be kept); `window` is the one the policy needs for everything (None: each
+    structure its own); `slice_step_mm` closer slices are merged to at least this step.
     """
 
     policy: Policy
     segmenter: Segmenter
     weights_sha256: tuple[str, ...] = ()
     encoder: str = ""
+    window: Window | None = None
     slice_step_mm: float = 0.0
 
     def prepare(self, volume: Volume, folder: Path | None) -> PreparedVolume:
         """Bring a volume to the working grid, on one scale for all its slices; encodings are kept in `folder`."""
         grid = WorkingGrid.of(volume.geometry, slice_step_mm=self.slice_step_mm)
-        working = grid.to_working(volume)
-        slices = EncodedSlices(
-            working,
-            self.segmenter,
-            measure(working.intensities, working.modality).apply,
-            encoder=self.encoder,
-            folder=folder if self.encoder else None,
-        )
-        return PreparedVolume(slices, grid)
+        return PreparedVolume(grid, grid.to_working(volume), self, folder if self.encoder else None)
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedVolume:
+    """A volume ready for the agent. `grid` the way to the working grid and back, `working` the volume on it."""
+
+    grid: WorkingGrid
+    working: Volume
+    bench: Workbench
+    folder: Path | None
+    _by_window: dict[str, EncodedSlices] = field(default_factory=dict)
+
+    def slices_for(self, structure: str) -> EncodedSlices:
+        """The slices as a structure (key or text) is best seen; structures of one window share them."""
+        window = self.bench.window or window_for(structure)
+        shown, words = self._shown(window)
+        if words not in self._by_window:
+            self._by_window[words] = EncodedSlices(
+                self.working,
+                self.bench.segmenter,
+                shown.apply,
+                window=words,
+                encoder=self.bench.encoder,
+                folder=self.folder,
+            )
+        return self._by_window[words]
+
+    @property
+    def slices(self) -> EncodedSlices:
+        """The slices as the abdomen is best seen."""
+        return self.slices_for("")
+
+    @property
+    def encoder_passes(self) -> int:
+        """How often the image encoder ran for this volume in this process."""
+        return sum(slices.encoder_passes for slices in self._by_window.values())
+
+    def to_source(self, voxels: NDArray[np.bool_]) -> Mask:
+        """A mask (z, y, x) of the working grid on the volume's own grid, shape and affine exact."""
+        return self.grid.to_source(voxels)
+
+    def _shown(self, window: Window) -> tuple[Scale, str]:
+        """The scale for a window and what to say of it; what is no CT has no windows, only its percentiles."""
+        if self.working.modality != "CT":
+            scale = self._measured
+            return scale, f"{self.working.modality} {scale.low:.4g}..{scale.high:.4g} (percentiles)"
+        scale = seen_through(self._measured, window)
+        return scale, f"{window}, measured as {scale.low:.0f}..{scale.high:.0f}"
+
+    @cached_property
+    def _measured(self) -> Scale:
+        return measure(self.working.intensities, self.working.modality)
 
 
 def open_workbench(
@@ -71,13 +102,17 @@ def open_workbench(
     UnknownModel for a name that is not there, WeightsMissing or WeightsChanged for weights that are not whole.
     """
     resources = resources or Resources()
-    wanted = segmenter_entry(segmenter)
-    weights = weights_of(policy=policy, segmenter=segmenter)
-    hashes = tuple(part.sha256 for part in weights)
+    planner, wanted = policy_entry(policy), segmenter_entry(segmenter)
+    hashes = tuple(part.sha256 for part in weights_of(policy=policy, segmenter=segmenter))
+    for part in planner.weights:
+        part.verified_path()
     return Workbench(
-        policy=policy_entry(policy).build(resources),
+        policy=planner.build(resources),
         segmenter=wanted.build(resources),
         weights_sha256=hashes,
-        encoder="+".join((segmenter, *hashes)) if wanted.keeps else "",
+        encoder="+".join((segmenter, *(part.sha256 for part in wanted.weights)))
+        if wanted.keeps
+        else "",
+        window=ABDOMEN if planner.abdomen_only else None,
         slice_step_mm=slice_step_mm,
     )

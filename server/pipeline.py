@@ -211,7 +211,8 @@ def work_on_target(
 ) -> TargetResult:
     """Run the agent on one target, telling every turn as it happens."""
     target = Target(asked.text, asked.structure)
-    agent = segment_target(target, prepared.slices, workbench.policy, workbench.segmenter, limits)
+    slices = prepared.slices_for(asked.structure or asked.text)
+    agent = segment_target(target, slices, workbench.policy, workbench.segmenter, limits)
     while True:
         try:
             turn = next(agent)

@@ -49,9 +49,8 @@ class Stages(Protocol):
 class Prepared(Protocol):
     """A volume made ready for the agent, and the way back to the grid it came from."""
 
-    @property
-    def slices(self) -> Slices:
-        """The working grid's slices, encoded at first use and kept."""
+    def slices_for(self, structure: str) -> Slices:
+        """The working grid's slices as a structure (key or text) is best seen, encoded at first use and kept."""
 
     @property
     def encoder_passes(self) -> int:

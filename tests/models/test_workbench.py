@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from agent.fakes import FakeSegmenter
 from agent.geometry import Geometry
 from agent.values import Box, Prompts, Volume
 from models.errors import UnknownModel
+from models.windows import ABDOMEN
 from models.workbench import Workbench, open_workbench
 
 
@@ -76,10 +78,42 @@ def test_a_volume_that_is_no_ct_is_shown_by_its_own_percentiles(torso):
     volume, _ = torso
     magnitudes = Volume(np.abs(volume.intensities) * 7, volume.geometry, "MR")
 
-    image = open_workbench("threshold", "fake").prepare(magnitudes, None).slices.image(30)
+    slices = open_workbench("threshold", "fake").prepare(magnitudes, None).slices
 
-    assert image.min() >= 0
-    assert image.max() == 1
+    assert slices.image(30).min() >= 0
+    assert slices.image(30).max() == 1
+    assert slices.window.startswith("MR ")
+    assert slices.window.endswith("(percentiles)")
+
+
+def test_a_lung_is_seen_in_its_own_window_unless_the_policy_knows_only_one(torso):
+    # Arrange
+    free = Workbench(policy=None, segmenter=FakeSegmenter())
+    bound = Workbench(policy=None, segmenter=FakeSegmenter(), window=ABDOMEN)
+
+    # Act
+    prepared = free.prepare(torso[0], None)
+    lung, liver = prepared.slices_for("left_lung"), prepared.slices_for("liver")
+
+    # Assert
+    assert lung.window.startswith("lung -1350..150 HU, measured as ")
+    assert liver.window.startswith("abdomen -160..240 HU, measured as ")
+    assert prepared.slices_for("spleen") is liver is prepared.slices
+    assert lung.image(30).mean() > liver.image(30).mean()  # air is no longer black
+    only = bound.prepare(torso[0], None)
+    assert only.slices_for("left_lung") is only.slices_for("liver")
+
+
+def test_structures_of_one_window_share_the_encoder(torso):
+    # Arrange
+    prepared = Workbench(policy=None, segmenter=FakeSegmenter()).prepare(torso[0], None)
+
+    # Act
+    for structure in ("liver", "spleen", "aorta", "left_lung", "right_lung"):
+        prepared.slices_for(structure).encoding(30)
+
+    # Assert
+    assert prepared.encoder_passes == 2
 
 
 @pytest.mark.parametrize(("policy", "segmenter"), [("nobody", "fake"), ("threshold", "nobody")])
