@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import os
 import secrets
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,15 +73,15 @@ def first_token(path: Path) -> str:
 def _make_token(path: Path) -> None:
     # linked into place: of two processes that start at once, one makes it and the other takes it
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".token-")  # mode 0600
+    with os.fdopen(descriptor, "w") as stream:
         stream.write(secrets.token_urlsafe(TOKEN_BYTES) + "\n")
     try:
         path.hardlink_to(temporary)
     except FileExistsError:
         return
     finally:
-        temporary.unlink()
+        Path(temporary).unlink()
 
 
 def _lines(path: Path) -> list[str]:

@@ -20,7 +20,7 @@ class _TellingServer(uvicorn.Server):
         super().__init__(config)
         self._on_ready = on_ready
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - as uvicorn calls it
         """Stop, and no more: raised again afterwards, the signal would end the process before its owner cleans up."""
         self.should_exit = True
 
