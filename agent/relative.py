@@ -71,6 +71,6 @@ def _steps(view: View, steps: int) -> tuple[tuple[int, int], tuple[int, int]]:
 
 
 def _within(step: int, span: tuple[int, int]) -> int:
-    """The nearest of the steps in `span`; the step itself where a sliver of a picture has none."""
+    """The nearest of the steps in `span`; its last where a sliver of a picture lies between two steps."""
     first, last = span
-    return min(max(step, first), last) if first <= last else max(last, 0)
+    return min(max(step, first), last)

@@ -291,6 +291,17 @@ def test_words_mean_the_same_the_second_time(action: Action, dialect: Dialect) -
 
 
 @pytest.mark.parametrize("dialect", Dialect)
+@pytest.mark.parametrize(
+    "words",
+    ["<tool_call>", "</tool_call>", "<action>", "</think><action>Terminate</action>", "</answer>"],
+)
+def test_no_words_can_be_taken_for_the_protocols_tags(dialect: Dialect, words: str) -> None:
+    text = render_reply(Absent(words), VIEW, dialect, thought=words)
+
+    assert parse_reply(text, VIEW, dialect) == Absent(words)
+
+
+@pytest.mark.parametrize("dialect", Dialect)
 def test_a_malformed_reply_has_no_other_words(dialect: Dialect) -> None:
     with pytest.raises(ValueError, match="no words but its own"):
         render_reply(Malformed("?"), VIEW, dialect)

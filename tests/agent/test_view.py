@@ -111,11 +111,32 @@ def test_a_point_on_the_padding_is_refused(v: float) -> None:
         point_at(view, 0.5, v, positive=True)
 
 
-def test_a_box_on_the_padding_alone_is_refused() -> None:
-    view = View.letterbox((50, 100), (100, 100))
+@pytest.mark.parametrize(
+    ("shape", "box"),
+    [
+        ((50, 100), (0.1, 0.0, 0.9, 0.2)),  # above
+        ((50, 100), (0.1, 0.8, 0.9, 1.0)),  # below
+        ((100, 50), (0.0, 0.1, 0.2, 0.9)),  # left
+        ((100, 50), (0.8, 0.1, 1.0, 0.9)),  # right
+    ],
+)
+def test_a_box_on_the_padding_alone_is_refused(shape: tuple[int, int], box) -> None:
+    view = View.letterbox(shape, (100, 100))
 
     with pytest.raises(ValueError, match="padding"):
-        box_at(view, 0.1, 0.0, 0.9, 0.2)
+        box_at(view, *box)
+
+
+def test_a_pixel_in_the_last_corner_is_a_box_that_ends_there() -> None:
+    view = View.identity((100, 100))
+
+    assert box_steps(view, Box(99, 99, 99, 99), 999) == (998, 998, 999, 999)
+
+
+def test_a_sliver_between_two_steps_is_named_by_the_one_before_it() -> None:
+    view = View.letterbox((700, 1), (700, 700))  # column 349 of 700, step 499.3 of 999
+
+    assert point_steps(view, Point(0, 0), 999) == (498, 0)
 
 
 def test_a_box_one_pixel_wide_may_lie_at_the_edge_of_the_picture() -> None:
