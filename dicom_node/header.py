@@ -15,7 +15,7 @@ from typing import Any
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.multival import MultiValue
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
@@ -44,6 +44,7 @@ _PARSE_ERRORS = (
     ArithmeticError,
     AssertionError,
     AttributeError,
+    BytesLengthException,
     EOFError,
     LookupError,
     MemoryError,
@@ -100,7 +101,6 @@ class _Reader:
 
     def header(self) -> InstanceHeader:
         """Everything, in the shape the other modules know."""
-        meta = getattr(self._dataset, "file_meta", None) or Dataset()
         frames = self._integer("NumberOfFrames") or 1
         self._groups = list(self._functional_groups())
         return InstanceHeader(
@@ -108,9 +108,9 @@ class _Reader:
             study_instance_uid=self._text("StudyInstanceUID"),
             series_instance_uid=self._text("SeriesInstanceUID"),
             sop_instance_uid=self._text("SOPInstanceUID")
-            or str(meta.get("MediaStorageSOPInstanceUID", "")),
-            sop_class_uid=self._text("SOPClassUID") or str(meta.get("MediaStorageSOPClassUID", "")),
-            transfer_syntax_uid=str(meta.get("TransferSyntaxUID", "")) or self._guessed_syntax(),
+            or self._meta_text("MediaStorageSOPInstanceUID"),
+            sop_class_uid=self._text("SOPClassUID") or self._meta_text("MediaStorageSOPClassUID"),
+            transfer_syntax_uid=self._meta_text("TransferSyntaxUID") or self._guessed_syntax(),
             modality=self._text("Modality"),
             image_type=self._texts("ImageType"),
             instance_number=self._integer("InstanceNumber"),
@@ -132,6 +132,15 @@ class _Reader:
             faults=tuple(dict.fromkeys(self._faults)),
         )
 
+    def _meta_text(self, keyword: str) -> str:
+        """A value of the file meta information, empty when it is missing or unreadable."""
+        meta = getattr(self._dataset, "file_meta", None) or Dataset()
+        try:
+            return str(meta.get(keyword, ""))
+        except _PARSE_ERRORS:
+            self._faults.append(keyword)
+            return ""
+
     def _guessed_syntax(self) -> str:
         """The uncompressed transfer syntax that pydicom found a file without file meta to be written in."""
         implicit, little = self._dataset.original_encoding
@@ -144,7 +153,15 @@ class _Reader:
         for name in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
             for group in self._value(name)[:1]:
                 for macro in ("PlaneOrientationSequence", "PixelMeasuresSequence"):
-                    yield from group.get(macro, [])[:1]
+                    yield from self._items(group, macro)[:1]
+
+    def _items(self, group: Dataset, macro: str) -> Sequence[Dataset]:
+        """The items of a macro within a functional group, none where it is missing or unreadable."""
+        try:
+            return group.get(macro) or []
+        except _PARSE_ERRORS:
+            self._faults.append(macro)
+            return []
 
     def _value(self, keyword: str) -> Any:
         """The value, or an empty list when it is missing, empty or unreadable."""

@@ -9,7 +9,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from dicom_node.errors import NotAVolume
-from dicom_node.parsing import parsing
+from dicom_node.parsing import parsing, quietly
 from dicom_node.plane import Plane, counted, named_frames
 from dicom_node.sop_classes import MULTIFRAME_VOLUMES
 from dicom_node.values import InstanceHeader, SourceFrame
@@ -55,7 +55,7 @@ def is_multiframe(header: InstanceHeader) -> bool:
 def frame_planes(header: InstanceHeader) -> list[Plane]:
     """A plane for every frame, in the order of storage. NotAVolume names the frames that have none."""
     name = named_frames([source_of(header)])
-    with parsing(NotAVolume, f"The functional groups of {name} cannot be read"):
+    with quietly(), parsing(NotAVolume, f"The functional groups of {name} cannot be read"):
         groups = FunctionalGroups(dcmread(header.path, force=True, stop_before_pixels=True))
         planes = [_plane(header, groups, index) for index in range(header.number_of_frames)]
     missing = [number for number, plane in enumerate(planes, start=1) if plane is None]

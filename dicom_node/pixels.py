@@ -29,6 +29,7 @@ from dicom_node.errors import NotAVolume, UndecodablePixels
 from dicom_node.multiframe import FunctionalGroups
 from dicom_node.parsing import parsing, quietly
 from dicom_node.plane import Plane, named
+from dicom_node.sop_classes import uid_name
 
 AIR_HU = -1024.0
 # OpenJPEG and CharLS give up the GIL while they decode: two threads take 0.7 of the time of one.
@@ -57,14 +58,15 @@ def refuse_undecodable_syntaxes(syntaxes: Sequence[tuple[Plane, str]]) -> None:
         if not _decodable(uid):
             planes = [plane for plane, of_plane in syntaxes if of_plane == uid]
             raise UndecodablePixels(
-                f"The pixel data of {named(planes)} is in a transfer syntax that cannot be decoded here, {UID(uid).name} "
-                f"({uid}). Send it uncompressed, or as JPEG Lossless, JPEG-LS, JPEG 2000 or RLE."
+                f"The pixel data of {named(planes)} is in a transfer syntax that cannot be decoded here, {uid_name(uid)} "
+                f"({ascii(uid)[1:-1]}). Send it uncompressed, or as JPEG Lossless, JPEG-LS, JPEG 2000 or RLE."
             )
 
 
 def _decodable(uid: str) -> bool:
     try:
-        return get_decoder(UID(uid)).is_available
+        with quietly():
+            return get_decoder(UID(uid)).is_available
     except NotImplementedError:
         return False
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pydicom.config import IGNORE
 from pydicom.uid import (
     UID,
     CTImageStorage,
@@ -35,5 +36,11 @@ MODALITY_RANK: dict[str, int] = {"CT": 0, "MR": 1, "PT": 2}
 
 
 def class_name(sop_class_uid: str) -> str:
-    """The SOP class in words, its UID where pydicom does not know it."""
-    return UID(sop_class_uid).name.removesuffix(" Storage") if sop_class_uid else "no SOP class"
+    """The SOP class in words, as far as it is known."""
+    return uid_name(sop_class_uid).removesuffix(" Storage") if sop_class_uid else "no SOP class"
+
+
+def uid_name(uid: str) -> str:
+    """What the standard calls a UID, else the UID itself with its damage made visible."""
+    name = UID(uid, validation_mode=IGNORE).name
+    return name if name.isprintable() else ascii(name)
