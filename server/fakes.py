@@ -32,8 +32,8 @@ class FakeStages:
 
     "select", "segment 0", "segment 0 turn 1", "write", "written", "discard".
 
-    A target called "absent" is absent, "unknown" has failed, anything else is 12.5 ml. A series called
-    "no volume" is refused.
+    A target called "absent" is absent, "unknown" has failed, anything else is 12.5 ml. A target called
+    "no volume" makes the study one that is refused.
     """
 
     def __init__(self, folder: Path, hook: Callable[[str], None] = ignore) -> None:
@@ -44,7 +44,7 @@ class FakeStages:
     def select(self, assignment: Assignment) -> Selection:
         """See Stages."""
         self._hook("select")
-        if assignment.series_instance_uid == "no volume":
+        if any(target.text == "no volume" for target in assignment.targets):
             raise NotAVolume("series 1 is no volume: images 3 and 4 are at the same position")
         series = assignment.series_instance_uid or f"{assignment.study_instance_uid}.1"
         return Selection(series, (3, 4, 5), ("spacing differs by 1 %",))

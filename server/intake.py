@@ -110,5 +110,10 @@ class Intake:
                 if wait_s == INTERVAL_S:
                     logger.warning("received studies wait for the record: %s", error)
                 wait_s = min(wait_s * 2, LONGEST_WAIT_S)
+            except (
+                Exception
+            ):  # the thread's boundary: without it nothing received would ever be taken in
+                logger.exception("received studies could not be taken in; again soon")
+                wait_s = LONGEST_WAIT_S
             else:
                 wait_s = INTERVAL_S

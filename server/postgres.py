@@ -48,11 +48,12 @@ class EmbeddedPostgres:
         self._gone_since: float | None = None
 
     def start(self) -> str:
-        """Start it, or adopt it if it runs; the URL of our database in it."""
+        """Start it, or adopt it if it runs; the URL of our database in it. Doing so twice is harmless."""
         self._check_version()
         private_folder(self.folder)
-        self._lock = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._lock, fcntl.LOCK_SH)
+        if self._lock is None:
+            self._lock = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._lock, fcntl.LOCK_SH)
         _forget_dead_server(self.folder)
         self._server = self._started()
         url = make_url(self._server.get_uri()).set(database=DATABASE)

@@ -30,10 +30,14 @@ FAILURES_AT_START = 3
 
 @dataclass(frozen=True)
 class ChildSpec:
-    """A process to keep running: `name` for the log, `command` its argument list."""
+    """A process to keep running: `name` for the log, `command` its argument list.
+
+    A node whose `essential` process cannot even start gives up; the others are tried for ever.
+    """
 
     name: str
     command: tuple[str, ...]
+    essential: bool = False
 
 
 def node_children(config_files: Sequence[str], workers: int = 1) -> tuple[ChildSpec, ...]:
@@ -41,7 +45,9 @@ def node_children(config_files: Sequence[str], workers: int = 1) -> tuple[ChildS
     options = tuple(word for file in config_files for word in ("--config", str(file)))
     parts = ("listen", *["work"] * workers, "api")
     return tuple(
-        ChildSpec(part, (sys.executable, "-m", "server.cli", part, *options)) for part in parts
+        # without the database worker and API wait and come back, but images are received all the time
+        ChildSpec(part, (sys.executable, "-m", "server.cli", part, *options), part == "listen")
+        for part in parts
     )
 
 
@@ -83,7 +89,7 @@ class Supervisor:
         self._announced = False
 
     def run(self, stop: threading.Event) -> int:
-        """Keep the node running until `stop`; 0, or 1 when a child cannot even start."""
+        """Keep the node running until `stop`; 0, or 1 when an essential child cannot even start."""
         try:
             while not stop.wait(POLL_S):
                 for child in self._children:
@@ -135,7 +141,11 @@ class Supervisor:
         os.close(child.ready_pipe)
 
     def _failed_to_start(self) -> bool:
-        failed = [c.spec.name for c in self._children if c.failures >= FAILURES_AT_START]
+        failed = [
+            child.spec.name
+            for child in self._children
+            if child.spec.essential and child.failures >= FAILURES_AT_START
+        ]
         for name in failed:
             logger.error("'%s' does not start; its own message is above", name)
         return bool(failed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from alembic import command
@@ -14,19 +15,22 @@ from server.record.jobs import DBOS_SCHEMA
 
 # any constant will do, as long as every version of Segnode takes the same one
 _LOCK = 0x5E6_0DE
+_ASK_AGAIN_S = 0.1
 
 
 def upgrade(engine: Engine) -> None:
     """Bring our tables and DBOS's to this version; RecordUnavailable when PostgreSQL is away.
 
-    Processes that start together wait for each other. The lock is a session's, outside any transaction:
-    DBOS builds indexes concurrently, which waits for every open transaction.
+    Processes that start together wait for each other. They ask for the lock again and again, each time in a
+    statement that ends at once: DBOS builds indexes concurrently, which waits for every statement that is open,
+    so that one which waited for the lock would be waited for in turn.
     """
     with (
         answering(),
         engine.connect().execution_options(isolation_level="AUTOCOMMIT") as holder,
     ):
-        holder.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK})
+        while not holder.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": _LOCK}):
+            time.sleep(_ASK_AGAIN_S)
         try:
             with engine.begin() as connection:
                 config = alembic_config()

@@ -57,6 +57,8 @@ class Record:
         wanted = self._rules.targets(targets)
         with self._sessions.begin() as session:
             study = self._complete_study(session, study_instance_uid)
+            if series_instance_uid is not None:
+                studies.check_series(session, study_instance_uid, series_instance_uid)
             held = studies.attributes(session, study_instance_uid)
             new = NewRequest(
                 study_instance_uid=study_instance_uid,

@@ -38,6 +38,8 @@ def locked(session: Session, study_instance_uid: str) -> StudyRow:
 
 def known_instances(session: Session, study_instance_uid: str) -> set[tuple[str, str]]:
     """(series, SOP instance) UIDs that are indexed."""
+    if "\0" in study_instance_uid:
+        return set()
     query = select(InstanceRow.series_instance_uid, InstanceRow.sop_instance_uid).where(
         InstanceRow.study_instance_uid == study_instance_uid
     )
@@ -207,3 +209,12 @@ def attributes(session: Session, study_instance_uid: str) -> list[dict[str, str]
         .distinct()
     )
     return list(session.scalars(query))
+
+
+def check_series(session: Session, study_instance_uid: str, series_instance_uid: str) -> None:
+    """UnknownStudy, in words of its own, unless the study holds the series."""
+    known = {series for series, _ in known_instances(session, study_instance_uid)}
+    if series_instance_uid not in known:
+        raise UnknownStudy(
+            f"the study {study_instance_uid} has no series {series_instance_uid!r} on this node"
+        )

@@ -98,10 +98,7 @@ def test_with_nowhere_to_send_it_is_done_when_written(desk: Any, start_worker: A
 
 
 def test_no_volume_is_rejected_with_its_sentence(desk: Any, start_worker: Any) -> None:
-    desk.complete_study()
-    uid = desk.record.submit(
-        "1.2.826.0.1.3680043.8.498.1", ["liver"], series_instance_uid="no volume", actor="test"
-    ).id
+    uid = desk.request("no volume")
     start_worker()
     assert desk.wait_for_end(uid) == RequestState.REJECTED
     assert desk.record.request(uid).error == (
