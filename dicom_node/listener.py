@@ -19,6 +19,8 @@ from pydicom.uid import UID
 from pynetdicom import AE, evt
 from pynetdicom.pdu_primitives import SOPClassCommonExtendedNegotiation
 from pynetdicom.presentation import PresentationContext, build_context
+from pynetdicom.service_class import StorageServiceClass
+from pynetdicom.sop_class import uid_to_service_class
 
 from dicom_node.association_server import AssociationServer
 from dicom_node.errors import DicomNodeError
@@ -252,12 +254,14 @@ def _storage_contexts(proposed: list[PresentationContext]) -> list[PresentationC
 
 
 def _storage_classes(event: Any) -> dict[UID, SOPClassCommonExtendedNegotiation]:
-    """Tell pynetdicom that what we accepted for storage belongs to the storage service, known to it or not."""
+    """Tell pynetdicom that what we accepted belongs to the storage service, where it does not know so itself."""
     found = {}
     for context in event.assoc.acceptor.supported_contexts:
-        if _is_storage(context.abstract_syntax):
+        sop_class = context.abstract_syntax
+        known = uid_to_service_class(sop_class) is StorageServiceClass
+        if _is_storage(sop_class) and not known:
             item = SOPClassCommonExtendedNegotiation()
-            item.sop_class_uid = context.abstract_syntax
+            item.sop_class_uid = sop_class
             item.service_class_uid = _STORAGE_SERVICE_CLASS
-            found[context.abstract_syntax] = item
+            found[sop_class] = item
     return found
