@@ -43,7 +43,6 @@ from dicom_node.result_header import (
     titled,
 )
 from dicom_node.segmentation import tracking_uid
-from dicom_node.source_planes import read_planes
 from dicom_node.values import (
     AbsentFinding,
     Algorithm,
@@ -181,7 +180,7 @@ def _assembled(
     segmentation: WrittenResult | None,
 ) -> Dataset:
     """The document as highdicom builds it, then with the source's own evidence, patient and study."""
-    stand_in = header.stand_in(0, read_planes(header.volume))
+    stand_in = header.stand_in()
     evidence = [stand_in, *([_evidence(header, segmentation)] if segmentation is not None else [])]
     document = sr.EnhancedSR(
         evidence=evidence,

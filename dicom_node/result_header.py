@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -15,7 +15,8 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filewriter import correct_ambiguous_vr
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code as SrCode
-from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
+from pydicom.uid import UID, EnhancedCTImageStorage, ExplicitVRLittleEndian
+from pydicom.valuerep import format_number_as_ds
 
 from dicom_node.identity import (
     IMPLEMENTATION_CLASS_UID,
@@ -23,12 +24,27 @@ from dicom_node.identity import (
     MANUFACTURER,
 )
 from dicom_node.patient_study import copy_patient_and_study
-from dicom_node.source_planes import Planes
+from dicom_node.source_planes import Planes, decimal_strings, numbers
 from dicom_node.uids import result_uid
 from dicom_node.values import Algorithm, Code, ResultIdentity, SourceVolume
 
 MODEL_NAME = "Segnode"
 _LONGEST_LO = 64  # characters, PS3.5 table 6.2-1
+
+# The SOP Instance UID of what highdicom builds on; it never reaches a file
+STAND_IN_UID = f"{IMPLEMENTATION_CLASS_UID}.1"
+
+# What highdicom wants to see in a source and we take from the real one
+_EMPTY = (
+    "PatientID",
+    "PatientName",
+    "PatientBirthDate",
+    "PatientSex",
+    "AccessionNumber",
+    "StudyID",
+    "StudyDate",
+    "StudyTime",
+)
 
 # Results stand behind the images of the same study: series 4 gives 4010 for SEG and 4020 for SR
 _SERIES_NUMBER = {"SEG": 10, "SR": 20}
@@ -89,28 +105,32 @@ class ResultHeader:
         """When the result counts as made, local time: the request's time if known, so a re-run gives the same bytes."""
         return (self.identity.requested_at or datetime.now().astimezone()).astimezone()
 
-    def stand_in(self, z: int, planes: Planes) -> Dataset:
-        """A legal header on slice z's grid, for highdicom to build on.
+    def stand_in(self) -> Dataset:
+        """A legal header for highdicom to build on, whatever the source is.
 
         highdicom refuses sources with illegal values, unknown SOP classes or several orientations, and a clinic has all
-        three. It is given these instead; what must be the source's own is put in from the source afterwards.
-        Its SOP Instance UID is `stand_in_uid(z)`.
+        three. It is given this instead; what must be the source's own is put in from the source afterwards.
         """
         ds = Dataset()
-        ds.SOPClassUID, ds.SOPInstanceUID = CTImageStorage, stand_in_uid(z)
+        ds.SOPClassUID, ds.SOPInstanceUID = EnhancedCTImageStorage, STAND_IN_UID
         ds.StudyInstanceUID = self.volume.study_instance_uid
         ds.SeriesInstanceUID = self.volume.series_instance_uid
         ds.FrameOfReferenceUID = self.volume.frame_of_reference_uid
         ds.Modality = self.volume.modality
-        for keyword in ("PatientID", "PatientName", "PatientBirthDate", "PatientSex"):
+        for keyword in _EMPTY:
             setattr(ds, keyword, "")
-        for keyword in ("AccessionNumber", "StudyID", "StudyDate", "StudyTime"):
-            setattr(ds, keyword, "")
+        return ds
+
+    def stand_in_on_grid(self, planes: Planes, first: int, last: int) -> Dataset:
+        """The stand-in as one multi-frame image of slices `first`..`last`, whose frame n is slice `first` + n - 1."""
+        ds = self.stand_in()
         _, ds.Rows, ds.Columns = self.volume.intensities.shape
-        ds.ImageOrientationPatient = list(planes.orientation)
-        ds.ImagePositionPatient = list(planes.positions[z])
-        ds.PixelSpacing = list(planes.pixel_spacing_mm)
-        ds.SliceThickness = planes.slice_thickness_mm
+        _copy_lossiness(self.source, ds)
+        ds.NumberOfFrames = last - first + 1
+        ds.SharedFunctionalGroupsSequence = [_shared_groups(planes)]
+        ds.PerFrameFunctionalGroupsSequence = [
+            _frame_groups(planes.positions[z]) for z in range(first, last + 1)
+        ]
         return ds
 
     def arguments(self) -> dict[str, Any]:
@@ -173,11 +193,6 @@ def read_header(volume: SourceVolume) -> Dataset:
     return dcmread(volume.frames[0].path, stop_before_pixels=True, force=True)
 
 
-def stand_in_uid(z: int) -> str:
-    """The UID of the stand-in for slice z; it never reaches a file."""
-    return f"{IMPLEMENTATION_CLASS_UID}.{z + 1}"
-
-
 def shortened(text: str, room: int) -> str:
     """`text` in printable ASCII (accents fall away), cut to `room` characters; a cut is marked by three dots.
 
@@ -230,3 +245,38 @@ def reference(sop_class_uid: str, sop_instance_uid: str) -> Dataset:
     item.ReferencedSOPClassUID = sop_class_uid
     item.ReferencedSOPInstanceUID = sop_instance_uid
     return item
+
+
+def _copy_lossiness(source: Dataset, ds: Dataset) -> None:
+    """What was drawn on lossily compressed images says so, with legal ratios and methods (PS3.3 C.7.6.1.1.5)."""
+    if str(source.get("LossyImageCompression")) != "01":
+        return
+    ds.LossyImageCompression = "01"
+    ratios = [
+        part
+        for part in decimal_strings(source, "LossyImageCompressionRatio")
+        if numbers([part], 1) is not None
+    ]
+    if ratios:
+        ds.LossyImageCompressionRatio = [format_number_as_ds(float(ratio)) for ratio in ratios]
+    if source.get("LossyImageCompressionMethod"):
+        ds.LossyImageCompressionMethod = source.LossyImageCompressionMethod
+
+
+def _shared_groups(planes: Planes) -> Dataset:
+    """Orientation and spacing of all frames (PS3.3 C.7.6.16.2.1 and .4)."""
+    orientation, measures, groups = Dataset(), Dataset(), Dataset()
+    orientation.ImageOrientationPatient = list(planes.orientation)
+    measures.PixelSpacing = list(planes.pixel_spacing_mm)
+    measures.SliceThickness = planes.slice_thickness_mm
+    groups.PlaneOrientationSequence = [orientation]
+    groups.PixelMeasuresSequence = [measures]
+    return groups
+
+
+def _frame_groups(position: Sequence[str]) -> Dataset:
+    """Position of a frame (PS3.3 C.7.6.16.2.3)."""
+    place, groups = Dataset(), Dataset()
+    place.ImagePositionPatient = list(position)
+    groups.PlanePositionSequence = [place]
+    return groups

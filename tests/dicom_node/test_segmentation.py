@@ -465,6 +465,21 @@ class TestContent:
         assert seg.SeriesDescription.endswith("on S2")
         assert len(seg.SegmentSequence[0].SegmentLabel) <= 64
 
+    def test_drawn_on_lossy_images_it_says_so(
+        self, tmp_path: Path, phantoms: ModuleType, volume_of: VolumeOf, drawn: Drawn, write: Write
+    ) -> None:
+        def lossy(z: int, ds: Dataset) -> None:
+            ds.LossyImageCompression = "01"
+            ds.LossyImageCompressionRatio = "10.5"
+            ds.LossyImageCompressionMethod = "ISO_15444_1"
+
+        phantom = phantoms.torso_ct(tmp_path / "ct", edit=lossy)
+
+        seg = write(volume_of(phantom), drawn(phantom, "liver"))
+
+        assert (seg.LossyImageCompression, seg.LossyImageCompressionRatio) == ("01", 10.5)
+        assert seg.LossyImageCompressionMethod == "ISO_15444_1"
+
     def test_every_frame_names_its_source_image(
         self, tmp_path: Path, phantoms: ModuleType, volume_of: VolumeOf, drawn: Drawn, write: Write
     ) -> None:
