@@ -38,7 +38,7 @@ _NOT_YET = (subprocess.SubprocessError, AssertionError, ValueError, OSError)
 class EmbeddedPostgres:
     """The server whose data is in `<storage>/postgres`; ConfigurationError for data of another major version."""
 
-    def __init__(self, storage: Path) -> None:
+    def __init__(self, storage: Path, revive_after_s: float = REVIVE_AFTER_S) -> None:
         # the parent first: as root the package opens it to let the server's own user through
         storage.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.folder = storage.resolve() / "postgres"
@@ -46,6 +46,7 @@ class EmbeddedPostgres:
         self._lock: int | None = None
         self._server: Any = None
         self._gone_since: float | None = None
+        self._revive_after_s = revive_after_s
 
     def start(self) -> str:
         """Start it, or adopt it if it runs; the URL of our database in it. Doing so twice is harmless."""
@@ -81,7 +82,7 @@ class EmbeddedPostgres:
             return
         now = time.monotonic()
         self._gone_since = self._gone_since or now
-        if now - self._gone_since >= REVIVE_AFTER_S:
+        if now - self._gone_since >= self._revive_after_s:
             logger.error("the embedded PostgreSQL is gone: starting it again")
             _forget_dead_server(self.folder)
             self._server = self._started()
