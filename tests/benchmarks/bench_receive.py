@@ -208,15 +208,13 @@ def measure(receiver: str, folders: list[Path], scratch: Path) -> Run:
 
 def summary(runs: list[Run]) -> list[dict[str, float | str]]:
     """One row for each receiver and number of senders; `ratio` to Orthanc is missing where that is."""
-    rows: list[dict[str, float | str]] = []
-    for senders in SENDERS:
-        for receiver in (PEER, OURS):
-            chosen = [r for r in runs if (r.receiver, r.senders) == (receiver, senders)]
-            if chosen:
-                rows.append(_row(chosen))
-        if rows[-2:-1] and rows[-2]["senders"] == senders:
-            rows[-1]["ratio"] = float(rows[-1]["per_s"]) / float(rows[-2]["per_s"])
-    return rows
+    kinds = [(senders, receiver) for senders in SENDERS for receiver in (PEER, OURS)]
+    groups = {kind: [r for r in runs if (r.senders, r.receiver) == kind] for kind in kinds}
+    rows = {kind: _row(group) for kind, group in groups.items() if group}
+    for (senders, _), row in rows.items():
+        if peer := rows.get((senders, PEER)):
+            row["ratio"] = float(row["per_s"]) / float(peer["per_s"])
+    return list(rows.values())
 
 
 def _row(runs: list[Run]) -> dict[str, float | str]:
