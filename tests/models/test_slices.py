@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -146,9 +147,17 @@ def test_a_stale_folder_is_not_believed(volume, tmp_path, stale):
     assert slices.encoder_passes == 1
 
 
+class LingeringSegmenter(CountingSegmenter):
+    """Lets other threads run while it encodes, as a real encoder does."""
+
+    def encode(self, image):
+        time.sleep(0.05)
+        return super().encode(image)
+
+
 def test_threads_that_ask_at_once_share_one_pass(volume):
     # Arrange
-    segmenter = CountingSegmenter()
+    segmenter = LingeringSegmenter()
     slices = EncodedSlices(volume, segmenter, halved, encoder="e")
     together = threading.Barrier(8)
 
