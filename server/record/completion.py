@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from server.record import audit, reading, requests, studies
@@ -15,7 +14,6 @@ from server.record.tables import RequestRow, StudyRow
 from server.record.views import StudyView
 from server.routing import Rules
 from server.shelf import Shelf
-from server.values import StudyState
 
 
 class Completion:
@@ -61,22 +59,10 @@ class Completion:
     def unsettled(self) -> tuple[str, ...]:
         """Studies on disk that are not complete in the record, or hold more than it has indexed: noted at a start."""
         with self._sessions.begin() as session:
-            complete = set(
-                session.scalars(
-                    select(StudyRow.study_instance_uid).where(StudyRow.state == StudyState.COMPLETE)
-                )
-            )
-            return tuple(
-                uid
-                for uid in self._shelf.stored.studies()
-                if uid not in complete or self._has_more(session, uid)
-            )
-
-    def _has_more(self, session: Session, uid: str) -> bool:
-        known = studies.known_instances(session, uid)
-        return any(
-            (one.series_instance_uid, one.sop_instance_uid) not in known
-            for one in self._shelf.stored.instances(uid)
+            indexed = studies.complete_studies(session)
+        stored = self._shelf.stored
+        return tuple(
+            uid for uid in stored.studies() if len(stored.instances(uid)) > indexed.get(uid, -1)
         )
 
     def _by_route(

@@ -46,6 +46,17 @@ def known_instances(session: Session, study_instance_uid: str) -> set[tuple[str,
     return {(series, instance) for series, instance in session.execute(query)}
 
 
+def complete_studies(session: Session) -> dict[str, int]:
+    """Every complete study with how many of its instances are indexed."""
+    query = (
+        select(StudyRow.study_instance_uid, func.count(InstanceRow.sop_instance_uid))
+        .outerjoin(InstanceRow)
+        .where(StudyRow.state == StudyState.COMPLETE)
+        .group_by(StudyRow.study_instance_uid)
+    )
+    return dict(session.execute(query).tuples().all())
+
+
 def add(
     session: Session,
     study_instance_uid: str,
