@@ -39,31 +39,27 @@ TORSO = (
 )
 
 
-def torso_hu() -> NDArray[np.float32]:
-    """The phantom (z, y, x) float32 in HU, with reproducible noise."""
-    axes = [
-        (np.arange(n) - (n - 1) / 2) * s
-        for n, s in zip((SLICES, SIDE, SIDE), SPACING_MM, strict=True)
-    ]
-    z, y, x = np.meshgrid(*axes, indexing="ij", sparse=True)
-    volume = np.full((SLICES, SIDE, SIDE), AIR_HU, dtype=np.float32)
+def torso_plane_hu(index: int, slices: int = SLICES) -> NDArray[np.float32]:
+    """Slice `index` (zero-based, from the feet) of a phantom of `slices`: (rows, columns) float32 in HU, noise included."""
+    z_mm = (index - (slices - 1) / 2) * SPACING_MM[0]
+    axes = [(np.arange(SIDE) - (SIDE - 1) / 2) * spacing for spacing in SPACING_MM[1:]]
+    y, x = np.meshgrid(*axes, indexing="ij", sparse=True)
+    plane = np.full((SIDE, SIDE), AIR_HU, dtype=np.float32)
     for part in TORSO:
-        inside = sum(
-            ((axis - centre) / radius) ** 2
-            for axis, centre, radius in zip((z, y, x), part.centre_mm, part.radii_mm, strict=True)
-        )
-        volume[np.asarray(inside) <= 1.0] = part.hu
-    noise = np.random.default_rng(20).normal(0.0, NOISE_HU, volume.shape)
-    return (volume + noise).astype(np.float32)
+        (cz, cy, cx), (rz, ry, rx) = part.centre_mm, part.radii_mm
+        inside = ((z_mm - cz) / rz) ** 2 + ((y - cy) / ry) ** 2 + ((x - cx) / rx) ** 2 <= 1.0
+        plane[inside] = part.hu
+    noise = np.random.default_rng((20, index)).normal(0.0, NOISE_HU, plane.shape)
+    return (plane + noise).astype(np.float32)
 
 
-def write_phantom(folder: Path) -> tuple[tuple[Path, ...], str]:
-    """Write the phantom as a CT series; its files and the study's UID."""
-    hu = torso_hu()
+def write_torso(folder: Path, slices: int = SLICES) -> tuple[tuple[Path, ...], str]:
+    """Write the phantom as a CT series into `folder`, made if missing; its files and the study's UID."""
+    folder.mkdir(parents=True, exist_ok=True)
     study, series, frame = (_uid(role) for role in ("study", "series", "frame of reference"))
     paths = []
-    for index, plane in enumerate(hu):
-        dataset = _slice(index, plane)
+    for index in range(slices):
+        dataset = _slice(index, torso_plane_hu(index, slices))
         dataset.StudyInstanceUID, dataset.SeriesInstanceUID = study, series
         dataset.FrameOfReferenceUID = frame
         paths.append(folder / f"{index:03d}.dcm")

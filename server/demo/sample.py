@@ -21,7 +21,7 @@ from pathlib import Path
 import pydicom
 from pydicom.uid import UID
 
-from server.demo.phantom import write_phantom
+from server.demo.phantom import write_torso
 
 PACKAGE = "totalsegmentator"
 VERSION = "2.18.0"
@@ -161,5 +161,5 @@ def _phantom(folder: Path) -> Sample:
         "the figures below say nothing about patients. Connect to a package index and run again."
     )
     log.warning("=" * 78)
-    files, study_instance_uid = write_phantom(folder)
+    files, study_instance_uid = write_torso(folder)
     return Sample("generated torso phantom", files, study_instance_uid, None, {}, is_real=False)
