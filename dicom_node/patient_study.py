@@ -107,7 +107,7 @@ def copy_patient_and_study(source: Dataset, result: Dataset) -> None:
         elif keyword in _ALWAYS:
             result[tag] = DataElement(tag, dictionary_VR(tag), None)
     # Only then does pydicom write raw elements without decoding them first
-    result.set_original_encoding(False, True, result._character_set)  # noqa: SLF001
+    result.set_original_encoding(False, True, result._character_set)  # noqa: SLF001  # what pydicom compares it with
 
 
 def _copy_character_set(source: Dataset, result: Dataset) -> None:

@@ -35,10 +35,10 @@ from dicom_node.report_readback import check_report
 from dicom_node.result_header import (
     MODEL_NAME,
     ResultHeader,
-    read_header,
     reference,
     shortened,
     software_version,
+    source_header,
     sr_code,
     titled,
 )
@@ -81,7 +81,7 @@ def write_report(
         "SR",
         titled([*(segment.label for segment in segments), *(finding.label for finding in absent)]),
         volume,
-        read_header(volume),
+        source_header(volume),
         algorithm,
         identity,
     )

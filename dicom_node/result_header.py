@@ -188,7 +188,7 @@ class ResultHeader:
         )
 
 
-def read_header(volume: SourceVolume) -> Dataset:
+def source_header(volume: SourceVolume) -> Dataset:
     """The header of the volume's first slice, without pixels. OSError when the file is gone."""
     return dcmread(volume.frames[0].path, stop_before_pixels=True, force=True)
 

@@ -19,8 +19,8 @@ from dicom_node.result_header import (
     STAND_IN_UID,
     ResultHeader,
     algorithm_identification,
-    read_header,
     shortened,
+    source_header,
     sr_code,
     titled,
 )
@@ -51,7 +51,7 @@ def write_segmentation(
         "SEG",
         titled(segment.label for segment in segments),
         volume,
-        read_header(volume),
+        source_header(volume),
         algorithm,
         identity,
     )

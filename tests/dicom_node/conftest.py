@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import (
     CTImageStorage,
@@ -29,6 +30,7 @@ from dicom_node.fakes import RecordingObserver
 from dicom_node.header import read_header
 from dicom_node.inbox import Inbox
 from dicom_node.listener import Limits, Listener
+from dicom_node.segmentation import write_segmentation
 from dicom_node.values import Algorithm, Code, ResultIdentity, ResultSegment, SourceVolume
 from dicom_node.volume import load_volume
 
@@ -256,3 +258,16 @@ def drawn(segment: Callable[..., ResultSegment]) -> Callable[..., list[ResultSeg
         return [segment(name, masks[name]) for name in names]
 
     return build
+
+
+@pytest.fixture
+def write(tmp_path: Path, algorithm: Algorithm, identity: ResultIdentity) -> Callable[..., Dataset]:
+    """Writes a SEG and reads the file back."""
+
+    def run(volume: SourceVolume, segments: list[ResultSegment], **changes: Any) -> Dataset:
+        path = tmp_path / "out" / "seg.dcm"
+        arguments = {"algorithm": algorithm, "identity": identity, "path": path, **changes}
+        written = write_segmentation(volume, segments, **arguments)
+        return dcmread(written.path)
+
+    return run
