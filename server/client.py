@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import http.client
 import json
+import re
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from typing import Any
 
-from server.errors import NodeUnreachable, RequestError
+from server.errors import ConfigurationError, NodeUnreachable, RequestError
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,12 @@ class NodeClient:
     url: str
     token: str
     timeout_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        if not re.match(r"https?://[^/\s]+", self.url):
+            raise NodeUnreachable(f"{self.url} is no address of a node: say http://host:port")
+        if not re.fullmatch(r"[\x21-\x7e]+", self.token):
+            raise ConfigurationError("a token is one word of plain letters, figures and signs")
 
     def get(self, path: str) -> Any:
         """GET /api/v1/`path` as JSON; errors as `post`."""
@@ -31,18 +39,23 @@ class NodeClient:
         return self._call("POST", path, body)
 
     def _call(self, method: str, path: str, body: Any) -> Any:
-        request = urllib.request.Request(  # noqa: S310 - the scheme is http by construction
+        request = urllib.request.Request(  # noqa: S310 - the scheme was looked at when the client was made
             f"{self.url}/api/v1/{path.lstrip('/')}",
             method=method,
             data=None if body is None else json.dumps(body).encode("utf-8"),
             headers={"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"},
         )
         try:
+            # the scheme was looked at when the client was made
             with urllib.request.urlopen(request, timeout=self.timeout_s) as answer:  # noqa: S310
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             raise RequestError(_detail(error)) from error
-        except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+        except (ValueError, http.client.HTTPException) as error:
+            raise NodeUnreachable(
+                f"what answers at {self.url} is no Segnode ({error}); look at host and port"
+            ) from error
+        except OSError as error:
             raise NodeUnreachable(
                 f"no node answers at {self.url} ({error}); is `segnode serve` running?"
             ) from error

@@ -1,0 +1,184 @@
+"""The API over the real record on a real PostgreSQL, and over one that is not there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from starlette.testclient import TestClient
+
+from server.http.app import create_app
+from server.http.ports import Counting, RecordPort, Services
+from server.record.counting import RecordCounting
+from server.record.engine import Sessions, open_engine
+from server.record.record import Record
+from server.tokens import tokens_of
+
+TOKEN = "a-token-of-good-length"
+
+
+def client_of(record: RecordPort, counting: Counting, storage: Path) -> TestClient:
+    """A client with the token."""
+    app = create_app(Services(record, counting, (), storage, 0), tokens_of((TOKEN,)))
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    return TestClient(app, headers=headers, raise_server_exceptions=False)
+
+
+@pytest.fixture
+def real(desk: Any, tmp_path: Path) -> TestClient:
+    """The API over a record with a complete CT study."""
+    desk.complete_study()
+    return client_of(desk.record, RecordCounting(desk.sessions), tmp_path)
+
+
+def submit(real: TestClient, study: str, **more: Any) -> Any:
+    """The answer to a request for a liver."""
+    body = {"study_instance_uid": study, "targets": ["liver"]} | more
+    return real.post("/api/v1/requests", json=body)
+
+
+def test_a_request_goes_in_and_comes_out(real: TestClient, desk: Any, study: str) -> None:
+    taken = submit(real, study, targets=["left kidney", "LIVER"], destinations=["archive"]).json()
+
+    told = real.get(f"/api/v1/requests/{taken['id']}").json()
+
+    assert told["state"] == "QUEUED"
+    assert [target["text"] for target in told["targets"]] == ["left kidney", "LIVER"]
+    kidney = told["targets"][0]
+    # SNOMED CT: kidney structure, left
+    assert kidney["code"]["value"] == "64033007"
+    assert kidney["laterality"]["value"] == "7771000"
+    assert told["deliveries"][0]["destination"] == "archive"
+    assert told["actor"].startswith("token ")
+    assert desk.events(taken["id"]) == ["request.queued"]
+
+
+def test_lists_studies_turns_and_trail_come_out_of_the_record(real: TestClient, study: str) -> None:
+    ids = [submit(real, study).json()["id"] for _ in range(3)]
+    real.post(f"/api/v1/requests/{ids[1]}/cancel")
+
+    assert [each["id"] for each in real.get("/api/v1/requests").json()] == ids
+    cancelled = real.get("/api/v1/requests", params={"state": "CANCELLED"}).json()
+    assert [each["id"] for each in cancelled] == [ids[1]]
+    assert real.get(f"/api/v1/requests/{ids[0]}/turns").json() == []
+    told = real.get(f"/api/v1/studies/{study}").json()
+    assert (told["state"], told["version"], told["instances"]) == ("COMPLETE", 1, 3)
+    assert [each["evidence"] for each in told["versions"]] == ["forced"]
+    events = [line["event"] for line in real.get("/api/v1/audit").json()]
+    assert events[-1] == "request.cancelled"
+
+
+def test_metrics_are_counted_by_the_database(real: TestClient, study: str) -> None:
+    ids = [submit(real, study).json()["id"] for _ in range(3)]
+    real.post(f"/api/v1/requests/{ids[0]}/cancel")
+
+    lines = real.get("/metrics").text.splitlines()
+
+    assert 'segnode_requests{state="QUEUED"} 2' in lines
+    assert 'segnode_requests{state="CANCELLED"} 1' in lines
+    assert 'segnode_studies{state="COMPLETE"} 1' in lines
+    assert "segnode_record_up 1" in lines
+
+
+def test_a_database_that_answers_makes_the_node_ready(real: TestClient) -> None:
+    assert real.get("/health/ready").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("more", "status", "kind"),
+    [
+        ({"targets": []}, 422, "no-targets"),
+        ({"targets": [""]}, 422, "bad-target"),
+        ({"targets": ["liver\n"]}, 422, "bad-target"),
+        ({"targets": ["li\x00ver"]}, 422, "bad-target"),
+        ({"targets": ["x" * 201]}, 422, "bad-target"),
+        ({"targets": ["liver"] * 10_000}, 422, "too-many-targets"),
+        ({"targets": [f"part {n}" for n in range(201)]}, 422, "too-many-targets"),
+        ({"destinations": ["attic"]}, 422, "unknown-destination"),
+        ({"destinations": ["\x00"]}, 422, "unknown-destination"),
+        ({"study_instance_uid": "1.2.3.4"}, 404, "unknown-study"),
+        ({"study_instance_uid": "'; DROP TABLE request"}, 422, "bad-request"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_by_the_record(
+    real: TestClient, study: str, more: dict[str, Any], status: int, kind: str
+) -> None:
+    answer = submit(real, study, **more)
+
+    assert answer.status_code == status, answer.text
+    assert answer.json()["type"] == f"urn:segnode:problem:{kind}"
+
+
+@settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    targets=st.lists(st.text(max_size=30), max_size=3),
+    series=st.none() | st.text(max_size=70),
+    priority=st.integers(-5, 2000),
+)
+def test_no_words_make_the_record_fail(
+    real: TestClient, study: str, targets: list[str], series: str | None, priority: int
+) -> None:
+    answer = submit(real, study, targets=targets, series_instance_uid=series, priority=priority)
+
+    assert answer.status_code in (202, 404, 422), answer.text
+
+
+@settings(
+    max_examples=30,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(text=st.text(min_size=1, max_size=80))
+@pytest.mark.parametrize("kind", ["requests", "studies"])
+def test_no_name_in_a_path_makes_the_record_fail(real: TestClient, kind: str, text: str) -> None:
+    from urllib.parse import quote
+
+    name = quote(text, safe="")
+
+    assert real.get(f"/api/v1/{kind}/{name}").status_code in (200, 404, 405)
+
+
+@pytest.fixture
+def away(desk: Any, tmp_path: Path) -> Iterator[TestClient]:
+    """The API over a record whose PostgreSQL is not there."""
+    engine = open_engine("postgresql://nobody@127.0.0.1:1/none")
+    sessions = Sessions(engine)
+    record = Record(sessions, desk.jobs, desk.rules, desk.record._shelf)
+    yield client_of(record, RecordCounting(sessions), tmp_path)
+    engine.dispose()
+
+
+CALLS: list[Callable[[TestClient, str], Any]] = [
+    lambda api, study: submit(api, study),
+    lambda api, study: api.get("/api/v1/requests"),
+    lambda api, study: api.get("/api/v1/requests/x"),
+    lambda api, study: api.post("/api/v1/requests/x/retry"),
+    lambda api, study: api.get(f"/api/v1/studies/{study}"),
+    lambda api, study: api.post(f"/api/v1/studies/{study}/complete"),
+    lambda api, study: api.get("/api/v1/audit"),
+    lambda api, study: api.get("/health/ready"),
+]
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_without_postgresql_everybody_is_told_to_come_back(
+    away: TestClient, study: str, call: Callable[[TestClient, str], Any]
+) -> None:
+    answer = call(away, study)
+
+    assert answer.status_code == 503
+    assert int(answer.headers["Retry-After"]) > 0
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_without_postgresql_the_process_is_alive(away: TestClient) -> None:
+    assert away.get("/health/live").status_code == 200
+    assert "segnode_record_up 0" in away.get("/metrics").text
