@@ -29,9 +29,8 @@ _WHERE = [
     "PerFrameFunctionalGroupsSequence",
     "ImagePositionPatient",
 ]
-_STEP_SHARE = (
-    0.5  # a scanner's steps may be uneven, but a slice never lies nearer to its neighbour's place
-)
+# A table's steps may be uneven and drift sideways, but a slice never lies nearer to its neighbour's place
+_STEP_SHARE, _DRIFT_MM = 0.5, 1.0
 
 
 def check_segmentation(path: Path, volume: SourceVolume, segments: Sequence[ResultSegment]) -> None:
@@ -132,8 +131,8 @@ class _Frames:
         place = np.stack(
             [
                 np.array(position, dtype=np.float64),
-                cosines[3:] * between_rows,
-                cosines[:3] * between_columns,
+                cosines[3:] * between_rows / np.linalg.norm(cosines[3:]),
+                cosines[:3] * between_columns / np.linalg.norm(cosines[:3]),
             ],
             axis=1,
         )
@@ -302,18 +301,19 @@ def _moments(plane: NDArray[np.bool_]) -> NDArray[np.float64]:
 def _source_origins(volume: SourceVolume) -> NDArray[np.float64]:
     """Where the source files state the first pixel of each slice, (z, 3) LPS mm; the affine's where they do not."""
     affine = volume.affine_zyx_to_lps
-    origins = affine[:3, 3] + np.arange(len(volume.frames))[:, None] * affine[:3, 0]
-    step_mm = float(np.linalg.norm(affine[:3, 0]))
+    even = affine[:3, 3] + np.arange(len(volume.frames))[:, None] * affine[:3, 0]
+    allowed_mm = max(_STEP_SHARE * float(np.linalg.norm(affine[:3, 0])), _DRIFT_MM)
+    origins = even.copy()
     for path, members in groupby(enumerate(volume.frames), key=lambda member: member[1].path):
         ds = dcmread(path, stop_before_pixels=True, force=True, specific_tags=_WHERE)
         for z, frame in members:
             stated = _stated_origin(ds, frame.frame_number)
             if stated is None:
                 continue
-            apart = float(np.linalg.norm(stated - origins[z]))
+            apart_mm = np.linalg.norm(even - stated, axis=1)
             _require(
-                apart < _STEP_SHARE * step_mm,
-                f"slice {z} {apart:.3f} mm from where its source states it",
+                int(apart_mm.argmin()) == z and apart_mm[z] <= allowed_mm,
+                f"slice {z} {apart_mm[z]:.3f} mm from where its source states it",
             )
             origins[z] = stated
     return origins

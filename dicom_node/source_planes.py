@@ -60,7 +60,7 @@ def read_planes(volume: SourceVolume) -> Planes:
     first = stated[0]
     return Planes(
         positions=tuple(
-            _verbatim(each["ImagePositionPatient"], origin, float(spacing[0]) / 2)
+            _verbatim(each["ImagePositionPatient"], origin, max(float(spacing[0]) / 2, 1.0))
             for each, origin in zip(stated, origins, strict=True)
         ),
         orientation=_verbatim(first["ImageOrientationPatient"], cosines, 1e-3),

@@ -189,6 +189,55 @@ class TestPlace:
                 str(part) for part in source.ImagePositionPatient
             ]
 
+    def test_cosines_of_three_digits_are_kept_although_they_are_no_unit_vectors(
+        self, tmp_path: Path, phantoms: ModuleType, volume_of: VolumeOf, drawn: Drawn, write: Write
+    ) -> None:
+        # Arrange: 45 degrees about x as some scanners print it
+        rounded = ["1", "0", "0", "0", "0.707", "0.707"]
+
+        def three_digits(z: int, ds: Dataset) -> None:
+            ds.ImageOrientationPatient = rounded
+
+        half = 2**-0.5
+        phantom = phantoms.torso_ct(
+            tmp_path / "ct",
+            orientation=(1, 0, 0, 0, half, half),
+            shape=(40, 400, 100),
+            spacing_mm=(5.0, 1.0, 4.0),
+            edit=three_digits,
+        )
+
+        seg = write(volume_of(phantom), drawn(phantom, "liver"))
+
+        shared = seg.SharedFunctionalGroupsSequence[0]
+        assert [
+            str(part) for part in shared.PlaneOrientationSequence[0].ImageOrientationPatient
+        ] == rounded
+
+    def test_thin_slices_of_a_table_that_drifts_sideways(
+        self, tmp_path: Path, phantoms: ModuleType, volume_of: VolumeOf, drawn: Drawn, write: Write
+    ) -> None:
+        # Arrange: to and fro by a third of a millimetre, more than half a slice
+        def drifting(z: int, ds: Dataset) -> None:
+            x, y, z_mm = ds.ImagePositionPatient
+            ds.ImagePositionPatient = [f"{x + 0.35 * (z % 2):.3f}", str(y), str(z_mm)]
+
+        phantom = phantoms.torso_ct(
+            tmp_path / "ct", shape=(40, 96, 96), spacing_mm=(0.6, 4.0, 4.0), edit=drifting
+        )
+
+        seg = write(volume_of(phantom), drawn(phantom, "liver"))
+
+        assert (
+            len(
+                {
+                    str(g.PlanePositionSequence[0].ImagePositionPatient[0])
+                    for g in seg.PerFrameFunctionalGroupsSequence
+                }
+            )
+            == 2
+        )
+
     def test_a_matrix_that_does_not_fill_bytes(
         self, tmp_path: Path, phantoms: ModuleType, volume_of: VolumeOf, drawn: Drawn, write: Write
     ) -> None:

@@ -130,6 +130,22 @@ class TestIdentity:
         assert b"ca. 1950" in data
         assert b"noon! " in data
 
+    @pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
+    def test_uids_with_leading_zeros_are_referred_to_as_they_are(
+        self, tmp_path: Path, phantoms: ModuleType, volume_of: VolumeOf, drawn: Drawn, write: Write
+    ) -> None:
+        # Arrange: illegal and all too common
+        def zeros(z: int, ds: Dataset) -> None:
+            ds.StudyInstanceUID, ds.SeriesInstanceUID = "1.2.03.4.1", "1.2.03.4.2"
+            ds.FrameOfReferenceUID = "1.2.03.4.3"
+
+        phantom = phantoms.torso_ct(tmp_path / "ct", edit=zeros)
+
+        seg = write(volume_of(phantom), drawn(phantom, "liver"))
+
+        assert (seg.StudyInstanceUID, seg.FrameOfReferenceUID) == ("1.2.03.4.1", "1.2.03.4.3")
+        assert seg.ReferencedSeriesSequence[0].SeriesInstanceUID == "1.2.03.4.2"
+
     def test_what_the_source_lacks_is_present_and_empty(
         self, tmp_path: Path, phantoms: ModuleType, volume_of: VolumeOf, drawn: Drawn, write: Write
     ) -> None:
