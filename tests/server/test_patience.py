@@ -1,0 +1,48 @@
+"""Work in hand waits for the database."""
+
+from __future__ import annotations
+
+import pytest
+
+from server.errors import RecordUnavailable, RunEnded
+from server.work.patience import insist
+
+
+def failing(times: int) -> tuple[list[float], object]:
+    """Waits made so far, and a call that fails `times` times before it answers."""
+    left = [times]
+
+    def call() -> str:
+        if left[0]:
+            left[0] -= 1
+            raise RecordUnavailable("PostgreSQL does not answer")
+        return "there"
+
+    return [], call
+
+
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [(0, []), (3, [0.2, 0.4, 0.8]), (7, [0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0])],
+)
+def test_it_waits_longer_and_longer_up_to_a_limit(times: int, expected: list[float]) -> None:
+    waits, call = failing(times)
+    assert insist(call, waits.append) == "there"  # type: ignore[arg-type]
+    assert waits == pytest.approx(expected)
+
+
+def test_it_says_so_once_and_when_it_is_over(caplog: pytest.LogCaptureFixture) -> None:
+    waits, call = failing(5)
+    insist(call, waits.append)  # type: ignore[arg-type]
+    assert [line.message for line in caplog.records] == [
+        "waiting for the record: PostgreSQL does not answer",
+        "the record answers again",
+    ]
+
+
+def test_every_other_error_is_the_callers() -> None:
+    def call() -> None:
+        raise RunEnded("cancelled", over=True)
+
+    with pytest.raises(RunEnded):
+        insist(call, lambda _: None)
