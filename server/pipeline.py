@@ -131,20 +131,13 @@ class Pipeline:
                 segmentation=results[0] if results else None,
             )
         )
-        self.show(assignment, targets)
+        self._show(folder, volume, segments, len(targets))
         return tuple(summary_of(result) for result in results)
 
     def show(self, assignment: Assignment, targets: Sequence[TargetSummary]) -> None:
-        """Leave trace.json and preview.png for people, also where there is nothing to report."""
+        """Leave trace.json and preview.png for people where there is nothing to report."""
         folder = self._work_folder(assignment)
-        folder.save_trace(len(targets))
-        found = [t for t in targets if t.status == TargetStatus.SEGMENTED]
-        drawn = [
-            Drawn(one.label, one.cielab, one.voxels, one.confidence)
-            for one in (self._segment(folder, target) for target in found)
-        ]
-        volume = agent_volume(folder.load_volume())
-        draw_preview(folder.preview, volume, drawn, title=volume.modality)
+        self._show(folder, folder.load_volume(), (), len(targets))
 
     def discard(self, assignment: Assignment) -> None:
         """Remove intermediate files and the oldest encodings; results, masks, trace and preview stay."""
@@ -157,6 +150,17 @@ class Pipeline:
         """How often the image encoder ran for a request's volume since it was last prepared here."""
         request_id, prepared = self._prepared or (None, None)
         return prepared.encoder_passes if prepared and request_id == assignment.request_id else 0
+
+    def _show(
+        self,
+        folder: WorkFolder,
+        volume: SourceVolume,
+        segments: Sequence[ResultSegment],
+        targets: int,
+    ) -> None:
+        folder.save_trace(targets)
+        drawn = [Drawn(one.label, one.cielab, one.voxels, one.confidence) for one in segments]
+        draw_preview(folder.preview, agent_volume(volume), drawn, title=volume.modality)
 
     def _work_folder(self, assignment: Assignment) -> WorkFolder:
         return WorkFolder(self._folder(assignment.request_id))

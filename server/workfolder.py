@@ -130,7 +130,7 @@ class WorkFolder:
         with np.load(self._target(index).with_suffix(".npz")) as stored:
             shape = tuple(int(size) for size in stored["shape"])
             flat = np.unpackbits(stored["bits"], count=int(np.prod(shape)))
-        return flat.reshape(shape).astype(bool)
+        return flat.reshape(shape).view(np.bool_)
 
     def discard_intermediates(self) -> None:
         """Remove what only unfinished work needs; results, masks, preview and trace stay."""

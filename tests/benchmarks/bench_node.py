@@ -72,7 +72,7 @@ def measure(study: Path, out: Path, port: int) -> dict[str, float]:
     def timed(stage: str) -> Iterator[None]:
         started = time.monotonic()
         yield
-        seconds[stage] = time.monotonic() - started
+        seconds[stage] = seconds.get(stage, 0.0) + time.monotonic() - started
 
     with timed("index"):
         headers = [read_header(path) for path in sorted(study.iterdir())]
@@ -89,10 +89,11 @@ def measure(study: Path, out: Path, port: int) -> dict[str, float]:
     with timed("volume"):
         shape = pipeline.select(assignment).shape
     folder = WorkFolder(out / "bench")
-    masks = [ellipsoid(shape, *TARGETS[one.text]) for one in asked]
-    with timed("masks"):
-        summaries = [kept(folder, one, mask) for one, mask in zip(asked, masks, strict=True)]
-    del masks
+    summaries = []
+    for one in asked:
+        mask = ellipsoid(shape, *TARGETS[one.text])
+        with timed("masks"):
+            summaries.append(kept(folder, one, mask))
     with timed("SEG, SR"):
         results = pipeline.write(assignment, summaries)
     with timed("send"):
@@ -124,9 +125,12 @@ def ellipsoid(
     shape: tuple[int, int, int], centre: tuple[int, int, int], radii: tuple[int, int, int]
 ) -> NDArray[np.bool_]:
     """(z, y, x) bool, in voxels."""
-    z, y, x = np.ogrid[: shape[0], : shape[1], : shape[2]]
-    near = sum(((axis - c) / r) ** 2 for axis, c, r in zip((z, y, x), centre, radii, strict=True))
-    return np.asarray(near <= 1.0)
+    mask = np.zeros(shape, dtype=np.bool_)
+    y, x = np.ogrid[: shape[1], : shape[2]]
+    inplane = ((y - centre[1]) / radii[1]) ** 2 + ((x - centre[2]) / radii[2]) ** 2
+    for z in range(shape[0]):
+        mask[z] = inplane + ((z - centre[0]) / radii[0]) ** 2 <= 1.0
+    return mask
 
 
 @contextmanager
