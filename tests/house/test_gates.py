@@ -1,0 +1,143 @@
+"""Every gate of the one check is seen to close: a planted fault makes its command fail, and names itself."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BIN = Path(sys.executable).parent
+
+
+@pytest.fixture
+def house(repository: Path, tmp_path: Path) -> Path:
+    """A house with the real settings of every tool and one faultless module."""
+    shutil.copy(repository / "pyproject.toml", tmp_path)
+    shutil.copy(repository / ".yamllint.yaml", tmp_path)
+    for room in ("server", "dicom_node", "agent", "models"):
+        (tmp_path / room).mkdir()
+        (tmp_path / room / "__init__.py").write_text(f'"""The room {room}."""\n')
+    (tmp_path / "tests").mkdir()
+    return tmp_path
+
+
+def run(house: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """Run one of the check's commands in `house`."""
+    program, *arguments = command
+    return subprocess.run(
+        [str(BIN / program), *arguments], cwd=house, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("ruff", "format", "--check", "."), ("ruff", "check", "."), ("mypy",)],
+    ids=" ".join,
+)
+def test_a_house_without_faults_passes(house: Path, command: tuple[str, ...]) -> None:
+    answer = run(house, *command)
+
+    assert answer.returncode == 0, answer.stdout
+
+
+def test_another_format_is_found(house: Path) -> None:
+    (house / "agent" / "planted.py").write_text('"""Planted."""\nA = {"a":1}\n')
+
+    assert run(house, "ruff", "format", "--check", ".").returncode == 1
+
+
+LINT = {
+    "T201": 'print("hello")',
+    "BLE001": "try:\n    A = 1\nexcept Exception:\n    A = 2",
+    "E722": "try:\n    A = 1\nexcept:\n    A = 2",
+    "S307": 'A = eval("1")',
+    "F401": "import os",
+    "TID252": "from .inner import A",
+    "PGH003": "A = 1  # type: ignore",
+    "PGH004": "A = 1  # noqa",
+    "RUF100": "A = 1  # noqa: E741 - nothing is wrong here",
+    "D103": "def planted() -> None: ...",
+    "PTH123": 'A = open("x")',
+    "ERA001": "# A = 1",
+}
+
+
+@pytest.mark.parametrize("code", LINT)
+def test_what_the_linter_must_find_is_found(house: Path, code: str) -> None:
+    (house / "agent" / "planted.py").write_text(f'"""Planted."""\n\n{LINT[code]}\n')
+
+    answer = run(house, "ruff", "check", "--output-format", "concise", ".")
+
+    assert answer.returncode == 1
+    assert re.search(rf"planted\.py:\d+:\d+: {code}\b", answer.stdout), answer.stdout
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ("def planted(a): return a", "no-untyped-def"),
+        ("def planted(a: list) -> None: ...", "type-arg"),
+        ("A: int = 'one'", "assignment"),
+        ("A = 1  # type: ignore[misc]", "unused-ignore"),
+        ("import nothing_of_that_name", "import-not-found"),
+    ],
+)
+def test_what_the_type_checker_must_find_is_found(house: Path, line: str, fault: str) -> None:
+    (house / "models" / "planted.py").write_text(f'"""Planted."""\n\n{line}\n')
+
+    answer = run(house, "mypy")
+
+    assert answer.returncode == 1
+    assert f"[{fault}]" in answer.stdout
+
+
+@pytest.mark.parametrize(
+    ("test", "said"),
+    [
+        ("import warnings\ndef test_a(): warnings.warn('old')", "UserWarning: old"),
+        ("import pytest\n@pytest.mark.fats\ndef test_a(): ...", "'fats' not found"),
+        ("import pytest\n@pytest.mark.xfail\ndef test_a(): ...", "XPASS(strict)"),
+        ("def test_a(): assert 1 == 2", "assert 1 == 2"),
+    ],
+    ids=["a warning", "an unknown marker", "a failure that passes", "a failure"],
+)
+def test_what_the_tests_must_not_let_pass_fails(house: Path, test: str, said: str) -> None:
+    (house / "tests" / "test_planted.py").write_text(f"{test}\n")
+
+    answer = run(house, "pytest", "-p", "no:cacheprovider")
+
+    assert answer.returncode != 0
+    assert said in answer.stdout + answer.stderr
+
+
+def test_bad_yaml_is_found(house: Path) -> None:
+    (house / "planted.yaml").write_text("a: 1\na: 2\n")
+
+    answer = run(house, "yamllint", "--strict", ".")
+
+    assert answer.returncode == 1
+    assert "duplication" in answer.stdout
+
+
+def test_the_one_check_runs_every_gate(repository: Path) -> None:
+    text = (repository / "Makefile").read_text("utf-8")
+    recipes = dict(re.findall(r"^(\w+):.*\n((?:\t.*\n)+)", text, re.MULTILINE))
+
+    assert re.search(r"^check: lint$", text, re.MULTILINE)
+    assert re.search(r"^test: check$", text, re.MULTILINE)
+    for gate in ("ruff format --check", "ruff check", "mypy", "lint-imports", "yamllint --strict"):
+        assert gate in recipes["lint"]
+    assert "pytest" in recipes["check"]
+
+
+def test_hand_hook_and_ci_call_the_same_command(repository: Path) -> None:
+    hooks = (repository / ".pre-commit-config.yaml").read_text("utf-8")
+    ci = (repository / ".ci" / "run").read_text("utf-8")
+
+    assert "entry: make check" in hooks
+    assert "part make test" in ci
+    assert "SEGNODE_REQUIRE_PEERS=1" in ci
