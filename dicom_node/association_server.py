@@ -39,7 +39,7 @@ class AssociationServer(transport.AssociationServer):
     """Runs in a thread of its own between `start` and `stop`; each association then has its own.
 
     `stall_timeout_s` bounds every read and write on a connection, `most_connections` how many there may be, with or without
-    an association; `on_tick` is called a few times a second.
+    an association; `on_tick` is called a few times a second and before every new connection is served.
     """
 
     request_queue_size = (

@@ -168,7 +168,6 @@ class Listener:
         """Why a peer is turned away, if it is: result, source and reason."""
         if self._allow and not self._allow & {title, address}:
             return _CALLING_AE_TITLE_NOT_RECOGNIZED
-        self._close_ended()
         if self.open_associations >= self._limits.associations:
             return _LOCAL_LIMIT_EXCEEDED
         return None

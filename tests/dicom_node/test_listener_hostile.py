@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import resource
 import socket
@@ -9,6 +10,7 @@ import struct
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -126,6 +128,25 @@ def test_connecting_and_closing_leaves_nothing_behind(
     eventually(lambda: threading.active_count() <= threads, 8.0)
     assert len(list(Path("/proc/self/fd").iterdir())) <= descriptors
     assert is_alive(listener)
+
+
+def test_a_peer_that_resets_its_connection_leaves_no_socket_open(
+    listening: Callable[..., Any], eventually: Callable[..., None]
+) -> None:
+    listener = listening()
+    threads = threading.active_count()
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ResourceWarning)
+        for _ in range(20):
+            with connect(listener) as connection:
+                reset = struct.pack("ii", 1, 0)  # closing says RST, not FIN
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+                connection.sendall(b"\xff" * 100)
+        eventually(lambda: threading.active_count() <= threads)
+        gc.collect()
+
+    assert [str(warning.message) for warning in caught] == []
 
 
 def test_connections_that_only_sit_there_do_not_keep_others_out(
