@@ -212,7 +212,7 @@ class _Reader:
 
     def _six(self, keyword: str) -> tuple[float, float, float, float, float, float] | None:
         values = self._numbers(keyword, 6)
-        return (*values,) if values else None  # type: ignore[return-value]
+        return (*values,) if values else None  # type: ignore[return-value]  # six of them, as _numbers has checked
 
     def _attributes(self) -> dict[str, str]:
         """What rules may match on, as text; only what is there."""
