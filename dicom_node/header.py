@@ -91,6 +91,14 @@ def _parsed(path: Path) -> Dataset:
     return dataset
 
 
+def _guessed_syntax(dataset: Dataset) -> str:
+    """The uncompressed transfer syntax that pydicom found a file without file meta to be written in."""
+    implicit, little = dataset.original_encoding
+    if implicit:
+        return str(ImplicitVRLittleEndian)
+    return str(ExplicitVRLittleEndian if little else ExplicitVRBigEndian)
+
+
 class _Reader:
     """One file's values, and the names of those that could not be read."""
 
@@ -110,7 +118,8 @@ class _Reader:
             sop_instance_uid=self._text("SOPInstanceUID")
             or self._meta_text("MediaStorageSOPInstanceUID"),
             sop_class_uid=self._text("SOPClassUID") or self._meta_text("MediaStorageSOPClassUID"),
-            transfer_syntax_uid=self._meta_text("TransferSyntaxUID") or self._guessed_syntax(),
+            transfer_syntax_uid=self._meta_text("TransferSyntaxUID")
+            or _guessed_syntax(self._dataset),
             modality=self._text("Modality"),
             image_type=self._texts("ImageType"),
             instance_number=self._integer("InstanceNumber"),
@@ -140,13 +149,6 @@ class _Reader:
         except _PARSE_ERRORS:
             self._faults.append(keyword)
             return ""
-
-    def _guessed_syntax(self) -> str:
-        """The uncompressed transfer syntax that pydicom found a file without file meta to be written in."""
-        implicit, little = self._dataset.original_encoding
-        if implicit:
-            return str(ImplicitVRLittleEndian)
-        return str(ExplicitVRLittleEndian if little else ExplicitVRBigEndian)
 
     def _functional_groups(self) -> Iterable[Dataset]:
         """The items that stand in for the image plane of an enhanced object, shared ones first."""
