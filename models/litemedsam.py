@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from agent.ports import Encoding
 from agent.values import Box, PromptKind, Prompts, Segmentation
+from models.cores import usable_cores
 from models.errors import PromptNotUnderstood
 from models.onnx_encoder import ImageEncoder, fastest_encoder
 from models.weights import LITEMEDSAM, Weights
@@ -68,7 +69,7 @@ class LiteMedSam:
     """A promptable segmenter for boxes (agent.ports.Segmenter).
 
     `cache_dir` keeps the encoder's compiled form (None: the user's cache folder); `threads` is the number of
-    cores for one call (None: all); `eager` leaves the encoder to torch. Raises WeightsMissing or WeightsChanged.
+    cores for one call (None: all that are granted); `eager` leaves the encoder to torch. Raises WeightsMissing or WeightsChanged.
     """
 
     name = "litemedsam"
@@ -82,8 +83,8 @@ class LiteMedSam:
         threads: int | None = None,
         eager: bool = False,
     ) -> None:
-        if threads is not None:
-            torch.set_num_threads(threads)
+        threads = threads or usable_cores()
+        torch.set_num_threads(threads)
         self.weights_sha256, self.cache_dir = weights.sha256, cache_dir
         network = load_network(weights.verified_path())
         self._prompt_encoder, self._decoder = network.prompt_encoder, network.mask_decoder

@@ -91,7 +91,8 @@ class WorkingGrid:
 
 def axis_codes(geometry: Geometry) -> str:
     """Three letters: where z, y and x rise to (nearest of R L, A P, I S), such as "SPL" for common axial CT."""
-    letters = aff2axcodes(geometry.affine_zyx_to_lps, labels=_LETTERS)  # type: ignore[no-untyped-call]
+    affine = geometry.affine_zyx_to_lps
+    letters = aff2axcodes(affine, labels=_LETTERS)  # type: ignore[no-untyped-call]  # nibabel's hints are partial
     return "".join(letters)
 
 

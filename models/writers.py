@@ -39,7 +39,8 @@ def write_label_map(path: Path, masks: Mapping[str, Mask]) -> Path:
             {"value": value, "text": text, "volume_ml": mask.volume_ml, "overlapped_voxels": lost}
         )
     ras = np.diag([-1.0, -1.0, 1.0, 1.0]) @ grid.affine_zyx_to_lps[:, [2, 1, 0, 3]]
-    image = nibabel.Nifti1Image(label_map.transpose(2, 1, 0), ras)  # type: ignore[no-untyped-call]
+    stored = label_map.transpose(2, 1, 0)
+    image = nibabel.Nifti1Image(stored, ras)  # type: ignore[no-untyped-call]  # nibabel's hints are partial
     image.to_filename(path)
     sidecar = path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
     content = {"version": SIDECAR_VERSION, "label_map": path.name, "structures": structures}
