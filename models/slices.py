@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -21,6 +22,8 @@ from numpy.typing import NDArray
 from agent.ports import Encoding, Segmenter
 from agent.values import Volume
 from models.onnx_encoder import write_atomically
+
+_log = logging.getLogger(__name__)
 
 V = TypeVar("V")
 
@@ -115,7 +118,11 @@ class EncodedSlices:
         path = self._path(z)
         if path is None or not path.is_file():
             return None
-        rounded: NDArray[np.float16] = np.load(path, allow_pickle=False)
+        try:
+            rounded: NDArray[np.float16] = np.load(path, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as fault:
+            _log.warning("the kept encoding %s cannot be read (%s): made anew", path.name, fault)
+            return None
         return KeptEncoding(rounded.astype(np.float32), self.shape[1:])
 
     def _encode(self, z: int) -> Encoding:
@@ -127,7 +134,10 @@ class EncodedSlices:
         rounded = encoding.embedding.astype(np.float16)
         content = io.BytesIO()
         np.save(content, rounded, allow_pickle=False)
-        write_atomically(path, content.getvalue())
+        try:
+            write_atomically(path, content.getvalue())
+        except OSError as fault:  # a full disk costs time later, not the study now
+            _log.warning("the encoding of slice %d could not be kept (%s)", z, fault)
         return KeptEncoding(rounded.astype(np.float32), self.shape[1:])
 
 

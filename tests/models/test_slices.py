@@ -147,6 +147,39 @@ def test_a_stale_folder_is_not_believed(volume, tmp_path, stale):
     assert slices.encoder_passes == 1
 
 
+@pytest.mark.parametrize("content", [b"", b"no array at all"])
+def test_a_damaged_encoding_is_made_anew(volume, tmp_path, caplog, content):
+    # Arrange
+    EncodedSlices(volume, CountingSegmenter(), halved, encoder="e", folder=tmp_path).encoding(1)
+    (kept,) = tmp_path.iterdir()
+    kept.write_bytes(content)
+
+    # Act
+    slices = EncodedSlices(volume, CountingSegmenter(), halved, encoder="e", folder=tmp_path)
+    encoding = slices.encoding(1)
+
+    # Assert
+    assert slices.encoder_passes == 1
+    assert encoding.embedding.shape == (2, 3, 3)
+    assert "made anew" in caplog.text
+    assert np.load(kept).shape == (2, 3, 3)
+
+
+def test_what_cannot_be_kept_is_used_all_the_same(volume, tmp_path, caplog):
+    # Arrange
+    blocked = tmp_path / "file"
+    blocked.write_text("in the way")
+
+    # Act
+    slices = EncodedSlices(volume, CountingSegmenter(), halved, encoder="e", folder=blocked)
+    encoding = slices.encoding(1)
+
+    # Assert
+    assert encoding.embedding.shape == (2, 3, 3)
+    assert slices.encoding(1) is encoding
+    assert "could not be kept" in caplog.text
+
+
 class LingeringSegmenter(CountingSegmenter):
     """Lets other threads run while it encodes, as a real encoder does."""
 
