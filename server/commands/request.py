@@ -11,7 +11,7 @@ from typing import Any
 from server.client import NodeClient
 from server.commands.options import Commands, add_command, add_targets, settings_of
 from server.commands.ports import Composition
-from server.commands.segment import HEADER
+from server.commands.segment import HEADER, say_reasons
 from server.console import Progress, say, table
 from server.settings import Settings
 from server.tokens import TOKEN_FILE, first_token
@@ -60,6 +60,7 @@ def _request(arguments: argparse.Namespace, _: Composition) -> int:
         return 0
     request = _ended(client, taken["id"])
     table(HEADER, [_row(target) for target in request["targets"]])
+    say_reasons((target["text"], target["reason"]) for target in request["targets"])
     for delivery in request["deliveries"]:
         say(f"{delivery['destination']}: {delivery['state']}")
     if request["error"]:
@@ -109,5 +110,4 @@ def _row(target: dict[str, Any]) -> tuple[str, ...]:
         "" if volume_ml is None else f"{volume_ml:.1f}",
         str(target["turns"]),
         "" if confidence is None else f"{confidence:.2f}",
-        target["reason"],
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from server.commands.options import Commands, add_command, add_targets, settings_of
@@ -12,7 +12,7 @@ from server.console import Progress, say, table
 from server.settings import Settings
 from server.values import TargetSummary
 
-HEADER = ("structure", "status", "ml", "turns", "confidence", "reason")
+HEADER = ("structure", "status", "ml", "turns", "confidence")
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -39,6 +39,7 @@ def _segment(arguments: argparse.Namespace, composition: Composition) -> int:
     )
     progress.end()
     table(HEADER, target_rows(summaries))
+    say_reasons((each.text, each.reason) for each in summaries)
     say(f"results are in {arguments.out}")
     return 0
 
@@ -60,7 +61,13 @@ def target_rows(summaries: Sequence[TargetSummary]) -> list[tuple[str, ...]]:
             "" if each.volume_ml is None else f"{each.volume_ml:.1f}",
             str(each.turns),
             "" if each.confidence is None else f"{each.confidence:.2f}",
-            each.reason,
         )
         for each in summaries
     ]
+
+
+def say_reasons(reasons: Iterable[tuple[str, str]]) -> None:
+    """A line for each target that has something to explain: (text, reason)."""
+    for text, reason in reasons:
+        if reason:
+            say(f"{text}: {reason}")
