@@ -73,6 +73,7 @@ class LocatorPolicy:
     def __init__(self, weights: Path = WEIGHTS) -> None:
         self._locator = load_locator(weights)
         self._maps: weakref.WeakKeyDictionary[Slices, OrganMaps] = weakref.WeakKeyDictionary()
+        self._mixed: _Mixed | None = None
 
     def check(self, target: Target) -> None:
         """Raise UnknownTarget unless the target is one of models.locator.knowledge.KNOWN."""
@@ -85,7 +86,7 @@ class LocatorPolicy:
         structure = self._structure(target)
         maps = self._maps_of(slices)
         seen = [evidence(maps.map(z, structure)) for z in range(slices.shape[0])]
-        likely = tuple(presence(structure, one) for one in seen)
+        likely = tuple(presence(structure, one, alone=len(seen) == 1) for one in seen)
         areas = tuple(one.area_px for one in seen)
         keys = key_slices(likely, areas, slices.spacing_mm[0])
         if keys:
@@ -131,7 +132,8 @@ class LocatorPolicy:
     def _gone(self, observation: Observation) -> bool:
         """Whether the locator is sure that the structure is not on the slice."""
         structure = self._structure(observation.target)
-        likely = presence(structure, evidence(self._seen(observation)))
+        alone = observation.slices.shape[0] == 1
+        likely = presence(structure, evidence(self._seen(observation)), alone=alone)
         # on a slice between others that show it, half the evidence is enough
         return likely < (0.5 if observation.role is Role.KEY else 0.25)
 
@@ -140,11 +142,32 @@ class LocatorPolicy:
         seen = self._seen(observation)
         if observation.carried is None:
             return seen
-        step_mm = observation.slices.spacing_mm[0]
+        # the same all through an episode: blurred once, not at every turn and appraisal
+        if self._mixed is None or not self._mixed.made_of(seen, observation.carried):
+            step_mm = observation.slices.spacing_mm[0]
+            self._mixed = _Mixed.of(seen, observation.carried, step_mm)
+        return self._mixed.expected
+
+
+@dataclass(frozen=True, eq=False)
+class _Mixed:
+    """A locator's map `seen` and a neighbour's mask `carried`, and what both together expect."""
+
+    seen: NDArray[np.float32]
+    carried: NDArray[np.bool_]
+    expected: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, seen: NDArray[np.float32], carried: NDArray[np.bool_], step_mm: float) -> _Mixed:
+        """Mix them, the mask blurred and the less of it the further away its slice is."""
         weight = np.float32(CARRIED_WEIGHT * math.exp(-step_mm / _CARRIED_MM))
         blur_px = _CARRIED_BLUR * max(seen.shape)
-        carried = ndimage.gaussian_filter(observation.carried.astype(np.float32), blur_px)
-        return np.asarray((1 - weight) * seen + weight * carried, dtype=np.float32)
+        blurred = ndimage.gaussian_filter(carried.astype(np.float32), blur_px)
+        return cls(seen, carried, (1 - weight) * seen + weight * blurred)
+
+    def made_of(self, seen: NDArray[np.float32], carried: NDArray[np.bool_]) -> bool:
+        """Whether these very arrays were mixed."""
+        return self.seen is seen and self.carried is carried
 
 
 def agreement(mask: NDArray[np.bool_], expected: NDArray[np.float32]) -> float:

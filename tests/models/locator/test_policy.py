@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
@@ -69,6 +70,21 @@ def chest_slices(*shows: bool) -> ArraySlices:
     return ArraySlices(stack, WideSegmenter(), spacing_mm=(3.0, 1.0, 1.0))
 
 
+class BrightnessLocator(Locator):
+    """Takes what is brighter than the rest of the slice for spleen, cell by cell."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        background, spleen, picture = slice(0, 4), slice(4, 8), EMBEDDING_SHAPE[0]
+        with torch.no_grad():
+            for parameter in self.parameters():
+                parameter.zero_()
+            self.stem[1].weight[0, picture] = 1.0
+            self.head[0].weight.fill_(1.0)
+            self.head[2].weight[spleen, 0] = 20.0
+            self.head[2].bias[background] = 5.0
+
+
 def lung_of(image: NDArray[np.float32]) -> NDArray[np.bool_]:
     """The right lung of `chest`, vessels included."""
     y, x = np.mgrid[: image.shape[0], : image.shape[1]]
@@ -126,6 +142,29 @@ def test_a_slice_without_the_structure_is_answered_absent(policy: LocatorPolicy)
     assert isinstance(reply.action, Absent)
 
 
+@pytest.mark.parametrize(
+    ("side_px", "count", "expected"), [(12, 1, Absent), (12, 2, AddBox), (40, 1, AddBox)]
+)
+def test_a_lone_slice_must_show_more_than_one_among_others(
+    tmp_path: Path, side_px: int, count: int, expected: type
+) -> None:
+    # Arrange
+    save_file(BrightnessLocator().state_dict(), tmp_path / "bright.safetensors")
+    policy = LocatorPolicy(tmp_path / "bright.safetensors")
+    image = np.zeros((256, 256), dtype=np.float32)
+    image[100 : 100 + side_px, 60 : 60 + side_px] = 1.0
+    slices = ArraySlices(np.stack([image] * count), WideSegmenter(), spacing_mm=(4.0, 1.0, 1.0))
+    spleen = Target("spleen", "spleen")
+
+    # Act
+    survey = policy.survey(spleen, slices)
+    reply = policy.act(Observation(spleen, slices, 0, Role.KEY))
+
+    # Assert
+    assert survey.absent == (expected is Absent)
+    assert isinstance(reply.action, expected)
+
+
 def test_a_box_is_never_repeated_and_it_stops_in_the_end(policy: LocatorPolicy) -> None:
     # Arrange
     slices = chest_slices(True)
@@ -178,6 +217,21 @@ def test_a_neighbours_mask_counts_when_carried(policy: LocatorPolicy) -> None:
     )
 
     assert carried > alone
+
+
+def test_another_neighbours_mask_is_not_mistaken_for_the_last_one(policy: LocatorPolicy) -> None:
+    slices = chest_slices(True, True)
+    drawn = lung_of(chest())
+
+    def score(carried: NDArray[np.bool_] | None) -> float:
+        start = Observation(LUNG, slices, 0, Role.CARRY, carried=carried)
+        return policy.appraise(start, segmentation(drawn, iou=0.5))
+
+    agreeing, elsewhere = score(drawn), score(np.roll(drawn, 80, axis=1))
+
+    assert agreeing > elsewhere
+    assert score(None) > elsewhere
+    assert score(drawn) == agreeing
 
 
 def test_an_episode_runs_through_the_agents_loop(policy: LocatorPolicy) -> None:

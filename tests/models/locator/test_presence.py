@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.locator.presence import Evidence, evidence, key_slices, presence
+from models.locator.presence import Evidence, evidence, key_slices, least_area_px, presence
 
 
 def test_areas_are_counted_in_the_models_pixels() -> None:
@@ -21,12 +21,34 @@ def test_areas_are_counted_in_the_models_pixels() -> None:
 def test_presence_rises_with_the_area_and_is_even_at_the_least_area_believed() -> None:
     areas = [0, 5, 40, 90, 4000]
 
-    likely = [presence("aorta", Evidence(area, 1.0)) for area in areas]
+    likely = [presence("aorta", Evidence(area, 1.0), alone=False) for area in areas]
 
     assert likely == sorted(likely)
     assert likely[2] == pytest.approx(0.5)
     assert likely[0] < 0.05
     assert likely[-1] > 0.99
+
+
+@pytest.mark.parametrize(
+    ("structure", "among_others", "alone"),
+    [
+        ("left_kidney", 60, 250),
+        ("aorta", 40, 60),
+        ("right_adrenal_gland", 25, 25),
+    ],
+)
+def test_a_lone_slice_must_show_more_of_a_large_organ(
+    structure: str, among_others: float, alone: float
+) -> None:
+    assert least_area_px(structure, alone=False) == among_others
+    assert least_area_px(structure, alone=True) == alone
+
+
+def test_a_tip_is_believed_among_other_slices_and_not_alone() -> None:
+    tip = Evidence(150.0, 1.0)
+
+    assert presence("spleen", tip, alone=False) > 0.5
+    assert presence("spleen", tip, alone=True) < 0.5
 
 
 def test_one_slice_of_many_is_no_evidence() -> None:
