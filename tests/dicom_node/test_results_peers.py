@@ -66,7 +66,9 @@ def made(
             volume, segments = volume_of(phantom), drawn(phantom, "liver", "right kidney")
         result = Made(volume, segments, tmp_path)
         seg = write_segmentation(volume, segments, algorithm, identity, result.seg)
-        write_report(volume, segments, [GALLBLADDER], algorithm, identity, result.report, seg)
+        write_report(
+            volume, segments, [GALLBLADDER], algorithm, identity, result.report, segmentation=seg
+        )
         return result
 
     return make
@@ -126,7 +128,15 @@ class TestValidator:
     ) -> None:
         program, results = peer("dciodvfy"), made()
 
-        write_report(results.volume, [], [GALLBLADDER], algorithm, identity, results.report, None)
+        write_report(
+            results.volume,
+            [],
+            [GALLBLADDER],
+            algorithm,
+            identity,
+            results.report,
+            segmentation=None,
+        )
 
         done = run(program, results.report)
         assert (done.returncode, faults_of(done)) == (0, [])

@@ -47,7 +47,9 @@ def results(
     phantom = phantoms.torso_ct(folder / "ct")
     volume, segments = volume_of(phantom), drawn(phantom, "liver")
     seg = write_segmentation(volume, segments, algorithm, identity, folder / "seg.dcm")
-    report = write_report(volume, segments, [], algorithm, identity, folder / "sr.dcm", seg)
+    report = write_report(
+        volume, segments, [], algorithm, identity, folder / "sr.dcm", segmentation=seg
+    )
     return seg, report
 
 

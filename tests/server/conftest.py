@@ -55,7 +55,7 @@ class HeldStudies:
                 sop_instance_uid=f"{uid}.{number}",
                 sop_class_uid="1.2.840.10008.5.1.4.1.1.2",
                 transfer_syntax_uid="1.2.840.10008.1.2.1",
-                **values,  # type: ignore[arg-type]
+                **values,
             )
 
     def read_header(self, path: Path) -> InstanceHeader:

@@ -145,7 +145,7 @@ def test_transient_and_permanent_failures(
     desk: Any, failure: Exception, policy: RetryPolicy, expected: str
 ) -> None:
     request_id = sending(desk)
-    pacs = FakeDestination("pacs", [failure])  # type: ignore[list-item]
+    pacs = FakeDestination("pacs", [failure])
     DeliveryStep({"pacs": pacs}, desk.deliveries, policy).attempt(first_try(request_id))
     assert desk.record.request(request_id).deliveries[0].state == expected
 

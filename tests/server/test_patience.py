@@ -27,13 +27,13 @@ def failing(times: int) -> tuple[list[float], object]:
 )
 def test_it_waits_longer_and_longer_up_to_a_limit(times: int, expected: list[float]) -> None:
     waits, call = failing(times)
-    assert insist(call, waits.append) == "there"  # type: ignore[arg-type]
+    assert insist(call, waits.append) == "there"
     assert waits == pytest.approx(expected)
 
 
 def test_it_says_so_once_and_when_it_is_over(caplog: pytest.LogCaptureFixture) -> None:
     waits, call = failing(5)
-    insist(call, waits.append)  # type: ignore[arg-type]
+    insist(call, waits.append)
     assert [line.message for line in caplog.records] == [
         "waiting for the record: PostgreSQL does not answer",
         "the record answers again",

@@ -55,7 +55,7 @@ def test_or_none_of_them(desk: Any) -> None:
     # Arrange: the job cannot be written
     study = desk.complete_study()
 
-    class Refusing(type(desk.jobs)):  # type: ignore[misc]
+    class Refusing(type(desk.jobs)):
         def study(self, *_: object) -> None:
             raise RecordUnavailable("away")
 

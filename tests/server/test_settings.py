@@ -93,4 +93,4 @@ def test_settings_do_not_change_once_read() -> None:
     settings = load_settings(environment={})
 
     with pytest.raises(ValidationError, match="frozen"):
-        settings.node.port = 1  # type: ignore[misc]
+        settings.node.port = 1

@@ -139,7 +139,7 @@ def test_after_the_database_was_away_everybody_gets_time(
             return getattr(desk.workers, name)
 
     flaky, now_s = Flaky(), [0.0]
-    heartbeat = Heartbeat(client, flaky, me, clock=lambda: now_s[0], silence_s=15.0)  # type: ignore[arg-type]
+    heartbeat = Heartbeat(client, flaky, me, clock=lambda: now_s[0], silence_s=15.0)
     heartbeat.beat()
     now_s[0], flaky.away = 100.0, True
     assert heartbeat.beat() == []
