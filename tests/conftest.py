@@ -34,10 +34,21 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def phantoms() -> ModuleType:
-    """The builders of synthetic DICOM in tests/phantoms.py, loaded by path: tests are no package."""
-    name = "segnode_test_phantoms"
+    """The builders of synthetic DICOM in tests/phantoms.py."""
+    return _beside("phantoms")
+
+
+@pytest.fixture(scope="session")
+def archives() -> ModuleType:
+    """Independent archives as real processes, tests/archives.py."""
+    return _beside("archives")
+
+
+def _beside(stem: str) -> ModuleType:
+    """A module of the tests, loaded by path: tests are no package."""
+    name = f"segnode_test_{stem}"
     if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, ROOT / "tests" / "phantoms.py")
+        spec = importlib.util.spec_from_file_location(name, ROOT / "tests" / f"{stem}.py")
         assert spec is not None
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
