@@ -85,14 +85,12 @@ class ResultHeader:
     @property
     def series_description(self) -> str:
         """Such as "AI SEG liver, spleen - segnode litemedsam - on S4", at most 64 characters."""
-        tail = f" - segnode {self.algorithm.name} - on S{_series_number(self.source)}"
-        head = f"AI {self.kind} "
-        room = _LONGEST_LO - len(head) - len(tail)
-        if (
-            room < 8
-        ):  # a long algorithm name: the structures matter more to whoever looks for the series
-            tail, room = "", _LONGEST_LO - len(head)
-        return head + shortened(self.title, room) + tail
+        # the structures matter more than the model to whoever looks for the series
+        head, place = f"AI {self.kind} ", f" - on S{_series_number(self.source)}"
+        tail = f" - segnode {self.algorithm.name}{place}"
+        if len(head) + len(self.title) + len(tail) > _LONGEST_LO:
+            tail = place
+        return head + shortened(self.title, _LONGEST_LO - len(head) - len(tail)) + tail
 
     @property
     def series_number(self) -> int:

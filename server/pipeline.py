@@ -196,7 +196,7 @@ class Pipeline:
 
     def _algorithm(self) -> Algorithm:
         workbench = self._workbench()
-        name = f"segnode {workbench.policy.name} + {workbench.segmenter.name}"
+        name = f"{workbench.policy.name} + {workbench.segmenter.name}"
         return Algorithm(name, version("segnode"), workbench.weights_sha256)
 
 

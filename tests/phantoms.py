@@ -146,7 +146,7 @@ def _section(grid: Grid, z: int) -> tuple[NDArray[np.float64], NDArray[np.int_]]
 
 def uid(*sources: str) -> UID:
     """The same UID for the same words, always."""
-    return generate_uid(entropy_srcs=list(sources))
+    return generate_uid(entropy_srcs=["/".join(sources)])
 
 
 @dataclass(frozen=True)
