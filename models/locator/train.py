@@ -234,7 +234,7 @@ def fit(examples: Examples, schedule: Schedule, device: str = "cpu") -> tuple[Lo
     """Train on `examples`; returns the averaged network in evaluation mode and the loss of every step."""
     torch.manual_seed(schedule.seed)
     rng = np.random.default_rng(schedule.seed)
-    network = Locator(schedule.dropout).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = Locator(schedule.dropout).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch does not type the format
     average = copy.deepcopy(network).eval()
     optimiser = torch.optim.AdamW(
         network.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay
@@ -253,7 +253,7 @@ def fit(examples: Examples, schedule: Schedule, device: str = "cpu") -> tuple[Lo
             logits = network.train()(inputs.contiguous(memory_format=torch.channels_last))
         loss = locator_loss(logits.float(), labels)
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call]  # untyped in torch
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
         pace.step()
