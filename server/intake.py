@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 
 INTERVAL_S = 0.5
 LONGEST_WAIT_S = 5.0
+STOP_S = 3.0
 # a study that could not be taken in (its disk, its headers) must not be tried without pause
 STUDY_WAIT_S = 30.0
 
@@ -63,9 +64,9 @@ class Intake:
         self._thread.start()
 
     def stop(self) -> None:
-        """End after the study in hand; what is not done is found at the next start."""
+        """End after the study in hand, if that is soon; what is not done is found at the next start."""
         self._stop.set()
-        self._thread.join(timeout=10.0)
+        self._thread.join(timeout=STOP_S)
 
     def tick(self) -> None:
         """Index what changed, complete what is due. RecordUnavailable: call again later, nothing is lost."""

@@ -1,0 +1,193 @@
+"""The processes of a node as `segnode serve` runs them: killed whole, started again, without a database, told to stop."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import psutil
+import pytest
+from pydicom import dcmread
+
+from dicom_node.sender import DicomDestination
+from dicom_node.values import WrittenResult
+
+LIMIT_S = 120.0
+pytestmark = pytest.mark.slow
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(answer: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + LIMIT_S
+    while not answer():
+        if time.monotonic() > deadline:
+            pytest.fail(f"{what}: not within {LIMIT_S:.0f} s")
+        time.sleep(0.1)
+
+
+class Node:
+    """A node's configuration, and the process that runs it."""
+
+    def __init__(self, folder: Path, repository: Path) -> None:
+        self.folder = folder
+        self.dicom_port, self.http_port = free_port(), free_port()
+        self.log = folder / "log"
+        self._repository = repository
+        self.process: subprocess.Popen[bytes] | None = None
+        self.file = folder / "site.toml"
+        self.file.write_text(
+            f"""
+            [node]
+            host = "127.0.0.1"
+            port = {self.dicom_port}
+            [http]
+            port = {self.http_port}
+            [storage]
+            dir = "{folder / "var"}"
+            minimum_free_bytes = 0
+            [study]
+            quiet_s = 1
+            """
+        )
+
+    def start(self, command: str = "serve", **environment: str) -> subprocess.Popen[bytes]:
+        """`segnode COMMAND` in a process group of its own, its log in a file."""
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "server.cli", command, "--config", str(self.file)],
+                cwd=self.folder,
+                env=os.environ | {"PYTHONPATH": str(self._repository)} | environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        return self.process
+
+    def start_whole(self) -> subprocess.Popen[bytes]:
+        """`segnode serve`, when it says that it is ready."""
+        process = self.start()
+        wait_for(lambda: "segnode is ready" in self.log.read_text(), "ready")
+        return process
+
+    def answers_dicom(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.dicom_port)) == 0
+
+    def send(self, files: list[Path]) -> None:
+        """C-STORE files as a scanner would."""
+        results = []
+        for path in files:
+            header = dcmread(path, stop_before_pixels=True)
+            uids = (header.SOPClassUID, header.SOPInstanceUID, header.SeriesInstanceUID)
+            results.append(WrittenResult("CT", path, *map(str, uids)))
+        DicomDestination("node", "SEGNODE", "127.0.0.1", self.dicom_port, "SCANNER").send(results)
+
+    def holds(self, study: str, instances: int) -> bool:
+        """Whether the study is complete with so many instances."""
+        url = f"http://127.0.0.1:{self.http_port}/api/v1/studies/{study}"
+        token = (self.folder / "var" / "token").read_text().strip()
+        request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})
+        try:
+            with urllib.request.urlopen(request, timeout=5) as answer:
+                found: dict[str, Any] = json.load(answer)
+        except (urllib.error.URLError, OSError):
+            return False
+        return found["state"] == "COMPLETE" and found["instances"] == instances
+
+    def end(self) -> None:
+        """Stop what still runs, the database included."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            self.process.wait(timeout=60)
+        for pid_file in self.folder.rglob("postmaster.pid"):
+            server = int(pid_file.read_text().splitlines()[0])
+            if psutil.pid_exists(server) and psutil.Process(server).name() == "postgres":
+                os.kill(server, signal.SIGINT)
+                psutil.wait_procs([psutil.Process(server)], timeout=20)
+
+
+@pytest.fixture
+def node(repository: Path) -> Iterator[Node]:
+    # short: the database's socket has a limit of 107 bytes
+    with tempfile.TemporaryDirectory(prefix="segnode-node-", ignore_cleanup_errors=True) as folder:
+        running = Node(Path(folder), repository)
+        yield running
+        running.end()
+
+
+@pytest.fixture
+def slices(phantoms: ModuleType, tmp_path: Path) -> list[Path]:
+    """A small CT."""
+    return list(phantoms.torso_ct(tmp_path / "ct", shape=(4, 32, 32)).paths)
+
+
+def study_of(files: list[Path]) -> str:
+    return str(dcmread(files[0], stop_before_pixels=True).StudyInstanceUID)
+
+
+def test_a_node_killed_whole_takes_up_what_it_had_received(node: Node, slices: list[Path]) -> None:
+    # Arrange: half of a study has come when every process is killed at once
+    process = node.start_whole()
+    node.send(slices[:2])
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    wait_for(lambda: not node.answers_dicom(), "everything is dead")
+
+    # Act
+    node.start_whole()
+    node.send(slices[2:])
+
+    # Assert: whole, whether or not the first half was complete for a while
+    wait_for(lambda: node.holds(study_of(slices), len(slices)), "complete")
+
+
+def test_sigterm_stops_everything_cleanly(node: Node) -> None:
+    process = node.start_whole()
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert len(children) == 3
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 0
+    assert [one for one in children if one.is_running()] == []
+    assert not list((node.folder / "var" / "postgres").glob("postmaster.pid"))
+
+
+def test_images_are_received_while_the_database_is_away(node: Node, slices: list[Path]) -> None:
+    # Arrange: the listener alone, with a database that is not there
+    away = f"postgresql://nobody@127.0.0.1:{free_port()}/none"
+    listener = node.start("listen", SEGNODE_DATABASE__URL=away)
+    wait_for(node.answers_dicom, "the listener")
+
+    # Act: it takes them all the same; later the node has a database
+    node.send(slices)
+    wait_for(lambda: "wait for the record" in node.log.read_text(), "a word in the log")
+    listener.send_signal(signal.SIGTERM)
+    assert listener.wait(timeout=60) == 0
+    node.start_whole()
+
+    # Assert: nothing was lost
+    wait_for(lambda: node.holds(study_of(slices), len(slices)), "complete")
+
+
+def test_a_node_whose_port_is_taken_says_so_and_ends(node: Node) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", node.dicom_port))
+        other.listen()
+        assert node.start().wait(timeout=LIMIT_S) == 1
+    assert "'listen' does not start" in node.log.read_text()
