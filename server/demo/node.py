@@ -59,10 +59,12 @@ class RunningNode:
 
 
 @contextmanager
-def running_node(folder: Path, archive_port: int, targets: Sequence[str]) -> Iterator[RunningNode]:
+def running_node(
+    folder: Path, archive_port: int, targets: Sequence[str], more_settings: str = ""
+) -> Iterator[RunningNode]:
     """Run a node that routes every CT to `targets` and back to the archive; its log is `folder`/node.log.
 
-    Raises NodeUnreachable with the end of the log when it does not become ready.
+    `more_settings` is TOML of further sections. Raises NodeUnreachable with the end of the log when it does not become ready.
     """
     dicom_port, http_port = _free_ports(2)
     storage = folder / "node"
@@ -75,7 +77,8 @@ def running_node(folder: Path, archive_port: int, targets: Sequence[str]) -> Ite
             archive_ae_title=ARCHIVE_AE_TITLE,
             archive_port=archive_port,
             targets=", ".join(f'"{target}"' for target in targets),
-        ),
+        )
+        + more_settings,
         encoding="utf-8",
     )
     log = folder / "node.log"
@@ -108,7 +111,7 @@ def _wait_until_ready(child: subprocess.Popen[bytes], url: str, log: Path) -> No
     deadline = time.monotonic() + START_LIMIT_S
     while time.monotonic() < deadline and child.poll() is None:
         try:
-            with urllib.request.urlopen(f"{url}/api/v1/health/ready", timeout=2):  # noqa: S310
+            with urllib.request.urlopen(f"{url}/api/v1/health/ready", timeout=2):  # noqa: S310 - our own node
                 return
         except (urllib.error.URLError, ConnectionError, TimeoutError):
             time.sleep(0.2)  # the node says ready over HTTP only; there is nothing to wait on

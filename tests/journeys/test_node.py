@@ -1,0 +1,205 @@
+"""A whole node as a PACS meets it: listener, worker, API and database as real processes, on synthetic patients."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pydicom
+import pytest
+
+from dicom_node.header import read_header
+from dicom_node.modality import send_files
+from dicom_node.readback import segment_masks
+from dicom_node.volume import load_volume
+from server.demo.archive import Archive
+from server.demo.node import RunningNode, running_node
+from server.demo.score import dice
+from server.errors import RequestError
+from server.values import ENDED_STATES
+
+pytestmark = pytest.mark.slow
+
+LIMIT_S = 240.0
+SHAPE = (24, 96, 96)
+FAKE_MODELS = '\n[agent]\npolicy = "threshold"\nsegmenter = "fake"\n'
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningNode, Archive]]:
+    """A node that routes every CT to the liver and a unicorn, and the archive it answers to."""
+    # the embedded database's socket path must stay short, and its own user must reach it
+    folder = tmp_path_factory.mktemp("n")
+    archive = Archive(folder / "archive")
+    targets = ("liver", "unicorn")
+    with archive.running(), running_node(folder, archive.port, targets, FAKE_MODELS) as node:
+        yield node, archive
+
+
+@pytest.fixture
+def patient(phantoms: Any, tmp_path: Path) -> Callable[..., Any]:
+    """A phantom with UIDs of its own, as files."""
+    return lambda **options: phantoms.torso_ct(
+        tmp_path / options.pop("at", "ct"),
+        shape=options.pop("shape", SHAPE),
+        identity=phantoms.Identity(tmp_path.name),
+        **options,
+    )
+
+
+def send(node: RunningNode, files: list[Path]) -> str:
+    """Store files in one association; the study's UID."""
+    peer = {"calling_ae_title": "CT1", "ae_title": "SEGNODE", "host": "127.0.0.1"}
+    for _ in send_files(files, port=node.dicom_port, **peer):
+        pass
+    return str(read_header(files[0]).study_instance_uid)
+
+
+def requests_of(node: RunningNode, study: str) -> list[dict[str, Any]]:
+    return [r for r in node.client.get("requests") if r["study_instance_uid"] == study]
+
+
+def ended(node: RunningNode, study: str, number: int = 1) -> dict[str, Any]:
+    """The study's request of that number, once it has ended."""
+    deadline = time.monotonic() + LIMIT_S
+    while time.monotonic() < deadline:
+        found = requests_of(node, study)
+        if len(found) >= number and found[number - 1]["state"] in ENDED_STATES:
+            whole: dict[str, Any] = node.client.get(f"requests/{found[number - 1]['id']}")
+            return whole
+        time.sleep(0.2)  # HTTP has nothing to wait on
+    raise AssertionError(f"no request {number} of {study} ended: {requests_of(node, study)}")
+
+
+def test_a_ct_goes_in_and_a_seg_and_an_sr_come_back(
+    site: tuple[RunningNode, Archive], patient: Callable[..., Any]
+) -> None:
+    # Arrange
+    node, archive = site
+    phantom = patient(orientation="oblique", shuffle=5)
+
+    # Act
+    study = send(node, list(phantom.paths))
+    request = ended(node, study)
+
+    # Assert: what is on the archive's disk, decoded, is the liver that was drawn into the patient
+    assert request["error"] is None
+    assert request["state"] == "DONE"
+    assert [d["state"] for d in request["deliveries"]] == ["delivered"]
+    received = {i.sop_instance_uid: i for i in archive.received(study)}
+    kinds = {r["kind"]: received[r["sop_instance_uid"]].path for r in request["results"]}
+    assert set(kinds) == {"SEG", "SR"}
+    volume = load_volume([read_header(path) for path in phantom.paths])
+    assert dice(segment_masks(kinds["SEG"], volume)["Liver"], phantom.masks["liver"]) > 0.9
+    liver, unicorn = request["targets"]
+    assert (liver["status"], liver["code"]["value"]) == ("segmented", "10200004")
+    assert liver["volume_ml"] > 100
+    assert unicorn["status"] == "failed"
+    assert "does not know 'unicorn'" in unicorn["reason"]
+    turns = node.client.get(f"requests/{request['id']}/turns")
+    assert len(turns) == liver["turns"] > 0
+
+
+def test_our_own_results_sent_back_to_us_start_nothing(
+    site: tuple[RunningNode, Archive], patient: Callable[..., Any]
+) -> None:
+    node, archive = site
+    study = send(node, list(patient().paths))
+    request = ended(node, study)
+
+    send(node, [instance.path for instance in archive.received(study)])
+    time.sleep(4)  # twice the quiet time: what must not happen has had its chance
+
+    assert [r["id"] for r in requests_of(node, study)] == [request["id"]]
+
+
+def test_late_slices_supersede_and_an_identical_resend_does_not(
+    site: tuple[RunningNode, Archive], patient: Callable[..., Any]
+) -> None:
+    # Arrange
+    node, archive = site
+    files = [
+        path
+        for _, path in sorted((read_header(p).image_position_mm[2], p) for p in patient().paths)
+    ]
+    study = send(node, files[:16])
+    ended(node, study)
+
+    # Act
+    send(node, files[:16])
+    send(node, files)
+    second = ended(node, study, number=2)
+
+    # Assert: one more request, for the whole study, with results of its own
+    assert second["state"] == "DONE"
+    assert len(requests_of(node, study)) == 2
+    seg = next(r for r in second["results"] if r["kind"] == "SEG")
+    path = next(
+        i.path for i in archive.received(study) if i.sop_instance_uid == seg["sop_instance_uid"]
+    )
+    referenced = pydicom.dcmread(path).ReferencedSeriesSequence[0].ReferencedInstanceSequence
+    assert len(referenced) == len(files)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"shape": (1, 96, 96)}, "slice"),
+        ({"skip": (10, 11)}, "missing"),
+        ({"tilt_deg": 15.0}, "tilt"),
+    ],
+    ids=["single slice", "gap", "tilt"],
+)
+def test_what_is_no_volume_is_rejected_in_a_sentence(
+    site: tuple[RunningNode, Archive],
+    patient: Callable[..., Any],
+    options: dict[str, Any],
+    said: str,
+) -> None:
+    node, archive = site
+
+    study = send(node, list(patient(**options).paths))
+    request = ended(node, study)
+
+    assert request["state"] == "REJECTED"
+    assert said in request["error"].lower()
+    assert archive.received(study) == []
+
+
+def test_absent_alone_ends_done_with_a_report(
+    site: tuple[RunningNode, Archive], patient: Callable[..., Any], phantoms: Any
+) -> None:
+    # Arrange: a slab above the kidneys
+    node, _ = site
+    study = send(node, list(patient(shape=(8, 96, 96), centre_mm=(0, 0, 40)).paths))
+    ended(node, study)
+
+    # Act
+    body = {"study_instance_uid": study, "targets": ["left kidney"]}
+    asked = node.client.post("requests", body)
+    request = ended(node, study, number=2)
+
+    # Assert
+    assert request["id"] == asked["id"]
+    assert [t["status"] for t in request["targets"]] == ["absent"]
+    assert (request["state"], [r["kind"] for r in request["results"]]) == ("DONE", ["SR"])
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"study_instance_uid": "1.2.3.4", "targets": ["liver"]}, "1.2.3.4"),
+        ({"study_instance_uid": "1.2.3.4", "targets": []}, "target"),
+        ({"study_instance_uid": "1.2.3.4", "targets": ["liver"] * 10_000}, "200"),
+    ],
+    ids=["unknown study", "no targets", "10,000 targets"],
+)
+def test_a_request_that_cannot_be_taken_says_why(
+    site: tuple[RunningNode, Archive], body: dict[str, Any], said: str
+) -> None:
+    node, _ = site
+
+    with pytest.raises(RequestError, match=said):
+        node.client.post("requests", body)
