@@ -1,0 +1,151 @@
+"""`segnode segment` on files: DICOM, volumes and pictures in, masks in their own form out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pydicom
+import pytest
+from PIL import Image
+
+from agent.limits import Limits
+from agent.trace import read_trace
+from agent.turns import Turn
+from dicom_node.errors import NotAVolume
+from models.workbench import open_workbench
+from server.errors import InputError
+from server.local import LocalModels, LocalRun, asked_targets, segment_files
+from server.structures import load_catalogue
+from server.values import TargetSummary
+
+CATALOGUE = load_catalogue()
+
+
+@pytest.fixture(scope="module")
+def models() -> LocalModels:
+    """The fakes that tell structures by their brightness."""
+    workbench = open_workbench("threshold", "fake")
+    return LocalModels(lambda: workbench, CATALOGUE, Limits())
+
+
+def run(
+    models: LocalModels, path: Path, out: Path, *targets: str, turns: list[Turn] | None = None
+) -> dict[str, TargetSummary]:
+    heard = turns if turns is not None else []
+    asked = asked_targets(targets, CATALOGUE)
+    summaries = segment_files(
+        LocalRun(path, asked, out), models, lambda _, turn: heard.append(turn)
+    )
+    return {summary.text: summary for summary in summaries}
+
+
+def bright_blob() -> np.ndarray[Any, np.dtype[np.float32]]:
+    """A body of 40 HU in air with a blob of 100 HU in it, (z, y, x)."""
+    z, y, x = np.mgrid[:10, :80, :100]
+    volume = np.full(z.shape, -1000, np.float32)
+    volume[((y - 40) / 36) ** 2 + ((x - 50) / 46) ** 2 < 1] = 40
+    volume[((z - 5) / 4) ** 2 + ((y - 40) / 14) ** 2 + ((x - 30) / 12) ** 2 < 1] = 100
+    return volume
+
+
+def test_a_dicom_folder_gives_seg_sr_trace_and_preview(
+    models: LocalModels, phantoms: Any, tmp_path: Path
+) -> None:
+    # Arrange: other things lie in the folder too, as on a disc
+    phantoms.torso_ct(tmp_path / "ct", shape=(24, 96, 96))
+    (tmp_path / "ct" / "README.txt").write_text("hello")
+    turns: list[Turn] = []
+
+    # Act
+    found = run(models, tmp_path / "ct", tmp_path / "out", "liver", "unicorn", turns=turns)
+
+    # Assert
+    written = {path.name for path in (tmp_path / "out").iterdir()}
+    assert written == {"seg.dcm", "sr.dcm", "trace.json", "preview.png"}
+    seg = pydicom.dcmread(tmp_path / "out" / "seg.dcm")
+    assert [item.SegmentLabel for item in seg.SegmentSequence] == ["Liver"]
+    assert (found["liver"].status, found["unicorn"].status) == ("segmented", "failed")
+    assert len(turns) == found["liver"].turns > 0
+
+
+def test_a_second_run_gives_the_same_uids(
+    models: LocalModels, phantoms: Any, tmp_path: Path
+) -> None:
+    phantoms.torso_ct(tmp_path / "ct", shape=(24, 96, 96))
+    run(models, tmp_path / "ct", tmp_path / "one", "liver")
+    run(models, tmp_path / "ct", tmp_path / "two", "liver")
+
+    uids = [pydicom.dcmread(tmp_path / out / "seg.dcm").SOPInstanceUID for out in ("one", "two")]
+    assert uids[0] == uids[1]
+
+
+def test_a_nifti_gives_a_label_map_on_its_own_grid(models: LocalModels, tmp_path: Path) -> None:
+    # Arrange: axes left, posterior, superior, as many scanners' converters write them
+    affine = np.diag([-2.0, -2.0, 4.0, 1.0])
+    affine[:3, 3] = (100, 80, -20)
+    image = nibabel.Nifti1Image(bright_blob().transpose(2, 1, 0), affine)
+    image.to_filename(tmp_path / "ct.nii.gz")
+
+    # Act
+    found = run(models, tmp_path / "ct.nii.gz", tmp_path / "out", "bright")
+
+    # Assert
+    label_map = nibabel.load(tmp_path / "out" / "segmentation.nii.gz")
+    assert np.allclose(label_map.affine, affine)
+    inside = np.asarray(label_map.dataobj).transpose(2, 1, 0) == 1
+    truth = bright_blob() == 100
+    assert 2 * (inside & truth).sum() / (inside.sum() + truth.sum()) > 0.9
+    sidecar = json.loads((tmp_path / "out" / "segmentation.json").read_text())
+    assert sidecar["structures"][0]["text"] == "bright"
+    assert found["bright"].volume_ml == pytest.approx(inside.sum() * 16 / 1000)
+
+
+def test_a_picture_gives_a_picture_for_each_structure(models: LocalModels, tmp_path: Path) -> None:
+    grey = np.clip((bright_blob()[5] + 160) / 400, 0, 1) * 255
+    Image.fromarray(grey.astype(np.uint8)).save(tmp_path / "slice.png")
+
+    found = run(models, tmp_path / "slice.png", tmp_path / "out", "bright", "left kidney")
+
+    with Image.open(tmp_path / "out" / "bright.png") as picture:
+        mask = np.asarray(picture)
+    assert mask.shape == (80, 100)
+    assert set(np.unique(mask)) == {0, 255}
+    assert mask[40, 30] == 255
+    assert found["left kidney"].status == "absent"
+    assert not (tmp_path / "out" / "left_kidney.png").exists()
+    assert [t.target.text for t in read_trace(tmp_path / "out" / "trace.json").targets] == [
+        "bright",
+        "left kidney",
+    ]
+
+
+def test_nothing_but_unknown_targets_still_leaves_trace_and_preview(
+    models: LocalModels, phantoms: Any, tmp_path: Path
+) -> None:
+    phantoms.torso_ct(tmp_path / "ct", shape=(24, 96, 96))
+
+    found = run(models, tmp_path / "ct", tmp_path / "out", "unicorn")
+
+    assert found["unicorn"].status == "failed"
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"trace.json", "preview.png"}
+
+
+def test_bad_input_is_a_sentence(models: LocalModels, phantoms: Any, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes.txt").write_text("no image at all")
+    single = phantoms.torso_ct(tmp_path / "single", shape=(1, 96, 96)).paths[0]
+
+    with pytest.raises(InputError, match="nothing at"):
+        run(models, tmp_path / "nowhere", tmp_path / "out", "liver")
+    with pytest.raises(InputError, match="no DICOM files"):
+        run(models, tmp_path / "empty", tmp_path / "out", "liver")
+    with pytest.raises(InputError, match="neither DICOM nor"):
+        run(models, tmp_path / "notes.txt", tmp_path / "out", "liver")
+    with pytest.raises(NotAVolume, match="slice"):
+        run(models, single, tmp_path / "out", "liver")
+    with pytest.raises(InputError, match="nothing to look for"):
+        run(models, single, tmp_path / "out", "  ")
