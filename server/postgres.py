@@ -6,6 +6,7 @@ file beside it; the last one to leave stops it. The lock goes with the process, 
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import logging
 import os
@@ -104,6 +105,8 @@ class EmbeddedPostgres:
             try:
                 server = _server_of(self.folder)
                 server.start()
+                # at exit it would look once more into a folder that may be gone, and make it for its lock file
+                atexit.unregister(server._cleanup)  # noqa: SLF001
             except _NOT_YET as error:
                 if time.monotonic() > deadline:
                     log = self.folder / "log"
