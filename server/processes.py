@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+import queue
 import signal
 import sys
 import threading
@@ -16,14 +17,33 @@ PARENT_VARIABLE = "SEGNODE_PARENT"
 READY_VARIABLE = "SEGNODE_READY"
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _PARENT_POLL_S = 0.5
+_STOP_POLL_S = 0.5
 
 
 def stop_on_signals() -> threading.Event:
     """An event that SIGTERM and SIGINT set; for the main thread."""
     stop = threading.Event()
+    # a handler runs within whatever the main thread does, also within the event's own lock: it may only put
+    # into a queue that is made for that, and another thread does the rest
+    arrived: queue.SimpleQueue[int] = queue.SimpleQueue()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, lambda signum, _: arrived.put(signum))
+    threading.Thread(target=_set_on_arrival, args=(arrived, stop), name="stop", daemon=True).start()
     return stop
+
+
+def _set_on_arrival(arrived: queue.SimpleQueue[int], stop: threading.Event) -> None:
+    arrived.get()
+    stop.set()
+
+
+def wait_for(stop: threading.Event) -> None:
+    """Wait until `stop` is set; for the main thread.
+
+    A signal that arrives just as a wait begins runs its handler only when that wait ends, so none is endless.
+    """
+    while not stop.wait(_STOP_POLL_S):
+        pass
 
 
 def announce_ready(what: str) -> None:
