@@ -8,6 +8,7 @@ own mode: storage.dir itself must let the embedded PostgreSQL's own user through
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -15,8 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from server.errors import ConfigurationError
 from server.files import private_folder
-from server.processes import announce_ready, end_with_parent, stop_on_signals
+from server.processes import announce_ready, end_with_parent, stop_on_signals, wait_for
 from server.settings import Settings
 from server.structures import load_catalogue
 
@@ -67,17 +69,22 @@ def listen(settings: Settings) -> None:
     listener = Listener(
         node.ae_title, node.host, node.port, inbox, watch, allow=node.allow, limits=limits
     )
+    opened: list[str] = []
     with ExitStack() as held:
 
         def open_completion() -> Completion:
-            url, _ = held.enter_context(database(settings))
-            return record(settings, url, migrate=True).completion
+            if not opened:
+                opened.append(held.enter_context(database(settings))[0])
+            migrate(opened[0])
+            return record(settings, opened[0]).completion
 
         intake = Intake(watch, open_completion, settings.study.quiet_s)
-        with listener:
-            intake.start()
-            announce_ready(f"{node.ae_title} on {node.host}:{listener.port}")
-            stop.wait()
+        with address(f"{node.host}:{node.port}", "node.port"):
+            listener.start()
+        intake.start()
+        announce_ready(f"{node.ae_title} on {node.host}:{listener.port}")
+        wait_for(stop)
+        listener.stop()
         intake.stop()
 
 
@@ -98,7 +105,7 @@ def work(settings: Settings) -> None:
         )
         worker.start()
         announce_ready(f"{settings.agent.policy} + {settings.agent.segmenter}")
-        stop.wait()
+        wait_for(stop)
         worker.stop()
     # a stage that still runs keeps a thread; it is taken up again from the record
     logging.shutdown()
@@ -113,12 +120,14 @@ def api(settings: Settings) -> None:
     from server.record.counting import RecordCounting
     from server.record.engine import Sessions, open_engine
     from server.tokens import load_tokens
+    from server.work.patience import insist
 
     end_with_parent()
     tokens = load_tokens(settings.http.tokens_file, settings.storage.dir)
     with database(settings) as (url, _):
+        insist(lambda: migrate(url))
         services = Services(
-            record=record(settings, url, migrate=True),
+            record=record(settings, url),
             counting=RecordCounting(Sessions(open_engine(url))),
             destinations=tuple(
                 ConfiguredDestination(one, reachable)
@@ -131,7 +140,8 @@ def api(settings: Settings) -> None:
         )
         host, port = settings.http.host, settings.http.port
         app = create_app(services, tokens)
-        serve_http(app, host, port, lambda: announce_ready(f"http://{host}:{port}"))
+        with address(f"{host}:{port}", "http.port"):
+            serve_http(app, host, port, lambda: announce_ready(f"http://{host}:{port}"))
 
 
 @contextmanager
@@ -150,20 +160,39 @@ def database(settings: Settings) -> Iterator[tuple[str, Callable[[], None]]]:
         embedded.stop()
 
 
-def record(settings: Settings, url: str, *, migrate: bool = False) -> Record:
-    """The record in the database at `url`, its tables brought up to date first if `migrate`."""
+@contextmanager
+def address(wanted: str, key: str) -> Iterator[None]:
+    """Say which setting to change when `wanted` ("host:port") is not to be had; ConfigurationError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES):
+            raise
+        raise ConfigurationError(f"{key}: cannot listen on {wanted} ({error.strerror})") from error
+
+
+def migrate(url: str) -> None:
+    """Bring the tables at `url` up to date; RecordUnavailable."""
+    from server.record.engine import open_engine
+    from server.record.migrate import upgrade
+
+    engine = open_engine(url)
+    try:
+        upgrade(engine)
+    finally:
+        engine.dispose()
+
+
+def record(settings: Settings, url: str) -> Record:
+    """The record in the database at `url`."""
     from dicom_node.header import read_header
     from server.record.engine import Sessions, open_engine
     from server.record.jobs import DbosJobs
-    from server.record.migrate import upgrade
     from server.record.record import Record
     from server.shelf import Shelf
 
-    engine = open_engine(url)
-    if migrate:
-        upgrade(engine)
     shelf = Shelf(_inbox(settings), read_header)
-    return Record(Sessions(engine), DbosJobs(url), rules(settings), shelf)
+    return Record(Sessions(open_engine(url)), DbosJobs(url), rules(settings), shelf)
 
 
 def rules(settings: Settings) -> Rules:
