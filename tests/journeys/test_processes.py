@@ -190,4 +190,4 @@ def test_a_node_whose_port_is_taken_says_so_and_ends(node: Node) -> None:
         other.bind(("127.0.0.1", node.dicom_port))
         other.listen()
         assert node.start().wait(timeout=LIMIT_S) == 1
-    assert "'listen' does not start" in node.log.read_text()
+    assert f"node.port: cannot listen on 127.0.0.1:{node.dicom_port}" in node.log.read_text()
