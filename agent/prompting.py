@@ -78,6 +78,11 @@ def _corners(action: AddBox | AddPoint) -> tuple[tuple[float, float], ...]:
 def _rounded(action: Action) -> dict[str, object]:
     record = action_record(action)
     return {
-        key: [round(2 * number) for number in value] if isinstance(value, list) else value
+        key: [_half_pixels(number) for number in value] if isinstance(value, list) else value
         for key, value in record.items()
     }
+
+
+def _half_pixels(number: float) -> float:
+    # beyond this a float has no halves, and twice the largest has no integer
+    return round(2 * number) if abs(number) < 2.0**52 else number

@@ -54,7 +54,7 @@ def complete_studies(session: Session) -> dict[str, int]:
         .where(StudyRow.state == StudyState.COMPLETE)
         .group_by(StudyRow.study_instance_uid)
     )
-    return dict(session.execute(query).tuples().all())
+    return dict(session.execute(query).all())
 
 
 def add(

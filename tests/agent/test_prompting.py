@@ -78,6 +78,8 @@ def test_the_whole_slice_may_be_prompted(action) -> None:
         (click(10, 10), click(10.6, 10), False),
         (AddBox(Box(0, 0, 5, 5)), AddBox(Box(0, 0.1, 5, 5)), True),
         (AddBox(Box(0, 0, 5, 5)), click(0, 0), False),
+        (click(0, 1.7e308), click(0, 1.7e308), True),  # twice this is infinite
+        (click(0, 1.7e308), click(0, 1.6e308), False),
     ],
 )
 def test_actions_are_the_same_to_half_a_pixel(one: Action, other: Action, same: bool) -> None:
