@@ -19,7 +19,7 @@ from server.values import ENDED_STATES, RequestState
 
 TOKEN_VARIABLE = "SEGNODE_TOKEN"  # noqa: S105 - the variable's name, not its value
 POLL_S = 1.0
-ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - what a server binds is no address to call
+ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what a server binds is no address to call
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -71,7 +71,8 @@ def _request(arguments: argparse.Namespace, _: Composition) -> int:
 def node_url(settings: Settings) -> str:
     """Where the API of a node with these settings is reached from the same machine."""
     host = ANY_ADDRESS.get(settings.http.host, settings.http.host)
-    return f"http://{host}:{settings.http.port}"
+    bracketed = f"[{host}]" if ":" in host else host  # RFC 3986 section 3.2.2
+    return f"http://{bracketed}:{settings.http.port}"
 
 
 def _token(settings: Settings) -> str:

@@ -195,9 +195,9 @@ class FakeCounting:
         self._record.answering()
         held = self._record.kept_requests.values()
         return Counts(
-            Counter(view.state for view in held),
-            Counter(view.summary.state for view in self._record.kept_studies.values()),
-            Counter(delivery.state for view in held for delivery in view.deliveries),
+            dict(Counter(view.state for view in held)),
+            dict(Counter(view.summary.state for view in self._record.kept_studies.values())),
+            dict(Counter(delivery.state for view in held for delivery in view.deliveries)),
         )
 
 

@@ -15,7 +15,9 @@ from dicom_node.errors import NoUsableSeries, TransientDeliveryError
 from dicom_node.fakes import FakeDestination
 from server.cli import main
 from server.commands.fakes import FakeComposition
+from server.commands.request import node_url
 from server.errors import RecordUnavailable
+from server.settings import load_settings
 from server.values import TargetSummary
 
 LIVER = TargetSummary(0, "liver", "liver", TargetStatus.SEGMENTED, "", 412.53, 21, 0.934)
@@ -314,6 +316,30 @@ def test_request_asks_the_node_beside_it(capsys: Capture, node: FakeNode) -> Non
 
     assert code == 0
     assert capsys.readouterr().out == "request request-1 is QUEUED\n"
+
+
+def test_request_calls_an_address_where_the_node_listens_on_all(
+    capsys: Capture, node: FakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEGNODE_HTTP__HOST", "0.0.0.0")
+
+    assert main(["request", "1.2.3", "--target", "liver"], FakeComposition()) == 0
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:8080"),
+        ("0.0.0.0", "http://127.0.0.1:8080"),
+        ("::", "http://[::1]:8080"),
+        ("::1", "http://[::1]:8080"),
+        ("node.example", "http://node.example:8080"),
+    ],
+)
+def test_the_nodes_url_can_be_called(host: str, url: str) -> None:
+    settings = load_settings(environment={"SEGNODE_HTTP__HOST": host})
+
+    assert node_url(settings) == url
 
 
 def test_request_waits_and_shows_how_it_ended(capsys: Capture, node: FakeNode) -> None:

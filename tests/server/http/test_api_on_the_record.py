@@ -113,6 +113,17 @@ def test_what_cannot_be_done_is_refused_by_the_record(
     assert answer.json()["type"] == f"urn:segnode:problem:{kind}"
 
 
+def test_half_a_surrogate_pair_can_be_named_in_a_problem(real: TestClient, study: str) -> None:
+    body = f'{{"study_instance_uid": "{study}", "targets": ["liver"], "destinations": ["\\ud800"]}}'
+
+    answer = real.post(
+        "/api/v1/requests", content=body, headers={"Content-Type": "application/json"}
+    )
+
+    assert answer.status_code == 422
+    assert answer.json()["type"] == "urn:segnode:problem:unknown-destination"
+
+
 @settings(
     max_examples=40,
     deadline=None,
