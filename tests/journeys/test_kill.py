@@ -238,20 +238,20 @@ def test_the_database_stops_and_starts_again_in_the_middle(
     url = postgres.start()
     upgrade(open_engine(url))
     with opened_record(url) as record, worker_process(url, tmp_path, repository) as worker:
-        for point in ("segment 0 turn 0", "written", "stored"):
-            (tmp_path / "wait-at").write_text(point)
-            if point == "segment 0 turn 0":
-                record.complete(STUDY, actor="test")
-                request_id = record.submit(STUDY, ["liver", "spleen"], actor="test").id
+        (tmp_path / "wait-at").write_text("segment 0 turn 0")
+        record.complete(STUDY, actor="test")
+        request_id = record.submit(STUDY, ["liver", "spleen"], actor="test").id
+        for following in ("written", "stored", "nowhere"):
             wait_for((tmp_path / "waiting").is_file)
 
-            # Act: the server stops; the worker goes on and finds nobody; the server starts
+            # Act: the server stops; the worker goes on and finds nobody; the server starts. The next point is
+            # named while the worker cannot reach it, and "waiting" goes once the worker has left this one.
             postgres._server.stop()
             with pytest.raises(RecordUnavailable):
                 record.request(request_id)
-            (tmp_path / "waiting").unlink()
-            (tmp_path / "wait-at").unlink()
+            (tmp_path / "wait-at").write_text(following)
             time.sleep(0.5)
+            (tmp_path / "waiting").unlink()
             postgres.start()
         wait_for(is_done(record, request_id))
 
