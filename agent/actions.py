@@ -39,13 +39,20 @@ class Absent:
 
 
 @dataclass(frozen=True)
+class NameSlices:
+    """Of the whole volume: the slices (zero-based on the working grid, best or worst first) to work on."""
+
+    slices: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Malformed:
     """A reply that is no action; `fault` says why, in words that help the policy's next try."""
 
     fault: str
 
 
-Action = AddBox | AddPoint | Stop | Absent | Malformed
+Action = AddBox | AddPoint | Stop | Absent | NameSlices | Malformed
 
 
 def action_record(action: Action) -> dict[str, Any]:
@@ -60,6 +67,8 @@ def action_record(action: Action) -> dict[str, Any]:
             return {"kind": "stop"}
         case Absent(reason):
             return {"kind": "absent", "reason": reason}
+        case NameSlices(slices):
+            return {"kind": "slices", "slices": list(slices)}
         case Malformed(fault):
             return {"kind": "malformed", "fault": fault}
         case _:
@@ -77,6 +86,8 @@ def action_from_record(record: dict[str, Any]) -> Action:
             return Stop()
         case {"kind": "absent"}:
             return Absent(str(record.get("reason", "")))
+        case {"kind": "slices", "slices": [*slices]}:
+            return NameSlices(tuple(int(z) for z in slices))
         case {"kind": "malformed"}:
             return Malformed(str(record.get("fault", "")))
         case _:

@@ -7,7 +7,7 @@ brightness (`segnode segment --policy scripted --segmenter fake`); `ScriptedPoli
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from agent.actions import Absent, Action, AddBox, Stop
 from agent.errors import SegmenterFailed, UnknownTarget
-from agent.ports import Encoding, Observation, Reply, Segmenter, Slices, Survey
+from agent.ports import Ask, Encoding, Inspection, Observation, Reply, Segmenter, Slices, Survey
 from agent.values import Box, Point, PromptKind, Prompts, Role, Segmentation, Target
 
 _LOW_RES = 64  # side of the fake's logits
@@ -37,6 +37,11 @@ class FakeEncoding:
         return _low_res(self.image)[None]
 
     @property
+    def high_res(self) -> tuple[NDArray[np.float32], ...]:
+        """No finer features."""
+        return ()
+
+    @property
     def source_shape(self) -> tuple[int, int]:
         """(rows, columns) of the slice."""
         rows, columns = self.image.shape
@@ -54,8 +59,12 @@ class FakeSegmenter:
     understands = frozenset({PromptKind.BOX, PromptKind.POINT})
 
     def encode(self, image: NDArray[np.float32]) -> FakeEncoding:
-        """Keep the slice (rows, columns) float32."""
-        return FakeEncoding(image)
+        """Keep the slice (rows, columns) float32; of RGB (rows, columns, 3) the mean."""
+        return FakeEncoding(image if image.ndim == 2 else image.mean(axis=2))
+
+    def segment_many(self, asks: Sequence[Ask]) -> list[Segmentation]:
+        """One mask an ask, in order."""
+        return [self.segment(ask.encoding, ask.prompts) for ask in asks]
 
     def segment(self, encoding: Encoding, prompts: Prompts) -> Segmentation:
         """The mask for box and clicks; SegmenterFailed for the encoding of another segmenter."""
@@ -87,6 +96,10 @@ class ScriptedSegmenter:
     def encode(self, image: NDArray[np.float32]) -> FakeEncoding:
         """Keep the slice (rows, columns) float32."""
         return FakeEncoding(image)
+
+    def segment_many(self, asks: Sequence[Ask]) -> list[Segmentation]:
+        """The next answers, one an ask."""
+        return [self.segment(ask.encoding, ask.prompts) for ask in asks]
 
     def segment(
         self,
@@ -127,6 +140,10 @@ class ArraySlices:
         """Slice `z` (rows, columns) of the array."""
         return np.asarray(self._intensities[z], dtype=np.float32)
 
+    def picture(self, z: int) -> NDArray[np.float32]:
+        """Slice `z` (rows, columns, 3), grey repeated."""
+        return np.repeat(self.image(z)[..., None], 3, axis=2)
+
     def encoding(self, z: int) -> Encoding:
         """The segmenter's encoding of slice `z`, made once."""
         if z not in self._encodings:
@@ -148,8 +165,9 @@ class ScriptedPolicy:
         self,
         survey_says: Survey,
         replies: Mapping[Role | tuple[int, Role], Iterable[Action | Reply]],
+        inspection: Inspection | None = None,
     ) -> None:
-        self._survey = survey_says
+        self._survey, self._inspection = survey_says, inspection or Inspection()
         self._replies = {key: iter(script) for key, script in replies.items()}
         self.seen: list[Observation] = []
 
@@ -176,6 +194,15 @@ class ScriptedPolicy:
     ) -> float:
         """The segmenter's own opinion."""
         return segmentation.predicted_iou
+
+    def inspect(
+        self,
+        target: Target,  # noqa: ARG002  a script does not look
+        slices: Slices,  # noqa: ARG002
+        voxels: NDArray[np.bool_],  # noqa: ARG002
+    ) -> Inspection:
+        """The inspection it was given; content with everything otherwise."""
+        return self._inspection
 
 
 @dataclass(frozen=True)
@@ -245,6 +272,15 @@ class ThresholdPolicy:
         island = self._island(observation.target, observation.slices, observation.slice_index)
         union = np.count_nonzero(island | segmentation.mask)
         return float(np.count_nonzero(island & segmentation.mask) / union) if union else 0.0
+
+    def inspect(
+        self,
+        target: Target,  # noqa: ARG002  brightness has no opinion on the whole
+        slices: Slices,  # noqa: ARG002
+        voxels: NDArray[np.bool_],  # noqa: ARG002
+    ) -> Inspection:
+        """Nothing to correct."""
+        return Inspection()
 
     def _band(self, target: Target) -> Band:
         for key in (target.structure, target.text.strip().lower().replace(" ", "_")):

@@ -21,7 +21,7 @@ from itertools import takewhile
 
 import numpy as np
 
-from agent.actions import Absent, Action, AddBox, AddPoint, Malformed, Stop
+from agent.actions import Absent, Action, AddBox, AddPoint, Malformed, NameSlices, Stop
 from agent.errors import SegmenterFailed
 from agent.limits import Limits
 from agent.ports import Observation, Policy, Segmenter
@@ -165,6 +165,10 @@ class _Desk:
         match action:
             case Malformed(fault):
                 return _Verdict(Outcome.REFUSED, fault)
+            case NameSlices():
+                return _Verdict(
+                    Outcome.REFUSED, "this is one slice: draw on it, or say stop or absent"
+                )
             case Stop():
                 return self._stop()
             case Absent():

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agent.actions import Action
-from agent.turns import Turn
+from agent.turns import Turn, Usage
 from agent.values import PromptKind, Prompts, Role, Segmentation, Target
 
 
@@ -21,8 +22,20 @@ class Encoding(Protocol):
         """Features (channels, h, w) float32; h and w are the model's own."""
 
     @property
+    def high_res(self) -> tuple[NDArray[np.float32], ...]:
+        """Finer features (channels, h, w) float32 where the model has them, the finest first; else ()."""
+
+    @property
     def source_shape(self) -> tuple[int, int]:
         """(rows, columns) of the slice that was encoded."""
+
+
+@dataclass(frozen=True, eq=False)
+class Ask:
+    """One question to a segmenter: what to draw on which encoded slice."""
+
+    encoding: Encoding
+    prompts: Prompts
 
 
 class Segmenter(Protocol):
@@ -37,10 +50,15 @@ class Segmenter(Protocol):
         """The kinds of prompt that improve its answer; others are refused as an observation."""
 
     def encode(self, image: NDArray[np.float32]) -> Encoding:
-        """Run the image encoder on a slice (rows, columns) float32 in 0..1."""
+        """Run the image encoder on a slice float32 in 0..1: grey (rows, columns) or RGB (rows, columns, 3)."""
 
     def segment(self, encoding: Encoding, prompts: Prompts) -> Segmentation:
         """The mask for prompts in the slice's own pixels, at the slice's own size."""
+
+    def segment_many(self, asks: Sequence[Ask]) -> list[Segmentation]:
+        """The masks for several asks, in order, on the same or on different slices: one run of the decoder
+        where their prompts can share one.
+        """
 
 
 class Slices(Protocol):
@@ -63,21 +81,74 @@ class Slices(Protocol):
     def image(self, z: int) -> NDArray[np.float32]:
         """Slice `z` (rows, columns) float32 in 0..1, windowed as the models see it."""
 
+    def picture(self, z: int) -> NDArray[np.float32]:
+        """Slice `z` (rows, columns, 3) float32 RGB in 0..1 as a language model sees it; grey is repeated."""
+
     def encoding(self, z: int) -> Encoding:
         """The segmenter's encoding of slice `z`; the encoder runs at the first call only."""
+
+
+@dataclass(frozen=True, eq=False)
+class Seed:
+    """An object to follow through a volume: its outlines (rows, columns) bool by slice, at least one.
+
+    Only slices `lowest` to `highest` (both included) are worked on; None: as far as the volume goes.
+    """
+
+    masks: Mapping[int, NDArray[np.bool_]]
+    lowest: int | None = None
+    highest: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Followed:
+    """Object number `index` as it was drawn on slice `z`; `score` 0..1 how sure the model is that it is there."""
+
+    index: int
+    z: int
+    segmentation: Segmentation
+    score: float
+
+
+LivesOn = Callable[[Followed], bool]
+"""Whether an object goes on beyond a slice; False ends it in that direction, and that slice is not kept."""
+
+
+@runtime_checkable
+class VolumeSegmenter(Segmenter, Protocol):
+    """A segmenter that follows objects from slice to slice by itself (MedSAM2, SAM 2)."""
+
+    def propagate(
+        self, slices: Slices, seeds: Sequence[Seed], lives_on: LivesOn
+    ) -> Iterator[Followed]:
+        """Follow all objects from their outlines, upwards and downwards, and yield each slice as it is drawn.
+
+        The seeds' own slices are not yielded. Between two outlines of one object a slice is followed from
+        the nearer one. An object is followed until `lives_on` says no, its bounds, or the volume's edge. All objects
+        go in one pass over the slices, each slice is encoded once, and what is held does not grow with the slices.
+        """
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What a policy thinks of a drawn object: `slices` that need correcting, the worst first; `replies` as said."""
+
+    slices: tuple[int, ...] = ()
+    replies: tuple[Reply, ...] = ()
 
 
 @dataclass(frozen=True)
 class Survey:
     """What a policy thinks of a whole volume before drawing.
 
-    `presence` one value 0..1 a slice; `key_slices` zero-based, best first, empty when absent;
-    `reason` a sentence for a person.
+    `presence` one value 0..1 a slice, or () from a policy that gives no figures; `key_slices` zero-based,
+    best first, empty when absent; `reason` a sentence for a person; `replies` what was said, for the record.
     """
 
     presence: tuple[float, ...]
     key_slices: tuple[int, ...]
     reason: str = ""
+    replies: tuple[Reply, ...] = ()
 
     @property
     def absent(self) -> bool:
@@ -91,7 +162,8 @@ class Observation:
 
     `turns` of this episode, oldest first, each with its outcome; `latest` the segmentation of the
     last turn that drew one, `best` the best so far; `carried` (rows, columns) bool the neighbouring
-    slice's mask when the structure is carried through the volume.
+    slice's mask when the structure is carried through the volume; `shown` what the policy was shown after
+    each of `turns`: the best mask at that time (rows, columns), None while there was none.
     """
 
     target: Target
@@ -103,14 +175,17 @@ class Observation:
     best: Segmentation | None = None
     carried: NDArray[np.bool_] | None = None
     turns_left: int = 1
+    shown: tuple[NDArray[np.bool_] | None, ...] = ()
 
 
 @dataclass(frozen=True)
 class Reply:
-    """A policy's move: the action it means and the words it used."""
+    """A policy's move: the action it means, the words it used, what they took and the seconds it thought."""
 
     action: Action
     text: str = ""
+    usage: Usage | None = None
+    seconds: float = 0.0
 
 
 class Policy(Protocol):
@@ -131,3 +206,14 @@ class Policy(Protocol):
 
     def appraise(self, observation: Observation, segmentation: Segmentation) -> float:
         """How good a segmentation is, 0..1, comparable within a target; the highest one is kept."""
+
+    def inspect(self, target: Target, slices: Slices, voxels: NDArray[np.bool_]) -> Inspection:
+        """Look over a drawn object (z, y, x) bool: which slices should be corrected? None is an answer."""
+
+
+@runtime_checkable
+class BatchPolicy(Policy, Protocol):
+    """A policy that answers several episodes in one go, faster than one by one."""
+
+    def act_many(self, observations: Sequence[Observation]) -> list[Reply]:
+        """The next action of each episode, in order; each as `act` would give it."""

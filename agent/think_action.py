@@ -12,7 +12,7 @@ import html
 import re
 from collections.abc import Iterable
 
-from agent.actions import Absent, Action, AddBox, AddPoint, Malformed, Stop
+from agent.actions import Absent, Action, AddBox, AddPoint, Malformed, NameSlices, Stop
 from agent.relative import DECIMALS, box_at, box_steps, point_at, point_steps
 from agent.tool_calls import REPLY_CHARS, THOUGHT
 from agent.view import View
@@ -98,6 +98,8 @@ def _words(action: Action, view: View) -> tuple[str, str]:
             return TERMINATING[0].capitalize(), "The mask is right."
         case Absent(reason):
             return "Absent", reason
+        case NameSlices():
+            raise ValueError("slices are named for a volume, not on one slice")
         case Malformed():
             raise ValueError("a malformed reply has no words but its own: see Turn.reply")
 

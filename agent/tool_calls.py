@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from agent.actions import Absent, Action, AddBox, AddPoint, Malformed, Stop
+from agent.actions import Absent, Action, AddBox, AddPoint, Malformed, NameSlices, Stop
 from agent.relative import THOUSANDTHS, box_at, box_steps, point_at, point_steps
 from agent.view import View
 from agent.vocabulary import ABSENT, ADD_BOX, ADD_POINT, LEGACY_POINTS, SIGNS, STOP, TOOLS
@@ -90,6 +90,8 @@ def _call(action: Action, view: View) -> tuple[str, dict[str, Any]]:
             return STOP, {}
         case Absent(reason):
             return ABSENT, {"reason": reason} if reason else {}
+        case NameSlices():
+            raise ValueError("slices are named for a volume, not on one slice")
         case Malformed():
             raise ValueError("a malformed reply has no words but its own: see Turn.reply")
 

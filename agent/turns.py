@@ -25,14 +25,28 @@ class Outcome(StrEnum):
     ABSENT = "absent"
 
 
+WHOLE_VOLUME = -1
+"""The slice index of turns that are about the whole volume (survey, inspection)."""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a language model's reply took: tokens in and out, its `cost` in the currency the site has set, who gave it."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost: float = 0.0
+    model: str = ""
+
+
 @dataclass(frozen=True)
 class Turn:
     """One action of one episode and what came of it.
 
-    `slice_index` zero-based on the working grid; `index` zero-based within the slice, counted on over all
+    `slice_index` zero-based on the working grid, WHOLE_VOLUME for survey and inspection; `index` zero-based within the slice, counted on over all
     episodes there, so that (target, slice_index, index) names a turn; `reply` the policy's own words;
     `observation` what the policy is told next; `area_px`, `predicted_iou`, `score` of the mask this turn
-    gave, None when it gave none; times in seconds.
+    gave, None when it gave none; `mask_choice` which of the `candidate_ious` it was; times in seconds.
     """
 
     slice_index: int
@@ -47,6 +61,9 @@ class Turn:
     score: float | None = None
     policy_s: float = 0.0
     segmenter_s: float = 0.0
+    mask_choice: int | None = None
+    candidate_ious: tuple[float, ...] = ()
+    usage: Usage | None = None
 
 
 @dataclass(frozen=True, eq=False)

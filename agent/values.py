@@ -17,17 +17,23 @@ from agent.geometry import Geometry
 
 @dataclass(frozen=True, eq=False)
 class Volume:
-    """Intensities (z, y, x) float32 (HU for CT) on a grid; `modality` as in DICOM ("CT", "MR", …)."""
+    """Intensities (z, y, x) float32 (HU for CT) on a grid; `modality` as in DICOM ("CT", "MR", …).
+
+    `colour` (z, y, x, 3) uint8 RGB where the image has colours; the intensities are then their luminance.
+    """
 
     intensities: NDArray[np.float32]
     geometry: Geometry
     modality: str
+    colour: NDArray[np.uint8] | None = None
 
     def __post_init__(self) -> None:
         if self.intensities.shape != self.geometry.shape:
             raise ValueError(
                 f"intensities {self.intensities.shape} do not fill the grid {self.geometry.shape}"
             )
+        if self.colour is not None and self.colour.shape != (*self.geometry.shape, 3):
+            raise ValueError(f"colour {self.colour.shape} does not fill the grid in RGB")
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,15 +123,22 @@ class PromptKind(StrEnum):
     BOX = "box"
     POINT = "point"
     MASK = "mask"
+    TEXT = "text"
 
 
 @dataclass(frozen=True, eq=False)
 class Prompts:
-    """Everything asked so far on one slice: the box, all clicks, the last answer's low-res logits."""
+    """Everything asked so far on one slice: the box, all clicks, the last answer's low-res logits.
+
+    `mask` (rows, columns) bool is an outline to start from, used where there are no logits yet; `text` names
+    the structure for segmenters that read.
+    """
 
     box: Box | None = None
     points: tuple[Point, ...] = ()
     previous_logits: NDArray[np.float32] | None = None
+    mask: NDArray[np.bool_] | None = None
+    text: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,19 +146,24 @@ class Segmentation:
     """A segmenter's answer on one slice.
 
     `mask` (rows, columns) bool at the slice's own size; `logits` (h, w) float32 at the model's
-    low resolution, > 0 inside; `predicted_iou` the model's own opinion, 0..1.
+    low resolution, > 0 inside; `predicted_iou` the model's own opinion, 0..1. Of several candidates
+    the model offered, `choice` is the index of this one and `candidate_ious` its opinion of each.
     """
 
     mask: NDArray[np.bool_]
     logits: NDArray[np.float32]
     predicted_iou: float
+    choice: int = 0
+    candidate_ious: tuple[float, ...] = ()
 
 
 class Role(StrEnum):
-    """Why the agent is on a slice."""
+    """Why the agent is on a slice; SURVEY and INSPECT are about the whole volume."""
 
+    SURVEY = "survey"
     KEY = "key"
     CARRY = "carry"
+    INSPECT = "inspect"
     REVIEW = "review"
 
 

@@ -18,22 +18,15 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from agent.ports import Encoding
+from agent.ports import Ask, Encoding
 from agent.values import Box, PromptKind, Prompts, Segmentation
 from models.cores import usable_cores
+from models.encoding import Features
 from models.errors import PromptNotUnderstood
 from models.onnx_encoder import ImageEncoder, fastest_encoder
 from models.weights import LITEMEDSAM, Weights
 
 SIDE_PX = 256
-
-
-@dataclass(frozen=True, eq=False)
-class LiteMedSamEncoding:
-    """What the encoder made of a slice: `embedding` (256, 64, 64) float32, `source_shape` (rows, columns)."""
-
-    embedding: NDArray[np.float32]
-    source_shape: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -104,24 +97,37 @@ class LiteMedSam:
         """What runs the image encoder: "onnxruntime" or "torch"."""
         return self._encoder.runtime
 
-    def encode(self, image: NDArray[np.float32]) -> LiteMedSamEncoding:
-        """Run the image encoder on a slice (rows, columns) float32 in 0..1, of any shape."""
-        rows, columns = image.shape
-        return LiteMedSamEncoding(self._encoder(model_input(image))[0], (rows, columns))
+    def encode(self, image: NDArray[np.float32]) -> Features:
+        """Run the image encoder on a slice (rows, columns) or (rows, columns, 3) float32 in 0..1, of any shape."""
+        rows, columns = image.shape[:2]
+        return Features(self._encoder(model_input(image))[0], (rows, columns))
 
     def segment(self, encoding: Encoding, prompts: Prompts) -> Segmentation:
         """The mask for a box; earlier logits bring this model nothing and are not used.
 
         PromptNotUnderstood when there is no box, or when there are clicks beside it.
         """
+        return self._segment_boxes(encoding, [self._box(prompts)])[0]
+
+    def segment_many(self, asks: Sequence[Ask]) -> list[Segmentation]:
+        """One mask an ask, in order; asks on the same slice go in one run of the decoder."""
+        boxes = [self._box(ask.prompts) for ask in asks]
+        together: dict[int, list[int]] = {}
+        for place, ask in enumerate(asks):
+            together.setdefault(id(ask.encoding), []).append(place)
+        drawn: dict[int, Segmentation] = {}
+        for places in together.values():
+            masks = self._segment_boxes(asks[places[0]].encoding, [boxes[n] for n in places])
+            drawn |= dict(zip(places, masks, strict=True))
+        return [drawn[place] for place in range(len(asks))]
+
+    def _box(self, prompts: Prompts) -> Box:
         if prompts.box is None or prompts.points:
             raise PromptNotUnderstood(self.name, tuple(kind.value for kind in self.understands))
-        return self.segment_many(encoding, [prompts.box])[0]
+        return prompts.box
 
-    def segment_many(self, encoding: Encoding, boxes: Sequence[Box]) -> list[Segmentation]:
+    def _segment_boxes(self, encoding: Encoding, boxes: Sequence[Box]) -> list[Segmentation]:
         """One mask a box, in order, all in one run of the decoder."""
-        if not boxes:
-            return []
         fit = Fit.of(encoding.source_shape)
         with torch.inference_mode():
             logits, ious = self._decode(encoding.embedding, [fit.box(box) for box in boxes])
@@ -148,14 +154,16 @@ class LiteMedSam:
 
 
 def model_input(image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A slice (rows, columns) in 0..1 as the encoder wants it: (1, 3, 256, 256) float32, padded right and below.
+    """A slice (rows, columns) or (rows, columns, 3) in 0..1 as the encoder wants it: (1, 3, 256, 256) float32, padded
+    right and below.
 
     Bilinear with antialias; no mean and no deviation, as the weights were trained.
     """
-    rows, columns = image.shape
+    rows, columns = image.shape[:2]
     inner = Fit.of((rows, columns)).inner_shape
     square = np.zeros((1, 3, SIDE_PX, SIDE_PX), dtype=np.float32)
-    pixels = torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32))[None, None]
+    channels = image[None] if image.ndim == 2 else image.transpose(2, 0, 1)
+    pixels = torch.from_numpy(np.ascontiguousarray(channels, dtype=np.float32))[None]
     resized = functional.interpolate(
         pixels, size=inner, mode="bilinear", align_corners=False, antialias=True
     )

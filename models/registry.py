@@ -4,21 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from agent.ports import Policy, Segmenter
 from models.errors import UnknownModel
+from models.resources import Resources
 from models.weights import LITEMEDSAM, LOCATOR, Weights
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What a model may use: `cache_dir` for compiled forms (None: the user's cache folder), `threads` a call
-    (None: all cores).
-    """
-
-    cache_dir: Path | None = None
-    threads: int | None = None
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ import hashlib
 import io
 import logging
 import threading
+import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from agent.ports import Encoding, Segmenter
 from agent.values import Volume
+from models.encoding import Features
 from models.onnx_encoder import write_atomically
 
 _log = logging.getLogger(__name__)
@@ -29,14 +30,6 @@ V = TypeVar("V")
 
 Normalise = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """Intensities of a slice (rows, columns) float32 -> the same in 0..1, as the models see it."""
-
-
-@dataclass(frozen=True, eq=False)
-class KeptEncoding:
-    """An encoding as it comes back from disk: `embedding` (channels, h, w) float32, `source_shape` (rows, columns)."""
-
-    embedding: NDArray[np.float32]
-    source_shape: tuple[int, int]
 
 
 class EncodedSlices:
@@ -93,6 +86,14 @@ class EncodedSlices:
             _remember(self._images, z, image, self._in_memory)
             return image
 
+    def picture(self, z: int) -> NDArray[np.float32]:
+        """Slice `z` (rows, columns, 3) float32 RGB in 0..1, grey repeated; IndexError outside the volume."""
+        self._check(z)
+        colour = self._volume.colour
+        if colour is not None:
+            return np.ascontiguousarray(colour[z], dtype=np.float32) / np.float32(255)
+        return np.repeat(self.image(z)[..., None], 3, axis=2)
+
     def encoding(self, z: int) -> Encoding:
         """The segmenter's encoding of slice `z`; the encoder runs only if it never did. IndexError outside."""
         self._check(z)
@@ -109,36 +110,45 @@ class EncodedSlices:
         """Where the encoding of slice `z` is kept; the name holds a digest of image and encoder."""
         if self._folder is None:
             return None
-        image = self.image(z)
+        image = self._encoded_image(z)
         digest = hashlib.blake2b(f"{self._encoder}|{image.shape}|".encode(), digest_size=8)
         digest.update(image.tobytes())
-        return self._folder / f"slice-{z:04d}-{digest.hexdigest()}.npy"
+        return self._folder / f"slice-{z:04d}-{digest.hexdigest()}.npz"
 
-    def _from_disk(self, z: int) -> KeptEncoding | None:
+    def _encoded_image(self, z: int) -> NDArray[np.float32]:
+        """What the encoder is given: the colours where there are any, else the grey slice."""
+        return self.image(z) if self._volume.colour is None else self.picture(z)
+
+    def _from_disk(self, z: int) -> Features | None:
         path = self._path(z)
         if path is None or not path.is_file():
             return None
         try:
-            rounded: NDArray[np.float16] = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as fault:
+            with np.load(path, allow_pickle=False) as kept:
+                rounded = [kept[f"arr_{n}"] for n in range(len(kept.files))]
+        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as fault:
             _log.warning("the kept encoding %s cannot be read (%s): made anew", path.name, fault)
             return None
-        return KeptEncoding(rounded.astype(np.float32), self.shape[1:])
+        return self._widened(rounded)
 
     def _encode(self, z: int) -> Encoding:
         self._passes += 1
-        encoding = self._segmenter.encode(self.image(z))
+        encoding = self._segmenter.encode(self._encoded_image(z))
         path = self._path(z)
         if path is None:
             return encoding
-        rounded = encoding.embedding.astype(np.float16)
+        rounded = [one.astype(np.float16) for one in (encoding.embedding, *encoding.high_res)]
         content = io.BytesIO()
-        np.save(content, rounded, allow_pickle=False)
+        np.savez(content, *rounded)
         try:
             write_atomically(path, content.getvalue())
         except OSError as fault:  # a full disk costs time later, not the study now
             _log.warning("the encoding of slice %d could not be kept (%s)", z, fault)
-        return KeptEncoding(rounded.astype(np.float32), self.shape[1:])
+        return self._widened(rounded)
+
+    def _widened(self, rounded: list[NDArray[np.float16]]) -> Features:
+        embedding, *high_res = (one.astype(np.float32) for one in rounded)
+        return Features(embedding, self.shape[1:], tuple(high_res))
 
 
 def _remember(memory: OrderedDict[int, V], z: int, value: V, at_most: int) -> None:

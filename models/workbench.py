@@ -13,7 +13,8 @@ from agent.ports import Policy, Segmenter
 from agent.values import Mask, Volume
 from models.normalise import Scale, measure
 from models.preprocessing import WorkingGrid
-from models.registry import Resources, policy_entry, segmenter_entry, weights_of
+from models.registry import policy_entry, segmenter_entry, weights_of
+from models.resources import Resources
 from models.slices import EncodedSlices
 from models.windows import ABDOMEN, Window, seen_through, window_for
 

@@ -296,7 +296,7 @@ def workbench(settings: Settings) -> Callable[[], Workbench]:
 
     def open_once() -> Workbench:
         if not loaded:
-            from models.registry import Resources
+            from models.resources import Resources
             from models.workbench import open_workbench
 
             resources = Resources(settings.storage.dir / "cache", settings.agent.threads or None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from agent.ports import Ask
 from agent.values import Box, Point, PromptKind, Prompts
 from models.errors import PromptNotUnderstood, WeightsChanged, WeightsMissing
 from models.litemedsam import Fit, LiteMedSam, model_input
@@ -98,10 +99,10 @@ def test_many_boxes_at_once_give_what_each_gives_alone(litemedsam):
     boxes = [Box(10, 10, 60, 60), Box(80, 30, 150, 110), Box(0, 0, 159, 119)]
 
     # Act
-    together = litemedsam.segment_many(encoding, boxes)
+    together = litemedsam.segment_many([Ask(encoding, Prompts(box=box)) for box in boxes])
 
     # Assert
-    assert litemedsam.segment_many(encoding, []) == []
+    assert litemedsam.segment_many([]) == []
     for box, answer in zip(boxes, together, strict=True):
         alone = litemedsam.segment(encoding, Prompts(box=box))
         np.testing.assert_allclose(answer.logits, alone.logits, atol=1e-4)

@@ -11,7 +11,8 @@ import pytest
 from agent.fakes import FakeSegmenter
 from agent.geometry import Geometry
 from agent.values import Box, PromptKind, Prompts, Segmentation, Volume
-from models.slices import EncodedSlices, KeptEncoding
+from models.encoding import Features
+from models.slices import EncodedSlices
 
 
 class CountingSegmenter:
@@ -27,7 +28,7 @@ class CountingSegmenter:
         self.seen.append(float(image.mean()))
         embedding = np.full((2, 3, 3), image.mean(), dtype=np.float32)
         embedding[1] = image.std()
-        return KeptEncoding(embedding, image.shape)
+        return Features(embedding, image.shape)
 
     def segment(self, encoding, prompts):
         return Segmentation(np.zeros(encoding.source_shape, dtype=bool), encoding.embedding[0], 0.0)
