@@ -3,6 +3,9 @@
 AgentError
 ├── UnknownTarget      the policy does not know the structure; `known` says what it does
 ├── SegmenterFailed    the segmenter could not answer at all
+├── ChatFailed         the language model could not be asked, or gave no answer
+├── NoAnswer           the language model answered, and never with something that means anything
+├── BadPrompts         a site's own prompt file cannot be used
 └── BadTrace           a trace file of an unknown version or shape
 """
 
@@ -26,6 +29,18 @@ class UnknownTarget(AgentError):
 
 class SegmenterFailed(AgentError):
     """The segmenter raised or answered with something that is no mask of the slice."""
+
+
+class ChatFailed(AgentError):
+    """The language model could not be asked or gave no answer; the sentence says what to do."""
+
+
+class NoAnswer(AgentError):
+    """Nothing a language model said to a question about the whole volume could be read, in all its tries."""
+
+
+class BadPrompts(AgentError):
+    """A folder of prompts of the site's own holds a file that cannot be used."""
 
 
 class BadTrace(AgentError):
