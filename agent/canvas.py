@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.desk import Clock, Objection, no_objection
 from agent.limits import Limits
-from agent.loop import Clock, Objection, no_objection, run_episode
+from agent.loop import run_episode
 from agent.neighbours import Neighbourhood
 from agent.ports import Observation, Policy, Segmenter, Slices
 from agent.turns import Episode, Turn

@@ -27,6 +27,15 @@ class Limits:
     radius_jump: float = 1.6  # growth of the equivalent radius between neighbours (2.5 in area)
     least_overlap: float = 0.2  # share of the smaller mask that must lie on its neighbour
     review_slices: int = 12  # slices the review may work on, the worst first
+    inspected_slices: int = (
+        4  # slices that the policy may have corrected after its look at the whole
+    )
+    least_sure: float = (
+        0.5  # a followed object has ended where the model is less sure that it is there
+    )
+    settled_overlap: float = (
+        0.98  # Dice with what was there from which a correction has no more effect
+    )
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -35,7 +44,7 @@ class Limits:
                 raise ValueError(f"limit {field.name} must be at least {least}")
 
     def turns(self, role: Role) -> int:
-        """Turns an episode of `role` may take."""
+        """Turns an episode of `role` may take; a role of the whole volume has no episodes (KeyError)."""
         return {
             Role.KEY: self.max_turns,
             Role.CARRY: self.carry_turns,

@@ -163,7 +163,8 @@ class Observation:
     `turns` of this episode, oldest first, each with its outcome; `latest` the segmentation of the
     last turn that drew one, `best` the best so far; `carried` (rows, columns) bool the neighbouring
     slice's mask when the structure is carried through the volume; `shown` what the policy was shown after
-    each of `turns`: the best mask at that time (rows, columns), None while there was none.
+    each of `turns`: the best mask at that time (rows, columns), None while there was none; `understands` the
+    prompts that the segmenter takes.
     """
 
     target: Target
@@ -176,6 +177,7 @@ class Observation:
     carried: NDArray[np.bool_] | None = None
     turns_left: int = 1
     shown: tuple[NDArray[np.bool_] | None, ...] = ()
+    understands: frozenset[PromptKind] = frozenset(PromptKind)
 
 
 @dataclass(frozen=True)

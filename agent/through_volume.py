@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from agent.canvas import Canvas, Workers
 from agent.carry import carry
+from agent.desk import Clock
 from agent.errors import AgentError
 from agent.limits import Limits
-from agent.loop import Clock
 from agent.ports import Policy, Segmenter, Slices, Survey
 from agent.review import review
 from agent.tidy import tidy_object

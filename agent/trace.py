@@ -12,13 +12,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from agent.actions import action_from_record, action_record
 from agent.errors import BadTrace
-from agent.turns import Outcome, TargetResult, Turn
+from agent.turns import Outcome, TargetResult, Turn, Usage
 from agent.values import Role, Target, TargetStatus
 
 VERSION = 1
@@ -77,6 +77,8 @@ def turn_record(turn: Turn) -> dict[str, Any]:
         "score": turn.score,
         "policy_s": turn.policy_s,
         "segmenter_s": turn.segmenter_s,
+        **_of_candidates(turn),
+        **({"usage": asdict(turn.usage)} if turn.usage is not None else {}),
     }
 
 
@@ -96,6 +98,9 @@ def turn_from_record(record: dict[str, Any]) -> Turn:
             score=_figure(record.get("score")),
             policy_s=float(record.get("policy_s", 0.0)),
             segmenter_s=float(record.get("segmenter_s", 0.0)),
+            mask_choice=None if "mask_choice" not in record else int(record["mask_choice"]),
+            candidate_ious=tuple(map(float, record.get("candidate_ious", ()))),
+            usage=None if "usage" not in record else Usage(**record["usage"]),
         )
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise BadTrace(f"a turn of this trace cannot be read: {error!r}") from error
@@ -164,6 +169,12 @@ def _target_from_record(record: dict[str, Any]) -> TracedTarget:
         warnings=tuple(map(str, record.get("warnings", ()))),
         window=str(record.get("window", "")),
     )
+
+
+def _of_candidates(turn: Turn) -> dict[str, Any]:
+    if turn.mask_choice is None:
+        return {}
+    return {"mask_choice": turn.mask_choice, "candidate_ious": list(turn.candidate_ious)}
 
 
 def _figure(value: Any) -> float | None:

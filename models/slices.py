@@ -126,7 +126,7 @@ class EncodedSlices:
         try:
             with np.load(path, allow_pickle=False) as kept:
                 rounded = [kept[f"arr_{n}"] for n in range(len(kept.files))]
-        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as fault:
+        except (OSError, ValueError, EOFError, KeyError, TypeError, zipfile.BadZipFile) as fault:
             _log.warning("the kept encoding %s cannot be read (%s): made anew", path.name, fault)
             return None
         return self._widened(rounded)

@@ -75,6 +75,9 @@ class AnyPolicy:
         return drawn.predicted_iou
 
 
+ON_A_SLICE = (Role.KEY, Role.CARRY, Role.REVIEW)
+
+
 def played(generator) -> tuple[list[Turn], Episode | TargetResult]:
     turns = []
     while True:
@@ -88,7 +91,7 @@ def played(generator) -> tuple[list[Turn], Episode | TargetResult]:
     st.lists(actions, min_size=1, max_size=8),
     st.lists(answers(), max_size=8),
     limits,
-    st.sampled_from(Role),
+    st.sampled_from(ON_A_SLICE),
 )
 def test_every_episode(
     replies: list[Action], drawn: list[Segmentation | str], limit: Limits, role: Role
@@ -151,7 +154,7 @@ def test_every_target(
     assert len(set(names)) == len(names)
     assert result.turns == tuple(turns)
     for z in range(DEPTH):
-        for role in Role:
+        for role in ON_A_SLICE:
             spent = sum(turn.slice_index == z and turn.role is role for turn in turns)
             # a slice may be carried to twice: from below and from above
             assert spent <= limit.turns(role) * (2 if role is Role.CARRY else 1) * len(

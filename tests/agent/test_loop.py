@@ -443,10 +443,10 @@ class TestWhatThePolicyIsShown:
 class TestTimes:
     def test_policy_and_segmenter_are_timed_apart(self, play, square) -> None:
         # every look at the clock is half a second after the last: one span between two looks;
-        # the appraisal lies inside the segmenter's span and is counted as the policy's
+        # the appraisal's span is counted as the policy's
         turns, _, _, _ = play([BOX, Stop()], [segmentation(square())])
 
-        assert (turns[0].policy_s, turns[0].segmenter_s) == (1.0, 1.0)
+        assert (turns[0].policy_s, turns[0].segmenter_s) == (1.0, 0.5)
         assert (turns[1].policy_s, turns[1].segmenter_s) == (0.5, 0.0)
 
     def test_a_failure_takes_time_too(self, play) -> None:
