@@ -57,7 +57,10 @@ bench: $(INSTALLED)
 
 # Write constraints.txt anew after a change of the dependencies in pyproject.toml; pins that still fit stay.
 pins: $(INSTALLED)
-	@$(BIN)/uv pip compile --quiet pyproject.toml --all-extras --no-annotate --no-header --output-file constraints.txt > /dev/null
+	@said=$$(grep '^#' constraints.txt)
+	$(BIN)/uv pip compile --quiet pyproject.toml --all-extras --no-annotate --no-header --output-file constraints.txt > /dev/null
+	{ printf '%s\n' "$$said"; grep -v '^#' constraints.txt; } > constraints.new
+	mv constraints.new constraints.txt
 
 # pip alone may take a CPU build of torch that torchvision cannot use, so it only brings uv
 $(INSTALLED):
@@ -73,6 +76,6 @@ $(INSTALLED):
 	touch $@
 
 $(PEERS_INSTALLED): $(INSTALLED)
-	@$(UV) --editable '.[test,peers]'
+	@$(UV) --editable '.[test,peers,parity]'
 	rm -f .venv/.peers-*
 	touch $@
