@@ -4,6 +4,8 @@ ModelsError
 ├── UnknownModel          no segmenter or policy of that name; `known` says which there are
 ├── WeightsMissing        a weights file is not where the manifest says
 ├── WeightsChanged        a weights file is not the one that was published: `expected` and `found` SHA-256
+├── CheckpointUnreadable  a file given as a checkpoint is none; `reason` says why
+├── WrongArchitecture     a checkpoint is another network's: `expected` and `found` say whose
 ├── PromptNotUnderstood   a segmenter was asked with a kind of prompt that it cannot use
 └── UnreadableFile        an image or volume file that no reader understands
 """
@@ -43,6 +45,25 @@ class WeightsChanged(ModelsError):
         super().__init__(
             f"{path} is not the published {name}: its SHA-256 is {found}, expected {expected}. "
             "It was changed or damaged; install it again."
+        )
+
+
+class CheckpointUnreadable(ModelsError):
+    """The file at `path` is no checkpoint that can be read without running code; `reason` in one sentence."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path, self.reason = path, reason
+        super().__init__(f"{path} cannot be read as a checkpoint: {reason}. Name another file.")
+
+
+class WrongArchitecture(ModelsError):
+    """A checkpoint holds another network's weights: `expected` and `found` in words, `path` where it was a file."""
+
+    def __init__(self, expected: str, found: str, path: Path | None = None) -> None:
+        self.expected, self.found, self.path = expected, found, path
+        where = f"{path} holds" if path is not None else "the checkpoint holds"
+        super().__init__(
+            f"{where} {found}, not {expected}. Choose the segmenter that fits it or name another file."
         )
 
 
