@@ -85,7 +85,12 @@ class Desk:
         objection: Objection,
         clock: Clock,
     ) -> None:
-        self._start = replace(start, understands=segmenter.understands)
+        opened_with = start.best or start.latest
+        self._start = replace(
+            start,
+            understands=segmenter.understands,
+            opening=None if opened_with is None else opened_with.mask,
+        )
         self._policy, self._limits, self._first_index = policy, limits, first_index
         self._objection, self._clock = objection, clock
         self._prompts = Prompts(text=_spoken(start.target, segmenter.understands))

@@ -164,7 +164,7 @@ class Observation:
     last turn that drew one, `best` the best so far; `carried` (rows, columns) bool the neighbouring
     slice's mask when the structure is carried through the volume; `shown` what the policy was shown after
     each of `turns`: the best mask at that time (rows, columns), None while there was none; `understands` the
-    prompts that the segmenter takes.
+    prompts that the segmenter takes; `opening` the mask it was shown before its first turn (under review), if any.
     """
 
     target: Target
@@ -178,6 +178,7 @@ class Observation:
     turns_left: int = 1
     shown: tuple[NDArray[np.bool_] | None, ...] = ()
     understands: frozenset[PromptKind] = frozenset(PromptKind)
+    opening: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)

@@ -93,6 +93,9 @@ PROBLEMS: Mapping[type[Exception], Kind] = {
         HTTPStatus.UNPROCESSABLE_ENTITY, "unknown-target", "Unknown target"
     ),
     agent_errors.SegmenterFailed: _INTERNAL,
+    agent_errors.ChatFailed: Kind(HTTPStatus.BAD_GATEWAY, "language-model", "No answer"),
+    agent_errors.NoAnswer: _INTERNAL,
+    agent_errors.BadPrompts: _INTERNAL,
     agent_errors.BadTrace: _INTERNAL,
 }
 
