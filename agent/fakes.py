@@ -7,7 +7,7 @@ brightness (`segnode segment --policy scripted --segmenter fake`); `ScriptedPoli
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,11 +16,25 @@ from scipy import ndimage
 
 from agent.actions import Absent, Action, AddBox, Stop
 from agent.errors import SegmenterFailed, UnknownTarget
-from agent.ports import Ask, Encoding, Inspection, Observation, Reply, Segmenter, Slices, Survey
+from agent.ports import (
+    Ask,
+    Encoding,
+    Followed,
+    Inspection,
+    LivesOn,
+    Observation,
+    Reply,
+    Seed,
+    Segmenter,
+    Slices,
+    Survey,
+)
+from agent.sweep import Strand, strands_of, sweep
 from agent.values import Box, Point, PromptKind, Prompts, Role, Segmentation, Target
 
 _LOW_RES = 64  # side of the fake's logits
 _TOLERANCE = 0.025  # intensities this near the box's centre belong to the structure
+_FOLLOWS = 0.05  # intensities this near an outline's median are followed
 _CLICK_RADIUS_PX = 3.0
 _MARGIN_PX = 2.0  # the box is drawn this far outside the structure
 
@@ -77,6 +91,40 @@ class FakeSegmenter:
         for point in prompts.points:
             mask[_disc(image.shape, point)] = point.positive
         return segmentation(mask, _filled_share(mask))
+
+
+class FakeVolumeSegmenter(FakeSegmenter):
+    """FakeSegmenter that follows an object by itself: what is as bright as the outline was and overlaps the slice before.
+
+    The score is the share of the slice before that is covered, or of this one where it is the smaller.
+    `drawn` keeps (slice, object numbers) of every step, in order, for tests that ask what was worked on.
+    """
+
+    name = "fake-volume"
+
+    def __init__(self) -> None:
+        self.drawn: list[tuple[int, tuple[int, ...]]] = []
+
+    def propagate(
+        self, slices: Slices, seeds: Sequence[Seed], lives_on: LivesOn
+    ) -> Iterator[Followed]:
+        """Follow all objects up, then down (agent.ports.VolumeSegmenter)."""
+        before: dict[Strand, NDArray[np.bool_]] = {}
+
+        def draw(z: int, strands: Sequence[Strand]) -> list[Followed]:
+            self.drawn.append((z, tuple(strand.index for strand in strands)))
+            return [step(z, strand) for strand in strands]
+
+        def step(z: int, strand: Strand) -> Followed:
+            outline = seeds[strand.index].masks[strand.origin]
+            bright = float(np.median(slices.image(strand.origin)[outline]))
+            was = before.get(strand, outline)
+            mask, score = _overlapping(np.abs(slices.image(z) - bright) <= _FOLLOWS, was)
+            if mask.any():
+                before[strand] = mask
+            return Followed(strand.index, z, segmentation(mask, score), score)
+
+        yield from sweep(strands_of(seeds, slices.shape), draw, lives_on)
 
 
 class ScriptedSegmenter:
@@ -332,6 +380,19 @@ def _largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
     return np.asarray(labels == sizes.argmax())
+
+
+def _overlapping(
+    bright: NDArray[np.bool_], was: NDArray[np.bool_]
+) -> tuple[NDArray[np.bool_], float]:
+    """The island that shares most pixels with `was`, and how much they share of the smaller, 0..1."""
+    labels, count = ndimage.label(ndimage.binary_opening(bright))
+    shared = np.bincount(labels[was], minlength=count + 1)
+    shared[0] = 0
+    if not shared.any():
+        return np.zeros_like(was), 0.0
+    mask = np.asarray(labels == shared.argmax())
+    return mask, float(shared.max() / min(np.count_nonzero(mask), np.count_nonzero(was)))
 
 
 def _disc(shape: tuple[int, ...], point: Point) -> NDArray[np.bool_]:

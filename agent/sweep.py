@@ -1,0 +1,103 @@
+"""The way through a volume of objects that are followed: who goes where from which outline, all in one pass.
+
+Shared by every VolumeSegmenter (agent/ports.py), so that "the nearer outline", bounds and ends mean the same to all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from agent.errors import SegmenterFailed
+from agent.ports import Followed, LivesOn, Seed
+
+
+@dataclass(frozen=True)
+class Strand:
+    """Object number `index` followed from its outline on slice `origin`: the slices `first` to `last`, both included.
+
+    Upwards with `step` 1 (first <= last), downwards with -1 (first >= last).
+    """
+
+    index: int
+    origin: int
+    first: int
+    last: int
+    step: int
+
+    def covers(self, z: int) -> bool:
+        """Whether slice `z` is one to be drawn."""
+        return self.first * self.step <= z * self.step <= self.last * self.step
+
+
+DrawSlice = Callable[[int, Sequence[Strand]], Sequence[Followed]]
+"""Draw slice `z` for these strands, each of which was drawn on the slice before or begins here: one answer a strand, in order."""
+
+
+def strands_of(seeds: Sequence[Seed], shape: tuple[int, int, int]) -> list[Strand]:
+    """Every stretch to follow in a volume of `shape` (z, y, x).
+
+    A slice between two outlines belongs to the nearer one, to the lower of two equally near. An empty outline says that
+    the object is not there: nothing is followed from it, and what comes towards it ends before it. Outlines outside a
+    seed's bounds are known but their strands begin at the bound. SegmenterFailed for a seed that cannot be followed.
+    """
+    found: list[Strand] = []
+    for index, seed in enumerate(seeds):
+        _check(seed, shape)
+        lowest = max(0, seed.lowest if seed.lowest is not None else 0)
+        highest = min(shape[0] - 1, seed.highest if seed.highest is not None else shape[0] - 1)
+        for origin in sorted(seed.masks):
+            if np.any(seed.masks[origin]):
+                up, down = max(origin + 1, lowest), min(origin - 1, highest)
+                found += [
+                    Strand(index, origin, up, min(_upper_end(seed, origin, highest), highest), 1),
+                    Strand(index, origin, down, max(_lower_end(seed, origin, lowest), lowest), -1),
+                ]
+    return [strand for strand in found if strand.covers(strand.first)]
+
+
+def sweep(strands: Sequence[Strand], draw: DrawSlice, lives_on: LivesOn) -> Iterator[Followed]:
+    """Go up through the slices once, then down once, with all strands that are on a slice together.
+
+    A strand for which `lives_on` says no is not yielded there and goes no further.
+    """
+    for step in (1, -1):
+        going = [strand for strand in strands if strand.step == step]
+        here = {z for strand in going for z in range(strand.first, strand.last + step, step)}
+        for z in sorted(here, reverse=step < 0):
+            present = [strand for strand in going if strand.covers(z)]
+            if not present:
+                continue
+            for strand, followed in zip(present, draw(z, present), strict=True):
+                if lives_on(followed):
+                    yield followed
+                else:
+                    going.remove(strand)
+
+
+def _upper_end(seed: Seed, origin: int, highest: int) -> int:
+    """The last slice that belongs to the outline on `origin`, upwards."""
+    above = min((z for z in seed.masks if z > origin), default=None)
+    if above is None:
+        return highest
+    return (origin + above) // 2 if np.any(seed.masks[above]) else above - 1
+
+
+def _lower_end(seed: Seed, origin: int, lowest: int) -> int:
+    """The last slice that belongs to the outline on `origin`, downwards."""
+    below = max((z for z in seed.masks if z < origin), default=None)
+    if below is None:
+        return lowest
+    return (below + origin) // 2 + 1 if np.any(seed.masks[below]) else below + 1
+
+
+def _check(seed: Seed, shape: tuple[int, int, int]) -> None:
+    if not any(np.any(mask) for mask in seed.masks.values()):
+        raise SegmenterFailed("an object can only be followed from an outline that is not empty")
+    for z, mask in seed.masks.items():
+        if not 0 <= z < shape[0]:
+            raise SegmenterFailed(f"an outline lies on slice {z}: the volume has {shape[0]}")
+        if mask.shape != shape[1:]:
+            raise SegmenterFailed(f"an outline of {mask.shape} does not fit slices of {shape[1:]}")
