@@ -6,6 +6,7 @@ ModelsError
 ├── WeightsChanged        a weights file is not the one that was published: `expected` and `found` SHA-256
 ├── CheckpointUnreadable  a file given as a checkpoint is none; `reason` says why
 ├── WrongArchitecture     a checkpoint is another network's: `expected` and `found` say whose
+├── UnusableModel         a language model cannot be used as it lies there; `reason` says why
 ├── PromptNotUnderstood   a segmenter was asked with a kind of prompt that it cannot use
 └── UnreadableFile        an image or volume file that no reader understands
 """
@@ -65,6 +66,14 @@ class WrongArchitecture(ModelsError):
         super().__init__(
             f"{where} {found}, not {expected}. Choose the segmenter that fits it or name another file."
         )
+
+
+class UnusableModel(ModelsError):
+    """The language model `model` (a folder, a name) cannot be used; `reason` says why in one sentence."""
+
+    def __init__(self, model: str, reason: str) -> None:
+        self.model, self.reason = model, reason
+        super().__init__(f"{model} cannot be used: {reason}.")
 
 
 class PromptNotUnderstood(ModelsError):

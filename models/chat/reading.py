@@ -1,0 +1,61 @@
+"""What a model reads of a conversation: its token ids, and where in them which picture lies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A picture, by the digest of its pixels, in the tokens `start` up to `end` (excluded)."""
+
+    digest: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """A conversation as the model takes it in: `ids` (tokens,) int64 and the pictures in order."""
+
+    ids: NDArray[np.int64]
+    pictures: tuple[Placed, ...] = ()
+
+    def __len__(self) -> int:
+        return int(self.ids.size)
+
+    def shared(self, other: Reading) -> int:
+        """How many tokens from the start are the same in both, pixels included; never ends inside a picture."""
+        shorter = min(len(self), len(other))
+        differs = np.flatnonzero(self.ids[:shorter] != other.ids[:shorter])
+        common = int(differs[0]) if differs.size else shorter
+        for place, picture in enumerate(self.pictures):
+            same = place < len(other.pictures) and other.pictures[place] == picture
+            if picture.start < common and (not same or picture.end > common):
+                return picture.start
+        return common
+
+    def followed_by(self, said: NDArray[np.int64]) -> Reading:
+        """This with the tokens `said` after it."""
+        return Reading(np.concatenate([self.ids, said]), self.pictures)
+
+
+def placed_pictures(
+    ids: NDArray[np.int64], image_token: int, digests: Sequence[str], counts: Sequence[int]
+) -> tuple[Placed, ...]:
+    """Where each picture lies: the first `counts[0]` image tokens are the first picture's, and so on.
+
+    ValueError when there are not as many image tokens as the counts say.
+    """
+    columns = np.flatnonzero(ids == image_token)
+    if columns.size != sum(counts):
+        raise ValueError(f"{columns.size} tokens stand for pictures, not {sum(counts)}")
+    ends = np.cumsum(counts)
+    return tuple(
+        Placed(digest, int(columns[end - count]), int(columns[end - 1]) + 1)
+        for digest, count, end in zip(digests, counts, ends, strict=True)
+    )
