@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.actions import Absent, Action, Malformed, NameSlices, Stop
 from agent.desk import Clock, Objection, no_objection
 from agent.limits import Limits
 from agent.loop import run_episode
 from agent.neighbours import Neighbourhood
-from agent.ports import Observation, Policy, Segmenter, Slices
-from agent.turns import Episode, Turn
+from agent.ports import Observation, Policy, Reply, Segmenter, Slices
+from agent.turns import WHOLE_VOLUME, Episode, Outcome, Turn
 from agent.values import Role, Segmentation, Target
 
 
@@ -80,6 +81,39 @@ class Canvas:
             self.put(z, episode.best.mask, episode.score)
         return episode
 
+    def tell(self, role: Role, replies: Iterable[Reply]) -> Generator[Turn, None, None]:
+        """Write down what the policy said of the whole volume; yields a turn a reply."""
+        for reply in replies:
+            outcome, observation = _of_the_whole(reply.action)
+            turn = Turn(
+                slice_index=WHOLE_VOLUME,
+                index=self._turns_on(WHOLE_VOLUME),
+                role=role,
+                action=reply.action,
+                outcome=outcome,
+                reply=reply.text,
+                observation=observation,
+                policy_s=reply.seconds,
+                usage=reply.usage,
+            )
+            self.turns.append(turn)
+            yield turn
+
+    def note_followed(self, seeds: Iterable[int], drawn: Iterable[int], seconds: float) -> Turn:
+        """Write down, as a turn of the whole volume, that masks were followed from slices `seeds` to slices `drawn`."""
+        slices = tuple(sorted(drawn))
+        turn = Turn(
+            slice_index=WHOLE_VOLUME,
+            index=self._turns_on(WHOLE_VOLUME),
+            role=Role.CARRY,
+            action=NameSlices(slices),
+            outcome=Outcome.KEPT if slices else Outcome.NO_MASK,
+            observation=f"followed from {_listed(seeds)} to {len(slices)} more slices",
+            segmenter_s=seconds,
+        )
+        self.turns.append(turn)
+        return turn
+
     def put(self, z: int, mask: NDArray[np.bool_], score: float) -> None:
         """Enter a mask (rows, columns) and its score 0..1 for slice `z`."""
         self.masks[z], self.scores[z] = mask, score
@@ -101,7 +135,7 @@ class Canvas:
             self.workers.policy,
             self.workers.segmenter,
             self.limits,
-            first_index=sum(turn.slice_index == start.slice_index for turn in self.turns),
+            first_index=self._turns_on(start.slice_index),
             objection=objection,
             clock=self.workers.clock,
         )
@@ -112,6 +146,32 @@ class Canvas:
                 return _returned(ended)
             self.turns.append(turn)
             yield turn
+
+    def _turns_on(self, z: int) -> int:
+        return sum(turn.slice_index == z for turn in self.turns)
+
+
+def _of_the_whole(action: Action) -> tuple[Outcome, str]:
+    """What becomes of an answer about the whole volume, and what the policy was told."""
+    match action:
+        case NameSlices():
+            return Outcome.KEPT, ""
+        case Absent():
+            return Outcome.ABSENT, ""
+        case Stop():
+            return Outcome.STOPPED, ""
+        case Malformed(fault):
+            return Outcome.REFUSED, fault
+        case _:
+            return (
+                Outcome.REFUSED,
+                "this is the whole volume: name slices, or say that it is absent",
+            )
+
+
+def _listed(slices: Iterable[int]) -> str:
+    named = sorted(slices)
+    return f"slice{'s' if len(named) > 1 else ''} {', '.join(map(str, named))}"
 
 
 def _returned(ended: StopIteration) -> Episode:

@@ -11,6 +11,11 @@ AgentError
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from agent.ports import Reply
+
 
 class AgentError(Exception):
     """Root of the agent's errors."""
@@ -36,7 +41,14 @@ class ChatFailed(AgentError):
 
 
 class NoAnswer(AgentError):
-    """Nothing a language model said to a question about the whole volume could be read, in all its tries."""
+    """Nothing a language model said to a question about the whole volume could be read, in all its tries.
+
+    `replies` are what it said, for the record.
+    """
+
+    def __init__(self, sentence: str, replies: tuple[Reply, ...] = ()) -> None:
+        self.replies = replies
+        super().__init__(sentence)
 
 
 class BadPrompts(AgentError):

@@ -73,7 +73,11 @@ def _correct(canvas: Canvas, finding: _Finding) -> Generator[Turn, None, None]:
         return canvas.neighbourhood.runaway(drawn.mask, around)
 
     episode = yield from canvas.draw(
-        z, Role.REVIEW, carried=expected, suspect=_shown(suspect), objection=misfits
+        z,
+        Role.REVIEW,
+        carried=expected,
+        suspect=None if suspect is None else Segmentation.shown(suspect),
+        objection=misfits,
     )
     if episode.best is not None:
         return
@@ -82,10 +86,3 @@ def _correct(canvas: Canvas, finding: _Finding) -> Generator[Turn, None, None]:
         canvas.warnings.append(f"slice {z} was filled from its neighbours: {finding.why}")
     elif suspect is not None:
         canvas.warnings.append(f"slice {z} was cut: {finding.why}")
-
-
-def _shown(mask: NDArray[np.bool_] | None) -> Segmentation | None:
-    """A mask under review as the policy is shown it; its logits are gone."""
-    if mask is None:
-        return None
-    return Segmentation(mask, np.zeros((0, 0), dtype=np.float32), 0.0)

@@ -1,9 +1,15 @@
-"""A target through the whole volume: survey, key slices, carried both ways, reviewed, summed up."""
+"""Targets through the whole volume: outlined on key slices, followed both ways, reviewed, summed up.
+
+`segment_target` does all of it for one target. Where the segmenter follows objects by itself, several targets are
+better outlined one by one (`outline_target`), followed in one pass (`follow_outlines`) and finished one by one
+(`finish_target`): the encoder then runs once a slice and the memory attention once for all.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,17 +17,19 @@ from numpy.typing import NDArray
 from agent.canvas import Canvas, Workers
 from agent.carry import carry
 from agent.desk import Clock
-from agent.errors import AgentError
+from agent.errors import SegmenterFailed
+from agent.follow import follow
+from agent.inspection import inspect
 from agent.limits import Limits
-from agent.ports import Policy, Segmenter, Slices, Survey
+from agent.outline import Outline, ended_result, outline_target
+from agent.ports import Policy, Segmenter, Slices, VolumeSegmenter
 from agent.review import review
 from agent.tidy import tidy_object
-from agent.turns import Outcome, TargetResult, Turn
-from agent.values import Role, Target, TargetStatus
+from agent.turns import TargetResult, Turn
+from agent.values import Target, TargetStatus
 
 _DOUBTFUL = 0.5  # a confidence below this is worth a warning
 _WORTH_SAYING = 0.02  # of the voxels, left out as parts that hang on nothing
-_UNKNOWN_PRESENCE = 0.5  # of a survey that gave no figures
 
 
 def segment_target(
@@ -38,61 +46,62 @@ def segment_target(
     A target the policy does not know, or a survey the segmenter fails at, ends FAILED with the reason;
     a structure that is not there ends ABSENT. AgentError never leaves; other errors pass through.
     """
-    canvas = Canvas(target, slices, Workers(policy, segmenter, limits or Limits(), clock))
+    outline = yield from outline_target(target, slices, policy, segmenter, limits, clock=clock)
+    workers, told = Workers(policy, segmenter, limits or Limits(), clock), len(outline.turns)
+    (outline,) = follow_outlines([outline], slices, workers)
+    yield from outline.turns[told:]
+    return (yield from finish_target(outline, slices, workers))
+
+
+def follow_outlines(outlines: Sequence[Outline], slices: Slices, workers: Workers) -> list[Outline]:
+    """Outlines with their masks followed through `slices` in one pass, in order; ended ones as they are.
+
+    With a segmenter that does not follow by itself, or fails at it, they are left for `finish_target` to carry on.
+    """
+    waiting = [one for one in outlines if one.ended is None and not one.followed]
+    segmenter = workers.segmenter
+    if not waiting or slices.shape[0] == 1 or not isinstance(segmenter, VolumeSegmenter):
+        return list(outlines)
+    canvases = [one.canvas(slices, workers) for one in waiting]
     try:
-        policy.check(target)
-        survey = policy.survey(target, slices)
-    except AgentError as error:
-        return _ended(canvas, TargetStatus.FAILED, str(error))
-    if survey.absent:
-        reason = survey.reason or "not found on any slice"
-        return _ended(canvas, TargetStatus.ABSENT, reason, 1.0 - _presence(survey))
-    canvas.presence = survey.presence
-    yield from _work_on_key_slices(canvas, survey)
-    if not canvas.masks:
-        return _nothing_drawn(canvas, survey)
-    for z in tuple(canvas.key_slices):
-        yield from carry(canvas, z, 1)
-        yield from carry(canvas, z, -1)
+        follow(canvases, slices, segmenter)
+    except SegmenterFailed as failure:
+        return [_warned(one, f"carried slice by slice: {failure}") for one in outlines]
+    done = iter(Outline.of(canvas, followed=True) for canvas in canvases)
+    return [next(done) if one.ended is None and not one.followed else one for one in outlines]
+
+
+def finish_target(
+    outline: Outline, slices: Slices, workers: Workers
+) -> Generator[Turn, None, TargetResult]:
+    """Carry what was not followed, have the policy look at the whole, review it, sum it up; yields the further turns."""
+    if outline.ended is not None:
+        return outline.ended
+    canvas = outline.canvas(slices, workers)
+    if not outline.followed:
+        for z in tuple(canvas.key_slices):
+            yield from carry(canvas, z, 1)
+            yield from carry(canvas, z, -1)
+    yield from inspect(canvas)
     yield from review(canvas)
-    return _result(canvas, survey)
+    return _result(canvas)
 
 
-def _work_on_key_slices(canvas: Canvas, survey: Survey) -> Generator[Turn, None, None]:
-    depth = canvas.slices.shape[0]
-    wanted = [int(z) for z in dict.fromkeys(survey.key_slices) if 0 <= z < depth]
-    for z in wanted[: canvas.limits.key_slices]:
-        episode = yield from canvas.draw(z, Role.KEY)
-        if episode.best is not None:
-            canvas.key_slices.append(z)
+def _warned(outline: Outline, said: str) -> Outline:
+    return outline if outline.ended else replace(outline, warnings=(*outline.warnings, said))
 
 
-def _nothing_drawn(canvas: Canvas, survey: Survey) -> TargetResult:
-    """The end of a target that the survey expected and no key slice showed."""
-    last_turns = {turn.slice_index: turn for turn in canvas.turns}
-    if canvas.turns and all(turn.outcome is Outcome.ABSENT for turn in last_turns.values()):
-        return _ended(
-            canvas,
-            TargetStatus.ABSENT,
-            "looked for on the likeliest slices and not found there",
-            1.0 - _presence(survey),
-        )
-    said = [turn.observation for turn in canvas.turns if turn.observation]
-    why = said[-1] if said else "the planner named no slice of this volume"
-    return _ended(canvas, TargetStatus.FAILED, f"no usable mask was drawn: {why}")
-
-
-def _result(canvas: Canvas, survey: Survey) -> TargetResult:
+def _result(canvas: Canvas) -> TargetResult:
     drawn = canvas.voxels()
     if not drawn.any():
-        return _ended(canvas, TargetStatus.FAILED, "no slice's mask stood up to the review")
+        return ended_result(canvas, TargetStatus.FAILED, "no slice's mask stood up to the review")
     voxels = tidy_object(drawn, canvas.key_slices)
     left_out = 1.0 - np.count_nonzero(voxels) / np.count_nonzero(drawn)
     if left_out >= _WORTH_SAYING:
         canvas.warnings.append(
             f"{100 * left_out:.0f} % of what was drawn lay apart from the rest and was left out"
         )
-    confidence = _confidence(canvas, voxels, survey)
+    confidence = _confidence(canvas, voxels)
     return TargetResult(
         target=canvas.target,
         status=TargetStatus.SEGMENTED,
@@ -104,13 +113,13 @@ def _result(canvas: Canvas, survey: Survey) -> TargetResult:
     )
 
 
-def _confidence(canvas: Canvas, voxels: NDArray[np.bool_], survey: Survey) -> float:
+def _confidence(canvas: Canvas, voxels: NDArray[np.bool_]) -> float:
     """Mean score of the slices, weighted by area, times how sure the survey was of the key slices."""
     areas = np.count_nonzero(voxels, axis=(1, 2))
     scores = np.array([canvas.scores.get(z, 0.0) for z in range(len(areas))])
     presence = 1.0
-    if survey.presence:
-        presence = max(survey.presence[z] for z in canvas.key_slices)
+    if canvas.presence:
+        presence = max(canvas.presence[z] for z in canvas.key_slices)
     return float(np.clip(np.average(scores, weights=areas) * presence, 0.0, 1.0))
 
 
@@ -125,23 +134,3 @@ def _doubts(voxels: NDArray[np.bool_], confidence: float) -> list[str]:
     if confidence < _DOUBTFUL:
         doubts.append(f"the confidence is only {confidence:.2f}: check the outline")
     return doubts
-
-
-def _presence(survey: Survey) -> float:
-    return max(survey.presence, default=_UNKNOWN_PRESENCE)
-
-
-def _ended(
-    canvas: Canvas, status: TargetStatus, reason: str, confidence: float = 0.0
-) -> TargetResult:
-    """A result without a mask."""
-    return TargetResult(
-        target=canvas.target,
-        status=status,
-        voxels=None,
-        confidence=float(np.clip(confidence, 0.0, 1.0)),
-        turns=tuple(canvas.turns),
-        reason=reason,
-        warnings=tuple(canvas.warnings),
-        window=canvas.slices.window,
-    )

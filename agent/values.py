@@ -156,6 +156,11 @@ class Segmentation:
     choice: int = 0
     candidate_ious: tuple[float, ...] = ()
 
+    @classmethod
+    def shown(cls, mask: NDArray[np.bool_]) -> Segmentation:
+        """A mask (rows, columns) as a policy is shown it when its logits are gone."""
+        return cls(mask, np.zeros((0, 0), dtype=np.float32), 0.0)
+
 
 class Role(StrEnum):
     """Why the agent is on a slice; SURVEY and INSPECT are about the whole volume."""
