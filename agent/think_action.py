@@ -13,8 +13,8 @@ import re
 from collections.abc import Iterable
 
 from agent.actions import Absent, Action, AddBox, AddPoint, Malformed, NameSlices, Stop
+from agent.calls import REPLY_CHARS, THOUGHT, CallFault
 from agent.relative import DECIMALS, box_at, box_steps, point_at, point_steps
-from agent.tool_calls import REPLY_CHARS, THOUGHT
 from agent.view import View
 from agent.vocabulary import TERMINATING
 
@@ -27,23 +27,31 @@ _KNOWN = "Positive Point (x, y), Negative Point (x, y), Box (x1, y1, x2, y2), Te
 
 def parse_think_action(text: str, view: View) -> Action:
     """The action a reply means, in slice pixels; Malformed for anything else. Never raises."""
-    if len(text) > REPLY_CHARS:
-        return Malformed(f"the reply is {len(text)} characters long; one thought is enough")
-    actions = _ACTION.findall(THOUGHT.sub("", text))
-    if not actions:
-        return Malformed(f"the reply holds no action; write one as {_SHAPE}")
-    if len(actions) > 1:
-        return Malformed(f"the reply holds {len(actions)} actions; write exactly one a turn")
-    said = actions[0].strip()
+    try:
+        said, answer = written_action(text, _SHAPE)
+    except CallFault as fault:
+        return Malformed(str(fault))
     if said.lower() in TERMINATING:
         return Stop()
     if said.lower() == "absent":
-        answer = _ANSWER.search(text)
-        return Absent(html.unescape(answer.group(1).strip()) if answer else "")
+        return Absent(answer)
     numbers = _NUMBERS.fullmatch(said)
     if numbers is None:
         return Malformed(f"'{said[:60]}' is no action; the actions are {_KNOWN}")
     return _drawing(numbers.group(1).lower(), numbers.group(2), view)
+
+
+def written_action(text: str, example: str) -> tuple[str, str]:
+    """The one action of a reply, and its answer ("" without one); CallFault, with `example` as the right form."""
+    if len(text) > REPLY_CHARS:
+        raise CallFault(f"the reply is {len(text)} characters long; one thought is enough")
+    actions = _ACTION.findall(THOUGHT.sub("", text))
+    if not actions:
+        raise CallFault(f"the reply holds no action; write one as {example}")
+    if len(actions) > 1:
+        raise CallFault(f"the reply holds {len(actions)} actions; write exactly one a turn")
+    answer = _ANSWER.search(text)
+    return actions[0].strip(), html.unescape(answer.group(1).strip()) if answer else ""
 
 
 def render_think_action(action: Action, view: View, thought: str = "") -> str:

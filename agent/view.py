@@ -118,7 +118,13 @@ class View:
         )
 
     def image(self, pixels: NDArray[np.float32], padding: float = 1.0) -> NDArray[np.float32]:
-        """What the model sees of a slice (rows, columns) float32: (height, width), bilinear, anti-aliased."""
+        """What the model sees of a slice float32, grey (rows, columns) or RGB (rows, columns, 3), bilinear, anti-aliased:
+        (height, width) or (height, width, 3).
+        """
+        if pixels.ndim == 3:
+            return np.stack(
+                [self.image(channel, padding) for channel in np.moveaxis(pixels, 2, 0)], 2
+            )
         sx, sy = self.scale
         blur = [max(0.0, (1 / s - 1) / 2) for s in (sy, sx)]
         part = ndimage.gaussian_filter(_cropped(self.crop, pixels).astype(np.float32), blur)

@@ -1,8 +1,8 @@
 """The words of both protocols, as data: names, arguments, and what else has been called the same.
 
-Tool calls: MedSAM-Agent's three functions (Qwen/Hermes text tool calls) and our `absent_action`.
+Tool calls: MedSAM-Agent's three functions (Qwen/Hermes text tool calls) and our `absent_action` and `name_slices`.
 Think/action: IBISAgent's clicks and its terminating action, which its prompt spells Terminate and its
-reward Termination; `Box` and `Absent` are ours, so that every protocol can say everything.
+reward Termination; `Box`, `Absent` and `Slices` are ours, so that every protocol can say everything.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 ADD_BOX, ADD_POINT, STOP, ABSENT = "add_bbox", "add_point", "stop_action", "absent_action"
+NAME_SLICES = "name_slices"
 
 LEGACY_POINTS: Mapping[str, str] = {
     "add_positive_point": "positive",
@@ -80,6 +81,55 @@ TOOLS: tuple[Tool, ...] = (
         optional=("reason",),
     ),
 )
+
+SLICE_NAMING = Tool(
+    NAME_SLICES,
+    "Name slices of the volume by the numbers that stand beside them.",
+    {
+        "slices": {
+            "type": "array",
+            "items": {"type": "integer", "minimum": 0},
+            "description": "slice numbers, the most important first",
+        }
+    },
+)
+
+SURVEY_TOOLS: tuple[Tool, ...] = (
+    SLICE_NAMING,
+    Tool(
+        ABSENT,
+        "Say that the target is nowhere in this volume.",
+        {"reason": {"type": "string", "description": "what shows that it is not there"}},
+        optional=("reason",),
+    ),
+)
+"""What may be called when a whole volume is looked over before anything is drawn."""
+
+INSPECTION_TOOLS: tuple[Tool, ...] = (
+    SLICE_NAMING,
+    Tool(STOP, "Say that the drawn outlines are right on every slice."),
+)
+"""What may be called when a drawn object is looked over."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """One action of the think/action protocol: the `name` of the function it equals, how it is written, what for."""
+
+    name: str
+    written: str
+    meaning: str
+
+
+FORMS: tuple[Form, ...] = (
+    Form(ADD_POINT, "Positive Point (x, y)", "a click on a place that belongs to the target"),
+    Form(ADD_POINT, "Negative Point (x, y)", "a click on a place that does not"),
+    Form(ADD_BOX, "Box (x1, y1, x2, y2)", "a box round the target; it replaces an earlier one"),
+    Form(STOP, "Terminate", "the mask is right; add an <answer> with a sentence"),
+    Form(ABSENT, "Absent", "the target is not there; say why in an <answer>"),
+    Form(NAME_SLICES, "Slices (n1, n2, ...)", "slice numbers, the most important first"),
+)
+"""The think/action protocol's actions; fractions have four decimals."""
 
 TERMINATING: tuple[str, ...] = ("terminate", "termination")
 """How IBISAgent's prompt and its reward spell the action that ends; the first is ours to write."""

@@ -1,0 +1,70 @@
+"""A volume at a glance: slices side by side, each with its number, and a bar that tells their size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.chat import Picture
+from agent.language.lettering import write
+from agent.language.overlay import Rgb, eight_bit, rim
+from agent.ports import Slices
+from agent.view import View
+
+DRAWN_RGB: Rgb = (0, 255, 0)
+"""The outline of what has been drawn."""
+
+_LETTER_SCALE = 2  # digits of 10 by 14 pixels: legible after a model's own shrinking
+_FOOT_PX = 28
+_GAP_PX = 2
+_BARS_MM = (200, 100, 50, 20, 10, 5, 2, 1)
+
+
+def evenly_chosen(lowest: int, highest: int, count: int) -> tuple[int, ...]:
+    """At most `count` slices between two (both included), each the middle of an equal share, lowest first."""
+    span = highest - lowest + 1
+    parts = min(span, count)
+    return tuple(lowest + int((2 * part + 1) * span / (2 * parts)) for part in range(parts))
+
+
+def contact_sheet(
+    slices: Slices,
+    numbers: Sequence[int],
+    tile_px: int,
+    drawn: NDArray[np.bool_] | None = None,
+) -> Picture:
+    """The slices `numbers` (zero-based, at least one) in rows from the left, each in a square of `tile_px` with its
+    number at the top left; below them a bar with its length in mm. `drawn` (z, y, x) is outlined in green.
+    """
+    view = View.letterbox(slices.shape[1:], (tile_px, tile_px))
+    across = math.ceil(math.sqrt(len(numbers)))
+    down = math.ceil(len(numbers) / across)
+    step = tile_px + _GAP_PX
+    sheet = np.zeros((down * step + _FOOT_PX, max(across * step - _GAP_PX, 2), 3), dtype=np.uint8)
+    for place, z in enumerate(numbers):
+        top, left = place // across * step, place % across * step
+        mask = None if drawn is None else drawn[z]
+        sheet[top : top + tile_px, left : left + tile_px] = _tile(slices, z, view, mask)
+    _draw_bar(sheet, slices.spacing_mm[2] / view.scale[0], top=down * step)
+    return Picture(sheet)
+
+
+def _tile(slices: Slices, z: int, view: View, mask: NDArray[np.bool_] | None) -> NDArray[np.uint8]:
+    tile = eight_bit(view.image(slices.picture(z), padding=0.0))
+    if mask is not None:
+        tile[rim(view.mask(mask), 1)] = DRAWN_RGB
+    write(tile, str(z), 0, 0, scale=_LETTER_SCALE)
+    return tile
+
+
+def _draw_bar(sheet: NDArray[np.uint8], mm_per_px: float, top: int) -> None:
+    """A white bar of a round length that takes at most a third of the sheet, and that length behind it."""
+    room = sheet.shape[1] / 3 * mm_per_px
+    length_mm = next((bar for bar in _BARS_MM if bar <= room), _BARS_MM[-1])
+    end = 4 + max(1, round(length_mm / mm_per_px))
+    sheet[top + 12 : top + 16, 4:end] = 255
+    sheet[top + 8 : top + 20, 4:6] = sheet[top + 8 : top + 20, end - 2 : end] = 255
+    write(sheet, f"{length_mm} mm", end + 4, top + 6, scale=_LETTER_SCALE)

@@ -1,0 +1,79 @@
+"""What a language model sees of one slice: the picture in its view, the mask in a tint, a neighbour's outline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from agent.chat import Picture
+from agent.parsing import Dialect
+from agent.view import View
+
+Rgb = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Tint:
+    """How a mask is laid over a picture: `colour` RGB 0..255, `alpha` 0..1 its share."""
+
+    colour: Rgb
+    alpha: float
+
+
+TINTS: Mapping[Dialect, Tint] = {
+    Dialect.TOOL_CALL: Tint((0, 255, 0), 0.5),  # MedSAM-Agent
+    Dialect.THINK_ACTION: Tint((34, 139, 34), 0.4),  # IBISAgent
+}
+"""The tints that each paper's checkpoints have learned to read."""
+
+OUTLINE_RGB: Rgb = (255, 255, 0)
+"""A neighbouring slice's outline: a colour that neither tint can be taken for."""
+
+_OUTLINE_PX = 2
+
+
+def painted(
+    view: View,
+    picture: NDArray[np.float32],
+    tint: Tint,
+    *,
+    mask: NDArray[np.bool_] | None = None,
+    neighbour: NDArray[np.bool_] | None = None,
+) -> Picture:
+    """A slice's picture (rows, columns, 3) float32 0..1 as `view` shows it, with `mask` (rows, columns) in `tint`
+    and the outline of `neighbour` (rows, columns) in yellow. Clicks and boxes are not drawn, as in both papers.
+    """
+    shown = eight_bit(_in_view(view, picture)).astype(np.float32)
+    if mask is not None:
+        inside = view.mask(mask)
+        shown[inside] *= 1 - tint.alpha
+        shown[inside] += tint.alpha * np.array(tint.colour, dtype=np.float32)
+    pixels = np.round(shown).astype(np.uint8)
+    if neighbour is not None:
+        pixels[rim(view.mask(neighbour), _OUTLINE_PX)] = OUTLINE_RGB
+    return Picture(pixels)
+
+
+def eight_bit(picture: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Intensities 0..1 as 0..255."""
+    return np.round(np.clip(picture, 0.0, 1.0) * 255).astype(np.uint8)
+
+
+def rim(mask: NDArray[np.bool_], width_px: int) -> NDArray[np.bool_]:
+    """The outermost `width_px` pixels of a mask; all of it where it is thinner."""
+    # beyond the picture the mask goes on: its cut edge is no outline
+    inner = ndimage.binary_erosion(mask, iterations=width_px, border_value=1)
+    return np.asarray(mask & ~inner)
+
+
+def _in_view(view: View, picture: NDArray[np.float32]) -> NDArray[np.float32]:
+    """`view.image`; a grey picture is resampled once, not three times."""
+    if np.array_equal(picture[..., 0], picture[..., 1]) and np.array_equal(
+        picture[..., 0], picture[..., 2]
+    ):
+        return np.repeat(view.image(picture[..., 0])[..., None], 3, axis=2)
+    return view.image(picture)
