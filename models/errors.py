@@ -3,10 +3,13 @@
 ModelsError
 ├── UnknownModel          no segmenter or policy of that name; `known` says which there are
 ├── WeightsMissing        a weights file is not where the manifest says
-├── WeightsChanged        a weights file is not the one that was published: `expected` and `found` SHA-256
+├── WeightsChanged        a weights file is not the one published or recorded: `expected` and `found` SHA-256
 ├── CheckpointUnreadable  a file given as a checkpoint is none; `reason` says why
 ├── WrongArchitecture     a checkpoint is another network's: `expected` and `found` say whose
+├── DeviceMissing         a device of the settings is not in this machine
 ├── UnusableModel         a language model cannot be used as it lies there; `reason` says why
+├── LanguageMisconfigured a setting of the language model cannot be used; the message names it
+│   └── HostNotAllowed    patient data may not go to that host
 ├── PromptNotUnderstood   a segmenter was asked with a kind of prompt that it cannot use
 └── UnreadableFile        an image or volume file that no reader understands
 """
@@ -74,6 +77,37 @@ class UnusableModel(ModelsError):
     def __init__(self, model: str, reason: str) -> None:
         self.model, self.reason = model, reason
         super().__init__(f"{model} cannot be used: {reason}.")
+
+
+class LanguageMisconfigured(ModelsError):
+    """The setting `key` of the language model cannot be used; `reason` says why, and never repeats a secret."""
+
+    def __init__(self, key: str, reason: str) -> None:
+        self.key, self.reason = key, reason
+        super().__init__(f"{key}: {reason}")
+
+
+class HostNotAllowed(LanguageMisconfigured):
+    """Patient data may not go to `host` ("host:port"), because the site has not said so under `key`."""
+
+    def __init__(self, host: str, key: str) -> None:
+        self.host = host
+        super().__init__(
+            key,
+            f"patient data may not go to {host}. If it may, and only then, "
+            f'set {key} = ["{host}"]; nothing was sent.',
+        )
+
+
+class DeviceMissing(ModelsError):
+    """The settings name a device `said` that this machine has not; `gpus` is how many GPUs it has."""
+
+    def __init__(self, said: str, gpus: int) -> None:
+        self.said, self.gpus = said, gpus
+        super().__init__(
+            f"there is no device '{said}' here (GPUs that can be used: {gpus}). "
+            "Set it to auto, cpu or cuda:N."
+        )
 
 
 class PromptNotUnderstood(ModelsError):

@@ -100,7 +100,8 @@ class LiteMedSam:
     def encode(self, image: NDArray[np.float32]) -> Features:
         """Run the image encoder on a slice (rows, columns) or (rows, columns, 3) float32 in 0..1, of any shape."""
         rows, columns = image.shape[:2]
-        return Features(self._encoder(model_input(image))[0], (rows, columns))
+        (embedding,) = self._encoder(model_input(image))
+        return Features(embedding[0], (rows, columns))
 
     def segment(self, encoding: Encoding, prompts: Prompts) -> Segmentation:
         """The mask for a box; earlier logits bring this model nothing and are not used.

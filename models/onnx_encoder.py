@@ -18,12 +18,17 @@ import torch
 from numpy.typing import NDArray
 
 from models.cores import usable_cores
+from models.devices import CPU, computing
 
 _log = logging.getLogger(__name__)
 
 OPSET = 17
 TOLERANCE = 1e-3  # worst difference to eager torch that an export may show before it is refused
-_RECIPE = 1  # part of the cache's key: raise it when the way of exporting changes
+_RECIPE = 2  # part of the cache's key: raise it when the way of exporting changes
+
+
+Maps = tuple[NDArray[np.float32], ...]
+"""What an encoder gives: one or several feature maps (n, channels, h, w) float32, in the module's order."""
 
 
 class ImageEncoder(Protocol):
@@ -33,23 +38,32 @@ class ImageEncoder(Protocol):
     def runtime(self) -> str:
         """What runs it."""
 
-    def __call__(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Features (n, channels, h, w) float32 of prepared pixels (n, 3, side, side) float32."""
+    def __call__(self, pixels: NDArray[np.float32]) -> Maps:
+        """Feature maps of prepared pixels (n, 3, side, side) float32."""
 
 
 class EagerEncoder:
-    """The encoder as torch runs it."""
+    """The encoder as torch runs it, on `device` and with `dtype`; `compiled` by torch.compile."""
 
     runtime = "torch"
 
-    def __init__(self, module: torch.nn.Module) -> None:
-        self._module = module
+    def __init__(
+        self,
+        module: torch.nn.Module,
+        device: torch.device = CPU,
+        dtype: torch.dtype = torch.float32,
+        *,
+        compiled: bool = False,
+    ) -> None:
+        self._device, self._dtype = device, dtype
+        self._module = torch.compile(module) if compiled else module
 
-    def __call__(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Features of prepared pixels."""
-        with torch.inference_mode():
-            features: NDArray[np.float32] = self._module(torch.from_numpy(pixels)).numpy()
-        return features
+    def __call__(self, pixels: NDArray[np.float32]) -> Maps:
+        """Feature maps of prepared pixels."""
+        with torch.inference_mode(), computing(self._device, self._dtype):
+            made = self._module(torch.from_numpy(pixels).to(self._device))
+        maps = (made,) if isinstance(made, torch.Tensor) else made
+        return tuple(each.float().cpu().numpy() for each in maps)
 
 
 class OnnxEncoder:
@@ -73,10 +87,9 @@ class OnnxEncoder:
         except _runtime_faults() as fault:
             raise ValueError(str(fault)) from fault
 
-    def __call__(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Features of prepared pixels."""
-        features: NDArray[np.float32] = self._session.run(None, {"pixels": pixels})[0]
-        return features
+    def __call__(self, pixels: NDArray[np.float32]) -> Maps:
+        """Feature maps of prepared pixels."""
+        return tuple(self._session.run(None, {"pixels": pixels}))
 
 
 def fastest_encoder(
@@ -87,13 +100,17 @@ def fastest_encoder(
     cache_dir: Path | None = None,
     threads: int | None = None,
     eager: bool = False,
+    device: torch.device = CPU,
+    dtype: torch.dtype = torch.float32,
+    compiled: bool = False,
 ) -> ImageEncoder:
     """The quickest encoder that this machine can run `module` with, the same in its results as torch.
 
-    `input_shape` (n, 3, side, side) is fixed in the export; `key` names network and weights in the cache.
+    `input_shape` (n, 3, side, side) is fixed in the export; `key` names network and weights in the cache. On a GPU, and
+    in another `dtype` than float32, torch runs it, on a GPU `compiled` by torch.compile if that is wished.
     """
-    if eager:
-        return EagerEncoder(module)
+    if eager or device.type != "cpu" or dtype is not torch.float32:
+        return EagerEncoder(module, device, dtype, compiled=compiled and device.type != "cpu")
     try:
         import onnxruntime
     except ImportError:
@@ -148,7 +165,8 @@ def _exported(
     graph = export(module, input_shape)
     encoder = OnnxEncoder(graph, threads)
     probe = np.random.default_rng(0).random(input_shape, dtype=np.float32)
-    gap = float(np.abs(encoder(probe) - EagerEncoder(module)(probe)).max())
+    pairs = zip(encoder(probe), EagerEncoder(module)(probe), strict=True)
+    gap = max(float(np.abs(ours - theirs).max()) for ours, theirs in pairs)
     if not gap < TOLERANCE:
         raise ValueError(f"the export differs from torch by {gap:.1e}, more than {TOLERANCE:.0e}")
     try:
@@ -159,7 +177,8 @@ def _exported(
 
 
 def export(module: torch.nn.Module, input_shape: tuple[int, ...]) -> bytes:
-    """`module` as an ONNX graph with input "pixels" of `input_shape` and output "features"."""
+    """`module` as an ONNX graph with input "pixels" of `input_shape` and outputs "features_0", "features_1" …"""
+    maps = len(EagerEncoder(module)(np.zeros(input_shape, dtype=np.float32)))
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         # the trace-based exporter is announced as legacy and warns of each constant that it folds; the
         # comparison with torch afterwards is what tells a good trace from a bad one
@@ -172,7 +191,7 @@ def export(module: torch.nn.Module, input_shape: tuple[int, ...]) -> bytes:
             dynamo=False,
             opset_version=OPSET,
             input_names=["pixels"],
-            output_names=["features"],
+            output_names=[f"features_{number}" for number in range(maps)],
         )
         return path.read_bytes()
 

@@ -20,8 +20,9 @@ from transformers import (
 )
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
+from models.devices import chosen_device, chosen_dtype
 from models.errors import UnusableModel
-from models.resources import LanguageOptions, Precision, Quantisation, Resources
+from models.resources import LanguageOptions, Quantisation, Resources
 
 _SHARE_OF_FREE = 4  # of the memory that is free once the model is there, one part in so many is for what it has read
 _GIVEN = {"local_files_only": True, "trust_remote_code": False}
@@ -42,7 +43,8 @@ class Loaded:
     @property
     def device(self) -> torch.device:
         """Where the tokens go in."""
-        return self.model.get_input_embeddings().weight.device
+        device: torch.device = self.model.get_input_embeddings().weight.device
+        return device
 
     @property
     def context_tokens(self) -> int | None:
@@ -70,26 +72,6 @@ def load_chat_model(resources: Resources) -> Loaded:
     if not options.device_map and options.quantisation is Quantisation.NONE:
         model.to(device)
     return Loaded(model, processor, Path(options.model).name, _keep_bytes(resources, device))
-
-
-def chosen_device(said: str) -> torch.device:
-    """The device that "auto", "cpu" or "cuda:N" means here; UnusableModel for a GPU that is not there."""
-    if said == "auto":
-        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
-    device = torch.device(said)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UnusableModel(
-            said, f"this machine has {torch.cuda.device_count()} GPUs that can be used"
-        )
-    return device
-
-
-def chosen_dtype(precision: Precision, device: torch.device) -> torch.dtype:
-    """What to compute with: AUTO is bfloat16 on a GPU that has it and float32 elsewhere."""
-    if precision is Precision.AUTO:
-        able = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-        return torch.bfloat16 if able else torch.float32
-    return torch.bfloat16 if precision is Precision.BFLOAT16 else torch.float32
 
 
 def _config(source: str) -> PreTrainedConfig:

@@ -67,7 +67,7 @@ def test_the_export_is_kept_and_used_again(network, pixels, tmp_path, caplog):
     assert list(tmp_path.iterdir()) == kept
     assert caplog.records == []
     assert second.runtime == "onnxruntime"
-    np.testing.assert_array_equal(first(pixels), second(pixels))
+    np.testing.assert_array_equal(first(pixels)[0], second(pixels)[0])
 
 
 @pytest.mark.parametrize("content", [b"", b"no graph at all"])
@@ -83,7 +83,7 @@ def test_a_damaged_cache_is_made_anew(network, pixels, tmp_path, caplog, content
     # Assert
     assert "made anew" in caplog.text
     assert encoder.runtime == "onnxruntime"
-    np.testing.assert_allclose(encoder(pixels), EagerEncoder(network)(pixels), atol=1e-5)
+    np.testing.assert_allclose(encoder(pixels)[0], EagerEncoder(network)(pixels)[0], atol=1e-5)
     assert len(kept.read_bytes()) > 100
 
 
@@ -110,7 +110,7 @@ def test_a_network_that_does_not_trace_runs_in_torch(pixels, tmp_path, caplog):
     assert encoder.runtime == "torch"
     assert "could not be exported" in caplog.text
     assert list(tmp_path.iterdir()) == []
-    np.testing.assert_array_equal(encoder(pixels), pixels * 2)
+    np.testing.assert_array_equal(encoder(pixels)[0], pixels * 2)
 
 
 def test_a_cache_folder_that_cannot_be_written_costs_only_the_next_start(network, tmp_path, caplog):
@@ -127,10 +127,42 @@ def test_a_cache_folder_that_cannot_be_written_costs_only_the_next_start(network
 
 
 def test_the_graph_has_named_ends(network, pixels):
-    features = OnnxEncoder(export(network, SHAPE), threads=1)(pixels)
+    (features,) = OnnxEncoder(export(network, SHAPE), threads=1)(pixels)
 
     assert features.shape == (1, 8, 8, 8)
     assert features.dtype == np.float32
+
+
+def test_several_maps_come_out_in_the_modules_order(pixels, tmp_path):
+    # Arrange
+    class TwoMaps(torch.nn.Module):
+        def forward(self, x):
+            return x * 2, torch.nn.functional.avg_pool2d(x, 2) - 1
+
+    # Act
+    encoder = fastest_encoder(TwoMaps(), input_shape=SHAPE, key="two-maps", cache_dir=tmp_path)
+    coarse, fine = reversed(encoder(pixels))
+
+    # Assert
+    assert encoder.runtime == "onnxruntime"
+    np.testing.assert_allclose(fine, pixels * 2, atol=1e-6)
+    assert coarse.shape == (1, 3, 8, 8)
+    np.testing.assert_allclose(coarse[0, 0, 0, 0], pixels[0, 0, :2, :2].mean() - 1, atol=1e-6)
+
+
+def test_bfloat16_is_torchs_and_answers_in_float32(network, pixels, tmp_path):
+    # Act
+    encoder = fastest_encoder(
+        network, input_shape=SHAPE, key="tiny", cache_dir=tmp_path, dtype=torch.bfloat16
+    )
+    (features,) = encoder(pixels)
+
+    # Assert
+    assert encoder.runtime == "torch"
+    assert list(tmp_path.iterdir()) == []
+    assert features.dtype == np.float32
+    gap = np.abs(features - EagerEncoder(network)(pixels)[0]).max()
+    assert 1e-6 < gap < 0.05
 
 
 def test_the_default_cache_follows_xdg(monkeypatch, tmp_path):
