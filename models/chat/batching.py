@@ -22,7 +22,7 @@ from models.chat.reading import Reading
 _ROOM_COLUMNS = 128  # a layer grows by so many tokens at a time
 
 
-class RoomyLayer(DynamicLayer):
+class RoomyLayer(DynamicLayer):  # type: ignore[misc]  # transformers is not typed
     """A growing cache layer with room for the tokens to come: the usual one is copied whole for every token."""
 
     def __init__(self, state: LayerState | None = None) -> None:

@@ -112,7 +112,7 @@ class _FirstLogits:
     def __init__(self) -> None:
         self._heard = False
 
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+    def __call__(self, _: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         if not self._heard:
             self.logits, self._heard = scores.detach().clone(), True
         return scores

@@ -57,7 +57,7 @@ class Pictures:
         self._waiting: OrderedDict[str, Mapping[str, Any]] = (
             OrderedDict()
         )  # prepared, not yet looked at
-        self._form: type[ModelOutput] | None = None
+        self._form: type[ModelOutput] = ModelOutput
         self._stacked = False
 
     def layouts(self, pictures: Iterable[Picture]) -> list[Layout]:
@@ -77,7 +77,6 @@ class Pictures:
         if not pictures:
             return None
         seen = self._all_seen(pictures)
-        assert self._form is not None
         form: dict[str, Any] = {"pooler_output": self._joined([each.pooled for each in seen])}
         if seen[0].deep:
             form["deepstack_features"] = [
@@ -106,10 +105,7 @@ class Pictures:
         return [now[each.digest] for each in pictures]
 
     def _look(self, pictures: Sequence[Picture]) -> list[Seen]:
-        each = [
-            self._waiting.pop(picture.digest, None) or self._processed(picture)
-            for picture in pictures
-        ]
+        each = [self._prepared(picture) for picture in pictures]
         tensors = {
             name: torch.cat([inputs[name] for inputs in each]).to(self._model.device)
             for name, value in each[0].items()
@@ -133,6 +129,11 @@ class Pictures:
             self._waiting.popitem(last=False)
         text = self._processor.replace_image_token(inputs, image_idx=0)
         return Layout(text, text.count(self._processor.image_token), inputs.get("image_grid_thw"))
+
+    def _prepared(self, picture: Picture) -> Mapping[str, Any]:
+        if picture.digest in self._waiting:
+            return self._waiting.pop(picture.digest)
+        return self._processed(picture)
 
     def _processed(self, picture: Picture) -> Mapping[str, Any]:
         inputs: Mapping[str, Any] = self._processor.image_processor(

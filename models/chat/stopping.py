@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase, StoppingCriteria
 
-from agent.tool_calls import THOUGHT
+from agent.calls import THOUGHT
 
 _OPEN_THOUGHT = re.compile(r"<think>", re.IGNORECASE)
 _END = re.compile(
@@ -30,7 +30,7 @@ def closing_tokens(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
     return frozenset(index for token, index in tokenizer.get_vocab().items() if ">" in token)
 
 
-class ActionSaid(StoppingCriteria):
+class ActionSaid(StoppingCriteria):  # type: ignore[misc]  # transformers is not typed
     """Ends each reply of a batch once it is complete; the first `prompt_columns` tokens are not of the reply.
 
     `lengths` holds, by row, how many tokens a reply had when it was.
@@ -42,7 +42,7 @@ class ActionSaid(StoppingCriteria):
         self._tokenizer, self._closing, self._columns = tokenizer, closing, prompt_columns
         self.lengths: dict[int, int] = {}
 
-    def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
+    def __call__(self, input_ids: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
         """(batch,) bool, which replies are complete; `input_ids` (batch, columns)."""
         said = input_ids[:, self._columns :]
         for row, last in enumerate(input_ids[:, -1].tolist()):
