@@ -36,23 +36,30 @@ OUTLINE_RGB: Rgb = (255, 255, 0)
 _OUTLINE_PX = 2
 
 
+def seen_in(view: View, picture: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """A slice's picture (rows, columns, 3) float32 0..1 as `view` shows it, (height, width, 3)."""
+    red, green, blue = np.moveaxis(picture, 2, 0)
+    if np.array_equal(red, green) and np.array_equal(red, blue):  # grey is resampled once
+        return eight_bit(np.repeat(view.image(red)[..., None], 3, axis=2))
+    return eight_bit(view.image(picture))
+
+
 def painted(
+    seen: NDArray[np.uint8],
     view: View,
-    picture: NDArray[np.float32],
     tint: Tint,
     *,
     mask: NDArray[np.bool_] | None = None,
     neighbour: NDArray[np.bool_] | None = None,
 ) -> Picture:
-    """A slice's picture (rows, columns, 3) float32 0..1 as `view` shows it, with `mask` (rows, columns) in `tint`
-    and the outline of `neighbour` (rows, columns) in yellow. Clicks and boxes are not drawn, as in both papers.
+    """A slice `seen_in` a view, with `mask` (rows, columns) in `tint` and the outline of `neighbour` (rows, columns) in
+    yellow. Clicks and boxes are not drawn, as in both papers.
     """
-    shown = eight_bit(_in_view(view, picture)).astype(np.float32)
+    pixels = seen.copy()
     if mask is not None:
         inside = view.mask(mask)
-        shown[inside] *= 1 - tint.alpha
-        shown[inside] += tint.alpha * np.array(tint.colour, dtype=np.float32)
-    pixels = np.round(shown).astype(np.uint8)
+        mixed = (1 - tint.alpha) * seen[inside] + tint.alpha * np.array(tint.colour)
+        pixels[inside] = np.round(mixed).astype(np.uint8)
     if neighbour is not None:
         pixels[rim(view.mask(neighbour), _OUTLINE_PX)] = OUTLINE_RGB
     return Picture(pixels)
@@ -68,12 +75,3 @@ def rim(mask: NDArray[np.bool_], width_px: int) -> NDArray[np.bool_]:
     # beyond the picture the mask goes on: its cut edge is no outline
     inner = ndimage.binary_erosion(mask, iterations=width_px, border_value=1)
     return np.asarray(mask & ~inner)
-
-
-def _in_view(view: View, picture: NDArray[np.float32]) -> NDArray[np.float32]:
-    """`view.image`; a grey picture is resampled once, not three times."""
-    if np.array_equal(picture[..., 0], picture[..., 1]) and np.array_equal(
-        picture[..., 0], picture[..., 2]
-    ):
-        return np.repeat(view.image(picture[..., 0])[..., None], 3, axis=2)
-    return view.image(picture)
