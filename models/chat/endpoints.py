@@ -1,0 +1,72 @@
+"""The servers that a language model is asked at: taken in turn, and one that has failed is left alone for a while."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import httpx
+
+from models.chat.egress import host_and_port
+from models.chat.wire import Manner
+
+REST_S = 30.0
+"""Seconds that a server which failed is not asked while another one answers."""
+
+
+@dataclass(eq=False)
+class Endpoint:
+    """One server: its base URL, how it wants to be asked, and until when (by the pool's clock) it is left alone."""
+
+    url: httpx.URL
+    manner: Manner
+    rests_until_s: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """The "host:port" it is called by in logs and errors."""
+        return host_and_port(self.url)
+
+    @property
+    def completions_url(self) -> str:
+        """Where chat completions are asked for."""
+        return f"{str(self.url).rstrip('/')}/chat/completions"
+
+
+class Endpoints:
+    """The pool of servers, for any number of threads; `clock` tells seconds from some fixed start."""
+
+    def __init__(self, endpoints: Sequence[Endpoint], clock: Callable[[], float]) -> None:
+        self._endpoints, self._clock = list(endpoints), clock
+        self._lock = threading.Lock()
+
+    def next(self) -> Endpoint:
+        """The server that has waited longest among those that may be asked; else the one that rests the shortest."""
+        with self._lock:
+            now = self._clock()
+            rested = [each for each in self._endpoints if each.rests_until_s <= now]
+            chosen = rested[0] if rested else min(self._endpoints, key=_rest)
+            self._endpoints.remove(chosen)
+            self._endpoints.append(chosen)
+            return chosen
+
+    def failed(self, endpoint: Endpoint, rest_s: float = REST_S) -> None:
+        """Leave a server alone for `rest_s` seconds."""
+        with self._lock:
+            endpoint.rests_until_s = self._clock() + rest_s
+
+    def answered(self, endpoint: Endpoint) -> None:
+        """A server is well again."""
+        with self._lock:
+            endpoint.rests_until_s = 0.0
+
+    def another(self) -> bool:
+        """Whether a server may be asked at once."""
+        with self._lock:
+            now = self._clock()
+            return any(each.rests_until_s <= now for each in self._endpoints)
+
+
+def _rest(endpoint: Endpoint) -> float:
+    return endpoint.rests_until_s
