@@ -30,7 +30,7 @@ def ignore(_point: str) -> None:
 class FakeStages:
     """Stages that take no time. `hook` is called at named points and may block, kill or raise:
 
-    "select", "segment 0", "segment 0 turn 1", "write", "written", "discard".
+    "select", "outline 0", "follow", "segment 0", "segment 0 turn 1", "write", "written", "discard".
 
     A target called "absent" is absent, "unknown" has failed, anything else is 12.5 ml. A target called
     "no volume" makes the study one that is refused.
@@ -48,6 +48,23 @@ class FakeStages:
             raise NotAVolume("series 1 is no volume: images 3 and 4 are at the same position")
         series = assignment.series_instance_uid or f"{assignment.study_instance_uid}.1"
         return Selection(series, (3, 4, 5), ("spacing differs by 1 %",))
+
+    def outline(
+        self,
+        assignment: Assignment,  # noqa: ARG002  the signature of Stages
+        index: int,
+        on_turn: Callable[[Turn], None],  # noqa: ARG002
+    ) -> None:
+        """See Stages; the turns are told when the target is finished."""
+        self._hook(f"outline {index}")
+
+    def follow(
+        self,
+        assignment: Assignment,  # noqa: ARG002
+        on_turn: Callable[[int, Turn], None],  # noqa: ARG002
+    ) -> None:
+        """See Stages."""
+        self._hook("follow")
 
     def segment(
         self, assignment: Assignment, index: int, on_turn: Callable[[Turn], None]

@@ -19,10 +19,11 @@ from dicom_node.values import InstanceHeader
 from models.readers import can_read, is_picture, read_volume
 from models.writers import write_label_map, write_pictures
 from server.errors import InputError, NothingToReport
-from server.pipeline import Pipeline, summarise, work_on_target
+from server.pipeline import Pipeline, summarise
 from server.ports import Workbench
 from server.preview import Drawn, draw_preview
 from server.structures import Catalogue
+from server.targets import VolumeWork, work_on_targets
 from server.values import AskedTarget, Assignment, TargetSummary
 from server.workfolder import EncodingStore
 
@@ -97,6 +98,9 @@ def _segment_dicom(
     request_id = str(uuid.uuid5(uuid.NAMESPACE_OID, "\n".join(sorted(words))))
     assignment = Assignment(request_id, headers[0].study_instance_uid, 1, None, run.asked)
     pipeline.select(assignment)
+    for one in run.asked:
+        pipeline.outline(assignment, one.index, partial(tell, one.index))
+    pipeline.follow(assignment, tell)
     summaries = tuple(
         pipeline.segment(assignment, one.index, partial(tell, one.index)) for one in run.asked
     )
@@ -136,8 +140,9 @@ def _segment_volume(
     prepared = workbench.prepare(volume, work)
     summaries, traced = [], []
     masks: dict[str, Mask] = {}
-    for one in run.asked:
-        result = work_on_target(workbench, prepared, one, models.limits, partial(tell, one.index))
+    agent_work = VolumeWork(workbench, prepared, models.limits)
+    results = work_on_targets(agent_work, run.asked, tell)
+    for one, result in zip(run.asked, results, strict=True):
         mask = None if result.voxels is None else prepared.to_source(result.voxels)
         summary = summarise(one, result, mask)
         if mask is not None and summary.status == TargetStatus.SEGMENTED:

@@ -5,7 +5,8 @@
      3 volume      sorted, checked, decoded, in HU                       dicom_node.volume
      4 convert     the DICOM edge's volume -> the agent's                here
      5 prepare     working grid, window, encodings                       models
-     6 segment     the agent's turns on each target                      agent
+     6 segment     each target outlined on its key slices, all followed
+                   through the volume in one pass, each one finished     agent
      7 return      the mask on the source grid, shape and affine exact   models
      8 write       SEG and SR, read back and compared                    dicom_node
      9 show        trace.json and preview.png                            agent, server.preview
@@ -24,7 +25,6 @@ from pathlib import Path
 
 from agent.geometry import Geometry
 from agent.limits import Limits
-from agent.through_volume import segment_target
 from agent.trace import TracedTarget
 from agent.turns import TargetResult, Turn
 from agent.values import Mask, Target, TargetStatus, Volume
@@ -45,6 +45,7 @@ from server.errors import NothingToReport
 from server.ports import Prepared, Workbench
 from server.preview import Drawn, draw_preview
 from server.structures import Catalogue
+from server.targets import VolumeWork
 from server.values import AskedTarget, Assignment, ResultSummary, Selection, TargetSummary
 from server.workfolder import EncodingStore, WorkFolder
 
@@ -86,17 +87,34 @@ class Pipeline:
         volume = folder.load_volume()
         return Selection(volume.series_instance_uid, volume.intensities.shape, volume.warnings)
 
+    def outline(self, assignment: Assignment, index: int, on_turn: Callable[[Turn], None]) -> None:
+        """Look for one target and draw it on its key slices; the outline is left in the work folder."""
+        folder = self._work_folder(assignment)
+        if folder.load_target(index) is None and folder.load_outline(index) is None:
+            work = self._work(assignment)
+            folder.save_outline(index, work.outline(assignment.targets[index], on_turn))
+
+    def follow(self, assignment: Assignment, on_turn: Callable[[int, Turn], None]) -> None:
+        """Follow the outlined targets through the volume in one pass, as far as the segmenter can."""
+        folder = self._work_folder(assignment)
+        found = {one.index: folder.load_outline(one.index) for one in assignment.targets}
+        outlines = {index: one for index, one in found.items() if one is not None}
+        followed = self._work(assignment).follow(assignment.targets, outlines, on_turn)
+        for index, outline in followed.items():
+            folder.save_outline(index, outline)
+
     def segment(
         self, assignment: Assignment, index: int, on_turn: Callable[[Turn], None]
     ) -> TargetSummary:
-        """Work on one target and leave its mask, on the source grid, in the work folder."""
+        """Finish one target and leave its mask, on the source grid, in the work folder."""
         folder = self._work_folder(assignment)
         ended = folder.load_target(index)
         if ended is not None:
             return ended
-        asked = assignment.targets[index]
+        asked, work = assignment.targets[index], self._work(assignment)
+        outline = folder.load_outline(index) or work.outline(asked, on_turn)
+        result = work.finish(asked, outline, on_turn)
         prepared = self._prepare(assignment)
-        result = work_on_target(self._workbench(), prepared, asked, self._limits, on_turn)
         mask = None if result.voxels is None else prepared.to_source(result.voxels)
         summary = summarise(asked, result, mask)
         voxels = mask.voxels if summary.status == TargetStatus.SEGMENTED and mask else None
@@ -165,6 +183,9 @@ class Pipeline:
     def _work_folder(self, assignment: Assignment) -> WorkFolder:
         return WorkFolder(self._folder(assignment.request_id))
 
+    def _work(self, assignment: Assignment) -> VolumeWork:
+        return VolumeWork(self._workbench(), self._prepare(assignment), self._limits)
+
     def _prepare(self, assignment: Assignment) -> Prepared:
         # one volume at a time is kept ready: targets of a request follow each other
         if self._prepared is None or self._prepared[0] != assignment.request_id:
@@ -179,19 +200,26 @@ class Pipeline:
         structure = self._catalogue.structure(Target(target.text, target.structure))
         return ResultSegment(
             label=structure.label,
-            category=self._catalogue.category,
+            category=structure.category,
             type=structure.type,
             laterality=structure.laterality,
             cielab=structure.cielab,
-            tracking_id=structure.label,
+            tracking_id=structure.tracking_id,
             voxels=folder.load_mask(target.index),
             confidence=target.confidence or 0.0,
+            region=structure.region,
         )
 
     def _finding(self, target: TargetSummary) -> AbsentFinding:
         structure = self._catalogue.structure(Target(target.text, target.structure))
         return AbsentFinding(
-            structure.label, structure.type, structure.laterality, structure.label, target.reason
+            structure.label,
+            structure.type,
+            structure.laterality,
+            structure.tracking_id,
+            target.reason,
+            structure.region,
+            structure.category,
         )
 
     def _algorithm(self) -> Algorithm:
@@ -204,26 +232,6 @@ def agent_volume(volume: SourceVolume) -> Volume:
     """The DICOM edge's volume as the agent's: the same array, the same affine."""
     geometry = Geometry(volume.intensities.shape, volume.affine_zyx_to_lps)
     return Volume(volume.intensities, geometry, volume.modality)
-
-
-def work_on_target(
-    workbench: Workbench,
-    prepared: Prepared,
-    asked: AskedTarget,
-    limits: Limits,
-    on_turn: Callable[[Turn], None],
-) -> TargetResult:
-    """Run the agent on one target, telling every turn as it happens."""
-    target = Target(asked.text, asked.structure)
-    slices = prepared.slices_for(asked.structure or asked.text)
-    agent = segment_target(target, slices, workbench.policy, workbench.segmenter, limits)
-    while True:
-        try:
-            turn = next(agent)
-        except StopIteration as end:
-            result: TargetResult = end.value
-            return result
-        on_turn(turn)
 
 
 def summarise(asked: AskedTarget, result: TargetResult, mask: Mask | None) -> TargetSummary:

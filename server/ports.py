@@ -26,10 +26,18 @@ class Stages(Protocol):
     def select(self, assignment: Assignment) -> Selection:
         """Choose the series and make it a volume on disk; raises dicom_node.errors.NotAVolume -> REJECTED."""
 
+    def outline(self, assignment: Assignment, index: int, on_turn: Callable[[Turn], None]) -> None:
+        """Look for one target and draw it on its key slices; every turn is told as it happens."""
+
+    def follow(self, assignment: Assignment, on_turn: Callable[[int, Turn], None]) -> None:
+        """Follow all outlined targets through the volume in one pass, where the segmenter can; turns are told with
+        their target's index.
+        """
+
     def segment(
         self, assignment: Assignment, index: int, on_turn: Callable[[Turn], None]
     ) -> TargetSummary:
-        """Work on one target; every turn is told as it happens; the mask is left in the work folder.
+        """Finish one target; every turn is told as it happens; the mask is left in the work folder.
 
         An unknown target is a summary with status failed, not an error.
         """

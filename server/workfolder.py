@@ -4,6 +4,7 @@
 <folder>/volume.json        affine, frames, UIDs, warnings
 <folder>/target-000.json    the target's summary and turns; written last, so it vouches for the mask
 <folder>/target-000.npz     its mask, bits packed
+<folder>/outline-000.npz    what the target has come to before it is finished
 <folder>/seg.dcm sr.dcm trace.json preview.png
 """
 
@@ -18,10 +19,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.outline import Outline
 from agent.trace import Trace, TracedTarget, trace_from_record, trace_record, write_trace
 from agent.values import TargetStatus
 from dicom_node.values import SourceFrame, SourceVolume
 from server.files import private_folder, write_file, write_json
+from server.outlines import read_outline, write_outline
 from server.values import TargetSummary
 
 
@@ -132,13 +135,27 @@ class WorkFolder:
             flat = np.unpackbits(stored["bits"], count=int(np.prod(shape)))
         return flat.reshape(shape).view(np.bool_)
 
+    def save_outline(self, index: int, outline: Outline) -> None:
+        """Keep what a target has come to."""
+        write_outline(self._outline(index), outline)
+
+    def load_outline(self, index: int) -> Outline | None:
+        """What a target has come to, or None if it was not begun."""
+        path = self._outline(index)
+        return read_outline(path) if path.is_file() else None
+
     def discard_intermediates(self) -> None:
         """Remove what only unfinished work needs; results, masks, preview and trace stay."""
         (self.path / "intensities.npy").unlink(missing_ok=True)
         (self.path / "volume.json").unlink(missing_ok=True)
+        for outline in self.path.glob("outline-*.npz"):
+            outline.unlink(missing_ok=True)
 
     def _target(self, index: int) -> Path:
         return self.path / f"target-{index:03d}.json"
+
+    def _outline(self, index: int) -> Path:
+        return self.path / f"outline-{index:03d}.npz"
 
 
 @dataclass(frozen=True)

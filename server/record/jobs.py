@@ -13,7 +13,7 @@ from server.record.engine import dbos_url
 logger = logging.getLogger(__name__)
 
 # Raised by hand whenever the steps of the workflow change: work begun by an older number begins anew.
-PIPELINE_VERSION = 1
+PIPELINE_VERSION = 2
 
 STUDY_QUEUE = "studies"
 DELIVERY_QUEUE = "deliveries"

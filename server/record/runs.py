@@ -33,6 +33,8 @@ from server.values import (
 STAGE_ATTEMPTS = 5
 
 _STATE_OF_STAGE = {
+    "outline": RequestState.SEGMENTING,
+    "follow": RequestState.SEGMENTING,
     "segment": RequestState.SEGMENTING,
     "write": RequestState.WRITING,
 }
@@ -46,7 +48,7 @@ class Runs:
         self._jobs = jobs
 
     def enter(self, request_id: str, run: int, stage: str, part: int | None = None) -> Assignment:
-        """A stage begins ("select", "segment" with its target as `part`, "write"): what is to be done.
+        """A stage begins ("select", "outline" and "segment" with their target as `part`, "follow", "write"): what is to be done.
 
         A stage that has begun too often ends the request as FAILED.
         """
@@ -98,6 +100,13 @@ class Runs:
                 )
                 .on_conflict_do_update(constraint="pk_turns", set_={"turn": record, "at": now})
             )
+
+    def worked(self, request_id: str, run: int, stage: str, seconds: float, passes: int) -> None:
+        """A part of the work on targets is done; `passes` of the image encoder were made for it."""
+        with self._sessions.begin() as session:
+            row = requests.working(session, request_id, run)
+            row.encoder_passes += passes
+            _took(row, stage, seconds)
 
     def target_done(
         self, request_id: str, run: int, summary: TargetSummary, seconds: float, passes: int

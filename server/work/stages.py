@@ -44,8 +44,32 @@ class StageSteps:
 
         return self._step(request_id, run, "select", None, act)
 
+    def outline(self, request_id: str, run: int, index: int) -> bool | None:
+        """Draw one target on its key slices, turn by turn."""
+
+        def on_turn(turn: Turn) -> None:
+            insist(lambda: self._runs.turn(request_id, run, index, turn))
+
+        def act(assignment: Assignment) -> bool:
+            return self._timed(
+                assignment, run, lambda: self._stages.outline(assignment, index, on_turn)
+            )
+
+        return self._step(request_id, run, "outline", index, act)
+
+    def follow(self, request_id: str, run: int) -> bool | None:
+        """Follow all targets through the volume."""
+
+        def on_turn(index: int, turn: Turn) -> None:
+            insist(lambda: self._runs.turn(request_id, run, index, turn))
+
+        def act(assignment: Assignment) -> bool:
+            return self._timed(assignment, run, lambda: self._stages.follow(assignment, on_turn))
+
+        return self._step(request_id, run, "follow", None, act)
+
     def segment(self, request_id: str, run: int, index: int) -> bool | None:
-        """Work on one target, turn by turn."""
+        """Finish one target, turn by turn."""
 
         def on_turn(turn: Turn) -> None:
             insist(lambda: self._runs.turn(request_id, run, index, turn))
@@ -80,6 +104,15 @@ class StageSteps:
             insist(lambda: self._runs.send(request_id, run))
         except RunEnded:
             return None
+        return True
+
+    def _timed(self, assignment: Assignment, run: int, work: Callable[[], None]) -> bool:
+        """Do a part of the work on targets and tell the record what it took."""
+        started, before = time.monotonic(), self._stages.encoder_passes(assignment)
+        work()
+        passes = max(self._stages.encoder_passes(assignment) - before, 0)
+        seconds = time.monotonic() - started
+        insist(lambda: self._runs.worked(assignment.request_id, run, "segment", seconds, passes))
         return True
 
     def _step(

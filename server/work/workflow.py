@@ -22,6 +22,12 @@ def register(stages: StageSteps, delivery: DeliveryStep) -> None:
         if targets is None:
             return "ended"
         for index in range(targets):
+            name = f"outline {index}"
+            if not DBOS.run_step({"name": name}, stages.outline, request_id, run, index):
+                return "ended"
+        if not DBOS.run_step({"name": "follow"}, stages.follow, request_id, run):
+            return "ended"
+        for index in range(targets):
             name = f"segment {index}"
             if not DBOS.run_step({"name": name}, stages.segment, request_id, run, index):
                 return "ended"
