@@ -1,0 +1,1 @@
+"""What a network computes for a case, as arrays that trials outside compare with upstream's own."""
