@@ -20,7 +20,7 @@ from pydicom.uid import ExplicitVRLittleEndian, SegmentationStorage
 
 from dicom_node.errors import ResultMismatch
 from dicom_node.source_planes import decimal_strings, numbers
-from dicom_node.values import Code, ResultSegment, SourceVolume
+from dicom_node.values import Code, Region, ResultSegment, SourceVolume
 
 _CORNER_SHARE = 0.05  # of a pixel: orientation and spacing are copied, but a series' headers may differ in the last digit
 _AGREE_MM = 0.01  # positions and centroids; a DS of 16 characters is a thousand times finer
@@ -195,22 +195,39 @@ def _check_segments(seg: Dataset, segments: Sequence[ResultSegment]) -> None:
         zip(seg.SegmentSequence, segments, strict=True), start=1
     ):
         kind = item.SegmentedPropertyTypeCodeSequence[0]
-        modifiers = kind.get("SegmentedPropertyTypeModifierCodeSequence") or []
+        modifiers = kind.get("SegmentedPropertyTypeModifierCodeSequence")
         _require(int(item.SegmentNumber) == number, f"segment {number} out of order")
         _require(_is(kind, segment.type), f"another code for segment {number}, {segment.label}")
         _require(
             _is(item.SegmentedPropertyCategoryCodeSequence[0], segment.category),
             f"another category for segment {number}, {segment.label}",
         )
-        wanted = [] if segment.laterality is None else [segment.laterality]
         _require(
-            len(modifiers) == len(wanted) and all(map(_is, modifiers, wanted)),
+            _hold(modifiers, segment.laterality),
             f"another laterality for segment {number}, {segment.label}",
+        )
+        _require(
+            _lies_in(item.get("AnatomicRegionSequence"), segment.region),
+            f"another region for segment {number}, {segment.label}",
         )
         _require(
             item.TrackingID == segment.tracking_id[:64],
             f"another tracking identifier for segment {number}",
         )
+
+
+def _lies_in(items: Sequence[Dataset] | None, region: Region | None) -> bool:
+    """Whether an Anatomic Region Sequence holds this region and its side, or nothing for none."""
+    if region is None or not items:
+        return region is None and not items
+    modifiers = items[0].get("AnatomicRegionModifierSequence")
+    return _hold(items, region.type) and _hold(modifiers, region.laterality)
+
+
+def _hold(items: Sequence[Dataset] | None, code: Code | None) -> bool:
+    """Whether a sequence of coded items holds `code` alone, or nothing for none."""
+    wanted = [] if code is None else [code]
+    return len(items or []) == len(wanted) and all(map(_is, items or [], wanted))
 
 
 def _is(item: Dataset, code: Code) -> bool:

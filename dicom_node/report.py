@@ -46,11 +46,11 @@ from dicom_node.segmentation import tracking_uid
 from dicom_node.values import (
     AbsentFinding,
     Algorithm,
-    Code,
     ResultIdentity,
     ResultSegment,
     SourceVolume,
     WrittenResult,
+    site_of,
 )
 
 
@@ -127,7 +127,7 @@ def _found(
         ),
         finding_category=sr_code(segment.category),
         finding_type=sr_code(segment.type),
-        finding_sites=[_site(segment.type, segment.laterality)],
+        finding_sites=_sites(segment),
         algorithm_id=_algorithm(header.algorithm),
         measurements=_measurements(segment, header.volume),
     )
@@ -159,7 +159,7 @@ def _absent(
     group = sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=_tracking(header, finding.tracking_id),
         finding_type=sr_code(finding.type),
-        finding_sites=[_site(finding.type, finding.laterality)],
+        finding_sites=_sites(finding),
         algorithm_id=_algorithm(header.algorithm),
         qualitative_evaluations=[sr.QualitativeEvaluation(name=PRESENCE, value=NOT_VISUALIZED)],
     )
@@ -208,12 +208,17 @@ def _tracking(header: ResultHeader, tracking_id: str) -> sr.TrackingIdentifier:
     )
 
 
-def _site(structure: Code, laterality: Code | None) -> sr.FindingSite:
-    """Where: the structure itself, left or right (CID 244)."""
-    return sr.FindingSite(
-        anatomic_location=sr_code(structure),
-        laterality=None if laterality is None else sr_code(laterality),
-    )
+def _sites(structure: ResultSegment | AbsentFinding) -> list[sr.FindingSite]:
+    """Where: the region of a finding, else the structure itself, left or right (CID 244)."""
+    site = site_of(structure)
+    if site is None:
+        return []
+    side = site.laterality
+    return [
+        sr.FindingSite(
+            anatomic_location=sr_code(site.type), laterality=None if side is None else sr_code(side)
+        )
+    ]
 
 
 def _algorithm(algorithm: Algorithm) -> sr.AlgorithmIdentification:

@@ -11,7 +11,14 @@ from pydicom.dataset import Dataset
 from pydicom.uid import EnhancedSRStorage
 
 from dicom_node.errors import ResultMismatch
-from dicom_node.values import AbsentFinding, Code, ResultSegment, SourceVolume, WrittenResult
+from dicom_node.values import (
+    AbsentFinding,
+    Code,
+    ResultSegment,
+    SourceVolume,
+    WrittenResult,
+    site_of,
+)
 
 # Written again by hand on purpose: a wrong code in the writer's table must not pass here
 _GROUP = ("125007", "DCM")  # Measurement Group
@@ -124,14 +131,23 @@ def _check_structure(group: Dataset, structure: ResultSegment | AbsentFinding) -
         f"another tracking identifier for {structure.label}",
     )
     wanted = (structure.type.value, structure.type.scheme)
-    site = _only(group, _SITE)
     _require(
         _code(_only(group, _FINDING).ConceptCodeSequence[0]) == wanted,
         f"another finding for {structure.label}",
     )
-    _require(_code(site.ConceptCodeSequence[0]) == wanted, f"another site for {structure.label}")
-    sides = [_code(item.ConceptCodeSequence[0]) for item in _below(site, _LATERALITY)]
-    _require(sides == _keys(structure.laterality), f"another laterality for {structure.label}")
+    site = site_of(structure)
+    sites = [] if site is None else _keys(site.type)
+    sides = [] if site is None else _keys(site.laterality)
+    found = list(_below(group, _SITE))
+    _require(
+        [_code(item.ConceptCodeSequence[0]) for item in found] == sites,
+        f"another site for {structure.label}",
+    )
+    _require(
+        [_code(one.ConceptCodeSequence[0]) for item in found for one in _below(item, _LATERALITY)]
+        == sides,
+        f"another laterality for {structure.label}",
+    )
 
 
 def _keys(code: Code | None) -> list[Key]:

@@ -126,7 +126,7 @@ def _pixels(masks: Sequence[NDArray[np.bool_]]) -> NDArray[np.uint8 | np.uint16]
 
 
 def _description(number: int, segment: ResultSegment, header: ResultHeader) -> SegmentDescription:
-    """Segment Description macro (PS3.3 table C.8.20-4), with laterality as modifier of the type (CID 244)."""
+    """Segment Description macro (PS3.3 table C.8.20-4), with laterality as modifier of the type or region (CID 244)."""
     item = SegmentDescription(
         segment_number=number,
         segment_label=shortened(segment.label, 64),
@@ -136,12 +136,16 @@ def _description(number: int, segment: ResultSegment, header: ResultHeader) -> S
         algorithm_identification=algorithm_identification(header.algorithm),
         tracking_uid=tracking_uid(header.identity, segment.tracking_id),
         tracking_id=shortened(segment.tracking_id, 64),
+        anatomic_regions=None if segment.region is None else [sr_code(segment.region.type)],
         display_color=CIELabColor(*segment.cielab),
     )
     if segment.laterality is not None:
-        modifier = CodedConcept.from_code(sr_code(segment.laterality))
         item.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = [
-            modifier
+            CodedConcept.from_code(sr_code(segment.laterality))
+        ]
+    if segment.region is not None and segment.region.laterality is not None:
+        item.AnatomicRegionSequence[0].AnatomicRegionModifierSequence = [
+            CodedConcept.from_code(sr_code(segment.region.laterality))
         ]
     return item
 

@@ -120,12 +120,20 @@ class Code:
     meaning: str
 
 
+@dataclass(frozen=True)
+class Region:
+    """Where a finding lies: a structure and its side (Anatomic Region Sequence, PS3.3 10.5)."""
+
+    type: Code
+    laterality: Code | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class ResultSegment:
     """One structure of a result, for SEG and SR alike.
 
     `voxels` (z, y, x) bool on the source grid, never empty; `cielab` L* 0..100, a* and b* -128..127;
-    `algorithm_name` and `algorithm_version` of policy and segmenter; `confidence` 0..1.
+    `algorithm_name` and `algorithm_version` of policy and segmenter; `confidence` 0..1; `region` where a finding lies.
     """
 
     label: str
@@ -136,6 +144,7 @@ class ResultSegment:
     tracking_id: str
     voxels: NDArray[np.bool_]
     confidence: float
+    region: Region | None = None
 
 
 @dataclass(frozen=True)
@@ -147,6 +156,21 @@ class AbsentFinding:
     laterality: Code | None
     tracking_id: str
     reason: str
+    region: Region | None = None
+    category: Code | None = None
+
+
+# Categories of what is no anatomy itself, and so is no place either (PS3.16 CID 7150)
+_NO_PLACES = frozenset({"49755003", "260787004"})
+
+
+def site_of(structure: ResultSegment | AbsentFinding) -> Region | None:
+    """Where a result lies: its region, else the structure itself; None for a finding nobody said the place of."""
+    if structure.region is not None:
+        return structure.region
+    if structure.category is not None and structure.category.value in _NO_PLACES:
+        return None
+    return Region(structure.type, structure.laterality)
 
 
 @dataclass(frozen=True)

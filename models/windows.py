@@ -31,19 +31,65 @@ MEDIASTINUM = Window("mediastinum", -125, 225, source="MedSAM2 for 3D Slicer: le
 BRAIN = Window("brain", 0, 80, source="MedSAM2 for 3D Slicer: level 40, width 80")
 BONE = Window("bone", -500, 1300, source="common practice: level 400, width 1800")
 
-_BY_WORD = {
-    **dict.fromkeys(("lung", "lungs", "trachea", "bronchus", "bronchi", "airways"), LUNG),
-    **dict.fromkeys(("heart", "mediastinum", "atrium", "ventricle"), MEDIASTINUM),
-    **dict.fromkeys(("brain", "cerebellum", "brainstem"), BRAIN),
-    **dict.fromkeys(("bone", "rib", "ribs", "vertebra", "vertebrae", "spine", "sternum"), BONE),
-    **dict.fromkeys(("femur", "hip", "sacrum", "skull", "clavicle", "scapula", "humerus"), BONE),
+_LUNG = ("lung", "lungs", "trachea", "bronchus", "bronchi", "airways", "pneumothorax")
+_MEDIASTINUM = (
+    *(
+        "heart",
+        "mediastinum",
+        "atrium",
+        "atrial appendage",
+        "ventricle",
+        "myocardium",
+        "pericardium",
+    ),
+    *("ventricular myocardium", "pericardial", "coronary arteries", "aortic valve", "mitral valve"),
+)
+_BRAIN = (
+    *(
+        "brain",
+        "cerebellum",
+        "brainstem",
+        "hippocampus",
+        "amygdala",
+        "thalamus",
+        "caudate",
+        "putamen",
+    ),
+    *("pallidus", "accumbens", "lateral ventricle", "third ventricle", "fourth ventricle"),
+    *("corpus callosum", "cerebral", "gray matter", "cerebrospinal fluid", "frontal lobe"),
+    *("parietal lobe", "temporal lobe", "occipital lobe", "insula", "pituitary", "peritumoral"),
+    "necrotic tumour core",
+)
+_BONE = (
+    *("bone", "bones", "rib", "ribs", "vertebra", "vertebrae", "vertebral", "spine", "sternum"),
+    *(
+        "femur",
+        "hip",
+        "sacrum",
+        "coccyx",
+        "skull",
+        "clavicle",
+        "scapula",
+        "humerus",
+        "radius",
+        "ulna",
+    ),
+    *("tibia", "fibula", "patella", "mandible", "maxilla"),
+)
+_BY_NAME = {
+    **dict.fromkeys(_LUNG, LUNG),
+    **dict.fromkeys(_MEDIASTINUM, MEDIASTINUM),
+    **dict.fromkeys(_BRAIN, BRAIN),
+    **dict.fromkeys(_BONE, BONE),
 }
+# "lateral ventricle" before "ventricle"
+_LONGEST_FIRST = sorted(_BY_NAME, key=len, reverse=True)
 
 
 def window_for(structure: str) -> Window:
     """The window for a structure's key or name ("left_lung", "liver"); the abdomen's where none is closer."""
-    words = structure.lower().replace("_", " ").split()
-    return next((_BY_WORD[word] for word in words if word in _BY_WORD), ABDOMEN)
+    name = f" {structure.lower().replace('_', ' ')} "
+    return next((_BY_NAME[known] for known in _LONGEST_FIRST if f" {known} " in name), ABDOMEN)
 
 
 def seen_through(measured: Scale, window: Window) -> Scale:

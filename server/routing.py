@@ -15,8 +15,9 @@ from server.errors import (
     TooManyTargets,
     UnknownDestination,
 )
+from server.names import fold
 from server.settings import RouteSettings
-from server.structures import Catalogue, fold
+from server.structures import Catalogue
 
 MAX_TEXT = 200
 

@@ -16,6 +16,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from agent.parsing import Dialect
+from models.resources import Precision, Quantisation
 from server.errors import ConfigurationError
 
 ENVIRONMENT_PREFIX = "SEGNODE_"
@@ -78,9 +80,64 @@ class AgentSettings(_Section):
 
     policy: str
     segmenter: str
+    checkpoint: str
     max_turns: Annotated[int, Field(ge=1, le=100)]
     max_targets: Annotated[int, Field(ge=1)]
     threads: Annotated[int, Field(ge=0)]
+
+    @model_validator(mode="after")
+    def _a_checkpoint_is_somebodys(self) -> AgentSettings:
+        if self.checkpoint and self.segmenter == "auto":
+            raise ValueError("agent.checkpoint needs agent.segmenter to say whose weights it holds")
+        return self
+
+
+class ModelsSettings(_Section):
+    """[models]: where weights lie and come from, and what models run on."""
+
+    dir: str
+    hub: Annotated[str, Field(pattern=r"^https?://[^/\s]+")]
+    token_file: str
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
+    precision: Precision
+    memory_bytes: Annotated[int, Field(ge=0)]
+    at_once: Annotated[int, Field(ge=1)]
+
+
+class LanguageSettings(_Section):
+    """[language]: the language model, in the words of models.resources.LanguageOptions."""
+
+    model: str
+    dialect: Dialect
+    prompts: str
+    image_px: Annotated[int, Field(ge=28, le=4096)]
+    temperature: Annotated[float, Field(ge=0, le=2)]
+    retry_temperature: Annotated[float, Field(ge=0, le=2)]
+    retries: Annotated[int, Field(ge=0, le=100)]
+    max_new_tokens: Annotated[int, Field(ge=1)]
+    batch: Annotated[int, Field(ge=1)]
+    quantisation: Quantisation
+    device_map: str
+    endpoints: tuple[Annotated[str, Field(pattern=r"^https?://[^/\s]+")], ...]
+    allowed_hosts: tuple[str, ...]
+    api_key_file: str
+    native_tools: bool
+    concurrency: Annotated[int, Field(ge=1)]
+    timeout_s: Annotated[float, Field(gt=0)]
+    attempts: Annotated[int, Field(ge=1)]
+    price_per_million_input: Annotated[float, Field(ge=0)]
+    price_per_million_output: Annotated[float, Field(ge=0)]
+
+
+class SessionsSettings(_Section):
+    """[sessions]: the segmentation API and its bounds."""
+
+    host: str
+    port: Port
+    max_sessions: Annotated[int, Field(ge=1)]
+    idle_s: Annotated[float, Field(gt=0)]
+    max_image_pixels: Annotated[int, Field(ge=1)]
+    memory_bytes: Annotated[int, Field(ge=0)]
 
 
 class DeliverySettings(_Section):
@@ -119,6 +176,9 @@ class Settings(_Section):
     database: DatabaseSettings
     study: StudySettings
     agent: AgentSettings
+    models: ModelsSettings
+    language: LanguageSettings
+    sessions: SessionsSettings
     delivery: DeliverySettings
     destinations: tuple[DestinationSettings, ...] = ()
     routes: tuple[RouteSettings, ...] = ()
@@ -138,7 +198,7 @@ class Settings(_Section):
 
 
 def config_folder() -> Path:
-    """Where default.toml and structures.toml are: in the wheel, or beside the rooms in a checkout."""
+    """Where default.toml and the folder structures are: in the wheel, or beside the rooms in a checkout."""
     packaged = Path(str(resources.files("server"))) / "config"
     return packaged if packaged.is_dir() else Path(str(resources.files("server"))).parent / "config"
 

@@ -133,7 +133,7 @@ def test_tampering_would_be_seen(what: str, line: str) -> None:
     "name",
     [
         "server/config/default.toml",
-        "server/config/structures.toml",
+        "server/config/structures/coding.toml",
         "server/record/migrations/env.py",
         "server/record/migrations/script.py.mako",
         "models/locator/weights/locator.safetensors",

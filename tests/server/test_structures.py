@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -88,14 +89,63 @@ def test_every_colour_is_a_cielab_colour_of_its_own() -> None:
     )
 
 
-def test_a_name_that_stands_for_two_structures_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "structures.toml"
-    path.write_text(
-        '[category]\nvalue="1"\nscheme="SCT"\nmeaning="m"\n[laterality]\n'
-        '[structures.one]\nnames=["same"]\ntype=["1","One"]\ncielab=[1.0,2.0,3.0]\n'
-        '[structures.two]\nnames=["Same"]\ntype=["2","Two"]\ncielab=[1.0,2.0,4.0]\n',
-        encoding="utf-8",
-    )
+CODING = """
+[categories]
+anatomical_structure = ["1", "m"]
+[sides]
+left = ["7771000", "Left"]
+right = ["24028007", "Right"]
+[words]
+left = ["left"]
+right = ["right"]
+both = []
+fillers = ["of"]
+pictures = []
+settings = []
+"""
+ONE = '[one]\nnames=["same"]\ntype=["1","One"]\ncielab=[1.0,2.0,3.0]\n'
 
-    with pytest.raises(ConfigurationError, match="'same' stands for two structures"):
-        load_catalogue(path)
+
+@pytest.mark.parametrize(
+    ("second", "fault"),
+    [
+        ('[two]\nnames=["Sáme"]\ntype=["2","Two"]\ncielab=[1.0,2.0,4.0]\n', "'same' stands for two"),
+        ('[one]\nnames=["other"]\ntype=["2","Two"]\ncielab=[1.0,2.0,4.0]\n', "'one' is in .* twice"),
+        ('[two]\nnames=["both"]\nall_of=["one", "gone"]\n', "'two' refers to 'gone'"),
+        ('[two\n', "two.toml cannot be read"),
+    ],
+)  # fmt: skip
+def test_a_catalogue_that_contradicts_itself_is_refused(
+    second: str, fault: str, tmp_path: Path
+) -> None:
+    (tmp_path / "coding.toml").write_text(CODING, encoding="utf-8")
+    (tmp_path / "one.toml").write_text(ONE, encoding="utf-8")
+    (tmp_path / "two.toml").write_text(second, encoding="utf-8")
+
+    with pytest.raises(ConfigurationError, match=fault):
+        load_catalogue(tmp_path)
+
+
+def test_free_text_in_any_script_has_a_code_of_its_own() -> None:
+    texts = [
+        "胆汁を溜める臓器",
+        "胆汁を溜める器官",
+        "орган желчи",
+        "x" * 63 + "a" * 9,
+        "x" * 63 + "b" * 9,
+    ]
+
+    coded = [CATALOGUE.structure(Target(text)) for text in texts]
+
+    assert len({one.type.value for one in coded}) == len(texts)
+    assert len({one.tracking_id for one in coded}) == len(texts)
+    assert all(re.fullmatch("[A-Z0-9]{1,16}", one.type.value) for one in coded)
+    # what the result's character set cannot hold is named by its code, not by question marks
+    assert coded[0].label == f"Free text {coded[0].type.value}"
+    assert coded[3].label == ("x" * 63 + "a")
+
+
+def test_the_same_words_in_free_text_have_the_same_code() -> None:
+    one, other = (CATALOGUE.structure(Target(text)) for text in ("The  Thing", "the thing"))
+
+    assert one.type.value == other.type.value
