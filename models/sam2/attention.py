@@ -70,7 +70,8 @@ class MemoryAttention:
         query = self._rotated(attention.q_proj(seen))
         key = self._rotated(attention.k_proj(seen))
         drawn = functional.scaled_dot_product_attention(query, key, attention.v_proj(seen))
-        return tokens + attention.o_proj(drawn)
+        attended: Tensor = tokens + attention.o_proj(drawn)
+        return attended
 
     def _with_memories(
         self, layer: Any, tokens: Tensor, memory: Tensor, keys: Tensor, pointer_tokens: int
@@ -96,7 +97,9 @@ class MemoryAttention:
         return torch.stack(memories), torch.stack(keys)
 
     def _memory(self, recall: Recall) -> tuple[Tensor, Tensor]:
-        in_time = self._network.memory_temporal_positional_encoding[:, 0, 0]  # the last is an outline's
+        in_time = self._network.memory_temporal_positional_encoding[
+            :, 0, 0
+        ]  # the last is an outline's
         memory = [features.float() for _, features in recall.features]
         keys = [
             one + self._memory_positions + in_time[ago - 1]

@@ -29,6 +29,11 @@ class Drawn:
     presence: Tensor
     pointer: Tensor
 
+    def __getitem__(self, n: int) -> Drawn:
+        """Object `n` alone, without the dimension of objects."""
+        parts = (self.logits, self.ious, self.choice, self.presence, self.pointer)
+        return Drawn(*(part[n] for part in parts))
+
 
 @dataclass(frozen=True, eq=False)
 class Question:

@@ -19,48 +19,56 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import Sam2VideoModel
 
+from agent.errors import SegmenterFailed
 from agent.ports import Encoding
 from models.sam2.attention import MemoryAttention
 from models.sam2.heads import Drawn, Heads, Question
 from models.sam2.memory import Memory, Recall
 
+_AT_ONCE = 1  # objects: on a CPU more at a time spill its cache and are slower
+_AT_ONCE_ON_GPU = 16
 _CERTAIN = 10.0  # the logit of a pixel that was said to be inside; of one outside its negative
 
 
 @dataclass(frozen=True, eq=False)
 class Look:
-    """A slice ready to be drawn on: `features` (1, 256, h, w) without memory, its finer maps, and its tokens after they
-    have attended to each other (the same for all objects).
-    """
+    """A slice in hand: `features` (1, 256, h, w) without memory, and its finer maps (1, c, …)."""
 
     z: int
     features: Tensor
     high_res: tuple[Tensor, ...]
-    tokens: Tensor
 
 
 class Tracker:
-    """Follows objects with a network in evaluation mode; every call belongs in torch.inference_mode()."""
+    """Follows objects with a network in evaluation mode. Every call belongs in torch.inference_mode(), and in
+    models.devices.computing where another precision than float32 is wanted.
+    """
 
     def __init__(self, network: Sam2VideoModel) -> None:
-        self._network, self._config = network, network.config
+        self.network, self._config = network, network.config
         self._attention, self._heads = MemoryAttention(network), Heads(network)
         self._side_px = int(network.config.image_size)
+        self._at_once = _AT_ONCE if self.device.type == "cpu" else _AT_ONCE_ON_GPU
 
     @property
     def device(self) -> torch.device:
         """Where the network is."""
-        device: torch.device = self._network.no_memory_embedding.device
+        device: torch.device = self.network.no_memory_embedding.device
         return device
 
     def look(self, z: int, encoding: Encoding) -> Look:
-        """Take slice `z` in hand. `encoding` as the image path made it: with the embedding for "no memory" added."""
+        """Take slice `z` in hand. `encoding` as the image path made it: with the embedding for "no memory" added.
+
+        SegmenterFailed for another network's encoding.
+        """
         maps = (encoding.embedding, *encoding.high_res)
+        grid = self._config.memory_attention_rope_feat_sizes[0]
+        if [one.shape[1] for one in maps] != [grid, 4 * grid, 2 * grid]:
+            raise SegmenterFailed("this encoding was made by another segmenter")
         embedding, *high_res = (
             torch.from_numpy(np.ascontiguousarray(one)).to(self.device)[None] for one in maps
         )
-        features = embedding - self._no_memory
-        return Look(z, features, tuple(high_res), self._attention.look(features))
+        return Look(z, embedding - self._no_memory, tuple(high_res))
 
     def outline(self, look: Look, mask: NDArray[np.bool_]) -> Memory:
         """The memory of an outline (rows, columns) that somebody drew; an empty one says the object is not there."""
@@ -72,7 +80,7 @@ class Tracker:
             align_corners=False,
             antialias=True,
         )
-        question = Question(mask=self._network.mask_downsample(square))
+        question = Question(mask=self.network.mask_downsample(square))
         drawn = self._heads.draw(look.features, look.high_res, question, several=False)
         there = square.flatten(1).any(dim=1)
         pointer = self._heads.absent_pointer(drawn.pointer, there)
@@ -92,20 +100,39 @@ class Tracker:
         features = self._encoded(look, drawn.logits, drawn.presence > 0, given=True)
         return drawn, Memory(look.z, features[0], drawn.pointer[0])
 
-    def follow(self, look: Look, recalls: Sequence[Recall]) -> tuple[Drawn, list[Memory]]:
-        """Draw n objects from their memories of equal size, and what is remembered of each."""
-        tokens = self._attention(look.tokens, recalls)
+    def follow(self, look: Look, recalls: Sequence[Recall]) -> list[tuple[Drawn, Memory]]:
+        """Draw objects from their memories, and what is remembered of each: as many answers as `recalls`, in order.
+
+        Objects with as much to remember are worked on together, as many at once as suit the device.
+        """
+        tokens = self._attention.look(look.features)
+        alike: dict[tuple[int, int], list[int]] = {}
+        for place, recall in enumerate(recalls):
+            alike.setdefault(recall.size, []).append(place)
+        drawn: dict[int, tuple[Drawn, Memory]] = {}
+        for places in alike.values():
+            for start in range(0, len(places), self._at_once):
+                some = places[start : start + self._at_once]
+                answers = self._follow(look, tokens, [recalls[place] for place in some])
+                drawn |= dict(zip(some, answers, strict=True))
+        return [drawn[place] for place in range(len(recalls))]
+
+    def _follow(
+        self, look: Look, tokens: Tensor, recalls: Sequence[Recall]
+    ) -> list[tuple[Drawn, Memory]]:
         side = look.features.shape[-1]
-        conditioned = tokens.transpose(1, 2).unflatten(2, (side, side))
+        conditioned = self._attention(tokens, recalls).transpose(1, 2)
+        conditioned = conditioned.reshape(len(recalls), -1, side, side)
         several = self._config.multimask_output_for_tracking
         drawn = self._heads.draw(conditioned, look.high_res, several=several)
         features = self._encoded(look, drawn.logits, drawn.presence > 0, given=False)
-        memories = [Memory(look.z, *one) for one in zip(features, drawn.pointer, strict=True)]
-        return drawn, memories
+        return [
+            (drawn[n], Memory(look.z, features[n], drawn.pointer[n])) for n in range(len(features))
+        ]
 
     @property
     def _no_memory(self) -> Tensor:
-        embedding: Tensor = self._network.no_memory_embedding.view(1, -1, 1, 1)
+        embedding: Tensor = self.network.no_memory_embedding.view(1, -1, 1, 1)
         return embedding
 
     def _squared(self, mask: NDArray[np.bool_]) -> Tensor:
@@ -117,7 +144,7 @@ class Tracker:
         resized = functional.interpolate(
             given, size=side, mode="bilinear", align_corners=False, antialias=True
         )
-        return (resized >= 0.5).float()  # noqa: PLR2004  half covered, as upstream has it
+        return (resized >= 0.5).float()  # half covered is inside, as upstream has it
 
     def _encoded(self, look: Look, logits: Tensor, there: Tensor, *, given: bool) -> Tensor:
         """What is remembered of masks (n, S/4, S/4) logits: (n, h·w, 64), rounded to bfloat16 as upstream keeps it.
@@ -128,9 +155,10 @@ class Tracker:
             logits[:, None], size=(self._side_px,) * 2, mode="bilinear", align_corners=False
         )
         inside = (full > 0).float() if given else full.sigmoid()
-        config, network = self._config, self._network
+        config, network = self._config, self.network
         seen = inside * config.sigmoid_scale_for_mem_enc + config.sigmoid_bias_for_mem_enc
         features, _ = network.memory_encoder(look.features.expand(len(seen), -1, -1, -1), seen)
         hidden = network.occlusion_spatial_embedding_parameter[..., None, None]
         features = features.float() + (~there)[:, None, None, None] * hidden
-        return features.flatten(2).transpose(1, 2).to(torch.bfloat16).contiguous()
+        kept: Tensor = features.flatten(2).transpose(1, 2).to(torch.bfloat16).contiguous()
+        return kept
