@@ -64,6 +64,9 @@ class TestToolCalls:
             '<tool_call>{"name": "stop_action", "arguments": "{}"}</tool_call>',
             '<tool_call>{"name": "stop_action", "arguments": ""}</tool_call>',
             '<think>or <tool_call>?</think><tool_call>{"name": "stop_action"}</tool_call>',
+            '{"name": "stop_action", "arguments": {}}',  # nothing but the call, without its tags
+            '```json\n{"name": "stop_action", "arguments": {}}\n```',
+            '<think>right</think>\n{"name": "stop_action"}',
         ],
     )
     def test_forms_that_are_understood(self, text: str) -> None:
