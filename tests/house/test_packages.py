@@ -151,6 +151,15 @@ def test_the_wheel_carries_every_migration_and_the_licence(repository: Path, whe
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
 
 
+def test_the_wheel_carries_every_prompt(repository: Path, wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    prompts = (repository / "agent" / "language" / "prompts").rglob("*.txt")
+
+    carried = {name for name in names if name.startswith("agent/") and name.endswith(".txt")}
+    assert carried == {str(path.relative_to(repository)) for path in prompts}
+    assert "agent/language/prompts/tool_call/system.txt" in carried
+
+
 def test_the_wheel_carries_nothing_but_the_rooms(wheel: Path) -> None:
     tops = {name.partition("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
 
