@@ -141,6 +141,8 @@ def assert_finished_once(record: Record, request_id: str, folder: Path) -> None:
 
 POINTS = [
     "select",
+    "outline 1",
+    "follow",
     "segment 0",
     "segment 0 turn 0",  # a turn is on record, its step is not
     "segment 0 turn 1",

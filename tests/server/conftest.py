@@ -13,7 +13,7 @@ import pytest
 from dicom_node.values import InstanceHeader, StoredInstance
 from server.record.deliveries import Deliveries
 from server.record.engine import Sessions, open_engine
-from server.record.jobs import DbosJobs
+from server.record.jobs import PIPELINE_VERSION, DbosJobs
 from server.record.record import Record
 from server.record.runs import Runs
 from server.record.workers import Workers
@@ -154,7 +154,7 @@ def make_desk(database_url: str) -> Iterator[Callable[..., Desk]]:
     def make(
         *routes: RouteSettings,
         destinations: tuple[str, ...] = ("pacs", "archive"),
-        pipeline_version: int = 1,
+        pipeline_version: int = PIPELINE_VERSION,
         held: HeldStudies | None = None,
     ) -> Desk:
         held = held or HeldStudies()

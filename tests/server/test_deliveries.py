@@ -12,6 +12,7 @@ import pytest
 from dicom_node.errors import PermanentDeliveryError, TransientDeliveryError
 from dicom_node.fakes import FakeDestination
 from server.errors import RunEnded
+from server.record.jobs import PIPELINE_VERSION
 from server.record.deliveries import Try
 from server.values import DeliveryState, RequestState, ResultSummary, Selection
 from server.work.delivery import DeliveryStep, RetryPolicy
@@ -175,7 +176,7 @@ def test_work_of_an_older_pipeline_that_was_sending_only_sends_again(
 
     old = make_desk()
     request_id = sending(old)
-    new = make_desk(pipeline_version=2, held=old.held)
+    new = make_desk(pipeline_version=PIPELINE_VERSION + 1, held=old.held)
     with new.sessions.begin() as session:
         requests.begin_older_anew(session, new.jobs)
     assert new.record.request(request_id).state == RequestState.SENDING

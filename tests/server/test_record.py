@@ -22,6 +22,7 @@ from server.errors import (
     UnknownStudy,
     WrongState,
 )
+from server.record.jobs import PIPELINE_VERSION
 from server.record import requests
 from server.record.engine import Sessions, dbos_url, open_engine, record_url
 from server.settings import RouteSettings
@@ -319,7 +320,7 @@ def test_work_of_an_older_pipeline_begins_anew(make_desk: Callable[..., Any]) ->
     old.runs.enter(halfway, 1, "select")
     old.runs.selected(halfway, 1, Selection("1.2", (1, 2, 3), ()), 0.1)
     old.record.cancel(ended, actor="jo")
-    new = make_desk(pipeline_version=2, held=old.held)
+    new = make_desk(pipeline_version=PIPELINE_VERSION + 1, held=old.held)
 
     # Act
     with new.sessions.begin() as session:

@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import text
 
 from server.errors import RecordUnavailable
+from server.record.jobs import PIPELINE_VERSION
 from server.record.workers import WorkerIdentity
 from server.work.takeover import Heartbeat, open_client, renew_older, resume_orphans
 
@@ -168,7 +169,7 @@ def test_older_work_is_cancelled_and_begun_anew(
     # Arrange
     old = make_desk()
     request_id = old.request()
-    new = make_desk(pipeline_version=2, held=old.held)
+    new = make_desk(pipeline_version=PIPELINE_VERSION + 1, held=old.held)
 
     # Act: twice, as by two workers that start together
     assert renew_older(client, new.sessions, new.jobs) == 1

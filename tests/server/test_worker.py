@@ -220,8 +220,8 @@ def test_cancelling_stops_at_the_next_turn(desk: Any, start_worker: Any) -> None
     desk.wait_for_end(later.id)
 
     # Assert: the first request's second turn was refused, its files removed
-    assert seen[:3] == ["select", "segment 0", "segment 0 turn 0"]
-    assert seen[3] == "discard"
+    assert seen[:4] == ["select", "outline 0", "outline 1", "follow"]
+    assert seen[4:7] == ["segment 0", "segment 0 turn 0", "discard"]
     assert len(desk.record.turns(request_id)) == 1
     with pytest.raises(WrongState, match="DONE cannot become CANCELLED"):
         desk.record.cancel(later.id, actor="jo")
