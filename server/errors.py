@@ -10,7 +10,14 @@ ServerError
 │   ├── UnknownStudy       the node does not hold the study
 │   ├── UnknownRequest     no request of that id
 │   ├── StudyIncomplete    the study is still arriving
-│   └── WrongState         the request is not in a state that allows this
+│   ├── WrongState         the request is not in a state that allows this
+│   ├── UnknownSession     no segmentation session of that id
+│   ├── TooManySessions    no more sessions are taken for now
+│   ├── NothingToUndo      a session without prompts
+│   ├── BadPrompt          a box, click or logits that cannot be used on this image
+│   ├── BadImage           what was sent is no image
+│   ├── ImageTooLarge      an image of more pixels than are taken
+│   └── UnknownImage       an image that is not kept
 ├── NothingToReport        every target of a request failed
 ├── InputError             a local file that `segnode segment` cannot use
 ├── NodeUnreachable        no node answers where a command looked for one
@@ -64,6 +71,34 @@ class StudyIncomplete(RequestError):
 
 class WrongState(RequestError):
     """The request is not in a state that allows this."""
+
+
+class UnknownSession(RequestError):
+    """No segmentation session of that id that the caller may use."""
+
+
+class TooManySessions(RequestError):
+    """No more segmentation sessions are taken for now; worth trying again."""
+
+
+class NothingToUndo(RequestError):
+    """A session without boxes and clicks."""
+
+
+class BadPrompt(RequestError):
+    """A box, click, mask or logits that cannot be used on this image."""
+
+
+class BadImage(RequestError):
+    """What was sent is no image of a kind that is read."""
+
+
+class ImageTooLarge(RequestError):
+    """An image of more pixels than are taken."""
+
+
+class UnknownImage(RequestError):
+    """An image named by its hash that is not kept, or no more."""
 
 
 class NothingToReport(ServerError):

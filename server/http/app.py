@@ -44,7 +44,7 @@ def create_app(services: Services, tokens: Tokens) -> FastAPI:
     app.add_middleware(TokenGuard, tokens=tokens, open_paths=OPEN_PATHS)
     handle_problems(app)
     guarded = APIRouter(
-        prefix=PREFIX, dependencies=[TOKEN], responses=_problems(401, 404, 409, 422, 503)
+        prefix=PREFIX, dependencies=[TOKEN], responses=problem_responses(401, 404, 409, 422, 503)
     )
     for routes in (routes_requests, routes_studies, routes_site):
         guarded.include_router(routes.router)
@@ -56,7 +56,8 @@ def create_app(services: Services, tokens: Tokens) -> FastAPI:
     return app
 
 
-def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """What the description of the API says of answers with these statuses."""
     schema = {"schema": {"$ref": f"#/components/schemas/{ProblemOut.__name__}"}}
     return {
         status: {

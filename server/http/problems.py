@@ -17,11 +17,12 @@ from starlette.types import Scope
 
 import agent.errors as agent_errors
 import dicom_node.errors as dicom_errors
+import models.errors as model_errors
 import server.errors as server_errors
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 5
-"""How long a client should wait for PostgreSQL: it is up again in a few seconds, or not soon."""
+"""How long a client should wait: PostgreSQL is up again in a few seconds, or not soon, and a busy process has room."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,23 @@ PROBLEMS: Mapping[type[Exception], Kind] = {
     server_errors.WrongState: Kind(
         HTTPStatus.CONFLICT, "wrong-state", "The state does not allow this"
     ),
+    server_errors.UnknownSession: Kind(HTTPStatus.NOT_FOUND, "unknown-session", "No such session"),
+    server_errors.TooManySessions: Kind(
+        HTTPStatus.TOO_MANY_REQUESTS, "too-many-sessions", "No more sessions are taken now"
+    ),
+    server_errors.NothingToUndo: Kind(
+        HTTPStatus.CONFLICT, "nothing-to-undo", "There is nothing to undo"
+    ),
+    server_errors.BadPrompt: Kind(
+        HTTPStatus.UNPROCESSABLE_ENTITY, "bad-prompt", "The prompt cannot be used"
+    ),
+    server_errors.BadImage: Kind(
+        HTTPStatus.UNPROCESSABLE_ENTITY, "bad-image", "The image cannot be used"
+    ),
+    server_errors.ImageTooLarge: Kind(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "image-too-large", "The image is too large"
+    ),
+    server_errors.UnknownImage: Kind(HTTPStatus.NOT_FOUND, "unknown-image", "No such image"),
     server_errors.RunEnded: Kind(HTTPStatus.CONFLICT, "run-ended", "The work was dropped"),
     server_errors.NothingToReport: _INTERNAL,
     server_errors.DemoFailed: _INTERNAL,
@@ -97,6 +115,14 @@ PROBLEMS: Mapping[type[Exception], Kind] = {
     agent_errors.NoAnswer: _INTERNAL,
     agent_errors.BadPrompts: _INTERNAL,
     agent_errors.BadTrace: _INTERNAL,
+    model_errors.ModelsError: _INTERNAL,
+    model_errors.UnknownModel: Kind(
+        HTTPStatus.UNPROCESSABLE_ENTITY, "unknown-model", "No such model"
+    ),
+    model_errors.PromptNotUnderstood: Kind(
+        HTTPStatus.UNPROCESSABLE_ENTITY, "prompt-not-understood", "The segmenter cannot use this"
+    ),
+    model_errors.UnreadableFile: _BAD_INPUT,
 }
 
 
@@ -122,7 +148,12 @@ def problem(
 
 def handle_problems(app: FastAPI) -> None:
     """Let every error that leaves a route become a problem."""
-    for root in (server_errors.ServerError, dicom_errors.DicomNodeError, agent_errors.AgentError):
+    for root in (
+        server_errors.ServerError,
+        dicom_errors.DicomNodeError,
+        agent_errors.AgentError,
+        model_errors.ModelsError,
+    ):
         app.add_exception_handler(root, _from_error)
     app.exception_handler(RequestValidationError)(_from_validation)
     app.exception_handler(HTTPException)(_from_http)
@@ -132,7 +163,7 @@ def handle_problems(app: FastAPI) -> None:
 async def _from_error(request: Request, error: Exception) -> JSONResponse:
     kind = kind_of(error)
     headers = {}
-    if kind.status == HTTPStatus.SERVICE_UNAVAILABLE:
+    if kind.status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
         headers["Retry-After"] = str(RETRY_AFTER_S)
     return problem(request.scope, kind, str(error), headers)
 
@@ -176,7 +207,8 @@ def _methods(request: Request) -> list[str]:
 def _hint(request: Request, status: HTTPStatus) -> str:
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
         return f"{request.method} is not allowed here"
-    return f"{status.phrase}: the API is described at /api/v1/openapi.json"
+    described = cast("FastAPI", request.app).openapi_url
+    return f"{status.phrase}: the API is described at {described}"
 
 
 def _place(loc: Sequence[Any]) -> str:

@@ -1,0 +1,229 @@
+"""The JSON of the segmentation API, field by field. Coordinates are pixels (x, y), zero at the first pixel's centre."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+EXAMPLE_IMAGE = "iVBORw0KGgoAAAANSUhEUgAAAAQAAAAECAAAAACMmsGiAAAAEklEQVR4nGNgYGD4zwAG/2EMABX5A/1qa2H2AAAAAElFTkSuQmCC"
+EXAMPLE_ID = "5f0c2d1e9a8b7c6d5e4f3a2b1c0d9e8f"
+EXAMPLE_SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+
+Coordinate = Annotated[float, Field(allow_inf_nan=False)]
+BoxPx = Annotated[
+    tuple[Coordinate, Coordinate, Coordinate, Coordinate],
+    Field(description="left, top, right, bottom in pixels, both corners included"),
+]
+ImageText = Annotated[
+    str,
+    Field(
+        min_length=1,
+        description="base64 of a PNG, JPEG or .npy file; .npy: uint8, uint16 or float32 in 0..1, "
+        "(rows, columns) or (rows, columns, 3)",
+    ),
+]
+SegmenterName = Annotated[
+    str | None, Field(max_length=64, description="see /health for the names; null is the first")
+]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="of the image's file, in hex")]
+
+
+class MaskFormat(StrEnum):
+    """How a mask is sent."""
+
+    PNG = "png"
+    RLE = "rle"
+
+
+class _Taken(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Answered(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class LogitsJson(_Taken):
+    """Low-resolution logits of a segmenter, > 0 inside; to be given back as they were."""
+
+    shape: Annotated[tuple[int, int], Field(description="(height, width)")]
+    data: Annotated[str, Field(description="base64 of float32, little-endian, row by row")]
+
+
+class PointJson(_Taken):
+    """A click inside the target (positive) or outside."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"x": 2, "y": 1, "positive": True}]})
+
+    x: Coordinate
+    y: Coordinate
+    positive: bool = True
+
+
+class BoxIn(_Taken):
+    """A box round the target; it replaces the session's earlier box."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"box": [1, 1, 2, 2]}]})
+
+    box: BoxPx
+
+
+class SessionIn(_Taken):
+    """A session to be opened on an image."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"image": EXAMPLE_IMAGE, "target": "liver"}]}
+    )
+
+    image: ImageText
+    target: Annotated[
+        str, Field(max_length=1000, description="named to segmenters that read; others ignore it")
+    ] = ""
+    segmenter: SegmenterName = None
+
+
+class AskIn(_Taken):
+    """How the answer is wanted."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"mask_format": "png"}]})
+
+    mask_format: MaskFormat = MaskFormat.PNG
+    logits: Annotated[bool, Field(description="whether to send the logits along")] = False
+
+
+class PredictIn(AskIn):
+    """Everything for one mask; the image in full."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"image": EXAMPLE_IMAGE, "box": [1, 1, 2, 2]}]}
+    )
+
+    image: ImageText
+    segmenter: SegmenterName = None
+    box: BoxPx | None = None
+    points: list[PointJson] = []
+    text: Annotated[str, Field(max_length=1000)] = ""
+    mask: Annotated[
+        str | None,
+        Field(description="an outline to start from: base64 of a grey PNG of the image's size"),
+    ] = None
+    previous_logits: LogitsJson | None = None
+
+
+class PredictStateIn(AskIn):
+    """All prompts so far and the logits of the last answer; the image in full or by its hash."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "image_sha256": EXAMPLE_SHA256,
+                    "box": [1, 1, 2, 2],
+                    "points": [{"x": 2, "y": 2, "positive": False}],
+                }
+            ]
+        }
+    )
+
+    image: ImageText | None = None
+    image_sha256: Sha256 | None = None
+    segmenter: SegmenterName = None
+    box: BoxPx | None = None
+    points: list[PointJson] = []
+    text: Annotated[str, Field(max_length=1000)] = ""
+    previous_logits: LogitsJson | None = None
+    logits: bool = True
+
+
+class MaskOut(_Answered):
+    """A mask at the image's own size."""
+
+    format: MaskFormat
+    shape: Annotated[tuple[int, int], Field(description="(rows, columns)")]
+    data: Annotated[str | None, Field(description="png: base64, 0 outside and 255 inside")] = None
+    counts: Annotated[
+        list[int] | None,
+        Field(description="rle: run lengths row by row, the first of background"),
+    ] = None
+
+
+class SegmentationOut(_Answered):
+    """What the segmenter drew; of several candidates the one it thinks best."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "image_sha256": EXAMPLE_SHA256,
+                    "mask": {
+                        "format": "rle",
+                        "shape": [4, 4],
+                        "data": None,
+                        "counts": [5, 2, 2, 2, 5],
+                    },
+                    "area_px": 4,
+                    "predicted_iou": 0.97,
+                    "choice": 1,
+                    "candidate_ious": [0.81, 0.97, 0.90],
+                    "logits": None,
+                }
+            ]
+        }
+    )
+
+    image_sha256: str
+    mask: MaskOut
+    area_px: int
+    predicted_iou: Annotated[float, Field(description="the segmenter's own opinion, 0 to 1")]
+    choice: Annotated[int, Field(description="zero-based among the candidates")]
+    candidate_ious: tuple[float, ...]
+    logits: LogitsJson | None
+
+
+class SessionOut(_Answered):
+    """Where a session stands."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": EXAMPLE_ID,
+                    "segmenter": "medsam2",
+                    "understands": ["box", "point", "mask"],
+                    "image_sha256": EXAMPLE_SHA256,
+                    "shape": [4, 4],
+                    "target": "liver",
+                    "box": [1, 1, 2, 2],
+                    "points": [],
+                    "steps": 1,
+                    "segmented": True,
+                    "predicted_iou": 0.97,
+                }
+            ]
+        }
+    )
+
+    id: str
+    segmenter: str
+    understands: Annotated[tuple[str, ...], Field(description="kinds of prompt it can use")]
+    image_sha256: str
+    shape: Annotated[tuple[int, int], Field(description="(rows, columns) of the image")]
+    target: str
+    box: tuple[float, float, float, float] | None
+    points: tuple[PointJson, ...]
+    steps: Annotated[int, Field(description="boxes and clicks that undo can take back")]
+    segmented: Annotated[bool, Field(description="whether the last mask answers all prompts")]
+    predicted_iou: Annotated[float | None, Field(description="of the last mask; null if none")]
+
+
+class HealthOut(_Answered):
+    """The process works, and how full it is."""
+
+    status: Literal["ready"]
+    segmenters: Annotated[tuple[str, ...], Field(description="the first is the default")]
+    sessions: int
+    max_sessions: int
+    encodings_bytes: int
+    encoder_passes: int
