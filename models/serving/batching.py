@@ -1,0 +1,68 @@
+"""Prompts of different callers in one run of the decoder, without a thread or a timer of its own.
+
+Whoever asks while nobody's prompts are being drawn draws at once, and takes along what is waiting; whoever asks
+meanwhile waits for the next run. So a single caller pays nothing, and the batches grow with the load.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+from agent.ports import Ask, Segmenter
+from agent.values import Segmentation
+
+
+@dataclass(frozen=True, eq=False)
+class _Waiting:
+    ask: Ask
+    answer: Future[Segmentation] = field(default_factory=Future)
+
+
+class Batcher:
+    """Draws for many threads through one segmenter, at most `most` prompts in one call of `segment_many`.
+
+    A prompt that makes a batch fail fails alone: the others of that batch are drawn one by one.
+    """
+
+    def __init__(self, segmenter: Segmenter, most: int = 32) -> None:
+        self._segmenter, self._most = segmenter, most
+        self._queue: list[_Waiting] = []
+        self._lock = threading.Lock()
+        self._drawing = False
+
+    def segment_many(self, asks: Sequence[Ask]) -> list[Segmentation]:
+        """The masks for `asks`, in order, drawn together with what other threads ask; raises what the segmenter raises."""
+        mine = [_Waiting(ask) for ask in asks]
+        with self._lock:
+            self._queue += mine
+            leads = bool(mine) and not self._drawing
+            self._drawing = self._drawing or leads
+        if leads:
+            self._draw_all()
+        return [one.answer.result() for one in mine]
+
+    def _draw_all(self) -> None:
+        """Draw until nobody waits; those who come meanwhile are served by this thread too."""
+        while True:
+            with self._lock:
+                batch, self._queue = self._queue[: self._most], self._queue[self._most :]
+                if not batch:
+                    self._drawing = False
+                    return
+            self._draw(batch)
+
+    def _draw(self, batch: Sequence[_Waiting]) -> None:
+        try:
+            answers = self._segmenter.segment_many([one.ask for one in batch])
+            for one, answer in zip(batch, answers, strict=True):
+                one.answer.set_result(answer)
+        except BaseException as fault:  # noqa: BLE001  every waiting thread must be woken, whatever happened
+            if len(batch) == 1 or not isinstance(fault, Exception):
+                for one in batch:
+                    one.answer.set_exception(fault)
+                return
+            for one in batch:
+                self._draw([one])
