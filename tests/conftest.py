@@ -44,6 +44,18 @@ def archives() -> ModuleType:
     return _beside("archives")
 
 
+@pytest.fixture(scope="session")
+def chat_folders() -> ModuleType:
+    """The builders of small random language models in tests/chat_folders.py."""
+    return _beside("chat_folders")
+
+
+@pytest.fixture(scope="session")
+def networks() -> ModuleType:
+    """Networks with seeded weights, and their upstream twins, tests/seeded_networks.py."""
+    return _beside("seeded_networks")
+
+
 def _beside(stem: str) -> ModuleType:
     """A module of the tests, loaded by path: tests are no package."""
     name = f"segnode_test_{stem}"

@@ -9,6 +9,7 @@ from typing import Any
 
 import psutil
 import torch
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForImageTextToText,
@@ -63,7 +64,7 @@ def load_chat_model(resources: Resources) -> Loaded:
     """
     options = resources.language
     place = Path(options.model).expanduser()
-    source = str(place) if place.is_dir() else options.model
+    source = str(place) if options.model and place.is_dir() else options.model
     config = _config(source)
     processor = _processor(source)
     device = chosen_device(resources.device)
@@ -128,7 +129,7 @@ def _model(
         model: PreTrainedModel = AutoModelForImageTextToText.from_pretrained(
             source, config=config, dtype=dtype, use_safetensors=True, **_GIVEN, **extra
         )
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise UnusableModel(
             source, f"its weights (*.safetensors) are missing or damaged ({_short(error)})"
         ) from error

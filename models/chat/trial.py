@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from agent.chat import Conversation, Message, Picture
+from agent.errors import ChatFailed
 from models.chat.generating import Asking, Generator
 from models.chat.loading import Loaded
 from models.chat.readers import GoingOn, Reader, Whole, remembers_all
@@ -30,6 +31,7 @@ def chosen_reader(loaded: Loaded, generator: Generator) -> Reader:
     except (
         ArithmeticError,
         AttributeError,
+        ChatFailed,
         LookupError,
         RuntimeError,
         TypeError,
