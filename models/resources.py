@@ -30,7 +30,8 @@ class LanguageOptions:
     """How a language model is reached and asked.
 
     `model` a folder (policy "transformers") or the name a server knows it by (policy "openai"). `dialect` how it
-    writes its actions; `prompts` a folder of the site's own prompt files (None: ours). `temperature` of the first try;
+    writes its actions; `prompts` a folder of the site's own prompt files (None: ours).
+    `history`, `image_px`, `zoom` and `sheets` what it is shown (agent.language.settings). `temperature` of the first try;
     each retry after a malformed reply adds `retry_temperature`, at most `retries` times a turn of the volume protocol.
     `batch` episodes in one go, `max_new_tokens` a reply. For servers: `endpoints` base URLs in the order they are tried,
     `allowed_hosts` the only hosts that patient data may go to ("host" or "host:port"), `api_key_file`, `native_tools`
@@ -42,7 +43,10 @@ class LanguageOptions:
     model: str = ""
     dialect: Dialect = Dialect.TOOL_CALL
     prompts: Path | None = None
+    history: bool = True
     image_px: int = 512
+    zoom: bool = False
+    sheets: int = 1
     temperature: float = 0.0
     retry_temperature: float = 0.3
     retries: int = 2
@@ -67,7 +71,8 @@ class Resources:
 
     `cache_dir` for compiled forms (None: the user's cache folder), `threads` a call (None: all cores), `weights_dir`
     where fetched weights lie (None: none are), `checkpoint` a file to load in place of the known one (None: the known
-    one), `device` "auto", "cpu" or "cuda:N", `memory_bytes` at most of it for models (0: what is free).
+    one), `device` "auto", "cpu" or "cuda:N", `compiled` whether image encoders go through torch.compile on a GPU (faster
+    slices for a minute's wait at the first), `memory_bytes` at most of the device's for models (0: what is free).
     """
 
     cache_dir: Path | None = None
@@ -76,5 +81,6 @@ class Resources:
     checkpoint: Path | None = None
     device: str = "auto"
     precision: Precision = Precision.AUTO
+    compiled: bool = False
     memory_bytes: int = 0
     language: LanguageOptions = field(default_factory=LanguageOptions)
