@@ -68,21 +68,22 @@ class TestSheet:
         assert read_number(contact_sheet(slices, (number,), 128).pixels) == str(number)
 
     @pytest.mark.parametrize(
-        ("spacing_mm", "length_px", "label"),
+        ("spacing_mm", "tile_px", "length_px", "label"),
         [
-            # three tiles of 64 and two gaps are 196 px across, a third of it 65 px
-            (2.0, 50, "100 mm"),  # 65 px are 130 mm
-            (0.1, 50, "5 mm"),  # 65 px are 6.5 mm
-            (0.01, 100, "1 mm"),  # the shortest there is
+            # slices of 64 columns; three tiles of 64 and two gaps are 196 px across, a third of it 65 px
+            (2.0, 64, 50, "100 mm"),  # 65 px are 130 mm
+            (0.1, 64, 50, "5 mm"),  # 65 px are 6.5 mm
+            (0.01, 64, 100, "1 mm"),  # the shortest there is
+            (2.0, 128, 100, "100 mm"),  # twice enlarged: a pixel is 1 mm, and 129 px are 129 mm
         ],
     )
     def test_the_bar_is_as_long_as_it_says(
-        self, spacing_mm: float, length_px: int, label: str
+        self, spacing_mm: float, tile_px: int, length_px: int, label: str
     ) -> None:
         array = np.zeros((6, 64, 64), dtype=np.float32)
         slices = ArraySlices(array, FakeSegmenter(), (3.0, spacing_mm, spacing_mm))
 
-        sheet = contact_sheet(slices, tuple(range(6)), 64).pixels
+        sheet = contact_sheet(slices, tuple(range(6)), tile_px).pixels
 
         foot = sheet[-28:, 4:, 0] == 255
         assert int(np.flatnonzero(~foot[13])[0]) == length_px

@@ -181,7 +181,7 @@ class TestRoles:
     def test_a_mask_under_review_is_shown_until_there_is_a_better_one(
         self, volume: ArraySlices, square_at: SquareAt
     ) -> None:
-        fault = Turn(1, 0, Role.REVIEW, Malformed("no"), Outcome.REFUSED, "?", "no")
+        fault = Turn(1, 0, Role.REVIEW, Malformed("no"), Outcome.REFUSED, "?", "a whole sentence.")
         drawn = square_at(24, 8)
         observation = Observation(
             BILE,
@@ -200,6 +200,7 @@ class TestRoles:
         np.testing.assert_array_equal(shown[2], drawn)
         talk = Interviewer.of(LanguageSettings()).about_slice(observation)
         assert "does not fit its neighbours" in texts(talk)[0]
+        assert "had no effect: a whole sentence.\n" in texts(talk)[1]  # one full stop is enough
 
     def test_an_image_on_its_own_is_no_slice_of_a_volume(self, volume: ArraySlices) -> None:
         alone = ArraySlices(volume.image(2)[None], volume._segmenter)
