@@ -110,7 +110,10 @@ class LanguageSettings(_Section):
     model: str
     dialect: Dialect
     prompts: str
+    history: bool
     image_px: Annotated[int, Field(ge=28, le=4096)]
+    zoom: bool
+    sheets: Annotated[int, Field(ge=1, le=20)]
     temperature: Annotated[float, Field(ge=0, le=2)]
     retry_temperature: Annotated[float, Field(ge=0, le=2)]
     retries: Annotated[int, Field(ge=0, le=100)]
@@ -134,6 +137,7 @@ class SessionsSettings(_Section):
 
     host: str
     port: Port
+    segmenters: tuple[Name, ...]
     max_sessions: Annotated[int, Field(ge=1)]
     idle_s: Annotated[float, Field(gt=0)]
     max_image_pixels: Annotated[int, Field(ge=1)]
