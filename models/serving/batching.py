@@ -7,11 +7,11 @@ meanwhile waits for the next run. So a single caller pays nothing, and the batch
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from agent.ports import Ask, Segmenter
+from agent.ports import Ask
 from agent.values import Segmentation
 
 
@@ -22,13 +22,13 @@ class _Waiting:
 
 
 class Batcher:
-    """Draws for many threads through one segmenter, at most `most` prompts in one call of `segment_many`.
+    """Draws for many threads through one `draw` (agent.ports.Segmenter.segment_many), at most `most` prompts in a call.
 
     A prompt that makes a batch fail fails alone: the others of that batch are drawn one by one.
     """
 
-    def __init__(self, segmenter: Segmenter, most: int = 32) -> None:
-        self._segmenter, self._most = segmenter, most
+    def __init__(self, draw: Callable[[Sequence[Ask]], list[Segmentation]], most: int = 32) -> None:
+        self._draw_together, self._most = draw, most
         self._queue: list[_Waiting] = []
         self._lock = threading.Lock()
         self._drawing = False
@@ -56,7 +56,7 @@ class Batcher:
 
     def _draw(self, batch: Sequence[_Waiting]) -> None:
         try:
-            answers = self._segmenter.segment_many([one.ask for one in batch])
+            answers = self._draw_together([one.ask for one in batch])
             for one, answer in zip(batch, answers, strict=True):
                 one.answer.set_result(answer)
         except BaseException as fault:  # noqa: BLE001  every waiting thread must be woken, whatever happened

@@ -56,7 +56,7 @@ class ServedSegmenter:
         self._segmenter, self._budget, self._needs = segmenter, budget, needs
         self._build_spare = spare
         self._encoding = threading.Lock()  # the encoder takes the whole device as it is
-        self._batcher = Batcher(_Drawer(self))
+        self._batcher = Batcher(self._draw)
 
     @property
     def name(self) -> str:
@@ -85,7 +85,7 @@ class ServedSegmenter:
         """As the segmenter's, in one run with what other threads ask at the time."""
         return self._batcher.segment_many(asks)
 
-    def draw(self, asks: Sequence[Ask]) -> list[Segmentation]:
+    def _draw(self, asks: Sequence[Ask]) -> list[Segmentation]:
         """Draw a batch, or its halves where it is too much at once."""
         if len(asks) == 1:
             return self._admitted(self._needs.ask_bytes, lambda model: model.segment_many(asks))
@@ -100,7 +100,7 @@ class ServedSegmenter:
             _log.warning("%d prompts at once were too many for memory: two halves", len(asks))
         _release()
         half = len(asks) // 2
-        return self.draw(asks[:half]) + self.draw(asks[half:])
+        return self._draw(asks[:half]) + self._draw(asks[half:])
 
     def _admitted(self, wanted_bytes: int, work: Callable[[Segmenter], T]) -> T:
         """Work within the budget; out of memory, alone with all of it; at last on the spare."""
@@ -165,13 +165,6 @@ class ServedVolumeSegmenter(ServedSegmenter):
         if self._build_spare is None:
             raise SegmenterFailed(f"there is not enough memory for {self.name} to follow an object")
         yield from _follower(self._spare).propagate(slices, seeds, lives_on)
-
-
-class _Drawer:
-    """What the batcher calls: `draw` under the name that segmenters have for it."""
-
-    def __init__(self, served: ServedSegmenter) -> None:
-        self.segment_many = served.draw
 
 
 def served(
