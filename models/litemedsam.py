@@ -23,8 +23,9 @@ from agent.values import Box, PromptKind, Prompts, Segmentation
 from models.cores import usable_cores
 from models.encoding import Features
 from models.errors import PromptNotUnderstood
+from models.manifest import LITEMEDSAM
 from models.onnx_encoder import ImageEncoder, fastest_encoder
-from models.weights import LITEMEDSAM, Weights
+from models.weights import Weights
 
 SIDE_PX = 256
 

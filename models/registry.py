@@ -4,40 +4,63 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
+from agent.chat import ChatModel
 from agent.ports import Policy, Segmenter
 from models.errors import UnknownModel
+from models.manifest import (
+    IMISNET_B,
+    LITEMEDSAM,
+    LOCATOR,
+    MEDSAM2_LATEST,
+    SAM2_BASE_PLUS,
+    SAM2_LARGE,
+    SAM2_SMALL,
+    SAM2_TINY,
+    known_at,
+    own_weights,
+)
 from models.resources import Resources
-from models.weights import LITEMEDSAM, LOCATOR, Weights
+from models.weights import State, Weights
+
+TRANSFORMERS, OPENAI = "transformers", "openai"
 
 
 @dataclass(frozen=True)
 class SegmenterEntry:
-    """A segmenter that can be asked for. `weights` it loads; `keeps` whether its encodings outlive the process."""
+    """A segmenter that can be asked for.
 
-    build: Callable[[Resources], Segmenter]
-    weights: tuple[Weights, ...] = ()
+    `build` makes it of the site's resources and the file of its weights; `weights` are those it loads unless the site
+    names others (None: it has none); `keeps` whether its encodings outlive the process; `packaged` whether it loads only
+    the file that its package carries.
+    """
+
+    build: Callable[[Resources, Path], Segmenter]
+    weights: Weights | None = None
     keeps: bool = False
+    packaged: bool = False
 
 
 @dataclass(frozen=True)
 class PolicyEntry:
-    """A policy that can be asked for, the `weights` it loads, and whether it knows slices only as the abdomen's
-    window shows them (else each structure is shown in its own).
+    """A policy that can be asked for, the `weights` it loads, whether those are the site's language model, and whether it
+    knows slices only as the abdomen's window shows them (else each structure is shown in its own).
     """
 
     build: Callable[[Resources], Policy]
-    weights: tuple[Weights, ...] = ()
+    weights: Weights | None = None
+    language: bool = False
     abdomen_only: bool = False
 
 
-def _litemedsam(resources: Resources) -> Segmenter:
+def _litemedsam(resources: Resources, _: Path) -> Segmenter:
     from models.litemedsam import LiteMedSam
 
     return LiteMedSam(cache_dir=resources.cache_dir, threads=resources.threads)
 
 
-def _fake_segmenter(_: Resources) -> Segmenter:
+def _fake_segmenter(_: Resources, __: Path) -> Segmenter:
     from agent.fakes import FakeSegmenter
 
     return FakeSegmenter()
@@ -55,13 +78,78 @@ def _threshold(_: Resources) -> Policy:
     return ThresholdPolicy()
 
 
+def _sam2(name: str) -> Callable[[Resources, Path], Segmenter]:
+    def build(resources: Resources, checkpoint: Path) -> Segmenter:
+        from models.sam2 import architecture
+        from models.sam2.segmenter import Sam2Segmenter
+
+        sizes = {
+            "medsam2": architecture.MEDSAM2,
+            "sam2-tiny": architecture.TINY,
+            "sam2-small": architecture.SMALL,
+            "sam2-base-plus": architecture.BASE_PLUS,
+            "sam2-large": architecture.LARGE,
+        }
+        return Sam2Segmenter(name, checkpoint, sizes[name], resources=resources)
+
+    return build
+
+
+def _imisnet(resources: Resources, checkpoint: Path) -> Segmenter:
+    from models.imisnet.opening import open_imisnet
+
+    return open_imisnet(checkpoint, resources)
+
+
+def _transformers(resources: Resources) -> Policy:
+    from models.chat.transformers_chat import transformers_chat
+
+    return _language_policy(transformers_chat(resources), TRANSFORMERS, resources)
+
+
+def _openai(resources: Resources) -> Policy:
+    from models.chat.openai_chat import OpenAiChat
+
+    return _language_policy(OpenAiChat(resources.language), OPENAI, resources)
+
+
+def _language_policy(chat: ChatModel, name: str, resources: Resources) -> Policy:
+    from agent.language.policy import LanguagePolicy
+    from agent.language.settings import LanguageSettings
+
+    said = resources.language
+    settings = LanguageSettings(
+        dialect=said.dialect,
+        # only a server takes functions beside the text
+        native_tools=said.native_tools and name == OPENAI,
+        history=said.history,
+        image_px=said.image_px,
+        zoom=said.zoom,
+        sheets=said.sheets,
+        temperature=said.temperature,
+        retry_temperature=said.retry_temperature,
+        retries=said.retries,
+        max_new_tokens=said.max_new_tokens,
+        prompts=said.prompts,
+    )
+    return LanguagePolicy(chat, settings, name)
+
+
 SEGMENTERS: Mapping[str, SegmenterEntry] = {
-    "litemedsam": SegmenterEntry(_litemedsam, (LITEMEDSAM,), keeps=True),
+    "litemedsam": SegmenterEntry(_litemedsam, LITEMEDSAM, keeps=True, packaged=True),
+    "medsam2": SegmenterEntry(_sam2("medsam2"), MEDSAM2_LATEST, keeps=True),
+    "sam2-tiny": SegmenterEntry(_sam2("sam2-tiny"), SAM2_TINY, keeps=True),
+    "sam2-small": SegmenterEntry(_sam2("sam2-small"), SAM2_SMALL, keeps=True),
+    "sam2-base-plus": SegmenterEntry(_sam2("sam2-base-plus"), SAM2_BASE_PLUS, keeps=True),
+    "sam2-large": SegmenterEntry(_sam2("sam2-large"), SAM2_LARGE, keeps=True),
+    "imisnet": SegmenterEntry(_imisnet, IMISNET_B, keeps=True),
     "fake": SegmenterEntry(_fake_segmenter),
 }
 
 POLICIES: Mapping[str, PolicyEntry] = {
-    "locator": PolicyEntry(_locator, (LOCATOR,), abdomen_only=True),
+    "locator": PolicyEntry(_locator, LOCATOR, abdomen_only=True),
+    TRANSFORMERS: PolicyEntry(_transformers, language=True),
+    OPENAI: PolicyEntry(_openai),
     "threshold": PolicyEntry(_threshold, abdomen_only=True),
 }
 
@@ -80,6 +168,38 @@ def policy_entry(name: str) -> PolicyEntry:
     return POLICIES[name]
 
 
-def weights_of(*, policy: str, segmenter: str) -> tuple[Weights, ...]:
-    """The weights that this pair loads, the policy's first; UnknownModel for a name that is not there."""
-    return policy_entry(policy).weights + segmenter_entry(segmenter).weights
+def policy_weights(name: str, resources: Resources) -> Weights | None:
+    """What the policy loads here, None where it loads nothing; UnknownModel."""
+    entry = policy_entry(name)
+    if not entry.language:
+        return entry.weights
+    folder = Path(resources.language.model).expanduser()
+    return own_weights(folder, f"policy {name}", "language.model", folder=True)
+
+
+def segmenter_weights(name: str, resources: Resources) -> Weights | None:
+    """What the segmenter loads here: the file that the site names, else the known one; None for none. UnknownModel."""
+    entry, named = segmenter_entry(name), resources.checkpoint
+    if entry.weights is None or entry.packaged or named is None:
+        return entry.weights
+    return known_at(named, resources.weights_dir) or own_weights(named, name, "agent.checkpoint")
+
+
+def weights_of(*, policy: str, segmenter: str, resources: Resources) -> tuple[Weights, ...]:
+    """The weights that this pair loads here, the policy's first; UnknownModel for a name that is not there."""
+    parts = (policy_weights(policy, resources), segmenter_weights(segmenter, resources))
+    return tuple(part for part in parts if part is not None)
+
+
+def open_segmenter(name: str, resources: Resources) -> Segmenter:
+    """The segmenter `name` with its weights, after they were verified; UnknownModel, WeightsMissing, WeightsChanged."""
+    entry, weights = segmenter_entry(name), segmenter_weights(name, resources)
+    path = Path() if weights is None else weights.verified_path(resources.weights_dir)
+    return entry.build(resources, path)
+
+
+def require_here(*, policy: str, segmenter: str, resources: Resources) -> None:
+    """Raise UnknownModel or WeightsMissing for a pair that cannot be opened here; loads and reads nothing."""
+    for part in weights_of(policy=policy, segmenter=segmenter, resources=resources):
+        if part.state(resources.weights_dir) is State.MISSING:
+            part.verify(resources.weights_dir)

@@ -13,7 +13,7 @@ from agent.ports import Policy, Segmenter
 from agent.values import Mask, Volume
 from models.normalise import Scale, measure
 from models.preprocessing import WorkingGrid
-from models.registry import policy_entry, segmenter_entry, weights_of
+from models.registry import open_segmenter, policy_entry, segmenter_entry, weights_of
 from models.resources import Resources
 from models.slices import EncodedSlices
 from models.windows import ABDOMEN, Window, seen_through, window_for
@@ -104,16 +104,13 @@ def open_workbench(
     """
     resources = resources or Resources()
     planner, wanted = policy_entry(policy), segmenter_entry(segmenter)
-    hashes = tuple(part.sha256 for part in weights_of(policy=policy, segmenter=segmenter))
-    for part in planner.weights:
-        part.verified_path()
+    parts = weights_of(policy=policy, segmenter=segmenter, resources=resources)
+    hashes = [part.verify(resources.weights_dir) for part in parts]
     return Workbench(
         policy=planner.build(resources),
-        segmenter=wanted.build(resources),
-        weights_sha256=hashes,
-        encoder="+".join((segmenter, *(part.sha256 for part in wanted.weights)))
-        if wanted.keeps
-        else "",
+        segmenter=open_segmenter(segmenter, resources),
+        weights_sha256=tuple(hashes),
+        encoder="+".join((segmenter, hashes[-1])) if wanted.keeps else "",
         window=ABDOMEN if planner.abdomen_only else None,
         slice_step_mm=slice_step_mm,
     )

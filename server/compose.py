@@ -28,10 +28,13 @@ if TYPE_CHECKING:
     from dicom_node.inbox import Inbox
     from dicom_node.ports import Destination
     from dicom_node.values import InstanceHeader
+    from models.choice import Choice
+    from models.resources import Resources
     from server.pipeline import Pipeline
     from server.ports import Workbench
     from server.record.record import Record
     from server.routing import Rules
+    from server.sessions.service import Service as SegmentationService
     from server.values import Assignment, TargetSummary
 
 logger = logging.getLogger(__name__)
@@ -104,7 +107,7 @@ def work(settings: Settings) -> None:
             RetryPolicy(delivery.attempts, delivery.delay_s, delivery.maximum_delay_s),
         )
         worker.start()
-        announce_ready(f"{settings.agent.policy} + {settings.agent.segmenter}")
+        announce_ready(str(choice(settings)))
         wait_for(stop)
         worker.stop()
     # a stage that still runs keeps a thread; it is taken up again from the record
@@ -142,6 +145,53 @@ def api(settings: Settings) -> None:
         app = create_app(services, tokens)
         with address(f"{host}:{port}", "http.port"):
             serve_http(app, host, port, lambda: announce_ready(f"http://{host}:{port}"))
+
+
+def sessions(settings: Settings) -> None:
+    """`segnode sessions`: the segmentation API with models of its own, until it is told to stop."""
+    from server.http.serving import serve as serve_http
+    from server.sessions.app import create_app
+    from server.tokens import load_tokens
+
+    end_with_parent()
+    tokens = load_tokens(settings.http.tokens_file, settings.storage.dir)
+    service = segmentation_service(settings)
+    service.drawers.get()  # the default one is loaded before anybody is told that this is ready
+    host, port = settings.sessions.host, settings.sessions.port
+    said = f"http://{host}:{port} with {', '.join(service.drawers.names)}"
+    with address(f"{host}:{port}", "sessions.port"):
+        serve_http(create_app(service, tokens), host, port, lambda: announce_ready(said))
+
+
+def segmentation_service(settings: Settings) -> SegmentationService:
+    """What the segmentation API does, on the segmenters that the site offers; none is loaded yet. UnknownModel."""
+    import time
+    from dataclasses import replace
+
+    from models.registry import open_segmenter, segmenter_entry
+    from server.sessions.bounds import Bounds
+    from server.sessions.drawing import Drawer
+    from server.sessions.encodings import Encodings
+    from server.sessions.service import open_service
+
+    wanted, own = settings.sessions, choice(settings).segmenter
+    names = wanted.segmenters or (own,)
+    for name in names:
+        segmenter_entry(name)
+    bounds = Bounds(
+        max_sessions=wanted.max_sessions,
+        idle_s=wanted.idle_s,
+        max_image_pixels=wanted.max_image_pixels,
+        memory_bytes=wanted.memory_bytes,
+    )
+
+    def open_drawer(name: str, encodings: Encodings) -> Drawer:
+        may_use = resources(settings)
+        if name != own:  # agent.checkpoint is the other one's
+            may_use = replace(may_use, checkpoint=None)
+        return Drawer(open_segmenter(name, may_use), encodings, bounds.max_image_pixels)
+
+    return open_service(bounds, names, open_drawer, time.monotonic)
 
 
 @contextmanager
@@ -296,15 +346,57 @@ def workbench(settings: Settings) -> Callable[[], Workbench]:
 
     def open_once() -> Workbench:
         if not loaded:
-            from models.resources import Resources
             from models.workbench import open_workbench
 
-            resources = Resources(settings.storage.dir / "cache", settings.agent.threads or None)
-            agent = settings.agent
-            loaded.append(open_workbench(agent.policy, agent.segmenter, resources=resources))
+            chosen = choice(settings)
+            logger.info("models: %s", chosen)
+            loaded.append(
+                open_workbench(chosen.policy, chosen.segmenter, resources=resources(settings))
+            )
         return loaded[0]
 
     return open_once
+
+
+def choice(settings: Settings) -> Choice:
+    """The policy and the segmenter that the settings mean here, "auto" resolved; nothing is loaded."""
+    from models.choice import choose
+
+    return choose(settings.agent.policy, settings.agent.segmenter, resources(settings))
+
+
+def resources(settings: Settings) -> Resources:
+    """What models may use, of [agent], [models] and [language]; ConfigurationError."""
+    from models.choice import located_model
+    from models.resources import LanguageOptions, Resources
+
+    weights_dir = Path(settings.models.dir or settings.storage.dir / "weights")
+    said = settings.language.model_dump()
+    for key in ("prompts", "api_key_file"):
+        said[key] = Path(said[key]) if said[key] else None
+    return Resources(
+        cache_dir=settings.storage.dir / "cache",
+        threads=settings.agent.threads or None,
+        weights_dir=weights_dir,
+        checkpoint=_checkpoint(settings.agent.checkpoint, weights_dir),
+        device=settings.models.device,
+        precision=settings.models.precision,
+        memory_bytes=settings.models.memory_bytes,
+        language=located_model(LanguageOptions(**said), weights_dir),
+    )
+
+
+def _checkpoint(said: str, weights_dir: Path) -> Path | None:
+    # a file, or else one of the names that `segnode models list` shows
+    if not said or Path(said).is_file():
+        return Path(said) if said else None
+    from models.errors import UnknownModel
+    from models.manifest import known_weights
+
+    try:
+        return known_weights(said).locate(weights_dir)
+    except UnknownModel:
+        return Path(said)
 
 
 def limits(settings: Settings) -> Limits:

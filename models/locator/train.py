@@ -80,7 +80,7 @@ from models.locator.net import (
     body_position,
     network_input,
 )
-from models.weights import LITEMEDSAM
+from models.manifest import LITEMEDSAM
 
 _log = logging.getLogger(__name__)
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from dicom_node.errors import DicomNodeError, StorageFull
 from dicom_node.ports import Destination
 from models.errors import ModelsError
-from models.weights import MANIFEST, Weights
+from models.registry import weights_of
+from models.weights import Weights
 from server.commands.options import Commands, add_command, settings_of
 from server.commands.ports import Composition
 from server.console import say
@@ -48,9 +49,24 @@ def checks(settings: Settings, composition: Composition) -> Iterator[Check]:
     yield "database", lambda: composition.database_version(settings)
     for destination in composition.destinations(settings):
         yield f"destination {destination.name}", partial(_answered, destination)
-    for weights in MANIFEST:
-        yield f"models, {weights.name}", partial(_whole, weights)
+    yield from _models(settings, composition)
     yield "disk", lambda: _room(settings.storage.dir, settings.storage.minimum_free_bytes)
+
+
+def _models(settings: Settings, composition: Composition) -> Iterator[Check]:
+    chosen, resources = composition.choice(settings), composition.resources(settings)
+    yield "models", lambda: f"{chosen}, on {resources.device}"
+    try:
+        parts = weights_of(policy=chosen.policy, segmenter=chosen.segmenter, resources=resources)
+    except ModelsError as error:
+        yield "models", partial(_raise, error)
+    else:
+        for part in parts:
+            yield f"models, {part.name}", partial(_whole, part, resources.weights_dir)
+
+
+def _raise(error: ModelsError) -> str:
+    raise error
 
 
 def _described(settings: Settings) -> str:
@@ -65,8 +81,10 @@ def _answered(destination: Destination) -> str:
     return "answers C-ECHO"
 
 
-def _whole(weights: Weights) -> str:
-    return f"SHA-256 as published, {weights.verified_path()}"
+def _whole(weights: Weights, weights_dir: Path | None) -> str:
+    found = weights.verify(weights_dir)
+    said = "as published" if weights.sha256 else found
+    return f"SHA-256 {said}, {weights.locate(weights_dir)}"
 
 
 def _room(folder: Path, minimum_bytes: int) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from dicom_node.ports import Destination
+from models.choice import Choice, choose
+from models.resources import Resources
 from server.settings import Settings
 from server.values import TargetSummary
 
@@ -45,6 +47,10 @@ class FakeComposition:
         """See Composition."""
         self._run("api", settings.node.ae_title)
 
+    def sessions(self, settings: Settings) -> None:
+        """See Composition."""
+        self._run("sessions", settings.node.ae_title)
+
     def segment(
         self,
         settings: Settings,
@@ -64,6 +70,14 @@ class FakeComposition:
         """See Composition."""
         self.ran.append(("destinations", settings.node.ae_title))
         return self._reachable
+
+    def choice(self, settings: Settings) -> Choice:
+        """See Composition."""
+        return choose(settings.agent.policy, settings.agent.segmenter, self.resources(settings))
+
+    def resources(self, settings: Settings) -> Resources:
+        """See Composition."""
+        return Resources(weights_dir=settings.storage.dir / "weights")
 
     def database_version(self, settings: Settings) -> str:
         """See Composition."""

@@ -1,4 +1,4 @@
-"""`segnode serve`, and its parts alone: `listen`, `work`, `api`."""
+"""`segnode serve`, its parts alone (`listen`, `work`, `api`), and `sessions` beside it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,11 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
         ("listen", _listen, "run the DICOM listener alone"),
         ("work", _work, "run a worker alone"),
         ("api", _api, "run the HTTP API alone"),
+        (
+            "sessions",
+            _sessions,
+            "run the segmentation API for training and interactive clients: images, boxes and clicks in, masks out",
+        ),
     ):
         add_command(commands, name, said, run).set_defaults(logs=True)
 
@@ -35,4 +40,9 @@ def _work(arguments: argparse.Namespace, composition: Composition) -> int:
 
 def _api(arguments: argparse.Namespace, composition: Composition) -> int:
     composition.api(settings_of(arguments))
+    return 0
+
+
+def _sessions(arguments: argparse.Namespace, composition: Composition) -> int:
+    composition.sessions(settings_of(arguments))
     return 0

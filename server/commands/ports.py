@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Protocol
 
 from dicom_node.ports import Destination
+from models.choice import Choice
+from models.resources import Resources
 from server.settings import Settings
 from server.values import TargetSummary
 
@@ -27,6 +29,9 @@ class Composition(Protocol):
     def api(self, settings: Settings) -> None:
         """Answer HTTP until told to stop."""
 
+    def sessions(self, settings: Settings) -> None:
+        """Answer the segmentation API until told to stop; UnknownModel."""
+
     def segment(
         self,
         settings: Settings,
@@ -39,6 +44,12 @@ class Composition(Protocol):
 
     def destinations(self, settings: Settings) -> Sequence[Destination]:
         """The configured destinations."""
+
+    def choice(self, settings: Settings) -> Choice:
+        """The policy and the segmenter that the settings mean here, "auto" resolved."""
+
+    def resources(self, settings: Settings) -> Resources:
+        """What models may use; ConfigurationError."""
 
     def database_version(self, settings: Settings) -> str:
         """What database answers, in words; RecordUnavailable, ConfigurationError."""

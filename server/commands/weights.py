@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from models.errors import ModelsError
-from models.weights import MANIFEST
+from models.manifest import MANIFEST
 from server.commands.options import Commands, add_command
 from server.commands.ports import Composition
 from server.console import say, table

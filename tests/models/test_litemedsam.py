@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ from agent.ports import Ask
 from agent.values import Box, Point, PromptKind, Prompts
 from models.errors import PromptNotUnderstood, WeightsChanged, WeightsMissing
 from models.litemedsam import Fit, LiteMedSam, model_input
-from models.weights import LITEMEDSAM, Weights
+from models.manifest import LITEMEDSAM
 
 
 def ellipse(shape, centre_xy, radii_xy):
@@ -135,15 +137,15 @@ def test_changed_weights_are_not_loaded(tmp_path):
     # Arrange
     changed = tmp_path / "lite_medsam.pth"
     changed.write_bytes(LITEMEDSAM.locate().read_bytes() + b"one more")
-    weights = Weights("LiteMedSAM", "litemedsam", LITEMEDSAM.sha256, "", "", lambda: changed)
+    weights = replace(LITEMEDSAM, place=lambda: changed)
 
     # Act, Assert
-    with pytest.raises(WeightsChanged, match="not the published LiteMedSAM"):
+    with pytest.raises(WeightsChanged, match="not the known LiteMedSAM"):
         LiteMedSam(weights=weights, eager=True)
 
 
 def test_missing_weights_name_the_place(tmp_path):
-    weights = Weights("LiteMedSAM", "litemedsam", "", "", "", lambda: tmp_path / "gone.pth")
+    weights = replace(LITEMEDSAM, place=lambda: tmp_path / "gone.pth")
 
     with pytest.raises(WeightsMissing, match=r"gone\.pth"):
         LiteMedSam(weights=weights, eager=True)

@@ -4,34 +4,43 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from agent.fakes import FakeSegmenter, ThresholdPolicy
-from models.errors import UnknownModel
+from agent.parsing import Dialect
+from models.errors import HostNotAllowed, UnknownModel, WeightsMissing
+from models.manifest import LITEMEDSAM, LOCATOR, MEDSAM2_CT_LESION, MEDSAM2_LATEST, SAM2_LARGE
 from models.registry import (
     POLICIES,
     SEGMENTERS,
     Resources,
     policy_entry,
+    require_here,
     segmenter_entry,
+    segmenter_weights,
     weights_of,
 )
-from models.weights import LITEMEDSAM, LOCATOR
+from models.resources import LanguageOptions
+from models.weights import State
 
 
 def test_what_configuration_may_name():
-    assert set(SEGMENTERS) == {"litemedsam", "fake"}
-    assert set(POLICIES) == {"locator", "threshold"}
+    sam2 = {"medsam2", "sam2-tiny", "sam2-small", "sam2-base-plus", "sam2-large"}
+    assert set(SEGMENTERS) == {"litemedsam", "fake"} | sam2
+    assert set(POLICIES) == {"locator", "transformers", "openai", "threshold"}
 
 
 def test_the_fakes_are_built():
-    assert isinstance(segmenter_entry("fake").build(Resources()), FakeSegmenter)
+    assert isinstance(segmenter_entry("fake").build(Resources(), Path()), FakeSegmenter)
     assert isinstance(policy_entry("threshold").build(Resources()), ThresholdPolicy)
 
 
 def test_litemedsam_is_built_with_its_resources(tmp_path, litemedsam):
-    built = segmenter_entry("litemedsam").build(Resources(cache_dir=litemedsam.cache_dir))
+    built = segmenter_entry("litemedsam").build(
+        Resources(cache_dir=litemedsam.cache_dir), LITEMEDSAM.locate()
+    )
 
     assert built.name == "litemedsam"
     assert segmenter_entry("litemedsam").keeps
@@ -47,14 +56,85 @@ def test_an_unknown_name_is_told_the_known_ones(look_up, kind, known):
 
 
 def test_the_weights_in_use_are_the_policys_then_the_segmenters():
-    assert weights_of(policy="locator", segmenter="litemedsam") == (LOCATOR, LITEMEDSAM)
-    assert weights_of(policy="threshold", segmenter="fake") == ()
+    nothing = Resources()
+
+    assert weights_of(policy="locator", segmenter="litemedsam", resources=nothing) == (
+        LOCATOR,
+        LITEMEDSAM,
+    )
+    assert weights_of(policy="threshold", segmenter="fake", resources=nothing) == ()
+    assert weights_of(policy="openai", segmenter="sam2-large", resources=nothing) == (SAM2_LARGE,)
+
+
+def test_a_language_model_in_this_process_is_a_folder_of_weights(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    resources = Resources(language=LanguageOptions(model=str(tmp_path)))
+
+    (folder,) = weights_of(policy="transformers", segmenter="fake", resources=resources)
+
+    assert folder.locate() == tmp_path
+    assert folder.state() is State.HERE
+
+
+def test_a_checkpoint_that_the_site_names_is_used_in_place_of_the_known_one(tmp_path):
+    own = Resources(weights_dir=tmp_path, checkpoint=tmp_path / "own.pt")
+    sibling = Resources(weights_dir=tmp_path, checkpoint=tmp_path / "MedSAM2_CTLesion.pt")
+
+    assert segmenter_weights("medsam2", Resources(weights_dir=tmp_path)) is MEDSAM2_LATEST
+    assert segmenter_weights("medsam2", own).locate() == tmp_path / "own.pt"
+    assert segmenter_weights("medsam2", sibling) is MEDSAM2_CT_LESION
+    # what a package carries is the only file that fits it
+    assert segmenter_weights("litemedsam", own) is LITEMEDSAM
+
+
+@pytest.mark.parametrize(
+    ("policy", "segmenter", "said"),
+    [
+        ("locator", "medsam2", "segnode models fetch MedSAM2_latest"),
+        ("transformers", "fake", r"language\.model"),
+    ],
+)
+def test_a_pair_whose_weights_are_not_here_is_refused_before_it_is_opened(
+    tmp_path, policy, segmenter, said
+):
+    language = LanguageOptions(model=str(tmp_path / "gone"))
+    resources = Resources(weights_dir=tmp_path, language=language)
+
+    with pytest.raises(WeightsMissing, match=said):
+        require_here(policy=policy, segmenter=segmenter, resources=resources)
+
+
+def test_a_pair_that_is_here_is_not_read(tmp_path):
+    (tmp_path / "MedSAM2_latest.pt").write_bytes(b"")
+
+    require_here(policy="locator", segmenter="medsam2", resources=Resources(weights_dir=tmp_path))
+
+
+def test_the_language_model_is_asked_as_the_site_says(tmp_path):
+    said = LanguageOptions(
+        model="m",
+        endpoints=("http://127.0.0.1:9/v1",),
+        allowed_hosts=("127.0.0.1",),
+        dialect=Dialect.THINK_ACTION,
+    )
+
+    policy = policy_entry("openai").build(Resources(language=said))
+
+    assert policy.name == "openai"
+
+
+def test_no_language_model_leaves_for_a_host_that_nobody_allowed():
+    said = LanguageOptions(model="m", endpoints=("http://203.0.113.7/v1",))
+
+    with pytest.raises(HostNotAllowed):
+        policy_entry("openai").build(Resources(language=said))
 
 
 def test_asking_what_there_is_loads_neither_torch_nor_monai():
     code = (
-        "import sys, models.registry as r; r.weights_of(policy='locator', segmenter='litemedsam');"
-        "sys.exit([m for m in ('torch', 'monai', 'onnxruntime', 'timm') if m in sys.modules] or 0)"
+        "import sys, models.registry as r; [r.require_here(policy='locator', segmenter=s, resources=r.Resources())"
+        " for s in ('litemedsam', 'fake')];"
+        "sys.exit([m for m in ('torch', 'monai', 'onnxruntime', 'timm', 'transformers', 'httpx') if m in sys.modules] or 0)"
     )
 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -45,7 +45,7 @@ def site(tmp_path: Path) -> Path:
     return file
 
 
-@pytest.mark.parametrize("command", ["listen", "work", "api"])
+@pytest.mark.parametrize("command", ["listen", "work", "api", "sessions"])
 def test_a_part_runs_with_the_sites_settings(site: Path, command: str) -> None:
     composition = FakeComposition()
 
@@ -74,7 +74,7 @@ def test_segment_shows_each_target(capsys: Capture, tmp_path: Path) -> None:
     code = main([*words, "--policy", "threshold"], composition)
 
     assert code == 0
-    ran = ("segment", Path("ct"), ("liver", "left kidney"), out, "threshold", "litemedsam")
+    ran = ("segment", Path("ct"), ("liver", "left kidney"), out, "threshold", "auto")
     assert composition.ran == [ran]
     lines = capsys.readouterr().out.splitlines()
     assert any(line.split() == ["liver", "segmented", "412.5", "21", "0.93"] for line in lines)
@@ -180,8 +180,9 @@ def test_check_says_one_line_each(capsys: Capture) -> None:
         "ok    database",
         "ok    destination pacs",
         "ok    destination archive",
+        "ok    models",
+        "ok    models, locator",
         "ok    models, LiteMedSAM",
-        "ok    models, Segnode locator",
         "ok    disk",
     ]
 
