@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from agent.ports import Slices
+from agent.ports import Encoding, Slices
 from models.litemedsam import Fit, model_input
 from models.locator.knowledge import LUNGS, ORGANS, lung_map
 from models.locator.net import IMAGE_PX, Locator, body_position, network_input
@@ -21,11 +22,21 @@ _REACH_SIGMAS = 2.0  # slices further away than this have no say
 _KEPT_MAPS = 48  # full-size maps kept for the turns on a slice and its neighbours
 
 
-class OrganMaps:
-    """Probability maps of one volume's slices; the network runs once a slice, for all organs."""
+Encoder = Callable[[NDArray[np.float32]], Encoding]
+"""A slice (rows, columns) float32 in 0..1 as LiteMedSAM encodes it."""
 
-    def __init__(self, locator: Locator, slices: Slices) -> None:
-        self._locator, self._slices = locator, slices
+
+class OrganMaps:
+    """Probability maps of one volume's slices; the network runs once a slice, for all organs.
+
+    What it reads is LiteMedSAM's embedding of a slice: the segmenter's, or that of `own_encoder` where another one draws.
+    Either is asked once a slice; what is kept of it are the network's logits, a ninth of its size.
+    """
+
+    def __init__(
+        self, locator: Locator, slices: Slices, own_encoder: Encoder | None = None
+    ) -> None:
+        self._locator, self._slices, self._own_encoder = locator, slices, own_encoder
         self._logits: dict[int, NDArray[np.float16]] = {}
         self._maps: OrderedDict[tuple[int, str], NDArray[np.float32]] = OrderedDict()
 
@@ -75,9 +86,14 @@ class OrganMaps:
             square = model_input(self._slices.image(z))[0, 0]
             with torch.inference_mode():
                 inputs = network_input(
-                    torch.from_numpy(self._slices.encoding(z).embedding)[None],
+                    torch.from_numpy(self._encoding(z).embedding)[None],
                     torch.from_numpy(square)[None],
                     torch.from_numpy(body_position(square))[None],
                 )
                 self._logits[z] = self._locator(inputs)[0].numpy().astype(np.float16)
         return self._logits[z]
+
+    def _encoding(self, z: int) -> Encoding:
+        if self._own_encoder is None:
+            return self._slices.encoding(z)
+        return self._own_encoder(self._slices.image(z))

@@ -1,6 +1,6 @@
-"""The locator: where 13 abdominal organs lie, read off the segmenter's own embedding of a slice.
+"""The locator: where 13 abdominal organs lie, read off LiteMedSAM's embedding of a slice.
 
-The embedding is there anyway (the segmenter needs it), so looking for all organs at once costs 20 ms
+Where LiteMedSAM draws the embedding is there anyway, so looking for all organs at once costs 20 ms
 more. To it come the slice itself and where each cell lies in the patient's body, which the
 encoder does not know. The network is a small U-Net with dilated blocks, 1.7 M parameters.
 """

@@ -22,7 +22,7 @@ from agent.errors import UnknownTarget
 from agent.ports import Inspection, Observation, Reply, Slices, Survey
 from agent.values import Box, Role, Segmentation, Target
 from models.locator.knowledge import KNOWN
-from models.locator.maps import OrganMaps
+from models.locator.maps import Encoder, OrganMaps
 from models.locator.net import load_locator
 from models.locator.presence import MODEL_PX, evidence, key_slices, presence
 
@@ -65,13 +65,14 @@ class LocatorPolicy:
     """Plans for 13 abdominal organs and the lungs on CT, without a language model.
 
     `weights` of models.locator.net. Raises OSError or RuntimeError when they are missing or do not fit.
+    `own_encoder` is LiteMedSAM's, for slices that another segmenter encodes; None: the slices' encodings are LiteMedSAM's.
     One instance serves one thread at a time.
     """
 
     name = "locator"
 
-    def __init__(self, weights: Path = WEIGHTS) -> None:
-        self._locator = load_locator(weights)
+    def __init__(self, weights: Path = WEIGHTS, *, own_encoder: Encoder | None = None) -> None:
+        self._locator, self._own_encoder = load_locator(weights), own_encoder
         self._maps: weakref.WeakKeyDictionary[Slices, OrganMaps] = weakref.WeakKeyDictionary()
         self._mixed: _Mixed | None = None
 
@@ -131,7 +132,7 @@ class LocatorPolicy:
 
     def _maps_of(self, slices: Slices) -> OrganMaps:
         if slices not in self._maps:
-            self._maps[slices] = OrganMaps(self._locator, weakref.proxy(slices))
+            self._maps[slices] = OrganMaps(self._locator, weakref.proxy(slices), self._own_encoder)
         return self._maps[slices]
 
     def _seen(self, observation: Observation) -> NDArray[np.float32]:

@@ -126,6 +126,33 @@ def test_an_organ_is_looked_for_with_the_network_on_every_slice(policy: LocatorP
     assert slices.encoder_passes == 2
 
 
+def test_beside_another_segmenter_it_encodes_each_slice_itself_and_once(tmp_path: Path) -> None:
+    # Arrange: the segmenter's own embedding has another shape, as those of IMIS-Net and SAM 2 have
+    save_file(BrightnessLocator().state_dict(), tmp_path / "bright.safetensors")
+    encoded: list[NDArray[np.float32]] = []
+
+    def own_encoder(image: NDArray[np.float32]) -> WideEncoding:
+        encoded.append(image)
+        return WideEncoding(image)
+
+    policy = LocatorPolicy(tmp_path / "bright.safetensors", own_encoder=own_encoder)
+    image = np.zeros((256, 256), dtype=np.float32)
+    image[100:140, 60:100] = 1.0
+    slices = ArraySlices(np.stack([image] * 3), FakeSegmenter(), spacing_mm=(4.0, 1.0, 1.0))
+    spleen, liver = Target("spleen", "spleen"), Target("liver", "liver")
+
+    # Act
+    survey = policy.survey(spleen, slices)
+    policy.survey(liver, slices)
+    reply = policy.act(Observation(spleen, slices, 1, Role.KEY))
+
+    # Assert
+    assert not survey.absent
+    assert isinstance(reply.action, AddBox)
+    assert len(encoded) == 3
+    assert slices.encoder_passes == 0
+
+
 def test_the_first_box_goes_round_the_structure(policy: LocatorPolicy) -> None:
     reply = policy.act(Observation(LUNG, chest_slices(True), 0, Role.KEY))
 
