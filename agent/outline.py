@@ -98,7 +98,10 @@ def outline_target(
         reason = survey.reason or "not found on any slice"
         return _ended(canvas, TargetStatus.ABSENT, reason, 1.0 - _likeliest(survey))
     canvas.presence = survey.presence
-    yield from _work_on_key_slices(canvas, survey)
+    try:
+        yield from _work_on_key_slices(canvas, survey)
+    except AgentError as error:
+        return _ended(canvas, TargetStatus.FAILED, str(error))
     if not canvas.masks:
         return _nothing_drawn(canvas, survey)
     return Outline.of(canvas)

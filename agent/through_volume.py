@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from agent.canvas import Canvas, Workers
 from agent.carry import carry
 from agent.desk import Clock
-from agent.errors import SegmenterFailed
+from agent.errors import AgentError, SegmenterFailed
 from agent.follow import follow
 from agent.inspection import inspect
 from agent.limits import Limits
@@ -74,17 +74,27 @@ def follow_outlines(outlines: Sequence[Outline], slices: Slices, workers: Worker
 def finish_target(
     outline: Outline, slices: Slices, workers: Workers
 ) -> Generator[Turn, None, TargetResult]:
-    """Carry what was not followed, have the policy look at the whole, review it, sum it up; yields the further turns."""
+    """Carry what was not followed, have the policy look at the whole, review it, sum it up; yields the further turns.
+
+    A policy that cannot go on ends the target FAILED with the reason: half an object is none.
+    """
     if outline.ended is not None:
         return outline.ended
     canvas = outline.canvas(slices, workers)
-    if not outline.followed:
+    try:
+        yield from _finish(canvas, followed=outline.followed)
+    except AgentError as error:
+        return ended_result(canvas, TargetStatus.FAILED, str(error))
+    return _result(canvas)
+
+
+def _finish(canvas: Canvas, *, followed: bool) -> Generator[Turn, None, None]:
+    if not followed:
         for z in tuple(canvas.key_slices):
             yield from carry(canvas, z, 1)
             yield from carry(canvas, z, -1)
     yield from inspect(canvas)
     yield from review(canvas)
-    return _result(canvas)
 
 
 def _warned(outline: Outline, said: str) -> Outline:

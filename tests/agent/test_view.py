@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.relative import box_at, box_steps, point_at, point_steps
@@ -250,3 +250,19 @@ def test_a_view_of_another_slice_is_refused() -> None:
 
     with pytest.raises(ValueError, match="does not have"):
         view.image(np.zeros((20, 40), dtype=np.float32))
+
+
+@settings(max_examples=25, deadline=None)
+@given(views(), st.sampled_from([0.0, 0.5, 1.0]))
+def test_colours_are_seen_channel_by_channel(view: View, padding: float) -> None:
+    shape = (view.crop.top + view.crop.height, view.crop.left + view.crop.width)
+    rng = np.random.default_rng(0)
+    picture = rng.random((*shape, 3), dtype=np.float32)
+
+    shown = view.image(picture, padding)
+
+    assert shown.shape == (view.size[1], view.size[0], 3)
+    for channel in range(3):
+        np.testing.assert_array_equal(
+            shown[..., channel], view.image(picture[..., channel], padding)
+        )

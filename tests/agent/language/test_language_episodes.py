@@ -161,10 +161,17 @@ def test_a_model_that_says_nothing_of_use_fails_its_target_with_the_reason(
     assert turns[0].reply == "The gallbladder lies below the liver."
 
 
-def test_a_model_that_cannot_be_asked_fails_its_target(slices: ArraySlices, run: Run) -> None:
-    chat = ScriptedChat([ChatFailed("no endpoint answers: start the server")])
+@pytest.mark.parametrize(
+    "answered", [0, 1, 3, 4]
+)  # in the survey, on a key slice, while carried on
+def test_a_model_that_cannot_be_asked_fails_its_target(
+    slices: ArraySlices, run: Run, answered: int
+) -> None:
+    box = _call("add_bbox", bbox_2d=[80, 380, 540, 780])
+    script = [_call("name_slices", slices=[4]), box, _call("stop_action"), box]
+    chat = ScriptedChat([*script[:answered], ChatFailed("no endpoint answers: start the server")])
 
-    _, result = run(
+    turns, result = run(
         segment_target(BILE, slices, LanguagePolicy(chat, LanguageSettings()), FakeSegmenter())
     )
 
@@ -172,6 +179,7 @@ def test_a_model_that_cannot_be_asked_fails_its_target(slices: ArraySlices, run:
         TargetStatus.FAILED,
         "no endpoint answers: start the server",
     )
+    assert len(turns) == len(result.turns) == answered  # what was said is on record
 
 
 def test_episodes_together_go_as_they_go_alone(slices: ArraySlices, run: Run) -> None:
