@@ -34,6 +34,17 @@ def volume_ml(segment: ResultSegment, volume: SourceVolume) -> float:
     return int(np.count_nonzero(segment.voxels)) * voxel_mm3 / 1000.0
 
 
+def area_px(segment: ResultSegment) -> int:
+    """Pixels inside, on a picture."""
+    return int(np.count_nonzero(segment.voxels))
+
+
+def area_mm2(segment: ResultSegment, volume: SourceVolume) -> float:
+    """Pixels inside times the area of one, mm2, on a picture whose pixels have a known size."""
+    row_step, column_step = volume.affine_zyx_to_lps[:3, 1:3].T
+    return area_px(segment) * float(np.linalg.norm(np.cross(row_step, column_step)))
+
+
 def diameters(segment: ResultSegment, volume: SourceVolume) -> Diameters:
     """Long and short axis, mm, on the acquired slice with the largest area (the lowest z among equals).
 

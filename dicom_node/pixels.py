@@ -110,13 +110,13 @@ def _decode_file(
 
 def _fill(places: Sequence[tuple[int, Plane]], out: NDArray[np.float32], modality: str) -> _Decoded:
     planes = tuple(plane for _, plane in places)
-    ds = _read(planes[0].source.path)
+    ds = read_whole(planes[0].source.path)
     if ds.get("SamplesPerPixel", 1) != 1:
         raise NotAVolume(
             f"The images are in colour ({named(planes)}): a volume is made of grey values only."
         )
     groups, frames = FunctionalGroups(ds), int(ds.get("NumberOfFrames") or 1)
-    _refuse_short(ds, frames)
+    refuse_short(ds, frames)
     z_of_index = {(plane.source.frame_number or 1) - 1: z for z, plane in places}
     # all frames in one go are found without an offset table; the few of one phase are worth a search
     indices = None if len(z_of_index) == frames else sorted(z_of_index)
@@ -131,7 +131,7 @@ def _fill(places: Sequence[tuple[int, Plane]], out: NDArray[np.float32], modalit
     return _Decoded(planes, rescaled, inverted, lowest)
 
 
-def _read(path: Path) -> Dataset:
+def read_whole(path: Path) -> Dataset:
     """The whole data set; what has no file meta information says its transfer syntax by how it could be read."""
     ds = dcmread(path, force=True)
     if not hasattr(ds, "file_meta"):
@@ -143,7 +143,7 @@ def _read(path: Path) -> Dataset:
     return ds
 
 
-def _refuse_short(ds: Dataset, frames: int) -> None:
+def refuse_short(ds: Dataset, frames: int) -> None:
     """Native pixel data says by its length whether it is whole, JPEG and JPEG-LS by their last marker.
 
     Their decoders fill what is missing with something and say nothing; those of RLE and JPEG 2000 refuse it themselves.

@@ -7,7 +7,7 @@ against the volume's affine and source files: every voxel, every slice, every co
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -29,6 +29,8 @@ _WHERE = [
     "PerFrameFunctionalGroupsSequence",
     "ImagePositionPatient",
 ]
+# What says where a frame is in the patient (PS3.3 C.7.6.16.2.3 and .4)
+_PLACES = frozenset({"PlanePositionSequence", "PlaneOrientationSequence"})
 # A table's steps may be uneven and drift sideways, but a slice never lies nearer to its neighbour's place
 _STEP_SHARE, _DRIFT_MM = 0.5, 1.0
 
@@ -43,6 +45,9 @@ def check_segmentation(path: Path, volume: SourceVolume, segments: Sequence[Resu
     _check_object(seg, volume, segments)
     _check_segments(seg, segments)
     _check_references(seg, volume)
+    if volume.picture:
+        _check_on_picture(seg, volume, segments)
+        return
     origins = _source_origins(volume)
     frames = _Frames(seg, volume, origins)
     seen: set[tuple[int, int]] = set()
@@ -66,9 +71,7 @@ def segment_masks(path: Path, volume: SourceVolume) -> dict[str, NDArray[np.bool
     seg = dcmread(path)
     labels = [str(item.SegmentLabel) for item in seg.SegmentSequence]
     masks = {label: np.zeros(volume.intensities.shape, dtype=np.bool_) for label in labels}
-    frames = _Frames(seg, volume, _source_origins(volume))
-    for index in range(len(seg.PerFrameFunctionalGroupsSequence)):
-        frame = frames[index]
+    for frame in _frames_on_picture(seg) if volume.picture else _frames_on_slices(seg, volume):
         masks[labels[frame.segment]][frame.z] |= frame.pixels
     return masks
 
@@ -87,31 +90,23 @@ class _Frame:
     source: Dataset
 
 
-class _Frames:
-    """The frames of a SEG by index, decoded one at a time."""
+class _Bits:
+    """The frames of a SEG as their own groups and bits say, wherever they lie."""
 
-    def __init__(self, seg: Dataset, volume: SourceVolume, origins: NDArray[np.float64]) -> None:
-        self._seg, self._volume, self._origins = seg, volume, origins
+    def __init__(self, seg: Dataset) -> None:
         self._shape = (int(seg.Rows), int(seg.Columns))
         self._bytes = np.frombuffer(seg.PixelData, np.uint8)
         self._shared = (seg.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
 
-    def __getitem__(self, index: int) -> _Frame:
-        group = self._seg.PerFrameFunctionalGroupsSequence[index]
-        place = self._placed(group, index)
-        return _Frame(
-            number=index + 1,
-            segment=int(self._group(group, "SegmentIdentificationSequence").ReferencedSegmentNumber)
-            - 1,
-            z=self._slice_at(place[:, 0], index),
-            to_lps_mm=place,
-            pixels=self._unpacked(index),
-            source=self._group(
-                self._group(group, "DerivationImageSequence"), "SourceImageSequence"
-            ),
-        )
+    def segment(self, group: Dataset) -> int:
+        """The zero-based segment of a frame."""
+        return int(self.group(group, "SegmentIdentificationSequence").ReferencedSegmentNumber) - 1
 
-    def _group(self, item: Dataset, keyword: str) -> Dataset:
+    def source(self, group: Dataset) -> Dataset:
+        """The item that a frame was derived from."""
+        return self.group(self.group(group, "DerivationImageSequence"), "SourceImageSequence")
+
+    def group(self, item: Dataset, keyword: str) -> Dataset:
         """The first item of a functional group, the frame's own before the shared one."""
         found = item.get(keyword) or self._shared.get(keyword)
         if not found:
@@ -119,14 +114,44 @@ class _Frames:
         first: Dataset = found[0]
         return first
 
+    def unpacked(self, index: int) -> NDArray[np.bool_]:
+        """A frame's bits: least significant first, frames following one another without padding (PS3.5 8.1.1)."""
+        size = self._shape[0] * self._shape[1]
+        start, stop = index * size, (index + 1) * size
+        packed = self._bytes[start // 8 : -(-stop // 8)]
+        bits = np.unpackbits(packed, bitorder="little")[start % 8 : start % 8 + size]
+        if bits.size != size:
+            raise ResultMismatch(f"the pixel data ends within frame {index + 1}")
+        return bits.reshape(self._shape).view(np.bool_)
+
+
+class _Frames(_Bits):
+    """The frames of a SEG on slices by index, placed in the patient and decoded one at a time."""
+
+    def __init__(self, seg: Dataset, volume: SourceVolume, origins: NDArray[np.float64]) -> None:
+        super().__init__(seg)
+        self._seg, self._volume, self._origins = seg, volume, origins
+
+    def __getitem__(self, index: int) -> _Frame:
+        group = self._seg.PerFrameFunctionalGroupsSequence[index]
+        place = self._placed(group, index)
+        return _Frame(
+            number=index + 1,
+            segment=self.segment(group),
+            z=self._slice_at(place[:, 0], index),
+            to_lps_mm=place,
+            pixels=self.unpacked(index),
+            source=self.source(group),
+        )
+
     def _placed(self, group: Dataset, index: int) -> NDArray[np.float64]:
         """(3, 3) from (1, row, column) to LPS mm (PS3.3 equation C.7.6.2.1-1), held against the affine's axes."""
-        position = self._group(group, "PlanePositionSequence").ImagePositionPatient
+        position = self.group(group, "PlanePositionSequence").ImagePositionPatient
         cosines = np.array(
-            self._group(group, "PlaneOrientationSequence").ImageOrientationPatient, dtype=np.float64
+            self.group(group, "PlaneOrientationSequence").ImageOrientationPatient, dtype=np.float64
         )
         between_rows, between_columns = map(
-            float, self._group(group, "PixelMeasuresSequence").PixelSpacing
+            float, self.group(group, "PixelMeasuresSequence").PixelSpacing
         )
         place = np.stack(
             [
@@ -155,16 +180,6 @@ class _Frames:
             )
         return z
 
-    def _unpacked(self, index: int) -> NDArray[np.bool_]:
-        """A frame's bits: least significant first, frames following one another without padding (PS3.5 8.1.1)."""
-        size = self._shape[0] * self._shape[1]
-        start, stop = index * size, (index + 1) * size
-        packed = self._bytes[start // 8 : -(-stop // 8)]
-        bits = np.unpackbits(packed, bitorder="little")[start % 8 : start % 8 + size]
-        if bits.size != size:
-            raise ResultMismatch(f"the pixel data ends within frame {index + 1}")
-        return bits.reshape(self._shape).view(np.bool_)
-
 
 def _require(same: bool, what: str) -> None:
     if not same:
@@ -179,7 +194,10 @@ def _check_object(seg: Dataset, volume: SourceVolume, segments: Sequence[ResultS
         seg.SegmentationType == "BINARY" and seg.BitsAllocated == 1, "pixels of more than one bit"
     )
     _require(seg.StudyInstanceUID == volume.study_instance_uid, "another study")
-    _require(seg.FrameOfReferenceUID == volume.frame_of_reference_uid, "another frame of reference")
+    _require(
+        seg.get("FrameOfReferenceUID", "") == volume.frame_of_reference_uid,
+        "another frame of reference",
+    )
     _require((seg.Rows, seg.Columns) == volume.intensities.shape[1:], "another matrix")
     count = len(seg.PerFrameFunctionalGroupsSequence)
     _require(
@@ -272,6 +290,41 @@ def _check_frame(
     wrong = int(np.count_nonzero(frame.pixels != segments[frame.segment].voxels[frame.z]))
     label = segments[frame.segment].label
     _require(wrong == 0, f"{wrong} wrong voxels of {label} at slice {frame.z}")
+
+
+def _frames_on_slices(seg: Dataset, volume: SourceVolume) -> Iterator[_Frame]:
+    frames = _Frames(seg, volume, _source_origins(volume))
+    for index in range(len(seg.PerFrameFunctionalGroupsSequence)):
+        yield frames[index]
+
+
+def _check_on_picture(
+    seg: Dataset, volume: SourceVolume, segments: Sequence[ResultSegment]
+) -> None:
+    """One frame a segment, from the picture, equal to the mask in its matrix, and no place that it cannot have."""
+    seen: set[tuple[int, int]] = set()
+    for frame in _frames_on_picture(seg):
+        _check_frame(frame, volume, segments, seen)
+    for groups in (*seg.SharedFunctionalGroupsSequence, *seg.PerFrameFunctionalGroupsSequence):
+        placed = _PLACES & {element.keyword for element in groups}
+        _require(
+            not placed, f"a frame with {', '.join(sorted(placed))} although its source has no place"
+        )
+    _check_nothing_missing(segments, seen)
+
+
+def _frames_on_picture(seg: Dataset) -> Iterator[_Frame]:
+    """The frames of a SEG on a single picture: all lie at its one slice."""
+    frames = _Bits(seg)
+    for index, group in enumerate(seg.PerFrameFunctionalGroupsSequence):
+        yield _Frame(
+            number=index + 1,
+            segment=frames.segment(group),
+            z=0,
+            to_lps_mm=np.zeros((3, 3)),
+            pixels=frames.unpacked(index),
+            source=frames.source(group),
+        )
 
 
 def _check_nothing_missing(segments: Sequence[ResultSegment], seen: set[tuple[int, int]]) -> None:

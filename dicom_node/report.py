@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, TypeAlias
 
 from highdicom import sr
 from pydicom.dataset import Dataset
@@ -12,9 +13,10 @@ from pydicom.sr.coding import Code as SrCode
 
 from dicom_node.durable import whole_file
 from dicom_node.identity import IMPLEMENTATION_CLASS_UID, MANUFACTURER
-from dicom_node.measurements import diameters, intensity, volume_ml
+from dicom_node.measurements import area_mm2, area_px, diameters, intensity, volume_ml
 from dicom_node.report_codes import (
     ANY_PROCEDURE,
+    AREA,
     ATTENUATION,
     CERTAINTY,
     COMMENT,
@@ -25,9 +27,11 @@ from dicom_node.report_codes import (
     MILLIMETER,
     NOT_VISUALIZED,
     PERCENT,
+    PIXELS,
     PRESENCE,
     PROCEDURE_OF_MODALITY,
     SHORT_AXIS,
+    SQUARE_MILLIMETER,
     STANDARD_DEVIATION,
     VOLUME,
 )
@@ -66,7 +70,8 @@ def write_report(
 ) -> WrittenResult:
     """Write an Enhanced SR with TID 1500 at `path`; `segments` in the order of `segmentation`, None if there is none.
 
-    A measurement group (TID 1411) for every segment: the SEG's tracking UID, finding, site and laterality, volume (mL),
+    On a picture the groups are planar (TID 1410), with area instead of volume: in mm2 where the size of a pixel is known,
+    else in pixels and without axes. A measurement group (TID 1411) for every segment: the SEG's tracking UID, finding, site and laterality, volume (mL),
     long and short axis (mm), mean and standard deviation for CT (HU), certainty (%), the segment referred to and the
     source series. A group (TID 1501) for every absent structure, "Not visualized". The file appears under `path` only
     after its bytes were read back and compared.
@@ -96,14 +101,19 @@ def write_report(
     )
 
 
+Group: TypeAlias = (
+    sr.VolumetricROIMeasurementsAndQualitativeEvaluations
+    | sr.PlanarROIMeasurementsAndQualitativeEvaluations
+    | sr.MeasurementsAndQualitativeEvaluations
+)
+
+
 def _groups(
     header: ResultHeader,
     segments: Sequence[ResultSegment],
     absent: Sequence[AbsentFinding],
     segmentation: WrittenResult | None,
-) -> list[
-    sr.VolumetricROIMeasurementsAndQualitativeEvaluations | sr.MeasurementsAndQualitativeEvaluations
-]:
+) -> list[Group]:
     """Found structures in the SEG's order, then absent ones."""
     found = [
         _found(header, number, segment, segmentation)
@@ -115,33 +125,43 @@ def _groups(
 
 def _found(
     header: ResultHeader, number: int, segment: ResultSegment, segmentation: WrittenResult
-) -> sr.VolumetricROIMeasurementsAndQualitativeEvaluations:
-    """Volumetric ROI Measurements and Qualitative Evaluations (TID 1411) of segment `number`."""
-    return sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
-        tracking_identifier=_tracking(header, segment.tracking_id),
-        referenced_segment=sr.ReferencedSegment(
-            sop_class_uid=segmentation.sop_class_uid,
-            sop_instance_uid=segmentation.sop_instance_uid,
-            segment_number=number,
-            source_series=sr.SourceSeriesForSegmentation(header.volume.series_instance_uid),
+) -> Group:
+    """Volumetric ROI (TID 1411), on a picture Planar ROI (TID 1410), of segment `number`."""
+    told: dict[str, Any] = {
+        "tracking_identifier": _tracking(header, segment.tracking_id),
+        "finding_category": sr_code(segment.category),
+        "finding_type": sr_code(segment.type),
+        "finding_sites": _sites(segment),
+        "algorithm_id": _algorithm(header.algorithm),
+        "measurements": _measurements(segment, header.volume),
+    }
+    seg: dict[str, Any] = {
+        "sop_class_uid": segmentation.sop_class_uid,
+        "sop_instance_uid": segmentation.sop_instance_uid,
+        "segment_number": number,
+    }
+    if not header.volume.picture:
+        source = sr.SourceSeriesForSegmentation(header.volume.series_instance_uid)
+        return sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
+            referenced_segment=sr.ReferencedSegment(**seg, source_series=source), **told
+        )
+    (frame,) = header.volume.frames
+    image = sr.SourceImageForSegmentation(frame.sop_class_uid, frame.sop_instance_uid)
+    # a segment on one picture is one frame, and they are in the segments' order
+    return sr.PlanarROIMeasurementsAndQualitativeEvaluations(
+        referenced_segment=sr.ReferencedSegmentationFrame(
+            **seg, frame_number=number, source_image=image
         ),
-        finding_category=sr_code(segment.category),
-        finding_type=sr_code(segment.type),
-        finding_sites=_sites(segment),
-        algorithm_id=_algorithm(header.algorithm),
-        measurements=_measurements(segment, header.volume),
+        **told,
     )
+
+
+Row: TypeAlias = tuple[SrCode, float, SrCode, SrCode | None]
 
 
 def _measurements(segment: ResultSegment, volume: SourceVolume) -> list[sr.Measurement]:
     """The numbers of a found structure, each with its unit (UCUM)."""
-    axes = diameters(segment, volume)
-    rows: list[tuple[SrCode, float, SrCode, SrCode | None]] = [
-        (VOLUME, volume_ml(segment, volume), MILLILITER, None),
-        (LONG_AXIS, axes.long_mm, MILLIMETER, None),
-        (SHORT_AXIS, axes.short_mm, MILLIMETER, None),
-        (CERTAINTY, 100.0 * segment.confidence, PERCENT, None),
-    ]
+    rows = [*_sizes(segment, volume), (CERTAINTY, 100.0 * segment.confidence, PERCENT, None)]
     if volume.modality == "CT":
         inside = intensity(segment, volume)
         rows.append((ATTENUATION, inside.mean, HOUNSFIELD, MEAN))
@@ -149,6 +169,21 @@ def _measurements(segment: ResultSegment, volume: SourceVolume) -> list[sr.Measu
     return [
         sr.Measurement(name=name, value=round(value, 3), unit=unit, derivation=derivation)
         for name, value, unit, derivation in rows
+    ]
+
+
+def _sizes(segment: ResultSegment, volume: SourceVolume) -> list[Row]:
+    """Volume and axes; of a picture the area, and axes only where millimetres are known."""
+    if not volume.sized:
+        return [(AREA, float(area_px(segment)), PIXELS, None)]
+    axes = diameters(segment, volume)
+    extent: Row = (VOLUME, volume_ml(segment, volume), MILLILITER, None)
+    if volume.picture:
+        extent = (AREA, area_mm2(segment, volume), SQUARE_MILLIMETER, None)
+    return [
+        extent,
+        (LONG_AXIS, axes.long_mm, MILLIMETER, None),
+        (SHORT_AXIS, axes.short_mm, MILLIMETER, None),
     ]
 
 
@@ -174,10 +209,7 @@ def _absent(
 
 def _assembled(
     header: ResultHeader,
-    groups: Sequence[
-        sr.VolumetricROIMeasurementsAndQualitativeEvaluations
-        | sr.MeasurementsAndQualitativeEvaluations
-    ],
+    groups: Sequence[Group],
     segmentation: WrittenResult | None,
 ) -> Dataset:
     """The document as highdicom builds it, then with the source's own evidence, patient and study."""

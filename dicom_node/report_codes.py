@@ -10,6 +10,9 @@ from pydicom.sr.coding import Code as SrCode
 VOLUME = SrCode("118565006", "SCT", "Volume")
 LONG_AXIS = SrCode("103339001", "SCT", "Long Axis")
 SHORT_AXIS = SrCode("103340004", "SCT", "Short Axis")
+AREA = SrCode("42798000", "SCT", "Area")
+SQUARE_MILLIMETER = SrCode("mm2", "UCUM", "square millimeter")
+PIXELS = SrCode("{pixels}", "UCUM", "pixels")
 MILLILITER = SrCode("mL", "UCUM", "milliliter")
 MILLIMETER = SrCode("mm", "UCUM", "millimeter")
 

@@ -28,7 +28,10 @@ _FINDING = ("121071", "DCM")
 _SITE = ("363698007", "SCT")
 _LATERALITY = ("272741003", "SCT")
 _SEGMENT = ("121191", "DCM")
+_SEGMENT_FRAME = ("121214", "DCM")  # Referenced Segmentation Frame
 _SERIES = ("121232", "DCM")  # Source series for segmentation
+_IMAGE = ("121233", "DCM")  # Source image for segmentation
+_AREA = ("42798000", "SCT")
 _VOLUME = ("118565006", "SCT")
 _LONG_AXIS = ("103339001", "SCT")
 _SHORT_AXIS = ("103340004", "SCT")
@@ -60,7 +63,12 @@ def check_report(
     seg = None if segmentation is None else dcmread(segmentation.path, stop_before_pixels=True)
     for number, (group, segment) in enumerate(zip(groups, segments, strict=False), start=1):
         _check_structure(group, segment)
-        _check_numbers(group, segment, volume)
+        if volume.picture:
+            _check_area(group, segment, volume)
+        else:
+            _check_volume(group, segment, volume)
+        if volume.sized:
+            _check_axes(group, segment, volume)
         _check_segment_reference(group, number, volume, seg)
     for group, finding in zip(groups[len(segments) :], absent, strict=True):
         _check_structure(group, finding)
@@ -154,8 +162,8 @@ def _keys(code: Code | None) -> list[Key]:
     return [] if code is None else [(code.value, code.scheme)]
 
 
-def _check_numbers(group: Dataset, segment: ResultSegment, volume: SourceVolume) -> None:
-    """The volume counted anew, and diameters that fit into the mask's box."""
+def _check_volume(group: Dataset, segment: ResultSegment, volume: SourceVolume) -> None:
+    """The volume counted anew."""
     step_z, step_y, step_x = volume.affine_zyx_to_lps[:3, :3].T
     voxel_ml = abs(float(np.dot(step_z, np.cross(step_y, step_x)))) / 1000.0
     expected = float(segment.voxels.sum(dtype=np.int64)) * voxel_ml
@@ -163,6 +171,27 @@ def _check_numbers(group: Dataset, segment: ResultSegment, volume: SourceVolume)
         abs(_number(group, _VOLUME, "mL") - expected) <= 0.001 + 0.001 * expected,
         f"another volume of {segment.label}",
     )
+
+
+def _check_area(group: Dataset, segment: ResultSegment, volume: SourceVolume) -> None:
+    """The area counted anew; nothing in three dimensions, and no millimetres where none are known."""
+    step_y, step_x = (float(np.linalg.norm(step)) for step in volume.affine_zyx_to_lps[:3, 1:3].T)
+    pixels = float(segment.voxels.sum(dtype=np.int64))
+    expected = pixels * step_y * step_x if volume.sized else pixels
+    measured = _number(group, _AREA, "mm2" if volume.sized else "{pixels}")
+    _require(
+        abs(measured - expected) <= 0.001 + 0.001 * expected, f"another area of {segment.label}"
+    )
+    claimed = [_VOLUME] if volume.sized else [_VOLUME, _LONG_AXIS, _SHORT_AXIS]
+    _require(
+        not any(list(_below(group, name)) for name in claimed),
+        f"more about the size of {segment.label} than its picture tells",
+    )
+
+
+def _check_axes(group: Dataset, segment: ResultSegment, volume: SourceVolume) -> None:
+    """Diameters that fit into the mask's box."""
+    _, step_y, step_x = volume.affine_zyx_to_lps[:3, :3].T
     rows, columns = np.nonzero(segment.voxels.any(axis=0))
     height = (int(rows.max()) - int(rows.min()) + 1) * float(np.linalg.norm(step_y))
     width = (int(columns.max()) - int(columns.min()) + 1) * float(np.linalg.norm(step_x))
@@ -187,9 +216,10 @@ def _check_segment_reference(
     group: Dataset, number: int, volume: SourceVolume, seg: Dataset | None
 ) -> None:
     """The group and the segment it refers to are about the same thing."""
-    referred = _only(group, _SEGMENT).ReferencedSOPSequence[0]
     if seg is None:
         raise ResultMismatch("the report refers to a segmentation that there is none of")
+    name = _SEGMENT_FRAME if volume.picture else _SEGMENT
+    referred = _only(group, name).ReferencedSOPSequence[0]
     _require(
         referred.ReferencedSOPInstanceUID == seg.SOPInstanceUID,
         "a reference to another segmentation",
@@ -202,4 +232,15 @@ def _check_segment_reference(
     _require(
         tracked == _only(group, _TRACKING_UID).UID, f"another tracking UID than segment {number}"
     )
-    _require(volume.series_instance_uid == _only(group, _SERIES).UID, "another source series")
+    if not volume.picture:
+        _require(volume.series_instance_uid == _only(group, _SERIES).UID, "another source series")
+        return
+    shown = seg.PerFrameFunctionalGroupsSequence[int(referred.ReferencedFrameNumber) - 1]
+    _require(
+        int(shown.SegmentIdentificationSequence[0].ReferencedSegmentNumber) == number,
+        f"a reference to a frame of another segment than {number}",
+    )
+    image = _only(group, _IMAGE).ReferencedSOPSequence[0]
+    _require(
+        image.ReferencedSOPInstanceUID == volume.frames[0].sop_instance_uid, "another source image"
+    )

@@ -15,7 +15,12 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filewriter import correct_ambiguous_vr
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code as SrCode
-from pydicom.uid import UID, EnhancedCTImageStorage, ExplicitVRLittleEndian
+from pydicom.uid import (
+    UID,
+    EnhancedCTImageStorage,
+    ExplicitVRLittleEndian,
+    SecondaryCaptureImageStorage,
+)
 from pydicom.valuerep import format_number_as_ds
 
 from dicom_node.identity import (
@@ -113,7 +118,8 @@ class ResultHeader:
         ds.SOPClassUID, ds.SOPInstanceUID = EnhancedCTImageStorage, STAND_IN_UID
         ds.StudyInstanceUID = self.volume.study_instance_uid
         ds.SeriesInstanceUID = self.volume.series_instance_uid
-        ds.FrameOfReferenceUID = self.volume.frame_of_reference_uid
+        if self.volume.frame_of_reference_uid:
+            ds.FrameOfReferenceUID = self.volume.frame_of_reference_uid
         ds.Modality = self.volume.modality
         for keyword in _EMPTY:
             setattr(ds, keyword, "")
@@ -129,6 +135,14 @@ class ResultHeader:
         ds.PerFrameFunctionalGroupsSequence = [
             _frame_groups(planes.positions[z]) for z in range(first, last + 1)
         ]
+        return ds
+
+    def stand_in_for_picture(self) -> Dataset:
+        """The stand-in as one image without a place in the patient, of a class that highdicom takes for any such."""
+        ds = self.stand_in()
+        ds.SOPClassUID = SecondaryCaptureImageStorage
+        _, ds.Rows, ds.Columns = self.volume.intensities.shape
+        _copy_lossiness(self.source, ds)
         return ds
 
     def arguments(self) -> dict[str, Any]:

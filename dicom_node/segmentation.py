@@ -39,7 +39,8 @@ def write_segmentation(
     """Write `segments` (numbered from 1 in the order given) as one DICOM SEG at `path`.
 
     BINARY, Explicit VR Little Endian, a frame only where a segment has voxels, on the grid of `volume`, whose source
-    files must still be there: patient, study and geometry are taken from them (PS3.3 A.51, C.8.20). The file appears
+    files must still be there: patient, study and geometry are taken from them (PS3.3 A.51, C.8.20). On a picture it is
+    placed by its pixel matrix alone. The file appears
     under `path` only after its bytes were read back and compared. UIDs follow from `identity`, so writing the same again
     replaces the file by an equal one.
 
@@ -88,9 +89,8 @@ def _assembled(header: ResultHeader, segments: Sequence[ResultSegment]) -> Datas
     slices = range(len(header.volume.frames))
     occupied = [z for z in slices if any(segment.voxels[z].any() for segment in segments)]
     first, last = occupied[0], occupied[-1]
-    planes = read_planes(header.volume)
     seg = SegmentationObject(
-        source_images=[header.stand_in_on_grid(planes, first, last)],
+        source_images=[_stand_in(header, first, last)],
         pixel_array=_pixels([segment.voxels[first : last + 1] for segment in segments]),
         segmentation_type=SegmentationTypeValues.BINARY,
         segment_descriptions=[
@@ -104,9 +104,18 @@ def _assembled(header: ResultHeader, segments: Sequence[ResultSegment]) -> Datas
         **header.arguments(),
     )
     _refer_to_source(seg, header, first)
+    if header.volume.picture:  # Type 2C where no plane says it (PS3.3 C.7.6.1.1.1)
+        seg.PatientOrientation = header.source.get("PatientOrientation")
     _fix_dimension_uid(seg, header.identity)
     header.finish(seg)
     return seg
+
+
+def _stand_in(header: ResultHeader, first: int, last: int) -> Dataset:
+    """What highdicom builds on: the slices that hold something, or the one picture (PS3.3 A.51.5.1)."""
+    if header.volume.picture:
+        return header.stand_in_for_picture()
+    return header.stand_in_on_grid(read_planes(header.volume), first, last)
 
 
 def _pixels(masks: Sequence[NDArray[np.bool_]]) -> NDArray[np.uint8 | np.uint16]:
@@ -161,13 +170,13 @@ def _refer_to_source(seg: Dataset, header: ResultHeader, first: int) -> None:
         item = group.DerivationImageSequence[0].SourceImageSequence[0]
         if item.ReferencedSOPInstanceUID != STAND_IN_UID:
             continue  # segments on one slice share the item: it was replaced already
-        source = header.volume.frames[first + item.ReferencedFrameNumber - 1]
+        source = header.volume.frames[first + int(item.get("ReferencedFrameNumber", 1)) - 1]
         item.ReferencedSOPClassUID = source.sop_class_uid
         item.ReferencedSOPInstanceUID = source.sop_instance_uid
-        if source.frame_number is None:
-            del item.ReferencedFrameNumber
-        else:
+        if source.frame_number is not None:
             item.ReferencedFrameNumber = source.frame_number
+        elif "ReferencedFrameNumber" in item:
+            del item.ReferencedFrameNumber
 
 
 def _fix_dimension_uid(seg: Dataset, identity: ResultIdentity) -> None:

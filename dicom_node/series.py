@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from dicom_node.errors import NotAVolume, NoUsableSeries
 from dicom_node.geometry import Stack
 from dicom_node.multiframe import is_multiframe
+from dicom_node.pictures import by_preference, explained, is_loop, is_picture, told
 from dicom_node.plane import ranges
 from dicom_node.sop_classes import MODALITY_RANK, VOLUMES, class_name
 from dicom_node.stacking import stack_of
@@ -81,16 +82,20 @@ def choose_series(
     """Choose among a study's series: CT before MR, original before derived, axial first, then the most slices.
 
     Among equals the softer kernel, the thinner slices, the one with contrast. Only series that are regular stacks are
-    considered; a series asked for by UID is taken whatever its rank. Raises NoUsableSeries, which says what was
+    considered; a series asked for by UID is taken whatever its rank. Where there are no slices at all, it is one
+    picture (dicom_node.pictures). Raises NoUsableSeries, which says what was
     looked at and why each was left out; a lone image series that is no volume raises its own NotAVolume.
     """
     by_series = _by_series(headers, series_instance_uid)
+    picture = _picture(by_series, wanted_modality)
+    if picture is not None:
+        return picture
     candidates: list[_Candidate] = []
     refused: dict[str, NotAVolume] = {}
     left_out: dict[str, str] = {}
     for uid, members in by_series.items():
         images, foreign = _images_of(members)
-        reason = _reason_against(images, wanted_modality)
+        reason = _reason_against(images, members, wanted_modality)
         if reason and not (series_instance_uid and images):
             left_out[uid] = f"{_name(members)} {reason}"
             continue
@@ -103,6 +108,27 @@ def choose_series(
         raise _none_usable(left_out, refused)
     best, *others = sorted(candidates, key=lambda candidate: candidate.rank)
     return _choice(best, others, [left_out[uid] for uid in refused])
+
+
+def _picture(
+    by_series: dict[str, list[InstanceHeader]], wanted_modality: str | None
+) -> Choice | None:
+    """The picture to segment, where these series hold no slice that could be part of a volume."""
+    everything = [header for members in by_series.values() for header in members]
+    if any(header.sop_class_uid in VOLUMES for header in everything):
+        return None
+    shown = [
+        header
+        for header in everything
+        if not _is_screen(header)
+        and header.series_instance_uid
+        and wanted_modality in {None, header.modality}
+    ]
+    pictures = by_preference(shown)
+    if not pictures:
+        return None
+    chosen, *others = pictures
+    return Choice(chosen.series_instance_uid, (chosen,), told(chosen, others), explained(chosen))
 
 
 def _by_series(
@@ -161,8 +187,18 @@ def _kinds(headers: Sequence[InstanceHeader]) -> str:
     return ", ".join(names)
 
 
-def _reason_against(images: Sequence[InstanceHeader], wanted_modality: str | None) -> str:
+def _reason_against(
+    images: Sequence[InstanceHeader],
+    members: Sequence[InstanceHeader],
+    wanted_modality: str | None,
+) -> str:
     """Why a series is not looked at further, empty if it is. The reason follows the series' name in a sentence."""
+    if not images and any(map(is_loop, members)):
+        return "holds a loop of frames; of such images only single ones are segmented: send the frame that is meant"
+    if not images and any(is_picture(header) and not _is_screen(header) for header in members):
+        return (
+            "holds pictures, which are taken only where a study has no slices or they are asked for"
+        )
     if not images:
         return "holds no slices of CT, MR or PET (results, captures, reports and other kinds are never segmented)"
     if not images[0].series_instance_uid:

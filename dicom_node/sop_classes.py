@@ -1,11 +1,19 @@
-"""Which SOP classes are source images of a volume (PS3.6 table A-1, PS3.4 B.5)."""
+"""Which SOP classes are source images of a volume, and which are pictures (PS3.6 table A-1, PS3.4 B.5)."""
 
 from __future__ import annotations
 
 from pydicom.config import IGNORE
 from pydicom.uid import (
     UID,
+    ComputedRadiographyImageStorage,
     CTImageStorage,
+    DermoscopicPhotographyImageStorage,
+    DigitalIntraOralXRayImageStorageForPresentation,
+    DigitalIntraOralXRayImageStorageForProcessing,
+    DigitalMammographyXRayImageStorageForPresentation,
+    DigitalMammographyXRayImageStorageForProcessing,
+    DigitalXRayImageStorageForPresentation,
+    DigitalXRayImageStorageForProcessing,
     EnhancedCTImageStorage,
     EnhancedMRImageStorage,
     EnhancedPETImageStorage,
@@ -13,7 +21,19 @@ from pydicom.uid import (
     LegacyConvertedEnhancedMRImageStorage,
     LegacyConvertedEnhancedPETImageStorage,
     MRImageStorage,
+    OphthalmicPhotography8BitImageStorage,
+    OphthalmicPhotography16BitImageStorage,
     PositronEmissionTomographyImageStorage,
+    SecondaryCaptureImageStorage,
+    UltrasoundImageStorage,
+    UltrasoundMultiFrameImageStorage,
+    VideoEndoscopicImageStorage,
+    VideoPhotographicImageStorage,
+    VLEndoscopicImageStorage,
+    VLMicroscopicImageStorage,
+    VLPhotographicImageStorage,
+    XRayAngiographicImageStorage,
+    XRayRadiofluoroscopicImageStorage,
 )
 
 SINGLE_FRAME_VOLUMES: frozenset[str] = frozenset(
@@ -30,6 +50,37 @@ MULTIFRAME_VOLUMES: frozenset[str] = frozenset(
     }
 )
 VOLUMES = SINGLE_FRAME_VOLUMES | MULTIFRAME_VOLUMES
+
+#: Images before processing for display: taken only where there is nothing better.
+FOR_PROCESSING: frozenset[str] = frozenset(
+    {
+        DigitalIntraOralXRayImageStorageForProcessing,
+        DigitalMammographyXRayImageStorageForProcessing,
+        DigitalXRayImageStorageForProcessing,
+    }
+)
+RADIOGRAPHS: frozenset[str] = FOR_PROCESSING | {
+    ComputedRadiographyImageStorage,
+    DigitalIntraOralXRayImageStorageForPresentation,
+    DigitalMammographyXRayImageStorageForPresentation,
+    DigitalXRayImageStorageForPresentation,
+    XRayAngiographicImageStorage,
+    XRayRadiofluoroscopicImageStorage,
+}
+#: Single images without a place in the patient; some of these classes hold loops of frames as well.
+PICTURES: frozenset[str] = RADIOGRAPHS | {
+    DermoscopicPhotographyImageStorage,
+    OphthalmicPhotography8BitImageStorage,
+    OphthalmicPhotography16BitImageStorage,
+    SecondaryCaptureImageStorage,
+    UltrasoundImageStorage,
+    UltrasoundMultiFrameImageStorage,
+    VideoEndoscopicImageStorage,
+    VideoPhotographicImageStorage,
+    VLEndoscopicImageStorage,
+    VLMicroscopicImageStorage,
+    VLPhotographicImageStorage,
+}
 
 #: Modality -> rank of choice: CT first, what else can be a volume where there is no CT or it is asked for.
 MODALITY_RANK: dict[str, int] = {"CT": 0, "MR": 1, "PT": 2}

@@ -99,6 +99,10 @@ class SourceVolume:
     `intensities` (z, y, x) float32 after rescale (HU for CT), z in rising order of position along the slice
     normal, y rows and x columns exactly as stored; `affine_zyx_to_lps` (4, 4) float64 maps (z, y, x, 1) to
     (x, y, z, 1) LPS mm; `frames` one a slice, same order. `warnings` and `repairs` are sentences.
+
+    A `picture` is one image without a place in the patient (a radiograph, an ultrasound or camera image): its affine
+    says the size of a pixel only, and no frame of reference is named. It is `sized` where its header says how large a
+    pixel is; else one is taken as 1 mm. `colour` (z, y, x, 3) uint8 RGB; the intensities are then their luminance.
     """
 
     intensities: NDArray[np.float32]
@@ -109,6 +113,9 @@ class SourceVolume:
     frame_of_reference_uid: str
     modality: str
     warnings: tuple[str, ...] = ()
+    colour: NDArray[np.uint8] | None = None
+    picture: bool = False
+    sized: bool = True
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from dicom_node.picture import load_picture
+from dicom_node.pictures import is_picture
 from dicom_node.pixels import decode, refuse_undecodable_syntaxes
 from dicom_node.stacking import stack_of
 from dicom_node.values import InstanceHeader, SourceVolume
@@ -16,8 +18,11 @@ def load_volume(headers: Sequence[InstanceHeader]) -> SourceVolume:
     """Sort, check and decode the images of one series.
 
     Intensities are (z, y, x) float32 after rescale, z rising along the slice normal, rows and columns as stored.
+    A single picture (dicom_node.pictures) becomes a volume of one slice.
     Raises NotAVolume, or UndecodablePixels, with one sentence that names the instance numbers and what to do.
     """
+    if len(headers) == 1 and is_picture(headers[0]):
+        return load_picture(headers[0])
     stack = stack_of(headers)
     syntax_of_file = {header.path: header.transfer_syntax_uid for header in headers}
     refuse_undecodable_syntaxes(

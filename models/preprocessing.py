@@ -66,7 +66,7 @@ class WorkingGrid:
         if self.is_identity:
             return volume
         voxels = self._carry(volume.intensities, self.source, self.working)
-        return Volume(voxels, self.working, volume.modality)
+        return Volume(voxels, self.working, volume.modality, self._colour(volume.colour))
 
     def to_source(self, voxels: NDArray[np.bool_] | NDArray[np.float32]) -> Mask:
         """The mask on the source grid from (z, y, x) on the working grid: bool, or float 0..1, inside above 0.5.
@@ -81,6 +81,16 @@ class WorkingGrid:
             voxels if self.is_identity else self._carry(voxels, self.working, self.source)
         )
         return Mask(carried if carried.dtype == np.bool_ else carried > 0.5, self.source)
+
+    def _colour(self, colour: NDArray[np.uint8] | None) -> NDArray[np.uint8] | None:
+        """Red, green and blue (z, y, x, 3) on the working grid, each as the intensities are."""
+        if colour is None:
+            return None
+        channels = [
+            self._carry(colour[..., channel].astype(np.float32), self.source, self.working)
+            for channel in range(colour.shape[-1])
+        ]
+        return np.asarray(np.rint(np.stack(channels, axis=-1)), dtype=np.uint8)
 
     def _carry(self, voxels: Any, start: Geometry, end: Geometry) -> Any:
         """Voxels from grid `start` to grid `end`: turned where that suffices, else interpolated."""

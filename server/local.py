@@ -21,7 +21,7 @@ from models.writers import write_label_map, write_pictures
 from server.errors import InputError, NothingToReport
 from server.pipeline import Pipeline, summarise
 from server.ports import Workbench
-from server.preview import Drawn, draw_preview
+from server.preview import Drawn, Sizes, draw_preview
 from server.structures import Catalogue
 from server.targets import VolumeWork, work_on_targets
 from server.values import AskedTarget, Assignment, TargetSummary
@@ -144,7 +144,7 @@ def _segment_volume(
     results = work_on_targets(agent_work, run.asked, tell)
     for one, result in zip(run.asked, results, strict=True):
         mask = None if result.voxels is None else prepared.to_source(result.voxels)
-        summary = summarise(one, result, mask)
+        summary = summarise(one, result, mask, picture=is_picture(run.path))
         if mask is not None and summary.status == TargetStatus.SEGMENTED:
             masks[one.text] = mask
         summaries.append(summary)
@@ -173,4 +173,10 @@ def _draw(
             drawn.append(
                 Drawn(structure.label, structure.cielab, voxels, summary.confidence or 0.0)
             )
-    draw_preview(run.out / "preview.png", volume, drawn, title=run.path.name[-24:])
+    draw_preview(
+        run.out / "preview.png",
+        volume,
+        drawn,
+        title=run.path.name[-24:],
+        sizes=Sizes.PIXELS if is_picture(run.path) else Sizes.MILLILITRES,
+    )

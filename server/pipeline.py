@@ -43,7 +43,7 @@ from dicom_node.values import (
 from dicom_node.volume import load_volume
 from server.errors import NothingToReport
 from server.ports import Prepared, Workbench
-from server.preview import Drawn, draw_preview
+from server.preview import Drawn, Sizes, draw_preview
 from server.structures import Catalogue
 from server.targets import VolumeWork
 from server.values import AskedTarget, Assignment, ResultSummary, Selection, TargetSummary
@@ -116,7 +116,7 @@ class Pipeline:
         result = work.finish(asked, outline, on_turn)
         prepared = self._prepare(assignment)
         mask = None if result.voxels is None else prepared.to_source(result.voxels)
-        summary = summarise(asked, result, mask)
+        summary = summarise(asked, result, mask, picture=folder.load_volume().picture)
         voxels = mask.voxels if summary.status == TargetStatus.SEGMENTED and mask else None
         folder.save_target(summary, voxels, TracedTarget.of(result))
         return summary
@@ -178,7 +178,13 @@ class Pipeline:
     ) -> None:
         folder.save_trace(targets)
         drawn = [Drawn(one.label, one.cielab, one.voxels, one.confidence) for one in segments]
-        draw_preview(folder.preview, agent_volume(volume), drawn, title=volume.modality)
+        draw_preview(
+            folder.preview,
+            agent_volume(volume),
+            drawn,
+            title=volume.modality,
+            sizes=sizes_of(volume),
+        )
 
     def _work_folder(self, assignment: Assignment) -> WorkFolder:
         return WorkFolder(self._folder(assignment.request_id))
@@ -229,13 +235,25 @@ class Pipeline:
 
 
 def agent_volume(volume: SourceVolume) -> Volume:
-    """The DICOM edge's volume as the agent's: the same array, the same affine."""
+    """The DICOM edge's volume as the agent's: the same arrays, the same affine."""
     geometry = Geometry(volume.intensities.shape, volume.affine_zyx_to_lps)
-    return Volume(volume.intensities, geometry, volume.modality)
+    return Volume(volume.intensities, geometry, volume.modality, volume.colour)
 
 
-def summarise(asked: AskedTarget, result: TargetResult, mask: Mask | None) -> TargetSummary:
-    """A target's result in the record's words; a mask that vanished on the source grid counts as absent."""
+def sizes_of(volume: SourceVolume) -> Sizes:
+    """What can be said of how large something is in `volume`."""
+    if not volume.picture:
+        return Sizes.MILLILITRES
+    return Sizes.SQUARE_MM if volume.sized else Sizes.PIXELS
+
+
+def summarise(
+    asked: AskedTarget, result: TargetResult, mask: Mask | None, *, picture: bool = False
+) -> TargetSummary:
+    """A target's result in the record's words; a mask that vanished on the source grid counts as absent.
+
+    A `picture` shows no volume, so none is claimed.
+    """
     status, reason = result.status, result.reason
     if mask is not None and not mask.voxels.any():
         status, reason = TargetStatus.ABSENT, "smaller than one voxel of the source series"
@@ -246,7 +264,7 @@ def summarise(asked: AskedTarget, result: TargetResult, mask: Mask | None) -> Ta
         structure=asked.structure,
         status=status,
         reason=reason,
-        volume_ml=round(mask.volume_ml, 3) if segmented and mask is not None else None,
+        volume_ml=round(mask.volume_ml, 3) if segmented and mask and not picture else None,
         turns=len(result.turns),
         confidence=round(result.confidence, 4) if status != TargetStatus.FAILED else None,
         warnings=result.warnings,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,17 @@ SCALE_BAR_MM = 50.0
 CT_WINDOW_HU = (-160.0, 240.0)  # level 40, width 400: soft tissue
 BACKGROUND, INK, DIM = (12, 14, 18), (235, 238, 242), (150, 158, 168)
 
+SHORTER_BARS_MM = (20.0, 10.0, 5.0, 2.0, 1.0)  # for pictures of small things
+
 Rgb = tuple[int, int, int]
+
+
+class Sizes(StrEnum):
+    """What can be said of how large something is: of a volume, of a picture, of one of unknown scale."""
+
+    MILLILITRES = "ml"
+    SQUARE_MM = "mm2"
+    PIXELS = "px"
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,16 +54,27 @@ class Drawn:
 class AxialView:
     """A volume turned to be looked at: slices from the feet up, rows front to back, columns right to left.
 
-    `spacing_mm` (z, y, x); made by permuting and flipping axes only.
+    `spacing_mm` (z, y, x), `colour` (z, y, x, 3) RGB if there is any; made by permuting and flipping axes only.
     """
 
     grey: NDArray[np.float32]
+    colour: NDArray[np.uint8] | None
     masks: tuple[NDArray[np.bool_], ...]
     spacing_mm: tuple[float, float, float]
 
 
-def draw_preview(path: Path, volume: Volume, segments: Sequence[Drawn], *, title: str) -> None:
-    """Write the picture as PNG to `path`, whole or not at all. No patient data is drawn."""
+def draw_preview(
+    path: Path,
+    volume: Volume,
+    segments: Sequence[Drawn],
+    *,
+    title: str,
+    sizes: Sizes = Sizes.MILLILITRES,
+) -> None:
+    """Write the picture as PNG to `path`, whole or not at all, with no more about sizes than `sizes` allows.
+
+    No patient data is drawn.
+    """
     view = _axial_view(volume, segments)
     colours = [rgb_of_cielab(segment.cielab) for segment in segments]
     low, high = _window(volume)
@@ -62,9 +84,12 @@ def draw_preview(path: Path, volume: Volume, segments: Sequence[Drawn], *, title
     size = (columns * TILE_PX + LEGEND_PX, max(rows * TILE_PX, 80 + 44 * len(segments)))
     sheet = Image.new("RGB", size, BACKGROUND)
     for number, z in enumerate(chosen):
-        tile = _tile(view, z, colours, (low, high))
+        tile = _tile(view, z, colours, (low, high), sizes)
         sheet.paste(tile, ((number % COLUMNS) * TILE_PX, (number // COLUMNS) * TILE_PX))
-    _legend(sheet, columns * TILE_PX, volume, segments, colours, title)
+    told = [_told(segment, volume, sizes) for segment in segments]
+    _legend(
+        sheet, columns * TILE_PX, [segment.label for segment in segments], colours, (title, *told)
+    )
     write_file(path, lambda stream: sheet.save(stream, format="PNG"))
 
 
@@ -99,6 +124,7 @@ def _axial_view(volume: Volume, segments: Sequence[Drawn]) -> AxialView:
 
     return AxialView(
         grey=turned(volume.intensities).astype(np.float32, copy=False),
+        colour=None if volume.colour is None else volume.colour.transpose(*order, 3)[flips],
         masks=tuple(turned(segment.voxels).astype(bool, copy=False) for segment in segments),
         spacing_mm=(float(spacing[order[0]]), float(spacing[order[1]]), float(spacing[order[2]])),
     )
@@ -133,9 +159,8 @@ def _telling_slices(view: AxialView) -> list[int]:
 
 
 def _tile(
-    view: AxialView, z: int, colours: Sequence[Rgb], window: tuple[float, float]
+    view: AxialView, z: int, colours: Sequence[Rgb], window: tuple[float, float], sizes: Sizes
 ) -> Image.Image:
-    low, high = window
     _, row_mm, column_mm = view.spacing_mm
     rows, columns = view.grey.shape[1:]
     px_per_mm = TILE_PX / max(rows * row_mm, columns * column_mm)
@@ -143,19 +168,30 @@ def _tile(
         max(1, round(columns * column_mm * px_per_mm)),
         max(1, round(rows * row_mm * px_per_mm)),
     )
-    grey = np.clip((view.grey[z] - low) / (high - low), 0, 1) * 255
-    picture = Image.fromarray(grey.astype(np.uint8)).resize(size, Image.Resampling.BILINEAR)
+    picture = Image.fromarray(_shown(view, z, window)).resize(size, Image.Resampling.BILINEAR)
     pixels = np.array(picture.convert("RGB"))
     for mask, colour in zip(view.masks, colours, strict=True):
         shown = np.array(Image.fromarray(mask[z]).resize(size, Image.Resampling.NEAREST))
         pixels[shown & ~ndimage.binary_erosion(shown, iterations=2)] = colour
     tile = Image.new("RGB", (TILE_PX, TILE_PX), BACKGROUND)
     tile.paste(Image.fromarray(pixels), ((TILE_PX - size[0]) // 2, (TILE_PX - size[1]) // 2))
-    _marks(ImageDraw.Draw(tile), z, len(view.grey), px_per_mm)
+    draw = ImageDraw.Draw(tile)
+    if sizes == Sizes.MILLILITRES:
+        _place_marks(draw, z, len(view.grey))
+    if sizes != Sizes.PIXELS:
+        _scale_bar(draw, px_per_mm)
     return tile
 
 
-def _marks(draw: ImageDraw.ImageDraw, z: int, count: int, px_per_mm: float) -> None:
+def _shown(view: AxialView, z: int, window: tuple[float, float]) -> NDArray[np.uint8]:
+    """The slice as pixels: its own colours, or grey through the window."""
+    if view.colour is not None:
+        return np.ascontiguousarray(view.colour[z])
+    low, high = window
+    return np.asarray(np.clip((view.grey[z] - low) / (high - low), 0, 1) * 255, dtype=np.uint8)
+
+
+def _place_marks(draw: ImageDraw.ImageDraw, z: int, count: int) -> None:
     font = ImageFont.load_default(13)
     middle, edge = TILE_PX // 2, TILE_PX - 6
     draw.text((6, 4), f"slice {z + 1} of {count}", INK, font)
@@ -166,27 +202,45 @@ def _marks(draw: ImageDraw.ImageDraw, z: int, count: int, px_per_mm: float) -> N
         ("P", (middle, edge), "mb"),
     ):
         draw.text(place, letter, DIM, font, anchor=anchor)
-    right = 8 + SCALE_BAR_MM * px_per_mm
-    draw.line([(8, edge - 4), (right, edge - 4)], INK, 2)
-    draw.text((right + 6, edge - 4), f"{SCALE_BAR_MM / 10:.0f} cm", INK, font, anchor="lm")
+
+
+def _scale_bar(draw: ImageDraw.ImageDraw, px_per_mm: float) -> None:
+    font, top = ImageFont.load_default(13), TILE_PX - 10
+    fitting = (mm for mm in (SCALE_BAR_MM, *SHORTER_BARS_MM) if mm * px_per_mm < TILE_PX / 2)
+    length_mm = next(fitting, SHORTER_BARS_MM[-1])
+    right = 8 + length_mm * px_per_mm
+    draw.line([(8, top), (right, top)], INK, 2)
+    told = f"{length_mm / 10:.0f} cm" if length_mm >= 10 else f"{length_mm:.0f} mm"
+    draw.text((right + 6, top), told, INK, font, anchor="lm")
+
+
+def _told(segment: Drawn, volume: Volume, sizes: Sizes) -> str:
+    """How large a segment is and how sure its outline, in one line."""
+    count = int(np.count_nonzero(segment.voxels))
+    _, row_mm, column_mm = volume.geometry.spacing_mm
+    size = {
+        Sizes.MILLILITRES: f"{count * volume.geometry.voxel_ml:.1f} ml",
+        Sizes.SQUARE_MM: f"{count * row_mm * column_mm:.0f} mm²",
+        Sizes.PIXELS: f"{count} pixels",
+    }[sizes]
+    return f"{size}, confidence {segment.confidence:.2f}"
 
 
 def _legend(
     sheet: Image.Image,
     left: int,
-    volume: Volume,
-    segments: Sequence[Drawn],
+    labels: Sequence[str],
     colours: Sequence[Rgb],
-    title: str,
+    texts: Sequence[str],
 ) -> None:
+    """Title, then a line of text under every label, to the right of column `left`; `texts` the title first."""
     draw = ImageDraw.Draw(sheet)
     large, small = ImageFont.load_default(15), ImageFont.load_default(12)
+    title, *told = texts
     draw.text((left + 12, 10), "Segnode", INK, large)
     draw.text((left + 12, 32), title, DIM, small)
-    for number, (segment, colour) in enumerate(zip(segments, colours, strict=True)):
+    for number, (label, colour, text) in enumerate(zip(labels, colours, told, strict=True)):
         top = 64 + 44 * number
         draw.rectangle([left + 12, top + 2, left + 28, top + 18], colour)
-        draw.text((left + 38, top), segment.label, INK, large)
-        volume_ml = np.count_nonzero(segment.voxels) * volume.geometry.voxel_ml
-        told = f"{volume_ml:.1f} ml, confidence {segment.confidence:.2f}"
-        draw.text((left + 38, top + 20), told, DIM, small)
+        draw.text((left + 38, top), label, INK, large)
+        draw.text((left + 38, top + 20), text, DIM, small)

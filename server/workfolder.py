@@ -1,6 +1,7 @@
 """What one request leaves on disk between its stages: arrays and JSON, each written whole or not at all.
 
 <folder>/intensities.npy    (z, y, x) float32 on the source grid, read back memory-mapped
+<folder>/colour.npy         (z, y, x, 3) uint8 RGB, only where the image has colours
 <folder>/volume.json        affine, frames, UIDs, warnings
 <folder>/target-000.json    the target's summary and turns; written last, so it vouches for the mask
 <folder>/target-000.npz     its mask, bits packed
@@ -73,7 +74,12 @@ class WorkFolder:
             "frame_of_reference_uid": volume.frame_of_reference_uid,
             "modality": volume.modality,
             "warnings": volume.warnings,
+            "picture": volume.picture,
+            "sized": volume.sized,
         }
+        colour = volume.colour
+        if colour is not None:
+            write_file(self._colour, lambda stream: np.save(stream, colour))
         write_json(self.path / "volume.json", record)
 
     def load_volume(self) -> SourceVolume:
@@ -91,6 +97,9 @@ class WorkFolder:
             frame_of_reference_uid=record["frame_of_reference_uid"],
             modality=record["modality"],
             warnings=tuple(record["warnings"]),
+            colour=np.load(self._colour, mmap_mode="c") if self._colour.is_file() else None,
+            picture=record.get("picture", False),
+            sized=record.get("sized", True),
         )
 
     def save_target(
@@ -147,9 +156,14 @@ class WorkFolder:
     def discard_intermediates(self) -> None:
         """Remove what only unfinished work needs; results, masks, preview and trace stay."""
         (self.path / "intensities.npy").unlink(missing_ok=True)
+        self._colour.unlink(missing_ok=True)
         (self.path / "volume.json").unlink(missing_ok=True)
         for outline in self.path.glob("outline-*.npz"):
             outline.unlink(missing_ok=True)
+
+    @property
+    def _colour(self) -> Path:
+        return self.path / "colour.npy"
 
     def _target(self, index: int) -> Path:
         return self.path / f"target-{index:03d}.json"

@@ -56,6 +56,12 @@ def networks() -> ModuleType:
     return _beside("seeded_networks")
 
 
+@pytest.fixture(scope="session")
+def pictures() -> ModuleType:
+    """The builders of DICOM images that are no slices, tests/pictures.py."""
+    return _beside("pictures")
+
+
 def _beside(stem: str) -> ModuleType:
     """A module of the tests, loaded by path: tests are no package."""
     name = f"segnode_test_{stem}"
