@@ -151,6 +151,7 @@ def test_the_commands_are_those_of_the_contract() -> None:
         "listen",
         "work",
         "api",
+        "sessions",
         "segment",
         "request",
         "models list",

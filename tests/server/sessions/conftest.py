@@ -54,12 +54,12 @@ def npy(array: NDArray[Any], **how: Any) -> str:
     return in_base64(buffer.getvalue())
 
 
-@pytest.fixture(name="png")
+@pytest.fixture(scope="session", name="png")
 def png_fixture() -> Callable[..., str]:
     return png
 
 
-@pytest.fixture(name="npy")
+@pytest.fixture(scope="session", name="npy")
 def npy_fixture() -> Callable[..., str]:
     return npy
 
