@@ -7,9 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-EXAMPLE_IMAGE = (
-    "iVBORw0KGgoAAAANSUhEUgAAAAQAAAAECAAAAACMmsGiAAAAFUlEQVR4nGNgYGBgYGA4cYKBiQEGABOwAZOwYMOxAAAAAElFTkSuQmCC"
-)EXAMPLE_ID = "5f0c2d1e9a8b7c6d5e4f3a2b1c0d9e8f"
+EXAMPLE_IMAGE = "iVBORw0KGgoAAAANSUhEUgAAAAQAAAAECAAAAACMmsGiAAAAFUlEQVR4nGNgYGBgYGA4cYKBiQEGABOwAZOwYMOxAAAAAElFTkSuQmCC"
+EXAMPLE_ID = "5f0c2d1e9a8b7c6d5e4f3a2b1c0d9e8f"
 EXAMPLE_SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
 Coordinate = Annotated[float, Field(allow_inf_nan=False)]
