@@ -3,6 +3,7 @@
 ModelsError
 ├── UnknownModel          no segmenter or policy of that name; `known` says which there are
 ├── WeightsMissing        a weights file is not where the manifest says
+├── FetchFailed           weights could not be fetched; the message says what to do
 ├── WeightsChanged        a weights file is not the one published or recorded: `expected` and `found` SHA-256
 ├── CheckpointUnreadable  a file given as a checkpoint is none; `reason` says why
 ├── WrongArchitecture     a checkpoint is another network's: `expected` and `found` say whose
@@ -38,6 +39,14 @@ class WeightsMissing(ModelsError):
     def __init__(self, name: str, path: Path, remedy: str) -> None:
         self.name, self.path, self.remedy = name, path, remedy
         super().__init__(f"the weights of {name} are not at {path}. {remedy}.")
+
+
+class FetchFailed(ModelsError):
+    """Weights could not be fetched from `url`; `reason` says why and what to do."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        self.url, self.reason = url, reason
+        super().__init__(f"{url}: {reason}")
 
 
 class WeightsChanged(ModelsError):

@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 import tempfile
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -36,6 +37,19 @@ def shared_data() -> Path:
 def phantoms() -> ModuleType:
     """The builders of synthetic DICOM in tests/phantoms.py."""
     return _beside("phantoms")
+
+
+@pytest.fixture
+def mirror(monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
+    """A mirror of a hub on a real socket, tests/mirrors.py: fill it, ask for `url`, look at `asked`."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    server = _beside("mirrors").MirrorServer()
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    yield server.mirror
+    server.shutdown()
+    thread.join()
+    server.server_close()
 
 
 @pytest.fixture(scope="session")
