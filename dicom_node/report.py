@@ -148,12 +148,10 @@ def _found(
     (frame,) = header.volume.frames
     image = sr.SourceImageForSegmentation(frame.sop_class_uid, frame.sop_instance_uid)
     # a segment on one picture is one frame, and they are in the segments' order
-    return sr.PlanarROIMeasurementsAndQualitativeEvaluations(
-        referenced_segment=sr.ReferencedSegmentationFrame(
-            **seg, frame_number=number, source_image=image
-        ),
-        **told,
-    )
+    shown = sr.ReferencedSegmentationFrame(**seg, frame_number=number, source_image=image)
+    # not beside a frame's number (PS3.3 table C.18.4-1)
+    del shown[0].ReferencedSOPSequence[0].ReferencedSegmentNumber
+    return sr.PlanarROIMeasurementsAndQualitativeEvaluations(referenced_segment=shown, **told)
 
 
 Row: TypeAlias = tuple[SrCode, float, SrCode, SrCode | None]
@@ -214,6 +212,9 @@ def _assembled(
 ) -> Dataset:
     """The document as highdicom builds it, then with the source's own evidence, patient and study."""
     stand_in = header.stand_in()
+    if header.volume.picture:  # its groups refer to the image itself
+        (frame,) = header.volume.frames
+        stand_in.SOPClassUID, stand_in.SOPInstanceUID = frame.sop_class_uid, frame.sop_instance_uid
     evidence = [stand_in, *([_evidence(header, segmentation)] if segmentation is not None else [])]
     document = sr.EnhancedSR(
         evidence=evidence,

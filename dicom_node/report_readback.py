@@ -224,10 +224,7 @@ def _check_segment_reference(
         referred.ReferencedSOPInstanceUID == seg.SOPInstanceUID,
         "a reference to another segmentation",
     )
-    _require(
-        int(referred.ReferencedSegmentNumber) == number,
-        f"a reference to another segment than {number}",
-    )
+    _require(_segment_of(referred, seg) == number, f"a reference to another segment than {number}")
     tracked = seg.SegmentSequence[number - 1].TrackingUID
     _require(
         tracked == _only(group, _TRACKING_UID).UID, f"another tracking UID than segment {number}"
@@ -235,12 +232,15 @@ def _check_segment_reference(
     if not volume.picture:
         _require(volume.series_instance_uid == _only(group, _SERIES).UID, "another source series")
         return
-    shown = seg.PerFrameFunctionalGroupsSequence[int(referred.ReferencedFrameNumber) - 1]
-    _require(
-        int(shown.SegmentIdentificationSequence[0].ReferencedSegmentNumber) == number,
-        f"a reference to a frame of another segment than {number}",
-    )
     image = _only(group, _IMAGE).ReferencedSOPSequence[0]
     _require(
         image.ReferencedSOPInstanceUID == volume.frames[0].sop_instance_uid, "another source image"
     )
+
+
+def _segment_of(referred: Dataset, seg: Dataset) -> int:
+    """The segment that a reference names, itself or by one of its frames (PS3.3 table C.18.4-1)."""
+    if "ReferencedFrameNumber" not in referred:
+        return int(referred.ReferencedSegmentNumber)
+    shown = seg.PerFrameFunctionalGroupsSequence[int(referred.ReferencedFrameNumber) - 1]
+    return int(shown.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
