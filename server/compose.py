@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from server.console import FetchProgress
 from server.errors import ConfigurationError
 from server.files import private_folder
 from server.processes import announce_ready, end_with_parent, stop_on_signals, wait_for
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from dicom_node.values import InstanceHeader
     from models.choice import Choice
     from models.resources import Resources
+    from models.weights import Weights
     from server.pipeline import Pipeline
     from server.ports import Workbench
     from server.record.record import Record
@@ -384,6 +386,33 @@ def resources(settings: Settings) -> Resources:
         memory_bytes=settings.models.memory_bytes,
         language=located_model(LanguageOptions(**said), weights_dir),
     )
+
+
+def fetch(settings: Settings, weights: Weights, progress: Callable[[str], None]) -> Path:
+    """Bring weights into models.dir from the configured hub; FetchFailed, ConfigurationError."""
+    from models.fetching import Fetcher, open_client
+    from models.hub import Hub
+
+    weights_dir = resources(settings).weights_dir
+    told = FetchProgress(progress)
+    url = settings.models.hub.rstrip("/")
+    with open_client(url, _hub_token(settings.models.token_file)) as client:
+        hub = Hub(url, Fetcher(client, told.bytes))
+        return hub.fetch(weights, weights_dir or Path(), told.file)
+
+
+def dump(segmenter: str, case: Path, out: Path) -> None:
+    """Run a case through a segmenter's network and write its arrays; ModelsError."""
+    from models.dump import dump as write_arrays
+
+    write_arrays(segmenter, case, out)
+
+
+def _hub_token(file: str) -> str:
+    try:
+        return Path(file).read_text(encoding="ascii").strip() if file else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"models.token_file: cannot read {file} ({error})") from error
 
 
 def _checkpoint(said: str, weights_dir: Path) -> Path | None:

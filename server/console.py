@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 QUIET_S = 10.0  # between two lines of progress where lines cannot be rewritten
 
@@ -55,3 +55,20 @@ class Progress:
         """Leave the last word on a line of its own."""
         lead = "\r\x1b[K" if sys.stdout.isatty() else ""
         say(f"{lead}{self._label:<8} {self._shown}")
+
+
+class FetchProgress:
+    """Files and bytes of a download as `tell` should say them."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell, self._file = tell, ""
+
+    def file(self, name: str) -> None:
+        """The next file begins."""
+        self._file = name
+        self._tell(name)
+
+    def bytes(self, here: int, whole: int) -> None:
+        """So many bytes are here of so many (0: nobody says)."""
+        of = f" of {whole / 1e6:.1f}" if whole else ""
+        self._tell(f"{self._file}, {here / 1e6:.1f}{of} MB")

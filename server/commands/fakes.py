@@ -8,6 +8,7 @@ from pathlib import Path
 from dicom_node.ports import Destination
 from models.choice import Choice, choose
 from models.resources import Resources
+from models.weights import Weights
 from server.settings import Settings
 from server.values import TargetSummary
 
@@ -77,7 +78,17 @@ class FakeComposition:
 
     def resources(self, settings: Settings) -> Resources:
         """See Composition."""
-        return Resources(weights_dir=settings.storage.dir / "weights")
+        return Resources(weights_dir=Path(settings.models.dir or settings.storage.dir / "weights"))
+
+    def fetch(self, settings: Settings, weights: Weights, progress: Callable[[str], None]) -> Path:
+        """See Composition."""
+        self._run("fetch", weights.name)
+        progress(weights.name)
+        return weights.locate(self.resources(settings).weights_dir)
+
+    def dump(self, segmenter: str, case: Path, out: Path) -> None:
+        """See Composition."""
+        self._run("dump", segmenter, case, out)
 
     def database_version(self, settings: Settings) -> str:
         """See Composition."""

@@ -10,6 +10,7 @@ from typing import Protocol
 from dicom_node.ports import Destination
 from models.choice import Choice
 from models.resources import Resources
+from models.weights import Weights
 from server.settings import Settings
 from server.values import TargetSummary
 
@@ -50,6 +51,12 @@ class Composition(Protocol):
 
     def resources(self, settings: Settings) -> Resources:
         """What models may use; ConfigurationError."""
+
+    def fetch(self, settings: Settings, weights: Weights, progress: Callable[[str], None]) -> Path:
+        """Fetch weights into models.dir; where they are. `progress` is told in words. FetchFailed."""
+
+    def dump(self, segmenter: str, case: Path, out: Path) -> None:
+        """Run a case through a segmenter's network and write its arrays; ModelsError."""
 
     def database_version(self, settings: Settings) -> str:
         """What database answers, in words; RecordUnavailable, ConfigurationError."""

@@ -1,51 +1,122 @@
-"""`segnode models`: which weights are known, here, whole."""
+"""`segnode models`: which weights are known, here, whole; fetch them; run a case through a network for comparison."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
+from pathlib import Path
 
-from models.errors import ModelsError
-from models.manifest import MANIFEST
-from server.commands.options import Commands, add_command
+from models.errors import ModelsError, WeightsMissing
+from models.manifest import MANIFEST, known_weights
+from models.records import size_of
+from models.weights import State, Weights
+from server.commands.options import Commands, add_command, settings_of
 from server.commands.ports import Composition
-from server.console import say, table
+from server.console import Progress, say, table
+
+HEADER = ("weights", "used by", "state", "MB", "licence", "source")
+DUMPED = ("imisnet", "sam2", "medsam2")
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
-    """Add `models list` and `models verify`."""
+    """Add `models list`, `fetch`, `verify` and `dump`."""
     parser = commands.add_parser(
         "models",
-        help="the weights: what is known, here, whole",
+        help="the weights: what is known, here, whole; fetch them",
         description="The weights of the models.",
     )
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     add_command(actions, "list", "which weights are known, and whether they are here", _list)
-    add_command(actions, "verify", "read every file of weights and compare its hash", _verify)
+    fetch = add_command(
+        actions, "fetch", "bring weights into models.dir, going on where it broke off", _fetch
+    )
+    fetch.add_argument(
+        "names",
+        metavar="NAME",
+        nargs="+",
+        help="as `segnode models list` says it, or owner/repository of any language model on the hub",
+    )
+    verify = add_command(
+        actions,
+        "verify",
+        "read weights, compare their hashes, record those nobody published",
+        _verify,
+    )
+    verify.add_argument("names", metavar="NAME", nargs="*", help="else all that are here")
+    dump = add_command(actions, "dump", "run a case through a network and write its arrays", _dump)
+    dump.add_argument("--segmenter", choices=DUMPED, required=True, help="whose network")
+    dump.add_argument(
+        "--case", metavar="DIR", type=Path, required=True, help="holds state.pt and inputs.npz"
+    )
+    dump.add_argument("--out", metavar="FILE", type=Path, required=True, help="the .npz to write")
 
 
-def _list(_: argparse.Namespace, __: Composition) -> int:
-    rows = [
-        (
-            each.name,
-            each.used_by,
-            "here" if each.locate().is_file() else "missing",
-            each.licence,
-            each.source,
-        )
-        for each in MANIFEST
-    ]
-    table(("weights", "used by", "state", "licence", "source"), rows)
+def _list(arguments: argparse.Namespace, composition: Composition) -> int:
+    weights_dir = composition.resources(settings_of(arguments)).weights_dir
+    table(HEADER, [_row(each, weights_dir) for each in MANIFEST])
+    say(f"models.dir is {weights_dir}")
     return 0
 
 
-def _verify(_: argparse.Namespace, __: Composition) -> int:
+def _row(weights: Weights, weights_dir: Path | None) -> tuple[str, ...]:
+    state = weights.state(weights_dir)
+    here = state is not State.MISSING
+    size_bytes = size_of(weights.locate(weights_dir)) if here else weights.size_bytes
+    return (
+        weights.name,
+        weights.used_by,
+        state.value,
+        f"{size_bytes / 1e6:.1f}" if size_bytes else "",
+        weights.licence,
+        weights.source,
+    )
+
+
+def _fetch(arguments: argparse.Namespace, composition: Composition) -> int:
+    settings = settings_of(arguments)
+    wanted = [known_weights(name) for name in arguments.names]
+    for weights in wanted:
+        say(f"{weights.name}: licence {weights.licence}; {weights.source}")
+        progress = Progress("fetch")
+        path = composition.fetch(settings, weights, progress.show)
+        progress.end()
+        say(f"{weights.name} is whole, {path}")
+    return 0
+
+
+def _verify(arguments: argparse.Namespace, composition: Composition) -> int:
+    weights_dir = composition.resources(settings_of(arguments)).weights_dir
+    named = [known_weights(name) for name in arguments.names]
+    return _verified(named or _here(weights_dir), weights_dir)
+
+
+def _here(weights_dir: Path | None) -> Iterable[Weights]:
+    # what a package should carry is looked at wherever it is; the rest need not be here
+    return [
+        each
+        for each in MANIFEST
+        if each.place is not None or each.state(weights_dir) is not State.MISSING
+    ]
+
+
+def _verified(wanted: Iterable[Weights], weights_dir: Path | None) -> int:
     faults = 0
-    for each in MANIFEST:
+    for each in wanted:
         try:
-            path = each.verified_path()
+            sha256 = each.record(weights_dir)
         except ModelsError as error:
             say(str(error), error=True)
             faults += 1
         else:
-            say(f"{each.name}: whole, SHA-256 {each.sha256}, {path}")
+            said = "as published" if each.sha256 else "as recorded"
+            say(f"{each.name}: whole, SHA-256 {sha256} {said}, {each.locate(weights_dir)}")
     return 1 if faults else 0
+
+
+def _dump(arguments: argparse.Namespace, composition: Composition) -> int:
+    for name in ("state.pt", "inputs.npz"):
+        if not (arguments.case / name).is_file():
+            raise WeightsMissing(name, arguments.case / name, "Give --case a folder that holds it")
+    composition.dump(arguments.segmenter, arguments.case, arguments.out)
+    say(f"the arrays are in {arguments.out}")
+    return 0

@@ -212,26 +212,6 @@ def test_check_finds_a_full_disk(capsys: Capture, monkeypatch: pytest.MonkeyPatc
     assert "make room" in capsys.readouterr().out.splitlines()[-1]
 
 
-def test_models_are_listed_with_licence_and_source(capsys: Capture) -> None:
-    code = main(["models", "list"], FakeComposition())
-
-    out = capsys.readouterr().out
-    assert code == 0
-    assert "LiteMedSAM" in out
-    assert "Apache-2.0" in out
-    assert "here" in out
-
-
-def test_models_are_verified_by_their_hash(capsys: Capture) -> None:
-    code = main(["models", "verify"], FakeComposition())
-
-    lines = capsys.readouterr().out.splitlines()
-    assert code == 0
-    # the published file's SHA-256, written out here on purpose
-    published = "79d8c9dca6db4d69d3f905579e5250af05e859fff9c1f543e89a513c3028ce76"
-    assert any(published in line for line in lines)
-
-
 # a node whose record is in memory, and whose one worker takes a request a step further at each look
 FAKE_NODE = """
 import sys
