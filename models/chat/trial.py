@@ -64,7 +64,9 @@ def _apart(going_on: GoingOn, whole: Whole) -> float:
     one, other = (reader.say([reader.prepare(second)], asking)[0] for reader in (going_on, whole))
     if one.prompt_tokens != other.prompt_tokens:
         raise ValueError(f"{one.prompt_tokens} tokens were read, not {other.prompt_tokens}")
-    return float((one.logits - other.logits).abs().max() / other.logits.abs().max())
+    said = one.logits.isfinite() & other.logits.isfinite()  # a configuration may forbid some tokens
+    one_said, other_said = one.logits[said], other.logits[said]
+    return float((one_said - other_said).abs().max() / other_said.abs().max())
 
 
 def _user(words: str, shade: int) -> Message:
