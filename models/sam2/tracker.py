@@ -70,8 +70,10 @@ class Tracker:
         )
         return Look(z, embedding - self._no_memory, tuple(high_res))
 
-    def outline(self, look: Look, mask: NDArray[np.bool_]) -> Memory:
-        """The memory of an outline (rows, columns) that somebody drew; an empty one says the object is not there."""
+    def outline(self, look: Look, mask: NDArray[np.bool_]) -> tuple[Tensor, Memory]:
+        """An outline (rows, columns) that somebody drew as low-resolution logits (S/4, S/4), and what is remembered of it;
+        an empty one says that the object is not there.
+        """
         square = self._squared(mask)
         low_res = functional.interpolate(
             square * 2 * _CERTAIN - _CERTAIN,
@@ -84,9 +86,9 @@ class Tracker:
         drawn = self._heads.draw(look.features, look.high_res, question, several=False)
         there = square.flatten(1).any(dim=1)
         pointer = self._heads.absent_pointer(drawn.pointer, there)
-        return Memory(
-            look.z, self._encoded(look, low_res[:, 0].float(), there, given=True)[0], pointer[0]
-        )
+        logits = low_res[:, 0].float()
+        features = self._encoded(look, logits, there, given=True)
+        return logits[0], Memory(look.z, features[0], pointer[0])
 
     def prompted(self, look: Look, question: Question) -> tuple[Drawn, Memory]:
         """Draw one object from points (a box is two) without memory, and what is remembered of it."""

@@ -97,7 +97,7 @@ class _Pass:
             look = self._tracker.look(z, self._slices.encoding(z))
             for outlines, seed in zip(remembered, self._seeds, strict=True):
                 if z in seed.masks:
-                    outlines[z] = self._tracker.outline(look, seed.masks[z])
+                    _, outlines[z] = self._tracker.outline(look, seed.masks[z])
         return remembered
 
 
