@@ -57,6 +57,10 @@ class Scale:
         return np.asarray(np.clip(shown, 0.0, 1.0), dtype=np.float32)
 
 
+COLOUR_LEVELS = Scale(0.0, 255.0)
+"""Of a picture in colour: its luminance is shown as it is, as its red, green and blue are."""
+
+
 def normalise(pixels: Stored, modality: str = "CT") -> Pixels:
     """A slice (y, x) or volume (z, y, x) in any unit as float32 in 0..1, same shape.
 

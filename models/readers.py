@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,15 @@ from agent.values import Volume
 from models.errors import UnreadableFile
 
 _CT_AIR_HU = -900.0  # a volume that reaches below is in Hounsfield units
-_LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
+_LUMINANCE = tuple(np.float32(share) for share in (0.299, 0.587, 0.114))  # ITU-R BT.601
 
 
 def read_volume(path: Path, *, modality: str | None = None) -> Volume:
     """The volume or single image in a file, on the grid it is stored on; a 2-D image is one slice at 1 mm.
 
     `modality` as in DICOM; None guesses: CT for volumes that reach air's -1000 HU and for grey images (the
-    planner without a language model knows CT alone), MR for other volumes, XC for colour. Colour becomes luminance.
-    Values that are no numbers become the lowest one. UnreadableFile for everything that is no such file.
+    planner without a language model knows CT alone), MR for other volumes, XC for colour. Pictures keep their colours, and
+    their luminance is the intensities. Values that are no numbers become the lowest one. UnreadableFile for everything that is no such file.
     """
     read = _reader(path)
     try:
@@ -32,7 +33,7 @@ def read_volume(path: Path, *, modality: str | None = None) -> Volume:
         raise UnreadableFile(path, "there is no such file.") from None
     except (OSError, EOFError, ValueError, RuntimeError, zlib.error) as fault:
         raise UnreadableFile(path, f"it is damaged or not what its name says ({fault}).") from fault
-    return volume if modality is None else Volume(volume.intensities, volume.geometry, modality)
+    return volume if modality is None else replace(volume, modality=modality)
 
 
 def is_picture(path: Path) -> bool:
@@ -100,24 +101,33 @@ def _read_itk(path: Path) -> Volume:
 
 
 def _read_picture(path: Path) -> Volume:
-    """One image as one slice, pixels as stored (a camera's rotation mark is not applied)."""
+    """One image as one slice, pixels as stored (a camera's rotation mark is not applied, transparency not looked at)."""
     from PIL import Image
 
     try:
         with Image.open(path) as picture:
-            if getattr(picture, "n_frames", 1) > 1:
+            # a camera's MPO is a photograph with small copies of itself behind it
+            if getattr(picture, "n_frames", 1) > 1 and picture.format != "MPO":
                 raise UnreadableFile(path, "it holds several images; give them one by one.")
-            grey = picture.mode in {"1", "L", "LA"} or picture.mode.startswith(("I", "F"))
-            pixels = np.asarray(picture.convert("L") if picture.mode in {"1", "LA"} else picture)
-            if not grey:
-                pixels = np.asarray(picture.convert("RGB"))
+            pixels = _pixels(picture)
     except Image.DecompressionBombError as fault:
         raise UnreadableFile(path, "it has too many pixels for one image.") from fault
-    if not grey:
-        grey = bool((pixels == pixels[..., :1]).all())
-        pixels = pixels[..., 0] if grey else pixels.astype(np.float32) @ _LUMINANCE
     affine: NDArray[np.float64] = np.eye(4)[:, [2, 1, 0, 3]]
-    return _volume(pixels[None], affine, modality="CT" if grey else "XC")
+    if pixels.ndim == 3 and bool((pixels == pixels[..., :1]).all()):
+        pixels = pixels[..., 0]
+    if pixels.ndim == 2:
+        return _volume(pixels[None], affine, modality="CT")
+    luminance = sum(pixels[..., n] * weight for n, weight in enumerate(_LUMINANCE))
+    return replace(_volume(np.asarray(luminance)[None], affine, modality="XC"), colour=pixels[None])
+
+
+def _pixels(picture: Any) -> NDArray[Any]:
+    """A picture's grey values (rows, columns) of any kind of number, or RGB (rows, columns, 3) uint8."""
+    if picture.mode in {"1", "LA", "La"}:
+        return np.asarray(picture.convert("L"))
+    if picture.mode == "L" or picture.mode.startswith(("I", "F")):
+        return np.asarray(picture)
+    return np.array(picture.convert("RGB"))
 
 
 _READERS: Mapping[str, Callable[[Path], Volume]] = {

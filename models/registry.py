@@ -18,6 +18,9 @@ from models.manifest import (
     SAM2_LARGE,
     SAM2_SMALL,
     SAM2_TINY,
+    SAM_VIT_B,
+    SAM_VIT_H,
+    SAM_VIT_L,
     known_at,
     own_weights,
 )
@@ -46,12 +49,17 @@ class SegmenterEntry:
 class PolicyEntry:
     """A policy that can be asked for, the `weights` it loads, whether those are the site's language model, and whether it
     knows slices only as the abdomen's window shows them (else each structure is shown in its own).
+
+    A policy that reads the encodings of the segmenter `reads` is built with an encoder of its own by `apart` where
+    another one draws.
     """
 
     build: Callable[[Resources], Policy]
     weights: Weights | None = None
     language: bool = False
     abdomen_only: bool = False
+    reads: str = ""
+    apart: Callable[[Resources], Policy] | None = None
 
 
 def _litemedsam(resources: Resources, _: Path) -> Segmenter:
@@ -72,6 +80,14 @@ def _locator(_: Resources) -> Policy:
     return LocatorPolicy()
 
 
+def _locator_apart(resources: Resources) -> Policy:
+    from models.litemedsam import LiteMedSam
+    from models.locator.policy import LocatorPolicy
+
+    encoder = LiteMedSam(cache_dir=resources.cache_dir, threads=resources.threads)
+    return LocatorPolicy(own_encoder=encoder.encode)
+
+
 def _threshold(_: Resources) -> Policy:
     from agent.fakes import ThresholdPolicy
 
@@ -81,7 +97,7 @@ def _threshold(_: Resources) -> Policy:
 def _sam2(name: str) -> Callable[[Resources, Path], Segmenter]:
     def build(resources: Resources, checkpoint: Path) -> Segmenter:
         from models.sam2 import architecture
-        from models.sam2.segmenter import Sam2Segmenter
+        from models.sam2.volume import Sam2VolumeSegmenter
 
         sizes = {
             "medsam2": architecture.MEDSAM2,
@@ -90,7 +106,7 @@ def _sam2(name: str) -> Callable[[Resources, Path], Segmenter]:
             "sam2-base-plus": architecture.BASE_PLUS,
             "sam2-large": architecture.LARGE,
         }
-        return Sam2Segmenter(name, checkpoint, sizes[name], resources=resources)
+        return Sam2VolumeSegmenter(name, checkpoint, sizes[name], resources=resources)
 
     return build
 
@@ -99,6 +115,21 @@ def _imisnet(resources: Resources, checkpoint: Path) -> Segmenter:
     from models.imisnet.opening import open_imisnet
 
     return open_imisnet(checkpoint, resources)
+
+
+def _sam(name: str) -> Callable[[Resources, Path], Segmenter]:
+    def build(resources: Resources, checkpoint: Path) -> Segmenter:
+        from models.sam import architecture
+        from models.sam.segmenter import SamSegmenter
+
+        sizes = {
+            "sam-vit-b": architecture.VIT_B,
+            "sam-vit-l": architecture.VIT_L,
+            "sam-vit-h": architecture.VIT_H,
+        }
+        return SamSegmenter(name, checkpoint, sizes[name], resources=resources)
+
+    return build
 
 
 def _transformers(resources: Resources) -> Policy:
@@ -142,12 +173,17 @@ SEGMENTERS: Mapping[str, SegmenterEntry] = {
     "sam2-small": SegmenterEntry(_sam2("sam2-small"), SAM2_SMALL, keeps=True),
     "sam2-base-plus": SegmenterEntry(_sam2("sam2-base-plus"), SAM2_BASE_PLUS, keeps=True),
     "sam2-large": SegmenterEntry(_sam2("sam2-large"), SAM2_LARGE, keeps=True),
+    "sam-vit-b": SegmenterEntry(_sam("sam-vit-b"), SAM_VIT_B, keeps=True),
+    "sam-vit-l": SegmenterEntry(_sam("sam-vit-l"), SAM_VIT_L, keeps=True),
+    "sam-vit-h": SegmenterEntry(_sam("sam-vit-h"), SAM_VIT_H, keeps=True),
     "imisnet": SegmenterEntry(_imisnet, IMISNET_B, keeps=True),
     "fake": SegmenterEntry(_fake_segmenter),
 }
 
 POLICIES: Mapping[str, PolicyEntry] = {
-    "locator": PolicyEntry(_locator, LOCATOR, abdomen_only=True),
+    "locator": PolicyEntry(
+        _locator, LOCATOR, abdomen_only=True, reads="litemedsam", apart=_locator_apart
+    ),
     TRANSFORMERS: PolicyEntry(_transformers, language=True),
     OPENAI: PolicyEntry(_openai),
     "threshold": PolicyEntry(_threshold, abdomen_only=True),
@@ -189,6 +225,13 @@ def weights_of(*, policy: str, segmenter: str, resources: Resources) -> tuple[We
     """The weights that this pair loads here, the policy's first; UnknownModel for a name that is not there."""
     parts = (policy_weights(policy, resources), segmenter_weights(segmenter, resources))
     return tuple(part for part in parts if part is not None)
+
+
+def open_policy(name: str, resources: Resources, *, segmenter: str) -> Policy:
+    """The policy `name` beside the segmenter that draws; UnknownModel, WeightsMissing, WeightsChanged."""
+    entry = policy_entry(name)
+    build = entry.build if entry.apart is None or entry.reads == segmenter else entry.apart
+    return build(resources)
 
 
 def open_segmenter(name: str, resources: Resources) -> Segmenter:

@@ -11,9 +11,15 @@ from numpy.typing import NDArray
 
 from agent.ports import Policy, Segmenter
 from agent.values import Mask, Volume
-from models.normalise import Scale, measure
+from models.normalise import COLOUR_LEVELS, Scale, measure
 from models.preprocessing import WorkingGrid
-from models.registry import open_segmenter, policy_entry, segmenter_entry, weights_of
+from models.registry import (
+    open_policy,
+    open_segmenter,
+    policy_entry,
+    segmenter_entry,
+    weights_of,
+)
 from models.resources import Resources
 from models.slices import EncodedSlices
 from models.windows import ABDOMEN, Window, seen_through, window_for
@@ -79,7 +85,12 @@ class PreparedVolume:
         return self.grid.to_source(voxels)
 
     def _shown(self, window: Window) -> tuple[Scale, str]:
-        """The scale for a window and what to say of it; what is no CT has no windows, only its percentiles."""
+        """The scale for a window and what to say of it.
+
+        Colour is shown as it is; what else is no CT has no windows, only its percentiles.
+        """
+        if self.working.colour is not None:
+            return COLOUR_LEVELS, f"{self.working.modality} in colour, as it is"
         if self.working.modality != "CT":
             scale = self._measured
             return scale, f"{self.working.modality} {scale.low:.4g}..{scale.high:.4g} (percentiles)"
@@ -107,7 +118,7 @@ def open_workbench(
     parts = weights_of(policy=policy, segmenter=segmenter, resources=resources)
     hashes = [part.verify(resources.weights_dir) for part in parts]
     return Workbench(
-        policy=planner.build(resources),
+        policy=open_policy(policy, resources, segmenter=segmenter),
         segmenter=open_segmenter(segmenter, resources),
         weights_sha256=tuple(hashes),
         encoder="+".join((segmenter, hashes[-1])) if wanted.keeps else "",

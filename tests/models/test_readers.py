@@ -97,6 +97,144 @@ def test_a_picture_is_one_slice(tmp_path, mode, pixels, value, modality):
     assert WorkingGrid.of(volume.geometry).is_identity
 
 
+def drawn(kind):
+    """A picture 6 x 4 of a kind that PIL writes: grey on a ramp, or red on the left and blue on the right."""
+    ramp = np.arange(24, dtype=np.uint8).reshape(4, 6) * 10
+    colour = np.zeros((4, 6, 3), dtype=np.uint8)
+    colour[:, :3, 0], colour[:, 3:, 2] = 200, 100
+    return {
+        "1.png": Image.fromarray(ramp > 100),
+        "L.png": Image.fromarray(ramp),
+        "LA.png": Image.fromarray(ramp).convert("LA"),
+        "P-grey.png": Image.fromarray(ramp).convert("P"),
+        "L.jpg": Image.fromarray(ramp),
+        "16.png": Image.fromarray(ramp.astype(np.uint16) * 200),
+        "16.tif": Image.fromarray(ramp.astype(np.uint16) * 200),
+        "I.tif": Image.fromarray(ramp.astype(np.int32) * 70000),
+        "F.tif": Image.fromarray(ramp.astype(np.float32) / 7),
+        "L.bmp": Image.fromarray(ramp),
+        "RGB.png": Image.fromarray(colour),
+        "RGBA.png": Image.fromarray(colour).convert("RGBA"),
+        "P.png": Image.fromarray(colour).quantize(8),
+        "P.bmp": Image.fromarray(colour).quantize(8),
+        "CMYK.tif": Image.fromarray(colour).convert("CMYK"),
+        "RGB.jpeg": Image.fromarray(colour),
+        "CMYK.jpg": Image.fromarray(colour).convert("CMYK"),
+    }[kind]
+
+
+@pytest.mark.parametrize(
+    ("kind", "lowest", "highest"),
+    [
+        ("1.png", 0, 255),
+        ("L.png", 0, 230),
+        ("LA.png", 0, 230),
+        ("P-grey.png", 0, 230),
+        ("16.png", 0, 46000),
+        ("16.tif", 0, 46000),
+        ("I.tif", 0, 16_100_000),
+        ("F.tif", 0, 32.857),
+        ("L.bmp", 0, 230),
+    ],
+)
+def test_every_kind_of_grey_picture_keeps_its_values(tmp_path, kind, lowest, highest):
+    drawn(kind).save(tmp_path / kind)
+
+    volume = read_volume(tmp_path / kind)
+
+    assert volume.colour is None
+    assert volume.modality == "CT"
+    assert volume.intensities.shape == (1, 4, 6)
+    assert volume.intensities.dtype == np.float32
+    assert volume.intensities.min() == lowest
+    assert volume.intensities.max() == pytest.approx(highest, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("kind", "within"),
+    [
+        ("RGB.png", 0),
+        ("RGBA.png", 0),
+        ("P.png", 4),
+        ("P.bmp", 4),
+        ("CMYK.tif", 0),
+        ("RGB.jpeg", 60),  # compressed, half the columns for colour
+        ("CMYK.jpg", 60),
+    ],
+)
+def test_every_kind_of_colour_picture_keeps_its_colours(tmp_path, kind, within):
+    # Arrange
+    drawn(kind).save(tmp_path / kind)
+
+    # Act
+    volume = read_volume(tmp_path / kind)
+
+    # Assert
+    assert volume.modality == "XC"
+    assert volume.colour.dtype == np.uint8
+    assert volume.colour.shape == (1, 4, 6, 3)
+    np.testing.assert_allclose(volume.colour[0, 2, 0], (200, 0, 0), atol=within)
+    np.testing.assert_allclose(volume.colour[0, 2, 5], (0, 0, 100), atol=within)
+    luminance = volume.colour[0] @ np.array([0.299, 0.587, 0.114])
+    np.testing.assert_allclose(volume.intensities[0], luminance, atol=1e-3)
+
+
+def test_a_picture_whose_modality_is_said_keeps_its_colours(tmp_path):
+    drawn("RGB.png").save(tmp_path / "a.png")
+
+    volume = read_volume(tmp_path / "a.png", modality="ES")
+
+    assert volume.modality == "ES"
+    assert volume.colour is not None
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (8, 5000), (5000, 8), (1, 300)])
+@pytest.mark.parametrize("channels", [(), (3,)], ids=["grey", "colour"])
+def test_pictures_of_any_shape_are_read(tmp_path, shape, channels):
+    # Arrange
+    pixels = np.zeros((*shape, *channels), dtype=np.uint8)
+    pixels[-1, -1] = (9, 8, 7) if channels else 9
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+
+    # Act
+    volume = read_volume(tmp_path / "a.png")
+
+    # Assert
+    assert volume.intensities.shape == (1, *shape)
+    assert volume.intensities[0, -1, -1] > 7
+    assert (volume.colour is not None) == bool(channels)
+    assert WorkingGrid.of(volume.geometry).is_identity
+
+
+def test_a_cameras_photograph_with_a_small_copy_behind_it_is_one_picture(tmp_path):
+    photograph = Image.fromarray(np.full((40, 60, 3), (120, 60, 30), dtype=np.uint8))
+    small = photograph.resize((6, 4))
+    photograph.save(tmp_path / "a.jpg", format="MPO", save_all=True, append_images=[small])
+
+    volume = read_volume(tmp_path / "a.jpg")
+
+    assert volume.colour.shape == (1, 40, 60, 3)
+
+
+@pytest.mark.parametrize("kind", ["several.tif", "cut.png", "words.jpg"])
+def test_a_picture_that_cannot_be_read_says_why(tmp_path, kind):
+    # Arrange
+    path = tmp_path / kind
+    if kind == "several.tif":
+        drawn("L.png").save(path, save_all=True, append_images=[drawn("L.png")])
+    elif kind == "cut.png":
+        drawn("RGB.png").save(path)
+        path.write_bytes(path.read_bytes()[:50])
+    else:
+        path.write_text("no picture")
+    several = "several images; give them one by one"
+    said = several if kind == "several.tif" else "damaged or not what its name says"
+
+    # Act, Assert
+    with pytest.raises(UnreadableFile, match=said):
+        read_volume(path)
+
+
 def test_the_modality_can_be_said(tmp_path, stored):
     nibabel.Nifti1Image(stored, RAS).to_filename(tmp_path / "a.nii")
 

@@ -7,8 +7,9 @@ import pytest
 
 from agent.fakes import FakeSegmenter
 from agent.geometry import Geometry
-from agent.values import Box, Prompts, Volume
+from agent.values import Box, Prompts, Target, Volume
 from models.errors import UnknownModel
+from models.resources import Resources
 from models.windows import ABDOMEN
 from models.workbench import Workbench, open_workbench
 
@@ -84,6 +85,47 @@ def test_a_volume_that_is_no_ct_is_shown_by_its_own_percentiles(torso):
     assert slices.image(30).max() == 1
     assert slices.window.startswith("MR ")
     assert slices.window.endswith("(percentiles)")
+
+
+def test_a_picture_in_colour_is_shown_and_encoded_as_it_is():
+    # Arrange: a dark picture, which percentiles would stretch
+    class Recording(FakeSegmenter):
+        def encode(self, image):
+            self.seen = image
+            return super().encode(image)
+
+    colour = np.random.default_rng(0).integers(0, 90, (1, 30, 40, 3), dtype=np.uint8)
+    geometry = Geometry((1, 30, 40), np.eye(4)[:, [2, 1, 0, 3]])
+    volume = Volume(colour[..., 1].astype(np.float32), geometry, "XC", colour)
+    bench = Workbench(policy=None, segmenter=Recording())
+
+    # Act
+    slices = bench.prepare(volume, None).slices_for("polyp")
+    slices.encoding(0)
+
+    # Assert
+    np.testing.assert_allclose(slices.image(0), colour[0, ..., 1] / 255, atol=1e-6)
+    np.testing.assert_allclose(slices.picture(0), colour[0] / 255, atol=1e-6)
+    np.testing.assert_allclose(bench.segmenter.seen, colour[0] / 255, atol=1e-6)
+    assert slices.window == "XC in colour, as it is"
+
+
+def test_the_locator_looks_through_its_own_encoder_beside_another_segmenter(
+    litemedsam,
+):
+    # Arrange: beside a segmenter whose embedding has one channel
+    resources = Resources(cache_dir=litemedsam.cache_dir)
+    bench = open_workbench("locator", "fake", resources=resources)
+    geometry = Geometry((2, 40, 60), np.diag([-5.0, 1, 1, 1])[:, [2, 1, 0, 3]])
+    ct = Volume(np.zeros((2, 40, 60), dtype=np.float32), geometry, "CT")
+    prepared = bench.prepare(ct, None)
+
+    # Act
+    survey = bench.policy.survey(Target("spleen", "spleen"), prepared.slices)
+
+    # Assert
+    assert len(survey.presence) == 2
+    assert prepared.encoder_passes == 0
 
 
 def test_a_lung_is_seen_in_its_own_window_unless_the_policy_knows_only_one(torso):
