@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from agent.chat import Answer
 from agent.fakes import ArraySlices, FakeSegmenter, ScriptedSegmenter, segmentation
 from agent.language.fakes import ScriptedChat
 from agent.language.policy import LanguagePolicy
@@ -41,7 +42,7 @@ def volume() -> ArraySlices:
     """Five slices, each a grey of its own, 2 mm pixels, 3 mm apart. Greys are quarters, so that every machine's
     arithmetic is exact.
     """
-    greys = np.float32([0.25, 0.5, 0.75, 0.5, 0.25])
+    greys = np.array([0.25, 0.5, 0.75, 0.5, 0.25], dtype=np.float32)
     array = np.broadcast_to(greys[:, None, None], (5, ROWS, COLUMNS)).copy()
     return ArraySlices(array, FakeSegmenter(), spacing_mm=(3.0, 2.0, 2.0))
 
@@ -104,14 +105,14 @@ def five_turns(
     """The episode of `scripts` on slice 2 through the real loop: kept, refused, rolled back, kept, stopped."""
 
     def work(
-        settings: LanguageSettings, replies: Sequence[object] = ()
+        settings: LanguageSettings, replies: Sequence[str | Answer] = ()
     ) -> tuple[ScriptedChat, list[Turn]]:
         drawn = [
             segmentation(square_at(8, 8), 0.6),
             segmentation(square_at(24, 8), 0.5),
             segmentation(square_at(16, 16), 0.9),
         ]
-        chat = ScriptedChat(list(replies) or scripts[settings.dialect])  # type: ignore[arg-type]
+        chat = ScriptedChat(list(replies) or scripts[settings.dialect])
         start = Observation(Target("the organ that stores bile"), volume, 2, Role.KEY)
         both = frozenset({PromptKind.BOX, PromptKind.POINT})
         turns = run_episode(

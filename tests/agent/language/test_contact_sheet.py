@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -94,10 +96,10 @@ class TestSheet:
         )
 
     def test_what_is_drawn_is_outlined_on_its_own_slice(
-        self, volume: ArraySlices, square_at: object
+        self, volume: ArraySlices, square_at: Callable[[int, int], NDArray[np.bool_]]
     ) -> None:
         drawn = np.zeros((5, 32, 64), dtype=np.bool_)
-        drawn[3] = square_at(8, 8)  # type: ignore[operator]
+        drawn[3] = square_at(8, 8)
 
         sheet = contact_sheet(volume, (2, 3), 64, drawn).pixels
 

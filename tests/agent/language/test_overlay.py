@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -69,7 +71,9 @@ def test_the_edge_of_the_picture_is_no_outline() -> None:
 
 
 def test_intensities_beyond_the_window_are_clipped() -> None:
-    np.testing.assert_array_equal(eight_bit(np.float32([-1, 0, 0.5, 1, 2])), [0, 0, 128, 255, 255])
+    np.testing.assert_array_equal(
+        eight_bit(np.array([-1, 0, 0.5, 1, 2], dtype=np.float32)), [0, 0, 128, 255, 255]
+    )
 
 
 @settings(max_examples=40, deadline=None)
@@ -80,12 +84,12 @@ def test_intensities_beyond_the_window_are_clipped() -> None:
     st.data(),
 )
 def test_a_pixel_is_painted_where_the_view_says_it_lies(
-    shape: tuple[int, int], size: tuple[int, int], make: object, data: st.DataObject
+    shape: tuple[int, int], size: tuple[int, int], make: Callable[..., View], data: st.DataObject
 ) -> None:
     # non-square slices, smaller and larger than the view, in colours
     rows, columns = shape
     left, top = data.draw(st.integers(0, columns - 2)), data.draw(st.integers(0, rows - 2))
-    view = make(shape, size, Crop(left, top, columns - left, rows - top))  # type: ignore[operator]
+    view = make(shape, size, Crop(left, top, columns - left, rows - top))
     x, y = data.draw(st.integers(left, columns - 1)), data.draw(st.integers(top, rows - 1))
     picture = np.zeros((rows, columns, 3), dtype=np.float32)
     picture[..., 0] = np.linspace(0, 1, columns)

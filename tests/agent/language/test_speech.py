@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from agent.actions import Absent
+from agent.actions import Absent, AddPoint
 from agent.chat import Answer, Call, Message
 from agent.language.speech import replayed, spoken
 from agent.parsing import Dialect, parse_reply
@@ -70,4 +70,4 @@ def test_a_native_call_is_read_like_a_written_one() -> None:
 
     action = parse_reply(spoken(answer), View.identity((10, 20)), Dialect.TOOL_CALL)
 
-    assert action.point == Point(0, 9, positive=False)  # type: ignore[union-attr]
+    assert action == AddPoint(Point(0, 9, positive=False))

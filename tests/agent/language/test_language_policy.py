@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,10 +33,10 @@ def turn(outcome: Outcome, reply: str = "?") -> Turn:
 
 
 def policy(
-    *script: str | Answer | ChatFailed, **settings: object
+    *script: str | Answer | ChatFailed, **settings: Any
 ) -> tuple[LanguagePolicy, ScriptedChat]:
     chat, ticks = ScriptedChat(script), count()
-    chosen = LanguageSettings(**settings)  # type: ignore[arg-type]
+    chosen = LanguageSettings(**settings)
     return LanguagePolicy(chat, chosen, "qwen", clock=lambda: next(ticks) * 1.5), chat
 
 
@@ -255,7 +257,7 @@ class TestActing:
 
     def test_too_few_answers_are_a_fault_of_the_server(self, volume: ArraySlices) -> None:
         class Deaf(ScriptedChat):
-            def answer(self, conversations: object, **_: object) -> list[Answer]:  # type: ignore[override]
+            def answer(self, conversations: Any, **_: Any) -> list[Answer]:
                 return []
 
         planner = LanguagePolicy(Deaf([]), LanguageSettings())
@@ -278,7 +280,9 @@ class TestAppraisal:
         here = Observation(BILE, volume, 0, Role.KEY)
         mask = np.ones((32, 64), dtype=np.bool_)
         # 4 logits above 1, 4 between -1 and 1: half of the wider mask is sure
-        logits = np.float32([[3, 3, 3, 3], [0.5, 0.5, -0.5, -0.5], [-3, -3, -3, -3]])
+        logits = np.array(
+            [[3, 3, 3, 3], [0.5, 0.5, -0.5, -0.5], [-3, -3, -3, -3]], dtype=np.float32
+        )
         firm, shaky = segmentation(mask, 0.8), Segmentation(mask, logits, 0.8)
 
         assert planner.appraise(here, firm) == pytest.approx((0.8 + 1.0) / 2)
@@ -319,15 +323,15 @@ class TestSettings:
             {"max_new_tokens": 0},
         ],
     )
-    def test_numbers_that_cannot_be_meant(self, wrong: dict[str, float]) -> None:
+    def test_numbers_that_cannot_be_meant(self, wrong: dict[str, Any]) -> None:
         (name,) = wrong
 
         with pytest.raises(ValueError, match=f"{name} must be at least"):
-            LanguageSettings(**wrong)  # type: ignore[arg-type]
+            LanguageSettings(**wrong)
 
-    def test_prompts_are_looked_at_when_the_policy_is_made(self, tmp_path: object) -> None:
+    def test_prompts_are_looked_at_when_the_policy_is_made(self, tmp_path: Path) -> None:
         with pytest.raises(BadPrompts):
-            policy(prompts=tmp_path / "nowhere")  # type: ignore[operator]
+            policy(prompts=tmp_path / "nowhere")
 
     def test_think_action_has_no_native_form(self, volume: ArraySlices) -> None:
         planner, chat = policy(
