@@ -81,9 +81,13 @@ class FakeSegmenter:
         return [self.segment(ask.encoding, ask.prompts) for ask in asks]
 
     def segment(self, encoding: Encoding, prompts: Prompts) -> Segmentation:
-        """The mask for box and clicks; SegmenterFailed for the encoding of another segmenter."""
+        """The mask for box and clicks; SegmenterFailed without either, with other prompts beside them, and for the
+        encoding of another segmenter.
+        """
         if not isinstance(encoding, FakeEncoding):
             raise SegmenterFailed("this encoding was made by another segmenter")
+        if (prompts.box is None and not prompts.points) or prompts.mask is not None or prompts.text:
+            raise SegmenterFailed(f"{self.name} needs a box or clicks, and takes nothing else")
         image = encoding.image
         mask = np.zeros(image.shape, dtype=np.bool_)
         if prompts.box is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from models.encoding import Features
 from models.errors import PromptNotUnderstood
 from models.manifest import LITEMEDSAM
 from models.onnx_encoder import ImageEncoder, fastest_encoder
+from models.prompting import kinds_of
 from models.weights import Weights
 
 SIDE_PX = 256
@@ -107,7 +108,7 @@ class LiteMedSam:
     def segment(self, encoding: Encoding, prompts: Prompts) -> Segmentation:
         """The mask for a box; earlier logits bring this model nothing and are not used.
 
-        PromptNotUnderstood when there is no box, or when there are clicks beside it.
+        PromptNotUnderstood when there is no box, or when there is more than a box.
         """
         return self._segment_boxes(encoding, [self._box(prompts)])[0]
 
@@ -124,7 +125,8 @@ class LiteMedSam:
         return [drawn[place] for place in range(len(asks))]
 
     def _box(self, prompts: Prompts) -> Box:
-        if prompts.box is None or prompts.points:
+        kinds = kinds_of(replace(prompts, previous_logits=None))
+        if prompts.box is None or kinds != self.understands:
             raise PromptNotUnderstood(self.name, tuple(kind.value for kind in self.understands))
         return prompts.box
 
@@ -146,7 +148,7 @@ class LiteMedSam:
         corners = torch.tensor(boxes, dtype=torch.float32)[:, None, :]
         sparse, dense = self._prompt_encoder(points=None, boxes=corners, masks=None)
         logits, ious = self._decoder(
-            image_embeddings=torch.from_numpy(np.asarray(embedding, dtype=np.float32))[None],
+            image_embeddings=torch.tensor(embedding)[None],
             image_pe=self._positions,
             sparse_prompt_embeddings=sparse,
             dense_prompt_embeddings=dense,
@@ -165,7 +167,7 @@ def model_input(image: NDArray[np.float32]) -> NDArray[np.float32]:
     inner = Fit.of((rows, columns)).inner_shape
     square = np.zeros((1, 3, SIDE_PX, SIDE_PX), dtype=np.float32)
     channels = image[None] if image.ndim == 2 else image.transpose(2, 0, 1)
-    pixels = torch.from_numpy(np.ascontiguousarray(channels, dtype=np.float32))[None]
+    pixels = torch.from_numpy(np.array(channels, dtype=np.float32))[None]
     resized = functional.interpolate(
         pixels, size=inner, mode="bilinear", align_corners=False, antialias=True
     )

@@ -16,7 +16,7 @@ from models.errors import PromptNotUnderstood
 CLICK_OUTSIDE, CLICK_INSIDE, CORNER_FIRST, CORNER_LAST = range(4)  # SAM's labels of points
 AT_ONCE = 32  # prompts in one run of a decoder; bounds its memory, and more bring no speed
 _LOGIT_CLAMP = 32.0
-_MASK_LOGIT = 10.0  # what SAM 2 makes of an outline: this inside, minus this outside
+MASK_LOGIT = 10.0  # what SAM 2 makes of an outline: this inside, minus this outside
 
 
 def kinds_of(prompts: Prompts) -> frozenset[PromptKind]:
@@ -77,14 +77,14 @@ def answer(low_res: Tensor, ious: Tensor, to_source: Callable[[Tensor], Tensor])
     `to_source` brings logits (h, w) to the slice's own size; the mask is where they are > 0. The low-resolution
     logits that go back in with the next prompt are clamped to ±32, as SAM 2's image predictor does.
     """
-    opinions = [min(max(float(iou), 0.0), 1.0) for iou in ious]
+    opinions = tuple(float(iou) for iou in ious)
     choice = int(ious.argmax())
     return Segmentation(
         mask=(to_source(low_res[choice]) > 0).cpu().numpy(),
         logits=low_res[choice].clamp(-_LOGIT_CLAMP, _LOGIT_CLAMP).float().cpu().numpy(),
-        predicted_iou=opinions[choice],
+        predicted_iou=min(max(opinions[choice], 0.0), 1.0),
         choice=choice,
-        candidate_ious=tuple(opinions),
+        candidate_ious=opinions,
     )
 
 
@@ -97,7 +97,7 @@ def resized(plane: Tensor, shape: tuple[int, int], *, antialias: bool = False) -
 
 def outline_logits(mask: NDArray[np.bool_]) -> Tensor:
     """An outline (rows, columns) bool as logits float32: 10 inside, -10 outside."""
-    return torch.from_numpy(np.where(mask, _MASK_LOGIT, -_MASK_LOGIT).astype(np.float32))
+    return torch.from_numpy(np.where(mask, MASK_LOGIT, -MASK_LOGIT).astype(np.float32))
 
 
 def check_logits(name: str, logits: NDArray[np.float32], side: int) -> Tensor:

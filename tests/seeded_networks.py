@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import math
 import os
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from models.sam.architecture import Architecture as SamArchitecture
 from models.sam2.architecture import Architecture, Hiera
 
 SEED = 20260101
@@ -66,9 +68,67 @@ def sam2_checkpoint(folder: Path, size: str = "narrow") -> Path:
     return path
 
 
+NARROW_SAM = SamArchitecture("SAM of width 32", 32, 2, 2, (1,), side_px=128)
+"""SAM in all its parts with a narrow image encoder, at 128 pixels."""
+
+
+def sam_state(architecture: SamArchitecture):
+    """A state dict for a SAM network; its package's own names are upstream's."""
+    shapes = {key: tuple(value.shape) for key, value in architecture.build().state_dict().items()}
+    return seeded(shapes)
+
+
+def sam_checkpoint(folder: Path, architecture: SamArchitecture = NARROW_SAM) -> Path:
+    """A checkpoint file in `folder` as upstream publishes them: a plain state dict."""
+    path = folder / f"sam_{architecture.side_px}_{architecture.width}.pth"
+    if not path.exists():
+        torch.save(sam_state(architecture), path)
+    return path
+
+
+class LetterReader:
+    """Text as the codes of its letters, in place of CLIP's tokenizer: (ids, mask), both (1, length)."""
+
+    def tokens(self, structure: str):
+        """A beginning, the letters, an end (the highest id, as CLIP has it)."""
+        ids = torch.tensor([[298, *(ord(letter) % 256 for letter in structure[:30]), 299]])
+        return ids, torch.ones_like(ids)
+
+
+def narrow_imisnet():
+    """IMIS-Net in all its parts at 128 pixels, narrow."""
+    from models.imisnet.architecture import Architecture as ImisNetArchitecture
+    from models.imisnet.network import ImisNet
+
+    network = ImisNet(
+        ImisNetArchitecture(
+            width=32,
+            depth=2,
+            heads=2,
+            window=3,
+            global_blocks=(1,),
+            trained_side_px=128,
+            mask_channels=4,
+            decoder_mlp=48,
+            head_width=16,
+            semantic_width=24,
+            text_width=16,
+            text_depth=2,
+            text_heads=2,
+            text_mlp=32,
+            text_positions=40,
+            vocabulary=300,
+        )
+    )
+    shapes = {key: tuple(value.shape) for key, value in network.state_dict().items()}
+    weights = seeded({key: shape for key, shape in shapes.items() if "position_ids" not in key})
+    network.load_state_dict(weights, strict=False)
+    return network.eval().requires_grad_(requires_grad=False)
+
+
 def upstream(package: str) -> None:
     """Skip in one line where an upstream package is missing; fail where peers are required."""
-    if __import__("importlib.util").util.find_spec(package) is None:
+    if importlib.util.find_spec(package) is None:
         missing = f"{package} is missing: run make peers"
         if os.environ.get("SEGNODE_REQUIRE_PEERS") == "1":
             pytest.fail(missing)

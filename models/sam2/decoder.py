@@ -26,7 +26,7 @@ def model_input(image: NDArray[np.float32], side_px: int) -> NDArray[np.float32]
     Squashed to the square (the aspect is not kept), bilinear with antialias, less ImageNet's mean over its deviation.
     """
     channels = image[None] if image.ndim == 2 else image.transpose(2, 0, 1)
-    pixels = torch.from_numpy(np.ascontiguousarray(channels, dtype=np.float32))[None]
+    pixels = torch.from_numpy(np.array(channels, dtype=np.float32))[None]
     square = torch.nn.functional.interpolate(
         pixels, (side_px, side_px), mode="bilinear", align_corners=False, antialias=True
     )

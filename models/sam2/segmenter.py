@@ -141,7 +141,8 @@ def stacked_maps(
     different = list({id(each): each for each in encodings}.values())
     maps = ([each.embedding, *each.high_res] for each in different)
     embedding, finest, finer = (
-        torch.stack([torch.from_numpy(np.asarray(part)) for part in parts]).to(device)[places]
+        # stacked by numpy: a map may be a read-only view of a file, which torch does not take
+        torch.from_numpy(np.stack(parts)).to(device)[places]
         for parts in zip(*maps, strict=True)
     )
     return embedding, finest, finer
