@@ -222,8 +222,16 @@ def segmenter_weights(name: str, resources: Resources) -> Weights | None:
 
 
 def weights_of(*, policy: str, segmenter: str, resources: Resources) -> tuple[Weights, ...]:
-    """The weights that this pair loads here, the policy's first; UnknownModel for a name that is not there."""
-    parts = (policy_weights(policy, resources), segmenter_weights(segmenter, resources))
+    """The weights that this pair loads here, the policy's first; UnknownModel for a name that is not there.
+
+    Between them those of an encoder that the policy brings along because it cannot read the segmenter's.
+    """
+    reads = policy_entry(policy).reads
+    parts = (
+        policy_weights(policy, resources),
+        segmenter_weights(reads, resources) if reads not in ("", segmenter) else None,
+        segmenter_weights(segmenter, resources),
+    )
     return tuple(part for part in parts if part is not None)
 
 

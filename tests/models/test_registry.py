@@ -28,7 +28,8 @@ from models.weights import State
 
 def test_what_configuration_may_name():
     sam2 = {"medsam2", "sam2-tiny", "sam2-small", "sam2-base-plus", "sam2-large"}
-    assert set(SEGMENTERS) == {"litemedsam", "fake"} | sam2
+    sam = {"sam-vit-b", "sam-vit-l", "sam-vit-h"}
+    assert set(SEGMENTERS) == {"litemedsam", "imisnet", "fake"} | sam2 | sam
     assert set(POLICIES) == {"locator", "transformers", "openai", "threshold"}
 
 
@@ -63,6 +64,12 @@ def test_the_weights_in_use_are_the_policys_then_the_segmenters():
         LITEMEDSAM,
     )
     assert weights_of(policy="threshold", segmenter="fake", resources=nothing) == ()
+    # the locator reads LiteMedSAM's encodings, and brings that encoder along where another network draws
+    assert weights_of(policy="locator", segmenter="medsam2", resources=nothing) == (
+        LOCATOR,
+        LITEMEDSAM,
+        MEDSAM2_LATEST,
+    )
     assert weights_of(policy="openai", segmenter="sam2-large", resources=nothing) == (SAM2_LARGE,)
 
 
