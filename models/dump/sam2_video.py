@@ -98,7 +98,8 @@ class _VideoCase:
         side = (self._side_px,) * 2
         image = Image.fromarray(plane).convert("RGB")
         square = np.asarray(image if image.size == side else image.resize(side))
-        return torch.from_numpy(model_input(square / np.float32(255), self._side_px))
+        pixels = np.asarray(square, dtype=np.float32) / np.float32(255)
+        return torch.from_numpy(model_input(pixels, self._side_px))
 
     def _filled_box(self) -> NDArray[np.bool_]:
         x0, y0, x1, y1 = np.asarray(self._inputs["box"], dtype=np.float64).reshape(4)
