@@ -1,7 +1,8 @@
 """Prompts of different callers in one run of the decoder, without a thread or a timer of its own.
 
 Whoever asks while nobody's prompts are being drawn draws at once, and takes along what is waiting; whoever asks
-meanwhile waits for the next run. So a single caller pays nothing, and the batches grow with the load.
+meanwhile waits for the next run, which one of those who wait draws. So a single caller pays nothing, the batches grow
+with the load, and nobody draws for others after having been answered.
 """
 
 from __future__ import annotations
@@ -30,29 +31,36 @@ class Batcher:
     def __init__(self, draw: Callable[[Sequence[Ask]], list[Segmentation]], most: int = 32) -> None:
         self._draw_together, self._most = draw, most
         self._queue: list[_Waiting] = []
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
         self._drawing = False
 
     def segment_many(self, asks: Sequence[Ask]) -> list[Segmentation]:
         """The masks for `asks`, in order, drawn together with what other threads ask; raises what the segmenter raises."""
         mine = [_Waiting(ask) for ask in asks]
-        with self._lock:
+        with self._changed:
             self._queue += mine
-            leads = bool(mine) and not self._drawing
-            self._drawing = self._drawing or leads
-        if leads:
-            self._draw_all()
+        while batch := self._next_batch(mine):
+            try:
+                self._draw(batch)
+            finally:
+                with self._changed:
+                    self._drawing = False
+                    self._changed.notify_all()
         return [one.answer.result() for one in mine]
 
-    def _draw_all(self) -> None:
-        """Draw until nobody waits; those who come meanwhile are served by this thread too."""
-        while True:
-            with self._lock:
-                batch, self._queue = self._queue[: self._most], self._queue[self._most :]
-                if not batch:
-                    self._drawing = False
-                    return
-            self._draw(batch)
+    def _next_batch(self, mine: Sequence[_Waiting]) -> list[_Waiting]:
+        """What this thread is to draw, oldest first, once nobody else draws; [] once all of `mine` are answered."""
+
+        def answered() -> bool:
+            return all(one.answer.done() for one in mine)
+
+        with self._changed:
+            self._changed.wait_for(lambda: answered() or not self._drawing)
+            if answered():
+                return []
+            self._drawing = True
+            batch, self._queue = self._queue[: self._most], self._queue[self._most :]
+            return batch
 
     def _draw(self, batch: Sequence[_Waiting]) -> None:
         try:

@@ -113,3 +113,28 @@ def test_a_process_that_is_told_to_stop_wakes_everybody() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         Batcher(stopped).segment_many(asks(2))
+
+
+def test_who_has_been_answered_does_not_draw_for_others() -> None:
+    answered, sizes = threading.Event(), []
+    gate = Gate()
+
+    def draw(asked: Sequence[Ask]) -> list[Segmentation]:
+        sizes.append(len(asked))
+        if len(sizes) > 1:
+            assert answered.wait(LIMIT_S)  # the second run waits for the first caller to have left
+        return gate.segment_many(asked)
+
+    batcher = Batcher(draw)
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(batcher.segment_many, asks(1))
+        assert gate.entered.wait(LIMIT_S)
+        later = [pool.submit(batcher.segment_many, asks(1)) for _ in range(2)]
+        while len(batcher._queue) < 2:
+            threading.Event().wait(0.001)
+        gate.released.set()
+        first.result(LIMIT_S)
+        answered.set()
+        assert all(each.result(LIMIT_S)[0].mask.any() for each in later)
+
+    assert sizes == [1, 2]
