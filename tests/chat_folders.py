@@ -100,24 +100,25 @@ class Size:
     vocabulary: int = 600
     context_tokens: int = 4096
     image_px: int = 112
+    sentences: tuple[str, ...] = ()  # that the tokenizer also learns from
 
 
 TINY = Size()
 
 
 def trained_tokenizer(
-    marks: list[str], vocabulary: int, named: dict[str, str] | None = None
+    marks: list[str], size: Size, named: dict[str, str] | None = None
 ) -> PreTrainedTokenizerFast:
     """A byte-level BPE tokenizer trained on a few sentences of the protocols; `named` marks by their roles."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary,
+        vocab_size=size.vocabulary,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(TEXT * 4, trainer)
+    tokenizer.train_from_iterator([*TEXT * 4, *size.sentences], trainer)
     tokenizer.add_special_tokens(marks)
     tokenizer.add_tokens(WORDS)
     fast = PreTrainedTokenizerFast(
@@ -132,7 +133,7 @@ def trained_tokenizer(
 
 def save_qwen3_vl(folder: Path, size: Size = TINY) -> None:
     """Qwen3-VL of random weights."""
-    tokenizer = trained_tokenizer(MARKS, size.vocabulary)
+    tokenizer = trained_tokenizer(MARKS, size)
     ids = _mark_ids(tokenizer)
     pixels = {"shortest_edge": 32 * 32, "longest_edge": size.image_px**2}
     images = Qwen2VLImageProcessor(patch_size=16, size=pixels)
@@ -166,7 +167,7 @@ def save_qwen3_vl(folder: Path, size: Size = TINY) -> None:
 
 def save_qwen2_5_vl(folder: Path, size: Size = TINY) -> None:
     """Qwen2.5-VL of random weights."""
-    tokenizer = trained_tokenizer(MARKS, size.vocabulary)
+    tokenizer = trained_tokenizer(MARKS, size)
     ids = _mark_ids(tokenizer)
     pixels = {"shortest_edge": 28 * 28, "longest_edge": size.image_px**2}
     images = Qwen2VLImageProcessor(patch_size=14, size=pixels)
@@ -198,7 +199,7 @@ def save_qwen2_5_vl(folder: Path, size: Size = TINY) -> None:
 
 def save_llava(folder: Path, size: Size = TINY) -> None:
     """LLaVA on Llama and CLIP, of random weights: ordinary positions, and a template without tools."""
-    tokenizer = trained_tokenizer(["<pad>", "<s>", "</s>", "<image>"], size.vocabulary)
+    tokenizer = trained_tokenizer(["<pad>", "<s>", "</s>", "<image>"], size)
     vision = CLIPVisionConfig(
         hidden_size=size.vision_width,
         intermediate_size=2 * size.vision_width,
@@ -229,7 +230,7 @@ def save_gemma3(folder: Path, size: Size = TINY) -> None:
     """Gemma 3 of random weights: layers with a sliding window, which forget."""
     marks = ["<pad>", "<bos>", "<eos>", "<image_soft_token>", "<start_of_image>", "<end_of_image>"]
     named = {"image_token": marks[3], "boi_token": marks[4], "eoi_token": marks[5]}
-    tokenizer = trained_tokenizer(marks, size.vocabulary, named)
+    tokenizer = trained_tokenizer(marks, size, named)
     text = _text(size, tokenizer) | {"head_dim": size.width // size.heads, "sliding_window": 16}
     config = Gemma3Config(
         text_config=text,

@@ -19,11 +19,13 @@ from agent.chat import Conversation, Picture
 from agent.errors import ChatFailed
 from models.chat.batching import Batch, lay_batch, row_layers
 from models.chat.generating import Asking, Generator, Spoken
-from models.chat.kept import Kept, KeptStates
+from models.chat.kept import Found, Kept, KeptStates
 from models.chat.loading import Loaded
 from models.chat.pictures import Layout, Pictures
 from models.chat.reading import Reading, placed_pictures
 from models.chat.rendering import Renderer
+
+_WORTH_READING_ONCE = 32  # tokens: below that, a run of its own costs more than it saves
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,15 +119,10 @@ class GoingOn:
         """The replies, in order; what was read and said is kept for the next turn."""
         readings = [_read(prompt) for prompt in prompts]
         self._generator.refuse_too_long(max(map(len, readings)), asking)
+        self._read_ahead(prompts, readings)
         founds = [self.kept.find(reading) for reading in readings]
         with torch.inference_mode():
-            batch = lay_batch(
-                readings,
-                founds,
-                layers=self._layers,
-                filler=self._generator.filler,
-                device=self._loaded.device,
-            )
+            batch = self._laid(readings, founds)
             spoken = self._generator.run(
                 self._inputs(batch, prompts), asking, [len(each) for each in readings]
             )
@@ -136,6 +133,36 @@ class GoingOn:
         """Let go of every kept state and picture."""
         self.kept.clear()
         self._pictures.clear()
+
+    def _read_ahead(self, prompts: Sequence[Prompt], readings: Sequence[Reading]) -> None:
+        """Read once what several conversations begin with (the system's words, the same clean slice) and none has read."""
+        for row, reading in enumerate(readings):
+            common = max((reading.shared(other) for other in readings[row + 1 :]), default=0)
+            found = self.kept.find(reading)
+            if common - (found.tokens if found else 0) >= _WORTH_READING_ONCE:
+                self._read_only(prompts[row], reading.begun(common), found)
+                if self.kept.find(reading) is None:
+                    return  # there is no room to keep anything
+
+    def _read_only(self, prompt: Prompt, begun: Reading, found: Found | None) -> None:
+        """Read the beginning of a conversation and keep it, without an answer."""
+        with torch.inference_mode():
+            batch = self._laid([begun], [found])
+            inputs = self._inputs(batch, [prompt])
+            for name in ("input_ids", "position_ids"):
+                inputs[name] = inputs[name][..., batch.past :]
+            self._loaded.model(**inputs, use_cache=True, logits_to_keep=1)
+            kept = Kept(begun, len(begun), row_layers(batch, 0, said=0))
+            self.kept.put(kept, found)
+
+    def _laid(self, readings: Sequence[Reading], founds: Sequence[Found | None]) -> Batch:
+        return lay_batch(
+            readings,
+            founds,
+            layers=self._layers,
+            filler=self._generator.filler,
+            device=self._loaded.device,
+        )
 
     def _placed(
         self,
@@ -157,10 +184,15 @@ class GoingOn:
         new = [
             picture
             for row, prompt in enumerate(prompts)
-            for picture, placed in zip(prompt.pictures, batch.readings[row].pictures, strict=True)
+            for picture, placed in zip(prompt.pictures, batch.readings[row].pictures, strict=False)
             if placed.start >= batch.reused(row)
         ]
-        positions = batch.spread([self._positions(prompt) for prompt in prompts])
+        positions = batch.spread(
+            [
+                self._positions(prompt)[..., : len(reading)]
+                for prompt, reading in zip(prompts, batch.readings, strict=True)
+            ]
+        )
         inputs: dict[str, Any] = {
             "input_ids": batch.input_ids,
             "attention_mask": batch.attention_mask,

@@ -39,6 +39,11 @@ class Reading:
                 return picture.start
         return common
 
+    def begun(self, tokens: int) -> Reading:
+        """Its first `tokens`, which must not end inside a picture."""
+        whole = tuple(picture for picture in self.pictures if picture.end <= tokens)
+        return Reading(self.ids[:tokens], whole)
+
     def followed_by(self, said: NDArray[np.int64]) -> Reading:
         """This with the tokens `said` after it."""
         return Reading(np.concatenate([self.ids, said]), self.pictures)

@@ -57,7 +57,8 @@ def _apart(going_on: GoingOn, whole: Whole) -> float:
     """How far apart the two answers to a second turn are, relative to the largest logit."""
     asking = Asking(max_new_tokens=2)
     first = Conversation((_user("Where is it?", 0),))
-    going_on.say([going_on.prepare(first)], asking)
+    prompt = going_on.prepare(first)
+    going_on.say([prompt, prompt], asking)  # two that begin alike: what they share is read ahead
     second = Conversation(
         (*first.messages, Message("assistant", ("There.",)), _user("And now?", 1))
     )

@@ -37,6 +37,7 @@ from agent.ports import Encoding, Observation, Segmenter
 from agent.turns import Usage
 from agent.values import Box, Role, Target
 from agent.view import View
+from agent.vocabulary import TOOLS
 from models.chat.transformers_chat import transformers_chat
 from models.litemedsam import LiteMedSam
 from models.resources import LanguageOptions, Resources
@@ -52,7 +53,7 @@ GEOMETRY = {
         "heads": 6,
         "vision_width": 256,
         "vision_layers": 8,
-        "image_px": 336,
+        "image_px": 280,
     },
     "cuda": {
         "width": 2048,
@@ -266,10 +267,21 @@ def _run(
 def _save_model(folder: Path, kind: str) -> int:
     """A random Qwen2.5-VL whose replies all have the same length; the number of its parameters."""
     folders = _chat_folders()
-    folders.save_qwen2_5_vl(folder, replace(folders.TINY, context_tokens=32_768, **GEOMETRY[kind]))
+    # learnt from our own prompts, so that they take about as many tokens as with the real tokenizer
+    prompts = (ROOT / "agent" / "language" / "prompts").rglob("*.txt")
+    sentences = (
+        *(file.read_text() for file in prompts),
+        *(json.dumps(tool.schema) for tool in TOOLS),
+    )
+    size = replace(
+        folders.TINY, context_tokens=32_768, vocabulary=1500, sentences=sentences, **GEOMETRY[kind]
+    )
+    folders.save_qwen2_5_vl(folder, size)
     processor = AutoProcessor.from_pretrained(folder)
     settings = GenerationConfig.from_pretrained(folder)
-    closes = [each for each in processor.tokenizer.get_vocab() if ">" in each]  # the end mark as well
+    closes = [
+        each for each in processor.tokenizer.get_vocab() if ">" in each
+    ]  # the end mark as well
     settings.suppress_tokens = processor.tokenizer.convert_tokens_to_ids(closes)
     settings.save_pretrained(folder)
     model = AutoModelForImageTextToText.from_pretrained(folder)

@@ -96,6 +96,25 @@ def test_only_what_is_new_is_read(family, load, opening, next_turn):
     )  # the reply is read only as far as it is written otherwise than it was said
 
 
+def test_what_episodes_of_a_batch_begin_with_is_read_once(load, opening, plainly):
+    loaded = load("qwen3_vl")
+    reader = going_on(loaded)
+    read = []
+    loaded.model.base_model.language_model.register_forward_pre_hook(
+        lambda _, __, said: read.append(tuple(said["inputs_embeds"].shape[:2])), with_kwargs=True
+    )
+    talks = [opening(0, f"Find the {organ}.") for organ in ("liver", "spleen", "left kidney")]
+
+    spoken = answers(reader, talks)
+
+    lengths = [len(reader.prepare(talk).reading) for talk in talks]
+    (rows, common), (batch, rest) = read[:2]
+    assert (rows, batch) == (1, 3)
+    assert common >= 32  # the system's words and the picture
+    assert rest == max(lengths) - common
+    assert_as_read_plainly(loaded, plainly, talks, spoken)
+
+
 def test_the_vision_tower_sees_each_picture_once_in_all_episodes_and_turns(
     load, opening, next_turn
 ):
