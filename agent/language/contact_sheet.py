@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from agent.chat import Picture
 from agent.language.lettering import write
-from agent.language.overlay import Rgb, eight_bit, rim
+from agent.language.overlay import Rgb, rim, seen_in
 from agent.ports import Slices
 from agent.view import View
 
@@ -53,7 +53,7 @@ def contact_sheet(
 
 
 def _tile(slices: Slices, z: int, view: View, mask: NDArray[np.bool_] | None) -> NDArray[np.uint8]:
-    tile = eight_bit(view.image(slices.picture(z), padding=0.0))
+    tile = seen_in(view, slices.picture(z), padding=0.0)
     if mask is not None:
         tile[rim(view.mask(mask), 1)] = DRAWN_RGB
     write(tile, str(z), 0, 0, scale=_LETTER_SCALE)

@@ -36,12 +36,14 @@ OUTLINE_RGB: Rgb = (255, 255, 0)
 _OUTLINE_PX = 2
 
 
-def seen_in(view: View, picture: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """A slice's picture (rows, columns, 3) float32 0..1 as `view` shows it, (height, width, 3)."""
+def seen_in(view: View, picture: NDArray[np.float32], padding: float = 1.0) -> NDArray[np.uint8]:
+    """A slice's picture (rows, columns, 3) float32 0..1 as `view` shows it, (height, width, 3); `padding` beside it,
+    white as in MedSAM-Agent.
+    """
     red, green, blue = np.moveaxis(picture, 2, 0)
     if np.array_equal(red, green) and np.array_equal(red, blue):  # grey is resampled once
-        return eight_bit(np.repeat(view.image(red)[..., None], 3, axis=2))
-    return eight_bit(view.image(picture))
+        return eight_bit(np.repeat(view.image(red, padding)[..., None], 3, axis=2))
+    return eight_bit(view.image(picture, padding))
 
 
 def painted(
