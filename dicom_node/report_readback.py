@@ -32,6 +32,8 @@ _SEGMENT_FRAME = ("121214", "DCM")  # Referenced Segmentation Frame
 _SERIES = ("121232", "DCM")  # Source series for segmentation
 _IMAGE = ("121233", "DCM")  # Source image for segmentation
 _AREA = ("42798000", "SCT")
+
+_IDENTIFIED = "SegmentIdentificationSequence"
 _VOLUME = ("118565006", "SCT")
 _LONG_AXIS = ("103339001", "SCT")
 _SHORT_AXIS = ("103340004", "SCT")
@@ -242,5 +244,8 @@ def _segment_of(referred: Dataset, seg: Dataset) -> int:
     """The segment that a reference names, itself or by one of its frames (PS3.3 table C.18.4-1)."""
     if "ReferencedFrameNumber" not in referred:
         return int(referred.ReferencedSegmentNumber)
-    shown = seg.PerFrameFunctionalGroupsSequence[int(referred.ReferencedFrameNumber) - 1]
-    return int(shown.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
+    index = int(referred.ReferencedFrameNumber) - 1
+    # a lone segment is named once for all frames
+    groups = [seg.PerFrameFunctionalGroupsSequence[index], *seg.SharedFunctionalGroupsSequence]
+    named = [group.SegmentIdentificationSequence[0] for group in groups if _IDENTIFIED in group]
+    return int(named[0].ReferencedSegmentNumber)

@@ -29,7 +29,7 @@ from pydicom.uid import (
 
 SHAPE = (48, 64)
 GROUND, BODY = 40, 200  # grey values of 8 bits as they should be seen
-GROUND_RGB, BODY_RGB = (30, 60, 90), (200, 80, 40)
+GROUND_RGB, BODY_RGB = (30, 60, 90), (250, 200, 120)
 
 #: Kind -> SOP class, modality, colour
 KINDS: dict[str, tuple[UID, str, bool]] = {

@@ -77,8 +77,8 @@ class TestLook:
         apart = np.abs(volume.colour[0].astype(int) - made.rgb)
         assert np.median(apart[made.mask], axis=0).max() <= 3
         assert np.median(apart[~made.mask], axis=0).max() <= 3
-        # luminance of (200, 80, 40) by ITU-R BT.601
-        assert np.median(volume.intensities[0][made.mask]) == pytest.approx(111.3, abs=3)
+        # luminance of (250, 200, 120) by ITU-R BT.601
+        assert np.median(volume.intensities[0][made.mask]) == pytest.approx(205.8, abs=3)
 
     @pytest.mark.parametrize("syntax", [JPEG2000Lossless, JPEGLSLossless, RLELossless])
     @pytest.mark.parametrize("kind", ["DX", "XC"])
@@ -140,7 +140,7 @@ class TestLook:
         volume = load(pictures.picture(tmp_path, "US", edit=grey).path)
 
         assert volume.colour is None
-        assert set(np.unique(volume.intensities)) == {30.0, 200.0}
+        assert set(np.unique(volume.intensities)) == {30.0, 250.0}
 
     @pytest.mark.parametrize("shape", [(48, 64), (1, 1), (7, 300), (301, 5)])
     def test_any_shape(self, shape: tuple[int, int], pictures: ModuleType, tmp_path: Path) -> None:
