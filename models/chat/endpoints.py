@@ -1,9 +1,13 @@
-"""The servers that a language model is asked at: taken in turn, and one that has failed is left alone for a while."""
+"""The servers that a language model is asked at: episodes go round them, and one that has failed is left alone for a while.
+
+An episode stays where it began as long as that server is well: there its earlier turns are still in the prefix cache.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 import httpx
@@ -13,6 +17,8 @@ from models.chat.wire import Manner
 
 REST_S = 30.0
 """Seconds that a server which failed is not asked while another one answers."""
+
+_REMEMBERED = 4096  # episodes whose server is known; servers forget sooner
 
 
 @dataclass(eq=False)
@@ -39,17 +45,31 @@ class Endpoints:
 
     def __init__(self, endpoints: Sequence[Endpoint], clock: Callable[[], float]) -> None:
         self._endpoints, self._clock = list(endpoints), clock
+        self._began_at: OrderedDict[Hashable, Endpoint] = OrderedDict()
         self._lock = threading.Lock()
 
-    def next(self) -> Endpoint:
-        """The server that has waited longest among those that may be asked; else the one that rests the shortest."""
+    def next(self, episode: Hashable) -> Endpoint:
+        """The server that `episode` was asked at before, if it may be asked; else the one whose turn it is.
+
+        The turn is that of the one that has waited longest among those that may be asked, or of the one that rests
+        the shortest.
+        """
         with self._lock:
             now = self._clock()
-            rested = [each for each in self._endpoints if each.rests_until_s <= now]
-            chosen = rested[0] if rested else min(self._endpoints, key=_rest)
-            self._endpoints.remove(chosen)
-            self._endpoints.append(chosen)
-            return chosen
+            known = self._began_at.pop(episode, None)
+            if known is None or known.rests_until_s > now:
+                known = self._in_turn(now)
+            self._began_at[episode] = known
+            if len(self._began_at) > _REMEMBERED:
+                self._began_at.popitem(last=False)
+            return known
+
+    def _in_turn(self, now_s: float) -> Endpoint:
+        rested = [each for each in self._endpoints if each.rests_until_s <= now_s]
+        chosen = rested[0] if rested else min(self._endpoints, key=_rest)
+        self._endpoints.remove(chosen)
+        self._endpoints.append(chosen)
+        return chosen
 
     def failed(self, endpoint: Endpoint, rest_s: float = REST_S) -> None:
         """Leave a server alone for `rest_s` seconds."""

@@ -29,6 +29,7 @@ from models.resources import LanguageOptions
 
 logger = logging.getLogger(__name__)
 
+_BEGINNING = 2  # messages that tell one episode from another: the rules, and the first picture with its question
 _KEPT_PICTURES = 64  # a history is said again every turn; its pictures are encoded once
 
 
@@ -87,9 +88,9 @@ class OpenAiChat:
         """One conversation's answer, from whichever server gives it."""
         async with self._room:
             deadline_s = self._clock.now() + self._patience.deadline_s
-            failed = 0
+            failed, beginning = 0, conversation.messages[:_BEGINNING]
             while True:
-                endpoint = self._endpoints.next()
+                endpoint = self._endpoints.next(beginning)
                 manner = endpoint.manner
                 body = request_body(
                     conversation,
@@ -98,7 +99,13 @@ class OpenAiChat:
                     max_new_tokens=max_new_tokens,
                     url_of=self._url_of,
                 )
-                outcome = await self._ask(endpoint, body, len(conversation.pictures))
+                timeout_s = min(self._patience.timeout_s, deadline_s - self._clock.now())
+                logger.info(
+                    "asking the language model at %s: %d pictures",  # where to and how much, never what
+                    endpoint.name,
+                    len(conversation.pictures),
+                )
+                outcome = await self._ask(endpoint, body, timeout_s)
                 if isinstance(outcome, Answer):
                     self._endpoints.answered(endpoint)
                     return outcome
@@ -111,17 +118,10 @@ class OpenAiChat:
                 await self._wait(endpoint, outcome, failed, deadline_s)
 
     async def _ask(
-        self, endpoint: Endpoint, body: Mapping[str, Any], pictures: int
+        self, endpoint: Endpoint, body: Mapping[str, Any], timeout_s: float
     ) -> Answer | Fault:
-        # the audit of what leaves this process: where to and how much, never what
-        logger.info("asking the language model at %s: %d pictures", endpoint.name, pictures)
-        reply = await attempt(
-            self._client,
-            endpoint.completions_url,
-            body,
-            self._patience.timeout_s,
-            self._clock.time_of_day(),
-        )
+        now_s = self._clock.time_of_day()
+        reply = await attempt(self._client, endpoint.completions_url, body, timeout_s, now_s)
         if not isinstance(reply, Reply):
             return reply
         try:

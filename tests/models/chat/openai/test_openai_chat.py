@@ -323,16 +323,40 @@ def test_no_proxy_of_the_environment_is_used(
     assert proxy.heard == []
 
 
-def test_requests_go_round_the_servers(
-    serve: Build, connect: Build, completion: Build, question: Conversation
-) -> None:
+def question_number(number: int) -> Conversation:
+    """Another episode's first question."""
+    return Conversation((Message("system", ("rules",)), Message("user", (f"image {number}",))))
+
+
+def test_episodes_go_round_the_servers(serve: Build, connect: Build, completion: Build) -> None:
     servers = [serve(completion("ok")) for _ in range(3)]
     chat = connect(*servers)
 
-    for _ in range(6):
-        ask(chat, question)
+    for number in range(6):
+        ask(chat, question_number(number))
 
     assert [len(server.heard) for server in servers] == [2, 2, 2]
+
+
+def test_an_episode_stays_with_the_server_that_has_read_it(
+    serve: Build, connect: Build, completion: Build, refused: Build, clock: Any
+) -> None:
+    ill = serve(completion("1"), completion("2"), refused(500), completion("3"))
+    chat, other = connect(ill, server := serve(completion("other"))), question_number(1)
+    turns = (Message("assistant", ("A box.",)), Message("user", ("next",)))
+    episode = question_number(0)
+    longer = Conversation((*episode.messages, *turns))
+
+    answers = [
+        ask(chat, each)[0] for each in (episode, other, longer)
+    ]  # the second turn again there
+    moved = [ask(chat, longer)[0] for _ in range(2)]
+    clock.seconds += 31.0  # well again: but by now the other one has read it
+    answers += [ask(chat, longer)[0]]
+
+    assert answers == ["1", "other", "2", "other"]
+    assert moved == ["other", "other"]
+    assert len(server.heard) == 4
 
 
 def test_a_server_that_fails_is_replaced_at_once_and_left_alone_for_a_while(
@@ -346,10 +370,10 @@ def test_a_server_that_fails_is_replaced_at_once_and_left_alone_for_a_while(
     ill, well = serve(refused(500), completion("again")), serve(completion("well"))
     chat = connect(ill, well)
 
-    answers = [ask(chat, question)[0] for _ in range(3)]
+    answers = [ask(chat, question_number(number))[0] for number in range(3)]
     waited = list(clock.slept)
     clock.seconds += 31.0
-    answers += [ask(chat, question)[0] for _ in range(2)]
+    answers += [ask(chat, question_number(number))[0] for number in range(3, 5)]
 
     assert answers[:3] == ["well"] * 3
     assert waited == [0.0]  # nobody waits while another server may be asked
