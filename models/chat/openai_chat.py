@@ -112,7 +112,8 @@ class OpenAiChat:
                 other = adapted(endpoint.manner, outcome.refusal) if outcome.refusal else None
                 if other is not None:
                     endpoint.manner = other
-                if endpoint.manner != manner:  # also by another conversation, meanwhile
+                # also where another conversation has learnt it meanwhile
+                if outcome.refusal and endpoint.manner != manner:
                     continue
                 failed += 1
                 await self._wait(endpoint, outcome, failed, deadline_s)
