@@ -15,12 +15,12 @@ from models.normalise import COLOUR_LEVELS, Scale, measure
 from models.preprocessing import WorkingGrid
 from models.registry import (
     open_policy,
-    open_segmenter,
     policy_entry,
     segmenter_entry,
     weights_of,
 )
 from models.resources import Resources
+from models.serving.opening import open_served
 from models.slices import EncodedSlices
 from models.windows import ABDOMEN, Window, seen_through, window_for
 
@@ -119,7 +119,7 @@ def open_workbench(
     hashes = [part.verify(resources.weights_dir) for part in parts]
     return Workbench(
         policy=open_policy(policy, resources, segmenter=segmenter),
-        segmenter=open_segmenter(segmenter, resources),
+        segmenter=open_served(segmenter, resources),
         weights_sha256=tuple(hashes),
         encoder="+".join((segmenter, hashes[-1])) if wanted.keeps else "",
         window=ABDOMEN if planner.abdomen_only else None,
