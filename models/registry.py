@@ -8,7 +8,7 @@ from pathlib import Path
 
 from agent.chat import ChatModel
 from agent.ports import Policy, Segmenter
-from models.errors import UnknownModel
+from models.errors import LanguageMisconfigured, UnknownModel
 from models.manifest import (
     IMISNET_B,
     LITEMEDSAM,
@@ -205,10 +205,12 @@ def policy_entry(name: str) -> PolicyEntry:
 
 
 def policy_weights(name: str, resources: Resources) -> Weights | None:
-    """What the policy loads here, None where it loads nothing; UnknownModel."""
+    """What the policy loads here, None where it loads nothing; UnknownModel, LanguageMisconfigured."""
     entry = policy_entry(name)
     if not entry.language:
         return entry.weights
+    if not resources.language.model:
+        raise LanguageMisconfigured("language.model", "name the folder that the model lies in")
     folder = Path(resources.language.model).expanduser()
     return own_weights(folder, f"policy {name}", "language.model", folder=True)
 
@@ -250,7 +252,10 @@ def open_segmenter(name: str, resources: Resources) -> Segmenter:
 
 
 def require_here(*, policy: str, segmenter: str, resources: Resources) -> None:
-    """Raise UnknownModel or WeightsMissing for a pair that cannot be opened here; loads and reads nothing."""
+    """Raise UnknownModel, WeightsMissing or LanguageMisconfigured for a pair that cannot be opened here; loads nothing."""
+    language = resources.language
+    if policy == OPENAI and not (language.endpoints and language.model):
+        raise LanguageMisconfigured("language.endpoints", "name a server, and language.model")
     for part in weights_of(policy=policy, segmenter=segmenter, resources=resources):
         if part.state(resources.weights_dir) is State.MISSING:
             part.verify(resources.weights_dir)

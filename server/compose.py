@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from server.console import FetchProgress
+from server.compose_models import benches, choice, dump, fetch, offer, resources, workbench
 from server.errors import ConfigurationError
 from server.files import private_folder
 from server.processes import announce_ready, end_with_parent, stop_on_signals, wait_for
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     from dicom_node.inbox import Inbox
     from dicom_node.ports import Destination
     from dicom_node.values import InstanceHeader
-    from models.choice import Choice
-    from models.resources import Resources
-    from models.weights import Weights
     from server.pipeline import Pipeline
     from server.ports import Workbench
     from server.record.record import Record
@@ -39,17 +36,36 @@ if TYPE_CHECKING:
     from server.sessions.service import Service as SegmentationService
     from server.values import Assignment, TargetSummary
 
+__all__ = [
+    "api",
+    "choice",
+    "database_version",
+    "destinations",
+    "dump",
+    "fetch",
+    "listen",
+    "resources",
+    "segment",
+    "serve",
+    "sessions",
+    "work",
+]
+
 logger = logging.getLogger(__name__)
 
 
 def serve(settings: Settings, config_files: Sequence[Path]) -> int:
     """`segnode serve`: the supervisor, until it is told to stop."""
+    from server.gpus import gpus_for_workers
     from server.supervisor import DATABASE_VARIABLE, Supervisor, node_children
 
     stop = stop_on_signals()
     with database(settings) as (url, keep_up):
         supervisor = Supervisor(
-            node_children([str(file) for file in config_files]),
+            node_children(
+                [str(file) for file in config_files],
+                gpus_for_workers(settings.models.device, os.environ),
+            ),
             environment=os.environ | {DATABASE_VARIABLE: url},
             on_ready=lambda said: logger.info("segnode is ready: %s", "; ".join(said)),
             keep_up=keep_up,
@@ -252,7 +268,9 @@ def rules(settings: Settings) -> Rules:
     from server.routing import Rules
 
     names = tuple(one.name for one in settings.destinations)
-    return Rules(load_catalogue(), names, settings.routes, settings.agent.max_targets)
+    return Rules(
+        load_catalogue(), names, settings.routes, settings.agent.max_targets, offer(settings)
+    )
 
 
 def destinations(settings: Settings) -> tuple[Destination, ...]:
@@ -332,100 +350,19 @@ def pipeline(
     from server.workfolder import EncodingStore
 
     store = EncodingStore(settings.storage.dir / "encodings", settings.storage.encodings_bytes)
+    opened, pair = benches(settings), offer(settings)
+
+    def bench_of(assignment: Assignment) -> Workbench:
+        return opened.bench(assignment.pair or pair(None, None))
+
     return Pipeline(
         headers=headers,
         folder=folder,
         encodings=store,
-        workbench=workbench(settings),
+        workbench=bench_of,
         catalogue=load_catalogue(),
         limits=limits(settings),
     )
-
-
-def workbench(settings: Settings) -> Callable[[], Workbench]:
-    """The configured models, loaded at the first call and kept."""
-    loaded: list[Workbench] = []
-
-    def open_once() -> Workbench:
-        if not loaded:
-            from models.workbench import open_workbench
-
-            chosen = choice(settings)
-            logger.info("models: %s", chosen)
-            loaded.append(
-                open_workbench(chosen.policy, chosen.segmenter, resources=resources(settings))
-            )
-        return loaded[0]
-
-    return open_once
-
-
-def choice(settings: Settings) -> Choice:
-    """The policy and the segmenter that the settings mean here, "auto" resolved; nothing is loaded."""
-    from models.choice import choose
-
-    return choose(settings.agent.policy, settings.agent.segmenter, resources(settings))
-
-
-def resources(settings: Settings) -> Resources:
-    """What models may use, of [agent], [models] and [language]; ConfigurationError."""
-    from models.choice import located_model
-    from models.resources import LanguageOptions, Resources
-
-    weights_dir = Path(settings.models.dir or settings.storage.dir / "weights")
-    said = settings.language.model_dump()
-    for key in ("prompts", "api_key_file"):
-        said[key] = Path(said[key]) if said[key] else None
-    return Resources(
-        cache_dir=settings.storage.dir / "cache",
-        threads=settings.agent.threads or None,
-        weights_dir=weights_dir,
-        checkpoint=_checkpoint(settings.agent.checkpoint, weights_dir),
-        device=settings.models.device,
-        precision=settings.models.precision,
-        memory_bytes=settings.models.memory_bytes,
-        language=located_model(LanguageOptions(**said), weights_dir),
-    )
-
-
-def fetch(settings: Settings, weights: Weights, progress: Callable[[str], None]) -> Path:
-    """Bring weights into models.dir from the configured hub; FetchFailed, ConfigurationError."""
-    from models.fetching import Fetcher, open_client
-    from models.hub import Hub
-
-    weights_dir = resources(settings).weights_dir
-    told = FetchProgress(progress)
-    url = settings.models.hub.rstrip("/")
-    with open_client(url, _hub_token(settings.models.token_file)) as client:
-        hub = Hub(url, Fetcher(client, told.bytes))
-        return hub.fetch(weights, weights_dir or Path(), told.file)
-
-
-def dump(segmenter: str, case: Path, out: Path) -> None:
-    """Run a case through a segmenter's network and write its arrays; ModelsError."""
-    from models.dump import dump as write_arrays
-
-    write_arrays(segmenter, case, out)
-
-
-def _hub_token(file: str) -> str:
-    try:
-        return Path(file).read_text(encoding="ascii").strip() if file else ""
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"models.token_file: cannot read {file} ({error})") from error
-
-
-def _checkpoint(said: str, weights_dir: Path) -> Path | None:
-    # a file, or else one of the names that `segnode models list` shows
-    if not said or Path(said).is_file():
-        return Path(said) if said else None
-    from models.errors import UnknownModel
-    from models.manifest import known_weights
-
-    try:
-        return known_weights(said).locate(weights_dir)
-    except UnknownModel:
-        return Path(said)
 
 
 def limits(settings: Settings) -> Limits:

@@ -89,7 +89,7 @@ def _segment_dicom(
         headers=lambda _: headers,
         folder=lambda request_id: work / request_id,
         encodings=EncodingStore(work / "encodings", limit_bytes=0),
-        workbench=models.workbench,
+        workbench=lambda _: models.workbench(),
         catalogue=models.catalogue,
         limits=models.limits,
     )

@@ -53,7 +53,7 @@ from server.workfolder import EncodingStore, WorkFolder
 class Pipeline:
     """The stages of a study (server.ports.Stages) on real rooms.
 
-    `headers` lists what the study holds, `folder` names a request's work folder, `workbench` loads the
+    `headers` lists what the study holds, `folder` names a request's work folder, `workbench` loads a request's
     models at the first call that needs them.
     """
 
@@ -63,7 +63,7 @@ class Pipeline:
         headers: Callable[[Assignment], Sequence[InstanceHeader]],
         folder: Callable[[str], Path],
         encodings: EncodingStore,
-        workbench: Callable[[], Workbench],
+        workbench: Callable[[Assignment], Workbench],
         catalogue: Catalogue,
         limits: Limits,
     ) -> None:
@@ -132,7 +132,7 @@ class Pipeline:
         if not segments and not absent:
             raise NothingToReport(nothing_to_report(targets))
         identity = ResultIdentity(assignment.request_id, assignment.study_version)
-        algorithm = self._algorithm()
+        algorithm = self._algorithm(assignment)
         results: list[WrittenResult] = []
         if segments:
             results.append(
@@ -190,7 +190,7 @@ class Pipeline:
         return WorkFolder(self._folder(assignment.request_id))
 
     def _work(self, assignment: Assignment) -> VolumeWork:
-        return VolumeWork(self._workbench(), self._prepare(assignment), self._limits)
+        return VolumeWork(self._workbench(assignment), self._prepare(assignment), self._limits)
 
     def _prepare(self, assignment: Assignment) -> Prepared:
         # one volume at a time is kept ready: targets of a request follow each other
@@ -198,7 +198,7 @@ class Pipeline:
             self._prepared = None
             volume = self._work_folder(assignment).load_volume()
             kept = self._encodings.of_series(volume.series_instance_uid)
-            prepared = self._workbench().prepare(agent_volume(volume), kept)
+            prepared = self._workbench(assignment).prepare(agent_volume(volume), kept)
             self._prepared = (assignment.request_id, prepared)
         return self._prepared[1]
 
@@ -228,8 +228,8 @@ class Pipeline:
             structure.category,
         )
 
-    def _algorithm(self) -> Algorithm:
-        workbench = self._workbench()
+    def _algorithm(self, assignment: Assignment) -> Algorithm:
+        workbench = self._workbench(assignment)
         name = f"{workbench.policy.name} + {workbench.segmenter.name}"
         return Algorithm(name, version("segnode"), workbench.weights_sha256)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from agent.values import Target
@@ -18,6 +18,7 @@ from server.errors import (
 from server.names import fold
 from server.settings import RouteSettings
 from server.structures import Catalogue
+from server.values import Pair
 
 MAX_TEXT = 200
 
@@ -37,17 +38,27 @@ def _fits(pattern: str, text: str) -> bool:
     return re.fullmatch("".join(parts), text, re.IGNORECASE | re.DOTALL) is not None
 
 
+Offer = Callable[[str | None, str | None], Pair]
+"""Who works for a request that names this policy and this segmenter (None: the site's own); models.errors."""
+
+
+def as_said(policy: str | None, segmenter: str | None) -> Pair:
+    """An Offer that leaves what nobody chose to the worker."""
+    return Pair(policy or "auto", segmenter or "auto")
+
+
 @dataclass(frozen=True)
 class Rules:
     """What the site has configured about requests: names it knows, routes, limits.
 
-    `destinations` all configured names; `max_targets` most structures one request may ask for.
+    `destinations` all configured names; `max_targets` most structures one request may ask for; `pair` says who works.
     """
 
     catalogue: Catalogue
     destinations: tuple[str, ...]
     routes: tuple[RouteSettings, ...] = ()
     max_targets: int = 200
+    pair: Offer = as_said
 
     def __post_init__(self) -> None:
         for route in self.routes:

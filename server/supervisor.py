@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from server.gpus import VISIBLE_VARIABLE
 from server.processes import PARENT_VARIABLE, READY_VARIABLE
 from server.settings import ENVIRONMENT_PREFIX
 
@@ -30,7 +31,7 @@ FAILURES_AT_START = 3
 
 @dataclass(frozen=True)
 class ChildSpec:
-    """A process to keep running: `name` for the log, `command` its argument list.
+    """A process to keep running: `name` for the log, `command` its argument list, `environment` what it alone is given.
 
     A node whose `essential` process cannot even start gives up; the others are tried for ever.
     """
@@ -38,16 +39,28 @@ class ChildSpec:
     name: str
     command: tuple[str, ...]
     essential: bool = False
+    environment: tuple[tuple[str, str], ...] = ()
 
 
-def node_children(config_files: Sequence[str], workers: int = 1) -> tuple[ChildSpec, ...]:
-    """The listener, the workers and the API of one node, with the same configuration files."""
+def node_children(config_files: Sequence[str], gpus: Sequence[str] = ()) -> tuple[ChildSpec, ...]:
+    """The listener, the workers and the API of one node, with the same configuration files.
+
+    A worker for each of `gpus` (as CUDA_VISIBLE_DEVICES names them) that sees no other, or one where there are none.
+    """
     options = tuple(word for file in config_files for word in ("--config", str(file)))
-    parts = ("listen", *["work"] * workers, "api")
-    return tuple(
-        # without the database worker and API wait and come back, but images are received all the time
-        ChildSpec(part, (sys.executable, "-m", "server.cli", part, *options), part == "listen")
-        for part in parts
+
+    def command(part: str) -> tuple[str, ...]:
+        return (sys.executable, "-m", "server.cli", part, *options)
+
+    workers = [
+        ChildSpec(f"work on {gpu}", command("work"), environment=((VISIBLE_VARIABLE, gpu),))
+        for gpu in gpus
+    ]
+    # without the database worker and API wait and come back, but images are received all the time
+    return (
+        ChildSpec("listen", command("listen"), essential=True),
+        *(workers or [ChildSpec("work", command("work"))]),
+        ChildSpec("api", command("api")),
     )
 
 
@@ -115,10 +128,14 @@ class Supervisor:
     def _start(self, child: _Child) -> None:
         receiving, sending = os.pipe()
         os.set_blocking(receiving, False)
-        environment = self._environment | {
-            PARENT_VARIABLE: str(os.getpid()),
-            READY_VARIABLE: str(sending),
-        }
+        environment = (
+            self._environment
+            | dict(child.spec.environment)
+            | {
+                PARENT_VARIABLE: str(os.getpid()),
+                READY_VARIABLE: str(sending),
+            }
+        )
         child.process = subprocess.Popen(  # noqa: S603 - our own command line
             child.spec.command, env=environment, pass_fds=(sending,), stdin=subprocess.DEVNULL
         )

@@ -51,6 +51,14 @@ class DeliveryState(StrEnum):
 
 
 @dataclass(frozen=True)
+class Pair:
+    """Who plans and who draws for a request, by the names in configuration."""
+
+    policy: str
+    segmenter: str
+
+
+@dataclass(frozen=True)
 class AskedTarget:
     """A target as stored with its request: `index` zero-based, `text` as asked, `structure` its catalogue key."""
 
@@ -61,13 +69,17 @@ class AskedTarget:
 
 @dataclass(frozen=True)
 class Assignment:
-    """What a worker needs to know of a request: nothing that can change while it runs."""
+    """What a worker needs to know of a request: nothing that can change while it runs.
+
+    `pair` is None where nobody chose: the worker's own.
+    """
 
     request_id: str
     study_instance_uid: str
     study_version: int
     series_instance_uid: str | None
     targets: tuple[AskedTarget, ...]
+    pair: Pair | None = None
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -17,6 +18,7 @@ from server.commands.options import Commands, add_command, settings_of
 from server.commands.ports import Composition
 from server.console import say
 from server.errors import ServerError
+from server.gpus import gpus_for_workers
 from server.settings import Settings
 
 Check = tuple[str, Callable[[], str]]
@@ -55,7 +57,7 @@ def checks(settings: Settings, composition: Composition) -> Iterator[Check]:
 
 def _models(settings: Settings, composition: Composition) -> Iterator[Check]:
     chosen, resources = composition.choice(settings), composition.resources(settings)
-    yield "models", lambda: f"{chosen}, on {resources.device}"
+    yield "models", lambda: f"{chosen}; {_device(settings)}"
     try:
         parts = weights_of(policy=chosen.policy, segmenter=chosen.segmenter, resources=resources)
     except ModelsError as error:
@@ -63,6 +65,14 @@ def _models(settings: Settings, composition: Composition) -> Iterator[Check]:
     else:
         for part in parts:
             yield f"models, {part.name}", partial(_whole, part, resources.weights_dir)
+
+
+def _device(settings: Settings) -> str:
+    device = settings.models.device
+    if device != "auto":
+        return f"on {device}"
+    gpus = gpus_for_workers(device, os.environ)
+    return f"a worker for each of {', '.join(gpus)}" if gpus else "on the processor: no GPU is seen"
 
 
 def _raise(error: ModelsError) -> str:

@@ -40,6 +40,14 @@ def add_targets(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_models(parser: argparse.ArgumentParser) -> None:
+    """`--policy` and `--segmenter`."""
+    parser.add_argument("--policy", metavar="NAME", help="who plans, instead of agent.policy")
+    parser.add_argument(
+        "--segmenter", metavar="NAME", help="what draws, instead of agent.segmenter"
+    )
+
+
 def settings_of(arguments: argparse.Namespace) -> Settings:
     """The settings with the files that `--config` names; ConfigurationError."""
     return load_settings(arguments.config)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from server.client import NodeClient
-from server.commands.options import Commands, add_command, add_targets, settings_of
+from server.commands.options import Commands, add_command, add_models, add_targets, settings_of
 from server.commands.ports import Composition
 from server.commands.segment import HEADER, say_reasons
 from server.console import Progress, say, table
@@ -39,6 +39,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
         dest="destinations",
         help="where results go; may be given several times; else as the node's routes say",
     )
+    add_models(parser)
     parser.add_argument("--priority", metavar="N", type=int, help="1 to 1000, lower comes first")
     parser.add_argument(
         "--url", metavar="URL", help="the node, if not the configuration's http.host and port"
@@ -86,6 +87,8 @@ def _body(arguments: argparse.Namespace) -> dict[str, Any]:
         "targets": arguments.targets,
         "series_instance_uid": arguments.series,
         "destinations": arguments.destinations,
+        "policy": arguments.policy,
+        "segmenter": arguments.segmenter,
         "priority": arguments.priority,
     }
     return {key: value for key, value in body.items() if value is not None}

@@ -6,9 +6,11 @@ import argparse
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from server.commands.options import Commands, add_command, add_targets, settings_of
+from models.choice import AUTO
+from server.commands.options import Commands, add_command, add_models, add_targets, settings_of
 from server.commands.ports import Composition
 from server.console import Progress, say, table
+from server.errors import ConfigurationError
 from server.settings import Settings
 from server.values import TargetSummary
 
@@ -25,14 +27,19 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--out", metavar="DIR", type=Path, required=True, help="where results, preview and trace go"
     )
-    parser.add_argument("--policy", metavar="NAME", help="who plans, instead of agent.policy")
+    add_models(parser)
     parser.add_argument(
-        "--segmenter", metavar="NAME", help="what draws, instead of agent.segmenter"
+        "--checkpoint",
+        metavar="FILE",
+        help="its weights, a file or a name of `segnode models list`, instead of agent.checkpoint",
     )
 
 
 def _segment(arguments: argparse.Namespace, composition: Composition) -> int:
-    settings = with_models(settings_of(arguments), arguments.policy, arguments.segmenter)
+    settings = with_models(
+        settings_of(arguments), arguments.policy, arguments.segmenter, arguments.checkpoint
+    )
+    say(f"models: {composition.choice(settings)}")
     progress = Progress("segment")
     summaries = composition.segment(
         settings, arguments.path, arguments.targets, arguments.out, progress.show
@@ -44,11 +51,17 @@ def _segment(arguments: argparse.Namespace, composition: Composition) -> int:
     return 0
 
 
-def with_models(settings: Settings, policy: str | None, segmenter: str | None) -> Settings:
-    """`settings` with other models where they are named."""
-    named = {"policy": policy, "segmenter": segmenter}
+def with_models(
+    settings: Settings, policy: str | None, segmenter: str | None, checkpoint: str | None = None
+) -> Settings:
+    """`settings` with other models where they are named; ConfigurationError for a checkpoint of nobody."""
+    if segmenter not in (None, settings.agent.segmenter):
+        checkpoint = checkpoint or ""  # agent.checkpoint is the other one's
+    named = {"policy": policy, "segmenter": segmenter, "checkpoint": checkpoint}
     changed = {key: name for key, name in named.items() if name is not None}
     agent = settings.agent.model_copy(update=changed)
+    if agent.checkpoint and agent.segmenter == AUTO:
+        raise ConfigurationError("--checkpoint needs --segmenter to say whose weights it holds")
     return settings.model_copy(update={"agent": agent})
 
 

@@ -62,6 +62,8 @@ class FakeRecord:
         series_instance_uid: str | None = None,
         destinations: Sequence[str] | None = None,
         priority: int = 50,
+        policy: str | None = None,
+        segmenter: str | None = None,
         actor: str,
     ) -> Submitted:
         """See RecordPort."""
@@ -94,6 +96,8 @@ class FakeRecord:
             created_at=START,
             updated_at=START,
             ended_at=None,
+            policy=policy or "locator",
+            segmenter=segmenter or "litemedsam",
         )
         self.kept_requests[view.id] = view
         self._note("request.queued", actor, study_instance_uid, view.state, view.id)

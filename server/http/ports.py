@@ -33,6 +33,8 @@ class RecordPort(Protocol):
         series_instance_uid: str | None = None,
         destinations: Sequence[str] | None = None,
         priority: int = 50,
+        policy: str | None = None,
+        segmenter: str | None = None,
         actor: str,
     ) -> Submitted:
         """Make a request on a complete study."""

@@ -119,6 +119,12 @@ PROBLEMS: Mapping[type[Exception], Kind] = {
     model_errors.UnknownModel: Kind(
         HTTPStatus.UNPROCESSABLE_ENTITY, "unknown-model", "No such model"
     ),
+    model_errors.WeightsMissing: Kind(
+        HTTPStatus.UNPROCESSABLE_ENTITY, "weights-missing", "The weights are not here"
+    ),
+    model_errors.LanguageMisconfigured: Kind(
+        HTTPStatus.UNPROCESSABLE_ENTITY, "no-language-model", "No language model is configured"
+    ),
     model_errors.PromptNotUnderstood: Kind(
         HTTPStatus.UNPROCESSABLE_ENTITY, "prompt-not-understood", "The segmenter cannot use this"
     ),

@@ -21,6 +21,8 @@ def submit(asked: RequestIn, response: Response, services: WithServices, actor: 
         series_instance_uid=asked.series_instance_uid,
         destinations=asked.destinations,
         priority=asked.priority,
+        policy=asked.policy,
+        segmenter=asked.segmenter,
         actor=actor,
     )
     response.headers["Location"] = f"/api/v1{router.prefix}/{taken.id}"

@@ -17,6 +17,9 @@ EXAMPLE_ID = "0b9c4d9e-6a55-4a4e-9a0b-4e4a7c1c3f2d"
 Uid = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\x00-\x20\x7f]+$")]
 
 
+ModelName = Annotated[str, Field(min_length=1, max_length=64)]
+
+
 class _Taken(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -46,6 +49,12 @@ class RequestIn(_Taken):
     destinations: Annotated[
         list[str] | None,
         Field(max_length=100, description="names; else those of the matching route, else all"),
+    ] = None
+    policy: Annotated[
+        ModelName | None, Field(description="who plans; else as the node is configured")
+    ] = None
+    segmenter: Annotated[
+        ModelName | None, Field(description="what draws; else as the node is configured")
     ] = None
     priority: Annotated[int, Field(ge=1, le=1000, strict=True, description="lower comes first")] = (
         50
@@ -122,6 +131,8 @@ class RequestOut(_Answered):
                     "route": "abdomen",
                     "actor": "segnode",
                     "priority": 50,
+                    "policy": "locator",
+                    "segmenter": "litemedsam",
                     "run": 1,
                     "targets": [
                         {
@@ -178,6 +189,8 @@ class RequestOut(_Answered):
     route: str | None
     actor: str
     priority: int
+    policy: Annotated[str | None, Field(description="who plans")]
+    segmenter: Annotated[str | None, Field(description="what draws")]
     run: int
     targets: list[TargetOut]
     results: list[ResultOut]

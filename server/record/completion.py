@@ -78,6 +78,7 @@ class Completion:
                 targets=self._rules.targets(route.targets),
                 destinations=route.destinations or self._rules.destinations,
                 actor=f"route:{route.name}",
+                pair=self._rules.pair(None, None),
                 route=route.name,
                 supersedes=earlier.get(route.name),
             )
@@ -93,6 +94,7 @@ class Completion:
                     destinations=requests.destinations_of(row, self._rules.destinations),
                     actor=row.actor,
                     series_instance_uid=row.series_instance_uid,
+                    pair=requests.pair_of(row),
                     priority=row.priority,
                     supersedes=row.id,
                 )

@@ -95,6 +95,8 @@ def request_view(row: RequestRow) -> RequestView:
         created_at=row.created_at,
         updated_at=row.updated_at,
         ended_at=row.ended_at,
+        policy=row.policy,
+        segmenter=row.segmenter,
     )
 
 

@@ -48,13 +48,16 @@ class Record:
         series_instance_uid: str | None = None,
         destinations: Sequence[str] | None = None,
         priority: int = DEFAULT_PRIORITY,
+        policy: str | None = None,
+        segmenter: str | None = None,
         actor: str,
     ) -> Submitted:
         """Make a request on a complete study; lower `priority` comes first (1..1000).
 
-        NoTargets, BadTarget, TooManyTargets, UnknownDestination, UnknownStudy, StudyIncomplete.
+        `policy` and `segmenter` are who works on it, None for the site's own. NoTargets, BadTarget, TooManyTargets,
+        UnknownDestination, UnknownStudy, StudyIncomplete, and models.errors for a pair that is not here.
         """
-        wanted = self._rules.targets(targets)
+        wanted, pair = self._rules.targets(targets), self._rules.pair(policy, segmenter)
         with self._sessions.begin() as session:
             study = self._complete_study(session, study_instance_uid)
             if series_instance_uid is not None:
@@ -67,6 +70,7 @@ class Record:
                 destinations=self._rules.where_to(destinations, held),
                 actor=actor,
                 series_instance_uid=series_instance_uid,
+                pair=pair,
                 priority=priority,
             )
             row = requests.create(session, self._jobs, self._rules.catalogue, new)

@@ -17,7 +17,7 @@ from server.record.jobs import Jobs
 from server.record.states import check_request
 from server.record.tables import DeliveryRow, RequestRow, TargetRow
 from server.structures import Catalogue
-from server.values import ENDED_STATES, DeliveryState, RequestState
+from server.values import ENDED_STATES, DeliveryState, Pair, RequestState
 
 DEFAULT_PRIORITY = 50
 
@@ -32,6 +32,7 @@ class NewRequest:
     destinations: tuple[str, ...]
     actor: str
     series_instance_uid: str | None = None
+    pair: Pair | None = None
     route: str | None = None
     priority: int = DEFAULT_PRIORITY
     supersedes: str | None = None
@@ -49,6 +50,8 @@ def create(session: Session, jobs: Jobs, catalogue: Catalogue, new: NewRequest) 
         route=new.route,
         actor=new.actor,
         priority=new.priority,
+        policy=new.pair.policy if new.pair else None,
+        segmenter=new.pair.segmenter if new.pair else None,
         run=1,
         pipeline_version=jobs.pipeline_version,
         stage_attempts=0,
@@ -189,6 +192,13 @@ def supersede(session: Session, study_instance_uid: str, version: int) -> list[R
 def targets_of(row: RequestRow) -> tuple[Target, ...]:
     """What a request asked for."""
     return tuple(Target(target.text, target.structure) for target in row.targets)
+
+
+def pair_of(row: RequestRow) -> Pair | None:
+    """Who works on a request; None where it was made before that could be chosen."""
+    if row.policy is None or row.segmenter is None:
+        return None
+    return Pair(row.policy, row.segmenter)
 
 
 def destinations_of(row: RequestRow, known: Iterable[str]) -> tuple[str, ...]:

@@ -197,6 +197,7 @@ def _assignment(row: RequestRow) -> Assignment:
         study_version=row.study_version,
         series_instance_uid=row.series_instance_uid,
         targets=tuple(AskedTarget(t.index, t.text, t.structure) for t in row.targets),
+        pair=requests.pair_of(row),
     )
 
 

@@ -120,7 +120,7 @@ class ConflictRow(Base):
 
 
 class RequestRow(Base):
-    """A request. `run` counts beginnings: work of an earlier run finds its number stale and stops.
+    """A request. `policy` and `segmenter` are who works on it; `run` counts beginnings: work of an earlier run finds its number stale and stops.
 
     `stage_attempts` counts how often the current stage was begun in this run.
     """
@@ -139,6 +139,8 @@ class RequestRow(Base):
     route: Mapped[str | None]
     actor: Mapped[str]
     priority: Mapped[int]
+    policy: Mapped[str | None]
+    segmenter: Mapped[str | None]
     run: Mapped[int]
     pipeline_version: Mapped[int]
     stage: Mapped[str | None]

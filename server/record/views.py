@@ -56,7 +56,7 @@ class DeliveryView:
 class RequestView:
     """A request whole. `series_instance_uid` the series worked on, or asked for, or None while unknown.
 
-    `error` one sentence, `failed_stage` "select", "segment", "write" or "send"; `stage_seconds` wall-clock by
+    `policy` and `segmenter` who works on it. `error` one sentence, `failed_stage` "select", "segment", "write" or "send"; `stage_seconds` wall-clock by
     stage; `run` counts beginnings from 1; `supersedes` the request of an earlier study version it replaces.
     """
 
@@ -81,6 +81,8 @@ class RequestView:
     created_at: datetime
     updated_at: datetime
     ended_at: datetime | None
+    policy: str | None = None
+    segmenter: str | None = None
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import TypeVar
 from agent.errors import AgentError
 from agent.turns import Turn
 from dicom_node.errors import DicomNodeError, NotAVolume
+from models.errors import ModelsError
 from server.errors import RunEnded, ServerError
 from server.ports import Stages
 from server.record.runs import Runs
@@ -134,7 +135,7 @@ class StageSteps:
             logger.info("%s", ended)
             if ended.over:
                 self._stages.discard(assignment)
-        except (ServerError, DicomNodeError, AgentError) as error:
+        except (ServerError, DicomNodeError, AgentError, ModelsError) as error:
             sentence, no_volume = str(error), stage == "select" and isinstance(error, NotAVolume)
             logger.warning("request %s ended in %s: %s", request_id, stage, sentence)
             if no_volume:

@@ -80,7 +80,7 @@ def measure(study: Path, out: Path, port: int) -> dict[str, float]:
         headers=lambda _: headers,
         folder=lambda request_id: out / request_id,
         encodings=EncodingStore(out / "encodings", limit_bytes=0),
-        workbench=lambda: open_workbench("threshold", "fake"),
+        workbench=lambda _: open_workbench("threshold", "fake"),
         catalogue=load_catalogue(),
         limits=Limits(),
     )

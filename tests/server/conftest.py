@@ -17,7 +17,7 @@ from server.record.jobs import PIPELINE_VERSION, DbosJobs
 from server.record.record import Record
 from server.record.runs import Runs
 from server.record.workers import Workers
-from server.routing import Rules
+from server.routing import Offer, Rules, as_said
 from server.settings import RouteSettings
 from server.shelf import Shelf
 from server.structures import Catalogue, load_catalogue
@@ -156,10 +156,11 @@ def make_desk(database_url: str) -> Iterator[Callable[..., Desk]]:
         destinations: tuple[str, ...] = ("pacs", "archive"),
         pipeline_version: int = PIPELINE_VERSION,
         held: HeldStudies | None = None,
+        pair: Offer = as_said,
     ) -> Desk:
         held = held or HeldStudies()
         catalogue = load_catalogue()
-        rules = Rules(catalogue, destinations, routes, max_targets=20)
+        rules = Rules(catalogue, destinations, routes, max_targets=20, pair=pair)
         sessions = Sessions(open_engine(database_url))
         jobs = DbosJobs(database_url, pipeline_version)
         shelf = Shelf(held, held.read_header)

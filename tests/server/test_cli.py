@@ -16,6 +16,7 @@ from dicom_node.fakes import FakeDestination
 from server.cli import main
 from server.commands.fakes import FakeComposition
 from server.commands.request import node_url
+from server.commands.segment import with_models
 from server.errors import RecordUnavailable
 from server.settings import load_settings
 from server.values import TargetSummary
@@ -77,10 +78,29 @@ def test_segment_shows_each_target(capsys: Capture, tmp_path: Path) -> None:
     ran = ("segment", Path("ct"), ("liver", "left kidney"), out, "threshold", "auto")
     assert composition.ran == [ran]
     lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("models: threshold + litemedsam (segmenter litemedsam: ")
     assert any(line.split() == ["liver", "segmented", "412.5", "21", "0.93"] for line in lines)
     assert any(line.split() == ["left", "kidney", "absent", "4"] for line in lines)
     assert "left kidney: not seen" in lines
     assert str(out) in lines[-1]
+
+
+def test_a_checkpoint_is_named_with_its_segmenter(capsys: Capture, tmp_path: Path) -> None:
+    words = ["segment", "ct", "--target", "liver", "--out", str(tmp_path), "--checkpoint", "own.pt"]
+
+    assert main(words, FakeComposition()) == 1
+    assert "--checkpoint needs --segmenter" in capsys.readouterr().err
+    assert main([*words, "--segmenter", "medsam2"], FakeComposition()) == 0
+
+
+def test_another_segmenter_does_not_get_the_configured_ones_checkpoint(tmp_path: Path) -> None:
+    environment = {"SEGNODE_AGENT__SEGMENTER": "medsam2", "SEGNODE_AGENT__CHECKPOINT": "own.pt"}
+    settings = load_settings((), environment)
+
+    assert with_models(settings, None, None).agent.checkpoint == "own.pt"
+    assert with_models(settings, None, "medsam2").agent.checkpoint == "own.pt"
+    assert with_models(settings, None, "sam2-tiny").agent.checkpoint == ""
+    assert with_models(settings, None, "sam2-tiny", "else.pt").agent.checkpoint == "else.pt"
 
 
 @pytest.mark.parametrize(

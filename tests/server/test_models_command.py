@@ -199,6 +199,7 @@ def test_check_names_the_pair_and_its_weights(
     ("variable", "value", "said"),
     [
         ("SEGMENTER", "sam2-tiny", "FAIL  models, sam2.1_hiera_tiny: the weights of"),
+        ("POLICY", "transformers", "FAIL  models: language.model"),
         ("SEGMENTER", "gpt", "FAIL  models: there is no segmenter called 'gpt'"),
     ],
 )

@@ -41,7 +41,7 @@ def study(phantoms: Any, tmp_path: Path) -> Callable[..., tuple[Any, Pipeline]]:
             headers=lambda assignment: [read_header(path) for path in phantom.paths],
             folder=lambda request_id: tmp_path / request_id,
             encodings=EncodingStore(tmp_path / "encodings", limit_bytes=10**9),
-            workbench=lambda: workbench,
+            workbench=lambda _: workbench,
             catalogue=load_catalogue(),
             limits=Limits(),
         )

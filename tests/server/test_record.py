@@ -13,6 +13,7 @@ from agent.actions import Stop
 from agent.turns import Outcome, Turn
 from agent.values import Role
 from dicom_node.identity import MANUFACTURER
+from models.errors import UnknownModel
 from server.errors import (
     RecordUnavailable,
     RunEnded,
@@ -22,11 +23,11 @@ from server.errors import (
     UnknownStudy,
     WrongState,
 )
-from server.record.jobs import PIPELINE_VERSION
 from server.record import requests
 from server.record.engine import Sessions, dbos_url, open_engine, record_url
+from server.record.jobs import PIPELINE_VERSION
 from server.settings import RouteSettings
-from server.values import RequestState, ResultSummary, Selection, StudyState
+from server.values import Pair, RequestState, ResultSummary, Selection, StudyState
 from server.work.takeover import open_client
 
 STUDY = "1.2.826.0.1.3680043.8.498.1"
@@ -50,6 +51,57 @@ def test_a_request_its_job_and_its_audit_row_come_together(desk: Any) -> None:
     view = desk.record.request(request_id)
     assert (view.state, view.study_version, view.route) == (RequestState.QUEUED, 1, None)
     assert view.targets[0].code.value == "10200004"  # SNOMED CT: liver structure
+
+
+def test_who_works_is_kept_with_the_request(make_desk: Any) -> None:
+    # Arrange
+    def offer(policy: str | None, segmenter: str | None) -> Pair:
+        return Pair(policy or "locator", segmenter or "medsam2")
+
+    desk = make_desk(pair=offer)
+    study = desk.complete_study()
+
+    # Act
+    named = desk.record.submit(study, ["liver"], segmenter="sam2-tiny", actor="test").id
+    unnamed = desk.record.submit(study, ["liver"], actor="test").id
+
+    # Assert
+    view = desk.record.request(named)
+    assert (view.policy, view.segmenter) == ("locator", "sam2-tiny")
+    assert desk.runs.enter(named, 1, "select").pair == Pair("locator", "sam2-tiny")
+    assert desk.record.request(unnamed).segmenter == "medsam2"
+
+
+def test_what_was_asked_of_an_earlier_version_is_worked_on_by_the_same(make_desk: Any) -> None:
+    desk = make_desk(pair=lambda policy, _: Pair(policy or "locator", "medsam2"))
+    study = desk.complete_study()
+    desk.record.submit(study, ["liver"], policy="openai", actor="test")
+
+    desk.held.put(4)
+    desk.record.complete(study, actor="test")
+
+    assert [each.policy for each in desk.record.requests()] == ["openai", "openai"]
+
+
+def test_models_that_are_not_here_make_no_request(make_desk: Any) -> None:
+    def offer(policy: str | None, _: str | None) -> Pair:
+        raise UnknownModel("policy", str(policy), ("locator",))
+
+    desk = make_desk(pair=offer)
+    study = desk.complete_study()
+
+    with pytest.raises(UnknownModel):
+        desk.record.submit(study, ["liver"], policy="gpt", actor="test")
+    assert desk.record.requests() == ()
+
+
+def test_a_request_of_before_models_could_be_chosen_is_the_workers(desk: Any) -> None:
+    request_id = desk.request("liver")
+    with desk.sessions.begin() as session:
+        session.execute(text("UPDATE requests SET policy = NULL, segmenter = NULL"))
+
+    assert desk.runs.enter(request_id, 1, "select").pair is None
+    assert desk.record.request(request_id).policy is None
 
 
 def test_or_none_of_them(desk: Any) -> None:

@@ -9,6 +9,7 @@ import sys
 import textwrap
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -163,7 +164,7 @@ def test_the_supervisor_loads_neither_models_nor_the_dicom_edge(
 
 
 def test_a_node_is_a_listener_workers_and_an_api() -> None:
-    children = node_children(["site.toml"], workers=2)
+    children = node_children(["site.toml"], ("0", "1"))
     assert [one.command[3:] for one in children] == [
         ("listen", "--config", "site.toml"),
         ("work", "--config", "site.toml"),
@@ -171,6 +172,21 @@ def test_a_node_is_a_listener_workers_and_an_api() -> None:
         ("api", "--config", "site.toml"),
     ]
     assert [one.essential for one in children] == [True, False, False, False]
+
+
+def test_a_child_is_given_what_it_alone_is_given(
+    run: Callable[..., Run], until: Callable[..., object], tmp_path: Path
+) -> None:
+    code = READY.replace('"here I am"', 'os.environ["CUDA_VISIBLE_DEVICES"]')
+    specs = [
+        replace(child(code, tmp_path), environment=(("CUDA_VISIBLE_DEVICES", gpu),))
+        for gpu in ("GPU-a", "GPU-b")
+    ]
+
+    running = run(*specs)
+
+    until(lambda: running.said)
+    assert list(running.said[0]) == ["GPU-a", "GPU-b"]
 
 
 def test_waiting_between_starts_grows_and_has_a_limit(tmp_path: Path) -> None:

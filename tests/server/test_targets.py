@@ -44,7 +44,7 @@ def make_pipeline(phantoms: Any, tmp_path: Path) -> Any:
             headers=lambda assignment: [read_header(path) for path in phantom.paths],
             folder=lambda request_id: tmp_path / request_id,
             encodings=EncodingStore(tmp_path / "encodings", limit_bytes=10**9),
-            workbench=lambda: bench,
+            workbench=lambda _: bench,
             catalogue=load_catalogue(),
             limits=Limits(),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from starlette.testclient import TestClient
 
 from agent.values import TargetStatus
 from dicom_node.values import Code
+from models.errors import LanguageMisconfigured, UnknownModel, WeightsMissing
 from server.http.fakes import FakeRecord
 from server.record.views import DeliveryView, ResultView, TargetView, TurnView
 from server.values import DeliveryState, RequestState, StudyState
@@ -50,6 +52,8 @@ def test_everything_asked_reaches_the_record(
         "series_instance_uid": f"{study}.1",
         "destinations": ["archive", "pacs"],
         "priority": 7,
+        "policy": "openai",
+        "segmenter": "medsam2",
     }
 
     answer = api.post("/api/v1/requests", json=body)
@@ -59,6 +63,7 @@ def test_everything_asked_reaches_the_record(
     assert kept.series_instance_uid == f"{study}.1"
     assert [delivery.destination for delivery in kept.deliveries] == ["archive", "pacs"]
     assert kept.priority == 7
+    assert (kept.policy, kept.segmenter) == ("openai", "medsam2")
     assert kept.actor.startswith("token ")
 
 
@@ -106,6 +111,7 @@ def test_a_request_whole_has_the_fields_of_the_contract(
     (delivery,) = told["deliveries"]
     assert (delivery["destination"], delivery["state"]) == ("pacs", "delivered")
     assert delivery["delivered_at"] == "2026-05-01T12:00:00Z"
+    assert (told["policy"], told["segmenter"]) == ("locator", "litemedsam")
     assert told["error"] is None
     assert told["warnings"] == ["slice 3 is thick"]
 
@@ -125,6 +131,26 @@ def test_a_list_comes_in_pages(api: TestClient, study: str) -> None:
     page = api.get("/api/v1/requests", params={"limit": 2, "offset": 2}).json()
 
     assert [each["id"] for each in page] == ids[2:4]
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (UnknownModel("segmenter", "gpt", ("litemedsam",)), "unknown-model"),
+        (WeightsMissing("MedSAM2_latest", Path("/w"), "fetch them"), "weights-missing"),
+        (LanguageMisconfigured("language.endpoints", "name a server"), "no-language-model"),
+    ],
+)
+def test_models_that_are_not_here_are_the_callers_business(
+    api: TestClient, record: FakeRecord, study: str, error: Exception, kind: str
+) -> None:
+    record.away = error
+
+    answer = api.post("/api/v1/requests", json={"study_instance_uid": study, "targets": ["liver"]})
+
+    assert answer.status_code == 422
+    assert answer.json()["type"].endswith(kind)
+    assert answer.json()["detail"] == str(error)
 
 
 @pytest.mark.parametrize(

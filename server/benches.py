@@ -1,0 +1,36 @@
+"""The models of one worker: pairs of policy and segmenter, opened when asked for, the longest unused given up."""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable
+from threading import Lock
+
+from server.ports import Workbench
+from server.values import Pair
+
+logger = logging.getLogger(__name__)
+
+
+class Benches:
+    """At most `at_once` open workbenches; `open_bench` loads the models of a pair."""
+
+    def __init__(self, open_bench: Callable[[Pair], Workbench], at_once: int) -> None:
+        self._open = open_bench
+        self._at_once = at_once
+        self._kept: OrderedDict[Pair, Workbench] = OrderedDict()
+        self._lock = Lock()
+
+    def bench(self, pair: Pair) -> Workbench:
+        """The pair's workbench; whatever opening raises leaves the others open."""
+        with self._lock:
+            if pair not in self._kept:
+                # room first: two large models may not fit where one does
+                while len(self._kept) >= self._at_once:
+                    given_up, _ = self._kept.popitem(last=False)
+                    logger.info("giving up %s + %s", given_up.policy, given_up.segmenter)
+                logger.info("opening %s + %s", pair.policy, pair.segmenter)
+                self._kept[pair] = self._open(pair)
+            self._kept.move_to_end(pair)
+            return self._kept[pair]
