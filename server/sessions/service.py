@@ -14,7 +14,7 @@ from server.sessions.encodings import Encodings
 from server.sessions.images import SentImage
 from server.sessions.schemas import PointJson, PredictIn, PredictStateIn, SessionOut
 from server.sessions.store import Session, SessionStore
-from server.sessions.wire import image_of, logits_of, mask_of
+from server.sessions.wire import image_of, logits_of, mask_of, share
 
 
 @dataclass(frozen=True)
@@ -112,5 +112,5 @@ def session_out(session: Session) -> SessionOut:
         points=tuple(PointJson(x=p.x, y=p.y, positive=p.positive) for p in points),
         steps=steps,
         segmented=state.answered,
-        predicted_iou=state.drawn.predicted_iou if state.drawn is not None else None,
+        predicted_iou=None if state.drawn is None else share(state.drawn.predicted_iou),
     )

@@ -58,9 +58,9 @@ def segmentation_out(
         image_sha256=image_sha256,
         mask=_mask_out(drawn.mask, mask_format),
         area_px=int(np.count_nonzero(drawn.mask)),
-        predicted_iou=_share(drawn.predicted_iou),
+        predicted_iou=share(drawn.predicted_iou),
         choice=drawn.choice,
-        candidate_ious=tuple(_share(each) for each in drawn.candidate_ious),
+        candidate_ious=tuple(share(each) for each in drawn.candidate_ious),
         logits=_logits_out(drawn.logits) if with_logits else None,
     )
 
@@ -72,6 +72,11 @@ def runs(mask: NDArray[np.bool_]) -> list[int]:
     lengths = np.diff(np.concatenate(([0], turns, [flat.size])))
     counts: list[int] = lengths.tolist()
     return [0, *counts] if flat[0] else counts
+
+
+def share(opinion: float) -> float:
+    """A segmenter's opinion as JSON can say it, 0..1: a network may say NaN, which counts as none."""
+    return min(max(float(opinion), 0.0), 1.0) if math.isfinite(opinion) else 0.0
 
 
 def _mask_out(mask: NDArray[np.bool_], mask_format: MaskFormat) -> MaskOut:
@@ -87,11 +92,6 @@ def _logits_out(logits: NDArray[np.float32]) -> LogitsJson:
     height, width = logits.shape
     content = np.ascontiguousarray(logits, dtype="<f4").tobytes()
     return LogitsJson(shape=(height, width), data=_encoded(content))
-
-
-def _share(opinion: float) -> float:
-    # JSON has no NaN, and a network may say one
-    return min(max(float(opinion), 0.0), 1.0) if math.isfinite(opinion) else 0.0
 
 
 def _encoded(content: bytes) -> str:

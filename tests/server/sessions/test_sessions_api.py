@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -372,3 +373,18 @@ def test_a_segmenter_that_fails_fails_the_call_alone(
     failed, mended = (api.post(f"{session}/segment") for _ in range(2))
 
     assert (failed.status_code, mended.status_code) == (500, 200)
+
+
+def test_an_opinion_that_is_no_number_is_none(
+    make_client: Any, make_service: Any, image: str, disc: Mask
+) -> None:
+    opinions = replace(segmentation(disc, float("nan")), candidate_ious=(2.0, float("inf"), 0.5))
+    api = make_client(make_service({"scripted": ScriptedSegmenter([opinions] * 2)}))
+    session = opened(api, image)
+    api.post(f"{session}/boxes", json=BOX)
+
+    sent = api.post(f"{session}/segment")
+
+    assert sent.status_code == 200
+    assert (sent.json()["predicted_iou"], sent.json()["candidate_ious"]) == (0.0, [1.0, 0.0, 0.5])
+    assert api.get(session).json()["predicted_iou"] == 0.0
