@@ -168,6 +168,31 @@ def test_what_is_no_volume_is_rejected_in_a_sentence(
     assert archive.received(study) == []
 
 
+def test_a_picture_is_segmented_on_request_and_claims_no_volume(
+    site: tuple[RunningNode, Archive], pictures: Any, tmp_path: Path
+) -> None:
+    # Arrange: no route is for ultrasound, so that nothing starts by itself
+    node, archive = site
+    made = pictures.picture(tmp_path, "US", name=tmp_path.name, shape=(90, 120))
+    study = send(node, [made.path])
+    node.client.post(f"studies/{study}/complete")
+
+    # Act
+    node.client.post("requests", {"study_instance_uid": study, "targets": ["bright"]})
+    request = ended(node, study)
+
+    # Assert
+    assert (request["state"], request["error"]) == ("DONE", None)
+    (bright,) = request["targets"]
+    assert (bright["status"], bright["volume_ml"]) == ("segmented", None)
+    assert "sizes are told in pixels" in " ".join(request["warnings"])
+    received = {i.sop_instance_uid: i.path for i in archive.received(study)}
+    seg = next(r for r in request["results"] if r["kind"] == "SEG")
+    volume = load_volume([read_header(made.path)])
+    (mask,) = segment_masks(received[seg["sop_instance_uid"]], volume).values()
+    assert dice(mask[0], made.mask) > 0.9
+
+
 def test_absent_alone_ends_done_with_a_report(
     site: tuple[RunningNode, Archive], patient: Callable[..., Any], phantoms: Any
 ) -> None:
