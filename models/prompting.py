@@ -15,7 +15,7 @@ from models.errors import PromptNotUnderstood
 
 CLICK_OUTSIDE, CLICK_INSIDE, CORNER_FIRST, CORNER_LAST = range(4)  # SAM's labels of points
 AT_ONCE = 32  # prompts in one run of a decoder; bounds its memory, and more bring no speed
-_LOGIT_CLAMP = 32.0
+LOGIT_CLAMP = 32.0
 MASK_LOGIT = 10.0  # what SAM 2 makes of an outline: this inside, minus this outside
 
 
@@ -81,7 +81,7 @@ def answer(low_res: Tensor, ious: Tensor, to_source: Callable[[Tensor], Tensor])
     choice = int(ious.argmax())
     return Segmentation(
         mask=(to_source(low_res[choice]) > 0).cpu().numpy(),
-        logits=low_res[choice].clamp(-_LOGIT_CLAMP, _LOGIT_CLAMP).float().cpu().numpy(),
+        logits=low_res[choice].clamp(-LOGIT_CLAMP, LOGIT_CLAMP).float().cpu().numpy(),
         predicted_iou=min(max(opinions[choice], 0.0), 1.0),
         choice=choice,
         candidate_ious=opinions,
