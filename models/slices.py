@@ -28,6 +28,9 @@ _log = logging.getLogger(__name__)
 
 V = TypeVar("V")
 
+MEMORY_BYTES = 1 << 30
+"""Of encodings that are kept nowhere else: some 250 slices of LiteMedSAM or of SAM 2 at 512 pixels."""
+
 Normalise = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """Intensities of a slice (rows, columns) float32 -> the same in 0..1, as the models see it."""
 
@@ -38,7 +41,7 @@ class EncodedSlices:
     `volume` on the working grid, `normalise` shows what `window` says in words. `folder` keeps the encodings, with the `in_memory` latest beside it in memory;
     `encoder` names network and weights and goes into the files' names. Kept embeddings are rounded to float16 before
     first use (at most 3e-4 of LiteMedSAM's ±0.61), so that a run that was interrupted goes on with exactly the same
-    numbers. Without a folder all encodings stay in memory as the segmenter made them.
+    numbers. Without a folder the latest stay in memory as the segmenter made them, up to `memory_bytes`; older ones are made anew.
     """
 
     def __init__(
@@ -51,11 +54,12 @@ class EncodedSlices:
         encoder: str = "",
         folder: Path | None = None,
         in_memory: int = 16,
+        memory_bytes: int = MEMORY_BYTES,
     ) -> None:
         self._volume, self._segmenter, self._normalise = volume, segmenter, normalise
         self.window = window
         self._encoder, self._folder, self._in_memory = encoder, folder, in_memory
-        self._encodings_in_memory = in_memory if folder else volume.geometry.shape[0]
+        self._memory_bytes = memory_bytes
         self._images: OrderedDict[int, NDArray[np.float32]] = OrderedDict()
         self._encodings: OrderedDict[int, Encoding] = OrderedDict()
         self._lock = threading.RLock()
@@ -99,8 +103,15 @@ class EncodedSlices:
         self._check(z)
         with self._lock:  # one at a time: the encoder takes all cores as it is
             encoding = self._encodings.get(z) or self._from_disk(z) or self._encode(z)
-            _remember(self._encodings, z, encoding, self._encodings_in_memory)
+            _remember(self._encodings, z, encoding, self._room(encoding))
             return encoding
+
+    def _room(self, encoding: Encoding) -> int:
+        """How many encodings like this one are held in memory."""
+        if self._folder is not None:
+            return self._in_memory
+        maps = (encoding.embedding, *encoding.high_res)
+        return max(self._in_memory, self._memory_bytes // sum(one.nbytes for one in maps))
 
     def _check(self, z: int) -> None:
         if not 0 <= z < self.shape[0]:

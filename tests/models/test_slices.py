@@ -231,3 +231,22 @@ def test_half_precision_on_disk_does_not_move_the_mask(litemedsam, sample_ct, tm
     # Assert
     assert np.count_nonzero(kept.mask ^ exact.mask) <= np.count_nonzero(exact.mask) / 1000
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 2_200_000
+
+
+def test_without_a_folder_memory_is_bounded(volume):
+    # Arrange: three encodings like these fit
+    room_bytes = 3 * (2 * 3 * 3 * 4)
+    slices = EncodedSlices(
+        volume, CountingSegmenter(), halved, in_memory=1, memory_bytes=room_bytes
+    )
+    depth = volume.geometry.shape[0]
+
+    # Act
+    for z in (*range(depth), depth - 1, depth - 2, depth - 3):
+        slices.encoding(z)
+    passes = slices.encoder_passes
+    slices.encoding(depth - 4)
+
+    # Assert: the three latest are there, the one before is made anew
+    assert passes == depth
+    assert slices.encoder_passes == depth + 1
