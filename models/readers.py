@@ -15,6 +15,9 @@ from agent.geometry import Geometry
 from agent.values import Volume
 from models.errors import UnreadableFile
 
+UNTOLD = "OT"
+"""DICOM's "other" (PS3.3 C.7.3.1.1.1): a grey picture may be of anything."""
+
 _CT_AIR_HU = -900.0  # a volume that reaches below is in Hounsfield units
 _LUMINANCE = tuple(np.float32(share) for share in (0.299, 0.587, 0.114))  # ITU-R BT.601
 
@@ -22,9 +25,9 @@ _LUMINANCE = tuple(np.float32(share) for share in (0.299, 0.587, 0.114))  # ITU-
 def read_volume(path: Path, *, modality: str | None = None) -> Volume:
     """The volume or single image in a file, on the grid it is stored on; a 2-D image is one slice at 1 mm.
 
-    `modality` as in DICOM; None guesses: CT for volumes that reach air's -1000 HU and for grey images (the
-    planner without a language model knows CT alone), MR for other volumes, XC for colour. Pictures keep their colours, and
-    their luminance is the intensities. Values that are no numbers become the lowest one. UnreadableFile for everything that is no such file.
+    `modality` as in DICOM; None guesses: CT for what reaches air's -1000 HU, MR for other volumes, XC for pictures in
+    colour, OT for other grey ones, which do not tell. Pictures keep their colours, and their luminance is the intensities. Values
+    that are no numbers become the lowest one. UnreadableFile for everything that is no such file.
     """
     read = _reader(path)
     try:
@@ -116,7 +119,8 @@ def _read_picture(path: Path) -> Volume:
     if pixels.ndim == 3 and bool((pixels == pixels[..., :1]).all()):
         pixels = pixels[..., 0]
     if pixels.ndim == 2:
-        return _volume(pixels[None], affine, modality="CT")
+        in_hounsfield_units = bool(pixels.min() <= _CT_AIR_HU)
+        return _volume(pixels[None], affine, modality="CT" if in_hounsfield_units else UNTOLD)
     luminance = sum(pixels[..., n] * weight for n, weight in enumerate(_LUMINANCE))
     return replace(_volume(np.asarray(luminance)[None], affine, modality="XC"), colour=pixels[None])
 

@@ -13,6 +13,7 @@ from agent.ports import Policy, Segmenter
 from agent.values import Mask, Volume
 from models.normalise import COLOUR_LEVELS, Scale, measure
 from models.preprocessing import WorkingGrid
+from models.readers import UNTOLD
 from models.registry import (
     open_policy,
     policy_entry,
@@ -87,11 +88,12 @@ class PreparedVolume:
     def _shown(self, window: Window) -> tuple[Scale, str]:
         """The scale for a window and what to say of it.
 
-        Colour is shown as it is; what else is no CT has no windows, only its percentiles.
+        Colour is shown as it is; what else is no CT has no windows, only its percentiles. A grey picture that does not
+        tell its modality is CT to a policy that knows CT alone, and nothing else to any other.
         """
         if self.working.colour is not None:
             return COLOUR_LEVELS, f"{self.working.modality} in colour, as it is"
-        if self.working.modality != "CT":
+        if not self._is_ct:
             scale = self._measured
             return scale, f"{self.working.modality} {scale.low:.4g}..{scale.high:.4g} (percentiles)"
         scale = seen_through(self._measured, window)
@@ -99,7 +101,12 @@ class PreparedVolume:
 
     @cached_property
     def _measured(self) -> Scale:
-        return measure(self.working.intensities, self.working.modality)
+        return measure(self.working.intensities, "CT" if self._is_ct else self.working.modality)
+
+    @property
+    def _is_ct(self) -> bool:
+        modality = self.working.modality
+        return modality == "CT" or (modality == UNTOLD and self.bench.window is not None)
 
 
 def open_workbench(

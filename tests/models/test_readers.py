@@ -74,11 +74,11 @@ def test_the_real_nrrd_is_a_volume(shared_data):
 @pytest.mark.parametrize(
     ("mode", "pixels", "value", "modality"),
     [
-        ("L", [[0, 200]], 200, "CT"),
-        ("RGB", [[[0, 0, 0], [90, 90, 90]]], 90, "CT"),  # grey, stored as colour
+        ("L", [[0, 200]], 200, "OT"),
+        ("RGB", [[[0, 0, 0], [90, 90, 90]]], 90, "OT"),  # grey, stored as colour
         ("RGB", [[[0, 0, 0], [255, 0, 0]]], 76.245, "XC"),  # red's luminance
-        ("RGBA", [[[0, 0, 0, 255], [90, 90, 90, 255]]], 90, "CT"),
-        ("I;16", [[0, 40000]], 40000, "CT"),
+        ("RGBA", [[[0, 0, 0, 255], [90, 90, 90, 255]]], 90, "OT"),
+        ("I;16", [[0, 40000]], 40000, "OT"),
     ],
 )
 def test_a_picture_is_one_slice(tmp_path, mode, pixels, value, modality):
@@ -143,7 +143,7 @@ def test_every_kind_of_grey_picture_keeps_its_values(tmp_path, kind, lowest, hig
     volume = read_volume(tmp_path / kind)
 
     assert volume.colour is None
-    assert volume.modality == "CT"
+    assert volume.modality == "OT"
     assert volume.intensities.shape == (1, 4, 6)
     assert volume.intensities.dtype == np.float32
     assert volume.intensities.min() == lowest
@@ -177,6 +177,13 @@ def test_every_kind_of_colour_picture_keeps_its_colours(tmp_path, kind, within):
     np.testing.assert_allclose(volume.colour[0, 2, 5], (0, 0, 100), atol=within)
     luminance = volume.colour[0] @ np.array([0.299, 0.587, 0.114])
     np.testing.assert_allclose(volume.intensities[0], luminance, atol=1e-3)
+
+
+def test_a_grey_picture_in_hounsfield_units_is_ct(tmp_path):
+    hounsfield = np.array([[-1000, 40], [60, 300]], dtype=np.float32)
+    Image.fromarray(hounsfield).save(tmp_path / "a.tif")
+
+    assert read_volume(tmp_path / "a.tif").modality == "CT"
 
 
 def test_a_picture_whose_modality_is_said_keeps_its_colours(tmp_path):

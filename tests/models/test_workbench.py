@@ -110,6 +110,28 @@ def test_a_picture_in_colour_is_shown_and_encoded_as_it_is():
     assert slices.window == "XC in colour, as it is"
 
 
+def test_a_grey_picture_is_ct_only_to_a_policy_that_knows_nothing_else(torso):
+    """Half of a radiograph would be black or white through a CT's window."""
+    # Arrange: grey levels that a radiograph may have, all over the range
+    levels = np.tile(np.linspace(0, 255, 80, dtype=np.float32), (60, 1))[None]
+    geometry = Geometry((1, 60, 80), np.eye(4)[:, [2, 1, 0, 3]])
+    picture = Volume(levels, geometry, "OT")
+    free = Workbench(policy=None, segmenter=FakeSegmenter())
+    bound = Workbench(policy=None, segmenter=FakeSegmenter(), window=ABDOMEN)
+
+    # Act
+    openly, through_window = (bench.prepare(picture, None).slices for bench in (free, bound))
+
+    # Assert
+    assert openly.window.endswith("(percentiles)")
+    assert through_window.window.startswith("abdomen -160..240 HU")
+    shown = openly.image(0)
+    assert ((shown > 0) & (shown < 1)).mean() > 0.9
+    np.testing.assert_array_equal(
+        bound.prepare(Volume(levels, geometry, "DX"), None).slices.image(0), shown
+    )
+
+
 def test_the_locator_looks_through_its_own_encoder_beside_another_segmenter(
     litemedsam,
 ):
