@@ -186,7 +186,8 @@ def segmentation_service(settings: Settings) -> SegmentationService:
     import time
     from dataclasses import replace
 
-    from models.registry import open_segmenter, segmenter_entry
+    from models.registry import segmenter_entry
+    from models.serving.opening import open_served
     from server.sessions.bounds import Bounds
     from server.sessions.drawing import Drawer
     from server.sessions.encodings import Encodings
@@ -195,7 +196,7 @@ def segmentation_service(settings: Settings) -> SegmentationService:
     wanted, own = settings.sessions, choice(settings).segmenter
     names = wanted.segmenters or (own,)
     for name in names:
-        segmenter_entry(name)
+        segmenter_entry(name)  # a wrong name is told at the start, not when somebody asks for it
     bounds = Bounds(
         max_sessions=wanted.max_sessions,
         idle_s=wanted.idle_s,
@@ -207,7 +208,7 @@ def segmentation_service(settings: Settings) -> SegmentationService:
         may_use = resources(settings)
         if name != own:  # agent.checkpoint is the other one's
             may_use = replace(may_use, checkpoint=None)
-        return Drawer(open_segmenter(name, may_use), encodings, bounds.max_image_pixels)
+        return Drawer(open_served(name, may_use), encodings, bounds.max_image_pixels)
 
     return open_service(bounds, names, open_drawer, time.monotonic)
 

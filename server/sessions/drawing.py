@@ -10,11 +10,10 @@ import numpy as np
 
 from agent.actions import AddBox, AddPoint, Malformed
 from agent.limits import Limits
-from agent.ports import Ask, Encoding, Segmenter
+from agent.ports import Encoding, Segmenter
 from agent.prompting import merged, refusal, settled
 from agent.values import Box, Point, PromptKind, Prompts, Segmentation
 from models.errors import PromptNotUnderstood, UnknownModel
-from models.serving.batching import Batcher
 from server.errors import BadPrompt, UnknownImage
 from server.sessions.encodings import Encodings
 from server.sessions.images import SentImage
@@ -26,15 +25,13 @@ _TRIAL_SHAPE = (64, 64)
 
 
 class Drawer:
-    """One segmenter at work on images that clients send; for any number of threads, whose prompts are drawn together.
+    """One segmenter at work on images that clients send; for as many threads as the segmenter is for.
 
     `logits_shape` (h, w) is that of its low-resolution logits, learnt from a first trial, which also warms it up.
     """
 
     def __init__(self, segmenter: Segmenter, encodings: Encodings, max_pixels: int) -> None:
         self._segmenter, self._encodings, self._max_pixels = segmenter, encodings, max_pixels
-        self._encoder = threading.Lock()  # one image at a time: the encoder takes all there is
-        self._batcher = Batcher(segmenter.segment_many)
         self.name, self.understands = segmenter.name, segmenter.understands
         self.logits_shape = self._trial().logits.shape
 
@@ -54,7 +51,7 @@ class Drawer:
         if not (prompts.box or prompts.points or prompts.text or prompts.mask is not None):
             raise BadPrompt("there is nothing to draw from: add a box or a click first")
         encoding = self._kept(image) if isinstance(image, str) else self._encoding(image)
-        return self._batcher.segment_many([Ask(encoding, prompts)])[0]
+        return self._segmenter.segment(encoding, prompts)
 
     def add(self, prompts: Prompts, action: AddBox | AddPoint, shape: tuple[int, int]) -> Prompts:
         """`prompts` with one more box or click on an image of `shape` (rows, columns).
@@ -88,9 +85,7 @@ class Drawer:
 
     def _encoding(self, image: SentImage) -> Encoding:
         def encode() -> Encoding:
-            pixels = image.pixels(self._max_pixels)
-            with self._encoder:
-                return self._segmenter.encode(pixels)
+            return self._segmenter.encode(image.pixels(self._max_pixels))
 
         return self._encodings.get((self.name, image.sha256), encode)
 

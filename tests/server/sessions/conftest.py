@@ -16,9 +16,12 @@ from starlette.testclient import TestClient
 from agent.fakes import FakeSegmenter, ellipse
 from agent.ports import Segmenter
 from agent.values import Box, Prompts, Segmentation
+from models.serving.memory import MemoryBudget
+from models.serving.served import Needs, served
 from server.sessions.app import PREFIX, create_app
 from server.sessions.bounds import Bounds
 from server.sessions.drawing import Drawer
+from server.sessions.encodings import Encodings
 from server.sessions.service import Service, open_service
 from server.tokens import tokens_of
 
@@ -99,12 +102,12 @@ def make_service(clock: Clock) -> Callable[..., Service]:
     def make(segmenters: dict[str, Segmenter] | None = None, **bounds: Any) -> Service:
         known = segmenters or {"fake": FakeSegmenter()}
         limits = Bounds(**bounds)
-        return open_service(
-            limits,
-            list(known),
-            lambda name, kept: Drawer(known[name], kept, limits.max_image_pixels),
-            clock,
-        )
+
+        def open_drawer(name: str, kept: Encodings) -> Drawer:
+            shared = served(known[name], MemoryBudget(10**9), Needs(1, 1))
+            return Drawer(shared, kept, limits.max_image_pixels)
+
+        return open_service(limits, list(known), open_drawer, clock)
 
     return make
 

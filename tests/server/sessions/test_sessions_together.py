@@ -95,7 +95,7 @@ def test_prompts_that_wait_are_drawn_in_one_call(make_service: Any, png: Any) ->
 
     with ThreadPoolExecutor(9) as pool:
         asked = [pool.submit(draw, x) for x in range(9)]
-        while len(drawer._batcher._queue) < 8:  # one draws, the others are on their way
+        while len(drawer._segmenter._batcher._queue) < 8:  # one draws, the others are on their way
             threading.Event().wait(0.005)
         segmenter.gathered.set()
         masks = [each.result().mask for each in asked]
