@@ -240,6 +240,12 @@ def agent_volume(volume: SourceVolume) -> Volume:
     return Volume(volume.intensities, geometry, volume.modality, volume.colour)
 
 
+def algorithm_of(workbench: Workbench) -> Algorithm:
+    """What a result says of who made it."""
+    name = f"{workbench.policy.name} + {workbench.segmenter.name}"
+    return Algorithm(name, version("segnode"), workbench.weights_sha256)
+
+
 def sizes_of(volume: SourceVolume) -> Sizes:
     """What can be said of how large something is in `volume`."""
     if not volume.picture:

@@ -28,6 +28,9 @@ from server.files import private_folder, write_file, write_json
 from server.outlines import read_outline, write_outline
 from server.values import TargetSummary
 
+_COLOUR = "colour.npy"
+_TARGET, _MASK, _OUTLINE = "target.json", "target.npz", "outline.npz"  # with an index in them
+
 
 @dataclass(frozen=True)
 class WorkFolder:
@@ -79,7 +82,7 @@ class WorkFolder:
         }
         colour = volume.colour
         if colour is not None:
-            write_file(self._colour, lambda stream: np.save(stream, colour))
+            write_file(self.path / _COLOUR, lambda stream: np.save(stream, colour))
         write_json(self.path / "volume.json", record)
 
     def load_volume(self) -> SourceVolume:
@@ -88,6 +91,7 @@ class WorkFolder:
         frames = tuple(
             SourceFrame(**frame | {"path": Path(frame["path"])}) for frame in record["frames"]
         )
+        colour = self.path / _COLOUR
         return SourceVolume(
             intensities=np.load(self.path / "intensities.npy", mmap_mode="c"),
             affine_zyx_to_lps=np.array(record["affine_zyx_to_lps"], dtype=np.float64),
@@ -97,7 +101,7 @@ class WorkFolder:
             frame_of_reference_uid=record["frame_of_reference_uid"],
             modality=record["modality"],
             warnings=tuple(record["warnings"]),
-            colour=np.load(self._colour, mmap_mode="c") if self._colour.is_file() else None,
+            colour=np.load(colour, mmap_mode="c") if colour.is_file() else None,
             picture=record.get("picture", False),
             sized=record.get("sized", True),
         )
@@ -109,15 +113,15 @@ class WorkFolder:
         if voxels is not None:
             bits = np.packbits(voxels)
             write_file(
-                self._target(summary.index).with_suffix(".npz"),
+                self._of(summary.index, _MASK),
                 lambda stream: np.savez_compressed(stream, bits=bits, shape=voxels.shape),
             )
         record = {"summary": asdict(summary), "trace": trace_record(Trace((traced,)))}
-        write_json(self._target(summary.index), record)
+        write_json(self._of(summary.index, _TARGET), record)
 
     def load_target(self, index: int) -> TargetSummary | None:
         """A target's summary as `save_target` left it, or None if it has not ended."""
-        path = self._target(index)
+        path = self._of(index, _TARGET)
         if not path.is_file():
             return None
         summary = json.loads(path.read_text(encoding="utf-8"))["summary"]
@@ -130,7 +134,7 @@ class WorkFolder:
     def save_trace(self, count: int) -> Trace:
         """Gather the turns of the first `count` targets into trace.json."""
         traces = [
-            trace_from_record(json.loads(self._target(i).read_text(encoding="utf-8"))["trace"])
+            trace_from_record(json.loads(self._of(i, _TARGET).read_text(encoding="utf-8"))["trace"])
             for i in range(count)
         ]
         trace = Trace(tuple(target for one in traces for target in one.targets))
@@ -139,37 +143,31 @@ class WorkFolder:
 
     def load_mask(self, index: int) -> NDArray[np.bool_]:
         """A segmented target's mask (z, y, x) bool on the source grid."""
-        with np.load(self._target(index).with_suffix(".npz")) as stored:
+        with np.load(self._of(index, _MASK)) as stored:
             shape = tuple(int(size) for size in stored["shape"])
             flat = np.unpackbits(stored["bits"], count=int(np.prod(shape)))
         return flat.reshape(shape).view(np.bool_)
 
     def save_outline(self, index: int, outline: Outline) -> None:
         """Keep what a target has come to."""
-        write_outline(self._outline(index), outline)
+        write_outline(self._of(index, _OUTLINE), outline)
 
     def load_outline(self, index: int) -> Outline | None:
         """What a target has come to, or None if it was not begun."""
-        path = self._outline(index)
+        path = self._of(index, _OUTLINE)
         return read_outline(path) if path.is_file() else None
 
     def discard_intermediates(self) -> None:
         """Remove what only unfinished work needs; results, masks, preview and trace stay."""
         (self.path / "intensities.npy").unlink(missing_ok=True)
-        self._colour.unlink(missing_ok=True)
+        (self.path / _COLOUR).unlink(missing_ok=True)
         (self.path / "volume.json").unlink(missing_ok=True)
         for outline in self.path.glob("outline-*.npz"):
             outline.unlink(missing_ok=True)
 
-    @property
-    def _colour(self) -> Path:
-        return self.path / "colour.npy"
-
-    def _target(self, index: int) -> Path:
-        return self.path / f"target-{index:03d}.json"
-
-    def _outline(self, index: int) -> Path:
-        return self.path / f"outline-{index:03d}.npz"
+    def _of(self, index: int, name: str) -> Path:
+        stem, suffix = name.split(".")
+        return self.path / f"{stem}-{index:03d}.{suffix}"
 
 
 @dataclass(frozen=True)
