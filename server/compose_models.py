@@ -91,6 +91,7 @@ def resources(settings: Settings, segmenter: str = "") -> Resources:
         checkpoint=_checkpoint(settings.agent, segmenter, weights_dir),
         device=settings.models.device,
         precision=settings.models.precision,
+        compiled=settings.models.compiled,
         memory_bytes=settings.models.memory_bytes,
         language=located_model(LanguageOptions(**said), weights_dir),
     )

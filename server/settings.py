@@ -100,6 +100,7 @@ class ModelsSettings(_Section):
     token_file: str
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
     precision: Precision
+    compiled: bool
     memory_bytes: Annotated[int, Field(ge=0)]
     at_once: Annotated[int, Field(ge=1)]
 

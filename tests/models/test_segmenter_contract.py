@@ -218,7 +218,11 @@ def test_many_asks_at_once_are_what_each_is_alone(segmenter, encoded):
     slices = {
         shape: encoded(shape, seed) for seed, shape in enumerate([(64, 64), (90, 31), (20, 75)])
     }
-    understood = [kinds for kinds in SUBSETS if kinds and not kinds - segmenter.understands]
+    understood = [
+        kinds
+        for kinds in SUBSETS
+        if not kinds - segmenter.understands and (len(kinds) == 1 or kinds == segmenter.understands)
+    ]
     asks = [
         Ask(encoding, prompt_of(kinds, shape))
         for kinds in understood
