@@ -195,13 +195,14 @@ def _reason_against(
     """Why a series is not looked at further, empty if it is. The reason follows the series' name in a sentence."""
     if not images and any(map(is_loop, members)):
         return "holds a loop of frames; of such images only single ones are segmented: send the frame that is meant"
-    if not images and any(is_picture(header) and not _is_screen(header) for header in members):
+    pictures = [header for header in members if is_picture(header) and not _is_screen(header)]
+    if not images and pictures and members[0].series_instance_uid:
         return (
             "holds pictures, which are taken only where a study has no slices or they are asked for"
         )
-    if not images:
+    if not images and not pictures:
         return "holds no slices of CT, MR or PET (results, captures, reports and other kinds are never segmented)"
-    if not images[0].series_instance_uid:
+    if not members[0].series_instance_uid:
         return "has no Series Instance UID, so that a result could not refer to it: send it with its UIDs"
     if wanted_modality and images[0].modality != wanted_modality:
         return f"is not {wanted_modality}, which was asked for"

@@ -88,7 +88,7 @@ def picture(
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.dcm"
     ds.save_as(path, enforce_file_format=True)
-    return Picture(path, mask, grey, rgb, ds.SeriesInstanceUID, ds.SOPInstanceUID)
+    return Picture(path, mask, grey, rgb, ds.get("SeriesInstanceUID", ""), ds.SOPInstanceUID)
 
 
 def _ellipse(shape: tuple[int, int]) -> NDArray[np.bool_]:

@@ -287,6 +287,7 @@ class TestChoice:
         [
             ("US", {"SOPClassUID": UltrasoundMultiFrameImageStorage, "NumberOfFrames": 40}, "holds a loop of frames"),
             ("SC", {"Modality": "CT"}, "holds no slices"),  # a screen of the CT
+            ("XC", {"SeriesInstanceUID": None}, "has no Series Instance UID"),
             ("US", {"ImageType": ["DERIVED", "SECONDARY", "SCREEN SAVE"]}, "holds no slices"),
         ],
     )  # fmt: skip
