@@ -24,6 +24,7 @@ _log = logging.getLogger(__name__)
 
 OPSET = 17
 TOLERANCE = 1e-3  # worst difference to eager torch that an export may show before it is refused
+_LARGEST_BYTES = 1_900_000_000  # a protobuf message ends at 2 GiB; SAM ViT-H is larger
 _RECIPE = 2  # part of the cache's key: raise it when the way of exporting changes
 
 
@@ -79,7 +80,9 @@ class OnnxEncoder:
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or usable_cores()
-        options.log_severity_level = 3  # errors: it warns of each shape in a trace that it finds again by itself
+        options.log_severity_level = (
+            3  # errors: it warns of each shape in a trace that it finds again by itself
+        )
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
         try:
             self._session = onnxruntime.InferenceSession(
@@ -110,6 +113,9 @@ def fastest_encoder(
     `input_shape` (n, 3, side, side) is fixed in the export; `key` names network and weights in the cache. On a GPU, and
     in another `dtype` than float32, torch runs it, on a GPU `compiled` by torch.compile if that is wished.
     """
+    if _bytes_of(module) > _LARGEST_BYTES:
+        _log.info("the image encoder is too large for an ONNX file: torch runs it")
+        eager = True
     if eager or device.type != "cpu" or dtype is not torch.float32:
         return EagerEncoder(module, device, dtype, compiled=compiled and device.type != "cpu")
     try:
@@ -126,6 +132,10 @@ def fastest_encoder(
     except (RuntimeError, ValueError, ImportError) as fault:
         _log.warning("the image encoder could not be exported (%s): torch runs it", fault)
         return EagerEncoder(module)
+
+
+def _bytes_of(module: torch.nn.Module) -> int:
+    return sum(each.numel() * each.element_size() for each in module.parameters())
 
 
 def default_cache_dir() -> Path:

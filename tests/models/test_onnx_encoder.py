@@ -165,6 +165,21 @@ def test_bfloat16_is_torchs_and_answers_in_float32(network, pixels, tmp_path):
     assert 1e-6 < gap < 0.05
 
 
+def test_what_no_onnx_file_can_hold_runs_in_torch(tmp_path, caplog):
+    # Arrange: two gigabytes of weights that take four bytes of memory
+    caplog.set_level(logging.INFO)
+    module = torch.nn.Identity()
+    module.weights = torch.nn.Parameter(torch.ones(1).expand(500_000_000), requires_grad=False)
+
+    # Act
+    encoder = fastest_encoder(module, input_shape=SHAPE, key="huge", cache_dir=tmp_path)
+
+    # Assert
+    assert encoder.runtime == "torch"
+    assert "too large for an ONNX file" in caplog.text
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_default_cache_follows_xdg(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
