@@ -53,7 +53,7 @@ GEOMETRY = {
         "heads": 6,
         "vision_width": 256,
         "vision_layers": 8,
-        "image_px": 280,
+        "image_px": 224,
     },
     "cuda": {
         "width": 2048,
@@ -176,11 +176,14 @@ class ReadsWhole:
 
 @dataclass(frozen=True)
 class Arm:
-    """What one way took: seconds an episode in all, and in the language model; times that a slice was encoded."""
+    """What one way took: seconds in all, of this process's processors, and in the language model; times that a slice
+    was encoded.
+    """
 
     episodes: int
     turns: int
     seconds: float
+    processor_s: float
     language_s: float
     encoded: int
     input_tokens: int
@@ -245,7 +248,7 @@ def _run(
     ]
     # what random words lead to must not end an episode early: it is the time of five turns that is asked for
     limits = replace(Limits(), max_turns=TURNS, refusals_in_a_row=99, stalls_in_a_row=99)
-    began = time.perf_counter()
+    began, worked = time.perf_counter(), time.process_time()
     if together:
         turns = sum(1 for _ in run_together(starts, policy, segmenter, limits))
     else:
@@ -257,6 +260,7 @@ def _run(
         episodes,
         turns,
         seconds,
+        time.process_time() - worked,
         chat.asked_s,
         slices.encoded,
         chat.input_tokens,
@@ -294,6 +298,7 @@ def _report(ours: Arm, theirs: Arm, kind: str, parameters: int, options: argpars
         [
             ("episodes run", lambda arm: f"{arm.episodes}"),
             ("seconds an episode", lambda arm: f"{arm.seconds / arm.episodes:.2f}"),
+            ("  processors at work", lambda arm: f"{arm.processor_s / arm.episodes:.2f}"),
             ("  of it the language model", lambda arm: f"{arm.language_s / arm.episodes:.2f}"),
             ("encodings a turn", lambda arm: f"{arm.encoded / arm.turns:.2f}"),
             ("tokens in a turn", lambda arm: f"{arm.input_tokens / arm.turns:.0f}"),
