@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from pydicom.sr._concepts_dict import concepts
 
 from agent.values import Target
 from models.windows import ABDOMEN, BONE, BRAIN, LUNG, MEDIASTINUM, window_for
-from server.structures import PRIVATE_SCHEME, load_catalogue
+from server.structures import PRIVATE_SCHEME, Structure, load_catalogue
 
 CATALOGUE = load_catalogue()
 LISTED = {
@@ -120,6 +122,13 @@ DATASETS = [
 def keys(text: str) -> list[str | None]:
     """The structures that a text stands for."""
     return [target.structure for target in CATALOGUE.targets(text)]
+
+
+def side_of(structure: Structure) -> str:
+    """The side that a code is modified by, of the structure or of where it lies."""
+    region = structure.region
+    side = structure.laterality or (region.laterality if region else None)
+    return side.meaning.lower() if side else ""
 
 
 class TestWhatIsKnown:
@@ -321,6 +330,29 @@ class TestCodes:
         for key, one in CATALOGUE.structures.items():
             coded = (one.category, one.type, one.laterality, one.region)
             assert seen.setdefault(coded, key) == key
+
+    def test_the_codes_of_the_ct_and_mr_tasks_are_those_published_with_them(
+        self, repository: Path
+    ) -> None:
+        published = (repository / "tests/golden/totalsegmentator-snomed.csv").read_text("utf-8")
+        rows = [line.split(",") for line in published.splitlines() if not line.startswith("#")][1:]
+
+        ours = {name: CATALOGUE.structure(Target("", keys(name)[0])) for name, *_ in rows}
+        others = {
+            name
+            for name, value, side in rows
+            if (ours[name].type.value, side_of(ours[name])) != (value, side)
+        }
+
+        assert len(rows) == 124
+        # SNOMED CT's 29700009 is the right subclavian artery alone; the left appendage has a code of its own; both
+        # veins together are coded as the portal vein, as PS3.16 lists it
+        assert others == {
+            "subclavian_artery_left",
+            "subclavian_artery_right",
+            "atrial_appendage_left",
+            "portal_vein_and_splenic_vein",
+        }
 
     def test_codes_by_hand(self) -> None:
         """Written down from PS3.16 CID 7151 and SNOMED CT's own browser, not from the catalogue."""
