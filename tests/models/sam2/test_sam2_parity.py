@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from yaml import safe_load
 
 from agent.ports import Ask
 from agent.values import Box, Point, Prompts
 from models.resources import Resources
-from models.sam2.architecture import MEDSAM2
+from models.sam2.architecture import BASE_PLUS, LARGE, MEDSAM2, SMALL, TINY
+from models.sam2.decoder import SliceEncoder, model_input
+from models.sam2.network import load_network
 from models.sam2.segmenter import Sam2Segmenter
 
 pytestmark = pytest.mark.filterwarnings(
@@ -136,6 +143,69 @@ def test_the_single_mask_is_upstreams_too(narrow, prompts):
     _, their_ious, their_low_res = narrow.upstream(prompts, multimask=False)
     assert gap(low_res[0].clamp(-32, 32), their_low_res) < BOUND
     assert gap(ious[0], their_ious) < BOUND
+
+
+@pytest.mark.parametrize(
+    ("yaml", "architecture"),
+    [
+        ("sam2.1_hiera_t", TINY),
+        ("sam2.1_hiera_s", SMALL),
+        ("sam2.1_hiera_b+", BASE_PLUS),
+        ("sam2.1_hiera_l", LARGE),
+    ],
+)
+def test_the_sizes_are_those_of_upstreams_configuration(networks, yaml, architecture):
+    # Arrange
+    networks.upstream("sam2")
+    import sam2
+    from sam2.modeling.backbones.hieradet import Hiera as TheirHiera
+
+    path = Path(sam2.__file__).parent / "configs" / "sam2.1" / f"{yaml}.yaml"
+    said = safe_load(path.read_text())["model"]
+    defaults = inspect.signature(TheirHiera).parameters
+
+    # Act
+    trunk = {name: default.default for name, default in defaults.items()}
+    trunk |= said["image_encoder"]["trunk"]
+
+    # Assert
+    ours = architecture.trunk
+    assert (ours.width, ours.heads) == (trunk["embed_dim"], trunk["num_heads"])
+    assert ours.blocks == tuple(trunk["stages"])
+    assert ours.global_blocks == tuple(trunk["global_att_blocks"])
+    assert ours.windows == tuple(trunk["window_spec"])
+    assert [ours.background] * 2 == list(trunk["window_pos_embed_bkg_spatial_size"])
+    assert list(reversed(ours.channels)) == said["image_encoder"]["neck"]["backbone_channel_list"]
+    assert architecture.memory_layers == said["memory_attention"]["num_layers"]
+    assert architecture.side_px == said["image_size"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"heads": 2, "background": 14}, {"heads": 2, "windows": (8, 4, 16, 8)}],
+    ids=["as base-plus", "as large"],
+)
+def test_the_other_sizes_trunks_give_upstreams_maps(networks, image, changes):
+    # Arrange
+    trunk = replace(networks.NARROW.trunk, **changes)
+    architecture = replace(networks.NARROW, trunk=trunk, side_px=256)
+    shapes = {
+        **networks.upstream_shapes("narrow"),
+        "image_encoder.trunk.pos_embed": (1, 16, trunk.background, trunk.background),
+    }
+    state = networks.seeded(shapes)
+    pixels = torch.from_numpy(model_input(image.astype(np.float32) / 255, 256))
+
+    # Act
+    with torch.inference_mode():
+        network = load_network(state, architecture, torch.device("cpu"))
+        ours = SliceEncoder(network)(pixels)[0]
+        upstream = networks.upstream_sam2(architecture, state, video=False)
+        theirs = upstream.forward_image(pixels)["backbone_fpn"][-1]
+
+    # Assert
+    assert ours.shape == (1, 256, 16, 16)
+    assert gap(ours - network.no_memory_embedding.view(1, -1, 1, 1), theirs) < BOUND
 
 
 @pytest.mark.slow
