@@ -47,8 +47,20 @@ class Sam2VolumeSegmenter(Sam2Segmenter):
         below a half nothing is drawn. How well it is drawn is the segmentation's predicted IoU. SegmenterFailed for an
         outline that cannot be followed and for slices of another segmenter.
         """
-        strands = strands_of(seeds, slices.shape)
-        yield from sweep(strands, _Pass(self._tracker, self._dtype, slices, seeds).draw, lives_on)
+        yield from follow_objects(self._tracker, slices, seeds, lives_on, dtype=self._dtype)
+
+
+def follow_objects(
+    tracker: Tracker,
+    slices: Slices,
+    seeds: Sequence[Seed],
+    lives_on: LivesOn,
+    *,
+    dtype: torch.dtype = torch.float32,
+) -> Iterator[Followed]:
+    """Sam2VolumeSegmenter.propagate with a tracker that is there already, computing with `dtype`."""
+    strands = strands_of(seeds, slices.shape)
+    yield from sweep(strands, _Pass(tracker, dtype, slices, seeds).draw, lives_on)
 
 
 class _Pass:
