@@ -51,17 +51,17 @@ class FakeStages:
 
     def outline(
         self,
-        assignment: Assignment,  # noqa: ARG002  the signature of Stages
+        assignment: Assignment,  # noqa: ARG002 - the signature of Stages
         index: int,
-        on_turn: Callable[[Turn], None],  # noqa: ARG002
+        on_turn: Callable[[Turn], None],  # noqa: ARG002 - the signature of Stages
     ) -> None:
         """See Stages; the turns are told when the target is finished."""
         self._hook(f"outline {index}")
 
     def follow(
         self,
-        assignment: Assignment,  # noqa: ARG002
-        on_turn: Callable[[int, Turn], None],  # noqa: ARG002
+        assignment: Assignment,  # noqa: ARG002 - the signature of Stages
+        on_turn: Callable[[int, Turn], None],  # noqa: ARG002 - the signature of Stages
     ) -> None:
         """See Stages."""
         self._hook("follow")

@@ -132,7 +132,7 @@ class Pipeline:
         if not segments and not absent:
             raise NothingToReport(nothing_to_report(targets))
         identity = ResultIdentity(assignment.request_id, assignment.study_version)
-        algorithm = self._algorithm(assignment)
+        algorithm = algorithm_of(self._workbench(assignment))
         results: list[WrittenResult] = []
         if segments:
             results.append(
@@ -228,10 +228,11 @@ class Pipeline:
             structure.category,
         )
 
-    def _algorithm(self, assignment: Assignment) -> Algorithm:
-        workbench = self._workbench(assignment)
-        name = f"{workbench.policy.name} + {workbench.segmenter.name}"
-        return Algorithm(name, version("segnode"), workbench.weights_sha256)
+
+def algorithm_of(workbench: Workbench) -> Algorithm:
+    """Who made a result, as it says of itself."""
+    name = f"{workbench.policy.name} + {workbench.segmenter.name}"
+    return Algorithm(name, version("segnode"), workbench.weights_sha256)
 
 
 def agent_volume(volume: SourceVolume) -> Volume:

@@ -155,7 +155,9 @@ def test_the_commands_are_those_of_the_contract() -> None:
         "segment",
         "request",
         "models list",
+        "models fetch",
         "models verify",
+        "models dump",
         "check",
     }
 
