@@ -229,12 +229,6 @@ class Pipeline:
         )
 
 
-def algorithm_of(workbench: Workbench) -> Algorithm:
-    """Who made a result, as it says of itself."""
-    name = f"{workbench.policy.name} + {workbench.segmenter.name}"
-    return Algorithm(name, version("segnode"), workbench.weights_sha256)
-
-
 def agent_volume(volume: SourceVolume) -> Volume:
     """The DICOM edge's volume as the agent's: the same arrays, the same affine."""
     geometry = Geometry(volume.intensities.shape, volume.affine_zyx_to_lps)
