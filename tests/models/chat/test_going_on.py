@@ -124,13 +124,14 @@ def test_the_vision_tower_sees_each_picture_once_in_all_episodes_and_turns(
     loaded.model.base_model.visual.register_forward_pre_hook(
         lambda _, __, said: seen.append(len(said["grid_thw"])), with_kwargs=True
     )
-    talks = [opening(0, "Liver."), opening(0, "Spleen.")]
-
-    spoken = answers(reader, talks)
-    talks = [
-        next_turn(talk, text(loaded, said), 1) for talk, said in zip(talks, spoken, strict=True)
+    shown = opening(0).pictures[0]
+    talks = [  # nothing is common before the picture
+        Conversation((Message("user", (words, shown)),)) for words in ("Liver.", "Spleen.")
     ]
-    answers(reader, talks)
+
+    for talk in talks:
+        (said,) = answers(reader, [talk])
+        answers(reader, [next_turn(talk, text(loaded, said), 1)])
 
     assert sum(seen) == 2
 
