@@ -120,25 +120,25 @@ class TestSweep:
 class TestFakeVolumeSegmenter:
     @pytest.fixture
     def cone(self) -> np.ndarray:
-        """A bright body on slices 2 to 9 of 12 whose radius changes, beside a darker one that touches it."""
+        """A slanting bright body on slices 2 to 9 of 12, so slanting that slice 9 is beside slice 5, on a darker one."""
         image = np.full((12, 48, 48), 0.2, dtype=np.float32)
         for z in range(2, 10):
-            image[z, 10:40, 30:44] = 0.5
-            image[z][ellipse((48, 48), (20, 24), (4.0 + z, 3.0 + z))] = 0.8
+            image[z, 20:40, 4:46] = 0.5
+            image[z][ellipse((48, 48), (6.0 + 3.5 * z, 16), (6.5, 8))] = 0.8
         return image
 
     def test_follows_what_is_as_bright_and_ends_with_it(self, cone) -> None:
         fake = FakeVolumeSegmenter()
         slices = ArraySlices(cone, fake)
-        lives_on = lambda one: bool(one.segmentation.mask.any())  # noqa: E731
 
-        found = {one.z: one for one in fake.propagate(slices, [Seed({5: cone[5] > 0.7})], lives_on)}
+        way = fake.propagate(slices, [Seed({5: cone[5] > 0.7})], lambda one: one.score > 0)
+        found = {one.z: one for one in way}
 
         assert sorted(found) == [2, 3, 4, 6, 7, 8, 9]
         for z, one in found.items():
             truth = cone[z] > 0.7
             assert np.count_nonzero(one.segmentation.mask ^ truth) <= 0.03 * np.count_nonzero(truth)
-            assert one.score > 0.95
+            assert one.score > 0.5
         assert [z for z, _ in fake.drawn] == [6, 7, 8, 9, 10, 4, 3, 2, 1]
 
     def test_two_objects_in_one_pass(self, cone) -> None:
