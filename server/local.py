@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import uuid
 from collections.abc import Callable, Sequence
@@ -26,6 +27,8 @@ from server.structures import Catalogue
 from server.targets import VolumeWork, work_on_targets
 from server.values import AskedTarget, Assignment, TargetSummary
 from server.workfolder import EncodingStore
+
+log = logging.getLogger(__name__)
 
 WORK_FOLDER = ".segnode-work"
 LABEL_MAP = "segmentation.nii.gz"
@@ -97,7 +100,8 @@ def _segment_dicom(
     words = [header.sop_instance_uid for header in headers] + [one.text for one in run.asked]
     request_id = str(uuid.uuid5(uuid.NAMESPACE_OID, "\n".join(sorted(words))))
     assignment = Assignment(request_id, headers[0].study_instance_uid, 1, None, run.asked)
-    pipeline.select(assignment)
+    for doubt in pipeline.select(assignment).warnings:
+        log.warning("%s", doubt)
     for one in run.asked:
         pipeline.outline(assignment, one.index, partial(tell, one.index))
     pipeline.follow(assignment, tell)

@@ -220,7 +220,7 @@ def _told(segment: Drawn, volume: Volume, sizes: Sizes) -> str:
     _, row_mm, column_mm = volume.geometry.spacing_mm
     size = {
         Sizes.MILLILITRES: f"{count * volume.geometry.voxel_ml:.1f} ml",
-        Sizes.SQUARE_MM: f"{count * row_mm * column_mm:.0f} mm²",
+        Sizes.SQUARE_MM: f"{count * row_mm * column_mm:.0f} sq mm",
         Sizes.PIXELS: f"{count} pixels",
     }[sizes]
     return f"{size}, confidence {segment.confidence:.2f}"

@@ -103,8 +103,12 @@ class TestWholeWay:
         assert not (tmp_path / "out" / "seg.dcm").exists()
         assert (tmp_path / "out" / "sr.dcm").exists()
 
-    def test_a_folder_with_two_views_gives_the_frontal_one(
-        self, models: LocalModels, pictures: ModuleType, tmp_path: Path
+    def test_a_folder_with_two_views_gives_the_frontal_one_and_says_so(
+        self,
+        models: LocalModels,
+        pictures: ModuleType,
+        tmp_path: Path,
+        caplog: pytest.LogCaptureFixture,
     ) -> None:
         pictures.picture(tmp_path / "in", "DX", name="lateral", ViewPosition="LL")
         frontal = pictures.picture(tmp_path / "in", "DX", name="frontal", ViewPosition="PA")
@@ -116,6 +120,7 @@ class TestWholeWay:
         assert [item.ReferencedSOPInstanceUID for item in series.ReferencedInstanceSequence] == [
             frontal.sop_instance_uid
         ]
+        assert "Left out: instance 1 of series 3 (DX, LL)" in caplog.text
 
     def test_a_loop_is_refused_with_a_sentence(
         self, models: LocalModels, pictures: ModuleType, tmp_path: Path
