@@ -56,5 +56,5 @@ class Patience:
 
     def wait_s(self, failed: int, asked_s: float | None) -> float:
         """Seconds to wait after the `failed`-th fault (from one): doubling, half of it by chance, and what was asked."""
-        longest = min(_FIRST_WAIT_S * 2 ** min(failed - 1, 16), _LONGEST_WAIT_S)
+        longest = min(_FIRST_WAIT_S * 2.0 ** min(failed - 1, 16), _LONGEST_WAIT_S)
         return max(longest * (0.5 + 0.5 * self.chance.random()), asked_s or 0.0)

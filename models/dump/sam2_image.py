@@ -51,7 +51,9 @@ class _ImageCase:
     def __init__(self, network: Sam2VideoModel, image: NDArray[np.uint8]) -> None:
         self._shape, self._side_px = image.shape[:2], int(network.config.image_size)
         self._decoder = PromptDecoder(network)
-        pixels = torch.from_numpy(model_input(np.divide(image, 255, dtype=np.float32), self._side_px))
+        pixels = torch.from_numpy(
+            model_input(np.divide(image, 255, dtype=np.float32), self._side_px)
+        )
         with torch.inference_mode():
             self._maps: tuple[Tensor, Tensor, Tensor] = SliceEncoder(network)(pixels)
 

@@ -12,8 +12,8 @@ import pytest
 from dicom_node.errors import PermanentDeliveryError, TransientDeliveryError
 from dicom_node.fakes import FakeDestination
 from server.errors import RunEnded
-from server.record.jobs import PIPELINE_VERSION
 from server.record.deliveries import Try
+from server.record.jobs import PIPELINE_VERSION
 from server.values import DeliveryState, RequestState, ResultSummary, Selection
 from server.work.delivery import DeliveryStep, RetryPolicy
 from server.work.takeover import open_client
