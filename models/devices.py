@@ -31,6 +31,11 @@ def chosen_dtype(precision: Precision, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if precision is Precision.BFLOAT16 else torch.float32
 
 
+def objects_at_once(device: torch.device) -> int:
+    """How many followed objects are worked on together: on a CPU more than one spill its cache and are slower."""
+    return 1 if device.type == "cpu" else 16
+
+
 def computing(device: torch.device, dtype: torch.dtype) -> torch.autocast:
     """The context in which networks with float32 weights compute with `dtype` where that does no harm."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype is not torch.float32)

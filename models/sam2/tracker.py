@@ -21,12 +21,11 @@ from transformers import Sam2VideoModel
 
 from agent.errors import SegmenterFailed
 from agent.ports import Encoding
+from models.devices import objects_at_once
 from models.sam2.attention import MemoryAttention
 from models.sam2.heads import Drawn, Heads, Question
 from models.sam2.memory import Memory, Recall
 
-_AT_ONCE = 1  # objects: on a CPU more at a time spill its cache and are slower
-_AT_ONCE_ON_GPU = 16
 _CERTAIN = 10.0  # the logit of a pixel that was said to be inside; of one outside its negative
 
 
@@ -48,7 +47,7 @@ class Tracker:
         self.network, self._config = network, network.config
         self._attention, self._heads = MemoryAttention(network), Heads(network)
         self._side_px = int(network.config.image_size)
-        self._at_once = _AT_ONCE if self.device.type == "cpu" else _AT_ONCE_ON_GPU
+        self._at_once = objects_at_once(self.device)
 
     @property
     def device(self) -> torch.device:

@@ -24,10 +24,11 @@ _SAID = ("out of memory", "can't allocate memory", "not enough memory", "std::ba
 class MemoryBudget:
     """`total_bytes` for the work of this process on one device, given out in the order it was asked for.
 
-    `patience_s` bounds the wait of one claim. Safe to share between threads.
+    `patience_s` bounds the wait of one claim: by a day, since a pass over a long volume holds memory for hours on a CPU.
+    Safe to share between threads.
     """
 
-    def __init__(self, total_bytes: int, patience_s: float = 600.0) -> None:
+    def __init__(self, total_bytes: int, patience_s: float = 86_400.0) -> None:
         self.total_bytes = total_bytes
         self._patience_s = patience_s
         self._free_bytes = total_bytes

@@ -13,7 +13,7 @@ from functools import cache
 
 import torch
 
-from models.devices import chosen_device
+from models.devices import chosen_device, objects_at_once
 from models.registry import open_segmenter
 from models.resources import Resources
 from models.serving.memory import MemoryBudget, budget_of
@@ -52,6 +52,6 @@ def open_served(name: str, resources: Resources) -> ServedSegmenter:
     return served(
         open_segmenter(name, resources),
         _budget(str(device), resources.memory_bytes),
-        needs_of(name),
+        replace(needs_of(name), objects_at_once=objects_at_once(device)),
         None if device.type == "cpu" else lambda: open_segmenter(name, on_cpu),
     )

@@ -31,13 +31,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Needs:
-    """What a segmenter takes at its peak beside its weights: one `encode_bytes`, one prompt `ask_bytes`, one object that
-    is followed `object_bytes`.
+    """What a segmenter takes at its peak beside its weights: an image that is encoded, a prompt, and an object that is
+    followed, of which it works on `objects_at_once` together.
     """
 
     encode_bytes: int
     ask_bytes: int
     object_bytes: int = 0
+    objects_at_once: int = 16
 
 
 class ServedSegmenter:
@@ -141,8 +142,9 @@ class ServedVolumeSegmenter(ServedSegmenter):
         """As the segmenter's; where memory runs out the pass begins anew in halves, then on the CPU, and slices that were
         yielded before come again.
         """
+        together = min(len(seeds), self._needs.objects_at_once)
         try:
-            with self._budget.claim(max(1, len(seeds)) * self._needs.object_bytes):
+            with self._budget.claim(together * self._needs.object_bytes):
                 yield from _follower(self._segmenter).propagate(slices, seeds, lives_on)
             return
         except MemoryShort as fault:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from models.devices import CPU, chosen_device, chosen_dtype, computing
+from models.devices import CPU, chosen_device, chosen_dtype, computing, objects_at_once
 from models.errors import DeviceMissing
 from models.resources import Precision
 
@@ -43,3 +43,8 @@ def test_networks_compute_with_it(dtype):
         made = layer(torch.ones(1, 4))
 
     assert made.dtype is dtype
+
+
+def test_a_processor_works_on_one_object_at_a_time():
+    assert objects_at_once(CPU) == 1
+    assert objects_at_once(torch.device("cuda", 0)) == 16

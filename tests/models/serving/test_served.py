@@ -150,6 +150,24 @@ def test_an_object_too_large_for_the_gpu_is_followed_on_the_cpu() -> None:
         followed(served(Cramped(objects=0), MemoryBudget(1000), NEEDS))
 
 
+def test_a_pass_holds_memory_for_those_it_works_on_together() -> None:
+    """Three objects, two at a time: a third one's worth of memory stays for others."""
+    budget = MemoryBudget(1000)
+    segmenter = served(FakeVolumeSegmenter(), budget, Needs(10, 5, 20, objects_at_once=2))
+    volume, seeds = tower()
+    free: list[int] = []
+
+    def lives_on(_: Followed) -> bool:
+        free.append(budget.free_bytes)
+        return False
+
+    assert isinstance(segmenter, VolumeSegmenter)
+    list(segmenter.propagate(ArraySlices(volume, FakeSegmenter()), seeds, lives_on))
+
+    assert set(free) == {960}
+    assert budget.free_bytes == 1000
+
+
 def test_what_is_served_follows_only_if_it_can() -> None:
     budget = MemoryBudget(1000)
 
