@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Generator
 
+import numpy as np
+
 from agent.canvas import Canvas
 from agent.errors import AgentError, NoAnswer, SegmenterFailed
 from agent.follow import corrected, follow
@@ -37,6 +39,8 @@ def inspect(canvas: Canvas) -> Generator[Turn, None, None]:
     for z in named[: canvas.limits.inspected_slices]:
         mended = yield from _redraw(canvas, z)
         redrawn += [z] if mended else []
+        if z not in canvas.masks:
+            _cut_beyond(canvas, z)
     yield from _follow_again(canvas, redrawn)
 
 
@@ -54,6 +58,20 @@ def _redraw(canvas: Canvas, z: int) -> Generator[Turn, None, bool]:
     elif earlier is not None:
         canvas.warnings.append(f"slice {z} was cut: on a second look the structure is not there")
     return False
+
+
+def _cut_beyond(canvas: Canvas, z: int) -> None:
+    """Take away what was reached through slice `z`, where the structure is not: all that lies beyond it as seen from
+    the key slices, if they are on one side of it.
+    """
+    sides = {np.sign(z - key) for key in canvas.key_slices}
+    beyond = [n for n in canvas.masks if sides == {np.sign(n - z)}]
+    for n in beyond:
+        canvas.take(n)
+    if beyond:
+        canvas.warnings.append(
+            f"slices {min(beyond)} to {max(beyond)} were cut too: they were reached through slice {z}"
+        )
 
 
 def _follow_again(canvas: Canvas, redrawn: list[int]) -> Generator[Turn, None, None]:

@@ -31,6 +31,8 @@ def review(canvas: Canvas) -> Generator[Turn, None, None]:
     The policy is asked to redraw a slice that does not fit. What it cannot mend is filled
     from the two neighbours, or cut where there is only one or the two do not meet; both are warned of.
     """
+    if not canvas.masks:
+        return
     lowest, highest = min(canvas.masks), max(canvas.masks)
     findings = {z: _finding(canvas, z) for z in range(lowest, highest + 1)}
     reviewed: set[int] = set()

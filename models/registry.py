@@ -47,8 +47,9 @@ class SegmenterEntry:
 
 @dataclass(frozen=True)
 class PolicyEntry:
-    """A policy that can be asked for, the `weights` it loads, whether those are the site's language model, and whether it
-    knows slices only as the abdomen's window shows them (else each structure is shown in its own).
+    """A policy that can be asked for, the `weights` it loads, whether those are the site's language model, whether it
+    knows slices only as the abdomen's window shows them (else each structure is shown in its own), and whether it is
+    `sparing`: asked about key slices and the whole, and not about each slice that a structure is carried to.
 
     A policy that reads the encodings of the segmenter `reads` is built with an encoder of its own by `apart` where
     another one draws.
@@ -58,6 +59,7 @@ class PolicyEntry:
     weights: Weights | None = None
     language: bool = False
     abdomen_only: bool = False
+    sparing: bool = False
     reads: str = ""
     apart: Callable[[Resources], Policy] | None = None
 
@@ -184,8 +186,8 @@ POLICIES: Mapping[str, PolicyEntry] = {
     "locator": PolicyEntry(
         _locator, LOCATOR, abdomen_only=True, reads="litemedsam", apart=_locator_apart
     ),
-    TRANSFORMERS: PolicyEntry(_transformers, language=True),
-    OPENAI: PolicyEntry(_openai),
+    TRANSFORMERS: PolicyEntry(_transformers, language=True, sparing=True),
+    OPENAI: PolicyEntry(_openai, sparing=True),
     "threshold": PolicyEntry(_threshold, abdomen_only=True),
 }
 

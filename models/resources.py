@@ -31,7 +31,8 @@ class LanguageOptions:
 
     `model` a folder (policy "transformers") or the name a server knows it by (policy "openai"). `dialect` how it
     writes its actions; `prompts` a folder of the site's own prompt files (None: ours).
-    `history`, `image_px`, `zoom` and `sheets` what it is shown (agent.language.settings). `temperature` of the first try;
+    `history`, `image_px`, `zoom` and `sheets` what it is shown (agent.language.settings); `every_slice` whether it is also
+    asked on each slice that a structure is carried to. `temperature` of the first try;
     each retry after a malformed reply adds `retry_temperature`, at most `retries` times a turn of the volume protocol.
     `batch` episodes in one go, `max_new_tokens` a reply. For servers: `endpoints` base URLs in the order they are tried,
     `allowed_hosts` the only hosts that patient data may go to ("host" or "host:port"), `api_key_file`, `native_tools`
@@ -47,6 +48,7 @@ class LanguageOptions:
     image_px: int = 512
     zoom: bool = False
     sheets: int = 1
+    every_slice: bool = False
     temperature: float = 0.0
     retry_temperature: float = 0.3
     retries: int = 2

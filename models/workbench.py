@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.ports import Policy, Segmenter
+from agent.stepping import following
 from agent.values import Mask, Volume
 from models.normalise import COLOUR_LEVELS, Scale, measure
 from models.preprocessing import WorkingGrid
@@ -124,9 +125,12 @@ def open_workbench(
     planner, wanted = policy_entry(policy), segmenter_entry(segmenter)
     parts = weights_of(policy=policy, segmenter=segmenter, resources=resources)
     hashes = [part.verify(resources.weights_dir) for part in parts]
+    drawing: Segmenter = open_served(segmenter, resources)
+    if planner.sparing and not resources.language.every_slice:
+        drawing = following(drawing)
     return Workbench(
         policy=open_policy(policy, resources, segmenter=segmenter),
-        segmenter=open_served(segmenter, resources),
+        segmenter=drawing,
         weights_sha256=tuple(hashes),
         encoder="+".join((segmenter, hashes[-1])) if wanted.keeps else "",
         window=ABDOMEN if planner.abdomen_only else None,

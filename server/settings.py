@@ -115,6 +115,7 @@ class LanguageSettings(_Section):
     image_px: Annotated[int, Field(ge=28, le=4096)]
     zoom: bool
     sheets: Annotated[int, Field(ge=1, le=20)]
+    every_slice: bool
     temperature: Annotated[float, Field(ge=0, le=2)]
     retry_temperature: Annotated[float, Field(ge=0, le=2)]
     retries: Annotated[int, Field(ge=0, le=100)]

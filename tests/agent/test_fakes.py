@@ -144,11 +144,14 @@ class TestFakeSegmenter:
 
         assert answer.mask.sum() == 1
 
-    def test_no_prompt_draws_nothing(self, encoding) -> None:
-        answer = FakeSegmenter().segment(encoding, Prompts())
-
-        assert not answer.mask.any()
-        assert answer.predicted_iou == 0.0
+    @pytest.mark.parametrize(
+        "prompts",
+        [Prompts(), Prompts(text="liver"), Prompts(mask=np.ones((40, 50), dtype=np.bool_))],
+        ids=["nothing", "text", "an outline"],
+    )
+    def test_it_needs_a_box_or_clicks(self, encoding, prompts) -> None:
+        with pytest.raises(SegmenterFailed, match="fake needs a box or clicks"):
+            FakeSegmenter().segment(encoding, prompts)
 
     def test_anothers_encoding_is_refused(self) -> None:
         class Other:

@@ -255,6 +255,46 @@ class TestCorrections:
         assert not result.voxels[9].any()
         assert any("slice 9 was cut" in said for said in result.warnings)
 
+    def test_what_was_reached_through_it_is_cut_too(self, run, slices, segmenter) -> None:
+        policy = ScriptedPolicy(
+            Survey((), (5,)),
+            {(5, Role.KEY): boxed(6), (7, Role.REVIEW): [Absent("bowel")]},
+            Inspection((7,)),
+        )
+
+        _, result = run(segment_target(LIVER, slices, policy, segmenter))
+
+        assert np.flatnonzero(result.voxels.any(axis=(1, 2))).tolist() == [2, 3, 4, 5, 6]
+        assert "slices 8 to 9 were cut too: they were reached through slice 7" in result.warnings
+
+    def test_between_key_slices_nothing_more_is_cut(self, run, slices, segmenter) -> None:
+        policy = ScriptedPolicy(
+            Survey((), (3, 8)),
+            {
+                (3, Role.KEY): boxed(6),
+                (8, Role.KEY): boxed(6),
+                (6, Role.REVIEW): [Absent("bowel")],
+            },
+            Inspection((6,)),
+        )
+
+        _, result = run(segment_target(LIVER, slices, policy, segmenter))
+
+        assert result.voxels[9].any()
+        assert result.voxels[2].any()
+
+    def test_an_object_that_is_nowhere_on_a_second_look_fails(self, run, slices, segmenter) -> None:
+        policy = ScriptedPolicy(
+            Survey((), (5,)),
+            {(5, Role.KEY): boxed(6), Role.REVIEW: [Absent("bowel")] * 4},
+            Inspection((5, 4, 6)),
+        )
+
+        _, result = run(segment_target(LIVER, slices, policy, segmenter))
+
+        assert result.status is TargetStatus.FAILED
+        assert "no slice's mask stood up to the review" in result.reason
+
     def test_what_cannot_be_mended_keeps_its_mask(self, run, slices, segmenter) -> None:
         policy = ScriptedPolicy(
             Survey((), (5,)),

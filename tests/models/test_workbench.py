@@ -7,9 +7,10 @@ import pytest
 
 from agent.fakes import FakeSegmenter
 from agent.geometry import Geometry
+from agent.ports import VolumeSegmenter
 from agent.values import Box, Prompts, Target, Volume
 from models.errors import UnknownModel
-from models.resources import Resources
+from models.resources import LanguageOptions, Resources
 from models.windows import ABDOMEN
 from models.workbench import Workbench, open_workbench
 
@@ -184,3 +185,21 @@ def test_structures_of_one_window_share_the_encoder(torso):
 def test_unknown_names_are_refused_before_anything_is_loaded(policy, segmenter):
     with pytest.raises(UnknownModel, match="called 'nobody'"):
         open_workbench(policy, segmenter)
+
+
+@pytest.mark.parametrize(
+    ("policy", "every_slice", "follows"),
+    [("openai", False, True), ("openai", True, False), ("threshold", False, False)],
+)
+def test_a_planner_that_is_dear_to_ask_gets_a_segmenter_that_follows(policy, every_slice, follows):
+    language = LanguageOptions(
+        model="scripted",
+        endpoints=("http://127.0.0.1:9/v1",),
+        allowed_hosts=("127.0.0.1",),
+        every_slice=every_slice,
+    )
+
+    bench = open_workbench(policy, "fake", resources=Resources(language=language))
+
+    assert isinstance(bench.segmenter, VolumeSegmenter) is follows
+    assert bench.segmenter.name == "fake"
