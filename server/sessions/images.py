@@ -8,6 +8,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 from functools import cached_property
+from tokenize import TokenError
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,10 @@ from server.errors import BadImage, ImageTooLarge
 
 _NPY = b"\x93NUMPY"
 _WIDTHS = {"uint8": 255.0, "uint16": 65535.0}
+_HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
 _DAMAGED = (
     OSError,
     EOFError,
@@ -24,10 +29,13 @@ _DAMAGED = (
     SyntaxError,
     TypeError,
     OverflowError,
+    MemoryError,
+    RecursionError,
+    TokenError,
     struct.error,
     zlib.error,
 )
-"""What Pillow and NumPy raise for bytes that are not what they begin as."""
+"""What Pillow and NumPy (which reads a header as Python) raise for bytes that are not what they begin as."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,10 +70,9 @@ def _from_npy(content: bytes, max_pixels: int) -> NDArray[np.generic]:
     stream = io.BytesIO(content)
     try:
         version = np.lib.format.read_magic(stream)
-        if version > (2, 0):
+        if version not in _HEADERS:
             raise BadImage("write the .npy file in format 1.0 or 2.0")
-        read = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
-        shape, _, dtype = read[version[0]](stream)
+        shape, _, dtype = _HEADERS[version](stream)
         _check_shape(shape, max_pixels)
         if dtype.name not in (*_WIDTHS, "float32"):
             raise BadImage(f"pixels of type {dtype.name}; send uint8, uint16 or float32")

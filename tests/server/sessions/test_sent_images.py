@@ -129,6 +129,24 @@ def test_a_size_is_refused_before_anything_is_unpacked(npy: Any) -> None:
         SentImage(header).pixels(MOST)
 
 
+@pytest.mark.parametrize(
+    ("there", "instead"),
+    [
+        (b"\x93NUMPY\x01", b"\x93NUMPY\x00"),  # a version that never was
+        (b"\x93NUMPY\x01", b"\x93NUMPY\x03"),
+        (b"}", b"("),  # a header that does not end
+        (b"'descr'", b"'des\0r'"),
+        (b"'descr': ", b"((((((((("),
+    ],
+)
+def test_a_header_that_is_none_is_refused(npy: Any, there: bytes, instead: bytes) -> None:
+    content = base64.b64decode(npy(np.zeros((2, 2), np.uint8)))
+    assert there in content
+
+    with pytest.raises(BadImage):
+        SentImage(content.replace(there, instead)).pixels(MOST)
+
+
 def chunk(kind: bytes, content: bytes) -> bytes:
     checked = kind + content
     return struct.pack(">I", len(content)) + checked + struct.pack(">I", zlib.crc32(checked))
