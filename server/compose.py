@@ -123,6 +123,7 @@ def work(settings: Settings) -> None:
             node_pipeline(settings),
             {one.name: one for one in destinations(settings)},
             RetryPolicy(delivery.attempts, delivery.delay_s, delivery.maximum_delay_s),
+            requests_at_once=settings.agent.requests_at_once,
         )
         worker.start()
         announce_ready(str(choice(settings)))
@@ -363,6 +364,7 @@ def pipeline(
         workbench=bench_of,
         catalogue=load_catalogue(),
         limits=limits(settings),
+        at_once=settings.agent.requests_at_once,
     )
 
 

@@ -43,6 +43,7 @@ from dicom_node.values import (
 from dicom_node.volume import load_volume
 from server.errors import NothingToReport
 from server.ports import Prepared, Workbench
+from server.prepared import PreparedVolumes
 from server.preview import Drawn, Sizes, draw_preview
 from server.structures import Catalogue
 from server.targets import VolumeWork
@@ -54,7 +55,7 @@ class Pipeline:
     """The stages of a study (server.ports.Stages) on real rooms.
 
     `headers` lists what the study holds, `folder` names a request's work folder, `workbench` loads a request's
-    models at the first call that needs them.
+    models at the first call that needs them. Threads may work on `at_once` requests, one thread on each.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Pipeline:
         workbench: Callable[[Assignment], Workbench],
         catalogue: Catalogue,
         limits: Limits,
+        at_once: int = 1,
     ) -> None:
         self._headers = headers
         self._folder = folder
@@ -73,7 +75,7 @@ class Pipeline:
         self._workbench = workbench
         self._catalogue = catalogue
         self._limits = limits
-        self._prepared: tuple[str, Prepared] | None = None
+        self._prepared = PreparedVolumes(at_once)
 
     def select(self, assignment: Assignment) -> Selection:
         """Choose the series and keep it as a volume; NotAVolume says why there is none."""
@@ -159,15 +161,13 @@ class Pipeline:
 
     def discard(self, assignment: Assignment) -> None:
         """Remove intermediate files and the oldest encodings; results, masks, trace and preview stay."""
-        if self._prepared and self._prepared[0] == assignment.request_id:
-            self._prepared = None
+        self._prepared.drop(assignment.request_id)
         self._work_folder(assignment).discard_intermediates()
         self._encodings.prune()
 
     def encoder_passes(self, assignment: Assignment) -> int:
         """How often the image encoder ran for a request's volume since it was last prepared here."""
-        request_id, prepared = self._prepared or (None, None)
-        return prepared.encoder_passes if prepared and request_id == assignment.request_id else 0
+        return self._prepared.encoder_passes(assignment.request_id)
 
     def _show(
         self,
@@ -193,14 +193,12 @@ class Pipeline:
         return VolumeWork(self._workbench(assignment), self._prepare(assignment), self._limits)
 
     def _prepare(self, assignment: Assignment) -> Prepared:
-        # one volume at a time is kept ready: targets of a request follow each other
-        if self._prepared is None or self._prepared[0] != assignment.request_id:
-            self._prepared = None
+        def prepare() -> Prepared:
             volume = self._work_folder(assignment).load_volume()
             kept = self._encodings.of_series(volume.series_instance_uid)
-            prepared = self._workbench(assignment).prepare(agent_volume(volume), kept)
-            self._prepared = (assignment.request_id, prepared)
-        return self._prepared[1]
+            return self._workbench(assignment).prepare(agent_volume(volume), kept)
+
+        return self._prepared.of(assignment.request_id, prepare)
 
     def _segment(self, folder: WorkFolder, target: TargetSummary) -> ResultSegment:
         structure = self._catalogue.structure(Target(target.text, target.structure))

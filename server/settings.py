@@ -83,6 +83,7 @@ class AgentSettings(_Section):
     checkpoint: str
     max_turns: Annotated[int, Field(ge=1, le=100)]
     max_targets: Annotated[int, Field(ge=1)]
+    requests_at_once: Annotated[int, Field(ge=1, le=64)]
     threads: Annotated[int, Field(ge=0)]
 
     @model_validator(mode="after")

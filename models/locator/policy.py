@@ -66,7 +66,7 @@ class LocatorPolicy:
 
     `weights` of models.locator.net. Raises OSError or RuntimeError when they are missing or do not fit.
     `own_encoder` is LiteMedSAM's, for slices that another segmenter encodes; None: the slices' encodings are LiteMedSAM's.
-    One instance serves one thread at a time.
+    For threads that work on different volumes.
     """
 
     name = "locator"
@@ -153,10 +153,11 @@ class LocatorPolicy:
         if observation.carried is None:
             return seen
         # the same all through an episode: blurred once, not at every turn and appraisal
-        if self._mixed is None or not self._mixed.made_of(seen, observation.carried):
+        mixed = self._mixed
+        if mixed is None or not mixed.made_of(seen, observation.carried):
             step_mm = observation.slices.spacing_mm[0]
-            self._mixed = _Mixed.of(seen, observation.carried, step_mm)
-        return self._mixed.expected
+            mixed = self._mixed = _Mixed.of(seen, observation.carried, step_mm)
+        return mixed.expected
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""A worker process: launches DBOS, beats, and works on one request at a time while it delivers others."""
+"""A worker process: launches DBOS, beats, and works on one request or several while it delivers others."""
 
 from __future__ import annotations
 
@@ -35,7 +35,10 @@ DELIVERIES_AT_ONCE = 4
 
 
 class Worker:
-    """One a process: DBOS is one a process. `stages` does the work, `destinations` by name take the results."""
+    """One a process: DBOS is one a process. `stages` does the work, `destinations` by name take the results.
+
+    `stages` is called by `requests_at_once` threads, each of which works on one request.
+    """
 
     def __init__(
         self,
@@ -44,10 +47,11 @@ class Worker:
         destinations: Mapping[str, Destination],
         policy: RetryPolicy,
         *,
+        requests_at_once: int = 1,
         pipeline_version: int = PIPELINE_VERSION,
     ) -> None:
-        self._url = url
-        self._engine = open_engine(url, pool_size=DELIVERIES_AT_ONCE + 3)
+        self._url, self._requests_at_once = url, requests_at_once
+        self._engine = open_engine(url, pool_size=DELIVERIES_AT_ONCE + requests_at_once + 2)
         self._sessions = Sessions(self._engine)
         self._jobs = DbosJobs(url, pipeline_version)
         self._client = open_client(url)
@@ -67,7 +71,7 @@ class Worker:
         DBOS.launch()
         DBOS.register_queue(
             STUDY_QUEUE,
-            worker_concurrency=1,
+            worker_concurrency=self._requests_at_once,
             polling_interval_sec=POLL_S,
             on_conflict="always_update",
         )

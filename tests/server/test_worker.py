@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ def start_worker(desk: Any, tmp_path: Path) -> Iterator[Callable[..., Worker]]:
         stage_hook: Callable[[str], None] = lambda _: None,
         send_hook: Callable[[str], None] = lambda _: None,
         attempts: int = 3,
+        requests_at_once: int = 1,
     ) -> Worker:
         pacs = FolderDestination("pacs", _folder(tmp_path / "pacs"), send_hook)
         archive = FolderDestination("archive", _folder(tmp_path / "archive"))
@@ -34,6 +36,7 @@ def start_worker(desk: Any, tmp_path: Path) -> Iterator[Callable[..., Worker]]:
             FakeStages(_folder(tmp_path / "work"), stage_hook),
             {"pacs": pacs, "archive": archive},
             RetryPolicy(attempts, delay_s=0.05, maximum_delay_s=0.2),
+            requests_at_once=requests_at_once,
         )
         worker.start()
         started.append(worker)
@@ -89,6 +92,32 @@ def test_a_request_goes_all_the_way(desk: Any, start_worker: Any, tmp_path: Path
         "delivery.delivered",
         "request.done",
     ]
+
+
+@pytest.mark.parametrize(("at_once", "most"), [(1, 1), (2, 2)])
+def test_as_many_requests_are_worked_on_at_a_time_as_the_site_says(
+    desk: Any, start_worker: Any, at_once: int, most: int
+) -> None:
+    # Arrange: a request waits for another one, in vain where there is none
+    inside: list[int] = []
+    together = threading.Barrier(2)
+
+    def meet(point: str) -> None:
+        if point == "follow":
+            try:
+                together.wait(3.0)
+                inside.append(2)
+            except threading.BrokenBarrierError:
+                inside.append(1)
+
+    requests = [desk.request(destinations=()) for _ in range(2)]
+
+    # Act
+    start_worker(stage_hook=meet, requests_at_once=at_once)
+
+    # Assert
+    assert [desk.wait_for_end(one) for one in requests] == [RequestState.DONE] * 2
+    assert max(inside) == most
 
 
 def test_with_nowhere_to_send_it_is_done_when_written(desk: Any, start_worker: Any) -> None:
