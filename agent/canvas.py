@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from agent.actions import Absent, Action, Malformed, NameSlices, Stop
 from agent.desk import Clock, Objection, no_objection
 from agent.limits import Limits
-from agent.loop import run_episode
+from agent.loop import run_episode, run_together
 from agent.neighbours import Neighbourhood
 from agent.ports import Observation, Policy, Reply, Segmenter, Slices
 from agent.turns import WHOLE_VOLUME, Episode, Outcome, Turn
@@ -80,6 +80,27 @@ class Canvas:
         if episode.best is not None:
             self.put(z, episode.best.mask, episode.score)
         return episode
+
+    def draw_together(
+        self, slice_indices: Sequence[int], role: Role
+    ) -> Generator[Turn, None, None]:
+        """Work on slices that are new to the canvas, in lock-step; yields their turns as they happen, puts masks on the canvas."""
+        starts = [Observation(self.target, self.slices, z, role) for z in slice_indices]
+        workers = self.workers
+        turns = run_together(
+            starts, workers.policy, workers.segmenter, self.limits, clock=workers.clock
+        )
+        while True:
+            try:
+                _, turn = next(turns)
+            except StopIteration as ended:
+                episodes: list[Episode] = ended.value
+                break
+            self.turns.append(turn)
+            yield turn
+        for z, episode in zip(slice_indices, episodes, strict=True):
+            if episode.best is not None:
+                self.put(z, episode.best.mask, episode.score)
 
     def tell(self, role: Role, replies: Iterable[Reply]) -> Generator[Turn, None, None]:
         """Write down what the policy said of the whole volume; yields a turn a reply."""

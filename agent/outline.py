@@ -16,7 +16,7 @@ from agent.canvas import Canvas, Workers
 from agent.desk import Clock
 from agent.errors import AgentError, NoAnswer
 from agent.limits import Limits
-from agent.ports import Policy, Segmenter, Slices, Survey
+from agent.ports import BatchPolicy, Policy, Segmenter, Slices, Survey
 from agent.turns import WHOLE_VOLUME, Outcome, TargetResult, Turn
 from agent.values import Role, Target, TargetStatus
 
@@ -125,11 +125,14 @@ def ended_result(
 
 def _work_on_key_slices(canvas: Canvas, survey: Survey) -> Generator[Turn, None, None]:
     depth = canvas.slices.shape[0]
-    wanted = [int(z) for z in dict.fromkeys(survey.key_slices) if 0 <= z < depth]
-    for z in wanted[: canvas.limits.key_slices]:
-        episode = yield from canvas.draw(z, Role.KEY)
-        if episode.best is not None:
-            canvas.key_slices.append(z)
+    named = [int(z) for z in dict.fromkeys(survey.key_slices) if 0 <= z < depth]
+    wanted = named[: canvas.limits.key_slices]
+    if isinstance(canvas.workers.policy, BatchPolicy):
+        yield from canvas.draw_together(wanted, Role.KEY)
+    else:
+        for z in wanted:
+            yield from canvas.draw(z, Role.KEY)
+    canvas.key_slices += [z for z in wanted if z in canvas.masks]
 
 
 def _nothing_drawn(canvas: Canvas, survey: Survey) -> Outline:

@@ -12,7 +12,8 @@ from agent.errors import SegmenterFailed
 from agent.fakes import ArraySlices, FakeSegmenter, ThresholdPolicy
 from agent.limits import Limits
 from agent.loop import run_episode, run_together
-from agent.ports import Ask, Observation, Reply
+from agent.outline import outline_target
+from agent.ports import Ask, Observation, Reply, Slices, Survey
 from agent.values import Box, Role, Segmentation, Target
 
 BRIGHT = Target("bright", "bright")
@@ -91,6 +92,29 @@ def test_a_policy_that_answers_one_by_one_will_do(run, images) -> None:
     _, episodes = run(run_together(starts(slices), ThresholdPolicy(), segmenter, Limits()))
 
     assert [one.best is None for one in episodes] == [False, False, False, True]
+
+
+def test_a_targets_key_slices_go_in_lock_step_where_the_policy_can(run, images) -> None:
+    # Arrange
+    segmenter = Counting()
+    slices = ArraySlices(images, segmenter)
+    survey = Survey((0.9, 0.9, 0.9, 0.9), (1, 3, 0))
+
+    class Seeing(Together):
+        def survey(self, target: Target, slices: Slices) -> Survey:
+            return survey
+
+    policy = Seeing()
+
+    # Act
+    turns, outline = run(outline_target(BRIGHT, slices, policy, segmenter))
+
+    # Assert: slice 3 shows nothing, the policy says so in its first turn
+    assert policy.asked == [3, 2]
+    assert [turn.slice_index for turn in turns] == [1, 3, 0, 1, 0]
+    assert outline.key_slices == (1, 0)
+    assert sorted(outline.masks) == [0, 1]
+    assert outline.turns == tuple(turns)
 
 
 def test_seconds_are_shared(run, images, clock) -> None:
