@@ -42,6 +42,8 @@ def test_what_is_not_there_is_said() -> None:
 def test_every_segmenter_has_an_estimate() -> None:
     assert needs_of("medsam2") == needs_of("litemedsam") == SMALL
     assert needs_of("imisnet") == VIT_1024
+    assert needs_of("sam-vit-b") == VIT_1024
+    assert needs_of("sam2-large").encode_bytes > needs_of("sam2-tiny").encode_bytes
     for name in SEGMENTERS:
         needs = needs_of(name)
         assert needs.encode_bytes > needs.ask_bytes > 0
