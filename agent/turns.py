@@ -65,6 +65,12 @@ class Turn:
     candidate_ious: tuple[float, ...] = ()
     usage: Usage | None = None
 
+    @property
+    def place(self) -> str:
+        """Where it was, for a person: "slice 12", counted from 0 as everywhere, or "the whole volume"."""
+        whole = self.slice_index == WHOLE_VOLUME
+        return "the whole volume" if whole else f"slice {self.slice_index}"
+
 
 @dataclass(frozen=True, eq=False)
 class Episode:

@@ -309,7 +309,7 @@ def segment(
     models = LocalModels(workbench(settings), catalogue, limits(settings))
 
     def tell(index: int, turn: Turn) -> None:
-        progress(f"{run.asked[index].text}, slice {turn.slice_index + 1}, {turn.role}")
+        progress(f"{run.asked[index].text}, {turn.place}, {turn.role}")
 
     return segment_files(run, models, tell)
 

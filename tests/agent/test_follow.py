@@ -240,6 +240,7 @@ class TestCorrections:
         assert [turn.role for turn in whole] == [Role.CARRY, Role.INSPECT, Role.CARRY]
         assert [turn.index for turn in whole] == [0, 1, 2]
         assert (whole[1].reply, whole[1].policy_s) == ("slice 8 spills", 1.5)
+        assert (turns[0].place, whole[1].place) == ("slice 5", "the whole volume")
         assert "followed from slices 5, 8" in whole[2].observation
         assert result.voxels[8].sum() == 12 * 9
 
