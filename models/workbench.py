@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -116,8 +117,9 @@ def open_workbench(
     *,
     resources: Resources | None = None,
     slice_step_mm: float = 0.0,
+    opening: Callable[[str, Resources], Segmenter] = open_served,
 ) -> Workbench:
-    """Load a policy and a segmenter by name.
+    """Load a policy and a segmenter by name; `opening` loads the segmenter.
 
     UnknownModel for a name that is not there, WeightsMissing or WeightsChanged for weights that are not whole.
     """
@@ -125,7 +127,7 @@ def open_workbench(
     planner, wanted = policy_entry(policy), segmenter_entry(segmenter)
     parts = weights_of(policy=policy, segmenter=segmenter, resources=resources)
     hashes = [part.verify(resources.weights_dir) for part in parts]
-    drawing: Segmenter = open_served(segmenter, resources)
+    drawing = opening(segmenter, resources)
     if planner.sparing and not resources.language.every_slice:
         drawing = following(drawing)
     return Workbench(

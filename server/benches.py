@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
@@ -28,8 +29,10 @@ class Benches:
             if pair not in self._kept:
                 # room first: two large models may not fit where one does
                 while len(self._kept) >= self._at_once:
-                    given_up, _ = self._kept.popitem(last=False)
+                    given_up = next(iter(self._kept))
                     logger.info("giving up %s + %s", given_up.policy, given_up.segmenter)
+                    del self._kept[given_up]
+                    gc.collect()  # models refer to themselves: without it they go when nobody knows
                 logger.info("opening %s + %s", pair.policy, pair.segmenter)
                 self._kept[pair] = self._open(pair)
             self._kept.move_to_end(pair)

@@ -6,6 +6,7 @@ Each function imports what it needs inside, so that a process that loads no mode
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from server.values import Pair
 if TYPE_CHECKING:
     from models.choice import Choice
     from models.resources import Resources
+    from models.serving.opening import SharedSegmenters
     from models.weights import Weights
     from server.benches import Benches
     from server.ports import Workbench
@@ -38,11 +40,20 @@ def benches(settings: Settings) -> Benches:
     """The models of a worker by their names, loaded when asked for."""
     from server.benches import Benches
 
+    @cache
+    def shared() -> SharedSegmenters:
+        from models.serving.opening import SharedSegmenters
+
+        return SharedSegmenters()
+
     def open_bench(pair: Pair) -> Workbench:
         from models.workbench import open_workbench
 
         return open_workbench(
-            pair.policy, pair.segmenter, resources=resources(settings, pair.segmenter)
+            pair.policy,
+            pair.segmenter,
+            resources=resources(settings, pair.segmenter),
+            opening=shared().open,
         )
 
     return Benches(open_bench, settings.models.at_once)

@@ -8,9 +8,11 @@ holds one slice's attention to seven others, takes 190 MB at 1024 px.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
+from weakref import WeakValueDictionary
 
 import torch
 
@@ -61,3 +63,21 @@ def open_served(name: str, resources: Resources) -> ServedSegmenter:
         replace(needs_of(name), objects_at_once=objects_at_once(device)),
         None if device.type == "cpu" else lambda: open_segmenter(name, on_cpu),
     )
+
+
+class SharedSegmenters:
+    """Segmenters for a whole process, each loaded once as long as anybody uses it: all planners draw with the same one."""
+
+    def __init__(self) -> None:
+        self._open: WeakValueDictionary[tuple[str, Resources], ServedSegmenter] = (
+            WeakValueDictionary()
+        )
+        self._lock = threading.Lock()
+
+    def open(self, name: str, resources: Resources) -> ServedSegmenter:
+        """As `open_served`."""
+        with self._lock:
+            kept = self._open.get((name, resources))
+            if kept is None:
+                kept = self._open[name, resources] = open_served(name, resources)
+            return kept

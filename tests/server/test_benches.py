@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -57,6 +58,34 @@ def test_the_longest_unused_is_given_up() -> None:
         kept.bench(pair)
 
     assert opened == [A, B, C, B]
+
+
+def test_what_is_given_up_is_gone_before_the_next_is_loaded() -> None:
+    """Two large models may not fit where one does."""
+    models: list[weakref.ref[object]] = []
+    alive: list[int] = []
+
+    def open_bench(_: Pair) -> Workbench:
+        alive.append(sum(model() is not None for model in models))
+        bench = open_workbench("threshold", "fake")
+        models.append(weakref.ref(bench.segmenter))
+        return bench
+
+    kept = Benches(open_bench, at_once=1)
+
+    for pair in (A, B, C):
+        kept.bench(pair)
+
+    assert alive == [0, 0, 0]
+
+
+def test_pairs_with_one_segmenter_share_it(settings_of: Callable[..., Settings]) -> None:
+    kept = benches(settings_of())
+
+    one, other = (kept.bench(Pair(policy, "fake")) for policy in ("threshold", "locator"))
+
+    assert one.policy.name != other.policy.name
+    assert one.segmenter is other.segmenter
 
 
 def test_a_pair_that_does_not_open_is_tried_again() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 
@@ -9,7 +12,7 @@ from agent.values import Box, Prompts
 from models.errors import DeviceMissing, UnknownModel
 from models.registry import SEGMENTERS
 from models.resources import Resources
-from models.serving.opening import SMALL, VIT_1024, needs_of, open_served
+from models.serving.opening import SMALL, VIT_1024, SharedSegmenters, needs_of, open_served
 from models.serving.served import ServedSegmenter
 
 
@@ -30,6 +33,24 @@ def test_all_models_of_a_process_share_one_budget() -> None:
 
     assert one._budget is other._budget
     assert one._budget.total_bytes == 123 << 20
+
+
+def test_a_segmenter_is_loaded_once_for_all_who_use_it() -> None:
+    shared, resources = SharedSegmenters(), Resources(memory_bytes=1 << 30)
+
+    one = shared.open("fake", resources)
+
+    assert shared.open("fake", Resources(memory_bytes=1 << 30)) is one
+    assert shared.open("fake", Resources(memory_bytes=1 << 29)) is not one
+
+
+def test_a_segmenter_that_nobody_uses_is_let_go() -> None:
+    shared, resources = SharedSegmenters(), Resources(memory_bytes=1 << 30)
+    gone = weakref.ref(shared.open("fake", resources))
+
+    gc.collect()
+
+    assert gone() is None
 
 
 def test_what_is_not_there_is_said() -> None:
