@@ -20,6 +20,7 @@ DRAWN_RGB: Rgb = (0, 255, 0)
 _LETTER_SCALE = 2  # digits of 10 by 14 pixels: legible after a model's own shrinking
 _FOOT_PX = 28
 _GAP_PX = 2
+_AT_AN_END = 2  # the slice beyond the object, and its last one
 _BARS_MM = (200, 100, 50, 20, 10, 5, 2, 1)
 
 
@@ -28,6 +29,17 @@ def evenly_chosen(lowest: int, highest: int, count: int) -> tuple[int, ...]:
     span = highest - lowest + 1
     parts = min(span, count)
     return tuple(lowest + int((2 * part + 1) * span / (2 * parts)) for part in range(parts))
+
+
+def ends_and_between(lowest: int, highest: int, count: int) -> tuple[int, ...]:
+    """At most `count` slices between two (both included), lowest first: two at each end, where an object is most often
+    drawn too far or not far enough, and the middles of equal shares between them.
+    """
+    if highest - lowest < count or count < 2 * _AT_AN_END:
+        return evenly_chosen(lowest, highest, count)
+    lower = tuple(range(lowest, lowest + _AT_AN_END))
+    upper = tuple(range(highest - _AT_AN_END + 1, highest + 1))
+    return (*lower, *evenly_chosen(lower[-1] + 1, upper[0] - 1, count - 2 * _AT_AN_END), *upper)
 
 
 def contact_sheet(

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.chat import Conversation, Message
-from agent.language.contact_sheet import contact_sheet, evenly_chosen
+from agent.language.contact_sheet import contact_sheet, ends_and_between, evenly_chosen
 from agent.language.overlay import TINTS, painted, seen_in
 from agent.language.prompt_book import PromptBook, load_prompts
 from agent.language.settings import LanguageSettings
@@ -80,7 +80,7 @@ class Interviewer:
         if not drawn.size:
             raise ValueError("there is nothing drawn to look over")
         lowest, highest = max(int(drawn[0]) - 1, 0), min(int(drawn[-1]) + 1, len(voxels) - 1)
-        numbers = evenly_chosen(lowest, highest, self._most_tiles)
+        numbers = ends_and_between(lowest, highest, self._most_tiles)
         return self._sheets("inspect", target, slices, numbers, INSPECTION_TOOLS, voxels)
 
     def asked_again(self, conversation: Conversation, said: str, fault: str) -> Conversation:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from agent.fakes import ArraySlices, FakeSegmenter
-from agent.language.contact_sheet import contact_sheet, evenly_chosen
+from agent.language.contact_sheet import contact_sheet, ends_and_between, evenly_chosen
 from agent.language.lettering import GLYPHS, HEIGHT, lettered, write
 
 
@@ -51,6 +51,20 @@ def test_no_slice_twice_and_none_outside(lowest: int, more: int, count: int) -> 
     assert len(chosen) == min(more + 1, count)
     assert list(chosen) == sorted(set(chosen))
     assert lowest <= chosen[0] <= chosen[-1] <= lowest + more
+
+
+@pytest.mark.parametrize(
+    ("span", "count", "chosen"),
+    [
+        ((3, 5), 20, (3, 4, 5)),
+        ((10, 29), 20, tuple(range(10, 30))),
+        ((0, 40), 8, (0, 1, 6, 15, 25, 34, 39, 40)),
+        ((0, 40), 4, (0, 1, 39, 40)),
+        ((0, 9), 3, (1, 5, 8)),  # too few to show the ends
+    ],
+)
+def test_both_ends_are_shown(span: tuple[int, int], count: int, chosen: tuple[int, ...]) -> None:
+    assert ends_and_between(*span, count) == chosen
 
 
 class TestSheet:
