@@ -18,7 +18,8 @@ import torch
 from numpy.typing import NDArray
 
 from models.cores import usable_cores
-from models.devices import CPU, computing
+from models.devices import CPU, chosen_device, chosen_dtype, computing
+from models.resources import Resources
 
 _log = logging.getLogger(__name__)
 
@@ -132,6 +133,23 @@ def fastest_encoder(
     except (RuntimeError, ValueError, ImportError) as fault:
         _log.warning("the image encoder could not be exported (%s): torch runs it", fault)
         return EagerEncoder(module)
+
+
+def site_encoder(
+    module: torch.nn.Module, resources: Resources, *, side_px: int, key: str
+) -> ImageEncoder:
+    """`fastest_encoder` for squares of `side_px`, with what the site gives."""
+    device = chosen_device(resources.device)
+    return fastest_encoder(
+        module,
+        input_shape=(1, 3, side_px, side_px),
+        key=f"{key}-{side_px}",
+        cache_dir=resources.cache_dir,
+        threads=resources.threads,
+        device=device,
+        dtype=chosen_dtype(resources.precision, device),
+        compiled=resources.compiled,
+    )
 
 
 def _bytes_of(module: torch.nn.Module) -> int:

@@ -17,7 +17,7 @@ from models.checkpoints import load_state
 from models.cores import usable_cores
 from models.devices import chosen_device, chosen_dtype, computing
 from models.encoding import Features
-from models.onnx_encoder import ImageEncoder, fastest_encoder
+from models.onnx_encoder import ImageEncoder, site_encoder
 from models.prompting import answer, check_logits, in_groups, require_understood
 from models.records import file_sha256
 from models.resources import Resources
@@ -38,8 +38,7 @@ class SamSegmenter:
     def __init__(
         self, name: str, checkpoint: Path, architecture: Architecture, *, resources: Resources
     ) -> None:
-        threads = resources.threads or usable_cores()
-        torch.set_num_threads(threads)
+        torch.set_num_threads(resources.threads or usable_cores())
         self.name, self.architecture = name, architecture
         self.device = chosen_device(resources.device)
         dtype = chosen_dtype(resources.precision, self.device)
@@ -47,16 +46,11 @@ class SamSegmenter:
         self.weights_sha256 = file_sha256(checkpoint)
         self.network = load_network(state, architecture, self.device)
         self._decoder = PromptDecoder(self.network, dtype)
-        side = architecture.side_px
-        self._encoder: ImageEncoder = fastest_encoder(
+        self._encoder: ImageEncoder = site_encoder(
             self.network.image_encoder,
-            input_shape=(1, 3, side, side),
-            key=f"sam-{side}-{self.weights_sha256[:16]}",
-            cache_dir=resources.cache_dir,
-            threads=threads,
-            device=self.device,
-            dtype=dtype,
-            compiled=resources.compiled,
+            resources,
+            side_px=architecture.side_px,
+            key=f"sam-{self.weights_sha256[:16]}",
         )
 
     @property

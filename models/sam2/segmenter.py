@@ -17,7 +17,7 @@ from models.checkpoints import load_state
 from models.cores import usable_cores
 from models.devices import chosen_device, chosen_dtype
 from models.encoding import Features
-from models.onnx_encoder import ImageEncoder, fastest_encoder
+from models.onnx_encoder import ImageEncoder, site_encoder
 from models.prompting import (
     answer,
     check_logits,
@@ -50,8 +50,7 @@ class Sam2Segmenter:
     def __init__(
         self, name: str, checkpoint: Path, architecture: Architecture, *, resources: Resources
     ) -> None:
-        threads = resources.threads or usable_cores()
-        torch.set_num_threads(threads)
+        torch.set_num_threads(resources.threads or usable_cores())
         self.name, self.architecture = name, architecture
         self.device = chosen_device(resources.device)
         dtype = chosen_dtype(resources.precision, self.device)
@@ -59,16 +58,11 @@ class Sam2Segmenter:
         self.weights_sha256 = file_sha256(checkpoint)
         self.network = load_network(state, architecture, self.device)
         self._decoder = PromptDecoder(self.network, dtype)
-        side = architecture.side_px
-        self._encoder: ImageEncoder = fastest_encoder(
+        self._encoder: ImageEncoder = site_encoder(
             SliceEncoder(self.network).eval(),
-            input_shape=(1, 3, side, side),
-            key=f"sam2-{side}-{self.weights_sha256[:16]}",
-            cache_dir=resources.cache_dir,
-            threads=threads,
-            device=self.device,
-            dtype=dtype,
-            compiled=resources.compiled,
+            resources,
+            side_px=architecture.side_px,
+            key=f"sam2-{self.weights_sha256[:16]}",
         )
 
     @property
