@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, assert_never
 
 from agent.values import Box, Point
+from agent.wording import storable
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,12 @@ class Stop:
 
 @dataclass(frozen=True)
 class Absent:
-    """The structure is not on this slice."""
+    """The structure is not on this slice; `reason` is made storable, since a model may have said it."""
 
     reason: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reason", storable(self.reason))
 
 
 @dataclass(frozen=True)
@@ -47,9 +51,12 @@ class NameSlices:
 
 @dataclass(frozen=True)
 class Malformed:
-    """A reply that is no action; `fault` says why, in words that help the policy's next try."""
+    """A reply that is no action; `fault` says why, in words that help the policy's next try, made storable: it may quote."""
 
     fault: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "fault", storable(self.fault))
 
 
 Action = AddBox | AddPoint | Stop | Absent | NameSlices | Malformed

@@ -93,8 +93,11 @@ class OnnxEncoder:
             raise ValueError(str(fault)) from fault
 
     def __call__(self, pixels: NDArray[np.float32]) -> Maps:
-        """Feature maps of prepared pixels."""
-        return tuple(self._session.run(None, {"pixels": pixels}))
+        """Feature maps of prepared pixels; RuntimeError, as torch, for what ONNX Runtime cannot do or has no memory for."""
+        try:
+            return tuple(self._session.run(None, {"pixels": pixels}))
+        except _runtime_faults() as fault:
+            raise RuntimeError(str(fault)) from fault
 
 
 def fastest_encoder(

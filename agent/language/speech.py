@@ -9,14 +9,15 @@ from __future__ import annotations
 import json
 
 from agent.chat import Answer, Call, Message
+from agent.wording import storable
 
 _OPEN, _CLOSE = "<tool_call>", "</tool_call>"
 
 
 def spoken(answer: Answer) -> str:
-    """All that an answer says, as text: `Turn.reply`."""
+    """All that an answer says, as text that can be kept and sent again: `Turn.reply`."""
     words = [answer.text] if answer.text or not answer.calls else []
-    return "\n".join([*words, *map(_tagged, answer.calls)])
+    return storable("\n".join([*words, *map(_tagged, answer.calls)]))
 
 
 def replayed(said: str, *, native: bool) -> Message:

@@ -20,9 +20,9 @@ from models.chat.loading import Loaded, load_chat_model
 from models.chat.readers import Prompt
 from models.chat.trial import chosen_reader
 from models.resources import Resources
+from models.serving.memory import is_out_of_memory
 
 _log = logging.getLogger(__name__)
-_OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
 
 
 class TransformersChat:
@@ -82,10 +82,8 @@ class TransformersChat:
         """The replies, or None when memory ran out: what the run held is free again when this returns."""
         try:
             return self._reader.say(prompts, asking)
-        except torch.OutOfMemoryError:
-            return None
-        except RuntimeError as error:
-            if not any(words in str(error).lower() for words in _OUT_OF_MEMORY):
+        except (MemoryError, RuntimeError) as fault:
+            if not is_out_of_memory(fault):
                 raise
             return None
 

@@ -18,6 +18,7 @@ from PIL import Image
 
 from agent.chat import Answer, Call, Conversation, Message, Picture, native_calls
 from agent.turns import Usage
+from agent.wording import storable
 
 CALL_ANSWERED = "Done. What came of it follows."
 """What every native call of the history is answered with: the API wants an answer before the next message."""
@@ -224,7 +225,7 @@ def _usage(reply: Mapping[str, Any], model: str, prices: Prices) -> Usage:
     told = told if isinstance(told, Mapping) else {}
     read, written = _count(told.get("prompt_tokens")), _count(told.get("completion_tokens"))
     named = reply.get("model")
-    name = named[:200] if isinstance(named, str) and named else model
+    name = storable(named[:200]) if isinstance(named, str) and named else model
     return Usage(read, written, prices.of(read, written), name)
 
 

@@ -18,7 +18,14 @@ _log = logging.getLogger(__name__)
 SHARE_OF_FREE = 0.8
 """Of the memory that is free at start; the rest is for what the estimates do not know."""
 
-_SAID = ("out of memory", "can't allocate memory", "not enough memory", "std::bad_alloc")
+_SAID = (
+    "out of memory",
+    "can't allocate memory",
+    "not enough memory",
+    "std::bad_alloc",
+    "allocaterawinternal",  # ONNX Runtime's arena; it says no more where its message is cut
+    "failed to allocate memory",
+)
 
 
 class MemoryBudget:

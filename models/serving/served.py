@@ -95,7 +95,7 @@ class ServedSegmenter:
                 return self._segmenter.segment_many(asks)
         except MemoryShort as fault:
             raise SegmenterFailed(str(fault)) from fault
-        except Exception as fault:
+        except (MemoryError, RuntimeError) as fault:
             if not is_out_of_memory(fault):
                 raise
             _log.warning("%d prompts at once were too many for memory: two halves", len(asks))
@@ -111,7 +111,7 @@ class ServedSegmenter:
                     return work(self._segmenter)
             except MemoryShort as fault:
                 raise SegmenterFailed(str(fault)) from fault
-            except Exception as fault:
+            except (MemoryError, RuntimeError) as fault:
                 if not is_out_of_memory(fault):
                     raise
             _release()
@@ -121,7 +121,7 @@ class ServedSegmenter:
         _log.warning("%s has run out of memory: this goes on on the CPU", self.name)
         try:
             return work(self._spare)
-        except Exception as fault:
+        except (MemoryError, RuntimeError) as fault:
             if not is_out_of_memory(fault):
                 raise
             raise SegmenterFailed(
@@ -149,7 +149,7 @@ class ServedVolumeSegmenter(ServedSegmenter):
             return
         except MemoryShort as fault:
             raise SegmenterFailed(str(fault)) from fault
-        except Exception as fault:
+        except (MemoryError, RuntimeError) as fault:
             if not is_out_of_memory(fault):
                 raise
             _log.warning("%d objects in one pass were too many for memory", len(seeds))

@@ -133,6 +133,14 @@ def test_the_graph_has_named_ends(network, pixels):
     assert features.dtype == np.float32
 
 
+def test_what_it_cannot_do_is_raised_as_torch_raises_it(network):
+    """So that whoever waits for "out of memory" hears it of either; its own errors have no root that could be caught."""
+    encoder = OnnxEncoder(export(network, SHAPE), threads=1)
+
+    with pytest.raises(RuntimeError, match="ONNXRuntimeError"):
+        encoder(np.zeros((1, 3, 7, 7), dtype=np.float32))
+
+
 def test_several_maps_come_out_in_the_modules_order(pixels, tmp_path):
     # Arrange
     class TwoMaps(torch.nn.Module):

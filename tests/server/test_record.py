@@ -9,7 +9,9 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DatabaseError
 
-from agent.actions import Stop
+from agent.actions import Malformed, Stop
+from agent.chat import Answer
+from agent.language.speech import spoken
 from agent.turns import Outcome, Turn
 from agent.values import Role
 from dicom_node.identity import MANUFACTURER
@@ -340,6 +342,17 @@ def test_a_turn_again_replaces_itself(desk: Any) -> None:
     desk.runs.turn(request_id, 1, 0, Turn(7, 0, Role.KEY, Stop(), Outcome.STOPPED, reply="again"))
     [only] = desk.record.turns(request_id)
     assert (only.slice_index, only.turn_index, only.turn["reply"]) == (7, 0, "again")
+
+
+def test_whatever_a_language_model_says_can_be_recorded(desk: Any) -> None:
+    request_id = desk.request()
+    said = spoken(Answer("\0 \ud800 stop", usage=None))
+    odd = Malformed(f"there is no function '{said}\0'")
+
+    desk.runs.turn(request_id, 1, 0, Turn(7, 0, Role.KEY, odd, Outcome.REFUSED, reply=said))
+
+    [only] = desk.record.turns(request_id)
+    assert only.turn["reply"] == "\ufffd \ufffd stop"
 
 
 def test_a_stale_run_can_write_nothing(desk: Any) -> None:

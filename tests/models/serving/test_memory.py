@@ -126,6 +126,16 @@ def test_what_counts_as_out_of_memory(fault: Exception, said: bool) -> None:
     assert is_out_of_memory(fault) is said
 
 
+def test_onnx_runtime_really_says_so() -> None:
+    """What its arena says is in one line with where it says it; a network of its own, for an error that is really raised."""
+    said = (
+        "[ONNXRuntimeError] : 1 : FAIL : Non-zero status code returned while running Conv node. Name:'/seq/Conv' Status "
+        "Message: /onnxruntime_src/onnxruntime/core/framework/bfc_arena.cc:360 void* "
+        "onnxruntime::BFCArena::AllocateRawInternal(size_t, bool, onnxruntime::Stream*)"
+    )
+    assert is_out_of_memory(RuntimeError(said))
+
+
 def test_torch_really_says_so() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(1 << 60, dtype=torch.uint8)
