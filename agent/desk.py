@@ -228,8 +228,12 @@ class Desk:
         fault = _no_mask_of(answer, self._start.slices.shape[1:])
         if fault is not None:
             return _Verdict(Outcome.NO_MASK, f"the segmenter failed: {fault}")
-        opinion = answer.predicted_iou if math.isfinite(answer.predicted_iou) else 0.0
-        drawn = replace(answer, mask=tidy_slice(answer.mask), predicted_iou=float(opinion))
+        drawn = replace(
+            answer,
+            mask=tidy_slice(answer.mask),
+            predicted_iou=_opinion(answer.predicted_iou),
+            candidate_ious=tuple(map(_opinion, answer.candidate_ious)),
+        )
         if not drawn.mask.any():
             return _Verdict(Outcome.NO_MASK, "nothing was drawn there: try another place")
         earlier = (self.best, self._latest)
@@ -265,6 +269,11 @@ def _spoken(target: Target, understands: Collection[PromptKind]) -> str:
     if PromptKind.TEXT not in understands:
         return ""
     return target.text if target.structure is None else target.structure.replace("_", " ")
+
+
+def _opinion(said: float) -> float:
+    """An opinion that can be kept; one that is no number is the lowest."""
+    return float(said) if math.isfinite(said) else 0.0
 
 
 def _no_mask_of(answer: Segmentation, shape: tuple[int, ...]) -> str | None:

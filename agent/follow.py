@@ -70,7 +70,9 @@ class _Track:
     def takes(self, drawn: Followed) -> bool:
         """Whether the object goes on beyond what was drawn; what is refused is not kept."""
         limits, mask = self._canvas.limits, tidy_slice(drawn.segmentation.mask)
-        if not mask.any() or drawn.score < limits.least_sure:
+        if not (
+            mask.any() and drawn.score >= limits.least_sure
+        ):  # an opinion that is no number is none
             return False
         beside = self._neighbours(drawn.z)
         fault = self._canvas.neighbourhood.drift(mask, beside) if beside else None
@@ -88,7 +90,8 @@ class _Track:
         tidy = replace(drawn.segmentation, mask=tidy_slice(drawn.segmentation.mask))
         seen = Observation(canvas.target, canvas.slices, drawn.z, Role.CARRY)
         opinion = canvas.workers.policy.appraise(seen, tidy)
-        canvas.put(drawn.z, tidy.mask, float(np.clip(opinion * drawn.score, 0.0, 1.0)))
+        score = float(np.clip(np.nan_to_num(opinion * drawn.score), 0.0, 1.0))
+        canvas.put(drawn.z, tidy.mask, score)
         self._drawn[drawn.z] = tidy.mask
 
     def write_down(self, seconds: float) -> None:

@@ -86,7 +86,8 @@ def _vit_size(width: int) -> str:
 
 
 def load_strictly(module: torch.nn.Module, state: Mapping[str, Tensor], expected: str) -> None:
-    """Put `state` into `module`, every tensor of both accounted for; WrongArchitecture names what does not fit.
+    """Put `state` into `module`, every tensor of both accounted for; WrongArchitecture names what does not fit, or is no
+    number: weights of a training that came to grief would draw nothing, and say nothing of it.
 
     `expected` says what the module is.
     """
@@ -95,18 +96,28 @@ def load_strictly(module: torch.nn.Module, state: Mapping[str, Tensor], expected
     missing = sorted(wanted.keys() - given.keys())
     surplus = sorted(given.keys() - wanted.keys())
     reshaped = sorted(key for key in wanted.keys() & given.keys() if wanted[key] != given[key])
+    spoilt = sorted(
+        key
+        for key, value in module.state_dict().items()
+        if key in given and value.is_floating_point() and not _is_sound(state[key])
+    )
     faults = [
         f"{_some(keys)} {what}"
         for keys, what in (
             (missing, "missing"),
             (surplus, "too many"),
             (reshaped, "of another shape"),
+            (spoilt, "not of finite numbers"),
         )
         if keys
     ]
     if faults:
         raise WrongArchitecture(expected, f"other tensors: {'; '.join(faults)}")
     module.load_state_dict(dict(state), strict=True)
+
+
+def _is_sound(weights: Tensor) -> bool:
+    return weights.is_floating_point() and bool(torch.isfinite(weights).all())
 
 
 def _some(keys: list[str]) -> str:

@@ -113,7 +113,9 @@ class EmbeddedPostgres:
                     raise RecordUnavailable(
                         f"the embedded PostgreSQL did not start within {START_S:.0f} s ({error}); see {log}"
                     ) from error
-                time.sleep(0.5)
+                time.sleep(
+                    0.5
+                )  # another process may be starting it; its package has nothing to wait on
             else:
                 self._close_socket_folder(server)
                 return server

@@ -77,7 +77,7 @@ def _watch_parent(parent: int) -> None:
     # for systems without prctl, and for a parent thread that ended before its process did
     while True:
         _end_if_orphaned(parent)
-        time.sleep(_PARENT_POLL_S)
+        time.sleep(_PARENT_POLL_S)  # the end of a parent is no event that every system tells
 
 
 def _end_if_orphaned(parent: int) -> None:

@@ -48,7 +48,7 @@ def wait_until(
     while not condition():
         assert process.poll() is None, f"the peer ended with {process.returncode}"
         assert time.monotonic() < deadline, "the peer did not get ready"
-        time.sleep(0.1)
+        time.sleep(0.1)  # a peer that listens says so nowhere
 
 
 class Storescp:

@@ -30,7 +30,7 @@ def upgrade(engine: Engine) -> None:
         engine.connect().execution_options(isolation_level="AUTOCOMMIT") as holder,
     ):
         while not holder.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": _LOCK}):
-            time.sleep(_ASK_AGAIN_S)
+            time.sleep(_ASK_AGAIN_S)  # to wait within the statement would block DBOS, as said above
         try:
             with engine.begin() as connection:
                 config = alembic_config()

@@ -166,6 +166,13 @@ class TestEnds:
 
         assert sorted(canvas.masks) == [5, 6]
 
+    def test_an_opinion_that_is_no_number_ends_the_object(self, slices) -> None:
+        canvas = canvas_with(Drawing({6: (12, 0.9), 7: (12, float("nan")), 8: (12, 0.9)}), slices)
+
+        follow([canvas], slices, canvas.workers.segmenter)
+
+        assert sorted(canvas.masks) == [5, 6]
+
     def test_a_flood_is_stopped_and_said(self, slices) -> None:
         canvas = canvas_with(Drawing({6: (12, 0.9), 7: (36, 0.9), 8: (36, 0.9)}), slices)
 

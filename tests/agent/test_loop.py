@@ -103,12 +103,14 @@ class TestTheBestMaskIsKept:
         assert segmenter.asked[2].points == (CLICK.point,)
 
     def test_a_score_that_is_no_number_counts_as_nothing(self, play, square) -> None:
-        answers = [segmentation(square(), float("nan")), segmentation(square(side=11), 0.1)]
+        nothing = replace(segmentation(square(), float("nan")), candidate_ious=(float("nan"), 0.2))
+        answers = [nothing, segmentation(square(side=11), 0.1)]
 
         turns, episode, _, _ = play([BOX, WIDER], answers)
 
         assert turns[0].score == 0.0
         assert turns[0].predicted_iou == 0.0
+        assert turns[0].candidate_ious == (0.0, 0.2)
         assert episode.score == 0.1
 
     def test_a_mask_that_was_there_before_must_be_beaten(self, play, square) -> None:

@@ -115,7 +115,7 @@ def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
-        time.sleep(0.05)
+        time.sleep(0.05)  # a peer that listens says so nowhere
     sys.exit("the receiver did not start")
 
 

@@ -189,3 +189,20 @@ def test_what_is_no_checkpoint_is_refused_in_a_sentence(tmp_path, write, said):
 )
 def test_networks_are_known_by_their_keys(keys, said):
     assert describe_state({key: torch.zeros(shape) for key, shape in keys.items()}) == said
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda weights: torch.full_like(weights, torch.nan),
+        lambda weights: weights.index_fill(0, torch.tensor([0]), torch.inf),
+        lambda weights: weights.to(torch.int8),
+    ],
+    ids=["no number", "one infinite", "whole numbers"],
+)
+def test_weights_that_are_no_finite_numbers_are_refused(networks, spoil):
+    state = networks.sam2_state()
+    key = "sam_mask_decoder.iou_token.weight"
+
+    with pytest.raises(WrongArchitecture, match=r"mask_decoder\.iou_token\.weight not of finite"):
+        load_network({**state, key: spoil(state[key])}, networks.NARROW, torch.device("cpu"))
