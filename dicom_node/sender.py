@@ -9,8 +9,10 @@ from dataclasses import dataclass
 
 from pydicom import dcmread
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import AE
+from pynetdicom import AE, evt
 from pynetdicom.association import Association
+from pynetdicom.events import Event, EventHandlerType
+from pynetdicom.pdu import A_ASSOCIATE_RJ
 
 from dicom_node.delivery_status import Outcome, meaning_of, verdict_on
 from dicom_node.errors import PermanentDeliveryError, TransientDeliveryError
@@ -125,11 +127,12 @@ class DicomDestination:
     @contextmanager
     def _associated(self, sop_classes: Sequence[str]) -> Iterator[Association]:
         """An association in which every one of `sop_classes` was accepted; released on leaving."""
+        line = _Line()
         association = self._entity(sop_classes).associate(
-            self._host, self._port, ae_title=self._ae_title
+            self._host, self._port, ae_title=self._ae_title, evt_handlers=line.handlers
         )
         try:
-            self._require_established(association)
+            self._require_established(association, line)
             self._require_contexts(association, sop_classes)
             yield association
         finally:
@@ -151,23 +154,27 @@ class DicomDestination:
             entity.add_requested_context(sop_class, ImplicitVRLittleEndian)
         return entity
 
-    def _require_established(self, association: Association) -> None:
+    def _require_established(self, association: Association, line: _Line) -> None:
         """Tell apart what an administrator has to do: start it, let us in, allow the object."""
         if association.is_established:
             return
-        answer = association.acceptor.primitive
-        if association.is_rejected and answer is not None:
+        if line.rejection is not None:
             raise self._later(
-                f"refused the association ({answer.reason_str}); it must know itself as {self._ae_title!r} "
-                f"and us as {self._calling_ae_title!r}"
+                f"refused the association ({line.rejection.reason_str}); it must know itself as "
+                f"{self._ae_title!r} and us as {self._calling_ae_title!r}"
             )
+        answer = association.acceptor.primitive
         if answer is not None and answer.result == 0x00 and association.rejected_contexts:
             raise self._unaccepted(
                 [str(each.abstract_syntax) for each in association.rejected_contexts]
             )
-        raise self._later(
-            f"cannot be reached at {self._host}:{self._port}; is it running, and is the port right"
-        )
+        address = f"{self._host}:{self._port}"
+        if line.opened:
+            raise self._later(
+                f"takes connections at {address} but agreed to no association; see its log, and "
+                "whether that is its DICOM port"
+            )
+        raise self._later(f"cannot be reached at {address}; is it running, and is the port right")
 
     def _require_contexts(self, association: Association, sop_classes: Sequence[str]) -> None:
         accepted = {str(each.abstract_syntax) for each in association.accepted_contexts}
@@ -188,6 +195,29 @@ class DicomDestination:
         return PermanentDeliveryError(
             f"Destination {self._name} {what}.", destination=self._name, status=status
         )
+
+
+class _Line:
+    """What went over the line while an association was asked for: whether it opened, and a rejection.
+
+    The association's own account (`is_rejected`) cannot be relied on: where the peer rejects and hangs up before
+    pynetdicom's thread has looked, it takes the closed line for one that never opened.
+    """
+
+    def __init__(self) -> None:
+        self.opened = False
+        self.rejection: A_ASSOCIATE_RJ | None = None
+        self.handlers: list[EventHandlerType] = [
+            (evt.EVT_CONN_OPEN, self._open),
+            (evt.EVT_PDU_RECV, self._receive),
+        ]
+
+    def _open(self, _event: Event) -> None:
+        self.opened = True
+
+    def _receive(self, event: Event) -> None:
+        if isinstance(event.pdu, A_ASSOCIATE_RJ):
+            self.rejection = event.pdu
 
 
 def _named(sop_class_uid: str) -> str:

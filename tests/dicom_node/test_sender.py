@@ -20,6 +20,7 @@ from pydicom.uid import (
     SegmentationStorage,
 )
 from pynetdicom import AE, evt
+from pynetdicom.acse import ACSE
 
 from dicom_node.delivery_status import VERDICTS, Outcome, verdict_on
 from dicom_node.errors import DeliveryError, PermanentDeliveryError, TransientDeliveryError
@@ -280,6 +281,23 @@ class TestNotTakenAtAll:
         ):
             to(pacs.port, ae_title="PAX").send(results)
 
+    def test_a_peer_that_rejects_and_hangs_up_before_anyone_looks(
+        self, results: tuple[WrittenResult, WrittenResult], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # Arrange: the thread that looks for the answer comes when the line is closed again
+        ask = ACSE.send_request
+
+        def ask_and_come_late(acse: ACSE) -> None:
+            ask(acse)
+            time.sleep(0.5)
+
+        monkeypatch.setattr(ACSE, "send_request", ask_and_come_late)
+
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            threading.Thread(target=_reject_and_hang_up, args=(server,), daemon=True).start()
+            with pytest.raises(TransientDeliveryError, match="refused the association"):
+                to(server.getsockname()[1], QUICK).send(results)
+
     def test_nobody_there(self, results: tuple[WrittenResult, WrittenResult]) -> None:
         with socket.socket() as unused:
             unused.bind(("127.0.0.1", 0))
@@ -295,7 +313,7 @@ class TestNotTakenAtAll:
     ) -> None:
         with (
             socket.create_server(("127.0.0.1", 0)) as mute,
-            pytest.raises(TransientDeliveryError, match="reached"),
+            pytest.raises(TransientDeliveryError, match="agreed to no association; see its log"),
         ):
             to(mute.getsockname()[1], QUICK).send(results)
 
@@ -304,7 +322,7 @@ class TestNotTakenAtAll:
     ) -> None:
         with socket.create_server(("127.0.0.1", 0)) as server:
             threading.Thread(target=_speak_http, args=(server,), daemon=True).start()
-            with pytest.raises(TransientDeliveryError):
+            with pytest.raises(TransientDeliveryError, match="whether that is its DICOM port"):
                 to(server.getsockname()[1], QUICK).send(results)
 
     def test_an_abort_instead_of_an_answer(
@@ -350,6 +368,14 @@ def _speak_http(server: socket.socket) -> None:
     with connection:
         connection.recv(4096)
         connection.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+
+
+def _reject_and_hang_up(server: socket.socket) -> None:
+    """Answer one A-ASSOCIATE-RQ with an A-ASSOCIATE-RJ (PS3.8 9.3.4) and close the connection."""
+    connection, _ = server.accept()
+    with connection:
+        connection.recv(65536)
+        connection.sendall(bytes([0x03, 0, 0, 0, 0, 4, 0, 1, 1, 7]))  # called AE title not known
 
 
 class TestTable:
