@@ -71,6 +71,12 @@ def networks() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def parity() -> ModuleType:
+    """A segmenter beside its authors' predictor, tests/parity.py."""
+    return _beside("parity")
+
+
+@pytest.fixture(scope="session")
 def pictures() -> ModuleType:
     """The builders of DICOM images that are no slices, tests/pictures.py."""
     return _beside("pictures")

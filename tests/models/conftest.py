@@ -24,6 +24,12 @@ def litemedsam(tmp_path_factory: pytest.TempPathFactory):
     return LiteMedSam(cache_dir=tmp_path_factory.mktemp("onnx"))
 
 
+@pytest.fixture(params=["points", "box", "points_box", "one click"])
+def prompts(request, parity):
+    """Each kind of prompt, on the slice of tests/parity.py."""
+    return parity.PROMPTS[request.param]
+
+
 @dataclass(frozen=True, eq=False)
 class SampleCt:
     """The sample CT (z, y, x) in HU and its reference labels on the same grid, by name."""
