@@ -35,8 +35,9 @@ class Background:
 
 
 def _turn(loop: asyncio.AbstractEventLoop) -> None:
-    loop.run_forever()
-    loop.close()
+    """Run until stopped; what then is still open (a connection being closed) is cancelled and waited for."""
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        runner.get_loop().run_forever()
 
 
 def _stop(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
