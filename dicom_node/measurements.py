@@ -31,12 +31,12 @@ class Intensity:
 def volume_ml(segment: ResultSegment, volume: SourceVolume) -> float:
     """Voxels inside times the volume of one, millilitres (right for sheared grids too)."""
     voxel_mm3 = abs(float(np.linalg.det(volume.affine_zyx_to_lps[:3, :3])))
-    return int(np.count_nonzero(segment.voxels)) * voxel_mm3 / 1000.0
+    return segment.voxels.count * voxel_mm3 / 1000.0
 
 
 def area_px(segment: ResultSegment) -> int:
     """Pixels inside, on a picture."""
-    return int(np.count_nonzero(segment.voxels))
+    return segment.voxels.count
 
 
 def area_mm2(segment: ResultSegment, volume: SourceVolume) -> float:
@@ -53,10 +53,9 @@ def diameters(segment: ResultSegment, volume: SourceVolume) -> Diameters:
     are bridged (the chord is that of the convex hull), and the outline runs halfway between voxels inside and outside, as in
     pyradiomics' and IBSI's maximum diameters: a row of n pixels is n pixels long.
     """
-    areas = np.array([int(np.count_nonzero(plane)) for plane in segment.voxels])
-    z = int(areas.argmax())
+    z = int(segment.voxels.areas.argmax())
     axes = volume.affine_zyx_to_lps[:3, 1:3]  # mm along rows' and columns' index
-    outline = _outline(segment.voxels[z]) @ _flattened(axes)
+    outline = _outline(segment.voxels.plane(z)) @ _flattened(axes)
     hull = outline[ConvexHull(outline).vertices]
     apart = np.linalg.norm(hull[:, None] - hull[None], axis=2)
     start, end = (int(index) for index in np.unravel_index(int(apart.argmax()), apart.shape))
@@ -66,7 +65,7 @@ def diameters(segment: ResultSegment, volume: SourceVolume) -> Diameters:
 
 def intensity(segment: ResultSegment, volume: SourceVolume) -> Intensity:
     """Mean and standard deviation of the intensities inside."""
-    inside = volume.intensities[segment.voxels].astype(np.float64)
+    inside = segment.voxels.of_grid(volume.intensities).astype(np.float64)
     return Intensity(float(inside.mean()), float(inside.std()))
 
 

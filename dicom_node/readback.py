@@ -287,7 +287,7 @@ def _check_frame(
         and frame.source.get("ReferencedFrameNumber") == source.frame_number,
         f"frame {frame.number} derived from another image than that of its slice",
     )
-    wrong = int(np.count_nonzero(frame.pixels != segments[frame.segment].voxels[frame.z]))
+    wrong = int(np.count_nonzero(frame.pixels != segments[frame.segment].voxels.plane(frame.z)))
     label = segments[frame.segment].label
     _require(wrong == 0, f"{wrong} wrong voxels of {label} at slice {frame.z}")
 
@@ -330,10 +330,8 @@ def _frames_on_picture(seg: Dataset) -> Iterator[_Frame]:
 def _check_nothing_missing(segments: Sequence[ResultSegment], seen: set[tuple[int, int]]) -> None:
     """A slice without a frame is empty for that segment."""
     for number, segment in enumerate(segments):
-        for z, plane in enumerate(segment.voxels):
-            _require(
-                (number, z) in seen or not plane.any(), f"no frame of {segment.label} at slice {z}"
-            )
+        for z in np.flatnonzero(segment.voxels.areas):
+            _require((number, int(z)) in seen, f"no frame of {segment.label} at slice {z}")
 
 
 def _check_centroid(
@@ -346,11 +344,11 @@ def _check_centroid(
 
     The affine has even steps; where the scanner's are not, each slice counts where its source states it.
     """
-    moments = np.array(
-        [_moments(plane) if plane.any() else np.zeros(3) for plane in segment.voxels]
-    )
-    in_plane = volume.affine_zyx_to_lps[:3, 1:3] @ moments[:, 1:].sum(axis=0)
-    expected = (moments[:, 0] @ origins + in_plane) / moments[:, 0].sum()
+    voxels = segment.voxels
+    moments = np.array([_moments(plane) for plane in voxels.box])
+    at_slices = moments[:, 0] @ origins[voxels.slices]
+    in_plane = moments[:, 1:].sum(axis=0) + voxels.count * np.array(voxels.origin[1:])
+    expected = (at_slices + volume.affine_zyx_to_lps[:3, 1:3] @ in_plane) / voxels.count
     apart = float(np.linalg.norm(measured - expected))
     pixel_mm = float(np.linalg.norm(volume.affine_zyx_to_lps[:3, 1:3], axis=0).min())
     allowed = _AGREE_MM + _CORNER_SHARE * pixel_mm
@@ -361,10 +359,11 @@ def _check_centroid(
 
 def _moments(plane: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Number of voxels, sum of their rows, sum of their columns."""
-    rows, columns = np.count_nonzero(plane, axis=1), np.count_nonzero(plane, axis=0)
+    rows = np.flatnonzero(plane.any(axis=1))
+    inside = plane[rows]  # a third of the time of counting the whole plane
+    in_rows, in_columns = np.count_nonzero(inside, axis=1), np.count_nonzero(inside, axis=0)
     return np.array(
-        [rows.sum(), rows @ np.arange(rows.size), columns @ np.arange(columns.size)],
-        dtype=np.float64,
+        [in_rows.sum(), in_rows @ rows, in_columns @ np.arange(in_columns.size)], dtype=np.float64
     )
 
 

@@ -126,9 +126,12 @@ class ResultHeader:
         return ds
 
     def stand_in_on_grid(self, planes: Planes, first: int, last: int) -> Dataset:
-        """The stand-in as one multi-frame image of slices `first`..`last`, whose frame n is slice `first` + n - 1."""
+        """The stand-in as one multi-frame image of slices `first`..`last`, whose frame n is slice `first` + n - 1.
+
+        A frame is one pixel: this is for arranging frames, not for what is in them.
+        """
         ds = self.stand_in()
-        _, ds.Rows, ds.Columns = self.volume.intensities.shape
+        ds.Rows = ds.Columns = 1
         _copy_lossiness(self.source, ds)
         ds.NumberOfFrames = last - first + 1
         ds.SharedFunctionalGroupsSequence = [_shared_groups(planes)]
@@ -138,10 +141,10 @@ class ResultHeader:
         return ds
 
     def stand_in_for_picture(self) -> Dataset:
-        """The stand-in as one image without a place in the patient, of a class that highdicom takes for any such."""
+        """The stand-in as one image of one pixel without a place in the patient, of a class that highdicom takes for any such."""
         ds = self.stand_in()
         ds.SOPClassUID = SecondaryCaptureImageStorage
-        _, ds.Rows, ds.Columns = self.volume.intensities.shape
+        ds.Rows = ds.Columns = 1
         _copy_lossiness(self.source, ds)
         return ds
 

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from dicom_node.voxels import Voxels
+
 
 @dataclass(frozen=True)
 class StoredInstance:
@@ -139,7 +141,7 @@ class Region:
 class ResultSegment:
     """One structure of a result, for SEG and SR alike.
 
-    `voxels` (z, y, x) bool on the source grid, never empty; `cielab` L* 0..100, a* and b* -128..127;
+    `voxels` on the source grid, never empty; `cielab` L* 0..100, a* and b* -128..127;
     `algorithm_name` and `algorithm_version` of policy and segmenter; `confidence` 0..1; `region` where a finding lies.
     """
 
@@ -149,7 +151,7 @@ class ResultSegment:
     laterality: Code | None
     cielab: tuple[float, float, float]
     tracking_id: str
-    voxels: NDArray[np.bool_]
+    voxels: Voxels
     confidence: float
     region: Region | None = None
 

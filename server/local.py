@@ -17,6 +17,7 @@ from agent.values import Mask, Target, TargetStatus, Volume
 from dicom_node.errors import UnreadableDataset
 from dicom_node.header import read_header
 from dicom_node.values import InstanceHeader
+from dicom_node.voxels import Voxels
 from models.readers import can_read, is_picture, read_volume
 from models.writers import write_label_map, write_pictures
 from server.errors import InputError, NothingToReport
@@ -173,7 +174,7 @@ def _draw(
     for summary in summaries:
         if summary.text in masks:
             structure = catalogue.structure(Target(summary.text, summary.structure))
-            voxels = masks[summary.text].voxels
+            voxels = Voxels.of(masks[summary.text].voxels)
             drawn.append(
                 Drawn(structure.label, structure.cielab, voxels, summary.confidence or 0.0)
             )

@@ -41,6 +41,7 @@ from dicom_node.values import (
     WrittenResult,
 )
 from dicom_node.volume import load_volume
+from dicom_node.voxels import Voxels
 from server.errors import NothingToReport
 from server.ports import Prepared, Workbench
 from server.prepared import PreparedVolumes
@@ -119,7 +120,8 @@ class Pipeline:
         prepared = self._prepare(assignment)
         mask = None if result.voxels is None else prepared.to_source(result.voxels)
         summary = summarise(asked, result, mask, picture=folder.load_volume().picture)
-        voxels = mask.voxels if summary.status == TargetStatus.SEGMENTED and mask else None
+        drawn = mask is not None and summary.status == TargetStatus.SEGMENTED
+        voxels = Voxels.of(mask.voxels) if mask is not None and drawn else None
         folder.save_target(summary, voxels, TracedTarget.of(result))
         return summary
 

@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 from agent.values import Volume
+from dicom_node.voxels import Voxels
 from server.files import write_file
 
 TILE_PX = 360
@@ -42,11 +43,11 @@ class Sizes(StrEnum):
 
 @dataclass(frozen=True, eq=False)
 class Drawn:
-    """A structure to draw: `voxels` (z, y, x) bool on the volume's grid, `cielab` its colour."""
+    """A structure to draw: `voxels` on the volume's grid, `cielab` its colour."""
 
     label: str
     cielab: tuple[float, float, float]
-    voxels: NDArray[np.bool_]
+    voxels: Voxels
     confidence: float
 
 
@@ -59,7 +60,7 @@ class AxialView:
 
     grey: NDArray[np.float32]
     colour: NDArray[np.uint8] | None
-    masks: tuple[NDArray[np.bool_], ...]
+    masks: tuple[Voxels, ...]
     spacing_mm: tuple[float, float, float]
 
 
@@ -114,18 +115,14 @@ def _axial_view(volume: Volume, segments: Sequence[Drawn]) -> AxialView:
     spacing = np.linalg.norm(direction, axis=0)
     cosines = direction / spacing
     order = _nearest_axes(cosines)
-    flips = tuple(
-        slice(None, None, -1) if cosines[lps, axis] < 0 else slice(None)
-        for lps, axis in zip((2, 1, 0), order, strict=True)
+    up, back, left = (
+        bool(cosines[lps, axis] < 0) for lps, axis in zip((2, 1, 0), order, strict=True)
     )
-
-    def turned(array: NDArray[np.generic]) -> NDArray[np.generic]:
-        return array.transpose(order)[flips]
-
+    flips = tuple(slice(None, None, -1 if reverse else 1) for reverse in (up, back, left))
     return AxialView(
-        grey=turned(volume.intensities).astype(np.float32, copy=False),
+        grey=volume.intensities.transpose(order)[flips],
         colour=None if volume.colour is None else volume.colour.transpose(*order, 3)[flips],
-        masks=tuple(turned(segment.voxels).astype(bool, copy=False) for segment in segments),
+        masks=tuple(segment.voxels.turned(order, (up, back, left)) for segment in segments),
         spacing_mm=(float(spacing[order[0]]), float(spacing[order[1]]), float(spacing[order[2]])),
     )
 
@@ -149,7 +146,7 @@ def _window(volume: Volume) -> tuple[float, float]:
 
 def _telling_slices(view: AxialView) -> list[int]:
     # where each structure is largest, then evenly spread ones, in rising order
-    largest = [int(mask.sum(axis=(1, 2)).argmax()) for mask in view.masks]
+    largest = [int(mask.areas.argmax()) for mask in view.masks]
     spread = np.linspace(0, len(view.grey) - 1, MAX_TILES + 2)[1:-1].round().astype(int)
     chosen: list[int] = []
     for z in (*largest, *(int(z) for z in spread)):
@@ -171,7 +168,7 @@ def _tile(
     picture = Image.fromarray(_shown(view, z, window)).resize(size, Image.Resampling.BILINEAR)
     pixels = np.array(picture.convert("RGB"))
     for mask, colour in zip(view.masks, colours, strict=True):
-        shown = np.array(Image.fromarray(mask[z]).resize(size, Image.Resampling.NEAREST))
+        shown = np.array(Image.fromarray(mask.plane(z)).resize(size, Image.Resampling.NEAREST))
         pixels[shown & ~ndimage.binary_erosion(shown, iterations=2)] = colour
     tile = Image.new("RGB", (TILE_PX, TILE_PX), BACKGROUND)
     tile.paste(Image.fromarray(pixels), ((TILE_PX - size[0]) // 2, (TILE_PX - size[1]) // 2))
@@ -216,7 +213,7 @@ def _scale_bar(draw: ImageDraw.ImageDraw, px_per_mm: float) -> None:
 
 def _told(segment: Drawn, volume: Volume, sizes: Sizes) -> str:
     """How large a segment is and how sure its outline, in one line."""
-    count = int(np.count_nonzero(segment.voxels))
+    count = segment.voxels.count
     _, row_mm, column_mm = volume.geometry.spacing_mm
     size = {
         Sizes.MILLILITRES: f"{count * volume.geometry.voxel_ml:.1f} ml",

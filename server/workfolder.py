@@ -4,7 +4,7 @@
 <folder>/colour.npy         (z, y, x, 3) uint8 RGB, only where the image has colours
 <folder>/volume.json        affine, frames, UIDs, warnings
 <folder>/target-000.json    the target's summary and turns; written last, so it vouches for the mask
-<folder>/target-000.npz     its mask, bits packed
+<folder>/target-000.npz     its mask: the bits of the smallest box around it
 <folder>/outline-000.npz    what the target has come to before it is finished
 <folder>/seg.dcm sr.dcm trace.json preview.png
 """
@@ -18,12 +18,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from agent.outline import Outline
 from agent.trace import Trace, TracedTarget, trace_from_record, trace_record, write_trace
 from agent.values import TargetStatus
 from dicom_node.values import SourceFrame, SourceVolume
+from dicom_node.voxels import Voxels
 from server.files import private_folder, write_file, write_json
 from server.outlines import read_outline, write_outline
 from server.values import TargetSummary
@@ -107,14 +107,19 @@ class WorkFolder:
         )
 
     def save_target(
-        self, summary: TargetSummary, voxels: NDArray[np.bool_] | None, traced: TracedTarget
+        self, summary: TargetSummary, voxels: Voxels | None, traced: TracedTarget
     ) -> None:
-        """Keep a target's end: its mask (z, y, x) bool, if any, first; the record that vouches for it last."""
+        """Keep a target's end: its mask, if any, first; the record that vouches for it last."""
         if voxels is not None:
-            bits = np.packbits(voxels)
             write_file(
                 self._of(summary.index, _MASK),
-                lambda stream: np.savez_compressed(stream, bits=bits, shape=voxels.shape),
+                lambda stream: np.savez_compressed(
+                    stream,
+                    shape=np.array(voxels.shape),
+                    origin=np.array(voxels.origin),
+                    box_shape=np.array(voxels.box.shape),
+                    bits=np.packbits(voxels.box),
+                ),
             )
         record = {"summary": asdict(summary), "trace": trace_record(Trace((traced,)))}
         write_json(self._of(summary.index, _TARGET), record)
@@ -141,12 +146,14 @@ class WorkFolder:
         write_trace(self.trace, trace)
         return trace
 
-    def load_mask(self, index: int) -> NDArray[np.bool_]:
-        """A segmented target's mask (z, y, x) bool on the source grid."""
+    def load_mask(self, index: int) -> Voxels:
+        """A segmented target's mask on the source grid."""
         with np.load(self._of(index, _MASK)) as stored:
-            shape = tuple(int(size) for size in stored["shape"])
-            flat = np.unpackbits(stored["bits"], count=int(np.prod(shape)))
-        return flat.reshape(shape).view(np.bool_)
+            depth, height, width = stored["shape"].tolist()
+            z, y, x = stored["origin"].tolist()
+            box_shape = tuple(stored["box_shape"].tolist())
+            flat = np.unpackbits(stored["bits"], count=int(np.prod(box_shape)))
+        return Voxels((depth, height, width), (z, y, x), flat.reshape(box_shape).view(np.bool_))
 
     def save_outline(self, index: int, outline: Outline) -> None:
         """Keep what a target has come to."""

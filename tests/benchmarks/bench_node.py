@@ -29,6 +29,7 @@ from agent.values import Target, TargetStatus
 from dicom_node.header import read_header
 from dicom_node.sender import DicomDestination
 from dicom_node.values import WrittenResult
+from dicom_node.voxels import Voxels
 from models.workbench import open_workbench
 from server.demo.archive import AE_TITLE, Archive
 from server.demo.phantom import write_torso
@@ -93,7 +94,7 @@ def measure(study: Path, out: Path, port: int) -> dict[str, float]:
     for one in asked:
         mask = ellipsoid(shape, *TARGETS[one.text])
         with timed("masks"):
-            summaries.append(kept(folder, one, mask))
+            summaries.append(kept(folder, one, Voxels.of(mask)))
     with timed("SEG, SR"):
         results = pipeline.write(assignment, summaries)
     with timed("send"):
@@ -113,7 +114,7 @@ def measure(study: Path, out: Path, port: int) -> dict[str, float]:
     return seconds
 
 
-def kept(folder: WorkFolder, one: AskedTarget, mask: NDArray[np.bool_]) -> TargetSummary:
+def kept(folder: WorkFolder, one: AskedTarget, mask: Voxels) -> TargetSummary:
     """Leave a mask as the stage that segments does."""
     status = TargetStatus.SEGMENTED
     summary = TargetSummary(one.index, one.text, one.structure, status, "", 1.0, 1, 0.9)

@@ -33,6 +33,7 @@ from dicom_node.listener import Limits, Listener
 from dicom_node.segmentation import write_segmentation
 from dicom_node.values import Algorithm, Code, ResultIdentity, ResultSegment, SourceVolume
 from dicom_node.volume import load_volume
+from dicom_node.voxels import Voxels
 
 _ENCODINGS = {  # implicit VR, little endian, deflated
     ImplicitVRLittleEndian: (True, True, False),
@@ -244,7 +245,9 @@ def segment() -> Callable[..., ResultSegment]:
         category = Code("91723000", "SCT", "Anatomical Structure")
         kind = _TYPES[name.split()[-1]]
         tracking_id = name.replace(" ", "_")
-        return ResultSegment(name, category, kind, side, cielab, tracking_id, voxels, 0.87)
+        return ResultSegment(
+            name, category, kind, side, cielab, tracking_id, Voxels.of(voxels), 0.87
+        )
 
     return build
 

@@ -190,7 +190,7 @@ class TestOrthanc:
         group = seg.PerFrameFunctionalGroupsSequence[1]
         source = group.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID
         z = [frame.sop_instance_uid for frame in work.volume.frames].index(source)
-        assert np.array_equal(bits.reshape(96, 96).astype(bool), work.segments[0].voxels[z])
+        assert np.array_equal(bits.reshape(96, 96).astype(bool), work.segments[0].voxels.plane(z))
 
     def test_a_title_that_is_not_its_own_is_refused(self, orthanc: Any, work: Work) -> None:
         with pytest.raises(TransientDeliveryError, match="must know itself as 'OTHER'"):

@@ -107,7 +107,7 @@ class TestSegmentation:
 
         assert (seg.Rows, seg.Columns, int(seg.NumberOfFrames)) == (48, 64, 2)
         np.testing.assert_array_equal(
-            unpacked(seg), np.concatenate([one.voxels for one in made.segments])
+            unpacked(seg), np.concatenate([one.voxels.whole() for one in made.segments])
         )
         assert "FrameOfReferenceUID" not in seg
         assert list(seg.PatientOrientation) == ["L", "F"]
@@ -126,7 +126,7 @@ class TestSegmentation:
         masks = segment_masks(made.seg.path, made.volume)
 
         for one in made.segments:
-            np.testing.assert_array_equal(masks[one.label], one.voxels)
+            np.testing.assert_array_equal(masks[one.label], one.voxels.whole())
 
     @pytest.mark.parametrize(
         ("spoil", "said"),

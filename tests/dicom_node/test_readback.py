@@ -18,6 +18,7 @@ from dicom_node.errors import ResultMismatch
 from dicom_node.readback import check_segmentation
 from dicom_node.segmentation import write_segmentation
 from dicom_node.values import Algorithm, Code, ResultIdentity, ResultSegment, SourceVolume
+from dicom_node.voxels import Voxels
 
 Damage = Callable[[Dataset], None]
 
@@ -317,7 +318,7 @@ def test_a_segmentation_of_something_else_is_refused(
 ) -> None:
     volume, segments, path = good
     liver = segments[0]
-    moved = replace(liver, voxels=np.roll(liver.voxels, 1, axis=2))
+    moved = replace(liver, voxels=Voxels.of(np.roll(liver.voxels.whole(), 1, axis=2)))
 
     with pytest.raises(ResultMismatch, match="wrong voxels of liver"):
         check_segmentation(path, volume, [moved, segments[1]])

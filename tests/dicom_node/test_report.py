@@ -25,6 +25,7 @@ from dicom_node.values import (
     SourceVolume,
     WrittenResult,
 )
+from dicom_node.voxels import Voxels
 
 GALLBLADDER = AbsentFinding(
     "gallbladder",
@@ -357,7 +358,10 @@ class TestReadback:
     def test_a_report_on_another_mask_is_refused(self, case: Case) -> None:
         written = case.report("mask", [])
         larger = [
-            replace(case.segments[0], voxels=case.segments[0].voxels | case.segments[1].voxels),
+            replace(
+                case.segments[0],
+                voxels=Voxels.of(case.segments[0].voxels.whole() | case.segments[1].voxels.whole()),
+            ),
             case.segments[1],
         ]
 

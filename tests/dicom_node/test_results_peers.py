@@ -209,7 +209,7 @@ class TestDcmqi:
         for number, segment in enumerate(results.segments, start=1):
             image = nibabel.load(results.folder / f"{number}.nii.gz")
             theirs = np.argwhere(np.asarray(image.dataobj) > 0)
-            assert len(theirs) == int(segment.voxels.sum())
+            assert len(theirs) == segment.voxels.count
             in_lps = (theirs @ image.affine[:3, :3].T + image.affine[:3, 3]) * (
                 -1,
                 -1,
@@ -261,7 +261,7 @@ class TestDcmqi:
 
 def places(segment: ResultSegment, volume: SourceVolume) -> NDArray[np.float64]:
     """Where the voxels of a mask are, (n, 3) LPS mm."""
-    index = np.argwhere(segment.voxels)
+    index = np.argwhere(segment.voxels.whole())
     return index @ volume.affine_zyx_to_lps[:3, :3].T + volume.affine_zyx_to_lps[:3, 3]
 
 

@@ -271,6 +271,38 @@ class TestPlace:
         assert seg.SegmentsOverlap == "YES"
         assert int(seg.pixel_array.sum()) == int(liver.sum() + both.sum())
 
+    def test_structures_that_share_a_slice_and_no_voxel_do_not_overlap(
+        self, tmp_path: Path, phantoms: ModuleType, volume_of: VolumeOf, drawn: Drawn, write: Write
+    ) -> None:
+        phantom = phantoms.torso_ct(tmp_path / "ct")
+
+        seg = write(volume_of(phantom), drawn(phantom, "liver", "spleen"))
+
+        assert seg.SegmentsOverlap == "NO"
+
+    @pytest.mark.parametrize("shape", [(24, 33, 35), (3, 31, 31), (2, 33, 33)])
+    def test_frames_that_end_within_a_byte_follow_one_another_without_a_gap(
+        self,
+        shape: tuple[int, int, int],
+        tmp_path: Path,
+        phantoms: ModuleType,
+        volume_of: VolumeOf,
+        segment: Callable[..., ResultSegment],
+        write: Write,
+    ) -> None:
+        # Arrange
+        phantom = phantoms.torso_ct(tmp_path / "ct", shape=shape)
+        liver, spleen = np.random.default_rng(3).random((2, *shape)) < 0.4
+
+        # Act
+        seg = write(volume_of(phantom), [segment("liver", liver), segment("spleen", spleen)])
+
+        # Assert: pydicom unpacks what was meant, each structure from the head down
+        np.testing.assert_array_equal(
+            seg.pixel_array.reshape(-1, *shape[1:]), np.concatenate([liver[::-1], spleen[::-1]])
+        )
+        assert len(seg.PixelData) % 2 == 0
+
     def test_a_structure_on_one_slice_only(
         self,
         tmp_path: Path,

@@ -29,6 +29,7 @@ from dicom_node.header import read_header
 from dicom_node.segmentation import write_segmentation
 from dicom_node.values import Algorithm, Code, ResultIdentity, ResultSegment
 from dicom_node.volume import load_volume
+from dicom_node.voxels import Voxels
 
 pytestmark = [pytest.mark.peer, pytest.mark.slow]
 
@@ -113,7 +114,7 @@ def case(phantoms: ModuleType, tmp_path: Path) -> Case:
         laterality=None,
         cielab=GREEN_CIELAB,
         tracking_id="Spleen",
-        voxels=phantom.masks["spleen"],
+        voxels=Voxels.of(phantom.masks["spleen"]),
         confidence=0.9,
     )
     identity = ResultIdentity("request-1", 1, datetime(2026, 1, 3, 12, 30, tzinfo=UTC))

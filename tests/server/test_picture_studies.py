@@ -18,6 +18,7 @@ from agent.values import Volume
 from dicom_node.errors import NotAVolume
 from dicom_node.header import read_header
 from dicom_node.volume import load_volume
+from dicom_node.voxels import Voxels
 from models.preprocessing import WorkingGrid
 from models.workbench import open_workbench
 from server.local import LocalModels, LocalRun, asked_targets, segment_files
@@ -201,7 +202,7 @@ class TestPreview:
         )
         voxels = np.zeros((1, 50, 50), bool)
         voxels[0, 15:35, 15:35] = True
-        polyp = Drawn("Polyp", (53.24, 80.09, 67.2), voxels, 0.9)
+        polyp = Drawn("Polyp", (53.24, 80.09, 67.2), Voxels.of(voxels), 0.9)
         draw_preview(path, volume, [polyp], title="ES", sizes=sizes)
         with Image.open(path) as picture:
             return np.array(picture.convert("RGB"))

@@ -10,6 +10,7 @@ from PIL import Image
 
 from agent.geometry import Geometry
 from agent.values import Volume
+from dicom_node.voxels import Voxels
 from server.preview import TILE_PX, Drawn, draw_preview, rgb_of_cielab
 
 RED = (53.2408, 80.0925, 67.2032)  # sRGB red in CIELab under D65, from published tables
@@ -58,7 +59,9 @@ def test_the_patients_right_is_on_the_left_of_the_picture(tmp_path: Path, axes: 
 
     # Act
     path = tmp_path / "preview.png"
-    draw_preview(path, volume, [Drawn("Blob", RED, blob.reshape(shape), 0.9)], title="CT")
+    draw_preview(
+        path, volume, [Drawn("Blob", RED, Voxels.of(blob.reshape(shape)), 0.9)], title="CT"
+    )
 
     # Assert
     assert reddest_column(path) < TILE_PX / 2 - 50

@@ -11,6 +11,7 @@ import pytest
 from agent.trace import TracedTarget
 from agent.values import Target, TargetStatus
 from dicom_node.values import SourceFrame, SourceVolume
+from dicom_node.voxels import Voxels
 from server.values import TargetSummary
 from server.workfolder import EncodingStore, WorkFolder
 
@@ -70,9 +71,11 @@ def test_masks_of_any_size_come_back_bit_by_bit(
     folder.path.mkdir()
     mask = np.random.default_rng(1).random(shape) > 0.5
 
-    folder.save_target(summary(0), mask, TracedTarget(Target("liver"), TargetStatus.SEGMENTED))
+    folder.save_target(
+        summary(0), Voxels.of(mask), TracedTarget(Target("liver"), TargetStatus.SEGMENTED)
+    )
 
-    assert np.array_equal(folder.load_mask(0), mask)
+    assert np.array_equal(folder.load_mask(0).whole(), mask)
     assert folder.load_target(0) == summary(0)
     assert folder.load_target(1) is None
 
