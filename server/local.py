@@ -144,20 +144,21 @@ def _segment_volume(
     workbench = models.workbench()
     prepared = workbench.prepare(volume, work)
     summaries, traced = [], []
-    masks: dict[str, Mask] = {}
+    masks: dict[str, Voxels] = {}
     agent_work = VolumeWork(workbench, prepared, models.limits)
     results = work_on_targets(agent_work, run.asked, tell)
     for one, result in zip(run.asked, results, strict=True):
         mask = None if result.voxels is None else prepared.to_source(result.voxels)
         summary = summarise(one, result, mask, picture=is_picture(run.path))
         if mask is not None and summary.status == TargetStatus.SEGMENTED:
-            masks[one.text] = mask
+            masks[one.text] = Voxels.of(mask.voxels)
         summaries.append(summary)
         traced.append(TracedTarget.of(result))
+    whole = ((text, Mask(one.whole(), volume.geometry)) for text, one in masks.items())
     if is_picture(run.path):
-        write_pictures(run.out, masks)
+        write_pictures(run.out, whole)
     elif masks:
-        write_label_map(run.out / LABEL_MAP, masks)
+        write_label_map(run.out / LABEL_MAP, volume.geometry, whole)
     write_trace(run.out / "trace.json", Trace(tuple(traced)))
     _draw(run, volume, models.catalogue, masks, summaries)
     return tuple(summaries)
@@ -167,16 +168,20 @@ def _draw(
     run: LocalRun,
     volume: Volume,
     catalogue: Catalogue,
-    masks: dict[str, Mask],
+    masks: dict[str, Voxels],
     summaries: Sequence[TargetSummary],
 ) -> None:
     drawn = []
     for summary in summaries:
         if summary.text in masks:
             structure = catalogue.structure(Target(summary.text, summary.structure))
-            voxels = Voxels.of(masks[summary.text].voxels)
             drawn.append(
-                Drawn(structure.label, structure.cielab, voxels, summary.confidence or 0.0)
+                Drawn(
+                    structure.label,
+                    structure.cielab,
+                    masks[summary.text],
+                    summary.confidence or 0.0,
+                )
             )
     draw_preview(
         run.out / "preview.png",

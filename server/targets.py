@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -77,15 +77,18 @@ class VolumeWork:
 
 def work_on_targets(
     work: VolumeWork, asked: Sequence[AskedTarget], on_turn: Callable[[int, Turn], None]
-) -> list[TargetResult]:
-    """All targets of a volume from beginning to end; every turn is told with its target's index."""
+) -> Iterator[TargetResult]:
+    """All targets of a volume from beginning to end, each given as it ends, in the order asked, so that no two whole masks
+    need to be kept; every turn is told with its target's index.
+    """
 
     def teller(index: int) -> Callable[[Turn], None]:
         return lambda turn: on_turn(index, turn)
 
     outlines = {one.index: work.outline(one, teller(one.index)) for one in asked}
     outlines |= work.follow(asked, outlines, on_turn)
-    return [work.finish(one, outlines[one.index], teller(one.index)) for one in asked]
+    for one in asked:
+        yield work.finish(one, outlines.pop(one.index), teller(one.index))
 
 
 def _told(work: Generator[Turn, None, T], on_turn: Callable[[Turn], None]) -> T:

@@ -338,7 +338,8 @@ def test_a_label_map_lies_on_the_sources_own_voxels(tmp_path, stored):
     # Act
     sidecar = write_label_map(
         tmp_path / "labels.nii.gz",
-        {"liver": Mask(liver, volume.geometry), "spleen": Mask(spleen, volume.geometry)},
+        volume.geometry,
+        [("liver", Mask(liver, volume.geometry)), ("spleen", Mask(spleen, volume.geometry))],
     )
 
     # Assert
@@ -359,14 +360,18 @@ def test_a_label_map_lies_on_the_sources_own_voxels(tmp_path, stored):
     assert said["structures"][0]["volume_ml"] == pytest.approx(3 * 0.8 * 0.9 * 2.5 / 1000)
 
 
-def test_a_label_map_of_nothing_or_of_two_grids_is_refused(tmp_path):
-    mask = Mask(np.ones((1, 2, 2), dtype=bool), Geometry((1, 2, 2), np.eye(4)))
+def test_a_label_map_of_nothing_of_too_much_or_of_two_grids_is_refused(tmp_path):
+    grid = Geometry((1, 2, 2), np.eye(4))
+    mask = Mask(np.ones((1, 2, 2), dtype=bool), grid)
     moved = Mask(mask.voxels, Geometry((1, 2, 2), np.diag([1.0, 1, 2, 1])))
 
-    with pytest.raises(ValueError, match="1 to 255"):
-        write_label_map(tmp_path / "a.nii.gz", {})
+    with pytest.raises(ValueError, match="at least one"):
+        write_label_map(tmp_path / "a.nii.gz", grid, [])
+    with pytest.raises(ValueError, match="255 structures at most"):
+        write_label_map(tmp_path / "a.nii.gz", grid, [(str(n), mask) for n in range(256)])
     with pytest.raises(ValueError, match="mask of spleen is on another grid"):
-        write_label_map(tmp_path / "a.nii.gz", {"liver": mask, "spleen": moved})
+        write_label_map(tmp_path / "a.nii.gz", grid, [("liver", mask), ("spleen", moved)])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_pictures_are_0_and_255_at_source_size(tmp_path):
@@ -376,7 +381,9 @@ def test_pictures_are_0_and_255_at_source_size(tmp_path):
     mask = Mask(voxels, Geometry(voxels.shape, np.eye(4)))
 
     # Act
-    written = write_pictures(tmp_path, {"left kidney": mask, "Left_Kidney": mask, "Ω/../x": mask})
+    written = write_pictures(
+        tmp_path, [("left kidney", mask), ("Left_Kidney", mask), ("Ω/../x", mask)]
+    )
 
     # Assert
     assert [path.name for path in written] == ["left_kidney.png", "left_kidney_2.png", "ω_x.png"]
@@ -385,7 +392,7 @@ def test_pictures_are_0_and_255_at_source_size(tmp_path):
         np.testing.assert_array_equal(np.asarray(picture), voxels[0] * 255)
     deep = Mask(np.ones((2, 1, 1), dtype=bool), Geometry((2, 1, 1), np.eye(4)))
     with pytest.raises(ValueError, match="2 slices"):
-        write_pictures(tmp_path, {"liver": deep})
+        write_pictures(tmp_path, [("liver", deep)])
 
 
 @pytest.mark.parametrize(
@@ -402,4 +409,4 @@ def test_a_picture_goes_through_and_comes_back_at_its_size(tmp_path):
 
     mask = WorkingGrid.of(volume.geometry).to_source(np.ones((1, 7, 11), dtype=bool))
 
-    assert write_pictures(tmp_path, {"liver": mask}) == [tmp_path / "liver.png"]
+    assert write_pictures(tmp_path, [("liver", mask)]) == [tmp_path / "liver.png"]

@@ -115,14 +115,22 @@ def test_files_go_the_same_way(bench: Workbench, phantoms: Any, tmp_path: Path) 
     loaded = agent_volume(load_volume([read_header(path) for path in phantom.paths]))
     prepared = bench.prepare(Volume(loaded.intensities, loaded.geometry, "CT"), None)
     told: list[int] = []
+    finished: list[int] = []
+
+    class Watched(VolumeWork):
+        def finish(self, asked: AskedTarget, *rest: Any) -> TargetResult:
+            finished.append(asked.index)
+            return super().finish(asked, *rest)
 
     # Act
-    work = VolumeWork(bench, prepared, Limits())
-    liver, spleen, unicorn = work_on_targets(
-        work, (*ASKED, LOST), lambda index, _: told.append(index)
-    )
+    work = Watched(bench, prepared, Limits())
+    results = work_on_targets(work, (*ASKED, LOST), lambda index, _: told.append(index))
+    liver = next(results)
+    finished_with_liver = list(finished)
+    spleen, unicorn = results
 
     # Assert
+    assert finished_with_liver == [0]  # whoever takes it need not wait for, or keep, the others
     assert [one.status for one in (liver, spleen, unicorn)] == ["segmented", "segmented", "failed"]
     assert len(liver.turns) == told.count(0)
     assert len(spleen.turns) == told.count(1)
