@@ -168,7 +168,7 @@ def _check_volume(group: Dataset, segment: ResultSegment, volume: SourceVolume) 
     """The volume counted anew."""
     step_z, step_y, step_x = volume.affine_zyx_to_lps[:3, :3].T
     voxel_ml = abs(float(np.dot(step_z, np.cross(step_y, step_x)))) / 1000.0
-    expected = segment.voxels.count * voxel_ml
+    expected = float(segment.voxels.box.sum(dtype=np.int64)) * voxel_ml
     _require(
         abs(_number(group, _VOLUME, "mL") - expected) <= 0.001 + 0.001 * expected,
         f"another volume of {segment.label}",
@@ -178,7 +178,7 @@ def _check_volume(group: Dataset, segment: ResultSegment, volume: SourceVolume) 
 def _check_area(group: Dataset, segment: ResultSegment, volume: SourceVolume) -> None:
     """The area counted anew; nothing in three dimensions, and no millimetres where none are known."""
     step_y, step_x = (float(np.linalg.norm(step)) for step in volume.affine_zyx_to_lps[:3, 1:3].T)
-    pixels = float(segment.voxels.count)
+    pixels = float(segment.voxels.box.sum(dtype=np.int64))
     expected = pixels * step_y * step_x if volume.sized else pixels
     measured = _number(group, _AREA, "mm2" if volume.sized else "{pixels}")
     _require(
@@ -194,8 +194,9 @@ def _check_area(group: Dataset, segment: ResultSegment, volume: SourceVolume) ->
 def _check_axes(group: Dataset, segment: ResultSegment, volume: SourceVolume) -> None:
     """Diameters that fit into the mask's box."""
     _, step_y, step_x = volume.affine_zyx_to_lps[:3, :3].T
-    _, rows, columns = segment.voxels.box.shape
-    height, width = rows * float(np.linalg.norm(step_y)), columns * float(np.linalg.norm(step_x))
+    rows, columns = np.nonzero(np.any(segment.voxels.box, axis=0))
+    height = (int(rows.max()) - int(rows.min()) + 1) * float(np.linalg.norm(step_y))
+    width = (int(columns.max()) - int(columns.min()) + 1) * float(np.linalg.norm(step_x))
     long_mm, short_mm = _number(group, _LONG_AXIS, "mm"), _number(group, _SHORT_AXIS, "mm")
     _require(
         0 < short_mm <= long_mm <= float(np.hypot(height, width)) + 0.001,

@@ -12,7 +12,6 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.events import Event, EventHandlerType
-from pynetdicom.pdu import A_ASSOCIATE_RJ
 
 from dicom_node.delivery_status import Outcome, meaning_of, verdict_on
 from dicom_node.errors import PermanentDeliveryError, TransientDeliveryError
@@ -22,6 +21,19 @@ from dicom_node.values import WrittenResult
 _log = logging.getLogger(__name__)
 
 _VERIFICATION = "1.2.840.10008.1.1"  # PS3.4 A.4
+_A_ASSOCIATE_RJ = 0x03  # PDU type; result, source and reason are its bytes 8 to 10 (PS3.8 9.3.4)
+# By source and reason (PS3.8 table 9-21)
+_REJECTIONS = {
+    (1, 1): "no reason given",
+    (1, 2): "application context name not supported",
+    (1, 3): "calling AE title not recognized",
+    (1, 7): "called AE title not recognized",
+    (2, 1): "no reason given",
+    (2, 2): "protocol version not supported",
+    (3, 1): "temporary congestion",
+    (3, 2): "local limit exceeded",
+}
+_TOO_BUSY = 3  # the source of rejections that say nothing of us
 
 
 @dataclass(frozen=True)
@@ -29,7 +41,8 @@ class DeliveryTimeouts:
     """How long a destination may keep us waiting, seconds.
 
     `connection_s` for TCP, `acse_s` for the answer to an association request or release, `dimse_s` for each
-    instance's status (an archive may write tens of megabytes before it answers), `network_s` for silence on the line.
+    instance's status (an archive may write tens of megabytes before it answers), `network_s` for silence on the line, also in the
+    middle of what is sent or received.
     """
 
     connection_s: float = 10.0
@@ -127,7 +140,7 @@ class DicomDestination:
     @contextmanager
     def _associated(self, sop_classes: Sequence[str]) -> Iterator[Association]:
         """An association in which every one of `sop_classes` was accepted; released on leaving."""
-        line = _Line()
+        line = _Line(self._timeouts.network_s)
         association = self._entity(sop_classes).associate(
             self._host, self._port, ae_title=self._ae_title, evt_handlers=line.handlers
         )
@@ -159,10 +172,7 @@ class DicomDestination:
         if association.is_established:
             return
         if line.rejection is not None:
-            raise self._later(
-                f"refused the association ({line.rejection.reason_str}); it must know itself as "
-                f"{self._ae_title!r} and us as {self._calling_ae_title!r}"
-            )
+            raise self._refused(*line.rejection)
         answer = association.acceptor.primitive
         if answer is not None and answer.result == 0x00 and association.rejected_contexts:
             raise self._unaccepted(
@@ -182,6 +192,15 @@ class DicomDestination:
         if missing:
             raise self._unaccepted(missing)
 
+    def _refused(self, source: int, reason: int) -> TransientDeliveryError:
+        words = _REJECTIONS.get((source, reason), f"source {source}, reason {reason}")
+        if source == _TOO_BUSY:
+            return self._later(f"refused the association ({words}); it is tried again")
+        return self._later(
+            f"refused the association ({words}); it must know itself as {self._ae_title!r} "
+            f"and us as {self._calling_ae_title!r}"
+        )
+
     def _unaccepted(self, sop_classes: Sequence[str]) -> PermanentDeliveryError:
         names = ", ".join(dict.fromkeys(_named(sop_class) for sop_class in sop_classes))
         return self._never(f"accepts no {names}; allow it there, then retry the request")
@@ -198,26 +217,34 @@ class DicomDestination:
 
 
 class _Line:
-    """What went over the line while an association was asked for: whether it opened, and a rejection.
+    """What went over the line while an association was asked for: whether it opened, and source and reason of a rejection.
+    No read or write on it waits longer than `stall_s`.
 
     The association's own account (`is_rejected`) cannot be relied on: where the peer rejects and hangs up before
-    pynetdicom's thread has looked, it takes the closed line for one that never opened.
+    pynetdicom's thread has looked, it takes the closed line for one that never opened, and a rejection with a code that
+    the standard reserves stops it before it is told of.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, stall_s: float) -> None:
+        self._stall_s = stall_s
         self.opened = False
-        self.rejection: A_ASSOCIATE_RJ | None = None
+        self.rejection: tuple[int, int] | None = None
         self.handlers: list[EventHandlerType] = [
             (evt.EVT_CONN_OPEN, self._open),
-            (evt.EVT_PDU_RECV, self._receive),
+            (evt.EVT_DATA_RECV, self._receive),
         ]
 
-    def _open(self, _event: Event) -> None:
+    def _open(self, event: Event) -> None:
         self.opened = True
+        line = event.assoc.dul.socket
+        if line is not None and line.socket is not None:
+            # pynetdicom would wait for ever for the rest of a PDU, or for room to send on
+            line.socket.settimeout(self._stall_s)
 
     def _receive(self, event: Event) -> None:
-        if isinstance(event.pdu, A_ASSOCIATE_RJ):
-            self.rejection = event.pdu
+        pdu: bytes = event.data
+        if pdu[0] == _A_ASSOCIATE_RJ and len(pdu) >= 10:
+            self.rejection = pdu[8], pdu[9]
 
 
 def _named(sop_class_uid: str) -> str:

@@ -19,12 +19,20 @@ Index = tuple[int, int, int]
 class Voxels:
     """Voxels inside, on a grid of `shape` (z, y, x): `box` (z, y, x) bool, whose first voxel is `origin` of the grid.
 
-    Indices start at 0. Nothing lies outside the box; that of an empty mask has no voxels.
+    Indices start at 0. Nothing lies outside the box; that of an empty mask has no voxels. ValueError for a box that does
+    not lie within the grid.
     """
 
     shape: Index
     origin: Index
     box: NDArray[np.bool_]
+
+    def __post_init__(self) -> None:
+        ends = np.add(self.origin, self.box.shape)
+        if min(self.origin) < 0 or np.any(ends > self.shape):
+            raise ValueError(
+                f"a box of {self.box.shape} at {self.origin} does not lie within {self.shape}"
+            )
 
     @classmethod
     def of(cls, mask: NDArray[np.bool_]) -> Voxels:

@@ -120,8 +120,9 @@ class Pipeline:
         prepared = self._prepare(assignment)
         mask = None if result.voxels is None else prepared.to_source(result.voxels)
         summary = summarise(asked, result, mask, picture=folder.load_volume().picture)
-        drawn = mask is not None and summary.status == TargetStatus.SEGMENTED
-        voxels = Voxels.of(mask.voxels) if mask is not None and drawn else None
+        voxels = None
+        if mask is not None and summary.status == TargetStatus.SEGMENTED:
+            voxels = Voxels.of(mask.voxels)
         folder.save_target(summary, voxels, TracedTarget.of(result))
         return summary
 

@@ -115,14 +115,13 @@ def _axial_view(volume: Volume, segments: Sequence[Drawn]) -> AxialView:
     spacing = np.linalg.norm(direction, axis=0)
     cosines = direction / spacing
     order = _nearest_axes(cosines)
-    up, back, left = (
-        bool(cosines[lps, axis] < 0) for lps, axis in zip((2, 1, 0), order, strict=True)
-    )
-    flips = tuple(slice(None, None, -1 if reverse else 1) for reverse in (up, back, left))
+    # whether an axis runs down, to the front or to the right
+    z, y, x = (bool(cosines[lps, axis] < 0) for lps, axis in zip((2, 1, 0), order, strict=True))
+    flips = tuple(slice(None, None, -1 if reverse else 1) for reverse in (z, y, x))
     return AxialView(
         grey=volume.intensities.transpose(order)[flips],
         colour=None if volume.colour is None else volume.colour.transpose(*order, 3)[flips],
-        masks=tuple(segment.voxels.turned(order, (up, back, left)) for segment in segments),
+        masks=tuple(segment.voxels.turned(order, (z, y, x)) for segment in segments),
         spacing_mm=(float(spacing[order[0]]), float(spacing[order[1]]), float(spacing[order[2]])),
     )
 

@@ -150,7 +150,7 @@ class Sender:
         request.DataSet = BytesIO(data)
         self.association._reactor_checkpoint.clear()
         while not self.association._is_paused:
-            time.sleep(0.001)
+            time.sleep(0.001)  # its thread tells nobody that it has stopped
         self.association.dimse.send_msg(request, context.context_id)
 
     def store(self, data: bytes, sop_instance_uid: str, sop_class_uid: str = CTImageStorage) -> Any:
@@ -195,7 +195,7 @@ def eventually() -> Callable[[Callable[[], bool]], None]:
         deadline = time.monotonic() + limit_s
         while not condition():
             assert time.monotonic() < deadline, "it never became true"
-            time.sleep(0.02)
+            time.sleep(0.02)  # any condition at all: there is nothing in common to wait on
 
     return wait
 

@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -298,6 +299,29 @@ class TestNotTakenAtAll:
             with pytest.raises(TransientDeliveryError, match="refused the association"):
                 to(server.getsockname()[1], QUICK).send(results)
 
+    @pytest.mark.parametrize(
+        ("rejection", "sentence"),
+        [
+            ((1, 1, 7), r"\(called AE title not recognized\); it must know itself as 'PACS'"),
+            ((2, 3, 2), r"\(local limit exceeded\); it is tried again"),
+            ((1, 1, 99), r"\(source 1, reason 99\); it must know itself as 'PACS'"),
+            ((9, 77, 0), r"\(source 77, reason 0\); it must know itself as 'PACS'"),
+        ],
+    )
+    @pytest.mark.filterwarnings(  # pynetdicom's thread ends at a code that it does not know
+        "ignore::pytest.PytestUnhandledThreadExceptionWarning"
+    )
+    def test_every_rejection_says_what_to_do_even_with_a_reserved_code(
+        self, rejection: tuple[int, int, int], sentence: str
+    ) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            peer = threading.Thread(
+                target=_reject_and_hang_up, args=(server, rejection), daemon=True
+            )
+            peer.start()
+            with pytest.raises(TransientDeliveryError, match=sentence):
+                to(server.getsockname()[1], QUICK).echo()
+
     def test_nobody_there(self, results: tuple[WrittenResult, WrittenResult]) -> None:
         with socket.socket() as unused:
             unused.bind(("127.0.0.1", 0))
@@ -316,6 +340,40 @@ class TestNotTakenAtAll:
             pytest.raises(TransientDeliveryError, match="agreed to no association; see its log"),
         ):
             to(mute.getsockname()[1], QUICK).send(results)
+
+    def test_a_peer_that_stops_in_the_middle_of_its_answer(
+        self, results: tuple[WrittenResult, WrittenResult]
+    ) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            threading.Thread(target=_stop_within_a_pdu, args=(server,), daemon=True).start()
+            started = time.monotonic()
+            with pytest.raises(TransientDeliveryError, match="agreed to no association"):
+                to(server.getsockname()[1], QUICK).send(results)
+            assert time.monotonic() - started < 10
+
+    def test_a_peer_that_stops_taking_a_large_instance(
+        self,
+        archive: Callable[..., Archive],
+        results: tuple[WrittenResult, WrittenResult],
+        tmp_path: Path,
+    ) -> None:
+        # Arrange: more than the buffers of two sockets hold, to a peer whose line goes dead after the first bytes
+        ds = pydicom.dcmread(results[0].path)
+        ds.PixelData = bytes(50_000_000)
+        ds.save_as(tmp_path / "large.dcm")
+        large = replace(results[0], path=tmp_path / "large.dcm")
+
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            line = (server, archive().port)
+            threading.Thread(target=_forward_only_the_beginning, args=line, daemon=True).start()
+
+            # Act
+            started = time.monotonic()
+            with pytest.raises(TransientDeliveryError, match="gave no answer to the SEG"):
+                to(server.getsockname()[1], QUICK).send([large])
+
+        # Assert
+        assert time.monotonic() - started < 15
 
     def test_a_port_that_speaks_something_else(
         self, results: tuple[WrittenResult, WrittenResult]
@@ -370,12 +428,33 @@ def _speak_http(server: socket.socket) -> None:
         connection.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
 
 
-def _reject_and_hang_up(server: socket.socket) -> None:
-    """Answer one A-ASSOCIATE-RQ with an A-ASSOCIATE-RJ (PS3.8 9.3.4) and close the connection."""
+_STILL_S = 30.0  # longer than any of the tests waits
+
+
+def _stop_within_a_pdu(server: socket.socket) -> None:
+    """Begin to answer one association, and say no more without hanging up."""
     connection, _ = server.accept()
     with connection:
         connection.recv(65536)
-        connection.sendall(bytes([0x03, 0, 0, 0, 0, 4, 0, 1, 1, 7]))  # called AE title not known
+        connection.sendall(bytes([0x03, 0, 0, 0, 0, 4, 0]))
+        time.sleep(_STILL_S)  # what is tested is that the sender waits less
+
+
+def _forward_only_the_beginning(server: socket.socket, port: int) -> None:
+    """Let an association with the archive on `port` begin, then take nothing more without hanging up."""
+    connection, _ = server.accept()
+    with connection, socket.create_connection(("127.0.0.1", port)) as behind:
+        behind.sendall(connection.recv(65536))
+        connection.sendall(behind.recv(65536))
+        time.sleep(_STILL_S)  # what is tested is that the sender waits less
+
+
+def _reject_and_hang_up(server: socket.socket, rejection: tuple[int, int, int] = (1, 1, 7)) -> None:
+    """Answer one A-ASSOCIATE-RQ with an A-ASSOCIATE-RJ of result, source and reason (PS3.8 9.3.4), and hang up."""
+    connection, _ = server.accept()
+    with connection:
+        connection.recv(65536)
+        connection.sendall(bytes([0x03, 0, 0, 0, 0, 4, 0, *rejection]))
 
 
 class TestTable:

@@ -70,6 +70,12 @@ def test_the_box_is_the_smallest_and_a_copy() -> None:
     assert voxels.count == 28
 
 
+@pytest.mark.parametrize("origin", [(-1, 0, 0), (5, 0, 0), (0, 0, 6)])
+def test_a_box_beyond_the_grid_is_refused(origin: tuple[int, int, int]) -> None:
+    with pytest.raises(ValueError, match="does not lie within"):
+        Voxels(SHAPE, origin, np.ones((2, 2, 2), np.bool_))
+
+
 @pytest.mark.parametrize(
     ("other", "shared"),
     [
