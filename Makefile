@@ -16,7 +16,7 @@ KEY := $(shell cat pyproject.toml constraints.txt | cksum | tr -s ' \t' '-')
 INSTALLED := .venv/.installed-$(KEY)
 PEERS_INSTALLED := .venv/.peers-$(KEY)
 
-.PHONY: help demo test check lint format peers bench pins
+.PHONY: help demo test check lint format peers bench pins stamp
 
 # This list.
 help:
@@ -45,6 +45,10 @@ lint: $(INSTALLED)
 format: $(INSTALLED)
 	@$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# Print the file that says that this environment is installed.
+stamp:
+	@printf '%s\n' "$(INSTALLED)"
 
 # Install the independent peers of the interoperability tests (Debian, root): Orthanc, DCMTK, dicom3tools, dcmqi, Chromium, OHIF.
 peers: $(PEERS_INSTALLED)

@@ -96,17 +96,19 @@ def _beside(stem: str) -> ModuleType:
 
 
 @pytest.fixture(scope="session")
-def peer() -> Callable[[str], str]:
-    """The path of an independent program; skips in one line where it is missing, fails if peers are required.
+def peers() -> ModuleType:
+    """How independent programs are found and known, tests/peers.py."""
+    return _beside("peers")
 
-    Debian's folders come first: pynetdicom installs a storescp of its own into the virtual environment.
-    """
+
+@pytest.fixture(scope="session")
+def peer(peers: ModuleType) -> Callable[[str], str]:
+    """The path of an independent program; skips in one line where it is missing, fails if peers are required."""
 
     def find(program: str) -> str:
-        folders = [Path("/usr/bin"), Path("/usr/sbin"), Path(sys.executable).parent]
-        for folder in folders:
-            if (folder / program).is_file():
-                return str(folder / program)
+        path: str | None = peers.find(program)
+        if path is not None:
+            return path
         missing = f"peer {program} is missing: run make peers"
         if os.environ.get("SEGNODE_REQUIRE_PEERS") == "1":
             pytest.fail(missing)

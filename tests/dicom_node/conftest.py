@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -40,21 +39,6 @@ _ENCODINGS = {  # implicit VR, little endian, deflated
     ExplicitVRBigEndian: (False, False, False),
     DeflatedExplicitVRLittleEndian: (False, True, True),
 }
-
-
-@pytest.fixture(scope="session")
-def dcmtk() -> Callable[[str], str]:
-    """The path of a DCMTK tool; not the one of the same name that pynetdicom puts into a virtual environment."""
-
-    def find(tool: str) -> str:
-        for folder in ("/usr/bin", "/usr/local/bin", "/opt/homebrew/bin"):
-            if Path(folder, tool).exists():
-                return f"{folder}/{tool}"
-        if os.environ.get("SEGNODE_REQUIRE_PEERS") == "1":
-            pytest.fail(f"DCMTK's {tool} is missing (make peers)")
-        return pytest.skip(f"DCMTK's {tool} is missing (make peers)")
-
-    return find
 
 
 @pytest.fixture

@@ -33,13 +33,13 @@ Dcmtk = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def scu(dcmtk: Callable[[str], str]) -> Dcmtk:
+def scu(peer: Callable[[str], str]) -> Dcmtk:
     """Runs one of DCMTK's senders against a listener."""
 
     def run(
         tool: str, listener: Listener, *arguments: str | Path, called: str = "SEGNODE"
     ) -> subprocess.CompletedProcess[str]:
-        command = [dcmtk(tool), "-v", "-aet", "DCMTK", "-aec", called]
+        command = [peer(tool), "-v", "-aet", "DCMTK", "-aec", called]
         options = [argument for argument in map(str, arguments) if argument.startswith(("-", "+"))]
         files = [argument for argument in map(str, arguments) if argument not in options]
         return subprocess.run(
@@ -172,7 +172,7 @@ def test_names_that_are_not_ascii(
 def test_several_senders_at_once(
     listening: Callable[..., Any],
     inbox: Inbox,
-    dcmtk: Callable[[str], str],
+    peer: Callable[[str], str],
     ct_file: Callable[..., Path],
 ) -> None:
     listener = listening()
@@ -180,7 +180,7 @@ def test_several_senders_at_once(
 
     senders = [
         subprocess.Popen(
-            [dcmtk("storescu"), "-aec", "SEGNODE", "127.0.0.1", str(listener.port), *paths[k::4]]
+            [peer("storescu"), "-aec", "SEGNODE", "127.0.0.1", str(listener.port), *paths[k::4]]
         )
         for k in range(4)
     ]
@@ -196,7 +196,7 @@ def test_a_sender_killed_in_mid_transfer_leaves_nothing_half_stored(
     inbox: Inbox,
     observer: RecordingObserver,
     eventually: Callable[..., None],
-    dcmtk: Callable[[str], str],
+    peer: Callable[[str], str],
     ct_file: Callable[..., Path],
 ) -> None:
     listener = listening()
@@ -206,7 +206,7 @@ def test_a_sender_killed_in_mid_transfer_leaves_nothing_half_stored(
         for _ in range(30)
     ]
     sender = subprocess.Popen(
-        [dcmtk("storescu"), "-aec", "SEGNODE", "127.0.0.1", str(listener.port), *paths]
+        [peer("storescu"), "-aec", "SEGNODE", "127.0.0.1", str(listener.port), *paths]
     )
 
     eventually(lambda: len(observer.arrivals) >= 3)
@@ -224,12 +224,12 @@ def test_a_sender_killed_in_mid_transfer_leaves_nothing_half_stored(
 def test_a_study_is_not_complete_while_its_sender_pauses(
     listening: Callable[..., Any],
     eventually: Callable[..., None],
-    dcmtk: Callable[[str], str],
+    peer: Callable[[str], str],
     ct_file: Callable[..., Path],
 ) -> None:
     watch = StudyWatch()
     listener, study = listening(observer=watch), "1.2.826.0.1.2"
-    command = [dcmtk("storescu"), "-aec", "SEGNODE", "127.0.0.1", str(listener.port)]
+    command = [peer("storescu"), "-aec", "SEGNODE", "127.0.0.1", str(listener.port)]
     paths = [ct_file(StudyInstanceUID=study, PixelData=bytes(1 << 20)) for _ in range(40)]
     sender = subprocess.Popen([*command, *paths])
 
