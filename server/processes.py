@@ -1,4 +1,6 @@
-"""What the processes of a node have in common: they stop when told, say when they are ready, and end with their parent."""
+"""What the processes of a node have in common: they stop when told, say when they are ready, end with their parent,
+and run no code of the folder they are started in.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +12,37 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Mapping
 
 logger = logging.getLogger(__name__)
 
 PARENT_VARIABLE = "SEGNODE_PARENT"
 READY_VARIABLE = "SEGNODE_READY"
+SAFE_PATH_VARIABLE = "PYTHONSAFEPATH"
+_PATH_VARIABLE = "PYTHONPATH"
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _PARENT_POLL_S = 0.5
 _STOP_POLL_S = 0.5
+
+
+def own_python(*arguments: str) -> tuple[str, ...]:
+    """A command line of this Python that takes no module from the folder it is started in.
+
+    >>> own_python("-m", "server.cli")[1:]
+    ('-P', '-m', 'server.cli')
+    """
+    return (sys.executable, "-P", *arguments)
+
+
+def safe_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """`environment` for processes that take no module from the folder they are started in, nor do theirs.
+
+    Folders that somebody put into PYTHONPATH are meant; an empty entry there is an accident ("$PYTHONPATH:/more"), and
+    Python would take it for the folder it is started in.
+    """
+    safe = {**environment, SAFE_PATH_VARIABLE: "1"}
+    folders = [each for each in safe.pop(_PATH_VARIABLE, "").split(os.pathsep) if each]
+    return safe | ({_PATH_VARIABLE: os.pathsep.join(folders)} if folders else {})
 
 
 def stop_on_signals() -> threading.Event:

@@ -8,14 +8,13 @@ from __future__ import annotations
 import logging
 import os
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from server.gpus import VISIBLE_VARIABLE
-from server.processes import PARENT_VARIABLE, READY_VARIABLE
+from server.processes import PARENT_VARIABLE, READY_VARIABLE, own_python, safe_environment
 from server.settings import ENVIRONMENT_PREFIX
 
 logger = logging.getLogger(__name__)
@@ -50,7 +49,7 @@ def node_children(config_files: Sequence[str], gpus: Sequence[str] = ()) -> tupl
     options = tuple(word for file in config_files for word in ("--config", str(file)))
 
     def command(part: str) -> tuple[str, ...]:
-        return (sys.executable, "-m", "server.cli", part, *options)
+        return own_python("-m", "server.cli", part, *options)
 
     workers = [
         ChildSpec(f"work on {gpu}", command("work"), environment=((VISIBLE_VARIABLE, gpu),))
@@ -95,7 +94,7 @@ class Supervisor:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._children = [_Child(spec) for spec in children]
-        self._environment = dict(environment)
+        self._environment = safe_environment(environment)
         self._on_ready = on_ready
         self._keep_up = keep_up
         self._clock = clock

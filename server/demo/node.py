@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -18,6 +17,7 @@ from pathlib import Path
 from server.client import NodeClient
 from server.demo.archive import AE_TITLE as ARCHIVE_AE_TITLE
 from server.errors import NodeUnreachable
+from server.processes import own_python, safe_environment
 
 START_LIMIT_S = 120.0
 STOP_LIMIT_S = 30.0
@@ -84,10 +84,12 @@ def running_node(
     log = folder / "node.log"
     with log.open("wb") as stream:
         child = subprocess.Popen(  # noqa: S603 - our own command
-            [sys.executable, "-m", "server.cli", "serve", "--config", str(configuration)],
+            own_python("-m", "server.cli", "serve", "--config", str(configuration)),
             stdout=stream,
             stderr=subprocess.STDOUT,
-            env={k: v for k, v in os.environ.items() if not k.startswith("SEGNODE_")},
+            env=safe_environment(
+                {k: v for k, v in os.environ.items() if not k.startswith("SEGNODE_")}
+            ),
         )
     try:
         url = f"http://127.0.0.1:{http_port}"

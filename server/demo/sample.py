@@ -10,7 +10,6 @@ import hashlib
 import logging
 import os
 import subprocess
-import sys
 import tarfile
 import tempfile
 import uuid
@@ -22,6 +21,7 @@ import pydicom
 from pydicom.uid import UID
 
 from server.demo.phantom import write_torso
+from server.processes import own_python
 
 PACKAGE = "totalsegmentator"
 VERSION = "2.18.0"
@@ -76,8 +76,8 @@ def _fetch(cache: Path) -> Path | None:
 
 
 def _download(folder: Path) -> bool:
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
-    command += ["--no-binary", PACKAGE, "--dest", str(folder), f"{PACKAGE}=={VERSION}"]
+    options = ("--quiet", "--no-deps", "--no-binary", PACKAGE, "--dest", str(folder))
+    command = own_python("-m", "pip", "download", *options, f"{PACKAGE}=={VERSION}")
     try:
         done = subprocess.run(  # noqa: S603 - a fixed command
             command, capture_output=True, text=True, timeout=DOWNLOAD_LIMIT_S, check=False

@@ -25,6 +25,8 @@ from dicom_node.sender import DicomDestination
 from dicom_node.values import WrittenResult
 
 LIMIT_S = 120.0
+MODULE = (sys.executable, "-m", "server.cli")
+SCRIPT = (str(Path(sys.executable).with_name("segnode")),)
 pytestmark = pytest.mark.slow
 
 
@@ -67,11 +69,13 @@ class Node:
             """
         )
 
-    def start(self, command: str = "serve", **environment: str) -> subprocess.Popen[bytes]:
+    def start(
+        self, command: str = "serve", *, program: tuple[str, ...] = MODULE, **environment: str
+    ) -> subprocess.Popen[bytes]:
         """`segnode COMMAND` in a process group of its own, its log in a file."""
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "server.cli", command, "--config", str(self.file)],
+                [*program, command, "--config", str(self.file)],
                 cwd=self.folder,
                 env=os.environ | {"PYTHONPATH": str(self._repository)} | environment,
                 stdout=log,
@@ -80,9 +84,9 @@ class Node:
             )
         return self.process
 
-    def start_whole(self) -> subprocess.Popen[bytes]:
+    def start_whole(self, program: tuple[str, ...] = MODULE) -> subprocess.Popen[bytes]:
         """`segnode serve`, when it says that it is ready."""
-        process = self.start()
+        process = self.start(program=program)
         wait_for(lambda: "segnode is ready" in self.log.read_text(), "ready")
         return process
 
@@ -191,3 +195,28 @@ def test_a_node_whose_port_is_taken_says_so_and_ends(node: Node) -> None:
         other.listen()
         assert node.start().wait(timeout=LIMIT_S) == 1
     assert f"node.port: cannot listen on 127.0.0.1:{node.dicom_port}" in node.log.read_text()
+
+
+DECOY = "from pathlib import Path\nPath({marker!r}, __name__ + '.ran').touch()\n"
+
+
+@pytest.mark.parametrize("command", ["serve", "check"])
+def test_nothing_runs_that_lies_in_the_folder_it_is_started_in(node: Node, command: str) -> None:
+    # Arrange: the rooms' names, a module of Python's own and one of a library, all of them somebody else's
+    marker = node.folder / "ran"
+    marker.mkdir()
+    for name in ("agent", "server", "dicom_node", "models", "config"):
+        (node.folder / name).mkdir()
+        (node.folder / name / "__init__.py").write_text(DECOY.format(marker=str(marker)))
+    for name in ("json", "torch", "dbos", "sitecustomize"):
+        (node.folder / f"{name}.py").write_text(DECOY.format(marker=str(marker)))
+
+    # Act
+    if command == "serve":
+        node.start_whole(SCRIPT)
+    else:
+        node.start("check", program=SCRIPT).wait(timeout=LIMIT_S)
+
+    # Assert
+    assert [path.name for path in marker.iterdir()] == []
+    assert "ok    database" in node.log.read_text() or command == "serve"

@@ -35,6 +35,7 @@ def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SEGNODE_STORAGE__DIR", str(tmp_path / "var"))
     monkeypatch.setenv("SEGNODE_STORAGE__MINIMUM_FREE_BYTES", "0")
     monkeypatch.delenv("SEGNODE_TOKEN", raising=False)
+    monkeypatch.setenv("PYTHONSAFEPATH", "")  # every command sets it, for itself and its children
     return tmp_path / "var"
 
 

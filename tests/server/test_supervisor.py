@@ -165,7 +165,7 @@ def test_the_supervisor_loads_neither_models_nor_the_dicom_edge(
 
 def test_a_node_is_a_listener_workers_and_an_api() -> None:
     children = node_children(["site.toml"], ("0", "1"))
-    assert [one.command[3:] for one in children] == [
+    assert [one.command[4:] for one in children] == [
         ("listen", "--config", "site.toml"),
         ("work", "--config", "site.toml"),
         ("work", "--config", "site.toml"),
