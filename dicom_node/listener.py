@@ -62,7 +62,8 @@ class Listener:
 
     Peers must call us `ae_title`. `allow` names the calling AE titles and the addresses that may connect, empty for any.
     Port 0 takes a free one: `port` tells which. `observer` is told of every association and every stored instance before
-    the peer has its answer; what it raises is logged and changes nothing.
+    the peer has its answer; what it raises is logged and changes nothing. `on_tick` is called by the loop that accepts
+    connections, a few times a second: while it is not, nobody gets in.
     """
 
     def __init__(
@@ -75,11 +76,12 @@ class Listener:
         *,
         allow: Collection[str] = (),
         limits: Limits | None = None,
+        on_tick: Callable[[], None] = lambda: None,
     ) -> None:
         self._address = (host, port)
         self._inbox, self._observer = inbox, observer
         self._allow = frozenset(allow)
-        self._limits = limits or Limits()
+        self._limits, self._on_tick = limits or Limits(), on_tick
         self._entity = self._make_entity(ae_title)
         self._server: AssociationServer | None = None
         self._lock = threading.Lock()
@@ -113,7 +115,7 @@ class Listener:
             server_class=AssociationServer,
             stall_timeout_s=self._limits.stall_timeout_s,
             most_connections=_CONNECTIONS_PER_ASSOCIATION * self._limits.associations,
-            on_tick=self._close_ended,
+            on_tick=self._tick,
         )
         self._server.start()
         logger.info("listening as %s on port %d", self._entity.ae_title, self.port)
@@ -194,6 +196,10 @@ class Listener:
             return _answer(status_of(error), "internal error, see the node's log")
         self._tell(self._observer.arrived, self._open[event.assoc], arrival)
         return SUCCESS
+
+    def _tick(self) -> None:
+        self._on_tick()
+        self._close_ended()
 
     def _close_ended(self) -> None:
         """Tell of associations whose thread has ended, however that came about: release, abort, lost peer or fault."""

@@ -16,6 +16,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from server.compose_heartbeat import (
+    BUSY_LIMIT_S,
+    LISTENER_LIMIT_S,
+    WORKER_LIMIT_S,
+    heartbeat,
+    part_table,
+)
 from server.compose_models import benches, choice, dump, fetch, offer, resources, workbench
 from server.errors import ConfigurationError
 from server.files import private_folder
@@ -79,7 +86,8 @@ def listen(settings: Settings) -> None:
 
     from dicom_node.listener import Limits, Listener
     from dicom_node.watch import StudyWatch
-    from server.intake import Intake
+    from server.intake import LIMIT_S, Intake
+    from server.pulses import Part, Pulse
     from server.record.completion import Completion
 
     end_with_parent()
@@ -87,47 +95,65 @@ def listen(settings: Settings) -> None:
     inbox, watch = _inbox(settings), StudyWatch()
     node = settings.node
     limits = Limits(associations=node.max_associations, idle_timeout_s=node.timeout_s)
+    accepting, taking_in = Pulse(Part.LISTENER, LISTENER_LIMIT_S), Pulse(Part.INTAKE, LIMIT_S)
     listener = Listener(
-        node.ae_title, node.host, node.port, inbox, watch, allow=node.allow, limits=limits
+        node.ae_title,
+        node.host,
+        node.port,
+        inbox,
+        watch,
+        allow=node.allow,
+        limits=limits,
+        on_tick=accepting.beat,
     )
     opened: list[str] = []
+    usable: list[str] = []
     with ExitStack() as held:
 
         def open_completion() -> Completion:
             if not opened:
                 opened.append(held.enter_context(database(settings))[0])
             migrate(opened[0])
+            usable.append(opened[0])
             return record(settings, opened[0]).completion
 
-        intake = Intake(watch, open_completion, settings.study.quiet_s)
+        intake = Intake(watch, open_completion, settings.study.quiet_s, pulse=taking_in)
         with address(f"{node.host}:{node.port}", "node.port"):
             listener.start()
         intake.start()
-        announce_ready(f"{node.ae_title} on {node.host}:{listener.port}")
-        wait_for(stop)
+        folder = settings.storage.dir / "inbox"
+        with heartbeat(settings, [accepting, taking_in], folder, lambda: usable[:1]):
+            announce_ready(f"{node.ae_title} on {node.host}:{listener.port}")
+            wait_for(stop)
         listener.stop()
         intake.stop()
 
 
 def work(settings: Settings) -> None:
     """`segnode work`: loads the models and works on requests until it is told to stop."""
+    from server.pulses import Part, Pulse
     from server.work.delivery import RetryPolicy
+    from server.work.movement import Movement, WatchedStages
     from server.work.worker import Worker
 
     end_with_parent()
     stop = stop_on_signals()
-    delivery = settings.delivery
+    delivery, at_once = settings.delivery, settings.agent.requests_at_once
+    working = Pulse(Part.WORKER, WORKER_LIMIT_S)
     with database(settings) as (url, _):
+        movement = Movement(working, lambda: worker.longest_waiting(), at_once, BUSY_LIMIT_S)
         worker = Worker(
             url,
-            node_pipeline(settings),
+            WatchedStages(node_pipeline(settings), movement),
             {one.name: one for one in destinations(settings)},
             RetryPolicy(delivery.attempts, delivery.delay_s, delivery.maximum_delay_s),
-            requests_at_once=settings.agent.requests_at_once,
+            requests_at_once=at_once,
         )
         worker.start()
-        announce_ready(str(choice(settings)))
-        wait_for(stop)
+        folder = private_folder(settings.storage.dir / "work")
+        with heartbeat(settings, [working], folder, lambda: [url], [movement.look]):
+            announce_ready(str(choice(settings)))
+            wait_for(stop)
         worker.stop()
     # a stage that still runs keeps a thread; it is taken up again from the record
     logging.shutdown()
@@ -148,9 +174,10 @@ def api(settings: Settings) -> None:
     tokens = load_tokens(settings.http.tokens_file, settings.storage.dir)
     with database(settings) as (url, _):
         insist(lambda: migrate(url))
+        counted = Sessions(open_engine(url, pool_size=2))
         services = Services(
             record=record(settings, url),
-            counting=RecordCounting(Sessions(open_engine(url))),
+            counting=RecordCounting(counted, part_table(counted)),
             destinations=tuple(
                 ConfiguredDestination(one, reachable)
                 for one, reachable in zip(
@@ -162,7 +189,10 @@ def api(settings: Settings) -> None:
         )
         host, port = settings.http.host, settings.http.port
         app = create_app(services, tokens)
-        with address(f"{host}:{port}", "http.port"):
+        with (
+            address(f"{host}:{port}", "http.port"),
+            heartbeat(settings, [], settings.storage.dir, lambda: [url]),
+        ):
             serve_http(app, host, port, lambda: announce_ready(f"http://{host}:{port}"))
 
 

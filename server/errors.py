@@ -13,6 +13,7 @@ ServerError
 │   ├── WrongState         the request is not in a state that allows this
 │   ├── UnknownSession     no segmentation session of that id
 │   ├── TooManySessions    no more sessions are taken for now
+│   ├── TooManyCalls       as many calls of a kind as may wait at once do so
 │   ├── NothingToUndo      a session without prompts
 │   ├── BadPrompt          a box, click or logits that cannot be used on this image
 │   ├── BadImage           what was sent is no image
@@ -79,6 +80,10 @@ class UnknownSession(RequestError):
 
 class TooManySessions(RequestError):
     """No more segmentation sessions are taken for now; worth trying again."""
+
+
+class TooManyCalls(RequestError):
+    """As many calls of one kind as may wait for somebody else at once do so; worth trying again."""
 
 
 class NothingToUndo(RequestError):

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection
 from typing import Protocol
 
 from server.errors import RecordUnavailable
+from server.pulses import Part, Pulse
 from server.record.completion import Completion
 
 logger = logging.getLogger(__name__)
@@ -21,6 +22,8 @@ LONGEST_WAIT_S = 5.0
 STOP_S = 3.0
 # a study that could not be taken in (its disk, its headers) must not be tried without pause
 STUDY_WAIT_S = 30.0
+# the largest study is indexed and completed in less on a slow disk
+LIMIT_S = 120.0
 
 
 class Watch(Protocol):
@@ -40,7 +43,10 @@ class Watch(Protocol):
 
 
 class Intake:
-    """`open_record` makes the database usable and gives the completion; it is called until it succeeds."""
+    """`open_record` makes the database usable and gives the completion; it is called until it succeeds.
+
+    `pulse` is beaten between two studies; it says so when none can be taken in.
+    """
 
     def __init__(
         self,
@@ -48,7 +54,9 @@ class Intake:
         open_record: Callable[[], Completion],
         quiet_s: float,
         clock: Callable[[], float] = time.monotonic,
+        pulse: Pulse | None = None,
     ) -> None:
+        self._pulse = pulse or Pulse(Part.INTAKE, LIMIT_S)
         self._watch = watch
         self._open_record = open_record
         self._quiet_s = quiet_s
@@ -91,6 +99,7 @@ class Intake:
     def _take(self, study: str, work: Callable[[str], object]) -> bool:
         if self._clock() < self._not_before.get(study, 0.0):
             return False
+        self._pulse.beat("take in a study")
         try:
             work(study)
         except RecordUnavailable:
@@ -110,11 +119,14 @@ class Intake:
             except RecordUnavailable as error:
                 if wait_s == INTERVAL_S:
                     logger.warning("received studies wait for the record: %s", error)
+                self._pulse.beat("wait for the record")
                 wait_s = min(wait_s * 2, LONGEST_WAIT_S)
             except (
                 Exception
             ):  # the thread's boundary: without it nothing received would ever be taken in
                 logger.exception("received studies could not be taken in; again soon")
+                self._pulse.fail("what arrives cannot be taken in: the listener's log says why")
                 wait_s = LONGEST_WAIT_S
             else:
+                self._pulse.beat("look for what has arrived")
                 wait_s = INTERVAL_S

@@ -9,16 +9,20 @@ from fastapi import APIRouter, FastAPI
 
 from server.http import health, metrics, routes_requests, routes_site, routes_studies
 from server.http.auth import TokenGuard
-from server.http.dependencies import TOKEN
+from server.http.dependencies import TOKEN, Watch
 from server.http.limits import BodyLimit
 from server.http.ports import Services
 from server.http.problems import MEDIA_TYPE, handle_problems
+from server.http.readiness import readiness
 from server.http.schemas import ProblemOut
+from server.http.waiting import Counter, Shared
 from server.tokens import Tokens
 
 PREFIX = "/api/v1"
 LONGEST_BODY_BYTES = 4 * 2**20
 """Room for 10,000 targets, which are refused with a better word than "too long"."""
+ECHOES_AT_ONCE = 8
+"""C-ECHO by hand, each of which waits up to delivery.timeout_s for a destination that is silent."""
 
 OPEN_PATHS = frozenset(
     {f"{PREFIX}/openapi.json"}
@@ -39,6 +43,13 @@ def create_app(services: Services, tokens: Tokens) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.services = services
+    app.state.watch = Watch(
+        readiness=Shared(lambda: readiness(services), health.LIMIT_S),
+        exposition=Shared(lambda: metrics.exposition(services), metrics.LIMIT_S),
+        echoes=Counter(
+            ECHOES_AT_ONCE, f"{ECHOES_AT_ONCE} destinations are being asked at once: try again"
+        ),
+    )
     app.add_middleware(BodyLimit, longest_bytes=LONGEST_BODY_BYTES)
     # added last, it comes first
     app.add_middleware(TokenGuard, tokens=tokens, open_paths=OPEN_PATHS)

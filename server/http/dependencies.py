@@ -9,6 +9,8 @@ from fastapi import Depends, Query, Request, Security
 from fastapi.security import HTTPBearer
 
 from server.http.ports import Services
+from server.http.readiness import Readiness
+from server.http.waiting import Counter, Shared
 
 LARGEST_PAGE = 1000
 LARGEST_OFFSET = 2**31 - 1
@@ -22,17 +24,31 @@ class Page:
     offset: int
 
 
-def services(request: Request) -> Services:
+@dataclass(frozen=True)
+class Watch:
+    """What is asked of the node as a whole, once for all who ask at the same time, and the threads for C-ECHO."""
+
+    readiness: Shared[Readiness]
+    exposition: Shared[str]
+    echoes: Counter
+
+
+async def services(request: Request) -> Services:
     """What the API was made with."""
     return cast("Services", request.app.state.services)
 
 
-def actor(request: Request) -> str:
+async def watch(request: Request) -> Watch:
+    """What the API was made with."""
+    return cast("Watch", request.app.state.watch)
+
+
+async def actor(request: Request) -> str:
     """Who is asking; the guard in front of all routes has put it there."""
     return cast("str", request.state.actor)
 
 
-def page(
+async def page(
     limit: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = LARGEST_PAGE,
     offset: Annotated[int, Query(ge=0, le=LARGEST_OFFSET)] = 0,
 ) -> Page:
@@ -41,6 +57,7 @@ def page(
 
 
 WithServices = Annotated[Services, Depends(services)]
+WithWatch = Annotated[Watch, Depends(watch)]
 Asker = Annotated[str, Depends(actor)]
 WithPage = Annotated[Page, Depends(page)]
 # the guard has decided already; this only says in the API's description that a token is needed

@@ -16,10 +16,12 @@ from server.errors import (
     UnknownStudy,
     WrongState,
 )
+from server.pulses import Part
 from server.record.views import (
     AuditView,
     Counts,
     DeliveryView,
+    PartView,
     RequestView,
     SeriesView,
     StudySummary,
@@ -185,14 +187,16 @@ class FakeRecord:
 
 
 class FakeCounting:
-    """A Counting over a FakeRecord."""
+    """A Counting over a FakeRecord; all `seen_parts` move, until a test says otherwise."""
 
     def __init__(self, record: FakeRecord) -> None:
         self._record = record
+        self.seen_parts = [moving(part) for part in Part]
 
-    def ping(self) -> None:
+    def parts(self) -> tuple[PartView, ...]:
         """See Counting."""
         self._record.answering()
+        return tuple(self.seen_parts)
 
     def counts(self) -> Counts:
         """See Counting."""
@@ -203,6 +207,11 @@ class FakeCounting:
             dict(Counter(view.summary.state for view in self._record.kept_studies.values())),
             dict(Counter(delivery.state for view in held for delivery in view.deliveries)),
         )
+
+
+def moving(part: Part) -> PartView:
+    """A part of this machine that moved a moment ago."""
+    return PartView(part, True, 0.2, 0.1, 10.0, "", None)
 
 
 def _target(index: int, text: str) -> TargetView:

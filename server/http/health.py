@@ -1,65 +1,37 @@
-"""/health: is the process alive, and can it work?"""
+"""/health: is the process alive, and can the node work? Neither waits for a thread that other handlers use."""
 
 from __future__ import annotations
-
-import shutil
-from collections.abc import Callable
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
-from server.errors import RecordUnavailable
-from server.http.dependencies import WithServices
-from server.http.ports import Services
+from server.http.dependencies import WithWatch
 from server.http.problems import NOT_READY, RETRY_AFTER_S, problem
+from server.http.readiness import Readiness
+from server.http.schemas import LiveOut, PartOut, ReadyOut
 
 router = APIRouter(prefix="/health", tags=["health"])
 
+LIMIT_S = 8.0
+"""How long the database may take; longer than it takes to find that nobody answers at its address."""
+
 
 @router.get("/live")
-def live() -> dict[str, str]:
+async def live() -> LiveOut:
     """The process answers; restart it when this does not."""
-    return {"status": "live"}
+    return LiveOut(status="live")
 
 
-@router.get("/ready", response_model=None, responses={200: {"model": dict[str, str]}})
-def ready(request: Request, services: WithServices) -> JSONResponse:
-    """Database and disk allow work; 503 with the reason when they do not."""
-    faults = {name: fault for name, check in CHECKS.items() if (fault := check(services))}
-    told = {name: faults.get(name, "ok") for name in CHECKS}
-    if faults:
+@router.get("/ready", response_model=ReadyOut)
+async def ready(request: Request, watch: WithWatch) -> JSONResponse:
+    """Listener, intake, worker, database and disk do their work; 503 with the reason when one of them does not."""
+    try:
+        seen = await watch.readiness.get()
+    except TimeoutError:
+        seen = Readiness({"database": f"PostgreSQL has not answered within {LIMIT_S:.0f} s"})
+    parts = [PartOut.model_validate(part).model_dump(mode="json") for part in seen.parts]
+    if seen.faults:
         headers = {"Retry-After": str(RETRY_AFTER_S)}
-        return problem(request.scope, NOT_READY, "; ".join(faults.values()), headers, checks=told)
-    return JSONResponse({"status": "ready", **told})
-
-
-def free_bytes(services: Services) -> int:
-    """Free space where studies and results are kept; 0 when that cannot be asked."""
-    try:
-        return shutil.disk_usage(services.storage).free
-    except OSError:
-        return 0
-
-
-def _database_fault(services: Services) -> str | None:
-    try:
-        services.counting.ping()
-    except RecordUnavailable as error:
-        return str(error)
-    return None
-
-
-def _storage_fault(services: Services) -> str | None:
-    free = free_bytes(services)
-    if free >= services.minimum_free_bytes:
-        return None
-    return (
-        f"{free} bytes are free in storage.dir, less than storage.minimum_free_bytes "
-        f"({services.minimum_free_bytes}): make room"
-    )
-
-
-CHECKS: dict[str, Callable[[Services], str | None]] = {
-    "database": _database_fault,
-    "storage": _storage_fault,
-}
+        detail = "; ".join(seen.faults)
+        return problem(request.scope, NOT_READY, detail, headers, checks=seen.checks, parts=parts)
+    return JSONResponse({"status": "ready", "checks": seen.checks, "parts": parts})

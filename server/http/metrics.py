@@ -9,8 +9,8 @@ from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse
 
 from server.errors import RecordUnavailable
-from server.http.dependencies import WithServices
-from server.http.health import free_bytes
+from server.heartbeat import free_bytes
+from server.http.dependencies import WithWatch
 from server.http.ports import Services
 from server.values import DeliveryState, RequestState, StudyState
 
@@ -20,17 +20,24 @@ MEDIA_TYPE = "text/plain; version=0.0.4"
 router = APIRouter(tags=["metrics"])
 
 
+LIMIT_S = 8.0
+"""How long the database may take to count; Prometheus gives up after 10 s."""
+
+
 @router.get("/metrics", response_class=PlainTextResponse)
-def metrics(services: WithServices) -> PlainTextResponse:
+async def metrics(watch: WithWatch) -> PlainTextResponse:
     """How many requests, studies and deliveries are in which state, and how much room is left."""
-    return PlainTextResponse(exposition(services), media_type=MEDIA_TYPE)
+    try:
+        text = await watch.exposition.get()
+    except TimeoutError:
+        text = "".join(_record_up(0))
+    return PlainTextResponse(text, media_type=MEDIA_TYPE)
 
 
 def exposition(services: Services) -> str:
     """All metrics as text; without a database only what can be said without it."""
-    lines = _metric(
-        "segnode_storage_free_bytes", "Free space in storage.dir.", {"": free_bytes(services)}
-    )
+    free = free_bytes(services.storage)
+    lines = _metric("segnode_storage_free_bytes", "Free space in storage.dir.", {"": free})
     try:
         counts = services.counting.counts()
     except RecordUnavailable:

@@ -12,6 +12,7 @@ from dicom_node.ports import Destination
 from server.record.views import (
     AuditView,
     Counts,
+    PartView,
     RequestView,
     StudySummary,
     StudyView,
@@ -74,8 +75,8 @@ class RecordPort(Protocol):
 class Counting(Protocol):
     """Numbers about the record, for health and metrics."""
 
-    def ping(self) -> None:
-        """Ask the database anything; RecordUnavailable."""
+    def parts(self) -> tuple[PartView, ...]:
+        """How the parts of the node are, wherever they run; RecordUnavailable."""
 
     def counts(self) -> Counts:
         """Count what is there; RecordUnavailable."""

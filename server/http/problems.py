@@ -71,6 +71,9 @@ PROBLEMS: Mapping[type[Exception], Kind] = {
     server_errors.TooManySessions: Kind(
         HTTPStatus.TOO_MANY_REQUESTS, "too-many-sessions", "No more sessions are taken now"
     ),
+    server_errors.TooManyCalls: Kind(
+        HTTPStatus.TOO_MANY_REQUESTS, "too-many-calls", "Too many calls of this kind at once"
+    ),
     server_errors.NothingToUndo: Kind(
         HTTPStatus.CONFLICT, "nothing-to-undo", "There is nothing to undo"
     ),

@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from pydantic import AwareDatetime
 from starlette.exceptions import HTTPException
 
-from server.http.dependencies import WithPage, WithServices
+from server.http.dependencies import WithPage, WithServices, WithWatch
 from server.http.schemas import AuditOut, DestinationOut, EchoOut
 from server.record.views import AuditView
 from server.settings import DestinationSettings
@@ -17,21 +17,21 @@ router = APIRouter()
 
 
 @router.get("/destinations", response_model=list[DestinationOut], tags=["destinations"])
-def list_destinations(services: WithServices) -> list[DestinationSettings]:
+async def list_destinations(services: WithServices) -> list[DestinationSettings]:
     """Where results can go, as configured."""
     return [each.settings for each in services.destinations]
 
 
 @router.post("/destinations/{name}/echo", tags=["destinations"])
-def echo(name: str, services: WithServices) -> EchoOut:
-    """C-ECHO to a destination; 502 with the reason when it does not answer."""
+async def echo(name: str, services: WithServices, watch: WithWatch) -> EchoOut:
+    """C-ECHO to a destination; 502 with the reason when it does not answer, 429 when too many are asked at once."""
     known = {each.settings.name: each.destination for each in services.destinations}
     if name not in known:
         raise HTTPException(
             404, f"no destination of that name; configured: {', '.join(known) or 'none'}"
         )
     began = time.perf_counter()
-    known[name].echo()
+    await watch.echoes.run(known[name].echo)
     return EchoOut(destination=name, ok=True, seconds=round(time.perf_counter() - began, 3))
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from agent.values import TargetStatus
+from server.pulses import Part
 from server.values import DeliveryState, RequestState, StudyState
 
 EXAMPLE_STUDY = "1.2.826.0.1.3680043.8.498.1"
@@ -299,6 +300,30 @@ class AuditOut(_Answered):
     before: str | None
     after: str | None
     detail: dict[str, Any]
+
+
+class LiveOut(_Answered):
+    """The process answers."""
+
+    status: Literal["live"]
+
+
+class PartOut(_Answered):
+    """A part of the node in one process."""
+
+    part: Part
+    age_s: Annotated[float, Field(description="seconds since its loop moved")]
+    limit_s: Annotated[float, Field(description="beyond this age it stands still")]
+    doing: Annotated[str, Field(description="what the loop last began to do")]
+    fault: Annotated[str | None, Field(description="what is wrong with it, in a sentence")]
+
+
+class ReadyOut(_Answered):
+    """The node can work: `checks` by name, all "ok"."""
+
+    status: Literal["ready"]
+    checks: dict[str, str]
+    parts: list[PartOut]
 
 
 class ProblemOut(BaseModel):

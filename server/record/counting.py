@@ -9,8 +9,9 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from server.record.engine import Sessions
+from server.record.parts import PartTable
 from server.record.tables import DeliveryRow, RequestRow, StudyRow
-from server.record.views import Counts
+from server.record.views import Counts, PartView
 from server.values import DeliveryState, RequestState, StudyState
 
 State = TypeVar("State", bound=StrEnum)
@@ -19,13 +20,12 @@ State = TypeVar("State", bound=StrEnum)
 class RecordCounting:
     """See server.http.ports.Counting."""
 
-    def __init__(self, sessions: Sessions) -> None:
-        self._sessions = sessions
+    def __init__(self, sessions: Sessions, parts: PartTable) -> None:
+        self._sessions, self._parts = sessions, parts
 
-    def ping(self) -> None:
-        """Ask the database for 1; RecordUnavailable."""
-        with self._sessions.begin() as session:
-            session.execute(select(1))
+    def parts(self) -> tuple[PartView, ...]:
+        """How the parts of the node are; RecordUnavailable."""
+        return self._parts.parts()
 
     def counts(self) -> Counts:
         """Requests, studies and deliveries by state; RecordUnavailable."""

@@ -7,6 +7,7 @@ studies ─┬─ study_versions          what was complete, when, on which evid
                       ├─ results
                       └─ deliveries
 workers                             who is alive
+parts                               whether the loops of each process still move
 audit                               append-only, held by a trigger; names no patient
 """
 
@@ -236,6 +237,26 @@ class WorkerRow(Base):
     machine: Mapped[str]
     process_id: Mapped[int]
     process_started: Mapped[str]
+
+
+class PartRow(Base):
+    """A part of the node in one process, as that process told at `published_at` by the database's clock.
+
+    `age_s` since its loop had moved then; it stands still beyond `limit_s`.
+    """
+
+    __tablename__ = "parts"
+
+    part: Mapped[str] = mapped_column(primary_key=True)
+    executor_id: Mapped[str] = mapped_column(primary_key=True)
+    machine: Mapped[str]
+    process_id: Mapped[int]
+    process_started: Mapped[str]
+    published_at: Mapped[datetime]
+    age_s: Mapped[float]
+    limit_s: Mapped[float]
+    doing: Mapped[str]
+    fault: Mapped[str | None]
 
 
 class AuditRow(Base):

@@ -9,6 +9,7 @@ from typing import Any
 
 from agent.values import TargetStatus
 from dicom_node.values import Code
+from server.pulses import Part
 from server.values import DeliveryState, RequestState, StudyState
 
 
@@ -180,3 +181,20 @@ class Counts:
     requests: Mapping[RequestState, int]
     studies: Mapping[StudyState, int]
     deliveries: Mapping[DeliveryState, int]
+
+
+@dataclass(frozen=True)
+class PartView:
+    """A part of the node in one process: `age_s` since its loop moved, standing still beyond `limit_s`.
+
+    `silent_s` since its process spoke, negative when that is dated in the future; `here` if that process is on this machine,
+    so that it is known to exist. `doing` is what the loop last did, `fault` a sentence when that fails.
+    """
+
+    part: Part
+    here: bool
+    age_s: float
+    silent_s: float
+    limit_s: float
+    doing: str
+    fault: str | None

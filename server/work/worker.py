@@ -23,6 +23,7 @@ from server.record.migrate import upgrade
 from server.record.runs import Runs
 from server.record.workers import WorkerIdentity, Workers
 from server.work.delivery import DeliveryStep, RetryPolicy
+from server.work.movement import longest_waiting
 from server.work.patience import insist
 from server.work.stages import StageSteps
 from server.work.takeover import Heartbeat, open_client, renew_older
@@ -95,6 +96,10 @@ class Worker:
         self._client.destroy()
         self._jobs.close()
         self._engine.dispose()
+
+    def longest_waiting(self) -> str | None:
+        """The request's workflow that has waited longest for a worker like this one; RecordUnavailable."""
+        return longest_waiting(self._client, self._jobs.pipeline_version)
 
     def _configuration(self) -> DBOSConfig:
         return DBOSConfig(

@@ -94,6 +94,17 @@ class Node:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.dicom_port)) == 0
 
+    def checks(self) -> dict[str, str]:
+        """What /health/ready says of each part: all "ok" with 200, a sentence with 503."""
+        url = f"http://127.0.0.1:{self.http_port}/health/ready"
+        try:
+            with urllib.request.urlopen(url, timeout=10) as answer:
+                told = json.load(answer)
+        except urllib.error.HTTPError as error:
+            told = json.load(error)  # 503, in the same words
+        checks: dict[str, str] = told["checks"]
+        return checks
+
     def send(self, files: list[Path]) -> None:
         """C-STORE files as a scanner would."""
         results = []
@@ -170,6 +181,29 @@ def test_sigterm_stops_everything_cleanly(node: Node) -> None:
     assert process.wait(timeout=60) == 0
     assert [one for one in children if one.is_running()] == []
     assert not list((node.folder / "var" / "postgres").glob("postmaster.pid"))
+
+
+def test_a_node_is_ready_only_while_listener_intake_and_worker_move(node: Node) -> None:
+    # Arrange
+    process = node.start_whole()
+    wait_for(lambda: set(node.checks().values()) == {"ok"}, "ready")
+    children = psutil.Process(process.pid).children()
+    stopped = [one for one in children if {"listen", "work"} & set(one.cmdline())]
+    assert len(stopped) == 2
+
+    # Act: both stand still, which neither can say itself
+    for child in stopped:
+        child.suspend()
+    standing = {"listener", "intake", "worker"}
+    wait_for(
+        lambda: {name for name, said in node.checks().items() if said != "ok"} >= standing,
+        "not ready",
+    )
+    for child in stopped:
+        child.resume()
+
+    # Assert
+    wait_for(lambda: set(node.checks().values()) == {"ok"}, "ready again")
 
 
 def test_images_are_received_while_the_database_is_away(node: Node, slices: list[Path]) -> None:

@@ -48,7 +48,15 @@ def pacs() -> FakeDestination:
 
 
 @pytest.fixture
-def make_client(record: FakeRecord, pacs: FakeDestination, tmp_path: Path) -> MakeClient:
+def counting(record: FakeRecord) -> FakeCounting:
+    """Numbers about the record, and parts of the node that all move."""
+    return FakeCounting(record)
+
+
+@pytest.fixture
+def make_client(
+    record: FakeRecord, counting: FakeCounting, pacs: FakeDestination, tmp_path: Path
+) -> MakeClient:
     """A client with these headers; `storage` and `minimum_free_bytes` as in Services."""
 
     def make(
@@ -61,7 +69,7 @@ def make_client(record: FakeRecord, pacs: FakeDestination, tmp_path: Path) -> Ma
         )
         services = Services(
             record=record,
-            counting=FakeCounting(record),
+            counting=counting,
             destinations=(ConfiguredDestination(configured, pacs),),
             storage=storage,
             minimum_free_bytes=minimum_free_bytes,

@@ -13,12 +13,16 @@ from starlette.testclient import TestClient
 
 from server.http.app import create_app
 from server.http.ports import Counting, RecordPort, Services
+from server.pulses import Part, PulseState
 from server.record.counting import RecordCounting
 from server.record.engine import Sessions, open_engine
+from server.record.parts import PartTable
 from server.record.record import Record
+from server.record.workers import WorkerIdentity
 from server.tokens import tokens_of
 
 TOKEN = "a-token-of-good-length"
+ME = WorkerIdentity.of_this_process()
 
 
 def client_of(record: RecordPort, counting: Counting, storage: Path) -> TestClient:
@@ -32,7 +36,9 @@ def client_of(record: RecordPort, counting: Counting, storage: Path) -> TestClie
 def real(desk: Any, tmp_path: Path) -> TestClient:
     """The API over a record with a complete CT study."""
     desk.complete_study()
-    return client_of(desk.record, RecordCounting(desk.sessions), tmp_path)
+    return client_of(
+        desk.record, RecordCounting(desk.sessions, PartTable(desk.sessions, ME)), tmp_path
+    )
 
 
 def submit(real: TestClient, study: str, **more: Any) -> Any:
@@ -84,8 +90,17 @@ def test_metrics_are_counted_by_the_database(real: TestClient, study: str) -> No
     assert "segnode_record_up 1" in lines
 
 
-def test_a_database_that_answers_makes_the_node_ready(real: TestClient) -> None:
-    assert real.get("/health/ready").status_code == 200
+def test_a_node_is_ready_once_the_record_knows_of_all_its_parts(
+    real: TestClient, desk: Any
+) -> None:
+    before = real.get("/health/ready")
+    PartTable(desk.sessions, ME).publish([PulseState(part, 0.1, 10.0) for part in Part])
+    after = real.get("/health/ready")
+
+    assert before.status_code == 503
+    assert "no worker runs" in before.json()["checks"]["worker"]
+    assert after.status_code == 200
+    assert {part["part"] for part in after.json()["parts"]} == set(Part)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +178,7 @@ def away(desk: Any, tmp_path: Path) -> Iterator[TestClient]:
     engine = open_engine("postgresql://nobody@127.0.0.1:1/none")
     sessions = Sessions(engine)
     record = Record(sessions, desk.jobs, desk.rules, desk.record._shelf)
-    yield client_of(record, RecordCounting(sessions), tmp_path)
+    yield client_of(record, RecordCounting(sessions, PartTable(sessions, ME)), tmp_path)
     engine.dispose()
 
 

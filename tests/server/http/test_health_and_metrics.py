@@ -32,7 +32,13 @@ def test_a_node_with_database_and_room_is_ready(stranger: TestClient, at: str) -
     answer = stranger.get(f"{at}/health/ready")
 
     assert answer.status_code == 200
-    assert answer.json() == {"status": "ready", "database": "ok", "storage": "ok"}
+    told = answer.json()
+    assert told["status"] == "ready"
+    assert told["checks"] == dict.fromkeys(
+        ("database", "listener", "intake", "worker", "storage"), "ok"
+    )
+    assert [part["part"] for part in told["parts"]] == ["listener", "intake", "worker", "storage"]
+    assert all(part["age_s"] < part["limit_s"] for part in told["parts"])
 
 
 def test_a_node_without_a_database_is_not_ready(stranger: TestClient, record: FakeRecord) -> None:
