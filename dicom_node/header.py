@@ -20,6 +20,7 @@ from pydicom.multival import MultiValue
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from dicom_node.errors import UnreadableDataset
+from dicom_node.patients import patient_digests
 from dicom_node.values import InstanceHeader
 
 # What routes and rules may match on. None of them names the patient.
@@ -36,6 +37,15 @@ ROUTABLE_KEYWORDS: tuple[str, ...] = (
     "SequenceName", "SequenceVariant", "SeriesDate", "SeriesDescription", "SeriesNumber", "SliceThickness",
     "SoftwareVersions", "SOPClassUID", "SpacingBetweenSlices", "SpecificCharacterSet", "StationName", "StudyDate",
     "StudyDescription", "StudyID", "ViewPosition",
+)  # fmt: skip
+
+# What may tell images at one position apart (dicom_node.image_sets)
+SET_KEYWORDS: tuple[str, ...] = (
+    "AcquisitionDateTime", "AcquisitionTime", "CardiacCyclePosition", "ComplexImageComponent", "ContentDate", "ContentTime",
+    "ConvolutionKernel", "DiffusionBValue", "DiffusionDirectionality", "DiffusionGradientOrientation", "EchoNumbers", "EchoTime",
+    "FlipAngle", "FrameReferenceTime", "ImageComments", "InversionTime", "KVP", "NominalPercentageOfCardiacPhase",
+    "NominalPercentageOfRespiratoryPhase", "SeriesDescription", "SliceLocation", "SpacingBetweenSlices", "StackID",
+    "TemporalPositionIndex", "TriggerTime",
 )  # fmt: skip
 
 # What pydicom raises on bytes that are no DICOM, or no longer (found by feeding it such)
@@ -137,7 +147,15 @@ class _Reader:
             temporal_position=self._integer("TemporalPositionIdentifier"),
             gantry_tilt_deg=self._number("GantryDetectorTilt"),
             manufacturer=self._text("Manufacturer"),
-            attributes=self._attributes(),
+            attributes=self._attributes(ROUTABLE_KEYWORDS),
+            of_set=self._attributes(SET_KEYWORDS),
+            patient=patient_digests(
+                self._text("StudyInstanceUID"),
+                identifier=self._text("PatientID"),
+                issuer=self._text("IssuerOfPatientID"),
+                name=self._text("PatientName"),
+                birth_date=self._text("PatientBirthDate"),
+            ),
             faults=tuple(dict.fromkeys(self._faults)),
         )
 
@@ -216,7 +234,7 @@ class _Reader:
         values = self._numbers(keyword, 6)
         return (*values,) if values else None  # type: ignore[return-value]  # six of them, as _numbers has checked
 
-    def _attributes(self) -> dict[str, str]:
-        """What rules may match on, as text; only what is there."""
-        found = ((keyword, self._text(keyword)) for keyword in ROUTABLE_KEYWORDS)
+    def _attributes(self, keywords: Sequence[str]) -> dict[str, str]:
+        """These attributes as text; only what is there."""
+        found = ((keyword, self._text(keyword)) for keyword in keywords)
         return {keyword: text for keyword, text in found if text}

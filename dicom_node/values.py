@@ -47,12 +47,23 @@ class Arrival:
 
 
 @dataclass(frozen=True)
+class PatientDigests:
+    """What tells patients apart, each as a short salted digest, empty where it is not given (dicom_node.patients)."""
+
+    identifier: str = ""
+    issuer: str = ""
+    name: str = ""
+    birth_date: str = ""
+
+
+@dataclass(frozen=True)
 class InstanceHeader:
     """The attributes of an instance that choosing and sorting need, read tolerantly without its pixels.
 
     Missing or unreadable values are None or empty; `faults` names attributes that could not be read.
     `image_position_mm` (x, y, z) LPS, `image_orientation` six direction cosines, `pixel_spacing_mm`
-    (row, column). `attributes` holds what routes may match on: DICOM keyword -> text.
+    (row, column). `attributes` holds what routes may match on: DICOM keyword -> text. `of_set` what may tell images at
+    one position apart, likewise; `patient` compares patients and names none. Neither goes into the record.
     Multi-frame objects have `number_of_frames` > 1 and their positions in the functional groups.
     """
 
@@ -80,6 +91,8 @@ class InstanceHeader:
     gantry_tilt_deg: float | None = None
     manufacturer: str = ""
     attributes: dict[str, str] = field(default_factory=dict)
+    of_set: dict[str, str] = field(default_factory=dict, repr=False)
+    patient: PatientDigests = field(default_factory=PatientDigests, repr=False)
     faults: tuple[str, ...] = ()
 
 

@@ -1,0 +1,75 @@
+"""Images of two patients are told from each other without a word of who they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dicom_node.header import read_header
+from dicom_node.patients import by_patient, differing, patient_digests
+from dicom_node.values import InstanceHeader
+
+SMALL: dict[str, Any] = {"shape": (6, 10, 12), "spacing_mm": (5.0, 20.0, 18.0)}
+
+
+def header(**patient: str) -> InstanceHeader:
+    given = {"identifier": "P1", "issuer": "", "name": "Doe^Jane", "birth_date": "19500101"}
+    digests = patient_digests("1.2.3", **(given | patient))
+    return InstanceHeader(Path("x.dcm"), "1.2.3", "1.2.3.4", "1.2.3.4.5", "", "", patient=digests)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"name": "Doe^Jane"}, {"name": "DOE^JANE^^^"}),
+        ({"name": "Doe^Jane"}, {"name": " doe jane "}),
+        ({"name": "Doe^Jane"}, {"name": "Doe, Jane"}),
+        ({"name": "Müller-Meier^Eva"}, {"name": "MULLER MEIER^EVA"}),
+        ({"name": "Yamada^Tarou=山田^太郎"}, {"name": "Yamada^Tarou"}),
+        ({"name": ""}, {"name": "Doe^Jane"}),
+        ({"identifier": "P1 "}, {"identifier": "p1"}),
+        ({"identifier": ""}, {}),
+        ({"issuer": "HERE"}, {"issuer": ""}),
+        ({"birth_date": "1950.01.01"}, {"birth_date": "19500101"}),
+        ({"birth_date": ""}, {}),
+    ],
+)
+def test_one_patient_written_in_two_ways(first: dict[str, str], second: dict[str, str]) -> None:
+    assert differing([header(**first), header(**second)]) == ()
+
+
+@pytest.mark.parametrize(
+    ("other", "attribute"),
+    [
+        ({"identifier": "P2"}, "Patient ID"),
+        ({"name": "Roe^Jane"}, "Patient's Name"),
+        ({"name": "山田^太郎"}, "Patient's Name"),
+        ({"birth_date": "19500102"}, "Patient's Birth Date"),
+    ],
+)
+def test_two_patients_by_one_attribute(other: dict[str, str], attribute: str) -> None:
+    # the one without anything is nobody's
+    nobody = header(identifier="", name="", birth_date="")
+
+    assert differing([header(), nobody, header(**other)]) == (attribute,)
+    assert len(by_patient([header(), header(**other), header()])) == 2
+
+
+def test_the_same_number_of_two_issuers() -> None:
+    assert differing([header(issuer="HERE"), header(issuer="THERE")]) == ("Issuer of Patient ID",)
+
+
+def test_a_header_says_nothing_of_the_patient(phantoms: Any, tmp_path: Path) -> None:
+    phantom = phantoms.torso_ct(tmp_path, shape=(1, 10, 12))
+
+    read = read_header(phantom.paths[0])
+
+    assert read.patient.name
+    assert not any(
+        word in repr(read) for word in ("Phantom^Torso", "PHANTOM-1", "19500101", "patient=")
+    )
+    assert not any(
+        word in str(read.patient) for word in ("Torso", "torso", "PHANTOM", "phantom", "1950")
+    )
