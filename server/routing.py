@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -21,6 +20,8 @@ from server.structures import Catalogue
 from server.values import Pair
 
 MAX_TEXT = 200
+LONGEST_TEXT = 1024
+"""Characters of an attribute that are compared; no description that a route is written for is longer (PS3.5: LO has 64)."""
 
 
 def matches(when: Mapping[str, str], attributes: Mapping[str, str]) -> bool:
@@ -33,9 +34,36 @@ def matches(when: Mapping[str, str], attributes: Mapping[str, str]) -> bool:
 
 
 def _fits(pattern: str, text: str) -> bool:
+    """Whether the whole of `text` fits, its first LONGEST_TEXT characters where there are more.
+
+    Each piece between two `*` is looked for once, at the first place where it fits: an earlier one leaves most to those
+    that follow, so nothing is ever tried again. At most len(pattern) * len(text) characters are compared.
+    """
     # not fnmatch: its [brackets] are not wildcards of DICOM (PS3.4 C.2.2.2.4)
-    parts = (".*" if c == "*" else "." if c == "?" else re.escape(c) for c in pattern)
-    return re.fullmatch("".join(parts), text, re.IGNORECASE | re.DOTALL) is not None
+    first, *others = pattern.lower().split("*")
+    text = text[:LONGEST_TEXT].lower()
+    if not others:
+        return len(first) == len(text) and _piece_at(first, text, 0)
+    *middle, last = others
+    end = len(text) - len(last)
+    if len(first) > end or not (_piece_at(first, text, 0) and _piece_at(last, text, end)):
+        return False
+    place = len(first)
+    for piece in middle:
+        found = next(
+            (at for at in range(place, end - len(piece) + 1) if _piece_at(piece, text, at)), None
+        )
+        if found is None:
+            return False
+        place = found + len(piece)
+    return True
+
+
+def _piece_at(piece: str, text: str, place: int) -> bool:
+    """Whether `text` goes on with `piece` at `place`, `?` being any character."""
+    if "?" not in piece:
+        return text.startswith(piece, place)
+    return all(c in ("?", text[place + index]) for index, c in enumerate(piece))
 
 
 Offer = Callable[[str | None, str | None], Pair]

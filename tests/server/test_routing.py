@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from server.errors import (
     BadTarget,
@@ -46,6 +49,49 @@ def test_patterns(when: Mapping[str, str], expected: bool) -> None:
 
 def test_a_pattern_spans_lines() -> None:
     assert matches({"ImageComments": "*contrast*"}, {"ImageComments": "first\ncontrast\nlast"})
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "expected"),
+    [
+        ("", "", True),
+        ("", "a", False),
+        ("*", "", True),
+        ("**", "ab", True),
+        ("?", "", False),
+        ("a*a", "a", False),  # the two ends may not overlap
+        ("a*a", "aa", True),
+        ("*ab*ab", "ab", False),
+        ("*ab*ab", "abab", True),
+        ("*a?c*", "aabcabd", True),
+        ("*b?", "abab", False),
+        ("*b?", "ababa", True),
+        ("?*?", "a", False),
+        ("a*b*c", "a c b c", True),
+        ("a*b*c", "a c b", False),
+    ],
+)
+def test_wildcards(pattern: str, text: str, expected: bool) -> None:
+    assert matches({"ImageComments": pattern}, {"ImageComments": text}) is expected
+
+
+@given(st.text("ab*?", max_size=8), st.text("ab", max_size=12))
+def test_wildcards_are_those_of_an_engine_that_tries_everything(pattern: str, text: str) -> None:
+    expression = "".join({"*": ".*", "?": "."}.get(letter, letter) for letter in pattern)
+
+    expected = re.fullmatch(expression, text) is not None
+
+    assert matches({"ImageComments": pattern}, {"ImageComments": text}) is expected
+
+
+def test_no_text_of_a_peer_takes_long() -> None:
+    # tried with every place of every *, this would take longer than the world has existed
+    pattern = "*a" * 30 + "*b"
+    texts = {"ImageComments": "a" * 10_000_000, "StudyDescription": "ct abd " * 100_000}
+
+    assert not matches({"ImageComments": pattern}, texts)
+    assert not matches({"StudyDescription": "*CT*abd*!"}, texts)
+    assert matches({"StudyDescription": "*CT*abd*"}, texts)
 
 
 def rules(*routes: RouteSettings, max_targets: int = 5) -> Rules:
