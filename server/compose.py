@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from dicom_node.inbox import Inbox
     from dicom_node.ports import Destination
     from dicom_node.values import InstanceHeader
+    from server.http.connections import ConnectionLimits
     from server.pipeline import Pipeline
     from server.ports import Workbench
     from server.record.record import Record
@@ -193,7 +194,13 @@ def api(settings: Settings) -> None:
             address(f"{host}:{port}", "http.port"),
             heartbeat(settings, [], settings.storage.dir, lambda: [url]),
         ):
-            serve_http(app, host, port, lambda: announce_ready(f"http://{host}:{port}"))
+            serve_http(
+                app,
+                host,
+                port,
+                lambda: announce_ready(f"http://{host}:{port}"),
+                connection_limits(settings),
+            )
 
 
 def sessions(settings: Settings) -> None:
@@ -209,7 +216,16 @@ def sessions(settings: Settings) -> None:
     host, port = settings.sessions.host, settings.sessions.port
     said = f"http://{host}:{port} with {', '.join(service.drawers.names)}"
     with address(f"{host}:{port}", "sessions.port"):
-        serve_http(create_app(service, tokens), host, port, lambda: announce_ready(said))
+        app = create_app(service, tokens)
+        serve_http(app, host, port, lambda: announce_ready(said), connection_limits(settings))
+
+
+def connection_limits(settings: Settings) -> ConnectionLimits:
+    """What a peer may take of an HTTP server."""
+    from server.http.connections import ConnectionLimits
+
+    http = settings.http
+    return ConnectionLimits(http.max_connections, http.max_connections_per_address, http.timeout_s)
 
 
 def segmentation_service(settings: Settings) -> SegmentationService:

@@ -47,6 +47,9 @@ class HttpSettings(_Section):
     host: str
     port: Port
     tokens_file: str
+    max_connections: Annotated[int, Field(ge=1)]
+    max_connections_per_address: Annotated[int, Field(ge=1)]
+    timeout_s: Annotated[float, Field(gt=0)]
 
 
 class StorageSettings(_Section):

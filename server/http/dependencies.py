@@ -26,11 +26,12 @@ class Page:
 
 @dataclass(frozen=True)
 class Watch:
-    """What is asked of the node as a whole, once for all who ask at the same time, and the threads for C-ECHO."""
+    """What is asked of the node as a whole, once for all who ask at the same time, and threads for calls that wait."""
 
     readiness: Shared[Readiness]
     exposition: Shared[str]
     echoes: Counter
+    completions: Counter
 
 
 async def services(request: Request) -> Services:

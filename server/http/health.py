@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
 from server.http.dependencies import WithWatch
+from server.http.described import problem_responses
 from server.http.problems import NOT_READY, RETRY_AFTER_S, problem
 from server.http.readiness import Readiness
 from server.http.schemas import LiveOut, PartOut, ReadyOut
@@ -22,7 +23,7 @@ async def live() -> LiveOut:
     return LiveOut(status="live")
 
 
-@router.get("/ready", response_model=ReadyOut)
+@router.get("/ready", response_model=ReadyOut, responses=problem_responses(503))
 async def ready(request: Request, watch: WithWatch) -> JSONResponse:
     """Listener, intake, worker, database and disk do their work; 503 with the reason when one of them does not."""
     try:

@@ -19,6 +19,7 @@ import agent.errors as agent_errors
 import dicom_node.errors as dicom_errors
 import models.errors as model_errors
 import server.errors as server_errors
+from server.http.headers import ALWAYS
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 5
@@ -152,7 +153,8 @@ def problem(
         "instance": quote(scope["path"]),
         **more,
     }
-    return JSONResponse(body, kind.status, headers, MEDIA_TYPE)
+    # here too: what goes wrong in a middleware is answered outside of all of them
+    return JSONResponse(body, kind.status, {**(headers or {}), **ALWAYS}, MEDIA_TYPE)
 
 
 def handle_problems(app: FastAPI) -> None:

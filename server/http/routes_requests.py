@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Response, status
 
 from server.http.dependencies import Asker, WithPage, WithServices
+from server.http.described import problem_responses
 from server.http.schemas import RequestIn, RequestOut, SubmittedOut, TurnOut
 from server.record.views import RequestView, Submitted, TurnView
 from server.values import RequestState
@@ -12,7 +13,12 @@ from server.values import RequestState
 router = APIRouter(prefix="/requests", tags=["requests"])
 
 
-@router.post("", status_code=status.HTTP_202_ACCEPTED, response_model=SubmittedOut)
+@router.post(
+    "",
+    status_code=status.HTTP_202_ACCEPTED,
+    response_model=SubmittedOut,
+    responses=problem_responses(413),
+)
 def submit(asked: RequestIn, response: Response, services: WithServices, actor: Asker) -> Submitted:
     """Ask for targets in a study that the node holds and that is complete; the work goes on by itself."""
     taken = services.record.submit(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 
 from fastapi import APIRouter
 from pydantic import AwareDatetime
 from starlette.exceptions import HTTPException
 
 from server.http.dependencies import WithPage, WithServices, WithWatch
+from server.http.described import problem_responses
 from server.http.schemas import AuditOut, DestinationOut, EchoOut
 from server.record.views import AuditView
 from server.settings import DestinationSettings
@@ -22,7 +24,9 @@ async def list_destinations(services: WithServices) -> list[DestinationSettings]
     return [each.settings for each in services.destinations]
 
 
-@router.post("/destinations/{name}/echo", tags=["destinations"])
+@router.post(
+    "/destinations/{name}/echo", tags=["destinations"], responses=problem_responses(429, 502)
+)
 async def echo(name: str, services: WithServices, watch: WithWatch) -> EchoOut:
     """C-ECHO to a destination; 502 with the reason when it does not answer, 429 when too many are asked at once."""
     known = {each.settings.name: each.destination for each in services.destinations}
@@ -40,4 +44,18 @@ def audit(
     services: WithServices, page: WithPage, since: AwareDatetime | None = None
 ) -> tuple[AuditView, ...]:
     """The audit trail, oldest first, from `since` (with its time zone) on."""
-    return services.record.audit(limit=page.limit, offset=page.offset, since=since)
+    moment = None if since is None else in_utc(since)
+    return services.record.audit(limit=page.limit, offset=page.offset, since=moment)
+
+
+def in_utc(moment: datetime) -> datetime:
+    """The same moment in UTC, or the first or last one there is: PostgreSQL knows no offset beyond 15:59.
+
+    >>> in_utc(datetime.fromisoformat("0001-01-01T00:00:00+23:59")).isoformat()
+    '0001-01-01T00:00:00+00:00'
+    """
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        edge = datetime.min if moment.year == datetime.min.year else datetime.max
+        return edge.replace(tzinfo=UTC)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from server.http.dependencies import Asker, WithPage, WithServices
+from server.http.dependencies import Asker, WithPage, WithServices, WithWatch
+from server.http.described import problem_responses
 from server.http.schemas import (
     ConflictOut,
     SeriesOut,
@@ -29,10 +30,16 @@ def show(study_instance_uid: str, services: WithServices) -> StudyWholeOut:
     return _whole(services.record.study(study_instance_uid))
 
 
-@router.post("/{study_instance_uid}/complete")
-def complete(study_instance_uid: str, services: WithServices, actor: Asker) -> StudyWholeOut:
-    """Hold the study for whole now, without waiting for its quiet time."""
-    return _whole(services.record.complete(study_instance_uid, actor=actor))
+@router.post("/{study_instance_uid}/complete", responses=problem_responses(429, 507))
+async def complete(
+    study_instance_uid: str, services: WithServices, watch: WithWatch, actor: Asker
+) -> StudyWholeOut:
+    """Hold the study for whole now, without waiting for its quiet time; 429 when too many are being read at once."""
+    return _whole(
+        await watch.completions.run(
+            lambda: services.record.complete(study_instance_uid, actor=actor)
+        )
+    )
 
 
 def _whole(view: StudyView) -> StudyWholeOut:

@@ -22,7 +22,8 @@ ModelName = Annotated[str, Field(min_length=1, max_length=64)]
 
 
 class _Taken(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # strict: what is sent is of its kind already, "5" is no number and 1 no yes
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class _Answered(BaseModel):
@@ -57,9 +58,7 @@ class RequestIn(_Taken):
     segmenter: Annotated[
         ModelName | None, Field(description="what draws; else as the node is configured")
     ] = None
-    priority: Annotated[int, Field(ge=1, le=1000, strict=True, description="lower comes first")] = (
-        50
-    )
+    priority: Annotated[int, Field(ge=1, le=1000, description="lower comes first")] = 50
 
 
 class SubmittedOut(_Answered):

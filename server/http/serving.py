@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import socket
 from collections.abc import Callable
 from types import FrameType
+from typing import cast
 
 import uvicorn
 from starlette.types import ASGIApp
 
+from server.http.connections import BoundedProtocol, ConnectionLimits, Connections
+
 GRACE_S = 5
-"""How long answers under way may take after a stop; none but an echo takes longer."""
+"""How long answers under way may take after a stop; few take longer."""
 
 
 class _TellingServer(uvicorn.Server):
@@ -31,7 +36,20 @@ class _TellingServer(uvicorn.Server):
             self._on_ready()
 
 
-def serve(app: ASGIApp, host: str, port: int, on_ready: Callable[[], None]) -> None:
+def bounded(limits: ConnectionLimits) -> type[asyncio.Protocol]:
+    """Uvicorn's protocol within `limits`, for one server."""
+    # uvicorn asks for a class and calls it with keywords
+    made = functools.partial(BoundedProtocol, connections=Connections(limits))
+    return cast("type[asyncio.Protocol]", made)
+
+
+def serve(
+    app: ASGIApp,
+    host: str,
+    port: int,
+    on_ready: Callable[[], None],
+    limits: ConnectionLimits | None = None,
+) -> None:
     """Answer on `host`:`port` until SIGTERM or SIGINT, then finish what is under way; `on_ready` is called once.
 
     Raises OSError when the address cannot be had.
@@ -40,9 +58,11 @@ def serve(app: ASGIApp, host: str, port: int, on_ready: Callable[[], None]) -> N
     with socket.create_server((host, port), family=family, backlog=128) as listening:
         config = uvicorn.Config(
             app,
+            http=bounded(limits or ConnectionLimits()),
             log_config=None,  # the process has set up its logging
             access_log=False,  # who did what is in the audit trail
             server_header=False,
+            ws="none",
             timeout_graceful_shutdown=GRACE_S,
         )
         _TellingServer(config, on_ready).run(sockets=[listening])

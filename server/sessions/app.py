@@ -6,9 +6,10 @@ from importlib.metadata import version
 
 from fastapi import APIRouter, FastAPI
 
-from server.http.app import problem_responses
 from server.http.auth import TokenGuard
 from server.http.dependencies import TOKEN
+from server.http.described import problem_responses
+from server.http.headers import AlwaysHeaders
 from server.http.limits import BodyLimit
 from server.http.problems import handle_problems
 from server.sessions import routes
@@ -35,13 +36,14 @@ def create_app(service: Service, tokens: Tokens) -> FastAPI:
     app.state.service = service
     app.add_middleware(BodyLimit, longest_bytes=service.bounds.longest_body_bytes)
     app.add_middleware(Admission, most=service.bounds.in_flight, free_paths=OPEN_PATHS)
-    # added last, it comes first
+    # of those added, the last comes first
     app.add_middleware(TokenGuard, tokens=tokens, open_paths=OPEN_PATHS)
+    app.add_middleware(AlwaysHeaders)
     handle_problems(app)
     guarded = APIRouter(
         prefix=PREFIX,
         dependencies=[TOKEN],
-        responses=problem_responses(401, 404, 409, 413, 422, 429, 503),
+        responses=problem_responses(401, 404, 409, 413, 422, 429, 500, 503),
     )
     guarded.include_router(routes.sessions)
     guarded.include_router(routes.single)

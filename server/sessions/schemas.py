@@ -14,7 +14,7 @@ EXAMPLE_SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a
 Coordinate = Annotated[float, Field(allow_inf_nan=False)]
 BoxPx = Annotated[
     tuple[Coordinate, Coordinate, Coordinate, Coordinate],
-    Field(description="left, top, right, bottom in pixels, both corners included"),
+    Field(strict=False, description="left, top, right, bottom in pixels, both corners included"),
 ]
 ImageText = Annotated[
     str,
@@ -38,7 +38,8 @@ class MaskFormat(StrEnum):
 
 
 class _Taken(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # strict: what is sent is of its kind already, "5" is no number and 1 no yes; but JSON has no tuples and no enumerations
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class _Answered(BaseModel):
@@ -48,7 +49,7 @@ class _Answered(BaseModel):
 class LogitsJson(_Taken):
     """Low-resolution logits of a segmenter, > 0 inside; to be given back as they were."""
 
-    shape: Annotated[tuple[int, int], Field(description="(height, width)")]
+    shape: Annotated[tuple[int, int], Field(strict=False, description="(height, width)")]
     data: Annotated[str, Field(description="base64 of float32, little-endian, row by row")]
 
 
@@ -89,7 +90,7 @@ class AskIn(_Taken):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"mask_format": "png"}]})
 
-    mask_format: MaskFormat = MaskFormat.PNG
+    mask_format: Annotated[MaskFormat, Field(strict=False)] = MaskFormat.PNG
     logits: Annotated[bool, Field(description="whether to send the logits along")] = False
 
 

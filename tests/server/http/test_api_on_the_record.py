@@ -104,6 +104,38 @@ def test_a_node_is_ready_once_the_record_knows_of_all_its_parts(
 
 
 @pytest.mark.parametrize(
+    ("since", "lines"),
+    [
+        ("2026-05-01T12:00:00+23:59", True),
+        ("2026-05-01T12:00:00-23:59", True),
+        ("0001-01-01T00:00:00Z", True),
+        ("0001-01-01T00:00:00+23:59", True),  # before the first moment there is
+        ("0001-01-01T00:00:00-23:59", True),
+        ("9999-12-31T23:59:59.999999Z", False),
+        ("9999-12-31T23:59:59-23:59", False),  # after the last one
+        ("9999-12-31T23:59:59+23:59", False),
+    ],
+)
+def test_the_trail_is_read_from_any_moment_on(
+    real: TestClient, study: str, since: str, lines: bool
+) -> None:
+    submit(real, study)
+
+    answer = real.get("/api/v1/audit", params={"since": since})
+
+    assert answer.status_code == 200
+    # the days of the test are those of whoever runs it
+    assert since.startswith("2026") or bool(answer.json()) is lines
+
+
+@pytest.mark.parametrize(
+    "since", ["2026-05-01T12:00:00", "2026-02-30T12:00:00Z", "now", "", "1e400", "nan"]
+)
+def test_what_is_no_moment_with_its_zone_is_refused(real: TestClient, since: str) -> None:
+    assert real.get("/api/v1/audit", params={"since": since}).status_code == 422
+
+
+@pytest.mark.parametrize(
     ("more", "status", "kind"),
     [
         ({"targets": []}, 422, "no-targets"),

@@ -191,6 +191,82 @@ def test_a_bad_body_is_told_field_by_field(api: TestClient) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"targets": "liver"},
+        {"targets": {"liver": 1}},
+        {"targets": ["liver", 1]},
+        {"targets": [True]},
+        {"priority": "5"},
+        {"priority": True},
+        {"priority": 5.0},
+        {"priority": None},
+        {"study_instance_uid": 12},
+        {"destinations": "pacs"},
+        {"destinations": [1]},
+        {"policy": 1},
+        {"segmenter": False},
+        {"colour": "red"},
+        {"Targets": ["liver"]},
+    ],
+    ids=str,
+)
+def test_a_body_is_of_the_kind_it_must_be(
+    api: TestClient, study: str, change: dict[str, Any]
+) -> None:
+    body = {"study_instance_uid": study, "targets": ["liver"]} | change
+
+    answer = api.post("/api/v1/requests", json=body)
+
+    assert answer.status_code == 422
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "token_sent", "status"),
+    [
+        ("GET", "/health/live", False, 200),
+        ("GET", "/metrics", False, 200),
+        ("GET", "/api/v1/openapi.json", False, 200),
+        ("GET", "/api/v1/studies", True, 200),
+        ("GET", "/api/v1/studies", False, 401),
+        ("GET", "/nowhere", True, 404),
+        ("DELETE", "/api/v1/studies", True, 405),
+        ("OPTIONS", "/api/v1/studies", True, 405),
+        ("POST", "/api/v1/requests", True, 422),
+    ],
+)
+def test_no_answer_is_sniffed_or_kept(
+    api: TestClient, stranger: TestClient, method: str, path: str, token_sent: bool, status: int
+) -> None:
+    answer = (api if token_sent else stranger).request(method, path)
+
+    assert answer.status_code == status
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["cache-control"] == "no-store"
+    if status >= 400:
+        assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_a_fault_of_the_node_is_not_kept_either(api: TestClient, record: FakeRecord) -> None:
+    record.away = ZeroDivisionError("a fault")
+
+    answer = api.get("/api/v1/studies")
+
+    assert answer.status_code == 500
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_a_body_that_is_too_long_is_a_problem(api: TestClient) -> None:
+    answer = api.post("/api/v1/requests", content=b" " * (4 * 2**20 + 1))
+
+    assert answer.status_code == 413
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["cache-control"] == "no-store"
+
+
 @pytest.fixture
 def description(stranger: TestClient) -> dict[str, Any]:
     answer = stranger.get("/api/v1/openapi.json")
