@@ -4,6 +4,7 @@ DicomNodeError
 ├── InboxError                 an instance could not be kept
 │   ├── StorageFull            no room left on the storage volume
 │   ├── UnreadableDataset      the bytes are no data set, or lack the UIDs they are filed under
+│   │   └── FaultyDataset      a data set that contradicts itself, or is larger than any image
 │   └── WrongUids              the data set's UIDs are not those of the C-STORE request
 ├── NotAVolume                 a series cannot be made into a volume; the sentence names instance numbers
 │   ├── NoUsableSeries         nothing in the study can be segmented
@@ -31,6 +32,10 @@ class StorageFull(InboxError):
 
 class UnreadableDataset(InboxError):
     """The bytes are no data set, or lack the UIDs they are filed under."""
+
+
+class FaultyDataset(UnreadableDataset):
+    """A data set that contradicts itself (two patients, two studies), or is beyond what any image needs."""
 
 
 class WrongUids(InboxError):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pydicom import dcmread
 from pydicom.dataset import Dataset
 
+from dicom_node.dataset_files import read_dataset
 from dicom_node.errors import NotAVolume
 from dicom_node.parsing import parsing, quietly
 from dicom_node.plane import Plane, counted, named_frames
@@ -56,7 +56,7 @@ def frame_planes(header: InstanceHeader) -> list[Plane]:
     """A plane for every frame, in the order of storage. NotAVolume names the frames that have none."""
     name = named_frames([source_of(header)])
     with quietly(), parsing(NotAVolume, f"The functional groups of {name} cannot be read"):
-        groups = FunctionalGroups(dcmread(header.path, force=True, stop_before_pixels=True))
+        groups = FunctionalGroups(read_dataset(header.path))
         planes = [_plane(header, groups, index) for index in range(header.number_of_frames)]
     missing = [number for number, plane in enumerate(planes, start=1) if plane is None]
     if missing:

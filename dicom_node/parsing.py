@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from dicom_node.errors import DicomNodeError, NotAVolume
+from dicom_node.errors import DicomNodeError, NotAVolume, UnreadableDataset
 
 
 @contextmanager
@@ -17,6 +17,8 @@ def parsing(error: type[NotAVolume], sentence: str) -> Iterator[None]:
     """
     try:
         yield
+    except UnreadableDataset as reason:
+        raise error(f"{sentence}: {reason}") from reason
     except DicomNodeError:
         raise
     except MemoryError as reason:

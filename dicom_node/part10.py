@@ -16,8 +16,10 @@ from dicom_node.errors import UnreadableDataset
 from dicom_node.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 _PREAMBLE = bytes(128) + b"DICM"
-_MAX_META_BYTES = 1 << 16
-_PRIVATE_INFORMATION = 0x0102
+_PREAMBLE_BYTES = len(_PREAMBLE)
+MOST_META_BYTES = 1 << 16
+_GROUP_LENGTH, _TRANSFER_SYNTAX, _PRIVATE_INFORMATION = 0x0000, 0x0010, 0x0102
+_LONG_VRS = frozenset({b"OB", b"OW", b"SQ", b"UN", b"UT"})
 
 
 @dataclass(frozen=True)
@@ -62,19 +64,21 @@ def read_meta(path: Path) -> FileMeta:
     is no such file, OSError when it cannot be read.
     """
     with path.open("rb") as file:
-        values, end = _elements(file.read(_MAX_META_BYTES))
+        head = file.read(MOST_META_BYTES)
+        if not head.startswith(b"DICM", 128):
+            raise UnreadableDataset("the file has no DICOM preamble")
+        values, end = meta_elements(head)
         sha256 = values.pop(_PRIVATE_INFORMATION, b"").hex()
         if not sha256:
             file.seek(end)
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    text = {tag: value.rstrip(b"\0 ").decode("ascii", "replace") for tag, value in values.items()}
     return FileMeta(
-        sop_class_uid=text.get(0x0002, ""),
-        sop_instance_uid=text.get(0x0003, ""),
-        transfer_syntax_uid=text.get(0x0010, ""),
+        sop_class_uid=meta_text(values, 0x0002),
+        sop_instance_uid=meta_text(values, 0x0003),
+        transfer_syntax_uid=meta_text(values, _TRANSFER_SYNTAX),
         sha256=sha256,
-        calling_ae_title=text.get(0x0017, ""),
-        called_ae_title=text.get(0x0018, ""),
+        calling_ae_title=meta_text(values, 0x0017),
+        called_ae_title=meta_text(values, 0x0018),
     )
 
 
@@ -89,20 +93,31 @@ def _long(element: int, value: bytes) -> bytes:
     return struct.pack("<HH2sHL", 0x0002, element, b"OB", 0, len(value)) + value
 
 
-def _elements(head: bytes) -> tuple[dict[int, bytes], int]:
-    """Values of group 0002 by element number, and the offset at which the data set begins."""
-    if not head.startswith(b"DICM", 128):
-        raise UnreadableDataset("the file has no DICOM preamble")
+def meta_elements(head: bytes) -> tuple[dict[int, bytes], int]:
+    """Values of group 0002 by element number, and the offset at which the data set begins, in a file's beginning.
+
+    The group ends where its length says so (PS3.10 table 7.1-1): elements of group 0002 behind it are the data set's and
+    mean nothing. Where the group length is missing, or so wrong that no transfer syntax comes before it, it ends with
+    the last element of the group. No preamble and no such group: no values, and 0.
+    """
+    position = _PREAMBLE_BYTES if head.startswith(b"DICM", 128) else 0
     values: dict[int, bytes] = {}
-    position = len(_PREAMBLE)
+    end = len(head)
     while position + 12 <= len(head):
         group, element, vr, length = struct.unpack_from("<HH2sH", head, position)
-        if group != 0x0002:
+        if group != 0x0002 or (position >= end and _TRANSFER_SYNTAX in values):
             break
         position += 8
-        if vr in {b"OB", b"UN"}:
+        if vr in _LONG_VRS:
             (length,) = struct.unpack_from("<L", head, position)
             position += 4
-        values[element] = head[position : position + length]
+        values.setdefault(element, head[position : position + length])
         position += length
+        if element == _GROUP_LENGTH and length == 4:
+            end = position + int.from_bytes(values[element], "little")
     return values, position
+
+
+def meta_text(values: dict[int, bytes], element: int) -> str:
+    """A text of the file meta information without its padding, empty where there is none."""
+    return values.get(element, b"").rstrip(b"\0 ").decode("ascii", "replace")

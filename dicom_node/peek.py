@@ -1,56 +1,30 @@
-"""The four UIDs an instance is filed under, read from the head of its bytes and nothing more.
+"""The four UIDs an instance is filed under, read from its bytes before the peer is answered.
 
-The C-STORE handler needs them before it may answer, and a peer may send any bytes at all: the walk is bounded in
-elements, depth and (for deflated data sets) inflated bytes, never recurses and knows one error. Encoding: PS3.5 7.1.
+The walk (dicom_node.elements) is bounded and goes to the end of the top level: an element that says who or what the
+instance is, and comes again with another value behind the pixels, makes the data set faulty wherever it stands.
 """
 
 from __future__ import annotations
 
 import re
-import struct
-import zlib
-from collections.abc import Iterator
+from collections.abc import Container
 from dataclasses import dataclass
 
-from dicom_node.errors import UnreadableDataset
+from dicom_node.elements import Elements, elements_of
+from dicom_node.errors import FaultyDataset, UnreadableDataset
 
-_SOP_CLASS, _SOP_INSTANCE, _STUDY, _SERIES = 0x0008_0016, 0x0008_0018, 0x0020_000D, 0x0020_000E
-_WANTED = frozenset({_SOP_CLASS, _SOP_INSTANCE, _STUDY, _SERIES})
-_ITEM_DELIMITERS = frozenset({0xFFFE_E00D, 0xFFFE_E0DD})  # PS3.5 7.5.2
-_UNDEFINED = 0xFFFF_FFFF
-# PS3.5 table 7.1-1: these carry two reserved bytes and a length of four
-_LONG_VRS = frozenset(
-    {
-        b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV",
-        b"UC", b"UN", b"UR", b"UT", b"UV",
-    }
-)  # fmt: skip
+SOP_CLASS, SOP_INSTANCE, STUDY, SERIES = 0x0008_0016, 0x0008_0018, 0x0020_000D, 0x0020_000E
 
-_MAX_ELEMENTS = 20_000
-_MAX_DEPTH = 64
-_INFLATED_STEPS = (1 << 16, 1 << 20, 1 << 24)  # bytes of a deflated data set looked at, at most
-
-
-@dataclass(frozen=True)
-class Encoding:
-    """How elements are written: `explicit` VR or implicit, `order` as `struct` spells it ("<" or ">")."""
-
-    explicit: bool
-    order: str = "<"
-
-
-IMPLICIT_LITTLE = Encoding(explicit=False)
-EXPLICIT_LITTLE = Encoding(explicit=True)
-EXPLICIT_BIG = Encoding(explicit=True, order=">")
-
-_ENCODINGS = {  # PS3.5 A.1-A.5; every other transfer syntax is explicit VR little endian
-    "1.2.840.10008.1.2": IMPLICIT_LITTLE,
-    "1.2.840.10008.1.2.2": EXPLICIT_BIG,
-    "1.2.840.113619.5.2": IMPLICIT_LITTLE,  # GE private: only its pixels are big endian
+# What a PACS files by: two values of one of these are two instances, two studies or two patients in one
+IDENTIFYING: dict[int, str] = {
+    SOP_CLASS: "SOP Class UID",
+    SOP_INSTANCE: "SOP Instance UID",
+    0x0010_0010: "Patient's Name",
+    0x0010_0020: "Patient ID",
+    STUDY: "Study Instance UID",
+    SERIES: "Series Instance UID",
 }
-_DEFLATED = frozenset(
-    {"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"}
-)
+FILED_UNDER = (STUDY, SERIES)
 
 # Letters are against PS3.5 9.1, but some de-identifiers write hexadecimal UIDs and such an instance can be kept all the
 # same. What matters here: no separator, no leading dot, none of the signs that the inbox puts into names.
@@ -75,96 +49,34 @@ def is_uid(text: str) -> bool:
 def peek(dataset: bytes | memoryview, transfer_syntax_uid: str) -> Head:
     """Read the UIDs from a data set encoded in a transfer syntax.
 
-    A peer that says explicit and means implicit VR, or the other way round, is understood (pydicom reads such files too).
-    Raises UnreadableDataset when no encoding gives a study and a series UID.
+    A peer that says explicit and means implicit VR, or the other way round, is understood. Raises UnreadableDataset when
+    no encoding gives a study and a series UID, FaultyDataset when the data set names two of what there is one of.
     """
-    declared = _ENCODINGS.get(transfer_syntax_uid, EXPLICIT_LITTLE)
-    other = IMPLICIT_LITTLE if declared.explicit else EXPLICIT_LITTLE
-    fault: UnreadableDataset | None = None
-    for encoding in (declared, other):
-        try:
-            return _head(dataset, encoding, deflated=transfer_syntax_uid in _DEFLATED)
-        except UnreadableDataset as error:
-            fault = fault or error
-    raise fault or UnreadableDataset("the data set could not be read")
+    elements = identified(dataset, transfer_syntax_uid, IDENTIFYING)
+    head = Head(*(uid_text(elements, tag) for tag in (SOP_CLASS, SOP_INSTANCE, STUDY, SERIES)))
+    for tag in FILED_UNDER:
+        if not is_uid(uid_text(elements, tag)):
+            raise UnreadableDataset(f"the data set has no usable {IDENTIFYING[tag]}")
+    return head
 
 
-def _head(dataset: bytes | memoryview, encoding: Encoding, *, deflated: bool) -> Head:
-    """The UIDs, or UnreadableDataset that says what is missing."""
-    found: dict[int, str] = {}
-    for part in _inflated(dataset) if deflated else (memoryview(dataset),):
-        found = _walk(part, encoding)
-        if _SERIES in found:
-            break
-    for tag, name in ((_STUDY, "Study Instance UID"), (_SERIES, "Series Instance UID")):
-        if not is_uid(found.get(tag, "")):
-            raise UnreadableDataset(f"the data set has no usable {name}")
-    return Head(
-        sop_class_uid=found.get(_SOP_CLASS, ""),
-        sop_instance_uid=found.get(_SOP_INSTANCE, ""),
-        study_instance_uid=found[_STUDY],
-        series_instance_uid=found[_SERIES],
-    )
+def identified(
+    dataset: bytes | memoryview, transfer_syntax_uid: str, wanted: Container[int]
+) -> Elements:
+    """The `wanted` elements of a data set that is one instance of one patient; else FaultyDataset."""
+    elements = elements_of(dataset, transfer_syntax_uid, wanted, FILED_UNDER)
+    for tag, name in IDENTIFYING.items():
+        if tag in elements.ambiguous:
+            raise FaultyDataset(f"the data set has two values of {name} {tag_text(tag)}")
+    return elements
 
 
-def _inflated(dataset: bytes | memoryview) -> Iterator[memoryview]:
-    """Ever longer heads of a deflated data set (PS3.5 A.5: raw deflate, no zlib header)."""
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    head, rest = b"", bytes(dataset)
-    for limit in _INFLATED_STEPS:
-        try:
-            head += inflater.decompress(rest, limit - len(head))
-        except zlib.error as error:
-            raise UnreadableDataset("the deflated data set could not be inflated") from error
-        rest = inflater.unconsumed_tail
-        yield memoryview(head)
-        if len(head) < limit:
-            return
+def tag_text(tag: int) -> str:
+    """A tag as the standard prints it, such as "(0020,000E)"."""
+    return f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
 
 
-def _walk(data: memoryview, encoding: Encoding) -> dict[int, str]:
-    """The wanted elements at the top level, up to (0020,000E); what is cut off or malformed ends the walk.
-
-    Sequences of undefined length are walked flat: whatever has no length opens a level, a delimiter closes it.
-    """
-    found: dict[int, str] = {}
-    levels = [encoding]
-    position = 0
-    for _ in range(_MAX_ELEMENTS):
-        if position + 8 > len(data):
-            break
-        tag, vr, length, position = _element(data, position, levels[-1])
-        if len(levels) > _MAX_DEPTH or (len(levels) == 1 and tag > _SERIES):
-            break
-        if tag in _ITEM_DELIMITERS:
-            levels.pop()
-        elif length == _UNDEFINED:
-            # PS3.5 6.2.2 note 2: UN of undefined length holds implicit VR little endian
-            levels.append(IMPLICIT_LITTLE if vr == b"UN" else levels[-1])
-        else:
-            if len(levels) == 1 and tag in _WANTED:
-                found[tag] = _uid(data[position : position + length])
-            position += length
-    return found
-
-
-def _element(data: memoryview, position: int, encoding: Encoding) -> tuple[int, bytes, int, int]:
-    """(tag, VR or empty, value length, position of the value) of the element at `position`; 8 bytes are there."""
-    group, element = struct.unpack_from(encoding.order + "HH", data, position)
-    tag, vr = group << 16 | element, bytes(data[position + 4 : position + 6])
-    # items have no VR; a VR that is no two capitals is an implicit element gone astray, as pydicom sees it too
-    if not encoding.explicit or group == 0xFFFE or not (vr.isalpha() and vr.isupper()):
-        (length,) = struct.unpack_from(encoding.order + "L", data, position + 4)
-        return tag, b"", length, position + 8
-    if vr not in _LONG_VRS:
-        (length,) = struct.unpack_from(encoding.order + "H", data, position + 6)
-        return tag, vr, length, position + 8
-    if position + 12 > len(data):
-        return tag, vr, 0, len(data)
-    (length,) = struct.unpack_from(encoding.order + "L", data, position + 8)
-    return tag, vr, length, position + 12
-
-
-def _uid(value: memoryview) -> str:
-    """A UID's text without its padding; anything that is none comes out as a text that `is_uid` refuses."""
-    return bytes(value[:66]).rstrip(b"\0 ").decode("ascii", "replace")
+def uid_text(elements: Elements, tag: int) -> str:
+    """A UID's text without its padding, empty where there is none; what is no UID is a text that `is_uid` refuses."""
+    element = elements.first.get(tag)
+    return "" if element is None else element.value[:66].rstrip(b"\0 ").decode("ascii", "replace")

@@ -13,11 +13,12 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi_lut
 from pydicom.pixels.utils import pixel_array
 
+from dicom_node.dataset_files import read_dataset
 from dicom_node.errors import NotAVolume, UndecodablePixels
 from dicom_node.multiframe import source_of
 from dicom_node.parsing import parsing, quietly
 from dicom_node.pixel_size import PixelSize, pixel_size
-from dicom_node.pixels import read_whole, refuse_short, refuse_undecodable_syntaxes
+from dicom_node.pixels import refuse_short, refuse_undecodable_syntaxes
 from dicom_node.plane import Plane, named_frames
 from dicom_node.values import InstanceHeader, SourceVolume
 
@@ -78,7 +79,7 @@ def _decoded(path: Path, name: str) -> tuple[Dataset, NDArray[np.float32] | NDAr
     """The data set and its picture; UndecodablePixels names the instance and says what is wrong with it."""
     try:
         with quietly(), parsing(UndecodablePixels, "it cannot be read"):
-            ds = read_whole(path)
+            ds = read_dataset(path, pixels=True)
             refuse_short(ds, 1)
             return ds, _picture_in(ds)
     except UndecodablePixels as error:

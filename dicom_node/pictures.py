@@ -23,6 +23,7 @@ def is_picture(header: InstanceHeader) -> bool:
     return (
         header.sop_class_uid in PICTURES
         and header.number_of_frames == 1
+        and not header.reason
         and header.modality not in MODALITY_RANK
     )
 

@@ -11,20 +11,13 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import dcmread
-from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import iter_pixels
-from pydicom.uid import (
-    UID,
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-    JPEGLSTransferSyntaxes,
-    JPEGTransferSyntaxes,
-)
+from pydicom.uid import UID, JPEGLSTransferSyntaxes, JPEGTransferSyntaxes
 
+from dicom_node.dataset_files import read_dataset
 from dicom_node.errors import NotAVolume, UndecodablePixels
 from dicom_node.multiframe import FunctionalGroups
 from dicom_node.parsing import parsing, quietly
@@ -110,7 +103,7 @@ def _decode_file(
 
 def _fill(places: Sequence[tuple[int, Plane]], out: NDArray[np.float32], modality: str) -> _Decoded:
     planes = tuple(plane for _, plane in places)
-    ds = read_whole(planes[0].source.path)
+    ds = read_dataset(planes[0].source.path, pixels=True)
     if ds.get("SamplesPerPixel", 1) != 1:
         raise NotAVolume(
             f"The images are in colour ({named(planes)}): a volume is made of grey values only."
@@ -129,18 +122,6 @@ def _fill(places: Sequence[tuple[int, Plane]], out: NDArray[np.float32], modalit
         rescaled, inverted = rescaled and look.rescaled, inverted or look.inverted
         lowest = min(lowest, float(out[z_of_index[index]].min()))
     return _Decoded(planes, rescaled, inverted, lowest)
-
-
-def read_whole(path: Path) -> Dataset:
-    """The whole data set; what has no file meta information says its transfer syntax by how it could be read."""
-    ds = dcmread(path, force=True)
-    if not hasattr(ds, "file_meta"):
-        ds.file_meta = FileMetaDataset()
-    if not ds.file_meta.get("TransferSyntaxUID"):
-        implicit, little = ds.original_encoding
-        explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
-        ds.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
-    return ds
 
 
 def refuse_short(ds: Dataset, frames: int) -> None:

@@ -87,6 +87,11 @@ def _instances(frames: Sequence[SourceFrame]) -> str:
     return " and ".join(parts)
 
 
+def sentence_begin(text: str) -> str:
+    """`text` with a capital, nothing else of it changed."""
+    return text[:1].upper() + text[1:]
+
+
 def counted(noun: str, numbers: Sequence[int]) -> str:
     """The noun, in the plural where there are several, and its numbers as ranges: "frames 2, 3"."""
     return f"{noun}{'s' if len(set(numbers)) > 1 else ''} {ranges(numbers)}"

@@ -18,17 +18,13 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, SegmentationStorage
 
+from dicom_node.dataset_files import read_dataset
 from dicom_node.errors import ResultMismatch
 from dicom_node.source_planes import decimal_strings, numbers
 from dicom_node.values import Code, Region, ResultSegment, SourceVolume
 
 _CORNER_SHARE = 0.05  # of a pixel: orientation and spacing are copied, but a series' headers may differ in the last digit
 _AGREE_MM = 0.01  # positions and centroids; a DS of 16 characters is a thousand times finer
-_WHERE = [
-    "SharedFunctionalGroupsSequence",
-    "PerFrameFunctionalGroupsSequence",
-    "ImagePositionPatient",
-]
 # What says where a frame is in the patient (PS3.3 C.7.6.16.2.3 and .4)
 _PLACES = frozenset({"PlanePositionSequence", "PlaneOrientationSequence"})
 # A table's steps may be uneven and drift sideways, but a slice never lies nearer to its neighbour's place
@@ -374,7 +370,7 @@ def _source_origins(volume: SourceVolume) -> NDArray[np.float64]:
     allowed_mm = max(_STEP_SHARE * float(np.linalg.norm(affine[:3, 0])), _DRIFT_MM)
     origins = even.copy()
     for path, members in groupby(enumerate(volume.frames), key=lambda member: member[1].path):
-        ds = dcmread(path, stop_before_pixels=True, force=True, specific_tags=_WHERE)
+        ds = read_dataset(path)
         for z, frame in members:
             stated = _stated_origin(ds, frame.frame_number)
             if stated is None:

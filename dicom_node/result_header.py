@@ -10,7 +10,6 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from highdicom import AlgorithmIdentificationSequence, ContributingEquipment
-from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filewriter import correct_ambiguous_vr
 from pydicom.sr.codedict import codes
@@ -23,6 +22,7 @@ from pydicom.uid import (
 )
 from pydicom.valuerep import format_number_as_ds
 
+from dicom_node.dataset_files import read_dataset
 from dicom_node.identity import (
     IMPLEMENTATION_CLASS_UID,
     IMPLEMENTATION_VERSION_NAME,
@@ -205,7 +205,7 @@ class ResultHeader:
 
 def source_header(volume: SourceVolume) -> Dataset:
     """The header of the volume's first slice, without pixels. OSError when the file is gone."""
-    return dcmread(volume.frames[0].path, stop_before_pixels=True, force=True)
+    return read_dataset(volume.frames[0].path)
 
 
 def shortened(text: str, room: int) -> str:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from dicom_node.errors import NotAVolume, NoUsableSeries
 from dicom_node.geometry import Stack
-from dicom_node.multiframe import is_multiframe
+from dicom_node.multiframe import is_multiframe, source_of
 from dicom_node.pictures import by_preference, explained, is_loop, is_picture, told
-from dicom_node.plane import ranges
+from dicom_node.plane import named_frames, ranges
 from dicom_node.sop_classes import MODALITY_RANK, VOLUMES, class_name
 from dicom_node.stacking import stack_of
 from dicom_node.values import InstanceHeader
@@ -193,6 +193,9 @@ def _reason_against(
     wanted_modality: str | None,
 ) -> str:
     """Why a series is not looked at further, empty if it is. The reason follows the series' name in a sentence."""
+    belied = [header for header in members if header.reason]
+    if not images and belied:
+        return f"cannot be used: {belied[0].reason} ({named_frames(map(source_of, belied))})"
     if not images and any(map(is_loop, members)):
         return "holds a loop of frames; of such images only single ones are segmented: send the frame that is meant"
     pictures = [header for header in members if is_picture(header) and not _is_screen(header)]

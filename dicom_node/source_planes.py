@@ -12,16 +12,15 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import dcmread
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 from pydicom.valuerep import format_number_as_ds
 
+from dicom_node.dataset_files import read_dataset
 from dicom_node.values import SourceFrame, SourceVolume
 
 # PS3.5 table 6.2-1, DS: at most 16 characters of a fixed or floating point number
@@ -101,15 +100,9 @@ def numbers(parts: Iterable[str], count: int) -> NDArray[np.float64] | None:
 def _stated(frames: Sequence[SourceFrame]) -> Iterator[dict[str, tuple[str, ...]]]:
     """What each frame's header says, reading every file once however many frames it holds."""
     for path, members in groupby(frames, key=lambda frame: frame.path):
-        ds = _read(path)
+        ds = read_dataset(path)
         for frame in members:
             yield {keyword: _stated_of(ds, keyword, frame.frame_number) for keyword in _GROUP_OF}
-
-
-def _read(path: Path) -> Dataset:
-    """Only the attributes that say where frames are."""
-    wanted = ["SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", *_GROUP_OF]
-    return dcmread(path, stop_before_pixels=True, force=True, specific_tags=wanted)
 
 
 def _stated_of(ds: Dataset, keyword: str, frame_number: int | None) -> tuple[str, ...]:

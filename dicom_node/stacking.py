@@ -9,7 +9,7 @@ from dicom_node.errors import NotAVolume
 from dicom_node.geometry import Stack, arrange
 from dicom_node.multiframe import source_of
 from dicom_node.phases import one_phase
-from dicom_node.plane import Plane, named, named_frames
+from dicom_node.plane import Plane, named, named_frames, sentence_begin
 from dicom_node.planes import by_orientation, planes_of
 from dicom_node.sop_classes import VOLUMES, class_name
 from dicom_node.values import InstanceHeader
@@ -25,6 +25,7 @@ def stack_of(headers: Sequence[InstanceHeader]) -> Stack:
     if not headers:
         raise NotAVolume("There are no images to make a volume of: send the series.")
     _refuse_foreign(headers)
+    _refuse_belied(headers)
     planes, warnings = planes_of(headers)
     _refuse_mixture(planes)
     try:
@@ -50,6 +51,16 @@ def _refuse_foreign(headers: Sequence[InstanceHeader]) -> None:
     if len(series) > 1:
         raise NotAVolume(
             f"These are images of {len(series)} series: a volume is made of one. Choose one of them."
+        )
+
+
+def _refuse_belied(headers: Sequence[InstanceHeader]) -> None:
+    """Nothing is left out of a series because it could not be read, and no count is guessed."""
+    belied = [header for header in headers if header.reason]
+    if belied:
+        names = named_frames(map(source_of, belied))
+        raise NotAVolume(
+            f"{sentence_begin(belied[0].reason)} ({names}): export the series again, or without these."
         )
 
 

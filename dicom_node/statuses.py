@@ -8,6 +8,7 @@ from enum import StrEnum
 from dicom_node.errors import (
     DeliveryError,
     DicomNodeError,
+    FaultyDataset,
     InboxError,
     NotAVolume,
     NoUsableSeries,
@@ -78,6 +79,7 @@ STATUS_OF_ERROR: dict[type[DicomNodeError], int] = {
     StorageFull: OUT_OF_RESOURCES,
     InboxError: OUT_OF_RESOURCES,  # a disk that fails is, for the peer, as one that is full: try again later
     UnreadableDataset: CANNOT_UNDERSTAND,
+    FaultyDataset: CANNOT_UNDERSTAND,
     WrongUids: DOES_NOT_MATCH,
     DicomNodeError: PROCESSING_FAILURE,
     NotAVolume: PROCESSING_FAILURE,

@@ -60,7 +60,8 @@ class PatientDigests:
 class InstanceHeader:
     """The attributes of an instance that choosing and sorting need, read tolerantly without its pixels.
 
-    Missing or unreadable values are None or empty; `faults` names attributes that could not be read.
+    Missing or unreadable values are None or empty; `faults` names attributes that could not be used, and `reason` says
+    in a sentence why, where a name does not say it. Integers have 32 bits, texts at most 1,024 characters.
     `image_position_mm` (x, y, z) LPS, `image_orientation` six direction cosines, `pixel_spacing_mm`
     (row, column). `attributes` holds what routes may match on: DICOM keyword -> text. `of_set` what may tell images at
     one position apart, likewise; `patient` compares patients and names none. Neither goes into the record.
@@ -94,6 +95,7 @@ class InstanceHeader:
     of_set: dict[str, str] = field(default_factory=dict, repr=False)
     patient: PatientDigests = field(default_factory=PatientDigests, repr=False)
     faults: tuple[str, ...] = ()
+    reason: str = ""
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from server.record.record import Record
     from server.routing import Rules
     from server.sessions.service import Service as SegmentationService
+    from server.shelf import Shelf
     from server.values import Assignment, TargetSummary
 
 __all__ = [
@@ -305,14 +306,11 @@ def migrate(url: str) -> None:
 
 def record(settings: Settings, url: str) -> Record:
     """The record in the database at `url`."""
-    from dicom_node.header import read_header
     from server.record.engine import Sessions, open_engine
     from server.record.jobs import DbosJobs
     from server.record.record import Record
-    from server.shelf import Shelf
 
-    shelf = Shelf(_inbox(settings), read_header)
-    return Record(Sessions(open_engine(url)), DbosJobs(url), rules(settings), shelf)
+    return Record(Sessions(open_engine(url)), DbosJobs(url), rules(settings), _shelf(settings))
 
 
 def rules(settings: Settings) -> Rules:
@@ -380,10 +378,7 @@ def database_version(settings: Settings) -> str:
 
 def node_pipeline(settings: Settings) -> Pipeline:
     """The pipeline of a worker: studies from the inbox, work folders and encodings under storage.dir."""
-    from dicom_node.header import read_header
-    from server.shelf import Shelf
-
-    shelf = Shelf(_inbox(settings), read_header)
+    shelf = _shelf(settings)
 
     def headers(assignment: Assignment) -> list[InstanceHeader]:
         return list(shelf.headers(assignment.study_instance_uid))
@@ -423,6 +418,14 @@ def limits(settings: Settings) -> Limits:
     from agent.limits import Limits
 
     return Limits(max_turns=settings.agent.max_turns)
+
+
+def _shelf(settings: Settings) -> Shelf:
+    """What is stored, its headers read in a process that may die of them."""
+    from server.header_process import HeaderProcess
+    from server.shelf import Shelf
+
+    return Shelf(_inbox(settings), HeaderProcess().read_header)
 
 
 def _inbox(settings: Settings) -> Inbox:

@@ -15,10 +15,9 @@ PRIVATE_FOLDER = 0o700
 def private_folder(path: Path) -> Path:
     """Make `path` (and missing parents) a folder only its owner can open, and return it.
 
-    The mode is set on `path` itself even if it exists: the embedded PostgreSQL opens parent folders to everyone.
+    One that is there already is left as it is: whoever made it has given it its mode, and it may not be ours.
     """
     path.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
-    path.chmod(PRIVATE_FOLDER)
     return path
 
 

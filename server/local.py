@@ -14,7 +14,7 @@ from agent.limits import Limits
 from agent.trace import Trace, TracedTarget, write_trace
 from agent.turns import Turn
 from agent.values import Mask, Target, TargetStatus, Volume
-from dicom_node.errors import UnreadableDataset
+from dicom_node.errors import FaultyDataset, UnreadableDataset
 from dicom_node.header import read_header
 from dicom_node.values import InstanceHeader
 from dicom_node.voxels import Voxels
@@ -126,7 +126,9 @@ def _headers(path: Path) -> list[InstanceHeader]:
     for file in files:
         try:
             headers.append(read_header(file))
-        except UnreadableDataset as error:
+        except FaultyDataset as error:
+            raise InputError(f"{file.name} cannot be used: {error}") from error
+        except (UnreadableDataset, OSError) as error:
             # a folder from a disc holds other things too; a file named by itself must be DICOM
             if path.is_file():
                 raise InputError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -36,7 +36,7 @@ class Shelf:
     ) -> Iterator[InstanceHeader]:
         """Headers of a study's instances but those `known` by (series, SOP instance) UID.
 
-        What cannot be read is there all the same, with a fault. UIDs are those the instance is filed under.
+        What cannot be read is there all the same, with a fault and the reason. UIDs are those the instance is filed under.
         """
         for instance in self.stored.instances(study_instance_uid):
             if (instance.series_instance_uid, instance.sop_instance_uid) not in known:
@@ -44,8 +44,8 @@ class Shelf:
 
     def _header(self, instance: StoredInstance) -> InstanceHeader:
         try:
-            return self.read_header(instance.path)
-        except UnreadableDataset:
+            header = self.read_header(instance.path)
+        except UnreadableDataset as error:
             return InstanceHeader(
                 path=instance.path,
                 study_instance_uid=instance.study_instance_uid,
@@ -54,4 +54,13 @@ class Shelf:
                 sop_class_uid=instance.sop_class_uid,
                 transfer_syntax_uid="",
                 faults=("the whole data set",),
+                reason=str(error),
             )
+        # whatever its header says, an instance is what it is filed as
+        return replace(
+            header,
+            study_instance_uid=instance.study_instance_uid,
+            series_instance_uid=instance.series_instance_uid,
+            sop_instance_uid=instance.sop_instance_uid,
+            sop_class_uid=instance.sop_class_uid,
+        )

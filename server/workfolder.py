@@ -22,12 +22,14 @@ import numpy as np
 from agent.outline import Outline
 from agent.trace import Trace, TracedTarget, trace_from_record, trace_record, write_trace
 from agent.values import TargetStatus
+from dicom_node.peek import is_uid
 from dicom_node.values import SourceFrame, SourceVolume
 from dicom_node.voxels import Voxels
 from server.files import private_folder, write_file, write_json
 from server.outlines import read_outline, write_outline
 from server.values import TargetSummary
 
+_NO_UID = "none"
 _COLOUR = "colour.npy"
 _TARGET, _MASK, _OUTLINE = "target.json", "target.npz", "outline.npz"  # with an index in them
 
@@ -188,8 +190,9 @@ class EncodingStore:
     limit_bytes: int
 
     def of_series(self, series_instance_uid: str) -> Path:
-        """The folder of a series, made if missing and marked as used now."""
-        folder = private_folder(self.path / series_instance_uid)
+        """The folder of a series, made if missing and marked as used now. Only a UID names one (dicom_node.peek)."""
+        name = series_instance_uid if is_uid(series_instance_uid) else _NO_UID
+        folder = private_folder(private_folder(self.path) / name)
         os.utime(folder)
         return folder
 

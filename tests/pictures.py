@@ -81,6 +81,8 @@ def picture(
         setattr(ds, keyword, value)
     for keyword in [keyword for keyword, value in elements.items() if value is None]:
         delattr(ds, keyword)
+    if "PixelData" in ds:
+        ds.PixelData *= int(ds.get("NumberOfFrames") or 1)
     if edit is not None:
         edit(ds)
     if transfer_syntax_uid.is_encapsulated and transfer_syntax_uid != JPEGBaseline8Bit:

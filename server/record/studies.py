@@ -9,7 +9,6 @@ from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from dicom_node.identity import MANUFACTURER
 from dicom_node.values import InstanceHeader, StoredInstance
 from server.errors import UnknownStudy
 from server.record import audit
@@ -124,7 +123,7 @@ def _instance_values(
         "manufacturer": _clean(header.manufacturer),
         "attributes": {key: _clean(text) for key, text in header.attributes.items()},
         "faults": [_clean(fault) for fault in header.faults],
-        "ours": header.manufacturer == MANUFACTURER or header.sop_instance_uid in sent,
+        "ours": header.sop_instance_uid in sent,
         "version": None,
         "indexed_at": audit.utc_now(),
     }

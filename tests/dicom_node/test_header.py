@@ -9,14 +9,18 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
 from pydicom.uid import (
+    MPEG4HP41,
     CTImageStorage,
     EnhancedCTImageStorage,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
+    JPEG2000Lossless,
 )
 
 from dicom_node.errors import UnreadableDataset
@@ -164,6 +168,114 @@ def test_a_value_that_cannot_be_read_is_left_out_and_named(
     assert header.series_instance_uid == plane.SeriesInstanceUID
 
 
+INTEGERS = {
+    0x00200011: "SeriesNumber",
+    0x00200012: "AcquisitionNumber",
+    0x00200013: "InstanceNumber",
+    0x00200100: "TemporalPositionIdentifier",
+    0x00280008: "NumberOfFrames",
+}
+
+
+@pytest.mark.filterwarnings("ignore")  # pydicom warns of what this test writes on purpose
+@pytest.mark.parametrize(("tag", "keyword"), INTEGERS.items())
+@pytest.mark.parametrize(
+    "text",
+    ["456115117112105110101", "2147483648", "-2147483649", "1" + "0" * 30, "1e400", "1.5", "1_000"],
+)
+def test_an_integer_that_is_none_of_32_bits_is_no_value(
+    plane: Dataset, write: Callable[..., Path], tag: int, keyword: str, text: str
+) -> None:
+    if tag in plane:
+        del plane[tag]
+    plane.add_new(tag, "LO", text)
+
+    header = read_header(write(plane))
+
+    numbers = {
+        0x00200011: header.series_number,
+        0x00200012: header.acquisition_number,
+        0x00200013: header.instance_number,
+        0x00200100: header.temporal_position,
+        0x00280008: None if header.number_of_frames == 1 else header.number_of_frames,
+    }
+    assert numbers[tag] is None
+    assert header.faults == (keyword,)
+    assert keyword not in header.attributes
+    assert header.reason == ""
+
+
+@pytest.mark.parametrize("text", ["2147483647", "-2147483648", "0", "+7", "12.0"])
+def test_an_integer_of_32_bits_is_read(
+    plane: Dataset, write: Callable[..., Path], text: str
+) -> None:
+    del plane.SeriesNumber
+    plane.add_new(0x00200011, "LO", text)
+
+    assert read_header(write(plane)).series_number == int(float(text))
+
+
+@pytest.mark.parametrize(
+    ("syntax", "pixels", "stated", "read"),
+    [
+        (ExplicitVRLittleEndian, bytes(512), "2", 1),
+        (ExplicitVRLittleEndian, bytes(512), "2000000000", 1),
+        (ExplicitVRLittleEndian, bytes(1024), "2", 2),
+        (ImplicitVRLittleEndian, bytes(1024), "3", 1),
+        (JPEG2000Lossless, encapsulate([b"ab", b"cd"]), "2", 2),
+        (JPEG2000Lossless, encapsulate([b"ab", b"cd"]), "3", 1),
+        (MPEG4HP41, encapsulate([bytes(100)]), "50", 50),  # a stream is one fragment
+        (MPEG4HP41, encapsulate([bytes(100)]), "2000000000", 1),
+        (ExplicitVRLittleEndian, None, "2", 1),
+    ],
+)
+def test_number_of_frames_is_held_against_the_bytes(
+    plane: Dataset,
+    write: Callable[..., Path],
+    syntax: str,
+    pixels: bytes | None,
+    stated: str,
+    read: int,
+) -> None:
+    plane.NumberOfFrames = stated
+    if pixels is None:
+        del plane.PixelData
+    else:
+        plane.PixelData = pixels
+        plane["PixelData"].is_undefined_length = syntax in (JPEG2000Lossless, MPEG4HP41)
+
+    header = read_header(write(plane, syntax))
+
+    assert header.number_of_frames == read
+    if read == 1:
+        assert header.faults == ("NumberOfFrames",)
+        assert f"Number of Frames is {stated}, but the pixel data" in header.reason
+
+
+@pytest.mark.filterwarnings("ignore")  # pydicom warns of what this test writes on purpose
+def test_every_text_is_bounded(plane: Dataset, write: Callable[..., Path]) -> None:
+    plane.SpecificCharacterSet = "ISO_IR 100"
+    for keyword in ("SeriesDescription", "Modality", "Manufacturer", "ImageComments", "ImageType"):
+        if keyword in plane:
+            del plane[keyword]
+        plane.add_new(tag_for_keyword(keyword), "UT", "é" * 100_000)
+
+    header = read_header(write(plane))
+
+    texts = [header.series_description, header.modality, header.manufacturer, *header.image_type]
+    assert max(map(len, [*texts, *header.attributes.values()])) <= 1_024
+
+
+@pytest.mark.filterwarnings("ignore")  # pydicom warns of what this test writes on purpose
+@pytest.mark.parametrize("uid", ["1" * 8_000, "1.2\n3", "../x", "1.2 3"])
+def test_what_is_no_uid_is_none(plane: Dataset, write: Callable[..., Path], uid: str) -> None:
+    plane.FrameOfReferenceUID = uid
+
+    header = read_header(write(plane))
+
+    assert (header.frame_of_reference_uid, header.faults) == ("", ("FrameOfReferenceUID",))
+
+
 @pytest.mark.filterwarnings("ignore")  # pydicom warns of what this test writes on purpose
 @pytest.mark.parametrize(
     ("character_set", "text"),
@@ -232,6 +344,7 @@ def enhanced(ct: Callable[..., Dataset], *, shared: bool) -> Dataset:
     return ct(
         SOPClassUID=EnhancedCTImageStorage,
         NumberOfFrames=3,
+        PixelData=bytes(3 * 16 * 16 * 2),
         SharedFunctionalGroupsSequence=Sequence([item(**(plane_macros() if shared else {}))]),
         PerFrameFunctionalGroupsSequence=Sequence(positions),
     )
@@ -254,7 +367,9 @@ def test_a_multi_frame_object_gives_what_its_frames_share(
 def test_an_empty_functional_group_is_no_fault(
     ct: Callable[..., Dataset], write: Callable[..., Path]
 ) -> None:
-    dataset = ct(NumberOfFrames=2, SharedFunctionalGroupsSequence=Sequence([]))
+    dataset = ct(
+        NumberOfFrames=2, PixelData=bytes(1024), SharedFunctionalGroupsSequence=Sequence([])
+    )
 
     header = read_header(write(dataset))
 

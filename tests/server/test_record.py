@@ -271,7 +271,7 @@ def test_the_same_again_changes_nothing(make_desk: Callable[..., Any]) -> None:
 
 
 def test_our_own_results_come_back_and_start_nothing(make_desk: Callable[..., Any]) -> None:
-    # Arrange: a study is done, its SEG comes back by the same route, known by its equipment or by its UID
+    # Arrange: a study is done, its SEG comes back by the same route, known by its UID
     desk = make_desk(CT_ROUTE)
     desk.held.put(3)
     desk.record.complete(STUDY, actor="test")
@@ -283,7 +283,6 @@ def test_our_own_results_come_back_and_start_nothing(make_desk: Callable[..., An
     desk.runs.written(request_id, 1, [result], 0.1)
 
     # Act
-    desk.held.put(1, series=8, manufacturer=MANUFACTURER)
     desk.held.put(1, series=9)
     desk.record.completion.index(STUDY)
     state_then = desk.record.study(STUDY).summary.state
@@ -293,18 +292,17 @@ def test_our_own_results_come_back_and_start_nothing(make_desk: Callable[..., An
     view = desk.record.study(STUDY)
     assert state_then == StudyState.COMPLETE
     assert view.summary.version == 1
-    assert [(one.instances, one.ours) for one in view.series] == [(3, False), (1, True), (1, True)]
+    assert [(one.instances, one.ours) for one in view.series] == [(3, False), (1, True)]
     assert [one.id for one in desk.record.requests()] == [request_id]
 
 
-def test_a_study_of_nothing_but_our_results_is_complete_without_a_request(
-    make_desk: Callable[..., Any],
-) -> None:
+def test_an_image_that_names_our_manufacturer_is_not_ours(make_desk: Callable[..., Any]) -> None:
     desk = make_desk(CT_ROUTE)
-    desk.held.put(1, manufacturer=MANUFACTURER)
+    desk.held.put(3, manufacturer=MANUFACTURER)
     view = desk.record.complete(STUDY, actor="test")
-    assert (view.summary.state, view.summary.version) == (StudyState.COMPLETE, 0)
-    assert desk.record.requests() == ()
+    assert [(one.instances, one.ours) for one in view.series] == [(3, False)]
+    assert view.summary.version == 1
+    assert len(desk.record.requests()) == 1
 
 
 def test_conflicting_content_is_kept_apart_and_on_record_once(desk: Any) -> None:

@@ -106,6 +106,21 @@ def test_the_longest_unused_encodings_go_first_and_the_last_stay(tmp_path: Path)
     assert [path.name for path in store.path.iterdir()] == ["1.3"]
 
 
+@pytest.mark.parametrize("name", ["", "..", "../outside", "/tmp", "1.2/3", "1" * 8_000, "1.2\0"])
+def test_what_is_no_uid_names_no_folder_and_no_folder_of_others_is_touched(
+    tmp_path: Path, name: str
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir(mode=0o755)
+    store = EncodingStore(tmp_path / "encodings", limit_bytes=0)
+
+    folder = store.of_series(str(outside) if name == "/tmp" else name)
+
+    assert folder.parent == store.path
+    assert outside.stat().st_mode & 0o777 == 0o755
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["encodings", "outside"]
+
+
 def test_the_folder_is_private(folder: WorkFolder) -> None:
     folder.save_volume(volume())
 

@@ -1,0 +1,101 @@
+"""Where the walk over a data set takes its bytes from: memory as it is, or a deflated stream through a small window."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Protocol
+
+from dicom_node.errors import FaultyDataset, UnreadableDataset
+
+# What a deflated data set may come to. 1,000 bytes of zeros travel as one, so what arrives says nothing of what it holds;
+# single images have 0.5 to 50 MB, and nobody is known to deflate larger ones.
+MOST_INFLATED_BYTES = 256 << 20
+_STEP_BYTES = 1 << 20  # inflated at once: the window, unless one value asks for more
+_INPUT_BYTES = 1 << 16
+
+
+class Source(Protocol):
+    """Bytes of a data set. `view` is what is in memory of it, from `base` (bytes from its beginning) on."""
+
+    view: memoryview
+    base: int
+    hold: int | None
+
+    def more(self, at: int, need: int) -> int:
+        """Bring `need` bytes from `at` (an index of `view`, or beyond it) into `view`, as far as there are so many.
+
+        Returns where `at` is in the new view: beyond its end where the data set ends before. What lies before `at` may
+        go, unless it is `hold` (bytes from the beginning) or comes after it.
+        """
+
+
+class InMemory:
+    """A data set that is in memory or mapped into it."""
+
+    def __init__(self, data: bytes | memoryview) -> None:
+        self.view = memoryview(data)
+        self.base = 0
+        self.hold: int | None = None
+
+    def more(self, at: int, need: int) -> int:
+        """Everything is there already."""
+        del need
+        return at
+
+
+class Inflated:
+    """A deflated data set (PS3.5 A.5: raw deflate, no zlib header), inflated no further than it is asked for.
+
+    UnreadableDataset where it is no deflated stream, FaultyDataset beyond `limit_bytes`.
+    """
+
+    def __init__(self, data: bytes | memoryview, limit_bytes: int = MOST_INFLATED_BYTES) -> None:
+        self.view = memoryview(b"")
+        self.base = 0
+        self.hold: int | None = None
+        self._input = memoryview(data)
+        self._taken = 0
+        self._tail = b""
+        self._inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+        self._limit_bytes = limit_bytes
+        self._inflated_bytes = 0
+
+    def more(self, at: int, need: int) -> int:
+        """See Source."""
+        first = at if self.hold is None else min(at, self.hold - self.base)
+        parts = [bytes(self.view[first:])]
+        skip, there = max(first - len(self.view), 0), len(parts[0])
+        # what is held doubles, so that a long one is not copied again for each step
+        while skip or there < at - first + max(need, at - first):
+            step = self._step()
+            if not step:
+                break
+            kept = step[skip:]
+            skip -= len(step) - len(kept)
+            parts.append(kept)
+            there += len(kept)
+        self.view = memoryview(b"".join(parts))
+        self.base += first - skip
+        return at - first + skip
+
+    def _step(self) -> bytes:
+        """The next bytes, none at the end."""
+        step = b""
+        while not (step or self._inflater.eof):
+            if not self._tail:
+                self._tail = bytes(self._input[self._taken : self._taken + _INPUT_BYTES])
+                self._taken += len(self._tail)
+            ended = not self._tail
+            try:
+                step = self._inflater.decompress(self._tail, _STEP_BYTES)
+            except zlib.error as error:
+                raise UnreadableDataset("the deflated data set could not be inflated") from error
+            self._tail = self._inflater.unconsumed_tail
+            if ended:
+                break
+        self._inflated_bytes += len(step)
+        if self._inflated_bytes > self._limit_bytes:
+            raise FaultyDataset(
+                f"the deflated data set is larger than {self._limit_bytes >> 20} MB when inflated"
+            )
+        return step
