@@ -86,6 +86,7 @@ def _plane(header: InstanceHeader, groups: FunctionalGroups, index: int) -> Plan
     )
     spacing = _numbers(groups.find("PixelMeasuresSequence", "PixelSpacing", index), 2)
     thickness = _numbers([groups.find("PixelMeasuresSequence", "SliceThickness", index)], 1)
+    between = _numbers([groups.find("PixelMeasuresSequence", "SpacingBetweenSlices", index)], 1)
     if not (position and orientation and spacing and header.rows and header.columns):
         return None
     phase = {
@@ -103,6 +104,7 @@ def _plane(header: InstanceHeader, groups: FunctionalGroups, index: int) -> Plan
         image_type=header.image_type,
         gantry_tilt_deg=header.gantry_tilt_deg,
         slice_thickness_mm=thickness[0] if thickness else None,
+        spacing_between_slices_mm=between[0] if between else None,
         phase=phase | {"SOPInstanceUID": header.sop_instance_uid},
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -32,6 +34,7 @@ class Plane:
     image_type: tuple[str, ...] = ()
     gantry_tilt_deg: float | None = None
     slice_thickness_mm: float | None = None
+    spacing_between_slices_mm: float | None = None
     phase: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -53,6 +56,13 @@ class Plane:
     def derived(self) -> bool:
         """Whether value 1 of Image Type says that this was computed from other images (PS3.3 C.7.6.1.1.2)."""
         return self.image_type[:1] == ("DERIVED",)
+
+
+def number_in(text: str) -> float | None:
+    """The finite number that a text begins with ("75%" is 75), None where it begins with none."""
+    match = re.match(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)", text)
+    number = float(match[1]) if match else math.inf
+    return number if math.isfinite(number) else None
 
 
 def _unit(vector: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:

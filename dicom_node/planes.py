@@ -11,7 +11,7 @@ from dicom_node.errors import NotAVolume
 from dicom_node.geometry import angle_deg, refuse_bad_directions, same_orientation
 from dicom_node.multiframe import frame_planes, is_multiframe, source_of
 from dicom_node.parsing import parsing
-from dicom_node.plane import Plane, named, named_frames
+from dicom_node.plane import Plane, named, named_frames, number_in
 from dicom_node.values import InstanceHeader
 
 # A few images that run another way than all the others are scouts; more are a second series.
@@ -110,6 +110,7 @@ def _single_plane(header: InstanceHeader) -> Plane:
         image_type=header.image_type,
         gantry_tilt_deg=header.gantry_tilt_deg,
         slice_thickness_mm=header.slice_thickness_mm,
+        spacing_between_slices_mm=number_in(header.of_set.get("SpacingBetweenSlices", "")),
         phase={keyword: str(value) for keyword, value in phase.items() if value not in {None, ""}},
     )
 
