@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pydicom.dataset import Dataset
@@ -11,7 +11,7 @@ from dicom_node.dataset_files import read_dataset
 from dicom_node.errors import NotAVolume
 from dicom_node.parsing import parsing, quietly
 from dicom_node.plane import Plane, counted, named_frames
-from dicom_node.sop_classes import MULTIFRAME_VOLUMES
+from dicom_node.sop_classes import MULTIFRAME_VOLUMES, class_name
 from dicom_node.values import InstanceHeader, SourceFrame
 
 # What tells frames at one position apart: functional group macro, attribute (PS3.3 C.7.6.16.2, C.8.13.5, C.8.15.3)
@@ -34,6 +34,11 @@ class FunctionalGroups:
         self._ds = ds
         self._shared = next(iter(ds.get("SharedFunctionalGroupsSequence") or []), Dataset())
         self._per_frame = ds.get("PerFrameFunctionalGroupsSequence") or []
+
+    @property
+    def per_frame(self) -> bool:
+        """Whether frames have groups of their own."""
+        return bool(self._per_frame)
 
     def find(self, macro: str, keyword: str, frame_index: int) -> Any:
         """The value for a zero-based frame, None where it is missing or empty."""
@@ -58,6 +63,12 @@ def frame_planes(header: InstanceHeader) -> list[Plane]:
     with quietly(), parsing(NotAVolume, f"The functional groups of {name} cannot be read"):
         groups = FunctionalGroups(read_dataset(header.path))
         planes = [_plane(header, groups, index) for index in range(header.number_of_frames)]
+    if not groups.per_frame and header.sop_class_uid not in MULTIFRAME_VOLUMES:
+        raise NotAVolume(
+            f"{name[:1].upper()}{name[1:]} is one {class_name(header.sop_class_uid)} of {header.number_of_frames} frames without "
+            "functional groups, as some cone beam scanners write a whole volume: nothing says where its frames lie. "
+            "Send it as single slices, or as an enhanced multi-frame image."
+        )
     missing = [number for number, plane in enumerate(planes, start=1) if plane is None]
     if missing:
         raise NotAVolume(
@@ -76,6 +87,11 @@ def source_of(header: InstanceHeader, frame_number: int | None = None) -> Source
         header.instance_number,
         frame_number,
     )
+
+
+def named_headers(headers: Iterable[InstanceHeader]) -> str:
+    """Which instances these are, for a PACS administrator."""
+    return named_frames(source_of(header) for header in headers)
 
 
 def _plane(header: InstanceHeader, groups: FunctionalGroups, index: int) -> Plane | None:

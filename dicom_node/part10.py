@@ -82,6 +82,12 @@ def read_meta(path: Path) -> FileMeta:
     )
 
 
+def has_preamble(path: Path) -> bool:
+    """Whether a file says of itself that it is DICOM. OSError when it cannot be read."""
+    with path.open("rb") as file:
+        return file.read(len(_PREAMBLE)).endswith(b"DICM")
+
+
 def _short(element: int, vr: bytes, value: bytes) -> bytes:
     """An element of group 0002 with a two-byte length, padded to even length (PS3.5 6.2)."""
     value += (b"\0" if vr == b"UI" else b" ") * (len(value) % 2)

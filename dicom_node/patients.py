@@ -11,8 +11,10 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
+from dicom_node.errors import NotAVolume
+from dicom_node.multiframe import named_headers
 from dicom_node.values import InstanceHeader, PatientDigests
 
 _DIGEST_BYTES = 8
@@ -39,7 +41,36 @@ def patient_digests(
 
 def differing(headers: Iterable[InstanceHeader]) -> tuple[str, ...]:
     """Names of the attributes by which these are images of several patients; none where they are of one."""
-    patients = [header.patient for header in headers]
+    return _differing({header.patient for header in headers})
+
+
+def by_patient(headers: Sequence[InstanceHeader]) -> list[list[InstanceHeader]]:
+    """The images in groups, a patient each, in the order of their first members."""
+    patients: list[set[PatientDigests]] = []
+    for digests in dict.fromkeys(header.patient for header in headers):
+        for patient in patients:
+            if not _differing({*patient, digests}):
+                patient.add(digests)
+                break
+        else:
+            patients.append({digests})
+    return [[header for header in headers if header.patient in patient] for patient in patients]
+
+
+def refuse_several_patients(headers: Sequence[InstanceHeader]) -> None:
+    """NotAVolume where the images of one series are of several patients; it names instances, and nobody."""
+    attributes = differing(headers)
+    if not attributes:
+        return
+    first, *others = by_patient(headers)
+    rest = [header for patient in others for header in patient]
+    raise NotAVolume(
+        f"The series holds images of {len(others) + 1} patients: {_and(attributes)} differ between {named_headers(first)} and "
+        f"{named_headers(rest)}. Have the archive put them right, and send each patient's images as a series of its own."
+    )
+
+
+def _differing(patients: Collection[PatientDigests]) -> tuple[str, ...]:
     return tuple(
         name
         for field, name in _NAMES.items()
@@ -47,17 +78,9 @@ def differing(headers: Iterable[InstanceHeader]) -> tuple[str, ...]:
     )
 
 
-def by_patient(headers: Sequence[InstanceHeader]) -> list[list[InstanceHeader]]:
-    """The images in groups, a patient each, in the order of their first members."""
-    groups: list[list[InstanceHeader]] = []
-    for header in headers:
-        for group in groups:
-            if not differing([*group, header]):
-                group.append(header)
-                break
-        else:
-            groups.append([header])
-    return groups
+def _and(names: Sequence[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _plain_name(name: str) -> str:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path
 
+from dicom_node.copies import same_contents
 from dicom_node.errors import NotAVolume
 from dicom_node.geometry import angle_deg, refuse_bad_directions, same_orientation
-from dicom_node.multiframe import frame_planes, is_multiframe, source_of
-from dicom_node.parsing import parsing
-from dicom_node.plane import Plane, named, named_frames, number_in
+from dicom_node.mosaics import without_mosaics
+from dicom_node.multiframe import frame_planes, is_multiframe, named_headers, source_of
+from dicom_node.plane import Plane, named, number_in
 from dicom_node.values import InstanceHeader
 
 # A few images that run another way than all the others are scouts; more are a second series.
@@ -24,37 +23,35 @@ def planes_of(headers: Sequence[InstanceHeader]) -> tuple[list[Plane], tuple[str
     NotAVolume where an image that is left has no place in the patient.
     """
     single, warnings = _without_repeats(headers)
-    images, scouts = _without_scouts(single)
+    slices, scouts = _without_scouts(single)
+    images, mosaics = without_mosaics(slices)
     planes = _single_planes([header for header in images if not is_multiframe(header)])
     for header in images:
         if is_multiframe(header):
             planes += frame_planes(header)
     refuse_bad_directions(planes)
     kept, strays = _without_strays(planes)
-    return kept, (*warnings, *scouts, *strays)
+    return kept, (*warnings, *scouts, *mosaics, *strays)
 
 
 def _without_repeats(
     headers: Sequence[InstanceHeader],
 ) -> tuple[list[InstanceHeader], tuple[str, ...]]:
-    """The same instance in two files with the same bytes counts once; with other bytes nobody knows which is right."""
+    """The same instance in two files counts once; with other contents nobody knows which is right."""
     by_uid: dict[str, list[InstanceHeader]] = defaultdict(list)
     for header in headers:
         by_uid[header.sop_instance_uid or str(header.path)].append(header)
     repeated = [group for group in by_uid.values() if len(group) > 1]
-    unlike = [group[0] for group in repeated if len({_digest(header.path) for header in group}) > 1]
+    unlike = [
+        group[0] for group in repeated if not same_contents([header.path for header in group])
+    ]
     if unlike:
         raise NotAVolume(
-            f"The same SOP Instance UID comes with different contents ({_named_headers(unlike)}): "
+            f"The same SOP Instance UID comes with different contents ({named_headers(unlike)}): "
             "it cannot be told which is right. Send the series again, each image with a UID of its own."
         )
     kept = [group[0] for group in by_uid.values()]
     return kept, _set_aside([group[0] for group in repeated], "Counted once although sent twice")
-
-
-def _digest(path: Path) -> bytes:
-    with parsing(NotAVolume, "A file of the series cannot be read"), path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
 
 
 def _without_scouts(
@@ -80,7 +77,7 @@ def _single_planes(headers: Sequence[InstanceHeader]) -> list[Plane]:
         missing = [header for header in headers if not getattr(header, attribute)]
         if missing:
             raise NotAVolume(
-                f"{name} is missing or unreadable in {_named_headers(missing)} of {len(headers)} images: without it they "
+                f"{name} is missing or unreadable in {named_headers(missing)} of {len(headers)} images: without it they "
                 "have no place in the patient. Export the series again from the scanner."
             )
     return [_single_plane(header) for header in headers]
@@ -148,8 +145,4 @@ def by_orientation(planes: Sequence[Plane]) -> list[list[Plane]]:
 
 
 def _set_aside(headers: Sequence[InstanceHeader], why: str) -> tuple[str, ...]:
-    return (f"{why}: {_named_headers(headers)}.",) if headers else ()
-
-
-def _named_headers(headers: Sequence[InstanceHeader]) -> str:
-    return named_frames(source_of(header) for header in headers)
+    return (f"{why}: {named_headers(headers)}.",) if headers else ()

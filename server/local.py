@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import uuid
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +17,8 @@ from agent.turns import Turn
 from agent.values import Mask, Target, TargetStatus, Volume
 from dicom_node.errors import FaultyDataset, UnreadableDataset
 from dicom_node.header import read_header
+from dicom_node.part10 import has_preamble
+from dicom_node.sop_classes import DIRECTORY, IMAGES
 from dicom_node.values import InstanceHeader
 from dicom_node.voxels import Voxels
 from models.readers import can_read, is_picture, read_volume
@@ -121,22 +124,45 @@ def _segment_dicom(
 
 
 def _headers(path: Path) -> list[InstanceHeader]:
+    """The headers of a study's instances; a sentence in the log counts what else lies in the folder, as on a disc."""
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
-    headers = []
+    headers, left_out = [], Counter[str]()
     for file in files:
         try:
-            headers.append(read_header(file))
+            header = read_header(file)
         except FaultyDataset as error:
             raise InputError(f"{file.name} cannot be used: {error}") from error
         except (UnreadableDataset, OSError) as error:
-            # a folder from a disc holds other things too; a file named by itself must be DICOM
-            if path.is_file():
+            if path.is_file():  # a file named by itself must be DICOM
                 raise InputError(
                     f"{path} is neither DICOM nor a volume or image: {error}"
                 ) from error
+            left_out[_what_it_is(file)] += 1
+            continue
+        if header.sop_class_uid == DIRECTORY:
+            left_out["DICOMDIR"] += 1
+        elif not header.study_instance_uid and header.sop_class_uid not in IMAGES:
+            left_out["DICOM of no study"] += 1
+        else:
+            headers.append(header)
+    if not headers and left_out["DICOMDIR"]:
+        raise InputError(
+            f"{path} is a DICOMDIR, the list of what a disc holds, and no image: give the folder that holds the images"
+        )
     if not headers:
         raise InputError(f"no DICOM files under {path}")
+    if left_out:
+        counts = ", ".join(f"{count} {kind}" for kind, count in left_out.items())
+        log.warning("Left out of %d files: %s.", len(files), counts)
     return headers
+
+
+def _what_it_is(file: Path) -> str:
+    """What a file that is left out is counted as."""
+    try:
+        return "damaged DICOM" if has_preamble(file) else "no DICOM"
+    except OSError:
+        return "unreadable"
 
 
 def _segment_volume(

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from dicom_node.errors import NotAVolume
 from dicom_node.header import read_header
 from dicom_node.patients import by_patient, differing, patient_digests
+from dicom_node.series import choose_series
 from dicom_node.values import InstanceHeader
 
 SMALL: dict[str, Any] = {"shape": (6, 10, 12), "spacing_mm": (5.0, 20.0, 18.0)}
@@ -73,3 +75,80 @@ def test_a_header_says_nothing_of_the_patient(phantoms: Any, tmp_path: Path) -> 
     assert not any(
         word in str(read.patient) for word in ("Torso", "torso", "PHANTOM", "phantom", "1950")
     )
+
+
+PEOPLE = ("Roe", "P2", "1961", "Torso", "PHANTOM", "1950")
+
+
+def headers_in(folder: Path) -> list[InstanceHeader]:
+    return [read_header(path) for path in sorted(folder.rglob("*.dcm"))]
+
+
+@pytest.mark.parametrize(
+    ("other", "attribute"),
+    [
+        ({"PatientID": "P2"}, "Patient ID"),
+        ({"PatientName": "Roe^Richard"}, "Patient's Name"),
+        ({"PatientBirthDate": "19610101"}, "Patient's Birth Date"),
+        (
+            {"PatientID": "P2", "PatientName": "Roe^Richard", "PatientBirthDate": "19610101"},
+            "Patient ID, Patient's Name and Patient's Birth Date",
+        ),
+    ],
+)
+@pytest.mark.parametrize("asked_for", [True, False])
+def test_two_patients_in_one_series_are_refused(
+    phantoms: Any, tmp_path: Path, other: dict[str, str], attribute: str, asked_for: bool
+) -> None:
+    phantom = phantoms.torso_ct(tmp_path, **SMALL)
+    for path in phantom.paths[3:]:
+        phantoms.rewrite(path, **other)
+    uid = phantom.series_instance_uid if asked_for else None
+
+    with pytest.raises(NotAVolume) as caught:
+        choose_series(headers_in(tmp_path), series_instance_uid=uid)
+
+    sentence = str(caught.value)
+    assert f"images of 2 patients: {attribute} differ between instances 1-3 and instances 4-6" in (
+        sentence
+    )
+    assert not any(word in sentence for word in PEOPLE)
+
+
+def test_one_patient_written_in_two_ways_is_one_series(phantoms: Any, tmp_path: Path) -> None:
+    phantom = phantoms.torso_ct(tmp_path, **SMALL)
+    for path in phantom.paths[3:]:
+        phantoms.rewrite(path, PatientName="PHANTOM TORSO^^", PatientBirthDate="")
+
+    assert choose_series(headers_in(tmp_path)).warnings == ()
+
+
+@pytest.mark.parametrize("asked_for", [True, False])
+def test_two_patients_in_two_series_are_warned_of(
+    phantoms: Any, tmp_path: Path, asked_for: bool
+) -> None:
+    wanted = phantoms.torso_ct(tmp_path / "a", **SMALL)
+    other = phantoms.Identity(patient_name="Roe^Richard", patient_id="P2")
+    phantoms.torso_ct(tmp_path / "b", name="other", series_number=7, identity=other, **SMALL)
+
+    uid = wanted.series_instance_uid if asked_for else None
+    choice = choose_series(headers_in(tmp_path), series_instance_uid=uid)
+
+    assert choice.series_instance_uid == wanted.series_instance_uid
+    (warning,) = choice.warnings
+    assert "several patients: Patient ID, Patient's Name of series 7 (CT, 6 images)" in warning
+    assert "in the name that series 2 (CT, 6 images) carries" in warning
+    assert not any(word in warning for word in PEOPLE)
+
+
+def test_a_series_of_two_patients_gives_way_to_one_of_one(phantoms: Any, tmp_path: Path) -> None:
+    mixed = phantoms.torso_ct(tmp_path / "a", **SMALL)
+    wanted = phantoms.torso_ct(tmp_path / "b", name="other", series_number=7, **SMALL)
+    for path in mixed.paths[3:]:
+        phantoms.rewrite(path, PatientID="P2")
+
+    choice = choose_series(headers_in(tmp_path))
+
+    assert choice.series_instance_uid == wanted.series_instance_uid
+    assert any("images of 2 patients" in warning for warning in choice.warnings)
+    assert any("several patients: Patient ID of series 2" in warning for warning in choice.warnings)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -84,6 +85,19 @@ def test_segment_shows_each_target(capsys: Capture, tmp_path: Path) -> None:
     assert any(line.split() == ["left", "kidney", "absent", "4"] for line in lines)
     assert "left kidney: not seen" in lines
     assert str(out) in lines[-1]
+
+
+def test_what_libraries_warn_of_stays_off_the_command_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys, "warnoptions", [])
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+
+        main(["segment", "ct", "--target", "liver", "--out", str(tmp_path)], FakeComposition())
+        warnings.warn("Invalid value for VR PN: 'Doe^Jane'", UserWarning, stacklevel=1)
+
+    assert heard == []
 
 
 def test_a_checkpoint_is_named_with_its_segmenter(capsys: Capture, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pydicom
 import pytest
 from PIL import Image
+from pydicom.uid import ExplicitVRLittleEndian, MediaStorageDirectoryStorage
 
 from agent.limits import Limits
 from agent.trace import read_trace
@@ -149,3 +150,50 @@ def test_bad_input_is_a_sentence(models: LocalModels, phantoms: Any, tmp_path: P
         run(models, single, tmp_path / "out", "liver")
     with pytest.raises(InputError, match="nothing to look for"):
         run(models, single, tmp_path / "out", "  ")
+
+
+def directory(folder: Path) -> Path:
+    """A DICOMDIR that names a study's files, and no study at its top level."""
+    ds = pydicom.Dataset()
+    ds.file_meta = pydicom.dataset.FileMetaDataset()
+    ds.file_meta.MediaStorageSOPClassUID = MediaStorageDirectoryStorage
+    ds.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    ds.FileSetID = "DISC"
+    record = pydicom.Dataset()
+    record.DirectoryRecordType, record.StudyInstanceUID = "STUDY", "1.2.3.4"
+    ds.DirectoryRecordSequence = [record]
+    ds.save_as(folder / "DICOMDIR", enforce_file_format=True)
+    return folder / "DICOMDIR"
+
+
+@pytest.mark.parametrize("images", ["IM", "."])
+def test_what_else_lies_on_a_disc_is_left_out_and_counted(
+    models: LocalModels, phantoms: Any, tmp_path: Path, caplog: Any, images: str
+) -> None:
+    # Arrange
+    disc = tmp_path / "disc"
+    phantoms.torso_ct(disc / images, shape=(24, 96, 96))
+    directory(disc)
+    for name in ("README.TXT", ".DS_Store", "Thumbs.db"):
+        (disc / name).write_bytes(b"\0\1nothing of ours")
+    (disc / "empty").touch()
+    (disc / "broken.dcm").write_bytes(bytes(128) + b"DICM" + b"\xff" * 40)
+
+    # Act
+    found = run(models, disc, tmp_path / "out", "liver")
+
+    # Assert
+    assert found["liver"].status == "segmented"
+    (sentence,) = [record.getMessage() for record in caplog.records if "Left out" in record.msg]
+    assert sentence == "Left out of 30 files: 4 no DICOM, 1 DICOMDIR, 1 damaged DICOM."
+
+
+@pytest.mark.parametrize("given", ["file", "folder"])
+def test_a_dicomdir_alone_is_said_to_be_one(
+    models: LocalModels, tmp_path: Path, given: str
+) -> None:
+    path = directory(tmp_path)
+
+    with pytest.raises(InputError, match="is a DICOMDIR, the list of what a disc holds"):
+        run(models, path if given == "file" else tmp_path, tmp_path / "out", "liver")
