@@ -160,6 +160,7 @@ def test_places() -> None:
         [0.0, 1.0, 2.0, 4.0, 5.0, 8.0]
     )  # 1.25 mm apart in whole millimetres; the sixth is missing
 
-    assert places_at(heights, 1.25, 0.5) is not None
-    assert list(places_at(heights, 1.25, 0.5)) == [0, 1, 2, 3, 4, 6]  # type: ignore[arg-type]
+    places = places_at(heights, 1.25, 0.5)
+    assert places is not None
+    assert places.tolist() == [0, 1, 2, 3, 4, 6]
     assert places_at(heights, 3.0, 0.5) is None
