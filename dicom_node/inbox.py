@@ -1,46 +1,35 @@
 """Where arriving instances are kept: `root/<study>/<series>/<SOP instance>.dcm`, exactly as they were sent.
 
-When `store` returns, the instance survives a power cut: the file is written under a temporary name on the same file system,
+When `keep` returns, the instance survives a power cut: the file is written under a temporary name on the same file system,
 fsynced, given its name and its folder fsynced. Names are given by link(2), which fails where the name is taken, so two
-associations that bring the same UID at once cannot replace one another. The disk is the truth: nothing is remembered.
+associations that bring the same UID at once cannot replace one another. The disk is the truth: nothing is remembered but
+which folders this process has seen made.
 """
 
 from __future__ import annotations
 
-import errno
-import hashlib
+import itertools
 import logging
 import os
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from dicom_node.errors import InboxError, StorageFull, UnreadableDataset, WrongUids
-from dicom_node.part10 import FileMeta, encode_head, read_meta
+from dicom_node.arrivals import Arrival, KeptAs, Sent, StoredInstance
+from dicom_node.errors import InboxError, UnreadableDataset, WrongUids
+from dicom_node.log_text import quoted
+from dicom_node.part10 import FileMeta, read_meta
 from dicom_node.peek import Head, is_uid, peek
-from dicom_node.values import Arrival, KeptAs, StoredInstance
+from dicom_node.receive.disk import FreeRoom, disk_errors, sync_folder
+from dicom_node.receive.incoming import Blocks, Incoming
 
 logger = logging.getLogger(__name__)
 
-# A file system that is full, a user over quota, a file larger than the volume or the process may write
-_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _INCOMING = ".incoming"
 _CONFLICT = ".conflict-"
-
-
-@dataclass(frozen=True)
-class Sent:
-    """What a peer's request said of the instance it carried: its UIDs, its encoding, who sent it to whom."""
-
-    sop_class_uid: str
-    sop_instance_uid: str
-    transfer_syntax_uid: str
-    calling_ae_title: str = ""
-    calling_address: str = ""
-    called_ae_title: str = ""
+_MOST_KNOWN_FOLDERS = 1000
 
 
 class Inbox:
@@ -58,35 +47,63 @@ class Inbox:
     ) -> None:
         self._root = root
         self._incoming = root / _INCOMING
-        self._minimum_free_bytes = minimum_free_bytes
         self._now = now
-        with _disk():
+        self._blocks = Blocks()
+        self._free_room = FreeRoom(root, minimum_free_bytes)
+        self._known_folders: set[Path] = set()
+        # half-written files carry their process's number: when it has died, they are known by that
+        self._names, self._number = f"{os.getpid()}-{uuid.uuid4().hex}-", itertools.count()
+        with disk_errors():
             for folder in (root, self._incoming):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-    def store(self, dataset: bytes | memoryview, sent: Sent) -> Arrival:
-        """Keep a data set's bytes for good, and only then return.
+    def place(self) -> tuple[Path, int]:
+        """Root and watermark: another process can open the same inbox with them."""
+        return self._root, self._free_room.minimum_free_bytes
+
+    def begin(self, sent: Sent) -> Incoming:
+        """Where the data set of a request goes as it comes; the caller discards it at the end, whatever happens.
+
+        UnreadableDataset when the request does not name an instance that can be filed.
+        """
+        for name, uid in (("Instance", sent.sop_instance_uid), ("Class", sent.sop_class_uid)):
+            if not is_uid(uid):
+                raise UnreadableDataset(f"the request has no usable SOP {name} UID")
+        path = self._incoming / f"{self._names}{next(self._number)}"
+        return Incoming(sent, path, self._free_room.reserve, self._blocks)
+
+    def keep(self, incoming: Incoming) -> Arrival:
+        """Keep a whole data set for good, and only then return.
 
         The same bytes again change nothing; other bytes under the same SOP Instance UID are kept beside the first.
-        Raises UnreadableDataset, WrongUids, StorageFull or InboxError; then nothing of it is left on disk.
+        Raises UnreadableDataset, WrongUids, StorageFull or InboxError.
         """
-        head = peek(dataset, sent.transfer_syntax_uid)
+        sent = incoming.sent
+        with incoming.dataset() as dataset:
+            head = peek(dataset, sent.transfer_syntax_uid)
         _check_uids(head, sent)
-        digest = hashlib.sha256(dataset).hexdigest()
         folder = self._root / head.study_instance_uid / head.series_instance_uid
-        with _disk():
-            self._check_room(len(dataset))
-            path, kept_as = self._keep(dataset, sent, folder, digest)
-            _sync(folder)
+        with disk_errors():
+            path, kept_as = self._keep(incoming, folder)
+            sync_folder(folder)
         instance = StoredInstance(
             path=path,
             study_instance_uid=head.study_instance_uid,
             series_instance_uid=head.series_instance_uid,
             sop_instance_uid=sent.sop_instance_uid,
             sop_class_uid=sent.sop_class_uid,
-            sha256=digest,
+            sha256=incoming.sha256(),
         )
         return Arrival(instance, kept_as, sent.calling_ae_title, sent.calling_address, self._now())
+
+    def store(self, dataset: bytes | memoryview, sent: Sent) -> Arrival:
+        """Keep a data set that is in memory, as `begin` and `keep` do. Nothing is left on disk when it raises."""
+        incoming = self.begin(sent)
+        try:
+            incoming.write(dataset)
+            return self.keep(incoming)
+        finally:
+            incoming.discard()
 
     def studies(self) -> list[str]:
         """Study Instance UIDs that have at least one instance, sorted."""
@@ -101,60 +118,47 @@ class Inbox:
         """What came under a SOP Instance UID that other content already had: kept, but no part of the study."""
         return self._stored(study_instance_uid, conflicts=True)
 
-    def sweep(self) -> int:
-        """Remove what a crash left half-written and return how many files. Only while nothing is being stored."""
-        leftovers = list(self._incoming.iterdir())
+    def sweep(self, process_id: int | None = None) -> int:
+        """Remove what a crash left half-written and return how many files: of one process, or of all.
+
+        Only while those processes store nothing.
+        """
+        prefix = "" if process_id is None else f"{process_id}-"
+        leftovers = [path for path in self._incoming.iterdir() if path.name.startswith(prefix)]
         for path in leftovers:
-            path.unlink()
+            path.unlink(missing_ok=True)
         if leftovers:
             logger.warning("removed %d half-written files of an earlier run", len(leftovers))
         return len(leftovers)
 
     def free_bytes(self) -> int:
         """Room left on the inbox's file system for users that are not root."""
-        volume = os.statvfs(self._root)
-        return volume.f_bavail * volume.f_frsize
+        return self._free_room.free_bytes()
 
-    def _keep(
-        self, dataset: bytes | memoryview, sent: Sent, folder: Path, digest: str
-    ) -> tuple[Path, KeptAs]:
+    def _keep(self, incoming: Incoming, folder: Path) -> tuple[Path, KeptAs]:
         """Put the bytes under the first free one of their two possible names, unless they have one already."""
-        uid = sent.sop_instance_uid
+        uid, digest = incoming.sent.sop_instance_uid, incoming.sha256()
         path, aside = folder / f"{uid}.dcm", folder / f"{uid}{_CONFLICT}{digest[:12]}.dcm"
         if known := next((p for p in (path, aside) if _digest_at(p) == digest), None):
             return known, KeptAs.SAME
-        meta = FileMeta(
-            sop_class_uid=sent.sop_class_uid,
-            sop_instance_uid=uid,
-            transfer_syntax_uid=sent.transfer_syntax_uid,
-            sha256=digest,
-            calling_ae_title=sent.calling_ae_title,
-            called_ae_title=sent.called_ae_title,
-        )
         self._make_durably(folder)
-        with self._temporary(encode_head(meta), dataset) as temporary:
-            for name, kept_as in ((path, KeptAs.NEW), (aside, KeptAs.CONFLICT)):
-                with suppress(FileExistsError):
-                    name.hardlink_to(temporary)
-                    return name, kept_as
-                if _digest_at(name) == digest:  # another association was faster with the same
-                    return name, KeptAs.SAME
-        raise InboxError(f"both names of instance {uid} are taken by other content")
+        temporary = incoming.to_disk()
+        for name, kept_as in ((path, KeptAs.NEW), (aside, KeptAs.CONFLICT)):
+            with suppress(FileExistsError):
+                self._link(temporary, name)
+                return name, kept_as
+            if _digest_at(name) == digest:  # another association was faster with the same
+                return name, KeptAs.SAME
+        raise InboxError(f"both names of instance {quoted(uid)} are taken by other content")
 
-    @contextmanager
-    def _temporary(self, head: bytes, dataset: bytes | memoryview) -> Iterator[Path]:
-        """The whole file, on disk under a name that is gone afterwards."""
-        path = self._incoming / uuid.uuid4().hex
+    def _link(self, temporary: Path, name: Path) -> None:
+        """Give a file its name, also where its folder was removed since it was last seen."""
         try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with open(descriptor, "wb") as file:  # noqa: PTH123  # by descriptor: it carries the mode
-                file.write(head)
-                file.write(dataset)
-                file.flush()
-                os.fsync(descriptor)
-            yield path
-        finally:
-            path.unlink(missing_ok=True)
+            name.hardlink_to(temporary)
+        except FileNotFoundError:
+            self._known_folders.discard(name.parent)
+            self._make_durably(name.parent)
+            name.hardlink_to(temporary)
 
     def _make_durably(self, folder: Path) -> None:
         """Make a series' folder and its study's, with their entries on disk.
@@ -162,15 +166,15 @@ class Inbox:
         Also where another thread has just made them: it may not have come to its fsync yet. Once a folder holds
         something, whoever put that there had come to it.
         """
+        if folder in self._known_folders:
+            return
         for child in (folder.parent, folder):
             if _is_empty(child):
                 child.mkdir(mode=0o700, exist_ok=True)
-                _sync(child.parent)
-
-    def _check_room(self, size_bytes: int) -> None:
-        """Refuse before writing what would take the volume below its watermark."""
-        if self.free_bytes() - size_bytes < self._minimum_free_bytes:
-            raise StorageFull("no room left on the storage volume")
+                sync_folder(child.parent)
+        if len(self._known_folders) >= _MOST_KNOWN_FOLDERS:
+            self._known_folders.clear()
+        self._known_folders.add(folder)
 
     def _stored(self, study_instance_uid: str, *, conflicts: bool) -> list[StoredInstance]:
         """Files of a study of one of both kinds, described from their own file meta."""
@@ -202,13 +206,7 @@ def _described(path: Path, meta: FileMeta) -> StoredInstance:
 
 
 def _check_uids(head: Head, sent: Sent) -> None:
-    """The request must name an instance we can file, and the data set must be that instance.
-
-    A data set without its own SOP UIDs is taken at its request's word.
-    """
-    for name, uid in (("SOP Instance", sent.sop_instance_uid), ("SOP Class", sent.sop_class_uid)):
-        if not is_uid(uid):
-            raise UnreadableDataset(f"the request has no usable {name} UID")
+    """The data set must be the instance that its request names. One without its own SOP UIDs is taken at its request's word."""
     if head.sop_instance_uid not in {"", sent.sop_instance_uid}:
         raise WrongUids("data set and request differ in SOP Instance UID")
     if head.sop_class_uid not in {"", sent.sop_class_uid}:
@@ -230,23 +228,3 @@ def _is_empty(folder: Path) -> bool:
             return next(entries, None) is None
     except FileNotFoundError:
         return True
-
-
-def _sync(folder: Path) -> None:
-    """Put a folder's entries on disk."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def _disk() -> Iterator[None]:
-    """Say what the operating system said in the inbox's own errors."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in _NO_ROOM:
-            raise StorageFull("no room left on the storage volume") from error
-        raise InboxError(f"the storage volume failed: {error.strerror}") from error

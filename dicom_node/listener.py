@@ -1,131 +1,153 @@
 """The Storage SCP: peers connect, their instances go to the inbox, every request gets a named status.
 
 Any storage SOP class and any transfer syntax is taken as it is proposed: what a peer may send is decided association by
-association from what it asks for, so private classes and those newer than any table of ours are kept too. Nothing is decoded here.
+association from what it asks for, so private classes and those newer than any table of ours are kept too. Nothing is decoded
+here. Connections are accepted in one place, which counts them, and served by receivers: in this process, or in several others.
 """
 
 from __future__ import annotations
 
 import logging
+import socket
 import threading
-import uuid
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Self
+from typing import Protocol, Self
 
-from pydicom.dataset import Dataset
-from pydicom.uid import UID
-from pynetdicom import AE, evt
-from pynetdicom.pdu_primitives import SOPClassCommonExtendedNegotiation
-from pynetdicom.presentation import PresentationContext, build_context
-from pynetdicom.service_class import StorageServiceClass
-from pynetdicom.sop_class import uid_to_service_class
-
-from dicom_node.association_server import AssociationServer
-from dicom_node.errors import DicomNodeError
-from dicom_node.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from dicom_node.inbox import Inbox, Sent
+from dicom_node.arrivals import Arrival
+from dicom_node.inbox import Inbox
 from dicom_node.ports import ArrivalObserver
-from dicom_node.statuses import SUCCESS, status_of
+from dicom_node.receive.allowed import plain_address
+from dicom_node.receive.doorkeeper import Doorkeeper
+from dicom_node.receive.receiver import Node, Receiver
 
 logger = logging.getLogger(__name__)
 
-_VERIFICATION = "1.2.840.10008.1.1"  # PS3.4 A.4
-_STORAGE_SERVICE_CLASS = "1.2.840.10008.4.2"  # PS3.7 D.3.3.6
-# PS3.8 table 9-21: result, source, reason
-_CALLING_AE_TITLE_NOT_RECOGNIZED = (1, 1, 3)
-_LOCAL_LIMIT_EXCEEDED = (2, 3, 2)
-
-_CONNECTIONS_PER_ASSOCIATION = 4
-_UNLIMITED = 1_000_000
+_BACKLOG = 128  # of few the kernel turns peers away for a second when several come at once
+_POLL_S = 0.25
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What peers may take of us.
+class Receivers(Protocol):
+    """Who serves the connections that were accepted."""
 
-    `associations` at once, refused with "local limit exceeded" above; `request_timeout_s` to ask for one after connecting
-    (ARTIM, PS3.8 9.1.5); `idle_timeout_s` without a request before we abort; `stall_timeout_s` in the middle of a PDU;
-    `pdu_bytes` a PDU we ask peers to stay below, 0 for any size: few large ones are much faster here.
+    def start(self) -> None:
+        """Before the first connection."""
+
+    def serve(self, connection: socket.socket, address: str, number: int) -> None:
+        """Take a connection over, and close it at the end."""
+
+    def end(self, number: int, why: str) -> None:
+        """End a connection soon."""
+
+    def stop(self) -> None:
+        """End everything, and return when that has happened."""
+
+
+class FrontDesk:
+    """Knows every connection and tells the observer: what receivers, wherever they run, ask and tell.
+
+    `observer` is told of every association and every stored instance before the peer has its answer; what it raises is
+    logged and changes nothing.
     """
 
-    associations: int = 25
-    request_timeout_s: float = 10.0
-    idle_timeout_s: float = 120.0
-    stall_timeout_s: float = 30.0
-    pdu_bytes: int = 0
+    def __init__(self, doorkeeper: Doorkeeper, observer: ArrivalObserver) -> None:
+        self._doorkeeper, self._observer = doorkeeper, observer
+
+    def associate(self, number: int, name: str) -> bool:
+        """Whether a connection may have an association."""
+        if not self._doorkeeper.associate(number, name):
+            return False
+        self._tell(self._observer.association_opened, name)
+        return True
+
+    def used(self, number: int, *, to_store: bool) -> None:
+        """What an association is used for."""
+        if to_store:
+            self._doorkeeper.used(number)
+        else:
+            self._doorkeeper.echoed(number)
+
+    def arrived(self, number: int, name: str, arrival: Arrival) -> None:  # noqa: ARG002 - as receivers tell it
+        """An instance is on disk."""
+        self._tell(self._observer.arrived, name, arrival)
+
+    def dissociate(self, number: int) -> None:
+        """The association of a connection has ended, if it had one."""
+        if name := self._doorkeeper.dissociate(number):
+            self._tell(self._observer.association_closed, name)
+
+    def leave(self, number: int) -> None:
+        """A connection is closed."""
+        self.dissociate(number)
+        self._doorkeeper.leave(number)
+
+    def _tell(self, notify: Callable[..., None], *what: object) -> None:
+        """Call the observer."""
+        try:
+            notify(*what)
+        except Exception:  # the observer's boundary: its faults must cost no instance and no answer
+            logger.exception("the observer of arrivals failed")
 
 
 class Listener:
-    """Accepts associations between `start` and `stop`; also a context manager.
+    """Accepts connections between `start` and `stop`; also a context manager.
 
-    Peers must call us `ae_title`. `allow` names the calling AE titles and the addresses that may connect, empty for any.
-    Port 0 takes a free one: `port` tells which. `observer` is told of every association and every stored instance before
-    the peer has its answer; what it raises is logged and changes nothing. `on_tick` is called by the loop that accepts
-    connections, a few times a second: while it is not, nobody gets in.
+    Peers must call us by `node`'s AE title. Port 0 takes a free one: `port` tells which. `receivers` makes those who serve the
+    connections, and is given the desk that they ask; without it they are served in this process. `on_tick` is called by the
+    loop that accepts connections, a few times a second: while it is not, nobody gets in.
     """
 
     def __init__(
         self,
-        ae_title: str,
+        node: Node,
         host: str,
         port: int,
         inbox: Inbox,
         observer: ArrivalObserver,
         *,
-        allow: Collection[str] = (),
-        limits: Limits | None = None,
+        receivers: Callable[[FrontDesk], Receivers] | None = None,
         on_tick: Callable[[], None] = lambda: None,
     ) -> None:
-        self._address = (host, port)
-        self._inbox, self._observer = inbox, observer
-        self._allow = frozenset(allow)
-        self._limits, self._on_tick = limits or Limits(), on_tick
-        self._entity = self._make_entity(ae_title)
-        self._server: AssociationServer | None = None
-        self._lock = threading.Lock()
-        self._open: dict[threading.Thread, str] = {}
+        self._on_tick = on_tick
+        self._node, self._address, self._inbox = node, (host, port), inbox
+        self._doorkeeper = Doorkeeper(node.limits, self._end)
+        desk = FrontDesk(self._doorkeeper, observer)
+        self._receivers = receivers(desk) if receivers else Receiver(node, inbox, desk)
+        self._socket: socket.socket | None = None
+        self._thread: threading.Thread | None = None
+        self._stopping = threading.Event()
 
     @property
     def port(self) -> int:
         """The TCP port that is listened on; RuntimeError when it is not."""
-        if self._server is None:
+        if self._socket is None:
             raise RuntimeError("the listener has not been started")
-        return int(self._server.server_address[1])
+        return int(self._socket.getsockname()[1])
 
     @property
     def open_associations(self) -> int:
         """Associations that are established now."""
-        with self._lock:
-            return len(self._open)
+        return self._doorkeeper.open_associations
 
     def start(self) -> None:
         """Clear away what a crash left half-written and listen. OSError when the port is taken."""
+        self._socket = _listening_socket(*self._address)
         self._inbox.sweep()
-        handlers: list[tuple[Any, Callable[[Any], Any]]] = [
-            (evt.EVT_REQUESTED, self._on_requested),
-            (evt.EVT_SOP_COMMON, _storage_classes),
-            (evt.EVT_ESTABLISHED, self._on_established),
-            (evt.EVT_C_STORE, self._on_store),
-        ]
-        self._server = self._entity.make_server(
-            self._address,
-            evt_handlers=handlers,
-            server_class=AssociationServer,
-            stall_timeout_s=self._limits.stall_timeout_s,
-            most_connections=_CONNECTIONS_PER_ASSOCIATION * self._limits.associations,
-            on_tick=self._tick,
-        )
-        self._server.start()
-        logger.info("listening as %s on port %d", self._entity.ae_title, self.port)
+        self._receivers.start()
+        self._stopping.clear()
+        self._thread = threading.Thread(target=self._accept_all, name="listener", daemon=True)
+        self._thread.start()
+        logger.info("listening as %s on port %d", self._node.ae_title, self.port)
 
     def stop(self) -> None:
         """Accept nothing more, abort what is open and return when every association has ended."""
-        if self._server is not None:
-            self._server.stop()
-            self._close_ended()
-            self._server = None
+        if self._socket is None or self._thread is None:
+            return
+        self._stopping.set()
+        self._thread.join()
+        self._socket.close()
+        self._socket = None
+        self._receivers.stop()
 
     def __enter__(self) -> Self:
         self.start()
@@ -139,134 +161,50 @@ class Listener:
     ) -> None:
         self.stop()
 
-    def _make_entity(self, ae_title: str) -> Any:
-        """An application entity that knows C-ECHO; storage is added for each association."""
-        entity = AE(ae_title)
-        entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
-        entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
-        entity.require_called_aet = True
-        entity.maximum_associations = _UNLIMITED  # silent connections would count too: see _refusal
-        entity.maximum_pdu_size = self._limits.pdu_bytes
-        entity.acse_timeout = self._limits.request_timeout_s
-        entity.network_timeout = self._limits.idle_timeout_s
-        entity.add_supported_context(_VERIFICATION)
-        return entity
+    def _accept_all(self) -> None:
+        listening = self._socket
+        while listening is not None and not self._stopping.is_set():
+            self._on_tick()
+            try:
+                connection, place = listening.accept()
+            except TimeoutError:
+                continue
+            except OSError:  # no descriptor left, or a peer that was gone at once
+                logger.exception("a connection could not be accepted")
+                self._stopping.wait(_POLL_S)
+                continue
+            try:
+                self._admit(connection, str(plain_address(place[0])))
+            except Exception:  # one connection's boundary: the next must be accepted
+                logger.exception("a connection could not be served")
+                connection.close()
 
-    def _on_requested(self, event: Any) -> None:
-        """Turn away whom we must; of the others, support every storage context they ask for."""
-        association = event.assoc
-        peer = association.requestor
-        title = str(peer.primitive.calling_ae_title).strip()
-        refusal = self._refusal(title, peer.address)
-        if refusal is not None:
-            logger.warning("association of %s at %s rejected: %s", title, peer.address, refusal)
-            association.acse.send_reject(*refusal)
-            association.kill()
+    def _admit(self, connection: socket.socket, address: str) -> None:
+        number = self._doorkeeper.admit(address)
+        if number is None:
+            logger.warning("connection from %s closed: too many are open", address)
+            connection.close()
             return
-        proposed = peer.primitive.presentation_context_definition_list
-        association.acceptor.supported_contexts += _storage_contexts(proposed)
+        self._receivers.serve(connection, address, number)
 
-    def _refusal(self, title: str, address: str) -> tuple[int, int, int] | None:
-        """Why a peer is turned away, if it is: result, source and reason."""
-        if self._allow and not self._allow & {title, address}:
-            return _CALLING_AE_TITLE_NOT_RECOGNIZED
-        if self.open_associations >= self._limits.associations:
-            return _LOCAL_LIMIT_EXCEEDED
-        return None
-
-    def _on_established(self, event: Any) -> None:
-        """An association begins: it has a name from here on."""
-        association, name = event.assoc, uuid.uuid4().hex
-        peer = association.requestor
-        logger.info("association %s opened by %s at %s", name, peer.ae_title, peer.address)
-        with self._lock:
-            self._open[association] = name
-        self._tell(self._observer.association_opened, name)
-
-    def _on_store(self, event: Any) -> Dataset | int:
-        """Keep an instance and say so, or name what went wrong. Nothing is raised into the network."""
-        sent = _sent(event)
-        try:
-            arrival = self._inbox.store(event.request.DataSet.getbuffer(), sent)
-        except DicomNodeError as error:
-            logger.warning("instance %s was refused: %s", sent.sop_instance_uid, error)
-            return _answer(status_of(error), str(error))
-        except Exception as error:  # the thread's boundary: the peer must get an answer
-            logger.exception("instance %s was not stored", sent.sop_instance_uid)
-            return _answer(status_of(error), "internal error, see the node's log")
-        self._tell(self._observer.arrived, self._open[event.assoc], arrival)
-        return SUCCESS
-
-    def _tick(self) -> None:
-        self._on_tick()
-        self._close_ended()
-
-    def _close_ended(self) -> None:
-        """Tell of associations whose thread has ended, however that came about: release, abort, lost peer or fault."""
-        with self._lock:
-            ended = [thread for thread in self._open if not thread.is_alive()]
-            names = [self._open.pop(thread) for thread in ended]
-        for name in names:
-            logger.info("association %s closed", name)
-            self._tell(self._observer.association_closed, name)
-
-    def _tell(self, notify: Callable[..., None], *what: object) -> None:
-        """Call the observer."""
-        try:
-            notify(*what)
-        except Exception:  # the observer's boundary: its faults must cost no instance and no answer
-            logger.exception("the observer of arrivals failed")
+    def _end(self, number: int, why: str) -> None:
+        self._receivers.end(number, why)
 
 
-def _sent(event: Any) -> Sent:
-    """What a C-STORE request says of its instance."""
-    peer = event.assoc.requestor
-    return Sent(
-        sop_class_uid=str(event.request.AffectedSOPClassUID),
-        sop_instance_uid=str(event.request.AffectedSOPInstanceUID),
-        transfer_syntax_uid=str(event.context.transfer_syntax),
-        calling_ae_title=str(peer.ae_title).strip(),
-        calling_address=str(peer.address),
-        called_ae_title=str(event.assoc.acceptor.ae_title).strip(),
-    )
-
-
-def _answer(status: int, comment: str) -> Dataset:
-    """A status with its Error Comment (PS3.7 C.5; at most 64 characters)."""
-    answer = Dataset()
-    answer.Status = status
-    answer.ErrorComment = comment[:64]
-    return answer
-
-
-def _is_storage(sop_class_uid: UID) -> bool:
-    """Whether a SOP class is a storage class, or none that anyone knew when pydicom's dictionary was made."""
-    if sop_class_uid.name == sop_class_uid:
-        return True
-    name = sop_class_uid.name
-    return sop_class_uid.type == "SOP Class" and "Storage" in name and "Commitment" not in name
-
-
-def _storage_contexts(proposed: list[PresentationContext]) -> list[PresentationContext]:
-    """Contexts to support so that everything proposed for storage is accepted in the peer's first transfer syntax."""
-    syntaxes: dict[UID, dict[UID, None]] = {}
-    for context in proposed:
-        sop_class = context.abstract_syntax
-        if sop_class is not None and _is_storage(sop_class):
-            wanted = syntaxes.setdefault(sop_class, {})
-            wanted.update(dict.fromkeys(context.transfer_syntax))
-    return [build_context(sop_class, list(wanted)) for sop_class, wanted in syntaxes.items()]
-
-
-def _storage_classes(event: Any) -> dict[UID, SOPClassCommonExtendedNegotiation]:
-    """Tell pynetdicom that what we accepted belongs to the storage service, where it does not know so itself."""
-    found = {}
-    for context in event.assoc.acceptor.supported_contexts:
-        sop_class = context.abstract_syntax
-        known = uid_to_service_class(sop_class) is StorageServiceClass
-        if _is_storage(sop_class) and not known:
-            item = SOPClassCommonExtendedNegotiation()
-            item.sop_class_uid = sop_class
-            item.service_class_uid = _STORAGE_SERVICE_CLASS
-            found[sop_class] = item
-    return found
+def _listening_socket(host: str, port: int) -> socket.socket:
+    """A socket that listens; with `::` also for IPv4."""
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    listening = socket.socket(family, kind, protocol)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        listening.settimeout(_POLL_S)
+        listening.bind(address)
+        listening.listen(_BACKLOG)
+    except BaseException:
+        listening.close()
+        raise
+    return listening

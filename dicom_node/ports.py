@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from dicom_node.values import Arrival, WrittenResult
+from dicom_node.arrivals import Arrival
+
+if TYPE_CHECKING:  # its arrays are nothing for a receiver, which loads this for the observer
+    from dicom_node.values import WrittenResult
 
 
 class Destination(Protocol):

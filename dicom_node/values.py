@@ -4,46 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dicom_node.arrivals import Arrival as Arrival
+from dicom_node.arrivals import KeptAs as KeptAs
+from dicom_node.arrivals import StoredInstance as StoredInstance
 from dicom_node.voxels import Voxels
-
-
-@dataclass(frozen=True)
-class StoredInstance:
-    """An instance in the inbox: where, and the UIDs it is filed under. `sha256` of the data set's bytes."""
-
-    path: Path
-    study_instance_uid: str
-    series_instance_uid: str
-    sop_instance_uid: str
-    sop_class_uid: str
-    sha256: str
-
-
-class KeptAs(StrEnum):
-    """What became of an arriving instance."""
-
-    NEW = "new"
-    SAME = "same"  # the same bytes were here already: nothing changed
-    CONFLICT = (
-        "conflict"  # the same SOP Instance UID with other content: kept apart beside the first
-    )
-
-
-@dataclass(frozen=True)
-class Arrival:
-    """One C-STORE, accepted and on disk."""
-
-    instance: StoredInstance
-    kept_as: KeptAs
-    calling_ae_title: str
-    calling_address: str
-    arrived_at: datetime
 
 
 @dataclass(frozen=True)

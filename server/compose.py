@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from agent.limits import Limits
     from agent.turns import Turn
     from dicom_node.inbox import Inbox
-    from dicom_node.ports import Destination
+    from dicom_node.listener import Listener
+    from dicom_node.ports import ArrivalObserver, Destination
     from dicom_node.values import InstanceHeader
     from server.http.connections import ConnectionLimits
     from server.pipeline import Pipeline
@@ -54,7 +55,6 @@ __all__ = [
     "fetch",
     "listen",
     "resources",
-    "rules",
     "segment",
     "serve",
     "sessions",
@@ -76,9 +76,7 @@ def serve(settings: Settings, config_files: Sequence[Path]) -> int:
                 [str(file) for file in config_files],
                 gpus_for_workers(settings.models.device, os.environ),
             ),
-            # a site's own URL holds a password, and others may look into a process's environment
-            environment=os.environ
-            | ({DATABASE_VARIABLE: url} if settings.database.embedded else {}),
+            environment=os.environ | {DATABASE_VARIABLE: url},
             on_ready=lambda said: logger.info("segnode is ready: %s", "; ".join(said)),
             keep_up=keep_up,
         )
@@ -89,29 +87,17 @@ def listen(settings: Settings) -> None:
     """`segnode listen`: receives whether or not the database answers, and takes in what is complete."""
     from contextlib import ExitStack
 
-    from dicom_node.listener import Limits, Listener
     from dicom_node.watch import StudyWatch
     from server.intake import LIMIT_S, Intake
     from server.pulses import Part, Pulse
     from server.record.completion import Completion
 
     end_with_parent()
-    rules(settings)  # a route that cannot work is told before anything is received for it
     stop = stop_on_signals()
     inbox, watch = _inbox(settings), StudyWatch()
     node = settings.node
-    limits = Limits(associations=node.max_associations, idle_timeout_s=node.timeout_s)
     accepting, taking_in = Pulse(Part.LISTENER, LISTENER_LIMIT_S), Pulse(Part.INTAKE, LIMIT_S)
-    listener = Listener(
-        node.ae_title,
-        node.host,
-        node.port,
-        inbox,
-        watch,
-        allow=node.allow,
-        limits=limits,
-        on_tick=accepting.beat,
-    )
+    listener = _listener(settings, inbox, watch, accepting.beat)
     opened: list[str] = []
     usable: list[str] = []
     with ExitStack() as held:
@@ -133,6 +119,38 @@ def listen(settings: Settings) -> None:
             wait_for(stop)
         listener.stop()
         intake.stop()
+
+
+def _listener(
+    settings: Settings, inbox: Inbox, observer: ArrivalObserver, on_tick: Callable[[], None]
+) -> Listener:
+    """The listener with its receivers in processes of their own."""
+    from dicom_node.listener import Listener
+    from dicom_node.receive.allowed import Allowed
+    from dicom_node.receive.limits import Limits
+    from dicom_node.receive.processes import ReceiverProcesses, processes_by_cores
+    from dicom_node.receive.receiver import Node
+
+    wanted = settings.node
+    limits = Limits(
+        associations=wanted.max_associations,
+        associations_per_address=wanted.associations_per_address,
+        connections_per_address=wanted.connections_per_address,
+        request_timeout_s=wanted.request_timeout_s,
+        idle_timeout_s=wanted.timeout_s,
+        stall_timeout_s=wanted.pdu_timeout_s,
+    )
+    node = Node(wanted.ae_title, Allowed.of(wanted.allow, wanted.allow_addresses), limits)
+    count = wanted.processes or processes_by_cores()
+    return Listener(
+        node,
+        wanted.host,
+        wanted.port,
+        inbox,
+        observer,
+        receivers=lambda desk: ReceiverProcesses(node, inbox, desk, count=count),
+        on_tick=on_tick,
+    )
 
 
 def work(settings: Settings) -> None:
@@ -268,10 +286,10 @@ def segmentation_service(settings: Settings) -> SegmentationService:
 @contextmanager
 def database(settings: Settings) -> Iterator[tuple[str, Callable[[], None]]]:
     """The record's URL while the block runs, and what to call now and then to keep an embedded server up."""
-    from server.postgres import EmbeddedPostgres
+    from server.postgres import EMBEDDED, EmbeddedPostgres
 
-    if not settings.database.embedded:
-        yield settings.database.url.get_secret_value(), lambda: None
+    if settings.database.url != EMBEDDED:
+        yield settings.database.url, lambda: None
         return
     embedded = EmbeddedPostgres(settings.storage.dir)
     url = embedded.start()
@@ -373,7 +391,7 @@ def database_version(settings: Settings) -> str:
                 found = ".".join(str(part) for part in connection.dialect.server_version_info or ())
         finally:
             engine.dispose()
-    return f"PostgreSQL {found}, {'embedded' if settings.database.embedded else 'as configured'}"
+    return f"PostgreSQL {found}, {'embedded' if settings.database.url == 'embedded' else 'as configured'}"
 
 
 def node_pipeline(settings: Settings) -> Pipeline:

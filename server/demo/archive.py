@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dicom_node.inbox import Inbox
 from dicom_node.listener import Listener
+from dicom_node.receive.receiver import Node
 from dicom_node.values import StoredInstance
 from dicom_node.watch import StudyWatch
 
@@ -19,7 +20,7 @@ class Archive:
 
     def __init__(self, folder: Path) -> None:
         self._inbox = Inbox(folder)
-        self._listener = Listener(AE_TITLE, "127.0.0.1", 0, self._inbox, StudyWatch())
+        self._listener = Listener(Node(AE_TITLE), "127.0.0.1", 0, self._inbox, StudyWatch())
 
     @property
     def port(self) -> int:

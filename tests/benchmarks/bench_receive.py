@@ -42,8 +42,13 @@ import sys
 from pathlib import Path
 from dicom_node.inbox import Inbox
 from dicom_node.listener import Listener
+from dicom_node.receive.processes import ReceiverProcesses, processes_by_cores
+from dicom_node.receive.receiver import Node
 from dicom_node.watch import StudyWatch
-with Listener("SEGNODE", "127.0.0.1", int(sys.argv[2]), Inbox(Path(sys.argv[1])), StudyWatch()):
+node, inbox = Node("SEGNODE"), Inbox(Path(sys.argv[1]))
+def receivers(desk):
+    return ReceiverProcesses(node, inbox, desk, count=processes_by_cores())
+with Listener(node, "127.0.0.1", int(sys.argv[2]), inbox, StudyWatch(), receivers=receivers):
     sys.stdin.read()
 """
 

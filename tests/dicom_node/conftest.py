@@ -28,7 +28,10 @@ from pynetdicom.dsutils import encode
 from dicom_node.fakes import RecordingObserver
 from dicom_node.header import read_header
 from dicom_node.inbox import Inbox
-from dicom_node.listener import Limits, Listener
+from dicom_node.listener import Listener
+from dicom_node.receive.allowed import Allowed
+from dicom_node.receive.limits import Limits
+from dicom_node.receive.receiver import Node
 from dicom_node.segmentation import write_segmentation
 from dicom_node.values import Algorithm, Code, ResultIdentity, ResultSegment, SourceVolume
 from dicom_node.volume import load_volume
@@ -91,14 +94,23 @@ def observer() -> RecordingObserver:
     return RecordingObserver()
 
 
+@pytest.fixture(params=[False, True], ids=["our path", "pynetdicom"])
+def reference(request: pytest.FixtureRequest) -> bool:
+    """Whether pynetdicom serves everything: both ways are held to the same."""
+    return bool(request.param)
+
+
 @pytest.fixture
-def listening(inbox: Inbox, observer: RecordingObserver) -> Iterator[Callable[..., Listener]]:
+def listening(
+    inbox: Inbox, observer: RecordingObserver, reference: bool
+) -> Iterator[Callable[..., Listener]]:
     """Starts listeners named SEGNODE on the loopback and stops them after the test."""
     started: list[Listener] = []
 
     def start(**options: Any) -> Listener:
-        options = {"inbox": inbox, "observer": observer, **options}
-        listener = Listener("SEGNODE", "127.0.0.1", 0, **options)
+        arguments = options.pop("inbox", inbox), options.pop("observer", observer)
+        node = Node("SEGNODE", Allowed.of(options.pop("allow", ())), reference=reference, **options)
+        listener = Listener(node, "127.0.0.1", 0, *arguments)
         listener.start()
         started.append(listener)
         return listener

@@ -15,9 +15,9 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage
 
+from dicom_node.arrivals import Arrival, KeptAs, Sent
 from dicom_node.errors import InboxError, StorageFull, UnreadableDataset, WrongUids
-from dicom_node.inbox import Inbox, Sent
-from dicom_node.values import Arrival, KeptAs
+from dicom_node.inbox import Inbox
 
 
 def sent_as(dataset: Dataset, **changes: str) -> Sent:

@@ -25,6 +25,7 @@ from pydicom.uid import (
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 from pynetdicom.dsutils import split_dataset
 
+from dicom_node.arrivals import Arrival, KeptAs
 from dicom_node.errors import (
     DicomNodeError,
     InboxError,
@@ -33,9 +34,9 @@ from dicom_node.errors import (
     WrongUids,
 )
 from dicom_node.fakes import RecordingObserver
-from dicom_node.inbox import Inbox, Sent
-from dicom_node.listener import Limits
-from dicom_node.values import Arrival, KeptAs
+from dicom_node.inbox import Inbox
+from dicom_node.receive.incoming import Incoming
+from dicom_node.receive.limits import Limits
 
 PRIVATE_SYNTAX = "1.2.840.113619.5.2"
 
@@ -172,16 +173,16 @@ def test_each_context_gets_the_first_syntax_that_its_peer_proposed(
 
 
 class Disk(Inbox):
-    """An inbox whose store asks the test first."""
+    """An inbox that asks the test before it keeps anything."""
 
     def __init__(self, root: Path, instead: Callable[[], None]) -> None:
         super().__init__(root)
         self._instead = instead
 
-    def store(self, dataset: bytes | memoryview, sent: Sent) -> Arrival:
+    def keep(self, incoming: Incoming) -> Arrival:
         """Whatever the test does, then the real thing."""
         self._instead()
-        return super().store(dataset, sent)
+        return super().keep(incoming)
 
 
 def test_success_is_answered_only_when_the_file_is_whole(

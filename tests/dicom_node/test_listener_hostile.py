@@ -21,7 +21,8 @@ from pydicom.dataset import Dataset
 
 from dicom_node.fakes import RecordingObserver
 from dicom_node.inbox import Inbox
-from dicom_node.listener import Limits, Listener
+from dicom_node.listener import Listener
+from dicom_node.receive.limits import Limits
 
 ASSOCIATE_RQ, P_DATA = 0x01, 0x04
 
@@ -176,16 +177,21 @@ def test_connections_that_ask_for_nothing_are_ended(
     eventually(lambda: threading.active_count() <= threads)
 
 
-def test_too_many_connections_are_not_even_listened_to(listening: Callable[..., Any]) -> None:
+def test_of_too_many_connections_the_oldest_that_asks_for_nothing_makes_room(
+    listening: Callable[..., Any], is_alive: Callable[[Listener], bool]
+) -> None:
     listener = listening(limits=Limits(associations=2))  # four connections for each
 
     with ExitStack() as connections:
-        for _ in range(8):
-            connections.enter_context(connect(listener))
-        one_more = connections.enter_context(connect(listener))
-        hung_up = is_hung_up_on(one_more, patience_s=5.0)
+        idle = [connections.enter_context(connect(listener)) for _ in range(8)]
+        served = is_alive(listener)
+        oldest_hung_up = is_hung_up_on(idle[0], patience_s=5.0)
+        idle[-1].settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            idle[-1].recv(1)
 
-    assert hung_up  # long before the time to ask for an association is over
+    assert served
+    assert oldest_hung_up  # long before the time to ask for an association is over
 
 
 def test_stopping_ends_connections_that_have_asked_for_nothing(
@@ -304,7 +310,8 @@ FULL_DISK = """
 import resource, sys
 from pathlib import Path
 from dicom_node.errors import StorageFull
-from dicom_node.inbox import Inbox, Sent
+from dicom_node.arrivals import Sent
+from dicom_node.inbox import Inbox
 
 data = Path(sys.argv[2]).read_bytes()
 inbox = Inbox(Path(sys.argv[1]))

@@ -24,7 +24,9 @@ from pathlib import Path
 from dicom_node.fakes import RecordingObserver
 from dicom_node.inbox import Inbox
 from dicom_node.listener import Listener
-with Listener("SEGNODE", "127.0.0.1", 0, Inbox(Path(sys.argv[1])), RecordingObserver()) as listener:
+from dicom_node.receive.receiver import Node
+node = Node("SEGNODE", reference=sys.argv[2] == "True")
+with Listener(node, "127.0.0.1", 0, Inbox(Path(sys.argv[1])), RecordingObserver()) as listener:
     sys.stdout.write(f"{listener.port}\\n")
     sys.stdout.flush()
     sys.stdin.read()
@@ -32,13 +34,15 @@ with Listener("SEGNODE", "127.0.0.1", 0, Inbox(Path(sys.argv[1])), RecordingObse
 
 
 @pytest.fixture
-def node(tmp_path: Path, repository: Path) -> Iterator[Callable[[], tuple[Any, int]]]:
+def node(
+    tmp_path: Path, repository: Path, reference: bool
+) -> Iterator[Callable[[], tuple[Any, int]]]:
     """Starts a listener in a process of its own on the same inbox; gives the process and its port."""
     started: list[subprocess.Popen[str]] = []
 
     def start() -> tuple[subprocess.Popen[str], int]:
         process = subprocess.Popen(
-            [sys.executable, "-c", LISTEN, str(tmp_path / "inbox")],
+            [sys.executable, "-c", LISTEN, str(tmp_path / "inbox"), str(reference)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

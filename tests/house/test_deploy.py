@@ -19,6 +19,7 @@ import yaml
 from dicom_node.fakes import RecordingObserver
 from dicom_node.inbox import Inbox
 from dicom_node.listener import Listener
+from dicom_node.receive.receiver import Node
 from server.routing import Rules
 from server.settings import Settings, load_settings
 from server.structures import load_catalogue
@@ -191,7 +192,7 @@ def test_compose_gives_settings_that_the_node_takes(compose: dict[str, Any], dep
 
     settings = load_settings([deploy / "segnode.toml"], environment=environment)
 
-    assert settings.database.url.get_secret_value().startswith("postgresql://")
+    assert settings.database.url.startswith("postgresql://")
 
 
 def test_the_sites_routes_ask_for_structures_that_are_known(site: Settings) -> None:
@@ -230,7 +231,7 @@ def listening(tmp_path: Path) -> Iterator[tuple[int, RecordingObserver]]:
     """A node's listener on a free port, and what it hears."""
     observer = RecordingObserver()
     inbox = Inbox(tmp_path / "inbox", 0)
-    with Listener("SEGNODE", "127.0.0.1", 0, inbox, observer) as listener:
+    with Listener(Node("SEGNODE"), "127.0.0.1", 0, inbox, observer) as listener:
         yield listener.port, observer
 
 

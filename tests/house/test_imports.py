@@ -75,8 +75,10 @@ def test_help_loads_nothing_heavy(tmp_path: Path, arguments: tuple[str, ...]) ->
 def test_a_listener_never_loads_models(tmp_path: Path, free_port: int) -> None:
     found = loaded(tmp_path, "listen", free_port, "listen")
 
-    assert "pynetdicom" in found
-    assert found & MODELS == set()
+    assert "dicom_node" in found
+    assert (
+        found & (MODELS | {"pynetdicom", "highdicom"}) == set()
+    )  # what serves peers runs beside it
 
 
 def test_the_supervisor_loads_neither_models_nor_the_edge(tmp_path: Path, free_port: int) -> None:

@@ -31,7 +31,7 @@ def test_the_defaults_are_the_contract() -> None:
     )
     assert (settings.http.host, settings.http.port) == ("127.0.0.1", 8080)
     assert settings.storage.dir == Path("var")
-    assert settings.database.embedded
+    assert settings.database.url == "embedded"
     assert settings.study.quiet_s == 10
     assert settings.agent.max_turns == 5
     assert settings.destinations == ()

@@ -1,0 +1,70 @@
+"""The inbox's file system: its errors in our words, its free room without asking for every instance, and fsync."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dicom_node.errors import InboxError, StorageFull
+
+# A file system that is full, a user over quota, a file larger than the volume or the process may write
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_FREE_ROOM_AGE_S = 0.05
+
+
+@contextmanager
+def disk_errors() -> Iterator[None]:
+    """Say what the operating system said in the inbox's own errors."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            raise no_room() from error
+        raise InboxError(f"the storage volume failed: {error.strerror}") from error
+
+
+def no_room() -> StorageFull:
+    """The error of a volume that takes no more."""
+    return StorageFull("no room left on the storage volume")
+
+
+def sync_folder(folder: str | Path) -> None:
+    """Put a folder's entries on disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class FreeRoom:
+    """What may still be written to the file system of `folder` so that `minimum_free_bytes` stay free.
+
+    The file system is asked some twenty times a second at most; in between, what was reserved is counted.
+    """
+
+    def __init__(self, folder: Path, minimum_free_bytes: int) -> None:
+        self._folder, self.minimum_free_bytes = folder, minimum_free_bytes
+        self._lock = threading.Lock()
+        self._room_bytes, self._asked_s = 0, float("-inf")
+
+    def free_bytes(self) -> int:
+        """Room left for users that are not root."""
+        volume = os.statvfs(self._folder)
+        return volume.f_bavail * volume.f_frsize
+
+    def reserve(self, size_bytes: int) -> None:
+        """Before `size_bytes` are written: StorageFull when they do not fit."""
+        now_s = time.monotonic()
+        with self._lock:
+            if now_s - self._asked_s > _FREE_ROOM_AGE_S or size_bytes > self._room_bytes:
+                self._room_bytes = self.free_bytes() - self.minimum_free_bytes
+                self._asked_s = now_s
+            if size_bytes > self._room_bytes:
+                raise no_room()
+            self._room_bytes -= size_bytes

@@ -1,0 +1,171 @@
+"""A receiver in a process of its own: `python -m dicom_node.receive.process DESCRIPTOR`, started by processes.py.
+
+The descriptor is its end of a channel to the listener. It stops when it is told so there, and dies when that closes: it never
+outlives its listener. Small on purpose: neither numpy nor pydicom is loaded until a peer wants more than to store.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import signal
+import socket
+import sys
+import threading
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from dicom_node.arrivals import Arrival, KeptAs, StoredInstance
+from dicom_node.inbox import Inbox
+from dicom_node.log_text import log_lines
+from dicom_node.receive.allowed import Allowed
+from dicom_node.receive.channel import Channel, Message
+from dicom_node.receive.limits import Limits
+from dicom_node.receive.receiver import Node, Receiver
+
+logger = logging.getLogger(__name__)
+
+_ANSWER_S = 10.0
+
+
+def node_as_message(node: Node) -> dict[str, Any]:
+    """A node for a receiver's process."""
+    return {
+        "ae_title": node.ae_title,
+        "ae_titles": sorted(node.allowed.ae_titles),
+        "networks": [str(network) for network in node.allowed.networks],
+        "limits": asdict(node.limits),
+        "reference": node.reference,
+    }
+
+
+def node_of(message: Message) -> Node:
+    """The node that `node_as_message` was given."""
+    titles = frozenset(message["ae_titles"])
+    allowed = Allowed(titles, Allowed.of((), message["networks"]).networks)
+    return Node(
+        message["ae_title"], allowed, Limits(**message["limits"]), reference=message["reference"]
+    )
+
+
+def arrival_as_message(arrival: Arrival) -> dict[str, Any]:
+    """An arrival for the listener."""
+    return {
+        "path": str(arrival.instance.path),
+        "study": arrival.instance.study_instance_uid,
+        "series": arrival.instance.series_instance_uid,
+        "instance": arrival.instance.sop_instance_uid,
+        "class": arrival.instance.sop_class_uid,
+        "sha256": arrival.instance.sha256,
+        "kept_as": arrival.kept_as,
+        "title": arrival.calling_ae_title,
+        "address": arrival.calling_address,
+        "at": arrival.arrived_at.isoformat(),
+    }
+
+
+def arrival_of(message: Message) -> Arrival:
+    """The arrival that `arrival_as_message` was given."""
+    instance = StoredInstance(
+        Path(message["path"]),
+        message["study"],
+        message["series"],
+        message["instance"],
+        message["class"],
+        message["sha256"],
+    )
+    return Arrival(
+        instance,
+        KeptAs(message["kept_as"]),
+        message["title"],
+        message["address"],
+        datetime.fromisoformat(message["at"]),
+    )
+
+
+class _FarDesk:
+    """The listener's desk, at the other end of the channel."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._waiting: dict[int, queue.SimpleQueue[bool]] = {}
+
+    def associate(self, number: int, name: str) -> bool:
+        """Ask, and wait for the answer."""
+        answers = self._waiting[number] = queue.SimpleQueue()
+        self._channel.send({"kind": "associate", "number": number, "name": name})
+        try:
+            return answers.get(timeout=_ANSWER_S)
+        except queue.Empty:
+            return False
+        finally:
+            del self._waiting[number]
+
+    def answered(self, number: int, *, granted: bool) -> None:
+        """The answer has come."""
+        if answers := self._waiting.get(number):
+            answers.put(granted)
+
+    def used(self, number: int, *, to_store: bool) -> None:
+        """Tell what an association is used for."""
+        self._channel.send({"kind": "used", "number": number, "to_store": to_store})
+
+    def arrived(self, number: int, name: str, arrival: Arrival) -> None:
+        """Tell of an instance; what was sent is there when the peer has its answer, whatever becomes of this process."""
+        told = {"kind": "arrived", "number": number, "name": name}
+        self._channel.send(told | arrival_as_message(arrival))
+
+    def dissociate(self, number: int) -> None:
+        """Tell of the end of an association."""
+        self._channel.send({"kind": "dissociate", "number": number})
+
+    def leave(self, number: int) -> None:
+        """Tell of the end of a connection."""
+        self._channel.send({"kind": "leave", "number": number})
+
+
+def main(descriptor: int) -> None:
+    """Serve the connections that come through the channel."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)  # the listener has them, too, and says when to stop
+    channel = Channel(socket.socket(fileno=descriptor))
+    messages = channel.messages()
+    begin = next(messages)
+    _log(begin["log_level"])
+    inbox = Inbox(Path(begin["inbox"]), begin["minimum_free_bytes"])
+    desk = _FarDesk(channel)
+    receiver = Receiver(node_of(begin["node"]), inbox, desk)
+    channel.send({"kind": "ready"})
+    for message in messages:
+        kind = message["kind"]
+        if kind == "serve":
+            receiver.serve(channel.connection(), message["address"], message["number"])
+        elif kind == "associate":
+            desk.answered(message["number"], granted=message["granted"])
+        elif kind == "end":
+            receiver.end(message["number"], message["why"])
+        elif kind == "stop":
+            receiver.stop()
+            logging.shutdown()
+            os._exit(0)  # what still hangs is no reason to stay
+    os._exit(1)  # the listener is gone
+
+
+def _log(level: int) -> None:
+    """Log as the listener does; also what ends a thread of pynetdicom's."""
+    log_lines(level)
+    logging.getLogger("pynetdicom").setLevel(logging.WARNING)  # below, it repeats what peers send
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)  # it quotes values
+
+    def log_end(ended: threading.ExceptHookArgs) -> None:
+        if ended.exc_value is not None:
+            logger.error("a thread ended by a fault", exc_info=ended.exc_value)
+
+    threading.excepthook = log_end
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

@@ -1,0 +1,216 @@
+"""Receivers in processes of their own: one port, one count of places, and one that dies takes nothing else with it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from pydicom.dataset import Dataset
+
+from dicom_node.fakes import RecordingObserver
+from dicom_node.inbox import Inbox
+from dicom_node.listener import Listener
+from dicom_node.receive.allowed import Allowed
+from dicom_node.receive.limits import Limits
+from dicom_node.receive.processes import ReceiverProcesses
+from dicom_node.receive.receiver import Node
+
+
+class Several:
+    """A listener whose receivers are processes."""
+
+    def __init__(self, inbox: Inbox, observer: RecordingObserver, node: Node) -> None:
+        self.receivers: ReceiverProcesses
+
+        def make(desk: Any) -> ReceiverProcesses:
+            self.receivers = ReceiverProcesses(node, inbox, desk, count=2)
+            return self.receivers
+
+        self.listener = Listener(node, "127.0.0.1", 0, inbox, observer, receivers=make)
+
+
+@pytest.fixture
+def several(inbox: Inbox, observer: RecordingObserver) -> Iterator[Callable[..., Several]]:
+    """Starts such a listener, and stops it after the test."""
+    with ExitStack() as started:
+
+        def start(**options: Any) -> Several:
+            made = Several(inbox, observer, Node("SEGNODE", **options))
+            started.enter_context(made.listener)
+            return made
+
+        yield start
+
+
+def test_instances_arrive_through_both_and_the_observer_hears_of_all(
+    several: Callable[..., Several],
+    sending: Callable[..., Any],
+    inbox: Inbox,
+    observer: RecordingObserver,
+    eventually: Callable[..., None],
+    ct: Callable[..., Dataset],
+    as_sent: Callable[..., bytes],
+) -> None:
+    started = several()
+    study, port = ct().StudyInstanceUID, started.listener.port
+    datasets = [ct(StudyInstanceUID=study) for _ in range(6)]
+
+    with sending(port) as one, sending(port) as two:
+        for number, dataset in enumerate(datasets):
+            sender = (one, two)[number % 2]
+            assert sender.store(as_sent(dataset), dataset.SOPInstanceUID).Status == 0x0000
+    eventually(lambda: len(observer.closed) == 2)
+
+    assert len(started.receivers.process_ids()) == 2
+    assert len(inbox.instances(study)) == 6
+    assert {a.instance.path for _, a in observer.arrivals} == {
+        i.path for i in inbox.instances(study)
+    }
+    assert {a.calling_address for _, a in observer.arrivals} == {"127.0.0.1"}
+    assert sorted(observer.opened) == sorted(observer.closed)
+    assert {name for name, _ in observer.arrivals} == set(observer.opened)
+
+
+def test_a_receiver_that_dies_costs_its_associations_and_is_started_again(
+    tmp_path: Path,
+    several: Callable[..., Several],
+    sending: Callable[..., Any],
+    observer: RecordingObserver,
+    eventually: Callable[..., None],
+    ct: Callable[..., Dataset],
+    as_sent: Callable[..., bytes],
+) -> None:
+    started = several()
+    port = started.listener.port
+    first, second = started.receivers.process_ids()
+
+    with sending(port) as one, sending(port) as two:
+        for sender in (one, two):
+            dataset = ct()
+            assert sender.store(as_sent(dataset), dataset.SOPInstanceUID).Status == 0x0000
+        (tmp_path / "inbox" / ".incoming" / f"{first}-x-0").write_bytes(b"half")
+        (tmp_path / "inbox" / ".incoming" / f"{second}-x-0").write_bytes(b"being written")
+        os.kill(first, signal.SIGKILL)
+        eventually(lambda: len(observer.closed) == 1)
+        survivors = [s for s in (one, two) if s.association.is_established]
+        eventually(lambda: sum(s.association.is_established for s in (one, two)) == 1)
+        survivors = [s for s in (one, two) if s.association.is_established]
+        dataset = ct()
+        assert survivors[0].store(as_sent(dataset), dataset.SOPInstanceUID).Status == 0x0000
+        eventually(lambda: len(started.receivers.process_ids()) == 2)
+
+    with sending(port) as sender:
+        dataset = ct()
+        assert sender.store(as_sent(dataset), dataset.SOPInstanceUID).Status == 0x0000
+    assert first not in started.receivers.process_ids()
+    assert second in started.receivers.process_ids()
+    left = [path.name for path in (tmp_path / "inbox" / ".incoming").iterdir()]
+    assert left == [f"{second}-x-0"]
+
+
+def test_places_are_counted_over_all_of_them(
+    several: Callable[..., Several], sending: Callable[..., Any]
+) -> None:
+    port = several(limits=Limits(associations=3)).listener.port
+
+    with ExitStack() as open_ones:
+        senders = [open_ones.enter_context(sending(port)) for _ in range(4)]
+        established = [sender.association.is_established for sender in senders]
+
+    assert established == [True, True, True, False]
+
+
+def test_who_may_connect_is_theirs_to_know(
+    several: Callable[..., Several], sending: Callable[..., Any]
+) -> None:
+    allowed = Allowed.of(["SCANNER"], ["127.0.0.0/8", "::1"])
+    port = several(allowed=allowed).listener.port
+
+    with sending(port, calling="SCANNER") as scanner, sending(port, calling="OTHER") as other:
+        assert scanner.association.is_established
+        assert not other.association.is_established
+
+
+def test_a_peer_that_only_echoed_makes_room_in_another_process(
+    several: Callable[..., Several], raw: Any, wire: Any, sending: Callable[..., Any]
+) -> None:
+    port = several(limits=Limits(associations=2)).listener.port
+    verification = b"1.2.840.10008.1.1"
+    peers = [raw(port) for _ in range(2)]
+    for peer in peers:
+        peer.associate((1, verification))
+        peer.send(wire.p_data((1, 3, wire.command(0x0030, sop_class=verification))))
+        assert peer.status() == 0x0000
+
+    with sending(port) as sender:
+        established = sender.association.is_established
+
+    assert established
+    assert peers[0].read()[0] == 7
+
+
+def test_stopping_aborts_what_is_open_and_leaves_no_process(
+    several: Callable[..., Several],
+    sending: Callable[..., Any],
+    observer: RecordingObserver,
+    eventually: Callable[..., None],
+) -> None:
+    started = several()
+    processes = [psutil.Process(number) for number in started.receivers.process_ids()]
+
+    with sending(started.listener.port) as sender:
+        started.listener.stop()
+        eventually(lambda: sender.association.is_aborted)
+
+    assert observer.closed == observer.opened != []
+    assert [process for process in processes if process.is_running()] == []
+
+
+LISTEN = """
+import sys
+from pathlib import Path
+from dicom_node.fakes import RecordingObserver
+from dicom_node.inbox import Inbox
+from dicom_node.listener import Listener
+from dicom_node.receive.processes import ReceiverProcesses
+from dicom_node.receive.receiver import Node
+inbox, node = Inbox(Path(sys.argv[1])), Node("SEGNODE")
+made = []
+def make(desk):
+    made.append(ReceiverProcesses(node, inbox, desk, count=2))
+    return made[0]
+with Listener(node, "127.0.0.1", 0, inbox, RecordingObserver(), receivers=make):
+    sys.stdout.write(" ".join(map(str, made[0].process_ids())) + "\\n")
+    sys.stdout.flush()
+    sys.stdin.read()
+"""
+
+
+def test_receivers_are_small_and_end_with_their_listener(
+    tmp_path: Path, repository: Path, eventually: Callable[..., None]
+) -> None:
+    listener = subprocess.Popen(
+        [sys.executable, "-c", LISTEN, str(tmp_path / "inbox")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=repository,
+    )
+    assert listener.stdout is not None
+    receivers = [psutil.Process(int(number)) for number in listener.stdout.readline().split()]
+    resident_mb = [receiver.memory_info().rss / 1e6 for receiver in receivers]
+
+    listener.kill()
+    listener.communicate()
+
+    assert len(resident_mb) == 2
+    assert max(resident_mb) < 40
+    eventually(lambda: not any(receiver.is_running() for receiver in receivers))
