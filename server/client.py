@@ -7,7 +7,7 @@ import json
 import re
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from server.errors import ConfigurationError, NodeUnreachable, RequestError
@@ -18,12 +18,14 @@ class NodeClient:
     """Speaks to a node at `url` ("http://host:port") with a bearer `token`; each call waits `timeout_s` at most."""
 
     url: str
-    token: str
+    token: str = field(repr=False)
     timeout_s: float = 10.0
 
     def __post_init__(self) -> None:
-        if not re.match(r"https?://[^/\s]+", self.url):
-            raise NodeUnreachable(f"{self.url} is no address of a node: say http://host:port")
+        if not re.match(r"https?://[^/\s@]+(/[^@]*)?$", self.url):
+            raise NodeUnreachable(
+                "that is no address of a node: say http://host:port, and the token apart from it"
+            )
         if not re.fullmatch(r"[\x21-\x7e]+", self.token):
             raise ConfigurationError("a token is one word of plain letters, figures and signs")
 

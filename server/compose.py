@@ -55,6 +55,7 @@ __all__ = [
     "fetch",
     "listen",
     "resources",
+    "rules",
     "segment",
     "serve",
     "sessions",
@@ -76,7 +77,9 @@ def serve(settings: Settings, config_files: Sequence[Path]) -> int:
                 [str(file) for file in config_files],
                 gpus_for_workers(settings.models.device, os.environ),
             ),
-            environment=os.environ | {DATABASE_VARIABLE: url},
+            # a site's own URL holds a password, and others may look into a process's environment
+            environment=os.environ
+            | ({DATABASE_VARIABLE: url} if settings.database.embedded else {}),
             on_ready=lambda said: logger.info("segnode is ready: %s", "; ".join(said)),
             keep_up=keep_up,
         )
@@ -93,6 +96,7 @@ def listen(settings: Settings) -> None:
     from server.record.completion import Completion
 
     end_with_parent()
+    rules(settings)  # a route that cannot work is told before anything is received for it
     stop = stop_on_signals()
     inbox, watch = _inbox(settings), StudyWatch()
     node = settings.node
@@ -286,10 +290,10 @@ def segmentation_service(settings: Settings) -> SegmentationService:
 @contextmanager
 def database(settings: Settings) -> Iterator[tuple[str, Callable[[], None]]]:
     """The record's URL while the block runs, and what to call now and then to keep an embedded server up."""
-    from server.postgres import EMBEDDED, EmbeddedPostgres
+    from server.postgres import EmbeddedPostgres
 
-    if settings.database.url != EMBEDDED:
-        yield settings.database.url, lambda: None
+    if not settings.database.embedded:
+        yield settings.database.url.get_secret_value(), lambda: None
         return
     embedded = EmbeddedPostgres(settings.storage.dir)
     url = embedded.start()
@@ -391,7 +395,7 @@ def database_version(settings: Settings) -> str:
                 found = ".".join(str(part) for part in connection.dialect.server_version_info or ())
         finally:
             engine.dispose()
-    return f"PostgreSQL {found}, {'embedded' if settings.database.url == 'embedded' else 'as configured'}"
+    return f"PostgreSQL {found}, {'embedded' if settings.database.embedded else 'as configured'}"
 
 
 def node_pipeline(settings: Settings) -> Pipeline:

@@ -129,10 +129,20 @@ def dump(segmenter: str, case: Path, out: Path) -> None:
 
 
 def _hub_token(file: str) -> str:
+    if not file:
+        return ""
     try:
-        return Path(file).read_text(encoding="ascii").strip() if file else ""
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"models.token_file: cannot read {file} ({error})") from error
+        token = Path(file).read_text(encoding="ascii").strip()
+    except OSError as error:
+        raise ConfigurationError(
+            f"models.token_file: cannot read {file} ({error.strerror})"
+        ) from error
+    except UnicodeDecodeError:
+        token = ""
+    # what is no word would be quoted by the library that refuses to send it
+    if not token.isprintable() or " " in token or not token:
+        raise ConfigurationError(f"models.token_file: {file} must hold one token on one line")
+    return token
 
 
 def _checkpoint(agent: AgentSettings, segmenter: str, weights_dir: Path) -> Path | None:

@@ -27,7 +27,6 @@ from server.record.engine import answering, record_url
 
 logger = logging.getLogger(__name__)
 
-EMBEDDED = "embedded"
 DATABASE = "segnode"
 MAJOR_VERSION = 18
 START_S = 60.0

@@ -14,21 +14,35 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from agent.parsing import Dialect
 from dicom_node.receive.allowed import Allowed
 from models.resources import Precision, Quantisation
+from server.database_url import fault_of
 from server.errors import ConfigurationError
 
 ENVIRONMENT_PREFIX = "SEGNODE_"
+EMBEDDED = "embedded"
 Port = Annotated[int, Field(ge=0, le=65535)]
 AeTitle = Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[\x20-\x5b\x5d-\x7e]+$")]
 Name = Annotated[str, Field(min_length=1, max_length=64)]
+# no user and password in it: where a secret belongs there is a file for it
+HttpUrl = Annotated[str, Field(pattern=r"^https?://[^/\s@]+(/[^\s@]*)?$")]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # what is wrong is said without what was given: that may be a secret, or stand beside one
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 def _titles_or_addresses(entries: tuple[str, ...]) -> tuple[str, ...]:
@@ -78,15 +92,23 @@ class StorageSettings(_Section):
 
 
 class DatabaseSettings(_Section):
-    """[database]: "embedded" or a PostgreSQL URL."""
+    """[database]: "embedded" or a PostgreSQL URL; it holds a password, so it shows itself only when asked."""
 
-    url: str
+    url: SecretStr
 
-    @model_validator(mode="after")
-    def _is_postgresql(self) -> DatabaseSettings:
-        if self.url != "embedded" and not self.url.startswith(("postgresql://", "postgresql+")):
-            raise ValueError('must be "embedded" or a postgresql:// URL')
-        return self
+    @property
+    def embedded(self) -> bool:
+        """Whether the node brings its own server."""
+        return self.url.get_secret_value() == EMBEDDED
+
+    @field_validator("url")
+    @classmethod
+    def _is_postgresql(cls, url: SecretStr) -> SecretStr:
+        text = url.get_secret_value()
+        fault = None if text == EMBEDDED else fault_of(text)
+        if fault:
+            raise ValueError(fault)
+        return url
 
 
 class StudySettings(_Section):
@@ -117,7 +139,7 @@ class ModelsSettings(_Section):
     """[models]: where weights lie and come from, and what models run on."""
 
     dir: str
-    hub: Annotated[str, Field(pattern=r"^https?://[^/\s]+")]
+    hub: HttpUrl
     token_file: str
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
     precision: Precision
@@ -144,7 +166,7 @@ class LanguageSettings(_Section):
     batch: Annotated[int, Field(ge=1)]
     quantisation: Quantisation
     device_map: str
-    endpoints: tuple[Annotated[str, Field(pattern=r"^https?://[^/\s]+")], ...]
+    endpoints: tuple[HttpUrl, ...]
     allowed_hosts: tuple[str, ...]
     api_key_file: str
     native_tools: bool
@@ -241,15 +263,16 @@ def load_settings(
     try:
         return Settings.model_validate(merged)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "settings"
-        raise ConfigurationError(f"{key}: {_plain(first)} (see config/default.toml)") from error
+        first = error.errors(include_input=False, include_url=False)[0]
+    key = ".".join(str(part) for part in first["loc"]) or "settings"
+    raise ConfigurationError(f"{key}: {_plain(first)} (see config/default.toml)")
 
 
 def _plain(error: Mapping[str, Any]) -> str:
-    if error["type"] == "extra_forbidden":
+    kind, text = error["type"], str(error["msg"])
+    if kind == "extra_forbidden":
         return "no such setting"
-    return f"{error['msg']}, got {error['input']!r}" if error["type"] != "missing" else "is missing"
+    return "is missing" if kind == "missing" else text.removeprefix("Value error, ")
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -257,7 +280,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # also a number of thousands of figures, or bytes that are no text
         raise ConfigurationError(f"{path} is not TOML: {error}") from error
 
 
@@ -275,10 +298,16 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     for name, text in sorted(environment.items()):
         section, separator, key = name.removeprefix(ENVIRONMENT_PREFIX).partition("__")
         if name.startswith(ENVIRONMENT_PREFIX) and separator:
-            layer.setdefault(section.lower(), {})[key.lower()] = _parsed(text)
+            layer.setdefault(section.lower(), {})[key.lower()] = _parsed(name, text)
     return layer
 
 
-def _parsed(text: str) -> Any:
+def _parsed(name: str, text: str) -> Any:
     # lists are written as JSON; everything else stays text and is converted by the field's type
-    return json.loads(text) if text.startswith("[") else text
+    if not text.startswith("["):
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        pass
+    raise ConfigurationError(f'{name}: a list is written as JSON, such as ["ONE", "TWO"]')

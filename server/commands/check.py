@@ -47,7 +47,7 @@ def _check(arguments: argparse.Namespace, composition: Composition) -> int:
 
 def checks(settings: Settings, composition: Composition) -> Iterator[Check]:
     """What there is to look at with these settings, in order."""
-    yield "configuration", lambda: _described(settings)
+    yield "configuration", lambda: _described(settings, composition)
     yield "database", lambda: composition.database_version(settings)
     for destination in composition.destinations(settings):
         yield f"destination {destination.name}", partial(_answered, destination)
@@ -79,7 +79,8 @@ def _raise(error: ModelsError) -> str:
     raise error
 
 
-def _described(settings: Settings) -> str:
+def _described(settings: Settings, composition: Composition) -> str:
+    composition.rules(settings)
     return (
         f"{settings.node.ae_title} on port {settings.node.port}, "
         f"{len(settings.destinations)} destinations, {len(settings.routes)} routes"

@@ -9,7 +9,9 @@ from dicom_node.ports import Destination
 from models.choice import Choice, choose
 from models.resources import Resources
 from models.weights import Weights
+from server.routing import Rules
 from server.settings import Settings
+from server.structures import load_catalogue
 from server.values import TargetSummary
 
 
@@ -67,6 +69,10 @@ class FakeComposition:
             progress(text)
         return self._summaries
 
+    def rules(self, settings: Settings) -> Rules:
+        """See Composition."""
+        return Rules(load_catalogue(), (), settings.routes)
+
     def destinations(self, settings: Settings) -> Sequence[Destination]:
         """See Composition."""
         self.ran.append(("destinations", settings.node.ae_title))
@@ -92,7 +98,7 @@ class FakeComposition:
 
     def database_version(self, settings: Settings) -> str:
         """See Composition."""
-        self._run("database", settings.database.url)
+        self._run("database", settings.database.embedded)
         return "PostgreSQL 18.4"
 
     def _run(self, *what: object) -> None:

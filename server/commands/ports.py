@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from dicom_node.ports import Destination
 from models.choice import Choice
@@ -13,6 +13,9 @@ from models.resources import Resources
 from models.weights import Weights
 from server.settings import Settings
 from server.values import TargetSummary
+
+if TYPE_CHECKING:  # it reads DICOM headers' words, and `segnode --help` shall load none of that
+    from server.routing import Rules
 
 
 class Composition(Protocol):
@@ -42,6 +45,9 @@ class Composition(Protocol):
         progress: Callable[[str], None],
     ) -> Sequence[TargetSummary]:
         """Segment a local file or folder into `out`; InputError, NotAVolume. `progress` is told in words."""
+
+    def rules(self, settings: Settings) -> Rules:
+        """What the site has configured about requests; ConfigurationError for a route that cannot work."""
 
     def destinations(self, settings: Settings) -> Sequence[Destination]:
         """The configured destinations."""

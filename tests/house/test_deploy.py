@@ -192,7 +192,7 @@ def test_compose_gives_settings_that_the_node_takes(compose: dict[str, Any], dep
 
     settings = load_settings([deploy / "segnode.toml"], environment=environment)
 
-    assert settings.database.url.startswith("postgresql://")
+    assert settings.database.url.get_secret_value().startswith("postgresql://")
 
 
 def test_the_sites_routes_ask_for_structures_that_are_known(site: Settings) -> None:

@@ -254,3 +254,25 @@ def test_nothing_runs_that_lies_in_the_folder_it_is_started_in(node: Node, comma
     # Assert
     assert [path.name for path in marker.iterdir()] == []
     assert "ok    database" in node.log.read_text() or command == "serve"
+
+
+def test_the_databases_password_is_in_no_log_and_no_process(node: Node) -> None:
+    # Arrange: a database that is away, its password in the site's file
+    password = "Zq7-hunter"
+    with node.file.open("a") as file:
+        url = f"postgresql://segnode:{password}@127.0.0.1:{free_port()}/record"
+        file.write(f'\n[database]\nurl = "{url}"\n')
+
+    # Act: all three parts say that they wait for it
+    process = node.start()
+    for said in ("server.work.patience: waiting for the record", "received studies wait"):
+        wait_for(lambda said=said: said in node.log.read_text(), said)
+    processes = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    shown = " ".join(f"{one.cmdline()} {one.environ()}" for one in processes)
+    process.send_signal(signal.SIGTERM)
+    process.wait(timeout=60)
+
+    # Assert
+    assert len(processes) == 4
+    assert password not in shown
+    assert password not in node.log.read_text()

@@ -31,7 +31,7 @@ def test_the_defaults_are_the_contract() -> None:
     )
     assert (settings.http.host, settings.http.port) == ("127.0.0.1", 8080)
     assert settings.storage.dir == Path("var")
-    assert settings.database.url == "embedded"
+    assert settings.database.embedded
     assert settings.study.quiet_s == 10
     assert settings.agent.max_turns == 5
     assert settings.destinations == ()
@@ -66,6 +66,15 @@ def test_lists_in_the_environment_are_json() -> None:
         ('[node]\nport = "many"\n', "node.port"),
         ('[node]\nae_title = "SEVENTEEN LETTERS"\n', "node.ae_title"),
         ('[node]\nae_title = "BACK\\\\SLASH"\n', "node.ae_title"),
+        (
+            '[node]\nallow = ["PACS", "10.9.9.999"]\n',
+            r"node\.allow: .*'10\.9\.9\.999' is no IP address",
+        ),
+        (
+            '[node]\nallow_addresses = ["PACS"]\n',
+            r"node\.allow_addresses: .*'PACS' is no IP address",
+        ),
+        ("[node]\nprocesses = -1\n", r"node\.processes"),
         ('[database]\nurl = "sqlite://"\n', "postgresql"),
         (DESTINATION + DESTINATION, "same name"),
         ('[[routes]]\nname = "r"\ntargets = ["liver"]\ndestinations = ["nowhere"]\n', "nowhere"),
