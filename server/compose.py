@@ -265,6 +265,7 @@ def segmentation_service(settings: Settings) -> SegmentationService:
     from server.sessions.bounds import Bounds
     from server.sessions.drawing import Drawer
     from server.sessions.encodings import Encodings
+    from server.sessions.memory import MemoryAccount
     from server.sessions.service import open_service
 
     wanted, own = settings.sessions, choice(settings).segmenter
@@ -276,13 +277,14 @@ def segmentation_service(settings: Settings) -> SegmentationService:
         idle_s=wanted.idle_s,
         max_image_pixels=wanted.max_image_pixels,
         memory_bytes=wanted.memory_bytes,
+        working_bytes=wanted.working_bytes,
     )
 
-    def open_drawer(name: str, encodings: Encodings) -> Drawer:
+    def open_drawer(name: str, encodings: Encodings, account: MemoryAccount) -> Drawer:
         may_use = resources(settings)
         if name != own:  # agent.checkpoint is the other one's
             may_use = replace(may_use, checkpoint=None)
-        return Drawer(open_served(name, may_use), encodings, bounds.max_image_pixels)
+        return Drawer(open_served(name, may_use), encodings, account, bounds.max_image_pixels)
 
     return open_service(bounds, names, open_drawer, time.monotonic)
 

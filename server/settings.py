@@ -187,6 +187,7 @@ class SessionsSettings(_Section):
     idle_s: Annotated[float, Field(gt=0)]
     max_image_pixels: Annotated[int, Field(ge=1)]
     memory_bytes: Annotated[int, Field(ge=0)]
+    working_bytes: Annotated[int, Field(ge=1)]
 
 
 class DeliverySettings(_Section):

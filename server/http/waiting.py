@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 import anyio
@@ -15,22 +16,28 @@ T = TypeVar("T")
 
 
 class Counter:
-    """Threads for one kind of call: no more than `most` at once, and nobody queues for one."""
+    """Places for one kind of call: no more than `most` at once, and nobody queues for one."""
 
     def __init__(self, most: int, busy: str) -> None:
         self._most, self._busy = most, busy
         self._inside = 0  # changed on the event loop alone
 
-    async def run(self, call: Callable[[], T]) -> T:
-        """What `call` gives; TooManyCalls, in the words `busy`, when all threads are taken."""
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Count as one while the block runs; TooManyCalls, in the words `busy`, when there are as many already."""
         if self._inside >= self._most:
             raise TooManyCalls(self._busy)
         self._inside += 1
         try:
-            # the limiter is this call's own: the pool that other handlers share is left to them
-            return await anyio.to_thread.run_sync(call, limiter=anyio.CapacityLimiter(1))
+            yield
         finally:
             self._inside -= 1
+
+    async def run(self, call: Callable[[], T]) -> T:
+        """What `call` gives, on a thread; TooManyCalls as `place`."""
+        with self.place():
+            # the limiter is this call's own: the pool that other handlers share is left to them
+            return await anyio.to_thread.run_sync(call, limiter=anyio.CapacityLimiter(1))
 
 
 class Shared(Generic[T]):

@@ -12,6 +12,7 @@ from server.http.described import problem_responses
 from server.http.headers import AlwaysHeaders
 from server.http.limits import BodyLimit
 from server.http.problems import handle_problems
+from server.http.waiting import Counter
 from server.sessions import routes
 from server.sessions.admission import Admission
 from server.sessions.service import Service
@@ -19,6 +20,9 @@ from server.tokens import Tokens
 
 PREFIX = "/api/v1/segmentation"
 OPEN_PATHS = frozenset({f"{PREFIX}/openapi.json", f"{PREFIX}/health"})
+
+WAITING_FOR_A_SEGMENTER = 16
+"""Calls that wait for a segmenter to be loaded; of all that may be in flight, most are left to those that are there."""
 
 
 def create_app(service: Service, tokens: Tokens) -> FastAPI:
@@ -34,8 +38,16 @@ def create_app(service: Service, tokens: Tokens) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.service = service
+    app.state.loading = Counter(
+        WAITING_FOR_A_SEGMENTER, "the segmenter is being loaded for others: try again"
+    )
     app.add_middleware(BodyLimit, longest_bytes=service.bounds.longest_body_bytes)
-    app.add_middleware(Admission, most=service.bounds.in_flight, free_paths=OPEN_PATHS)
+    app.add_middleware(
+        Admission,
+        most=service.bounds.in_flight,
+        account=service.account,
+        free_paths=OPEN_PATHS,
+    )
     # of those added, the last comes first
     app.add_middleware(TokenGuard, tokens=tokens, open_paths=OPEN_PATHS)
     app.add_middleware(AlwaysHeaders)

@@ -14,13 +14,15 @@ class Bounds:
     """At most this much, for all clients together where nothing else is said.
 
     `idle_s` after which a session that nobody used ends; `max_prompts` boxes and clicks of one session or one call;
-    `memory_bytes` for what is kept between calls, half of it for encodings; `in_flight` calls at once.
+    `memory_bytes` for what is kept between calls, half of it for encodings; `working_bytes` for what calls take while they are
+    worked on; `in_flight` calls at once.
     """
 
     max_sessions: int = 256
     idle_s: float = 900.0
     max_image_pixels: int = 2048 * 2048
     memory_bytes: int = 2_000_000_000
+    working_bytes: int = 2_000_000_000
     max_prompts: int = 100
     in_flight: int = 64
 

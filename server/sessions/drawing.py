@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
 
 import numpy as np
@@ -17,9 +18,13 @@ from models.errors import PromptNotUnderstood, UnknownModel
 from server.errors import BadPrompt, UnknownImage
 from server.sessions.encodings import Encodings
 from server.sessions.images import SentImage
+from server.sessions.memory import MemoryAccount
 
 UNDO_PX = Limits().undo_px
 """A click takes back one of the opposite sign within so many pixels, as in the agent's own turns."""
+
+_DRAWN_BYTES = 4 + 1 + 2
+"""Bytes a pixel of an answer: its logits at the image's size, the mask, and the picture that is sent of it."""
 
 _TRIAL_SHAPE = (64, 64)
 
@@ -30,8 +35,11 @@ class Drawer:
     `logits_shape` (h, w) is that of its low-resolution logits, learnt from a first trial, which also warms it up.
     """
 
-    def __init__(self, segmenter: Segmenter, encodings: Encodings, max_pixels: int) -> None:
+    def __init__(
+        self, segmenter: Segmenter, encodings: Encodings, account: MemoryAccount, max_pixels: int
+    ) -> None:
         self._segmenter, self._encodings, self._max_pixels = segmenter, encodings, max_pixels
+        self._account = account
         self.name, self.understands = segmenter.name, segmenter.understands
         self.logits_shape = self._trial().logits.shape
 
@@ -46,12 +54,15 @@ class Drawer:
     def draw(self, image: SentImage | str, prompts: Prompts) -> Segmentation:
         """The mask for prompts on an image, or on one known by its SHA-256 (UnknownImage if it is kept no more).
 
-        Raises PromptNotUnderstood when the segmenter cannot use them, BadPrompt when there are none.
+        Raises PromptNotUnderstood when the segmenter cannot use them, BadPrompt when there are none, TooManyCalls when no
+        memory is left for it.
         """
         if not (prompts.box or prompts.points or prompts.text or prompts.mask is not None):
             raise BadPrompt("there is nothing to draw from: add a box or a click first")
         encoding = self._kept(image) if isinstance(image, str) else self._encoding(image)
-        return self._segmenter.segment(encoding, prompts)
+        rows, columns = encoding.source_shape
+        with self._account.reserved(rows * columns * _DRAWN_BYTES):
+            return self._segmenter.segment(encoding, prompts)
 
     def add(self, prompts: Prompts, action: AddBox | AddPoint, shape: tuple[int, int]) -> Prompts:
         """`prompts` with one more box or click on an image of `shape` (rows, columns).
@@ -85,7 +96,8 @@ class Drawer:
 
     def _encoding(self, image: SentImage) -> Encoding:
         def encode() -> Encoding:
-            return self._segmenter.encode(image.pixels(self._max_pixels))
+            with self._account.reserved(image.working_bytes(self._max_pixels)):
+                return self._segmenter.encode(image.pixels(self._max_pixels))
 
         return self._encodings.get((self.name, image.sha256), encode)
 
@@ -107,12 +119,16 @@ class Drawer:
 
 
 class Drawers:
-    """The segmenters that clients may name, each opened at its first use; the first name is the default."""
+    """The segmenters that clients may name, each opened at its first use; the first name is the default.
+
+    One is opened after the other, on a thread of its own: those that are open are served all the while.
+    """
 
     def __init__(self, names: Sequence[str], open_drawer: Callable[[str], Drawer]) -> None:
         self._names, self._open = tuple(names), open_drawer
-        self._opened: dict[str, Drawer] = {}
+        self._opened: dict[str, Future[Drawer]] = {}
         self._lock = threading.Lock()
+        self._opening = threading.Lock()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -120,11 +136,37 @@ class Drawers:
         return self._names
 
     def get(self, name: str | None = None) -> Drawer:
-        """The segmenter of that name, or the default; UnknownModel lists the names."""
+        """The segmenter of that name, or the default, when it is open; UnknownModel lists the names."""
+        return self.opened(name).result()
+
+    def opened(self, name: str | None = None) -> Future[Drawer]:
+        """The segmenter of that name, or the default: open, or being opened, by one thread for all who ask meanwhile.
+
+        What goes wrong reaches all of them, and the next one tries again. UnknownModel lists the names.
+        """
         wanted = name or self._names[0]
         if wanted not in self._names:
             raise UnknownModel("segmenter", wanted, self._names)
         with self._lock:
-            if wanted not in self._opened:
-                self._opened[wanted] = self._open(wanted)
-            return self._opened[wanted]
+            known = self._opened.get(wanted)
+            if known is not None:
+                return known
+            made: Future[Drawer] = Future()
+            made.set_running_or_notify_cancel()  # who gives up waiting cancels it for nobody else
+            self._opened[wanted] = made
+        opening = threading.Thread(
+            target=self._fill, args=(wanted, made), name=f"open {wanted}", daemon=True
+        )
+        opening.start()
+        return made
+
+    def _fill(self, name: str, made: Future[Drawer]) -> None:
+        try:
+            with self._opening:
+                drawer = self._open(name)
+        except BaseException as error:  # noqa: BLE001 - it is raised where it was asked for
+            with self._lock:
+                del self._opened[name]
+            made.set_exception(error)
+        else:
+            made.set_result(drawer)

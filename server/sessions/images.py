@@ -6,9 +6,12 @@ import hashlib
 import io
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from tokenize import TokenError
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +21,13 @@ from server.errors import BadImage, ImageTooLarge
 
 _NPY = b"\x93NUMPY"
 _WIDTHS = {"uint8": 255.0, "uint16": 65535.0}
+_GREY_BYTES = 4 + 4 + 12
+_COLOUR_BYTES = 12 + 4 + 12
+"""Bytes a pixel: as float32, what a step takes beside it, and the segmenter's own copy, which may be RGB."""
+_BAND_ROWS = 256
+_SCAN = b"\xff\xda"
+_MOST_SCANS = 200
+"""Of a progressive JPEG; encoders write some ten, each costs a pass over all pixels, and one takes but a few bytes."""
 _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
@@ -49,58 +59,140 @@ class SentImage:
         """What the image is known by, 64 hexadecimal digits."""
         return hashlib.sha256(self.content).hexdigest()
 
+    def working_bytes(self, max_pixels: int) -> int:
+        """At most so much memory is taken by `pixels` and by a segmenter that makes its input of them.
+
+        Only the header is read. Raises as `pixels`.
+        """
+        with _opened(self.content, max_pixels) as opened:
+            return opened.rows * opened.columns * opened.bytes_per_pixel
+
     def pixels(self, max_pixels: int) -> NDArray[np.float32]:
         """The image in 0..1: (rows, columns) float32 if grey, else (rows, columns, 3) RGB.
 
         8- and 16-bit integers are divided by their largest value; floats must be in 0..1 already. Nothing is unpacked
         before its size is known. Raises ImageTooLarge above `max_pixels`, BadImage for what is no image.
         """
-        if self.content.startswith(_NPY):
-            stored = _from_npy(self.content, max_pixels)
-        else:
-            stored = _from_picture(self.content, max_pixels)
-        if stored.dtype.kind == "f":
-            if not (np.isfinite(stored).all() and stored.min() >= 0.0 and stored.max() <= 1.0):
-                raise BadImage("floating-point pixels must be numbers from 0 to 1")
-            return stored.astype(np.float32, copy=False)
-        return stored.astype(np.float32) / np.float32(_WIDTHS[stored.dtype.name])
+        with _opened(self.content, max_pixels) as opened:
+            if isinstance(opened, _Array):
+                return _from_npy(opened)
+            return _from_picture(opened)
 
 
-def _from_npy(content: bytes, max_pixels: int) -> NDArray[np.generic]:
-    stream = io.BytesIO(content)
-    try:
-        version = np.lib.format.read_magic(stream)
-        if version not in _HEADERS:
-            raise BadImage("write the .npy file in format 1.0 or 2.0")
-        shape, _, dtype = _HEADERS[version](stream)
-        _check_shape(shape, max_pixels)
-        if dtype.name not in (*_WIDTHS, "float32"):
-            raise BadImage(f"pixels of type {dtype.name}; send uint8, uint16 or float32")
-        stream.seek(0)
-        array: NDArray[np.generic] = np.lib.format.read_array(stream, allow_pickle=False)
-    except _DAMAGED as error:
-        raise BadImage("the .npy file is damaged or cut off") from error
-    return array
+@dataclass(frozen=True)
+class _Picture:
+    """A PNG or JPEG of which only the header has been read."""
+
+    picture: Image.Image
+    content: bytes
+
+    @property
+    def rows(self) -> int:
+        return self.picture.height
+
+    @property
+    def columns(self) -> int:
+        return self.picture.width
+
+    @property
+    def is_grey(self) -> bool:
+        return self.picture.mode.startswith("I") or self.picture.mode in ("L", "LA", "1")
+
+    @property
+    def bytes_per_pixel(self) -> int:
+        # the decoder's coefficients, where it keeps them all (a progressive JPEG), and the picture as it decodes it
+        unpacked = (8 if "progressive" in self.picture.info else 0) + 4
+        return unpacked + (_GREY_BYTES if self.is_grey else _COLOUR_BYTES)
 
 
-def _from_picture(content: bytes, max_pixels: int) -> NDArray[np.generic]:
-    try:
+@dataclass(frozen=True)
+class _Array:
+    """A .npy file of which only the header has been read."""
+
+    stream: io.BytesIO
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @property
+    def rows(self) -> int:
+        return self.shape[0]
+
+    @property
+    def columns(self) -> int:
+        return self.shape[1]
+
+    @property
+    def bytes_per_pixel(self) -> int:
+        channels = self.shape[2] if len(self.shape) == 3 else 1
+        return self.dtype.itemsize * channels + (_GREY_BYTES if channels == 1 else _COLOUR_BYTES)
+
+
+@contextmanager
+def _opened(content: bytes, max_pixels: int) -> Iterator[_Picture | _Array]:
+    """The image with its header read and its size looked at; what is raised while it is read on is BadImage."""
+    if content.startswith(_NPY):
+        with _read_as("the .npy file is damaged or cut off", max_pixels):
+            yield _opened_npy(content, max_pixels)
+        return
+    with _read_as("the image is damaged or neither PNG, JPEG nor .npy", max_pixels):
+        if content.count(_SCAN) > _MOST_SCANS:
+            raise BadImage(f"a JPEG of more than {_MOST_SCANS} scans: save it as a plain one")
         with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as picture:
             _check_shape((picture.height, picture.width), max_pixels)
-            return _channels(picture)
+            yield _Picture(picture, content)
+
+
+@contextmanager
+def _read_as(fault: str, max_pixels: int) -> Iterator[None]:
+    try:
+        yield
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageTooLarge(f"the image has more than {max_pixels} pixels") from error
     except _DAMAGED as error:
-        raise BadImage("the image is damaged or neither PNG, JPEG nor .npy") from error
+        raise BadImage(fault) from error
 
 
-def _channels(picture: Image.Image) -> NDArray[np.generic]:
-    """Grey in its own depth, everything else as RGB; transparency is ignored."""
-    if picture.mode.startswith("I"):
-        return np.asarray(picture).astype(np.uint16)
-    if picture.mode in ("L", "LA", "1"):
-        return np.asarray(picture.convert("L"))
-    return np.asarray(picture.convert("RGB"))
+def _opened_npy(content: bytes, max_pixels: int) -> _Array:
+    stream = io.BytesIO(content)
+    version = np.lib.format.read_magic(stream)
+    if version not in _HEADERS:
+        raise BadImage("write the .npy file in format 1.0 or 2.0")
+    shape, _, dtype = _HEADERS[version](stream)
+    _check_shape(shape, max_pixels)
+    if dtype.name not in (*_WIDTHS, "float32"):
+        raise BadImage(f"pixels of type {dtype.name}; send uint8, uint16 or float32")
+    stream.seek(0)
+    return _Array(stream, shape, dtype)
+
+
+def _from_npy(opened: _Array) -> NDArray[np.float32]:
+    stored: NDArray[np.generic] = np.lib.format.read_array(opened.stream, allow_pickle=False)
+    if stored.dtype.kind == "f":
+        for row in stored:  # row by row: a test of all at once takes as much again
+            if not (np.isfinite(row).all() and row.min() >= 0.0 and row.max() <= 1.0):
+                raise BadImage("floating-point pixels must be numbers from 0 to 1")
+        return stored.astype(np.float32, copy=False)
+    pixels = stored.astype(np.float32)
+    pixels /= np.float32(_WIDTHS[stored.dtype.name])
+    return pixels
+
+
+def _from_picture(opened: _Picture) -> NDArray[np.float32]:
+    """Grey in its own depth, everything else as RGB; transparency is ignored. Band by band, to take less memory."""
+    picture = opened.picture
+    picture.load()
+    deep = picture.mode.startswith("I")
+    shape = (opened.rows, opened.columns) if opened.is_grey else (opened.rows, opened.columns, 3)
+    pixels = np.empty(shape, np.float32)
+    for first in range(0, opened.rows, _BAND_ROWS):
+        last = min(first + _BAND_ROWS, opened.rows)
+        band = picture.crop((0, first, opened.columns, last))
+        if not deep:
+            band = band.convert("L" if opened.is_grey else "RGB")
+        # a deep picture may be kept in 32 bits, of which only the lower 16 mean anything
+        pixels[first:last] = np.asarray(band).astype(np.uint16) if deep else np.asarray(band)
+    pixels /= np.float32(_WIDTHS["uint16" if deep else "uint8"])
+    return pixels
 
 
 def _check_shape(shape: tuple[int, ...], max_pixels: int) -> None:

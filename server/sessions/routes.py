@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, cast
 
 from fastapi import APIRouter, Depends, Request, Response, status
+from fastapi.concurrency import run_in_threadpool
 
 from agent.actions import AddBox, AddPoint
+from agent.values import Segmentation
 from server.http.dependencies import Asker
+from server.http.waiting import Counter
+from server.sessions.drawing import Drawer
 from server.sessions.schemas import (
     AskIn,
     BoxIn,
@@ -28,7 +33,7 @@ single = APIRouter(tags=["single masks"])
 open_to_all = APIRouter(tags=["health"])
 
 
-def service(request: Request) -> Service:
+async def service(request: Request) -> Service:
     """What the API was made with."""
     return cast("Service", request.app.state.service)
 
@@ -43,14 +48,25 @@ def _session(session_id: str, service: WithService, actor: Asker) -> Session:
 OwnSession = Annotated[Session, Depends(_session)]
 
 
+async def _drawer(request: Request, name: str | None) -> Drawer:
+    """The segmenter of that name; nobody but its own callers waits while it is loaded, and they hold no thread."""
+    opened = cast("Service", request.app.state.service).drawers.opened(name)
+    if opened.done():
+        return opened.result()
+    with cast("Counter", request.app.state.loading).place():
+        return await asyncio.wrap_future(opened)
+
+
 @sessions.post("", status_code=status.HTTP_201_CREATED)
-def create(
+async def create(
     asked: SessionIn, service: WithService, actor: Asker, request: Request, response: Response
 ) -> SessionOut:
     """Open a session on an image; the image goes through the encoder now, and once."""
     service.store.check_room()
-    drawer = service.drawers.get(asked.segmenter)
-    session = service.store.open(actor, image_of(asked.image), drawer, asked.target)
+    drawer = await _drawer(request, asked.segmenter)
+    session = await run_in_threadpool(
+        lambda: service.store.open(actor, image_of(asked.image), drawer, asked.target)
+    )
     response.headers["Location"] = f"{request.url.path}/{session.id}"
     return session_out(session)
 
@@ -101,16 +117,23 @@ def segment(
 
 
 @single.post("/predict")
-def predict(asked: PredictIn, service: WithService) -> SegmentationOut:
+async def predict(asked: PredictIn, service: WithService, request: Request) -> SegmentationOut:
     """One mask from an image and prompts; nothing is kept but the image's encoding, for a while."""
-    drawn, sha256 = service.predict(asked)
-    return segmentation_out(drawn, sha256, asked.mask_format, with_logits=asked.logits)
+    drawer = await _drawer(request, asked.segmenter)
+    return await run_in_threadpool(lambda: _sent(service.predict(drawer, asked), asked))
 
 
 @single.post("/predict_with_state")
-def predict_with_state(asked: PredictStateIn, service: WithService) -> SegmentationOut:
+async def predict_with_state(
+    asked: PredictStateIn, service: WithService, request: Request
+) -> SegmentationOut:
     """One mask, going on from the logits of the last; 404 when an image named by its hash is not kept any more."""
-    drawn, sha256 = service.predict_with_state(asked)
+    drawer = await _drawer(request, asked.segmenter)
+    return await run_in_threadpool(lambda: _sent(service.predict_with_state(drawer, asked), asked))
+
+
+def _sent(answer: tuple[Segmentation, str], asked: AskIn) -> SegmentationOut:
+    drawn, sha256 = answer
     return segmentation_out(drawn, sha256, asked.mask_format, with_logits=asked.logits)
 
 

@@ -12,6 +12,7 @@ from server.sessions.bounds import Bounds
 from server.sessions.drawing import Drawer, Drawers
 from server.sessions.encodings import Encodings
 from server.sessions.images import SentImage
+from server.sessions.memory import MemoryAccount
 from server.sessions.schemas import PointJson, PredictIn, PredictStateIn, SessionOut
 from server.sessions.store import Session, SessionStore
 from server.sessions.wire import image_of, logits_of, mask_of, share
@@ -25,23 +26,25 @@ class Service:
     drawers: Drawers
     encodings: Encodings
     store: SessionStore
+    account: MemoryAccount
 
-    def predict(self, asked: PredictIn) -> tuple[Segmentation, str]:
+    def predict(self, drawer: Drawer, asked: PredictIn) -> tuple[Segmentation, str]:
         """A mask from everything at once, and the image's SHA-256."""
-        drawer, image = self.drawers.get(asked.segmenter), image_of(asked.image)
+        image = image_of(asked.image)
         shape = drawer.shape_of(image)
         prompts = self._prompts(drawer, shape, asked)
         if asked.mask is not None:
             drawer.require(PromptKind.MASK)
-            outline = mask_of(asked.mask, shape, self.bounds.max_image_pixels)
+            sent = image_of(asked.mask)
+            with self.account.reserved(sent.working_bytes(self.bounds.max_image_pixels)):
+                outline = mask_of(sent, shape, self.bounds.max_image_pixels)
             prompts = replace(prompts, mask=outline)
         return drawer.draw(image, prompts), image.sha256
 
-    def predict_with_state(self, asked: PredictStateIn) -> tuple[Segmentation, str]:
+    def predict_with_state(self, drawer: Drawer, asked: PredictStateIn) -> tuple[Segmentation, str]:
         """A mask from all prompts and the last logits, on an image sent now or earlier, and its SHA-256."""
         if (asked.image is None) == (asked.image_sha256 is None):
             raise BadPrompt("give either the image or its image_sha256")
-        drawer = self.drawers.get(asked.segmenter)
         image: SentImage | str
         if asked.image is not None:
             image = image_of(asked.image)
@@ -74,13 +77,14 @@ class Service:
 def open_service(
     bounds: Bounds,
     names: Sequence[str],
-    open_drawer: Callable[[str, Encodings], Drawer],
+    open_drawer: Callable[[str, Encodings, MemoryAccount], Drawer],
     clock: Callable[[], float],
 ) -> Service:
     """The service over segmenters of these names, the default first; `open_drawer` is called once for each."""
     encodings = Encodings(bounds.memory_bytes // 2)
-    drawers = Drawers(names, lambda name: open_drawer(name, encodings))
-    return Service(bounds, drawers, encodings, SessionStore(bounds, clock))
+    account = MemoryAccount(bounds.working_bytes)
+    drawers = Drawers(names, lambda name: open_drawer(name, encodings, account))
+    return Service(bounds, drawers, encodings, SessionStore(bounds, clock), account)
 
 
 def box_of(corners: tuple[float, float, float, float]) -> Box:

@@ -42,9 +42,9 @@ def logits_of(sent: LogitsJson, shape: tuple[int, ...]) -> NDArray[np.float32]:
     return logits
 
 
-def mask_of(text: str, shape: tuple[int, int], max_pixels: int) -> NDArray[np.bool_]:
+def mask_of(sent: SentImage, shape: tuple[int, int], max_pixels: int) -> NDArray[np.bool_]:
     """An outline (rows, columns) bool from an image of that shape, foreground above half; BadPrompt, BadImage."""
-    pixels = image_of(text).pixels(max_pixels)
+    pixels = sent.pixels(max_pixels)
     if pixels.shape != shape:
         raise BadPrompt(f"a mask is grey and has the image's {shape[0]} x {shape[1]} pixels")
     return np.asarray(pixels > 0.5)

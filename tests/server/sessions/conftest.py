@@ -22,6 +22,7 @@ from server.sessions.app import PREFIX, create_app
 from server.sessions.bounds import Bounds
 from server.sessions.drawing import Drawer
 from server.sessions.encodings import Encodings
+from server.sessions.memory import MemoryAccount
 from server.sessions.service import Service, open_service
 from server.tokens import tokens_of
 
@@ -103,9 +104,9 @@ def make_service(clock: Clock) -> Callable[..., Service]:
         known = segmenters or {"fake": FakeSegmenter()}
         limits = Bounds(**bounds)
 
-        def open_drawer(name: str, kept: Encodings) -> Drawer:
+        def open_drawer(name: str, kept: Encodings, account: MemoryAccount) -> Drawer:
             shared = served(known[name], MemoryBudget(10**9), Needs(1, 1))
-            return Drawer(shared, kept, limits.max_image_pixels)
+            return Drawer(shared, kept, account, limits.max_image_pixels)
 
         return open_service(limits, list(known), open_drawer, clock)
 

@@ -168,6 +168,60 @@ def test_bodies_that_are_none_are_refused_in_words(api: TestClient, body: bytes)
     assert {"type", "title", "status", "detail", "instance"} <= set(answer.json())
 
 
+@pytest.mark.parametrize(
+    ("path", "change"),
+    [
+        ("sessions", {"target": 5}),
+        ("sessions", {"segmenter": True}),
+        ("predict", {"box": ["1", 1, 2, 2]}),
+        ("predict", {"box": [True, 1, 2, 2]}),
+        ("predict", {"box": "1122"}),
+        ("predict", {"box": {"x": 1}}),
+        ("predict", {"points": {"x": 1, "y": 1}}),
+        ("predict", {"points": [{"x": "1", "y": 1}]}),
+        ("predict", {"points": [{"x": True, "y": 1}]}),
+        ("predict", {"points": [{"x": 1, "y": 1, "positive": 1}]}),
+        ("predict", {"points": [{"x": 1, "y": 1, "positive": "yes"}]}),
+        ("predict", {"points": [{"x": 1, "y": 1, "negative": False}]}),
+        ("predict", {"logits": "true"}),
+        ("predict", {"logits": 1}),
+        ("predict", {"mask_format": "PNG"}),
+        ("predict", {"mask_format": 1}),
+        ("predict", {"previous_logits": {"shape": ["64", 64], "data": "AAAA"}}),
+        ("predict", {"previous_logits": {"shape": [64.5, 64], "data": "AAAA"}}),
+        ("predict", {"previous_logits": {"shape": [True, 64], "data": "AAAA"}}),
+    ],
+    ids=str,
+)
+def test_a_body_is_of_the_kind_it_must_be(
+    api: TestClient, image: str, path: str, change: dict[str, Any]
+) -> None:
+    usual: dict[str, Any] = {"image": image}
+    if path == "predict":
+        usual["box"] = [16, 15, 44, 35]
+
+    assert api.post(path, json=usual).status_code in (200, 201)
+    assert api.post(path, json=usual | change).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "health", 200),
+        ("GET", "nowhere", 404),
+        ("PUT", "sessions", 405),
+        ("POST", "predict", 422),
+    ],
+)
+def test_no_answer_is_sniffed_or_kept(api: TestClient, method: str, path: str, status: int) -> None:
+    answer = api.request(method, path)
+
+    assert answer.status_code == status
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["cache-control"] == "no-store"
+    assert status == 200 or answer.headers["content-type"] == "application/problem+json"
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.floats() | st.text(max_size=5) | st.integers(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner),
