@@ -8,6 +8,7 @@ DicomNodeError
 │   └── WrongUids              the data set's UIDs are not those of the C-STORE request
 ├── NotAVolume                 a series cannot be made into a volume; the sentence names instance numbers
 │   ├── NoUsableSeries         nothing in the study can be segmented
+│   ├── UnusableValue          an attribute of an image says nothing that can be used
 │   └── UndecodablePixels      pixel data that no installed codec reads, or too short
 ├── ResultMismatch             a SEG or SR read back from its bytes differs from what was meant
 └── DeliveryError              a destination did not take an instance
@@ -16,6 +17,8 @@ DicomNodeError
 """
 
 from __future__ import annotations
+
+EXPORT_AGAIN = "Export the series again from the scanner."
 
 
 class DicomNodeError(Exception):
@@ -48,6 +51,21 @@ class NotAVolume(DicomNodeError):
 
 class NoUsableSeries(NotAVolume):
     """Nothing in the study can be segmented; the message says what was looked at and why each was left out."""
+
+
+class UnusableValue(NotAVolume):
+    """An attribute of an image says nothing that can be used: `attribute` as PS3.6 names it, `problem` what is wrong.
+
+    `problem` follows the attribute and the instances in a sentence: "is "NaN", which is no finite number".
+    """
+
+    def __init__(self, attribute: str, problem: str, advice: str = EXPORT_AGAIN) -> None:
+        self.attribute, self.problem, self.advice = attribute, problem, advice
+        super().__init__(f"{attribute} {problem}. {advice}")
+
+    def of(self, names: str) -> UnusableValue:
+        """The same error in a sentence that says of which instances."""
+        return UnusableValue(f"{self.attribute} of {names}", self.problem, self.advice)
 
 
 class UndecodablePixels(NotAVolume):

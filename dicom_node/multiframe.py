@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from pydicom.dataset import Dataset
 
+from dicom_node.attribute_values import decimals, items, texts, value_of
 from dicom_node.dataset_files import read_dataset
-from dicom_node.errors import NotAVolume
+from dicom_node.errors import NotAVolume, UnusableValue
 from dicom_node.parsing import parsing, quietly
 from dicom_node.plane import Plane, counted, named_frames
 from dicom_node.sop_classes import MULTIFRAME_VOLUMES, class_name
@@ -32,24 +34,26 @@ class FunctionalGroups:
 
     def __init__(self, ds: Dataset) -> None:
         self._ds = ds
-        self._shared = next(iter(ds.get("SharedFunctionalGroupsSequence") or []), Dataset())
-        self._per_frame = ds.get("PerFrameFunctionalGroupsSequence") or []
+        self._shared = next(iter(items(ds, "SharedFunctionalGroupsSequence")), Dataset())
+        self._per_frame = items(ds, "PerFrameFunctionalGroupsSequence")
 
     @property
-    def per_frame(self) -> bool:
-        """Whether frames have groups of their own."""
-        return bool(self._per_frame)
+    def frames(self) -> int:
+        """How many frames have a group of their own."""
+        return len(self._per_frame)
 
     def find(self, macro: str, keyword: str, frame_index: int) -> Any:
-        """The value for a zero-based frame, None where it is missing or empty."""
-        groups = [self._shared]
-        if frame_index < len(self._per_frame):
-            groups.insert(0, self._per_frame[frame_index])
+        """The value for a zero-based frame, None where it is missing or empty. UnusableValue where it cannot be read."""
+        return value_of(self.holder(macro, keyword, frame_index), keyword)
+
+    def holder(self, macro: str, keyword: str, frame_index: int) -> Dataset:
+        """What holds an attribute for a zero-based frame: its own group, else the shared one, else the data set."""
+        groups = [*self._per_frame[frame_index : frame_index + 1], self._shared]
         for group in groups:
-            for item in (group.get(macro) or [])[:1]:
-                if (value := item.get(keyword)) is not None:
-                    return value
-        return self._ds.get(keyword)
+            for item in items(group, macro)[:1]:
+                if keyword in item and texts(item, keyword):
+                    return item
+        return self._ds
 
 
 def is_multiframe(header: InstanceHeader) -> bool:
@@ -60,15 +64,14 @@ def is_multiframe(header: InstanceHeader) -> bool:
 def frame_planes(header: InstanceHeader) -> list[Plane]:
     """A plane for every frame, in the order of storage. NotAVolume names the frames that have none."""
     name = named_frames([source_of(header)])
-    with quietly(), parsing(NotAVolume, f"The functional groups of {name} cannot be read"):
+    with (
+        quietly(),
+        _naming(name),
+        parsing(NotAVolume, f"The functional groups of {name} cannot be read"),
+    ):
         groups = FunctionalGroups(read_dataset(header.path))
+        _refuse_unplaced(header, groups.frames, name)
         planes = [_plane(header, groups, index) for index in range(header.number_of_frames)]
-    if not groups.per_frame and header.sop_class_uid not in MULTIFRAME_VOLUMES:
-        raise NotAVolume(
-            f"{name[:1].upper()}{name[1:]} is one {class_name(header.sop_class_uid)} of {header.number_of_frames} frames without "
-            "functional groups, as some cone beam scanners write a whole volume: nothing says where its frames lie. "
-            "Send it as single slices, or as an enhanced multi-frame image."
-        )
     missing = [number for number, plane in enumerate(planes, start=1) if plane is None]
     if missing:
         raise NotAVolume(
@@ -76,6 +79,20 @@ def frame_planes(header: InstanceHeader) -> list[Plane]:
             f"of {name}: without them the frames have no place in the patient. Export the series again from the scanner."
         )
     return [plane for plane in planes if plane is not None]
+
+
+def _refuse_unplaced(header: InstanceHeader, placed: int, name: str) -> None:
+    """More frames than functional groups to place them, before any of them is looked at."""
+    if placed >= header.number_of_frames or header.number_of_frames == 1:
+        return
+    if placed or header.sop_class_uid in MULTIFRAME_VOLUMES:
+        said = f"is {header.number_of_frames}, but functional groups place {placed} of them"
+        raise UnusableValue("Number of Frames", said)
+    raise NotAVolume(
+        f"{name[:1].upper()}{name[1:]} is one {class_name(header.sop_class_uid)} of {header.number_of_frames} frames without "
+        "functional groups, as some cone beam scanners write a whole volume: nothing says where its frames lie. "
+        "Send it as single slices, or as an enhanced multi-frame image."
+    )
 
 
 def source_of(header: InstanceHeader, frame_number: int | None = None) -> SourceFrame:
@@ -96,13 +113,13 @@ def named_headers(headers: Iterable[InstanceHeader]) -> str:
 
 def _plane(header: InstanceHeader, groups: FunctionalGroups, index: int) -> Plane | None:
     """The plane of a zero-based frame, None where the groups do not place it."""
-    position = _numbers(groups.find("PlanePositionSequence", "ImagePositionPatient", index), 3)
+    position = _numbers(groups, ("PlanePositionSequence", "ImagePositionPatient"), index, 3)
     orientation = _numbers(
-        groups.find("PlaneOrientationSequence", "ImageOrientationPatient", index), 6
+        groups, ("PlaneOrientationSequence", "ImageOrientationPatient"), index, 6
     )
-    spacing = _numbers(groups.find("PixelMeasuresSequence", "PixelSpacing", index), 2)
-    thickness = _numbers([groups.find("PixelMeasuresSequence", "SliceThickness", index)], 1)
-    between = _numbers([groups.find("PixelMeasuresSequence", "SpacingBetweenSlices", index)], 1)
+    spacing = _numbers(groups, ("PixelMeasuresSequence", "PixelSpacing"), index, 2)
+    thickness = _numbers(groups, ("PixelMeasuresSequence", "SliceThickness"), index, 1)
+    between = _numbers(groups, ("PixelMeasuresSequence", "SpacingBetweenSlices"), index, 1)
     if not (position and orientation and spacing and header.rows and header.columns):
         return None
     phase = {
@@ -125,8 +142,18 @@ def _plane(header: InstanceHeader, groups: FunctionalGroups, index: int) -> Plan
     )
 
 
-def _numbers(values: Sequence[Any] | None, count: int) -> tuple[float, ...]:
-    """So many numbers, or none."""
-    if not values or len(values) != count or any(value in {None, ""} for value in values):
-        return ()
-    return tuple(float(value) for value in values)
+def _numbers(
+    groups: FunctionalGroups, attribute: tuple[str, str], index: int, count: int
+) -> tuple[float, ...]:
+    """So many numbers of (macro, keyword) for a frame, or none."""
+    values = decimals(groups.holder(*attribute, index), attribute[1])
+    return values if len(values) == count else ()
+
+
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """An attribute that cannot be used is told with the instance that has it."""
+    try:
+        yield
+    except UnusableValue as error:
+        raise error.of(name) from error

@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from dicom_node.errors import DicomNodeError, NotAVolume, UnreadableDataset
 
+log = logging.getLogger(__name__)
+
+# What a person is told of what a library raised; the first that fits. Everything else says nothing to a person.
+_IN_WORDS: tuple[tuple[type[BaseException], str], ...] = (
+    (MemoryError, "there is not enough memory for it"),
+    (FileNotFoundError, "the file is gone"),
+    (PermissionError, "the file may not be opened"),
+    (EOFError, "it ends too early"),
+    (OSError, "the disk does not give it"),
+    (zlib.error, "its compressed bytes are damaged"),
+    (RecursionError, "it is nested too deeply"),
+)
+_OTHERWISE = "its bytes are not what its header says"
+
 
 @contextmanager
 def parsing(error: type[NotAVolume], sentence: str) -> Iterator[None]:
-    """Turn anything that goes wrong inside into `error`, with `sentence` and the reason in short.
+    """Turn anything that goes wrong inside into `error`, with `sentence` and the reason in a few words.
 
-    For reading and decoding of files that other people wrote; our own errors pass through unchanged.
+    For reading and decoding of files that other people wrote; our own errors pass through unchanged. What the library
+    said may quote a value of the file: it goes no further than the error's cause.
     """
     try:
         yield
@@ -21,15 +38,19 @@ def parsing(error: type[NotAVolume], sentence: str) -> Iterator[None]:
         raise error(f"{sentence}: {reason}") from reason
     except DicomNodeError:
         raise
-    except MemoryError as reason:
-        raise error(f"{sentence}: there is not enough memory for it") from reason
     except (KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     # A damaged file makes pydicom and six codecs raise nearly every built-in error and some of their own
     # (AttributeError, KeyError, struct.error, zlib.error, RuntimeError, BytesLengthException, …): the list is open,
     # and a panic in the RLE codec, which is written in Rust, is not even an Exception.
     except BaseException as reason:
-        raise error(f"{sentence}: {_in_short(reason)}") from reason
+        log.debug("%s: %s", sentence, type(reason).__name__)
+        raise error(f"{sentence}: {in_words(reason)}") from reason
+
+
+def in_words(reason: BaseException) -> str:
+    """What was raised, for a person: the end of a sentence, without the words of the library."""
+    return next((words for kind, words in _IN_WORDS if isinstance(reason, kind)), _OTHERWISE)
 
 
 @contextmanager
@@ -40,9 +61,3 @@ def quietly() -> Iterator[None]:
     """
     with warnings.catch_warnings(action="ignore"):
         yield
-
-
-def _in_short(reason: BaseException) -> str:
-    """What was raised, on one line and short enough for one sentence."""
-    text = " ".join(str(reason).split())
-    return f"{type(reason).__name__} {text[:160]}".strip()

@@ -13,14 +13,19 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi_lut
 from pydicom.pixels.utils import pixel_array
 
+from dicom_node.attribute_values import decimal
 from dicom_node.dataset_files import read_dataset
-from dicom_node.errors import NotAVolume, UndecodablePixels
+from dicom_node.errors import NotAVolume, UndecodablePixels, UnusableValue
+from dicom_node.image_modality import modality_of
 from dicom_node.multiframe import source_of
+from dicom_node.padding import Padding
 from dicom_node.parsing import parsing, quietly
 from dicom_node.pixel_size import PixelSize, pixel_size
-from dicom_node.pixels import refuse_short, refuse_undecodable_syntaxes
-from dicom_node.plane import Plane, named_frames
+from dicom_node.pixels import refuse_undecodable_syntaxes
+from dicom_node.plane import Plane, named_frames, sentence_begin
+from dicom_node.stored_pixels import make_decodable
 from dicom_node.values import InstanceHeader, SourceVolume
+from dicom_node.voxel_budget import refuse_large_picture
 
 log = logging.getLogger(__name__)
 
@@ -39,9 +44,12 @@ def load_picture(header: InstanceHeader) -> SourceVolume:
     name = named_frames([source_of(header)])
     if not (header.rows and header.columns):
         raise NotAVolume(f"Rows or Columns are missing in {name}: there is no image in it.")
+    if header.reason:
+        raise NotAVolume(f"{sentence_begin(header.reason)} ({name}). Send it again.")
+    refuse_large_picture(header)
     shape = (header.rows, header.columns)
     refuse_undecodable_syntaxes([(_nowhere(header, shape), header.transfer_syntax_uid)])
-    ds, shown = _decoded(header.path, name)
+    ds, shown = _decoded(header.path, shape, name)
     if shown.shape not in (shape, (*shape, 3)):
         raise UndecodablePixels(f"The pixel data of {name} decodes to {shown.shape}, not {shape}.")
     size = pixel_size(ds)
@@ -54,7 +62,7 @@ def load_picture(header: InstanceHeader) -> SourceVolume:
         study_instance_uid=header.study_instance_uid,
         series_instance_uid=header.series_instance_uid,
         frame_of_reference_uid="",
-        modality=header.modality or "OT",
+        modality=modality_of(header) or "OT",
         warnings=(size.warning,) if size.warning else (),
         colour=None if colour is None else colour[None],
         picture=True,
@@ -75,13 +83,17 @@ def _flat(size: PixelSize) -> NDArray[np.float64]:
     return affine
 
 
-def _decoded(path: Path, name: str) -> tuple[Dataset, NDArray[np.float32] | NDArray[np.uint8]]:
-    """The data set and its picture; UndecodablePixels names the instance and says what is wrong with it."""
+def _decoded(
+    path: Path, shape: tuple[int, int], name: str
+) -> tuple[Dataset, NDArray[np.float32] | NDArray[np.uint8]]:
+    """The data set and its picture; the error names the instance and says what is wrong with it."""
     try:
-        with quietly(), parsing(UndecodablePixels, "it cannot be read"):
+        with quietly(), parsing(UndecodablePixels, "it cannot be decoded"):
             ds = read_dataset(path, pixels=True)
-            refuse_short(ds, 1)
+            make_decodable(ds, shape)
             return ds, _picture_in(ds)
+    except UnusableValue as error:
+        raise error.of(name) from error
     except UndecodablePixels as error:
         raise UndecodablePixels(
             f"The pixel data of {name} is damaged or incomplete ({error}). Send it again."
@@ -91,8 +103,8 @@ def _decoded(path: Path, name: str) -> tuple[Dataset, NDArray[np.float32] | NDAr
 def _picture_in(ds: Dataset) -> NDArray[np.float32] | NDArray[np.uint8]:
     """Grey (rows, columns) float32, or RGB (rows, columns, 3) uint8."""
     stored = pixel_array(ds, index=0)
-    if int(ds.get("SamplesPerPixel") or 1) > 1:
-        return _eight_bits(stored, int(ds.BitsStored))
+    if ds.SamplesPerPixel > 1:
+        return _eight_bits(stored, ds.BitsStored)
     if ds.PhotometricInterpretation == _PALETTE:
         coloured = apply_color_lut(stored, ds)[..., :3]
         return _eight_bits(coloured, coloured.dtype.itemsize * 8)
@@ -108,28 +120,21 @@ def _eight_bits(samples: NDArray[np.generic], bits: int) -> NDArray[np.uint8]:
 
 def _shown(stored: NDArray[Any], ds: Dataset) -> NDArray[np.float32]:
     """Grey values as a screen shows them: bright is bright, whatever the polarity they are stored in."""
+    for keyword in ("RescaleSlope", "RescaleIntercept"):
+        decimal(ds, keyword)  # or it is named
     values = apply_modality_lut(stored, ds)
     with suppress(ValueError, TypeError, AttributeError, LookupError, NotImplementedError):
         values = apply_voi_lut(values, ds)  # a window that makes no sense hides nothing
     shown = np.array(values, dtype=np.float32)
     if not np.isfinite(shown).all():
         raise UndecodablePixels("its grey values are no finite numbers")
-    padding = _padding(stored, ds)
+    padding = Padding.of(ds, ds.BitsAllocated).mask(stored, ds.BitsAllocated - ds.BitsStored)
     image = shown[~padding]
     if image.size and ds.PhotometricInterpretation == _INVERTED:
         shown = image.min() + image.max() - shown
     if padding.any():
         shown[padding] = shown[~padding].min() if image.size else 0.0
     return shown
-
-
-def _padding(stored: NDArray[Any], ds: Dataset) -> NDArray[np.bool_]:
-    """Where there is no image (PS3.3 C.7.5.1.1.2)."""
-    first = ds.get("PixelPaddingValue")
-    if first is None:
-        return np.zeros(stored.shape, dtype=np.bool_)
-    ends = (int(first), int(ds.get("PixelPaddingRangeLimit") or first))
-    return np.asarray((stored >= min(ends)) & (stored <= max(ends)))
 
 
 def _grey_and_colour(

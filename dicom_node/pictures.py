@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from dicom_node.image_modality import modality_of
 from dicom_node.multiframe import source_of
 from dicom_node.plane import named_frames
 from dicom_node.sop_classes import FOR_PROCESSING, MODALITY_RANK, PICTURES, class_name
@@ -24,7 +25,7 @@ def is_picture(header: InstanceHeader) -> bool:
         header.sop_class_uid in PICTURES
         and header.number_of_frames == 1
         and not header.reason
-        and header.modality not in MODALITY_RANK
+        and modality_of(header) not in MODALITY_RANK
     )
 
 
@@ -78,5 +79,5 @@ def _described(header: InstanceHeader) -> str:
     """For an administrator, without a word that could name the patient."""
     number = "without a number" if header.series_number is None else str(header.series_number)
     view = f", {_view(header)}" if _view(header) else ""
-    kind = header.modality or class_name(header.sop_class_uid)
+    kind = modality_of(header) or class_name(header.sop_class_uid)
     return f"{named_frames([source_of(header)])} of series {number} ({kind}{view})"

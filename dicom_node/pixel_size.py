@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 from pydicom.dataset import Dataset
 
+from dicom_node.attribute_values import decimal, items
+from dicom_node.errors import UnusableValue
 from dicom_node.source_planes import decimal_strings, numbers
 
 _CENTIMETRES = 3  # Physical Units X and Y Direction, PS3.3 C.8.5.5.1.1
@@ -30,7 +33,7 @@ def pixel_size(ds: Dataset) -> PixelSize:
     stated = _spacing(ds, "PixelSpacing")
     if stated:
         return PixelSize(stated, sized=True)
-    if ds.get("SequenceOfUltrasoundRegions"):
+    if _regions(ds):
         return _of_regions(ds)
     detector = _spacing(ds, "ImagerPixelSpacing")
     if detector:
@@ -63,7 +66,7 @@ def _of_detector(ds: Dataset, spacing_mm: tuple[float, float]) -> PixelSize:
 
 def _of_regions(ds: Dataset) -> PixelSize:
     """The scale of the two-dimensional regions, if they have one and it is a length."""
-    scales = [scale for item in ds.SequenceOfUltrasoundRegions if (scale := _of_region(item))]
+    scales = [scale for item in _regions(ds) if (scale := _of_region(item))]
     if not scales:
         return _unknown(ds)
     if any(not np.allclose(scale, scales[0], rtol=_SAME) for scale in scales):
@@ -71,17 +74,30 @@ def _of_regions(ds: Dataset) -> PixelSize:
     return PixelSize(scales[0], sized=True)
 
 
+def _regions(ds: Dataset) -> list[Dataset]:
+    with suppress(UnusableValue):
+        return items(ds, "SequenceOfUltrasoundRegions")
+    return []
+
+
 def _of_region(item: Dataset) -> tuple[float, float] | None:
-    units = (item.get("PhysicalUnitsXDirection"), item.get("PhysicalUnitsYDirection"))
-    tissue = item.get("RegionSpatialFormat") == _TWO_DIMENSIONAL
-    if not tissue or units != (_CENTIMETRES, _CENTIMETRES):
+    units = [_one(item, f"PhysicalUnits{axis}Direction") for axis in "XY"]
+    tissue = _one(item, "RegionSpatialFormat") == _TWO_DIMENSIONAL
+    if not tissue or units != [_CENTIMETRES, _CENTIMETRES]:
         return None
-    row, column = (abs(float(item.get(f"PhysicalDelta{axis}") or 0)) * 10 for axis in "YX")
-    return (row, column) if min(row, column) > 0 and np.isfinite((row, column)).all() else None
+    row, column = (abs(_one(item, f"PhysicalDelta{axis}") or 0.0) * 10 for axis in "YX")
+    return (row, column) if min(row, column) > 0 else None
+
+
+def _one(item: Dataset, keyword: str) -> float | None:
+    """The number of an attribute, None for what cannot be used: a size that is not known is said to be so."""
+    with suppress(UnusableValue):
+        return decimal(item, keyword)
+    return None
 
 
 def _unknown(ds: Dataset, why: str = "The header does not say how large a pixel is") -> PixelSize:
-    ratio = numbers((str(part) for part in ds.get("PixelAspectRatio") or ()), 2)
+    ratio = numbers(decimal_strings(ds, "PixelAspectRatio"), 2)
     known = ratio is not None and (ratio > 0).all()
     height = float(ratio[0] / ratio[1]) if ratio is not None and known else 1.0
     return PixelSize((height, 1.0), sized=False, warning=f"{why}: sizes are told in pixels.")

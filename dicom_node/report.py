@@ -17,10 +17,8 @@ from dicom_node.measurements import area_mm2, area_px, diameters, intensity, vol
 from dicom_node.report_codes import (
     ANY_PROCEDURE,
     AREA,
-    ATTENUATION,
     CERTAINTY,
     COMMENT,
-    HOUNSFIELD,
     LONG_AXIS,
     MEAN,
     MILLILITER,
@@ -30,6 +28,7 @@ from dicom_node.report_codes import (
     PIXELS,
     PRESENCE,
     PROCEDURE_OF_MODALITY,
+    QUANTITY_OF_UNIT,
     SHORT_AXIS,
     SQUARE_MILLIMETER,
     STANDARD_DEVIATION,
@@ -72,7 +71,7 @@ def write_report(
 
     On a picture the groups are planar (TID 1410), with area instead of volume: in mm2 where the size of a pixel is known,
     else in pixels and without axes. A measurement group (TID 1411) for every segment: the SEG's tracking UID, finding, site and laterality, volume (mL),
-    long and short axis (mm), mean and standard deviation for CT (HU), certainty (%), the segment referred to and the
+    long and short axis (mm), mean and standard deviation of CT and PET where their unit is known, certainty (%), the segment referred to and the
     source series. A group (TID 1501) for every absent structure, "Not visualized". The file appears under `path` only
     after its bytes were read back and compared.
 
@@ -160,14 +159,20 @@ Row: TypeAlias = tuple[SrCode, float, SrCode, SrCode | None]
 def _measurements(segment: ResultSegment, volume: SourceVolume) -> list[sr.Measurement]:
     """The numbers of a found structure, each with its unit (UCUM)."""
     rows = [*_sizes(segment, volume), (CERTAINTY, 100.0 * segment.confidence, PERCENT, None)]
-    if volume.modality == "CT":
-        inside = intensity(segment, volume)
-        rows.append((ATTENUATION, inside.mean, HOUNSFIELD, MEAN))
-        rows.append((ATTENUATION, inside.standard_deviation, HOUNSFIELD, STANDARD_DEVIATION))
+    quantity = None if volume.unit is None else QUANTITY_OF_UNIT.get(volume.unit.value)
+    if quantity is not None and volume.unit is not None:  # a number without a unit says nothing
+        inside, unit = intensity(segment, volume), sr_code(volume.unit)
+        rows.append((quantity, inside.mean, unit, MEAN))
+        rows.append((quantity, inside.standard_deviation, unit, STANDARD_DEVIATION))
     return [
-        sr.Measurement(name=name, value=round(value, 3), unit=unit, derivation=derivation)
+        sr.Measurement(name=name, value=_rounded(value), unit=unit, derivation=derivation)
         for name, value, unit, derivation in rows
     ]
+
+
+def _rounded(value: float) -> float:
+    """To a thousandth; what is smaller keeps six digits, as PET has values of any size."""
+    return round(value, 3) if abs(value) >= 1 else float(f"{value:.6g}")
 
 
 def _sizes(segment: ResultSegment, volume: SourceVolume) -> list[Row]:

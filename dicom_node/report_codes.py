@@ -16,9 +16,20 @@ PIXELS = SrCode("{pixels}", "UCUM", "pixels")
 MILLILITER = SrCode("mL", "UCUM", "milliliter")
 MILLIMETER = SrCode("mm", "UCUM", "millimeter")
 
-# Annex D; intensity of CT, with CID 7464 derivations
-ATTENUATION = SrCode("112031", "DCM", "Attenuation Coefficient")
-HOUNSFIELD = SrCode("[hnsf'U]", "UCUM", "Hounsfield unit")
+# Annex D and CID 7180; what intensities measure, by their unit (UCUM), with CID 7464 derivations
+_ATTENUATION = SrCode("112031", "DCM", "Attenuation Coefficient")
+_ACTIVITY = SrCode("110821", "DCM", "Nuclear Medicine Tomographic Activity")
+_UPTAKE = SrCode("126400", "DCM", "Standardized Uptake Value")
+QUANTITY_OF_UNIT: Mapping[str, SrCode] = {
+    "[hnsf'U]": _ATTENUATION,
+    "Bq/ml": _ACTIVITY,
+    "{counts}": _ACTIVITY,
+    "{counts}/s": _ACTIVITY,
+    "{propcounts}": _ACTIVITY,
+    "{propcounts}/s": _ACTIVITY,
+    "g/ml": _UPTAKE,
+    "cm2/ml": _UPTAKE,
+}
 MEAN = SrCode("373098007", "SCT", "Mean")
 STANDARD_DEVIATION = SrCode("386136009", "SCT", "Standard Deviation")
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from dicom_node.errors import NotAVolume, NoUsableSeries
 from dicom_node.geometry import Stack
+from dicom_node.image_modality import modality_of
 from dicom_node.patients import refuse_several_patients
 from dicom_node.pictures import by_preference, explained, told
 from dicom_node.series_words import (
@@ -61,7 +62,7 @@ class _Candidate:
         """Smaller is better; the last two only make the choice the same every time."""
         first = self.headers[0]
         return (
-            MODALITY_RANK.get(first.modality, len(MODALITY_RANK)),
+            MODALITY_RANK.get(modality_of(first), len(MODALITY_RANK)),
             self.derived,
             not self.axial,
             -len(self.stack.planes),
@@ -140,7 +141,7 @@ def _picture(
         for header in everything
         if not is_screen(header)
         and header.series_instance_uid
-        and wanted_modality in {None, header.modality}
+        and wanted_modality in {None, modality_of(header)}
     ]
     pictures = by_preference(shown)
     if not pictures:
@@ -201,7 +202,7 @@ def _choice(best: _Candidate, others: Sequence[_Candidate], refused: Sequence[st
         warnings.append(
             f"{series_name(best.headers)} is derived (a reformat, or computed otherwise): no original series of its kind was a usable volume."
         )
-    if not best.axial and MODALITY_RANK.get(best.headers[0].modality) == 0:
+    if not best.axial and MODALITY_RANK.get(modality_of(best.headers[0])) == 0:
         warnings.append(
             f"{series_name(best.headers)} is not axial: no axial series of its kind was a usable volume."
         )

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 from dicom_node.errors import NotAVolume, NoUsableSeries
+from dicom_node.image_modality import modality_of
 from dicom_node.mosaics import is_mosaic
 from dicom_node.multiframe import is_multiframe, named_headers
 from dicom_node.patients import by_patient, differing
@@ -34,7 +35,7 @@ def series_name(members: Sequence[InstanceHeader]) -> str:
     first = members[0]
     number = "without a number" if first.series_number is None else str(first.series_number)
     images = sum(max(header.number_of_frames, 1) for header in members)
-    return f"series {number} ({first.modality or 'no modality'}, {images} image{'s' if images != 1 else ''})"
+    return f"series {number} ({modality_of(first) or 'no modality'}, {images} image{'s' if images != 1 else ''})"
 
 
 def is_screen(header: InstanceHeader) -> bool:
@@ -71,7 +72,7 @@ def reason_against(
         return _reason_without_images(members)
     if not members[0].series_instance_uid:
         return "has no Series Instance UID, so that a result could not refer to it: send it with its UIDs"
-    if wanted_modality and images[0].modality != wanted_modality:
+    if wanted_modality and modality_of(images[0]) != wanted_modality:
         return f"is not {wanted_modality}, which was asked for"
     if all("LOCALIZER" in header.image_type for header in images):
         return "is a scout (localizer)"
@@ -116,7 +117,7 @@ def none_usable(
     apart = _taken_apart(left_out, by_series)
     reasons = [reason.rstrip(".") for uid, reason in left_out.items() if uid not in apart]
     if apart:
-        modality = by_series[apart[0]][0].modality
+        modality = modality_of(by_series[apart[0]][0])
         numbers = [by_series[uid][0].series_number for uid in apart]
         which = ranges(number for number in numbers if number is not None)
         reasons.insert(
@@ -135,7 +136,7 @@ def _taken_apart(
     for uid in left_out:
         members = by_series[uid]
         if len(members) == 1 and " holds a single slice " in left_out[uid]:
-            kinds[(members[0].modality, members[0].rows, members[0].columns)].append(uid)
+            kinds[(modality_of(members[0]), members[0].rows, members[0].columns)].append(uid)
     most = max(kinds.values(), key=len, default=[])
     return most if len(most) >= _A_SERIES_A_SLICE else []
 

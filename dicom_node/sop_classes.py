@@ -64,6 +64,19 @@ CONE_BEAM: frozenset[str] = frozenset(
     }
 )
 
+#: What modality the slices of a class are of, whatever their Modality says (PS3.3 A.3, A.4, A.21, A.36, A.38, A.56, A.70-72).
+MODALITY_OF_CLASS: dict[str, str] = {
+    CTImageStorage: "CT",
+    EnhancedCTImageStorage: "CT",
+    LegacyConvertedEnhancedCTImageStorage: "CT",
+    MRImageStorage: "MR",
+    EnhancedMRImageStorage: "MR",
+    LegacyConvertedEnhancedMRImageStorage: "MR",
+    PositronEmissionTomographyImageStorage: "PT",
+    EnhancedPETImageStorage: "PT",
+    LegacyConvertedEnhancedPETImageStorage: "PT",
+}
+
 #: Images before processing for display: taken only where there is nothing better.
 FOR_PROCESSING: frozenset[str] = frozenset(
     {

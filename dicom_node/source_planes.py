@@ -21,6 +21,7 @@ from pydicom.tag import Tag
 from pydicom.valuerep import format_number_as_ds
 
 from dicom_node.dataset_files import read_dataset
+from dicom_node.decimals import decimal_of
 from dicom_node.values import SourceFrame, SourceVolume
 
 # PS3.5 table 6.2-1, DS: at most 16 characters of a fixed or floating point number
@@ -90,11 +91,9 @@ def decimal_strings(ds: Dataset, keyword: str) -> tuple[str, ...]:
 
 def numbers(parts: Iterable[str], count: int) -> NDArray[np.float64] | None:
     """`count` finite floats, or None when they are not all there."""
-    try:
-        values = np.array([float(part) for part in parts], dtype=np.float64)
-    except ValueError:
-        return None
-    return values if values.shape == (count,) and bool(np.isfinite(values).all()) else None
+    values = [decimal_of(part) for part in parts]
+    known = [value for value in values if value is not None]
+    return np.array(known, dtype=np.float64) if len(known) == len(values) == count else None
 
 
 def _stated(frames: Sequence[SourceFrame]) -> Iterator[dict[str, tuple[str, ...]]]:
@@ -131,7 +130,9 @@ def _verbatim(
 def _legal(text: str) -> str:
     """`text` itself if it is a legal DS, otherwise its number in at most 16 characters."""
     return (
-        text if len(text) <= 16 and _LEGAL_DS.fullmatch(text) else format_number_as_ds(float(text))
+        text
+        if len(text) <= 16 and _LEGAL_DS.fullmatch(text)
+        else format_number_as_ds(decimal_of(text) or 0.0)
     )
 
 

@@ -7,12 +7,14 @@ from dataclasses import replace
 
 from dicom_node.errors import NotAVolume
 from dicom_node.geometry import Stack, arrange
+from dicom_node.image_modality import judge_claims
 from dicom_node.multiframe import source_of
 from dicom_node.phases import one_phase
 from dicom_node.plane import Plane, named, named_frames, sentence_begin
 from dicom_node.planes import by_orientation, planes_of
 from dicom_node.sop_classes import VOLUMES, class_name
 from dicom_node.values import InstanceHeader
+from dicom_node.voxel_budget import refuse_beyond_budget
 
 _SAME_SPACING_MM = (
     1e-3  # half a millimetre over 512 pixels: what is written to three digits and to seven is one
@@ -28,6 +30,7 @@ def stack_of(headers: Sequence[InstanceHeader]) -> Stack:
         raise NotAVolume("There are no images to make a volume of: send the series.")
     _refuse_foreign(headers)
     _refuse_belied(headers)
+    doubts = judge_claims(headers)
     planes, warnings = planes_of(headers)
     _refuse_mixture(planes)
     try:
@@ -38,7 +41,8 @@ def stack_of(headers: Sequence[InstanceHeader]) -> Stack:
             raise
         stack = phase
     _refuse_frames_of_reference(planes)
-    return replace(stack, warnings=(*warnings, *stack.warnings))
+    refuse_beyond_budget(stack.planes)
+    return replace(stack, warnings=(*doubts, *warnings, *stack.warnings))
 
 
 def _refuse_foreign(headers: Sequence[InstanceHeader]) -> None:

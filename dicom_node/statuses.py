@@ -18,6 +18,7 @@ from dicom_node.errors import (
     TransientDeliveryError,
     UndecodablePixels,
     UnreadableDataset,
+    UnusableValue,
     WrongUids,
 )
 
@@ -85,6 +86,7 @@ STATUS_OF_ERROR: dict[type[DicomNodeError], int] = {
     NotAVolume: PROCESSING_FAILURE,
     NoUsableSeries: PROCESSING_FAILURE,
     UndecodablePixels: PROCESSING_FAILURE,
+    UnusableValue: PROCESSING_FAILURE,
     ResultMismatch: PROCESSING_FAILURE,
     DeliveryError: PROCESSING_FAILURE,
     TransientDeliveryError: PROCESSING_FAILURE,

@@ -78,6 +78,15 @@ class SourceFrame:
     frame_number: int | None = None
 
 
+@dataclass(frozen=True)
+class Code:
+    """A coded concept: `value`, `scheme` ("SCT"), `meaning` (PS3.3 table 8.8-1)."""
+
+    value: str
+    scheme: str
+    meaning: str
+
+
 @dataclass(frozen=True, eq=False)
 class SourceVolume:
     """A series as a volume, on the grid it was acquired on.
@@ -89,6 +98,7 @@ class SourceVolume:
     A `picture` is one image without a place in the patient (a radiograph, an ultrasound or camera image): its affine
     says the size of a pixel only, and no frame of reference is named. It is `sized` where its header says how large a
     pixel is; else one is taken as 1 mm. `colour` (z, y, x, 3) uint8 RGB; the intensities are then their luminance.
+    `unit` of the intensities (UCUM), None where it is not known: then nothing may be said in one.
     """
 
     intensities: NDArray[np.float32]
@@ -102,15 +112,7 @@ class SourceVolume:
     colour: NDArray[np.uint8] | None = None
     picture: bool = False
     sized: bool = True
-
-
-@dataclass(frozen=True)
-class Code:
-    """A coded concept: `value`, `scheme` ("SCT"), `meaning` (PS3.3 table 8.8-1)."""
-
-    value: str
-    scheme: str
-    meaning: str
+    unit: Code | None = None
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from dicom_node.image_modality import modality_of
 from dicom_node.picture import load_picture
 from dicom_node.pictures import is_picture
 from dicom_node.pixels import decode, refuse_undecodable_syntaxes
@@ -29,15 +30,18 @@ def load_volume(headers: Sequence[InstanceHeader]) -> SourceVolume:
         [(plane, syntax_of_file[plane.source.path]) for plane in stack.planes]
     )
     first = headers[0]
-    intensities, warnings = decode(stack.planes, first.modality)
+    modality = modality_of(first)
+    frames_of_file = {header.path: header.number_of_frames for header in headers}
+    decoded = decode(stack.planes, modality, lambda path: frames_of_file[path])
     log.info("series %s is a volume of %s (z, y, x)", first.series_instance_uid, stack.shape)
     return SourceVolume(
-        intensities=intensities,
+        intensities=decoded.values,
         affine_zyx_to_lps=stack.affine_zyx_to_lps,
         frames=tuple(plane.source for plane in stack.planes),
         study_instance_uid=first.study_instance_uid,
         series_instance_uid=first.series_instance_uid,
         frame_of_reference_uid=stack.planes[0].frame_of_reference_uid,
-        modality=first.modality,
-        warnings=(*stack.warnings, *warnings),
+        modality=modality,
+        warnings=(*stack.warnings, *decoded.warnings),
+        unit=decoded.unit,
     )

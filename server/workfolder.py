@@ -23,7 +23,7 @@ from agent.outline import Outline
 from agent.trace import Trace, TracedTarget, trace_from_record, trace_record, write_trace
 from agent.values import TargetStatus
 from dicom_node.peek import is_uid
-from dicom_node.values import SourceFrame, SourceVolume
+from dicom_node.values import Code, SourceFrame, SourceVolume
 from dicom_node.voxels import Voxels
 from server.files import private_folder, write_file, write_json
 from server.outlines import read_outline, write_outline
@@ -81,6 +81,7 @@ class WorkFolder:
             "warnings": volume.warnings,
             "picture": volume.picture,
             "sized": volume.sized,
+            "unit": None if volume.unit is None else asdict(volume.unit),
         }
         colour = volume.colour
         if colour is not None:
@@ -106,6 +107,7 @@ class WorkFolder:
             colour=np.load(colour, mmap_mode="c") if colour.is_file() else None,
             picture=record.get("picture", False),
             sized=record.get("sized", True),
+            unit=Code(**record["unit"]) if record.get("unit") else None,
         )
 
     def save_target(

@@ -20,13 +20,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import dcmread
+from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.tag import Tag
 from pydicom.uid import (
     UID,
     CTImageStorage,
     EnhancedCTImageStorage,
     ExplicitVRLittleEndian,
     MRImageStorage,
+    PositronEmissionTomographyImageStorage,
     SecondaryCaptureImageStorage,
     generate_uid,
 )
@@ -299,6 +302,34 @@ def setting(**values: object) -> Edit:
     return edit
 
 
+def patch(path: Path, keyword: str, value: bytes, vr: str = "") -> None:
+    """Write one attribute of an Explicit VR Little Endian file byte for byte, legal or not, without anybody mending it.
+
+    In the VR of the dictionary, or in `vr`; a missing one is put where it belongs.
+    """
+    tag, data, ds = Tag(keyword), path.read_bytes(), dcmread(path)
+    raw = {each: ds.get_item(each) for each in list(ds._dict)}
+    at = {each: _span(element) for each, element in raw.items() if hasattr(element, "value_tell")}
+    begin = min((span[0] for each, span in at.items() if each >= tag), default=len(data))
+    end = at[tag][1] if tag in at else begin
+    vr, even = vr or dictionary_VR(tag), value + b" " * (len(value) % 2)
+    length = (
+        b"\0\0" + len(even).to_bytes(4, "little")
+        if vr in _LONG
+        else len(even).to_bytes(2, "little")
+    )
+    head = tag.group.to_bytes(2, "little") + tag.element.to_bytes(2, "little") + vr.encode()
+    path.write_bytes(data[:begin] + head + length + even + data[end:])
+
+
+_LONG = frozenset({"OB", "OW", "SQ", "UN", "UT"})
+
+
+def _span(raw: Any) -> tuple[int, int]:
+    """Where an element begins and ends in its file."""
+    return raw.value_tell - (12 if raw.VR in _LONG else 8), raw.value_tell + raw.length
+
+
 def rewrite(path: Path, **values: object) -> None:
     """Change attributes of a file in place; None deletes them."""
     ds = dcmread(path)
@@ -335,6 +366,9 @@ def save(
         ds["PixelData"].VR = "OW"
     ds.save_as(path, enforce_file_format=True)
     return path
+
+
+_CLASSES = {"MR": MRImageStorage, "PT": PositronEmissionTomographyImageStorage}
 
 
 class _Writer:
@@ -423,7 +457,7 @@ class _Writer:
         path: Path,
         key: Sequence[str],
     ) -> None:
-        sop_class = MRImageStorage if self.series.modality == "MR" else CTImageStorage
+        sop_class = _CLASSES.get(self.series.modality, CTImageStorage)
         save(ds, pixels, path, sop_class, key, self.series.transfer_syntax_uid)
 
     def _write_localizer(self, number: int) -> None:

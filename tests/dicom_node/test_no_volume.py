@@ -270,8 +270,8 @@ def test_bytes_that_are_not_of_their_syntax(phantoms, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"RescaleSlope": 0}, "Rescale Slope is 0"),
-        ({"HighBit": 14, "BitsStored": 12}, "High Bit is 14 with 12 Bits Stored"),
+        ({"RescaleSlope": 0}, "Rescale Slope of instances 1-6 is 0"),
+        ({"HighBit": 14, "BitsStored": 12}, "High Bit of instances 1-6 is 14 with 12 Bits Stored"),
         ({"SamplesPerPixel": 3, "PlanarConfiguration": 0}, "colour"),
     ],
 )

@@ -71,7 +71,7 @@ def test_one_phase_of_a_compressed_enhanced_object(phantoms, tmp_path) -> None:
 
 def test_rescale_is_each_slices_own(phantoms, tmp_path) -> None:
     look = phantoms.Look(rescale=lambda z: (1.0 + z, -1024.0 - 100 * z))
-    hu = np.full((3, 40, 48), -1024, np.int16) + 6 * np.arange(48, dtype=np.int16)
+    hu = np.full((3, 40, 48), -1024, np.int16) + 42 * np.arange(48, dtype=np.int16)
     hu -= 100 * np.arange(3, dtype=np.int16)[:, None, None]
     phantom = phantoms.torso_ct(tmp_path, look=look, hu=hu, **SMALL)
 
@@ -199,7 +199,8 @@ def test_overlays_in_the_high_bits_are_no_grey(phantoms, tmp_path) -> None:
 
 
 def test_signed_values_of_twelve_bits_keep_their_sign(phantoms, tmp_path) -> None:
-    hu = np.linspace(-2048, 2047, 3 * 40 * 48).astype(np.int16).reshape(3, 40, 48)
+    hu = np.linspace(-2048, 2047, 3 * 40 * 48).astype(np.int16).reshape(40, 48, 3)
+    hu = np.moveaxis(hu, -1, 0).copy()
     phantom = phantoms.torso_ct(
         tmp_path,
         hu=hu,

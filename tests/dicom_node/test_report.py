@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
@@ -161,13 +162,31 @@ class TestFound:
         )
         assert number(liver, "Certainty of Finding") == (pytest.approx(87.0), "%")
 
-    def test_intensities_that_are_no_hounsfield_units_are_not_reported(self, case: Case) -> None:
+    def test_intensities_in_no_known_unit_are_not_reported(self, case: Case) -> None:
         report = pydicom.dcmread(
-            case.report("mr", [], volume=replace(case.volume, modality="MR")).path
+            case.report("unknown", [], volume=replace(case.volume, unit=None)).path
         )
 
         assert not list(below(report, "Attenuation Coefficient"))
         assert len(list(below(report, "Volume"))) == 2
+        assert "ounsfield" not in str(report)
+
+    @pytest.mark.parametrize(
+        ("unit", "quantity"),
+        [("Bq/ml", "Nuclear Medicine Tomographic Activity"), ("g/ml", "Standardized Uptake Value")],
+    )
+    def test_pet_is_reported_in_its_own_unit(self, case: Case, unit: str, quantity: str) -> None:
+        tiny = replace(
+            case.volume,
+            intensities=np.full_like(case.volume.intensities, 3.25e-6),
+            modality="PT",
+            unit=Code(unit, "UCUM", unit),
+        )
+
+        report = pydicom.dcmread(case.report("pet", [], volume=tiny).path)
+
+        liver = next(iter(below(report, "Measurement Group")))
+        assert number(liver, quantity, "Mean") == (pytest.approx(3.25e-6, rel=1e-5), unit)
 
     def test_evidence_names_the_source_and_the_segmentation(self, case: Case) -> None:
         report = pydicom.dcmread(case.report("evidence", []).path)
