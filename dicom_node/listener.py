@@ -39,6 +39,9 @@ class Receivers(Protocol):
     def end(self, number: int, why: str) -> None:
         """End a connection soon."""
 
+    def moved_s(self) -> float:
+        """When the one of them last moved that has not for longest, by the monotonic clock; called a few times a second."""
+
     def stop(self) -> None:
         """End everything, and return when that has happened."""
 
@@ -94,7 +97,8 @@ class Listener:
 
     Peers must call us by `node`'s AE title. Port 0 takes a free one: `port` tells which. `receivers` makes those who serve the
     connections, and is given the desk that they ask; without it they are served in this process. `on_tick` is called by the
-    loop that accepts connections, a few times a second: while it is not, nobody gets in.
+    loop that accepts connections, a few times a second, with the moment of the monotonic clock at which all who serve had last
+    moved: when that is long ago, or no call comes, somebody is not served.
     """
 
     def __init__(
@@ -106,7 +110,7 @@ class Listener:
         observer: ArrivalObserver,
         *,
         receivers: Callable[[FrontDesk], Receivers] | None = None,
-        on_tick: Callable[[], None] = lambda: None,
+        on_tick: Callable[[float], None] = lambda _: None,
     ) -> None:
         self._on_tick = on_tick
         self._node, self._address, self._inbox = node, (host, port), inbox
@@ -164,7 +168,7 @@ class Listener:
     def _accept_all(self) -> None:
         listening = self._socket
         while listening is not None and not self._stopping.is_set():
-            self._on_tick()
+            self._on_tick(self._receivers.moved_s())
             try:
                 connection, place = listening.accept()
             except TimeoutError:

@@ -101,7 +101,7 @@ def listen(settings: Settings) -> None:
     inbox, watch = _inbox(settings), StudyWatch()
     node = settings.node
     accepting, taking_in = Pulse(Part.LISTENER, LISTENER_LIMIT_S), Pulse(Part.INTAKE, LIMIT_S)
-    listener = _listener(settings, inbox, watch, accepting.beat)
+    listener = _listener(settings, inbox, watch, accepting.beat_as_of)
     opened: list[str] = []
     usable: list[str] = []
     with ExitStack() as held:
@@ -126,7 +126,7 @@ def listen(settings: Settings) -> None:
 
 
 def _listener(
-    settings: Settings, inbox: Inbox, observer: ArrivalObserver, on_tick: Callable[[], None]
+    settings: Settings, inbox: Inbox, observer: ArrivalObserver, on_tick: Callable[[float], None]
 ) -> Listener:
     """The listener with its receivers in processes of their own."""
     from dicom_node.listener import Listener

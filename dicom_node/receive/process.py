@@ -145,6 +145,8 @@ def main(descriptor: int) -> None:
             receiver.serve(channel.connection(), message["address"], message["number"])
         elif kind == "associate":
             desk.answered(message["number"], granted=message["granted"])
+        elif kind == "move":
+            channel.send({"kind": "moves"})
         elif kind == "end":
             receiver.end(message["number"], message["why"])
         elif kind == "stop":

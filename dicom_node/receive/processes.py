@@ -38,11 +38,16 @@ def processes_by_cores() -> int:
 
 @dataclass
 class _Process:
-    """A receiver's process; `numbers` of the connections that it has."""
+    """A receiver's process; `numbers` of the connections that it has.
+
+    It answered last at `answered_s` of the monotonic clock, and has been `asked` again if it has not answered yet.
+    """
 
     process: subprocess.Popen[bytes]
     channel: Channel
     numbers: set[int] = field(default_factory=set)
+    answered_s: float = field(default_factory=time.monotonic)
+    asked: bool = False
 
 
 class ReceiverProcesses:
@@ -59,6 +64,7 @@ class ReceiverProcesses:
         self._running: list[_Process] = []
         self._stopping = threading.Event()
         self._keepers: list[threading.Thread] = []
+        self._moved_s = time.monotonic()
 
     def start(self) -> None:
         """Start them all; DicomNodeError when they do not."""
@@ -95,6 +101,19 @@ class ReceiverProcesses:
             owners = [receiver for receiver in self._running if number in receiver.numbers]
         for receiver in owners:
             self._send(receiver, {"kind": "end", "number": number, "why": why})
+
+    def moved_s(self) -> float:
+        """When the one answered last that has not for longest; each is asked anew. Without any, as before."""
+        with self._lock:
+            running = list(self._running)
+            unasked = [receiver for receiver in running if not receiver.asked]
+            for receiver in unasked:
+                receiver.asked = True
+        for receiver in unasked:
+            self._send(receiver, {"kind": "move"})
+        if running:
+            self._moved_s = min(receiver.answered_s for receiver in running)
+        return self._moved_s
 
     def stop(self) -> None:
         """Stop them all and return when that has happened."""
@@ -177,7 +196,10 @@ class ReceiverProcesses:
             with self._lock:
                 receiver.numbers.discard(number)
             self._desk.leave(number)
+        elif kind == "moves":
+            receiver.answered_s, receiver.asked = time.monotonic(), False
         elif kind == "ready":
+            receiver.answered_s = time.monotonic()
             with self._changed:
                 self._running.append(receiver)
                 self._changed.notify_all()

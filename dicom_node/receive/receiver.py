@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import socket
 import threading
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -102,6 +103,10 @@ class Receiver:
             _, served = self._open.get(number, (None, None))
         if served:
             served.end(why)
+
+    def moved_s(self) -> float:
+        """Now: a receiver in the process of its listener moves when that does."""
+        return time.monotonic()
 
     def stop(self) -> None:
         """End everything and return when that has happened, or after some seconds."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -77,6 +79,41 @@ def test_instances_arrive_through_both_and_the_observer_hears_of_all(
     assert {a.calling_address for _, a in observer.arrivals} == {"127.0.0.1"}
     assert sorted(observer.opened) == sorted(observer.closed)
     assert {name for name, _ in observer.arrivals} == set(observer.opened)
+
+
+def test_one_receiver_that_stands_still_shows_though_the_listener_accepts(
+    several: Callable[..., Several], eventually: Callable[..., None]
+) -> None:
+    started = several()
+    began_s = time.monotonic()
+    eventually(lambda: started.receivers.moved_s() > began_s)
+    stopped = psutil.Process(started.receivers.process_ids()[1])
+
+    stopped.suspend()
+    before_s = time.monotonic()
+    time.sleep(0.5)  # what was on its way arrives; then nothing more does
+    still_s = started.receivers.moved_s()
+    with socket.create_connection(("127.0.0.1", started.listener.port)):
+        time.sleep(0.5)
+    after_s = started.receivers.moved_s()
+    stopped.resume()
+
+    assert after_s == still_s
+    assert after_s <= before_s + 0.5
+    eventually(lambda: started.receivers.moved_s() > before_s + 1.0)
+
+
+def test_the_listener_says_how_those_who_serve_move(
+    inbox: Inbox, observer: RecordingObserver, eventually: Callable[..., None]
+) -> None:
+    moments: list[float] = []
+    node = Node("SEGNODE")
+
+    with Listener(node, "127.0.0.1", 0, inbox, observer, on_tick=moments.append):
+        began_s = time.monotonic()
+        eventually(lambda: bool(moments) and moments[-1] > began_s)
+
+    assert moments == sorted(moments)
 
 
 def test_a_receiver_that_dies_costs_its_associations_and_is_started_again(
