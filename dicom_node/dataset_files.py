@@ -112,13 +112,21 @@ def read_dataset(path: Path, *, pixels: bool = False) -> Dataset:
     }
     dataset = Dataset(raw)
     encoding = elements.encoding
-    character_set = dataset.get("SpecificCharacterSet")
     dataset.set_original_encoding(
-        not encoding.explicit, encoding.order == "<", convert_encodings(character_set)
+        not encoding.explicit, encoding.order == "<", _character_sets(dataset)
     )
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = UID(file.transfer_syntax_uid or guessed_syntax(encoding))
     return dataset
+
+
+def _character_sets(dataset: Dataset) -> list[str]:
+    """The character sets of a data set for pydicom; one that it cannot even look for is taken out."""
+    try:
+        return list(convert_encodings(dataset.get("SpecificCharacterSet")))
+    except (LookupError, ValueError, TypeError):
+        del dataset.SpecificCharacterSet
+        return list(convert_encodings(None))
 
 
 def guessed_syntax(encoding: Encoding) -> str:

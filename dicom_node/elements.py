@@ -10,8 +10,9 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Collection, Container, Iterator
 from dataclasses import dataclass, field, replace
-from functools import cache
-from typing import NamedTuple
+from functools import cache, partial
+from itertools import count
+from typing import Any, NamedTuple
 
 from dicom_node.errors import FaultyDataset
 from dicom_node.sources import Inflated, InMemory, Source
@@ -19,6 +20,8 @@ from dicom_node.sources import Inflated, InMemory, Source
 MOST_ELEMENTS = (
     4_000_000  # a multi-frame image of 50,000 frames has so many; they take some seconds
 )
+MOST_ODD_ELEMENTS = 100_000  # without a VR among such with one, or with one that nobody knows: they take long to read
+DEEPEST_NESTING = 1 << 16
 LONGEST_VALUE_BYTES = 1 << 16  # of a wanted value: more is no text and no number
 LONGEST_SEQUENCE_BYTES = 1 << 26
 
@@ -166,14 +169,24 @@ def _candidates(
     """The encodings to try: what the first element looks like, what is declared, the others."""
     declared = _ENCODINGS.get(transfer_syntax_uid, EXPLICIT_LITTLE)
     order = [declared, EXPLICIT_LITTLE, IMPLICIT_LITTLE, EXPLICIT_BIG]
-    if not deflated and len(data) >= 8:
-        known = bytes(data[4:6]) in _ALL_VRS
+    first = _beginning(data, deflated=deflated)
+    if len(first) == 8:
+        known = first[4:6] in _ALL_VRS
         if known != declared.explicit:
             order.insert(0, EXPLICIT_LITTLE if known else IMPLICIT_LITTLE)
-        if known and not transfer_syntax_uid and data[0] == 0:  # group 0008 as big endian has it
+        if known and not transfer_syntax_uid and first[0] == 0:  # group 0008 as big endian has it
             order.insert(0, EXPLICIT_BIG)
     yield from dict.fromkeys(order)
     yield replace(declared, explicit_in_unknown=True)
+
+
+def _beginning(data: bytes | memoryview, *, deflated: bool) -> bytes:
+    """The first eight bytes of a data set."""
+    if not deflated:
+        return bytes(data[:8])
+    source = Inflated(data)
+    source.more(0, 8)
+    return bytes(source.view[:8])
 
 
 class _Open(NamedTuple):
@@ -199,7 +212,8 @@ def walk(
     found = Elements(encoding)
     levels: list[_Open] = []
     opened: tuple[_Header, int] | None = None  # a wanted sequence without a length, where it begins
-    read = _reader(encoding)
+    reader_of = _readers()
+    read = reader_of(encoding)
     at = tag = 0
     for found.walked in range(most_elements):
         if at + 12 > len(source.view):
@@ -212,7 +226,7 @@ def walk(
             if not levels and within_item:
                 return found
             encoding = _closed(levels, encoding, tag)
-            read = _reader(encoding)
+            read = reader_of(encoding)
             if opened and not levels:
                 _add_sequence(found, source, opened[0], (opened[1], source.base + at - 8))
                 opened = source.hold = None
@@ -220,10 +234,12 @@ def walk(
             if not levels and tag == _PIXEL_DATA:
                 at = _add_fragments(found, source, at, _Header(tag, vr, length, encoding), wanted)
                 continue
+            if len(levels) == DEEPEST_NESTING:
+                return found
             levels.append(_Open(encoding, tag == _ITEM))
             if vr == b"UN" and not encoding.explicit_in_unknown:
                 encoding = IMPLICIT_LITTLE
-                read = _reader(encoding)
+                read = reader_of(encoding)
             if len(levels) == 1 and tag in wanted:
                 opened = _Header(tag, vr, length, encoding), source.base + at
                 source.hold = opened[1]
@@ -324,8 +340,21 @@ def _cut_pixels(found: Elements, last_tag: int, beyond_bytes: int) -> None:
 _Reading = Callable[[memoryview, int], tuple[int, bytes, int, int]]
 
 
-@cache
-def _reader(encoding: Encoding) -> _Reading:
+def _readers() -> Callable[[Encoding], _Reading]:
+    """The readers of one walk, by encoding; together they read only so many odd elements: FaultyDataset."""
+    odd = count(1)
+
+    def of_odd_vr(*arguments: Any) -> tuple[bytes, int, int]:
+        if next(odd) > MOST_ODD_ELEMENTS:
+            raise FaultyDataset(
+                f"the data set has more than {MOST_ODD_ELEMENTS:,} elements of no known VR"
+            )
+        return _of_odd_vr(*arguments)
+
+    return cache(partial(_reader, of_odd_vr))
+
+
+def _reader(of_odd_vr: Callable[..., tuple[bytes, int, int]], encoding: Encoding) -> _Reading:
     """Reads (tag, VR or empty, value length, position of the value) at a position with 8 bytes behind it."""
     explicit_header = struct.Struct(encoding.order + "HH2sH").unpack_from
     implicit_header = struct.Struct(encoding.order + "HHL").unpack_from
@@ -339,7 +368,7 @@ def _reader(encoding: Encoding) -> _Reading:
         if vr in _SHORT_VRS:
             return tag, vr, length, at + 8
         if vr not in _LONG_VRS:
-            return tag, *_of_odd_vr(view, at, four_bytes, length)
+            return tag, *of_odd_vr(view, at, four_bytes, length)
         if at + 12 > len(view):
             return tag, vr, 0, len(view)
         return tag, vr, four_bytes(view, at + 8)[0], at + 12

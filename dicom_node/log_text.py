@@ -47,7 +47,16 @@ def log_lines(level: int) -> None:
     """Log to the standard error stream, from `level` on, each record on a line of its own; for a process's start."""
     handler = logging.StreamHandler()
     handler.setFormatter(OneLineFormatter(LINE_FORMAT))
+    handler.addFilter(_quotes_nobody)
     logging.basicConfig(level=level, handlers=[handler])
+
+
+def _quotes_nobody(record: logging.LogRecord) -> bool:
+    """Whether a message may be shown: pydicom quotes values it finds odd, and those may be a patient's.
+
+    A filter and not a level, which pydicom sets anew when it is imported.
+    """
+    return record.name.partition(".")[0] != "pydicom"
 
 
 def _indented(text: str) -> str:

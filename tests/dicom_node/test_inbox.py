@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage
 
 from dicom_node.arrivals import Arrival, KeptAs, Sent
-from dicom_node.errors import InboxError, StorageFull, UnreadableDataset, WrongUids
+from dicom_node.errors import FaultyDataset, InboxError, StorageFull, UnreadableDataset, WrongUids
 from dicom_node.inbox import Inbox
 
 
@@ -332,3 +332,16 @@ def test_every_name_is_on_disk_before_store_returns(
     assert synced[:2] == [str(root), str(study)]  # new folders, outermost first
     assert Path(synced[2]).parent == root / ".incoming"  # the file's bytes
     assert synced[3] == str(series)  # its name
+
+
+def test_an_instance_of_two_series_is_refused_and_leaves_nothing(
+    store: Store, ct: Callable[..., Dataset], as_sent: Callable[..., bytes]
+) -> None:
+    dataset = ct()
+    second = b"\x20\x00\x0e\x00UI\x04\x001.2\0"
+
+    with pytest.raises(FaultyDataset, match=r"two values of Series Instance UID \(0020,000E\)"):
+        store.inbox.store(as_sent(dataset) + second, sent_as(dataset))
+
+    assert files(store.root) == []
+    assert store.inbox.studies() == []

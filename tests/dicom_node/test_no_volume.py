@@ -15,6 +15,8 @@ from pydicom.uid import (
 
 from dicom_node.errors import NotAVolume, UndecodablePixels
 from dicom_node.header import read_header
+from dicom_node.series import choose_series
+from dicom_node.values import InstanceHeader
 from dicom_node.volume import load_volume
 
 SMALL = {"shape": (6, 10, 12), "spacing_mm": (5.0, 20.0, 18.0)}
@@ -298,3 +300,33 @@ def test_messages_do_not_name_the_patient(phantoms, tmp_path) -> None:
         )
 
     assert "Phantom" not in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("stated", [2, 2_000_000_000])
+def test_frames_that_the_pixels_cannot_hold(phantoms, tmp_path, stated) -> None:
+    phantom = phantoms.torso_ct(tmp_path, **SMALL)
+    phantoms.rewrite(phantom.paths[0], NumberOfFrames=stated)
+
+    sentence = refusal(tmp_path)
+
+    assert f"Number of Frames is {stated}, but the pixel data holds at most 1" in sentence
+    assert "instance 1" in sentence
+
+
+def test_a_series_of_which_an_instance_cannot_be_read(phantoms, tmp_path) -> None:
+    phantom = phantoms.torso_ct(tmp_path, **SMALL)
+    headers = [read_header(path) for path in phantom.paths]
+    headers[2] = InstanceHeader(
+        path=headers[2].path,
+        study_instance_uid=headers[2].study_instance_uid,
+        series_instance_uid=headers[2].series_instance_uid,
+        sop_instance_uid="1.2.3",
+        sop_class_uid=headers[2].sop_class_uid,
+        transfer_syntax_uid="",
+        faults=("the whole data set",),
+        reason="reading it takes too much memory",
+    )
+
+    for attempt in (load_volume, choose_series):
+        with pytest.raises(NotAVolume, match=r"eading it takes too much memory \(an instance"):
+            attempt(headers)

@@ -318,6 +318,31 @@ def test_more_elements_than_any_image_has_are_refused() -> None:
     assert walk(InMemory(data[8:]), EXPLICIT_LITTLE, (), most_elements=101).walked == 100
 
 
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_long_run_of_odd_elements_is_given_up_early(packed: bool) -> None:
+    data = explicit(0x00080005, "CS", "ISO_IR 100") + bytes(2 << 20)
+
+    with pytest.raises(FaultyDataset, match="more than 100,000 elements of no known VR"):
+        peek(
+            deflated(data) if packed else data,
+            DeflatedExplicitVRLittleEndian if packed else ExplicitVRLittleEndian,
+        )
+
+
+def test_levels_without_an_end_end_the_walk(header_of: Callable[..., InstanceHeader]) -> None:
+    assert_found(header_of, slice_with(b"\xff" * (1 << 20)))
+
+
+@pytest.mark.parametrize("character_set", [b"ISO\0IR\0100", b"\0\0", b"\xff\xfe", b"ISO_IR 999"])
+@pytest.mark.filterwarnings("ignore")  # pydicom warns of what this test writes on purpose
+def test_a_character_set_that_is_none_stops_nothing(
+    header_of: Callable[..., InstanceHeader], tmp_path: Path, character_set: bytes
+) -> None:
+    assert_found(header_of, slice_with(explicit(0x00080005, "CS", character_set), before="0010"))
+
+    assert read_dataset(tmp_path / "instance.dcm").PatientName == "Doe^Jane"
+
+
 @pytest.mark.parametrize("promised", [40, 1 << 30, UNDEFINED - 1])
 def test_a_uid_that_the_end_cuts_off_is_none(promised: int) -> None:
     groups = parts()

@@ -445,3 +445,17 @@ def test_an_address_that_is_taken_is_one_line(
 
     assert answer.returncode == 1
     assert "Address already in use" in answer.stderr.splitlines()[-1]
+
+
+def test_what_pydicom_quotes_of_a_file_reaches_no_log(tmp_path: Path) -> None:
+    words = ["segment", str(tmp_path / "nothing"), "--target", "liver", "--out", str(tmp_path)]
+    code = f"""
+from server.cli import main
+assert main({words!r}) == 1
+import pydicom.config
+pydicom.config.logger.warning("Invalid value for VR PN: 'Doe^Jane'")
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert "there is nothing at" in ended.stderr
+    assert "Doe" not in ended.stdout + ended.stderr

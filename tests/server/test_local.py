@@ -135,6 +135,28 @@ def test_nothing_but_unknown_targets_still_leaves_trace_and_preview(
     assert {p.name for p in (tmp_path / "out").iterdir()} == {"trace.json", "preview.png"}
 
 
+def test_a_file_of_two_series_is_refused_by_name_and_no_folder_is_touched(
+    models: LocalModels, phantoms: Any, tmp_path: Path
+) -> None:
+    # Arrange: behind the pixels another Series Instance UID, which is the path of a folder of somebody else
+    path = phantoms.torso_ct(tmp_path / "ct", shape=(6, 96, 96)).paths[3]
+    outside = tmp_path / "outside"
+    outside.mkdir(mode=0o755)
+    value = str(outside).encode() + b"\0" * (len(str(outside)) % 2)
+    with path.open("ab") as file:
+        file.write(b"\x20\x00\x0e\x00UI" + len(value).to_bytes(2, "little") + value)
+
+    # Act
+    with pytest.raises(InputError) as refused:
+        run(models, tmp_path / "ct", tmp_path / "out", "bright")
+
+    # Assert
+    assert str(refused.value) == (
+        f"{path.name} cannot be used: the data set has two values of Series Instance UID (0020,000E)"
+    )
+    assert outside.stat().st_mode & 0o777 == 0o755
+
+
 def test_bad_input_is_a_sentence(models: LocalModels, phantoms: Any, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "notes.txt").write_text("no image at all")
