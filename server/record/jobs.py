@@ -9,11 +9,12 @@ from dbos import DBOSClient, EnqueueOptions
 from sqlalchemy.orm import Session
 
 from server.record.engine import dbos_url
+from server.record.plain_workflows import WORKFLOW_JSON
 
 logger = logging.getLogger(__name__)
 
 # Raised by hand whenever the steps of the workflow change: work begun by an older number begins anew.
-PIPELINE_VERSION = 2
+PIPELINE_VERSION = 3
 
 STUDY_QUEUE = "studies"
 DELIVERY_QUEUE = "deliveries"
@@ -48,18 +49,38 @@ def workflow_id(request_id: str, run: int) -> str:
     return request_id if run == 1 else f"{request_id}:run-{run}"
 
 
+def work_named(workflow: str) -> tuple[str, int, tuple[str, int] | None]:
+    """The request, the run, and for a delivery its destination and try, that a workflow is called after.
+
+    >>> work_named("ab12:run-2:send:pacs:3")
+    ('ab12', 2, ('pacs', 3))
+    >>> work_named("ab12")
+    ('ab12', 1, None)
+    """
+    work, is_delivery, delivery = workflow.partition(":send:")
+    request_id, _, run = work.partition(":run-")
+    destination, _, attempt = delivery.rpartition(":")
+    return request_id, int(run or 1), (destination, int(attempt)) if is_delivery else None
+
+
+def open_client(url: str) -> DBOSClient:
+    """A client of the workflows in the record's database; nothing is connected yet."""
+    return DBOSClient(
+        system_database_url=dbos_url(url),
+        dbos_system_schema=DBOS_SCHEMA,
+        application_name=DBOS_NAME,
+        lazy=True,
+        retry_connection_errors=False,
+        serializer=WORKFLOW_JSON,
+    )
+
+
 class DbosJobs:
     """Jobs as DBOS workflows in the same database (facts: works on a psycopg 2 connection)."""
 
     def __init__(self, url: str, pipeline_version: int = PIPELINE_VERSION) -> None:
         self.pipeline_version = pipeline_version
-        self._client = DBOSClient(
-            system_database_url=dbos_url(url),
-            dbos_system_schema=DBOS_SCHEMA,
-            application_name=DBOS_NAME,
-            lazy=True,
-            retry_connection_errors=False,
-        )
+        self._client = open_client(url)
 
     def study(self, session: Session, request_id: str, run: int, priority: int) -> None:
         """See Jobs; a job that is there already stays as it is."""

@@ -8,12 +8,16 @@ import time
 from collections.abc import Callable
 
 from dbos import DBOSClient, WorkflowStatusString
+from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from server.errors import RecordUnavailable
+from server.errors import RecordUnavailable, RequestError, RunEnded
 from server.record import requests
-from server.record.engine import Sessions, dbos_url
-from server.record.jobs import DBOS_NAME, DBOS_SCHEMA, DELIVERY_QUEUE, STUDY_QUEUE, Jobs
+from server.record.deliveries import Deliveries, Try
+from server.record.engine import Sessions
+from server.record.jobs import DBOS_SCHEMA, DELIVERY_QUEUE, STUDY_QUEUE, Jobs, work_named
+from server.record.plain_workflows import WORKFLOW_JSON
+from server.record.runs import Runs
 from server.record.workers import WorkerIdentity, Workers
 
 logger = logging.getLogger(__name__)
@@ -26,17 +30,6 @@ _UNFINISHED: list[str] = [
     WorkflowStatusString.ENQUEUED.value,
     WorkflowStatusString.DELAYED.value,
 ]
-
-
-def open_client(url: str) -> DBOSClient:
-    """A client of the workflows in the record's database; nothing is connected yet."""
-    return DBOSClient(
-        system_database_url=dbos_url(url),
-        dbos_system_schema=DBOS_SCHEMA,
-        application_name=DBOS_NAME,
-        lazy=True,
-        retry_connection_errors=False,
-    )
 
 
 def resume_orphans(client: DBOSClient, workers: Workers) -> list[str]:
@@ -54,6 +47,71 @@ def resume_orphans(client: DBOSClient, workers: Workers) -> list[str]:
         logger.warning("taking over %s from worker %s", one.workflow_id, one.executor_id)
         client.resume_workflow(one.workflow_id, queue_name=one.queue_name)
     return [one.workflow_id for one in orphans]
+
+
+BROKEN = (
+    "the work on this request broke off, because what the database holds of it could not be read; "
+    "see the log, and retry"
+)
+_BROKEN_STATES: list[str] = [
+    WorkflowStatusString.ERROR.value,
+    WorkflowStatusString.MAX_RECOVERY_ATTEMPTS_EXCEEDED.value,
+]
+
+
+class BrokenWorkflows:
+    """Ends the requests and deliveries whose workflows DBOS gave up: our steps never raise, so that such a workflow was
+    changed from outside, or its entry cannot be read.
+    """
+
+    def __init__(
+        self, client: DBOSClient, sessions: Sessions, runs: Runs, deliveries: Deliveries
+    ) -> None:
+        self._client, self._sessions = client, sessions
+        self._runs, self._deliveries = runs, deliveries
+        self._settled: set[str] = set()
+
+    def settle(self) -> list[str]:
+        """Look once; the workflows whose requests or deliveries were ended."""
+        broken = self._client.list_workflows(
+            status=_BROKEN_STATES, queue_name=_QUEUES, load_input=False, load_output=False
+        )
+        foreign = self._foreign()
+        if foreign:
+            self._client.cancel_workflows(foreign)
+        new = ({one.workflow_id for one in broken} | set(foreign)) - self._settled
+        ended = [workflow for workflow in sorted(new) if self._end(workflow)]
+        self._settled |= new
+        return ended
+
+    def _foreign(self) -> list[str]:
+        # DBOS cannot even say of these that they failed: it would say so in the form that it does not know
+        query = text(
+            f"SELECT workflow_uuid FROM {DBOS_SCHEMA}.workflow_status "  # noqa: S608 - our own constant
+            "WHERE status = :running AND queue_name = ANY(:queues) AND serialization <> :ours"
+        )
+        named = {
+            "running": WorkflowStatusString.PENDING.value,
+            "queues": _QUEUES,
+            "ours": WORKFLOW_JSON.name(),
+        }
+        with self._sessions.begin() as session:
+            return list(session.scalars(query, named))
+
+    def _end(self, workflow: str) -> bool:
+        try:
+            request_id, run, delivery = work_named(workflow)
+            if delivery is None:
+                self._runs.fail(request_id, run, "select", BROKEN)
+            else:
+                one = Try(request_id, delivery[0], run, delivery[1])
+                self._deliveries.failed(one, BROKEN, 0.0, None)
+        except (RunEnded, RequestError, ValueError):
+            return False  # long ended, or no work of ours
+        logger.error(
+            "workflow %r broke off: what the database holds of it cannot be read", workflow
+        )
+        return True
 
 
 def renew_older(client: DBOSClient, sessions: Sessions, jobs: Jobs) -> int:
@@ -87,8 +145,10 @@ class Heartbeat:
         identity: WorkerIdentity,
         clock: Callable[[], float] = time.monotonic,
         silence_s: float = SILENCE_S,
+        broken: BrokenWorkflows | None = None,
     ) -> None:
         self._client = client
+        self._broken = broken
         self._workers = workers
         self._identity = identity
         self._clock = clock
@@ -119,6 +179,8 @@ class Heartbeat:
                 self._listening_since = now
             judged = now - self._listening_since >= self._silence_s
             self._workers.bury(self._silence_s if judged else None)
+            if self._broken is not None:
+                self._broken.settle()
             return resume_orphans(self._client, self._workers)
         except (RecordUnavailable, SQLAlchemyError) as error:
             if self._listening_since is not None:

@@ -18,15 +18,17 @@ from server.record.jobs import (
     PIPELINE_VERSION,
     STUDY_QUEUE,
     DbosJobs,
+    open_client,
 )
 from server.record.migrate import upgrade
+from server.record.plain_workflows import WORKFLOW_JSON
 from server.record.runs import Runs
 from server.record.workers import WorkerIdentity, Workers
 from server.work.delivery import DeliveryStep, RetryPolicy
 from server.work.movement import longest_waiting
 from server.work.patience import insist
 from server.work.stages import StageSteps
-from server.work.takeover import Heartbeat, open_client, renew_older
+from server.work.takeover import BrokenWorkflows, Heartbeat, renew_older
 from server.work.workflow import register
 
 logger = logging.getLogger(__name__)
@@ -58,9 +60,11 @@ class Worker:
         self._client = open_client(url)
         self._workers = Workers(self._sessions)
         self.identity = WorkerIdentity.of_this_process()
-        self._heartbeat = Heartbeat(self._client, self._workers, self.identity)
-        self._steps = StageSteps(stages, Runs(self._sessions, self._jobs))
-        self._delivery = DeliveryStep(destinations, Deliveries(self._sessions, self._jobs), policy)
+        runs, deliveries = Runs(self._sessions, self._jobs), Deliveries(self._sessions, self._jobs)
+        broken = BrokenWorkflows(self._client, self._sessions, runs, deliveries)
+        self._heartbeat = Heartbeat(self._client, self._workers, self.identity, broken=broken)
+        self._steps = StageSteps(stages, runs)
+        self._delivery = DeliveryStep(destinations, deliveries, policy)
 
     def start(self) -> None:
         """Wait for the database, take over what dead workers left, and begin to work."""
@@ -109,4 +113,5 @@ class Worker:
             executor_id=self.identity.executor_id,
             application_version=str(self._jobs.pipeline_version),
             log_level="WARNING",
+            serializer=WORKFLOW_JSON,
         )

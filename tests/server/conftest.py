@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
 from dicom_node.values import InstanceHeader, StoredInstance
+from server.fakes import FakeStages, FolderDestination
 from server.record.deliveries import Deliveries
 from server.record.engine import Sessions, open_engine
 from server.record.jobs import PIPELINE_VERSION, DbosJobs
@@ -22,6 +23,8 @@ from server.settings import RouteSettings
 from server.shelf import Shelf
 from server.structures import Catalogue, load_catalogue
 from server.values import ENDED_STATES, RequestState
+from server.work.delivery import RetryPolicy
+from server.work.worker import Worker
 
 T = TypeVar("T")
 STUDY = "1.2.826.0.1.3680043.8.498.1"
@@ -189,3 +192,37 @@ def make_desk(database_url: str) -> Iterator[Callable[..., Desk]]:
 def desk(make_desk: Callable[..., Desk]) -> Desk:
     """A record without routes, with the destinations "pacs" and "archive"."""
     return make_desk()
+
+
+@pytest.fixture
+def start_worker(desk: Desk, tmp_path: Path) -> Iterator[Callable[..., Worker]]:
+    """Starts the one worker a process can have; `settings` are further ones of Worker."""
+    started: list[Worker] = []
+
+    def start(
+        stage_hook: Callable[[str], None] = lambda _: None,
+        send_hook: Callable[[str], None] = lambda _: None,
+        attempts: int = 3,
+        **settings: Any,
+    ) -> Worker:
+        pacs = FolderDestination("pacs", _folder(tmp_path / "pacs"), send_hook)
+        archive = FolderDestination("archive", _folder(tmp_path / "archive"))
+        worker = Worker(
+            desk.url,
+            FakeStages(_folder(tmp_path / "work"), stage_hook),
+            {"pacs": pacs, "archive": archive},
+            RetryPolicy(attempts, delay_s=0.05, maximum_delay_s=0.2),
+            **settings,
+        )
+        worker.start()
+        started.append(worker)
+        return worker
+
+    yield start
+    for worker in started:
+        worker.stop(grace_s=0)
+
+
+def _folder(path: Path) -> Path:
+    path.mkdir(exist_ok=True)
+    return path

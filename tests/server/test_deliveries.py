@@ -13,10 +13,9 @@ from dicom_node.errors import PermanentDeliveryError, TransientDeliveryError
 from dicom_node.fakes import FakeDestination
 from server.errors import RunEnded
 from server.record.deliveries import Try
-from server.record.jobs import PIPELINE_VERSION
+from server.record.jobs import PIPELINE_VERSION, open_client
 from server.values import DeliveryState, RequestState, ResultSummary, Selection
 from server.work.delivery import DeliveryStep, RetryPolicy
-from server.work.takeover import open_client
 
 SEG = ResultSummary("SEG", "/results/seg.dcm", "1.2.840.10008.5.1.4.1.1.66.4", "2.25.1", "2.25.2")
 ONE_TRY, THREE_TRIES = RetryPolicy(1, 5.0, 600.0), RetryPolicy(3, 5.0, 600.0)

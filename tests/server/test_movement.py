@@ -9,9 +9,9 @@ import pytest
 
 from server.fakes import FakeStages
 from server.pulses import Part, Pulse
+from server.record.jobs import open_client
 from server.values import AskedTarget, Assignment
 from server.work.movement import Movement, WatchedStages, longest_waiting
-from server.work.takeover import open_client
 
 LIMIT_S, BUSY_LIMIT_S = 30.0, 3600.0
 

@@ -27,10 +27,9 @@ from server.errors import (
 )
 from server.record import requests
 from server.record.engine import Sessions, dbos_url, open_engine, record_url
-from server.record.jobs import PIPELINE_VERSION
+from server.record.jobs import PIPELINE_VERSION, open_client
 from server.settings import RouteSettings
 from server.values import Pair, RequestState, ResultSummary, Selection, StudyState
-from server.work.takeover import open_client
 
 STUDY = "1.2.826.0.1.3680043.8.498.1"
 CT_ROUTE = RouteSettings(

@@ -13,9 +13,9 @@ import pytest
 from sqlalchemy import text
 
 from server.errors import RecordUnavailable
-from server.record.jobs import PIPELINE_VERSION
+from server.record.jobs import PIPELINE_VERSION, open_client
 from server.record.workers import WorkerIdentity
-from server.work.takeover import Heartbeat, open_client, renew_older, resume_orphans
+from server.work.takeover import Heartbeat, renew_older, resume_orphans
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,44 +11,8 @@ import pytest
 from agent.values import TargetStatus
 from dicom_node.errors import PermanentDeliveryError, TransientDeliveryError
 from server.errors import WrongState
-from server.fakes import FailingHook, FakeStages, FolderDestination
+from server.fakes import FailingHook, FolderDestination
 from server.values import DeliveryState, RequestState
-from server.work.delivery import RetryPolicy
-from server.work.worker import Worker
-
-
-@pytest.fixture
-def start_worker(desk: Any, tmp_path: Path) -> Iterator[Callable[..., Worker]]:
-    """Starts the one worker a process can have."""
-    started: list[Worker] = []
-
-    def start(
-        stage_hook: Callable[[str], None] = lambda _: None,
-        send_hook: Callable[[str], None] = lambda _: None,
-        attempts: int = 3,
-        requests_at_once: int = 1,
-    ) -> Worker:
-        pacs = FolderDestination("pacs", _folder(tmp_path / "pacs"), send_hook)
-        archive = FolderDestination("archive", _folder(tmp_path / "archive"))
-        worker = Worker(
-            desk.url,
-            FakeStages(_folder(tmp_path / "work"), stage_hook),
-            {"pacs": pacs, "archive": archive},
-            RetryPolicy(attempts, delay_s=0.05, maximum_delay_s=0.2),
-            requests_at_once=requests_at_once,
-        )
-        worker.start()
-        started.append(worker)
-        return worker
-
-    yield start
-    for worker in started:
-        worker.stop(grace_s=0)
-
-
-def _folder(path: Path) -> Path:
-    path.mkdir(exist_ok=True)
-    return path
 
 
 def _stored(tmp_path: Path, destination: str, kind: str) -> list[str]:
