@@ -160,6 +160,7 @@ def _listener(
 def work(settings: Settings) -> None:
     """`segnode work`: loads the models and works on requests until it is told to stop."""
     from server.pulses import Part, Pulse
+    from server.work.deadlines import StageLimits
     from server.work.delivery import RetryPolicy
     from server.work.movement import Movement, WatchedStages
     from server.work.worker import Worker
@@ -176,6 +177,7 @@ def work(settings: Settings) -> None:
             {one.name: one for one in destinations(settings)},
             RetryPolicy(delivery.attempts, delivery.delay_s, delivery.maximum_delay_s),
             requests_at_once=at_once,
+            limits=StageLimits(**settings.stages.model_dump()),
         )
         worker.start()
         folder = private_folder(settings.storage.dir / "work")

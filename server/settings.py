@@ -135,6 +135,18 @@ class AgentSettings(_Section):
         return self
 
 
+class StagesSettings(_Section):
+    """[stages]: how long each stage of a request may take, and how much memory; in the words of StageLimits."""
+
+    select_s: Annotated[float, Field(gt=0)]
+    outline_s: Annotated[float, Field(gt=0)]
+    follow_s: Annotated[float, Field(gt=0)]
+    segment_s: Annotated[float, Field(gt=0)]
+    write_s: Annotated[float, Field(gt=0)]
+    grace_s: Annotated[float, Field(gt=0)]
+    memory_bytes: Annotated[int, Field(ge=0)]
+
+
 class ModelsSettings(_Section):
     """[models]: where weights lie and come from, and what models run on."""
 
@@ -226,6 +238,7 @@ class Settings(_Section):
     database: DatabaseSettings
     study: StudySettings
     agent: AgentSettings
+    stages: StagesSettings
     models: ModelsSettings
     language: LanguageSettings
     sessions: SessionsSettings

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from sqlalchemy import delete
+from sqlalchemy import delete, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -21,6 +21,7 @@ from server.record.engine import Sessions
 from server.record.jobs import Jobs
 from server.record.tables import RequestRow, ResultRow, TargetRow, TurnRow
 from server.values import (
+    ENDED_STATES,
     AskedTarget,
     Assignment,
     RequestState,
@@ -66,6 +67,13 @@ class Runs:
         if worn_out:
             raise RunEnded(_worn_out(stage), over=False)
         return assignment
+
+    def is_wanted(self, request_id: str, run: int) -> bool:
+        """Whether this run of a request is still worked on."""
+        query = select(RequestRow.run, RequestRow.state).where(RequestRow.id == request_id)
+        with self._sessions.begin() as session:
+            now = session.execute(query).first()
+        return now is not None and now.run == run and now.state not in ENDED_STATES
 
     def selected(self, request_id: str, run: int, selection: Selection, seconds: float) -> None:
         """Stage "select" is done."""

@@ -19,6 +19,7 @@ from server.errors import RunEnded, ServerError
 from server.ports import Stages
 from server.record.runs import Runs
 from server.values import Assignment
+from server.work.deadlines import StageInterrupted, StageUnwanted, StageWatch
 from server.work.patience import insist
 
 logger = logging.getLogger(__name__)
@@ -29,9 +30,10 @@ T = TypeVar("T")
 class StageSteps:
     """The steps of the study workflow. `request_id` and `run` name the work in every call."""
 
-    def __init__(self, stages: Stages, runs: Runs) -> None:
+    def __init__(self, stages: Stages, runs: Runs, watch: StageWatch) -> None:
         self._stages = stages
         self._runs = runs
+        self._watch = watch
 
     def select(self, request_id: str, run: int) -> int | None:
         """Choose the series; how many targets there are."""
@@ -130,7 +132,15 @@ class StageSteps:
             logger.info("%s", ended)
             return None
         try:
-            return act(assignment)
+            with self._watch.stage(request_id, run, stage):
+                return act(assignment)
+        except StageUnwanted:
+            logger.info("request %s is not wanted any more: stopped in %s", request_id, stage)
+            self._stages.discard(assignment)
+        except (
+            StageInterrupted
+        ):  # it has ended in the record, and what it left is there for a retry
+            logger.info("request %s was stopped in %s", request_id, stage)
         except RunEnded as ended:
             logger.info("%s", ended)
             if ended.over:

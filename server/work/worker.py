@@ -24,6 +24,7 @@ from server.record.migrate import upgrade
 from server.record.plain_workflows import WORKFLOW_JSON
 from server.record.runs import Runs
 from server.record.workers import WorkerIdentity, Workers
+from server.work.deadlines import StageLimits, StageWatch
 from server.work.delivery import DeliveryStep, RetryPolicy
 from server.work.movement import longest_waiting
 from server.work.patience import insist
@@ -40,7 +41,7 @@ DELIVERIES_AT_ONCE = 4
 class Worker:
     """One a process: DBOS is one a process. `stages` does the work, `destinations` by name take the results.
 
-    `stages` is called by `requests_at_once` threads, each of which works on one request.
+    `stages` is called by `requests_at_once` threads, each of which works on one request, within `limits`.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Worker:
         policy: RetryPolicy,
         *,
         requests_at_once: int = 1,
+        limits: StageLimits | None = None,
         pipeline_version: int = PIPELINE_VERSION,
     ) -> None:
         self._url, self._requests_at_once = url, requests_at_once
@@ -63,7 +65,8 @@ class Worker:
         runs, deliveries = Runs(self._sessions, self._jobs), Deliveries(self._sessions, self._jobs)
         broken = BrokenWorkflows(self._client, self._sessions, runs, deliveries)
         self._heartbeat = Heartbeat(self._client, self._workers, self.identity, broken=broken)
-        self._steps = StageSteps(stages, runs)
+        self._watch = StageWatch(runs, limits or StageLimits())
+        self._steps = StageSteps(stages, runs, self._watch)
         self._delivery = DeliveryStep(destinations, deliveries, policy)
 
     def start(self) -> None:
@@ -88,6 +91,7 @@ class Worker:
         )
         self._heartbeat.beat()
         self._heartbeat.start()
+        self._watch.start()
         logger.info("worker %s works", self.identity.executor_id)
 
     def stop(self, grace_s: int = 2) -> None:
@@ -96,6 +100,7 @@ class Worker:
         A stage that still runs keeps its thread: the process should end with os._exit.
         """
         DBOS.destroy(destroy_registry=True, workflow_completion_timeout_sec=grace_s)
+        self._watch.stop()
         self._heartbeat.stop()
         self._client.destroy()
         self._jobs.close()
