@@ -273,6 +273,6 @@ def test_the_databases_password_is_in_no_log_and_no_process(node: Node) -> None:
     process.wait(timeout=60)
 
     # Assert
-    assert len(processes) == 4
+    assert len(processes) >= 4  # the listener has receivers of its own
     assert password not in shown
     assert password not in node.log.read_text()
