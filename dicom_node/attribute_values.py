@@ -70,7 +70,7 @@ def shown_term(text: str) -> str:
     """A coded text for a sentence; what is no such text (PS3.5 table 6.2-1) is not repeated."""
     parts = text.upper().split("\\")
     legal = all(_TERM.fullmatch(part) for part in parts) and len(text) <= 4 * _LONGEST_TERM
-    return text.upper() if legal else "another text"
+    return text.upper() if legal or not text else "another text"
 
 
 def items(ds: Dataset, keyword: str) -> list[Dataset]:

@@ -5,7 +5,6 @@ VRs: PS3.5 table 6.2-1. Where none is written, or one that nobody knows, the dat
 
 from __future__ import annotations
 
-import math
 import struct
 from functools import cache
 
@@ -13,6 +12,7 @@ from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.valuerep import TEXT_VR_DELIMS
 
+from dicom_node.decimals import decimal_of
 from dicom_node.elements import Element, Elements
 
 LONGEST_TEXT = 1_024  # characters that are kept of a value: the longest that is written by hand has 64, PS3.5 table 6.2-1
@@ -132,11 +132,7 @@ def _binary(element: Element, vr: str, keyword: str) -> tuple[float, ...]:
 
 
 def _number(text: str, keyword: str) -> float:
-    """A decimal or integer string; Python takes more for a number than DICOM does (PS3.5 table 6.2-1)."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number) or "_" in text or not text.isascii():
+    number = decimal_of(text)
+    if number is None:
         raise NoValue(keyword)
     return number

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi_lut
 from pydicom.pixels.utils import pixel_array
+from pydicom.valuerep import format_number_as_ds
 
 from dicom_node.attribute_values import decimal
 from dicom_node.dataset_files import read_dataset
@@ -106,9 +108,20 @@ def _picture_in(ds: Dataset) -> NDArray[np.float32] | NDArray[np.uint8]:
     if ds.SamplesPerPixel > 1:
         return _eight_bits(stored, ds.BitsStored)
     if ds.PhotometricInterpretation == _PALETTE:
-        coloured = apply_color_lut(stored, ds)[..., :3]
+        with _as("Palette Color Lookup Table"):
+            coloured = apply_color_lut(stored, ds)[..., :3]
         return _eight_bits(coloured, coloured.dtype.itemsize * 8)
     return _shown(stored, ds)
+
+
+@contextmanager
+def _as(attribute: str) -> Iterator[None]:
+    """Whatever goes wrong inside is the fault of this attribute, not of the pixels."""
+    try:
+        yield
+    # tables are read by pydicom, and what it raises on odd ones is as open as in dicom_node.parsing
+    except Exception as reason:
+        raise UnusableValue(attribute, "cannot be used") from reason
 
 
 def _eight_bits(samples: NDArray[np.generic], bits: int) -> NDArray[np.uint8]:
@@ -121,8 +134,11 @@ def _eight_bits(samples: NDArray[np.generic], bits: int) -> NDArray[np.uint8]:
 def _shown(stored: NDArray[Any], ds: Dataset) -> NDArray[np.float32]:
     """Grey values as a screen shows them: bright is bright, whatever the polarity they are stored in."""
     for keyword in ("RescaleSlope", "RescaleIntercept"):
-        decimal(ds, keyword)  # or it is named
-    values = apply_modality_lut(stored, ds)
+        number = decimal(ds, keyword)
+        if number is not None:
+            ds.add_new(keyword, "DS", format_number_as_ds(number))
+    with _as("Modality LUT Sequence"):
+        values = apply_modality_lut(stored, ds)
     with suppress(ValueError, TypeError, AttributeError, LookupError, NotImplementedError):
         values = apply_voi_lut(values, ds)  # a window that makes no sense hides nothing
     shown = np.array(values, dtype=np.float32)

@@ -219,9 +219,8 @@ def _judged(slices: Sequence[_Slice], modality: str) -> tuple[Code | None, tuple
                 f"Rescale Slope or Rescale Intercept is missing in {names} and the stored values are not Hounsfield units: "
                 f"the grey values cannot be told. {EXPORT_AGAIN}"
             )
-        warnings += (
-            f"Rescale Slope and Intercept are missing in {names}: the stored values were taken as Hounsfield units.",
-        )
+        taken = "the values look like Hounsfield units without it, and were taken as such"
+        warnings += (f"Rescale Slope or Rescale Intercept is missing in {names}: {taken}.",)
     if is_unspecified(first.unit_name):
         problem = f"is {shown_term(first.unit_name)}, no known unit"
         doubt = "the values were used as if they were Hounsfield units, and none are reported"

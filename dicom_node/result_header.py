@@ -30,6 +30,7 @@ from dicom_node.identity import (
 )
 from dicom_node.patient_study import copy_patient_and_study
 from dicom_node.source_planes import Planes, decimal_strings, numbers
+from dicom_node.timezones import offset_text, zone_of
 from dicom_node.uids import result_uid
 from dicom_node.values import Algorithm, Code, ResultIdentity, SourceVolume
 
@@ -105,8 +106,12 @@ class ResultHeader:
 
     @property
     def made_at(self) -> datetime:
-        """When the result counts as made, local time: the request's time if known, so a re-run gives the same bytes."""
-        return (self.identity.requested_at or datetime.now().astimezone()).astimezone()
+        """When the result counts as made: the request's time if known, so a re-run gives the same bytes.
+
+        In the zone that the result's other times are in, else local time.
+        """
+        moment = self.identity.requested_at or datetime.now().astimezone()
+        return moment.astimezone(zone_of(self.source))
 
     def stand_in(self) -> Dataset:
         """A legal header for highdicom to build on, whatever the source is.
@@ -176,6 +181,9 @@ class ResultHeader:
             result.ContentTime,
         )
         result.SeriesDate, result.SeriesTime = result.ContentDate, result.ContentTime
+        zone = zone_of(self.source)
+        if zone is not None:
+            result.TimezoneOffsetFromUTC = offset_text(zone)
         result.ContributingEquipmentSequence = [
             self._model_equipment()
         ]  # and not the library, with its clock

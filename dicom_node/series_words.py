@@ -20,6 +20,9 @@ _SCREEN_VALUES = frozenset(
     {"SCREEN SAVE", "SCREENSAVE", "DOSE_INFO", "DOSE", "CAPTURE", "PROTOCOL"}
 )
 MOST_NAMED = 6
+_NO_UID = (
+    "has no Series Instance UID, so that a result could not refer to it: send it with its UIDs"
+)
 _A_SERIES_A_SLICE = 3  # so many series of one slice each are a scan that was taken apart
 
 
@@ -71,7 +74,7 @@ def reason_against(
     if not images:
         return _reason_without_images(members)
     if not members[0].series_instance_uid:
-        return "has no Series Instance UID, so that a result could not refer to it: send it with its UIDs"
+        return _NO_UID
     if wanted_modality and modality_of(images[0]) != wanted_modality:
         return f"is not {wanted_modality}, which was asked for"
     if all("LOCALIZER" in header.image_type for header in images):
@@ -94,7 +97,9 @@ def _reason_without_images(members: Sequence[InstanceHeader]) -> str:
         )
     if any(map(is_loop, members)):
         return "holds a loop of frames; of such images only single ones are segmented: send the frame that is meant"
-    if pictures and members[0].series_instance_uid:
+    if pictures and not members[0].series_instance_uid:
+        return _NO_UID
+    if pictures:
         return (
             "holds pictures, which are taken only where a study has no slices or they are asked for"
         )

@@ -20,6 +20,9 @@ from dicom_node.parsing import parsing
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _ALLOCATED = frozenset({1, 8, 16, 32, 64})
 _GREY = frozenset({"", "MONOCHROME1", "MONOCHROME2"})  # type 1, but files without it are grey
+_COLOURS = frozenset(
+    {"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "YBR_PARTIAL_420", "YBR_PARTIAL_422"}
+)
 # Of JPEG and JPEG-LS; entropy-coded data cannot contain it. Encoders may pad after it.
 _END_OF_IMAGE, _MOST_PADDING_BYTES = b"\xff\xd9", 16
 
@@ -69,9 +72,9 @@ def refuse_colour(photometric_interpretation: str, samples: int | None) -> None:
     advice = "A volume is made of grey values only: send the grey images that these were made of."
     if photometric_interpretation not in _GREY:
         shown = shown_term(photometric_interpretation)
-        raise UnusableValue("Photometric Interpretation", f"is {shown}, colours", advice)
+        raise UnusableValue("Photometric Interpretation", f"is {shown}, which is no grey", advice)
     if samples not in {None, 1}:
-        raise UnusableValue("Samples per Pixel", f"is {samples}, colours", advice)
+        raise UnusableValue("Samples per Pixel", f"is {samples}, which is no grey", advice)
 
 
 def stored_frames(
@@ -122,7 +125,7 @@ def make_decodable(ds: Dataset, shape: tuple[int, int]) -> None:
         ("PlanarConfiguration", integer(ds, "PlanarConfiguration") or 0),
     ):
         ds.add_new(name, "US", number)
-    ds.add_new("PhotometricInterpretation", "CS", term(ds, "PhotometricInterpretation"))
+    ds.add_new("PhotometricInterpretation", "CS", _photometric(ds, samples))
     ds.add_new("NumberOfFrames", "IS", "1")
     if keyword != "PixelData":
         return
@@ -135,6 +138,16 @@ def make_decodable(ds: Dataset, shape: tuple[int, int]) -> None:
         stream = checked(read(frame), shape, samples)
         ds.PixelData = encapsulate([stream.frame])
         ds.PixelRepresentation = int(form.signed or bool(stream.signed))
+
+
+def _photometric(ds: Dataset, samples: int) -> str:
+    photometric = term(ds, "PhotometricInterpretation") or ("MONOCHROME2" if samples == 1 else "")
+    if photometric not in (_GREY if samples == 1 else _COLOURS) | {"PALETTE COLOR"}:
+        said = f"is {shown_term(photometric)}" if photometric else "is missing"
+        raise UnusableValue(
+            "Photometric Interpretation", f"{said} with {samples} Samples per Pixel"
+        )
+    return photometric
 
 
 def compressed_frames(ds: Dataset, frames: int) -> list[bytes]:

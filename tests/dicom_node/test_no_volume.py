@@ -274,7 +274,7 @@ def test_bytes_that_are_not_of_their_syntax(phantoms, tmp_path) -> None:
     [
         ({"RescaleSlope": 0}, "Rescale Slope of instances 1-6 is 0"),
         ({"HighBit": 14, "BitsStored": 12}, "High Bit of instances 1-6 is 14 with 12 Bits Stored"),
-        ({"SamplesPerPixel": 3, "PlanarConfiguration": 0}, "colour"),
+        ({"SamplesPerPixel": 3, "PlanarConfiguration": 0}, "Samples per Pixel"),
     ],
 )
 def test_pixels_that_make_no_intensities(phantoms, tmp_path, values, said) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate, generate_frames
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import (
     JPEG2000Lossless,
@@ -321,7 +322,13 @@ class TestDamage:
             ({"PixelData": None}, "ends before its pixel data"),
             ({"PixelData": b"\0" * 100}, "instance 1 is damaged or incomplete"),
             ({"Rows": None}, "Rows or Columns are missing in instance 1"),
-            ({"PhotometricInterpretation": "XYZ"}, "instance 1 is damaged or incomplete"),
+            (
+                {"PhotometricInterpretation": "XYZ"},
+                "Photometric Interpretation of instance 1 is XYZ",
+            ),
+            ({"BitsStored": 17}, "Bits Stored of instance 1 is 17 with 8 Bits Allocated"),
+            ({"SamplesPerPixel": 1}, "Photometric Interpretation of instance 1 is RGB with 1"),
+            ({"Rows": 60000, "Columns": 60000}, "make 3,600,000,000 pixels, more than the 100,000"),
         ],
     )
     def test_a_sentence_says_what_is_wrong(
@@ -332,10 +339,45 @@ class TestDamage:
         with pytest.raises(NotAVolume, match=said):
             load(made.path)
 
+    def test_a_rescale_that_is_no_number_is_named(
+        self, pictures: ModuleType, phantoms: ModuleType, tmp_path: Path
+    ) -> None:
+        made = pictures.picture(tmp_path, "CR", RescaleSlope=1, RescaleIntercept=0)
+        phantoms.patch(made.path, "RescaleSlope", b"steep")
+
+        with pytest.raises(NotAVolume, match="Rescale Slope of instance 1 is a text") as caught:
+            load(made.path)
+
+        assert "damaged" not in str(caught.value)
+
+    def test_a_table_that_is_none_is_named(self, pictures: ModuleType, tmp_path: Path) -> None:
+        made = pictures.picture(
+            tmp_path, "US", stored="PALETTE COLOR", RedPaletteColorLookupTableData=None
+        )
+
+        with pytest.raises(NotAVolume, match="Palette Color Lookup Table of instance 1"):
+            load(made.path)
+
+    @pytest.mark.parametrize("behind", [b"\0" * 64, b"padding!"])
+    def test_bytes_behind_a_jpeg_do_no_harm(
+        self, behind: bytes, pictures: ModuleType, tmp_path: Path
+    ) -> None:
+        def lengthen(ds: Dataset) -> None:
+            (frame,) = generate_frames(ds.PixelData, number_of_frames=1)
+            ds.PixelData = encapsulate([frame + behind])
+
+        made = pictures.picture(
+            tmp_path,
+            "ES",
+            stored="YBR_FULL_422",
+            transfer_syntax_uid=JPEGBaseline8Bit,
+            edit=lengthen,
+        )
+
+        assert load(made.path).colour is not None
+
     def test_a_jpeg_that_breaks_off(self, pictures: ModuleType, tmp_path: Path) -> None:
         def cut(ds: Dataset) -> None:
-            from pydicom.encaps import encapsulate, generate_frames
-
             (frame,) = generate_frames(ds.PixelData, number_of_frames=1)
             ds.PixelData = encapsulate([frame[: len(frame) // 2]])
 

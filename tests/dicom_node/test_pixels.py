@@ -84,7 +84,7 @@ def test_hounsfield_units_without_rescale_are_taken_and_told(phantoms, tmp_path)
     volume = volume_of(phantom)
 
     assert np.array_equal(volume.intensities, phantom.hu)
-    assert "Rescale Slope and Intercept are missing in instances 1-3" in volume.warnings[0]
+    assert "Rescale Slope or Rescale Intercept is missing in instances 1-3" in volume.warnings[0]
 
 
 def test_ct_values_that_nobody_can_tell_are_refused(phantoms, tmp_path) -> None:

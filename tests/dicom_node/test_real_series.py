@@ -119,6 +119,20 @@ def test_one_real_slice_in_every_syntax(shared_data, tmp_path, syntax) -> None:
     assert np.abs(decoded - expected).max() <= tolerance
 
 
+@pytest.mark.parametrize("behind", [b"\0" * 64, b"\xff\xd9 behind it all"])
+@pytest.mark.parametrize("syntax", ["2.4.50", "2.4.70", "2.4.80", "2.4.90", "2.4.91"])
+def test_a_real_slice_with_bytes_behind_its_end(shared_data, tmp_path, syntax, behind) -> None:
+    headers = twice(one_real_slice(shared_data, syntax), tmp_path)
+    expected = load_volume(headers).intensities
+    for header in headers:
+        ds = pydicom.dcmread(header.path)
+        (frame,) = generate_frames(ds.PixelData, number_of_frames=1)
+        ds.PixelData = encapsulate([frame + behind])
+        ds.save_as(header.path)
+
+    assert np.array_equal(load_volume(headers).intensities, expected)
+
+
 @pytest.mark.parametrize("syntax", ["2.4.50", "2.4.70", "2.4.80", "2.4.90", "2.4.91", "1.2.5"])
 def test_a_real_slice_that_lost_its_end_is_never_decoded(shared_data, tmp_path, syntax) -> None:
     headers = twice(one_real_slice(shared_data, syntax), tmp_path)

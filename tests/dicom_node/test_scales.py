@@ -11,6 +11,7 @@ from pydicom.uid import JPEG2000Lossless, JPEGLSLossless
 
 from dicom_node.errors import NotAVolume, UndecodablePixels
 from dicom_node.header import read_header
+from dicom_node.series import choose_series
 from dicom_node.volume import load_volume
 
 SMALL = {"shape": (4, 40, 48), "spacing_mm": (5.0, 8.0, 8.0)}
@@ -152,6 +153,23 @@ class TestAttributes:
 
         assert np.array_equal(volume_of(phantom).intensities, phantom.hu)
 
+    def test_decimal_commas_are_read_everywhere(self, phantoms, tmp_path, drawn, write) -> None:
+        phantom = phantoms.torso_ct(tmp_path, **SMALL)
+        plain = volume_of(phantom)
+        for path in phantom.paths:
+            position = pydicom.dcmread(path).ImagePositionPatient
+            text = "\\".join(f"{value:.1f}".replace(".", ",") for value in position)
+            phantoms.patch(path, "ImagePositionPatient", text.encode())
+            phantoms.patch(path, "PixelSpacing", b"8,0\\8,0")
+            phantoms.patch(path, "SliceThickness", b"5,0")
+
+        volume = volume_of(phantom)
+        seg = write(volume, drawn(phantom, "liver"))
+
+        assert np.allclose(volume.affine_zyx_to_lps, plain.affine_zyx_to_lps)
+        shared = seg.SharedFunctionalGroupsSequence[0]
+        assert list(shared.PixelMeasuresSequence[0].PixelSpacing) == [8, 8]
+
     @pytest.mark.parametrize(
         "keyword", ["BitsAllocated", "BitsStored", "PixelRepresentation", "HighBit"]
     )
@@ -286,6 +304,20 @@ class TestUnits:
         assert volume.unit is None
         assert f"Rescale Type of instances 1-4 is {name}" in volume.warnings[0]
 
+    def test_another_series_is_taken_where_one_is_of_another_quantity(
+        self, phantoms, tmp_path
+    ) -> None:
+        edit = phantoms.setting(RescaleType="Z_EFF")
+        effective = phantoms.torso_ct(
+            tmp_path / "z", edit=edit, name="z", shape=(6, 40, 48), spacing_mm=(5.0, 8.0, 8.0)
+        )
+        plain = phantoms.torso_ct(tmp_path / "hu", **SMALL)
+
+        choice = choose_series([read_header(path) for path in effective.paths + plain.paths])
+
+        assert choice.series_instance_uid == plain.series_instance_uid
+        assert "Rescale Type of instances 1-6 is Z_EFF" in " ".join(choice.warnings)
+
     def test_multi_energy_ct_must_say_its_unit(self, phantoms, tmp_path) -> None:
         phantom = phantoms.torso_ct(
             tmp_path, edit=phantoms.setting(MultienergyCTAcquisition="YES", RescaleType=""), **SMALL
@@ -410,7 +442,8 @@ class TestKind:
 
         assert volume.modality == "CT"
         assert np.array_equal(volume.intensities, phantom.hu)
-        assert bool(volume.warnings) == (modality in {"", None})
+        missing = "Modality of instances 1-4 is missing: taken as CT, which their SOP class is of."
+        assert volume.warnings == (() if modality else (missing,))
 
     @pytest.mark.parametrize(("modality", "said"), [("MR", "MR"), ("PET", "PT"), ("pt", "PT")])
     def test_a_modality_against_the_class_is_refused(
