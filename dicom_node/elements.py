@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Collection, Container, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from itertools import count
@@ -137,8 +138,8 @@ def elements_of(
     best: Elements | None = None
     budget = MOST_ELEMENTS
     for encoding in _candidates(data, transfer_syntax_uid, deflated=deflated):
-        source: Source = Inflated(data) if deflated else InMemory(data)
-        elements = walk(source, encoding, wanted, budget)
+        with closing(_source(data, deflated=deflated)) as source:
+            elements = walk(source, encoding, wanted, budget)
         budget -= elements.walked
         if best is None or _rank(elements, proof) > _rank(best, proof):
             best = elements
@@ -182,11 +183,13 @@ def _candidates(
 
 def _beginning(data: bytes | memoryview, *, deflated: bool) -> bytes:
     """The first eight bytes of a data set."""
-    if not deflated:
-        return bytes(data[:8])
-    source = Inflated(data)
-    source.more(0, 8)
-    return bytes(source.view[:8])
+    with closing(_source(data, deflated=deflated)) as source:
+        source.more(0, 8)
+        return bytes(source.view[:8])
+
+
+def _source(data: bytes | memoryview, *, deflated: bool) -> Source:
+    return Inflated(data) if deflated else InMemory(data)
 
 
 class _Open(NamedTuple):

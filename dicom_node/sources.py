@@ -21,6 +21,9 @@ class Source(Protocol):
     base: int
     hold: int | None
 
+    def close(self) -> None:
+        """Let the bytes go, at once: an error that is on its way would keep a mapped file from being closed."""
+
     def more(self, at: int, need: int) -> int:
         """Bring `need` bytes from `at` (an index of `view`, or beyond it) into `view`, as far as there are so many.
 
@@ -36,6 +39,10 @@ class InMemory:
         self.view = memoryview(data)
         self.base = 0
         self.hold: int | None = None
+
+    def close(self) -> None:
+        """See Source."""
+        self.view.release()
 
     def more(self, at: int, need: int) -> int:
         """Everything is there already."""
@@ -59,6 +66,11 @@ class Inflated:
         self._inflater = zlib.decompressobj(-zlib.MAX_WBITS)
         self._limit_bytes = limit_bytes
         self._inflated_bytes = 0
+
+    def close(self) -> None:
+        """See Source."""
+        self.view.release()
+        self._input.release()
 
     def more(self, at: int, need: int) -> int:
         """See Source."""

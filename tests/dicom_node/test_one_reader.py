@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import random
 import struct
 import time
@@ -137,6 +138,22 @@ def test_a_second_identity_in_a_deflated_data_set_is_found_behind_whatever_is_lo
         peek(packed, DeflatedExplicitVRLittleEndian)
     with pytest.raises(FaultyDataset, match="Series Instance UID"):
         header_of(packed, DeflatedExplicitVRLittleEndian)
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian])
+def test_an_error_on_its_way_holds_no_mapped_file_open(tmp_path: Path, syntax: str) -> None:
+    dataset = explicit(0x00080005, "CS", "ISO_IR 100") + bytes(2 << 20)  # ends within the walk
+    path = tmp_path / "spooled"
+    path.write_bytes(deflated(dataset) if syntax == DeflatedExplicitVRLittleEndian else dataset)
+
+    with (
+        pytest.raises(FaultyDataset),
+        path.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapped,
+        memoryview(mapped) as whole,
+        whole[0:] as view,
+    ):
+        peek(view, syntax)
 
 
 def test_the_same_value_again_is_no_fault(header_of: Callable[..., InstanceHeader]) -> None:
