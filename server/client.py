@@ -7,10 +7,13 @@ import json
 import re
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from server.errors import ConfigurationError, NodeUnreachable, RequestError
+
+PREFIX = "/api/v1"
 
 
 @dataclass(frozen=True)
@@ -31,18 +34,27 @@ class NodeClient:
 
     def get(self, path: str) -> Any:
         """GET /api/v1/`path` as JSON; errors as `post`."""
-        return self._call("GET", path, None)
+        return self._call("GET", path, None)[0]
+
+    def pages(self, path: str) -> Iterator[Any]:
+        """Every entry of a list at /api/v1/`path`, page after page as the answers' Link headers name them."""
+        following: str | None = path
+        while following is not None:
+            entries, link = self._call("GET", following, None)
+            yield from entries
+            following = _next_page(link)
 
     def post(self, path: str, body: Any = None) -> Any:
         """POST JSON to /api/v1/`path` and give its JSON answer.
 
         RequestError in the node's own words when it refuses, NodeUnreachable when it does not answer.
         """
-        return self._call("POST", path, body)
+        return self._call("POST", path, body)[0]
 
-    def _call(self, method: str, path: str, body: Any) -> Any:
+    def _call(self, method: str, path: str, body: Any) -> tuple[Any, str]:
+        """The answer's JSON and its Link header."""
         request = urllib.request.Request(  # noqa: S310 - the scheme was looked at when the client was made
-            f"{self.url}/api/v1/{path.lstrip('/')}",
+            f"{self.url}{PREFIX}/{path.lstrip('/')}",
             method=method,
             data=None if body is None else json.dumps(body).encode("utf-8"),
             headers={"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"},
@@ -50,7 +62,7 @@ class NodeClient:
         try:
             # the scheme was looked at when the client was made
             with urllib.request.urlopen(request, timeout=self.timeout_s) as answer:  # noqa: S310
-                return json.load(answer)
+                return json.load(answer), answer.headers.get("Link") or ""
         except urllib.error.HTTPError as error:
             raise RequestError(_detail(error)) from error
         except (ValueError, http.client.HTTPException) as error:
@@ -61,6 +73,12 @@ class NodeClient:
             raise NodeUnreachable(
                 f"no node answers at {self.url} ({error}); is `segnode serve` running?"
             ) from error
+
+
+def _next_page(link: str) -> str | None:
+    """The path of the next page below /api/v1 in a Link header (RFC 8288), None where there is none."""
+    found = re.search(rf'<{PREFIX}/([^>]*)>;\s*rel="next"', link)
+    return None if found is None else found[1]
 
 
 def _detail(error: urllib.error.HTTPError) -> str:

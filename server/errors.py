@@ -24,7 +24,9 @@ ServerError
 ├── NodeUnreachable        no node answers where a command looked for one
 ├── RunEnded               a request was cancelled, superseded or begun anew while it was worked on
 ├── DemoFailed             the demo did not end as it must
-└── RecordUnavailable      PostgreSQL does not answer; worth trying again
+└── RecordError            PostgreSQL did not do what was asked of it
+    ├── RecordUnavailable  the connection is away, or nothing can be written at all; worth trying again
+    └── RecordRefused      PostgreSQL answered, and refused this very statement or value
 """
 
 from __future__ import annotations
@@ -133,5 +135,21 @@ class DemoFailed(ServerError):
     """The demo did not end as it must."""
 
 
-class RecordUnavailable(ServerError):
-    """PostgreSQL does not answer; worth trying again."""
+class RecordError(ServerError):
+    """PostgreSQL did not do what was asked of it. No message holds SQL or a value."""
+
+
+class RecordUnavailable(RecordError):
+    """The connection is away, or the whole database can write nothing: nobody's fault, worth trying again."""
+
+
+class RecordRefused(RecordError):
+    """PostgreSQL answered, and refused what was asked: the fault of what was being done, not of the connection.
+
+    `sqlstate` is its code (PostgreSQL, appendix A), empty when the driver refused before it. `passing` when the same
+    may be taken a moment later: transactions that got in each other's way.
+    """
+
+    def __init__(self, message: str, *, sqlstate: str = "", passing: bool = False) -> None:
+        self.sqlstate, self.passing = sqlstate, passing
+        super().__init__(message)

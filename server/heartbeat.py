@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from server.errors import RecordUnavailable
+from server.errors import RecordError, RecordUnavailable
 from server.files import write_file
 from server.pulses import Pulse, PulseState
 
@@ -66,7 +66,7 @@ class Publisher:
         if self._parts is not None:
             try:
                 self._parts.leave()
-            except RecordUnavailable:
+            except RecordError:
                 logger.info("could not sign off: the age of the last heartbeat will tell")
 
     def publish(self) -> None:

@@ -1,6 +1,7 @@
 """From what arrived to requests: indexes after the reply, completes what is quiet. Runs in the listener's process.
 
 The listener never waits for it: while the database is away images are received as ever, and taken up when it is back.
+A study's fault is the study's: it is tried a few times and then given up with a REJECTED request, and no other waits for it.
 """
 
 from __future__ import annotations
@@ -9,21 +10,31 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
-from server.errors import RecordUnavailable
+from agent.errors import AgentError
+from dicom_node.errors import DicomNodeError
+from models.errors import ModelsError
+from server.errors import RecordUnavailable, ServerError
 from server.pulses import Part, Pulse
 from server.record.completion import Completion
+from server.traces import bare_trace
 
 logger = logging.getLogger(__name__)
 
 INTERVAL_S = 0.5
 LONGEST_WAIT_S = 5.0
 STOP_S = 3.0
-# a study that could not be taken in (its disk, its headers) must not be tried without pause
-STUDY_WAIT_S = 30.0
 # the largest study is indexed and completed in less on a slow disk
 LIMIT_S = 120.0
+ATTEMPTS = 5
+"""Tries of a study before it is given up: with the waits between them a quarter of a minute, in which a disk may come back."""
+FIRST_WAIT_S = 1.0
+"""Wait after the first failed try; twice as long after each further one."""
+LONGEST_STUDY_WAIT_S = 600.0
+"""Longest wait: reached by a study that arrives for ever, or that cannot even be given up."""
 
 
 class Watch(Protocol):
@@ -40,6 +51,14 @@ class Watch(Protocol):
 
     def forget(self, study_instance_uid: str) -> bool:
         """Taken care of; False if more has come since."""
+
+
+@dataclass(frozen=True)
+class _Trouble:
+    """A study that could not be taken in `failures` times in a row; not tried again before `not_before_s` on the clock."""
+
+    failures: int
+    not_before_s: float
 
 
 class Intake:
@@ -63,7 +82,7 @@ class Intake:
         self._clock = clock
         self._completion: Completion | None = None
         self._changed: set[str] = set()
-        self._not_before: dict[str, float] = {}
+        self._troubles: dict[str, _Trouble] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
 
@@ -80,12 +99,28 @@ class Intake:
         """Index what changed, complete what is due. RecordUnavailable: call again later, nothing is lost."""
         completion = self._opened()
         self._changed |= self._watch.changed()
-        for study in sorted(self._changed):
-            self._take(study, lambda uid: completion.index(uid))
-            self._changed.discard(study)
-        for study in self._watch.due(self._quiet_s):
-            if self._take(study, lambda uid: completion.complete(uid, evidence="quiet")):
+        due = self._watch.due(self._quiet_s)
+        # to complete a study is to index it, too
+        for study in sorted(self._changed.difference(due)):
+            if self._take(study, completion.index):
+                self._changed.discard(study)
+        for study in due:
+            if self._take(study, partial(self._complete, completion)):
+                self._changed.discard(study)
                 self._watch.forget(study)
+
+    def _complete(self, completion: Completion, study: str) -> None:
+        """Complete a study, or give it up if this was its last try: only then is it sure that no more comes."""
+        try:
+            completion.complete(study, evidence="quiet")
+        except RecordUnavailable:
+            raise
+        except Exception as error:
+            failures = self._failures(study) + 1
+            if failures < ATTEMPTS:
+                raise
+            logger.error("study %s is rejected: %s", study, bare_trace(error))
+            completion.give_up(study, _sentence(error, failures))
 
     def _opened(self) -> Completion:
         if self._completion is None:
@@ -97,19 +132,25 @@ class Intake:
         return self._completion
 
     def _take(self, study: str, work: Callable[[str], object]) -> bool:
-        if self._clock() < self._not_before.get(study, 0.0):
+        """Do a study's work unless it is too early for its next try; whether that went well."""
+        if study in self._troubles and self._clock() < self._troubles[study].not_before_s:
             return False
         self._pulse.beat("take in a study")
         try:
             work(study)
         except RecordUnavailable:
             raise
-        except Exception:  # one study's boundary: it must not hold up the others
-            logger.exception("study %s could not be taken in; again in %.0f s", study, STUDY_WAIT_S)
-            self._not_before[study] = self._clock() + STUDY_WAIT_S
+        except Exception as error:  # noqa: BLE001  one study's boundary: it must not hold up the others
+            failures = self._failures(study) + 1
+            logger.warning("study %s could not be taken in: %s", study, bare_trace(error))
+            wait_s = min(FIRST_WAIT_S * 2 ** (failures - 1), LONGEST_STUDY_WAIT_S)
+            self._troubles[study] = _Trouble(failures, self._clock() + wait_s)
             return False
-        self._not_before.pop(study, None)
+        self._troubles.pop(study, None)
         return True
+
+    def _failures(self, study: str) -> int:
+        return self._troubles[study].failures if study in self._troubles else 0
 
     def _run(self) -> None:
         wait_s = INTERVAL_S
@@ -121,12 +162,22 @@ class Intake:
                     logger.warning("received studies wait for the record: %s", error)
                 self._pulse.beat("wait for the record")
                 wait_s = min(wait_s * 2, LONGEST_WAIT_S)
-            except (
-                Exception
-            ):  # the thread's boundary: without it nothing received would ever be taken in
-                logger.exception("received studies could not be taken in; again soon")
+            except Exception as error:  # noqa: BLE001  the thread's boundary: it takes in all that is received
+                logger.error("received studies could not be taken in: %s", bare_trace(error))
                 self._pulse.fail("what arrives cannot be taken in: the listener's log says why")
                 wait_s = LONGEST_WAIT_S
             else:
                 self._pulse.beat("look for what has arrived")
                 wait_s = INTERVAL_S
+
+
+def _sentence(error: Exception, failures: int) -> str:
+    """Why a study was given up, for a person: in our own words only, others may quote a header."""
+    ours = isinstance(error, (ServerError, DicomNodeError, AgentError, ModelsError))
+    why = str(error) if ours else "it failed unexpectedly, the log says where"
+    if isinstance(error, OSError):
+        why = f"the disk failed: {error.strerror or 'no reason given'}"
+    return (
+        f"the study could not be taken in, {failures} times: {why}; "
+        "send it again, or ask again with POST /studies/{uid}/complete"
+    )

@@ -14,8 +14,11 @@ from dicom_node.values import InstanceHeader, StoredInstance
 class Stored(Protocol):
     """The part of dicom_node.inbox.Inbox that reads."""
 
-    def studies(self) -> list[str]:
-        """Study Instance UIDs on disk."""
+    def counted_studies(self) -> Iterator[tuple[str, int]]:
+        """Study Instance UIDs on disk, each with how many files its folders hold; no file is opened."""
+
+    def count_files(self, study_instance_uid: str) -> int:
+        """How many files the folders of a study hold; no file is opened."""
 
     def instances(self, study_instance_uid: str) -> list[StoredInstance]:
         """What a study consists of."""

@@ -99,8 +99,7 @@ def _wait(node: RunningNode, study_instance_uid: str) -> dict[str, Any]:
     progress = Progress("working")
     deadline_s = time.monotonic() + LIMIT_S
     while time.monotonic() < deadline_s:
-        requests = node.client.get("requests")
-        mine = [r for r in requests if r["study_instance_uid"] == study_instance_uid]
+        mine = list(node.client.pages(f"requests?study_instance_uid={study_instance_uid}"))
         if mine:
             request: dict[str, Any] = node.client.get(f"requests/{mine[-1]['id']}")
             progress.show(_standing(request))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
 from dicom_node.values import Code
 from server.errors import (
@@ -18,10 +19,13 @@ from server.errors import (
 )
 from server.pulses import Part
 from server.record.views import (
+    FIRST_PAGE,
     AuditView,
     Counts,
     DeliveryView,
+    Page,
     PartView,
+    RequestSummary,
     RequestView,
     SeriesView,
     StudySummary,
@@ -36,6 +40,7 @@ from server.values import ENDED_STATES, DeliveryState, RequestState, StudyState
 START = datetime(2026, 1, 1, tzinfo=UTC)
 MAX_TARGETS = 200
 FREE_TEXT = "99SEGNODE"
+Row = TypeVar("Row", StudySummary, RequestSummary)
 
 
 class FakeRecord:
@@ -113,12 +118,20 @@ class FakeRecord:
         return self.kept_requests[request_id]
 
     def requests(
-        self, *, limit: int = 1000, offset: int = 0, state: RequestState | None = None
-    ) -> tuple[RequestView, ...]:
+        self,
+        page: Page = FIRST_PAGE,
+        *,
+        state: RequestState | None = None,
+        study_instance_uid: str | None = None,
+    ) -> tuple[RequestSummary, ...]:
         """See RecordPort."""
         self.answering()
-        held = [view for view in self.kept_requests.values() if state in (None, view.state)]
-        return tuple(held[offset : offset + limit])
+        rows = [
+            _summary(number, view)
+            for number, view in enumerate(self.kept_requests.values(), start=1)
+            if state in (None, view.state) and study_instance_uid in (None, view.study_instance_uid)
+        ]
+        return _page_of(rows, page)
 
     def turns(self, request_id: str) -> tuple[TurnView, ...]:
         """See RecordPort."""
@@ -137,11 +150,11 @@ class FakeRecord:
             raise WrongState(f"a request that is {before} cannot become CANCELLED")
         return self._moved("request.cancelled", actor, request_id, RequestState.CANCELLED)
 
-    def studies(self, *, limit: int = 1000, offset: int = 0) -> tuple[StudySummary, ...]:
+    def studies(self, page: Page = FIRST_PAGE) -> tuple[StudySummary, ...]:
         """See RecordPort."""
         self.answering()
-        held = [view.summary for view in self.kept_studies.values()]
-        return tuple(held[offset : offset + limit])
+        views = enumerate(self.kept_studies.values(), start=1)
+        return _page_of([replace(view.summary, number=number) for number, view in views], page)
 
     def study(self, study_instance_uid: str) -> StudyView:
         """See RecordPort."""
@@ -212,6 +225,22 @@ class FakeCounting:
 def moving(part: Part) -> PartView:
     """A part of this machine that moved a moment ago."""
     return PartView(part, True, 0.2, 0.1, 10.0, "", None)
+
+
+def _page_of(rows: Sequence[Row], page: Page) -> tuple[Row, ...]:
+    ordered = reversed(rows) if page.newest else rows
+    after = page.after
+    beyond = [
+        row
+        for row in ordered
+        if after is None or (row.number < after if page.newest else row.number > after)
+    ]
+    return tuple(beyond[: page.limit])
+
+
+def _summary(number: int, view: RequestView) -> RequestSummary:
+    names = {each.name for each in fields(RequestSummary)} - {"number"}
+    return RequestSummary(number=number, **{name: getattr(view, name) for name in names})
 
 
 def _target(index: int, text: str) -> TargetView:

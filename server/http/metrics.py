@@ -8,7 +8,7 @@ from typing import TypeVar
 from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse
 
-from server.errors import RecordUnavailable
+from server.errors import RecordError
 from server.heartbeat import free_bytes
 from server.http.dependencies import WithWatch
 from server.http.ports import Services
@@ -40,7 +40,7 @@ def exposition(services: Services) -> str:
     lines = _metric("segnode_storage_free_bytes", "Free space in storage.dir.", {"": free})
     try:
         counts = services.counting.counts()
-    except RecordUnavailable:
+    except RecordError:
         return "".join([*lines, *_record_up(0)])
     lines += _record_up(1)
     lines += _by_state("segnode_requests", "Requests by state.", RequestState, counts.requests)

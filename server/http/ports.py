@@ -10,9 +10,12 @@ from typing import Protocol
 
 from dicom_node.ports import Destination
 from server.record.views import (
+    FIRST_PAGE,
     AuditView,
     Counts,
+    Page,
     PartView,
+    RequestSummary,
     RequestView,
     StudySummary,
     StudyView,
@@ -24,7 +27,7 @@ from server.values import RequestState
 
 
 class RecordPort(Protocol):
-    """The part of server.record.record.Record that HTTP speaks to; every method may raise RecordUnavailable."""
+    """The part of server.record.record.Record that HTTP speaks to; every method may raise RecordError."""
 
     def submit(
         self,
@@ -44,9 +47,13 @@ class RecordPort(Protocol):
         """One request whole; UnknownRequest."""
 
     def requests(
-        self, *, limit: int = 1000, offset: int = 0, state: RequestState | None = None
-    ) -> tuple[RequestView, ...]:
-        """Requests whole, oldest first."""
+        self,
+        page: Page = FIRST_PAGE,
+        *,
+        state: RequestState | None = None,
+        study_instance_uid: str | None = None,
+    ) -> tuple[RequestSummary, ...]:
+        """A page of requests, of one state or one study where that is given."""
 
     def turns(self, request_id: str) -> tuple[TurnView, ...]:
         """Every turn of a request; UnknownRequest."""
@@ -57,8 +64,8 @@ class RecordPort(Protocol):
     def cancel(self, request_id: str, *, actor: str) -> RequestView:
         """End a request that has not ended; UnknownRequest, WrongState."""
 
-    def studies(self, *, limit: int = 1000, offset: int = 0) -> tuple[StudySummary, ...]:
-        """Studies, oldest first."""
+    def studies(self, page: Page = FIRST_PAGE) -> tuple[StudySummary, ...]:
+        """A page of studies."""
 
     def study(self, study_instance_uid: str) -> StudyView:
         """One study whole; UnknownStudy."""

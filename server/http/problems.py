@@ -93,6 +93,10 @@ PROBLEMS: Mapping[type[Exception], Kind] = {
     server_errors.DemoFailed: _INTERNAL,
     server_errors.InputError: _BAD_INPUT,
     server_errors.NodeUnreachable: Kind(HTTPStatus.BAD_GATEWAY, "node", "No node answers"),
+    server_errors.RecordError: _INTERNAL,
+    server_errors.RecordRefused: Kind(
+        HTTPStatus.INTERNAL_SERVER_ERROR, "record-refused", "The database refused this"
+    ),
     server_errors.RecordUnavailable: Kind(
         HTTPStatus.SERVICE_UNAVAILABLE, "record-unavailable", "The database does not answer"
     ),

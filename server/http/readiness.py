@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from server.errors import RecordUnavailable
+from server.errors import RecordError
 from server.heartbeat import storage_shortage
 from server.http.ports import Services
 from server.pulses import Part
@@ -38,11 +38,11 @@ class Readiness:
 
 
 def readiness(services: Services) -> Readiness:
-    """Look at everything once. Never raises RecordUnavailable."""
+    """Look at everything once. Never raises RecordError."""
     shortage = storage_shortage(services.storage, services.minimum_free_bytes)
     try:
         parts = services.counting.parts()
-    except RecordUnavailable as error:
+    except RecordError as error:
         return Readiness({"database": str(error), Part.STORAGE.value: shortage or OK})
     checks = {"database": OK}
     for part in Part:

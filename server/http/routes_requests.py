@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Response, status
+from typing import Annotated
 
-from server.http.dependencies import Asker, WithPage, WithServices
+from fastapi import APIRouter, Query, Request, Response, status
+
+from server.http.dependencies import Asker, WithPage, WithServices, linked, one_more
 from server.http.described import problem_responses
-from server.http.schemas import RequestIn, RequestOut, SubmittedOut, TurnOut
-from server.record.views import RequestView, Submitted, TurnView
+from server.http.schemas import RequestIn, RequestOut, RequestRowOut, SubmittedOut, TurnOut, Uid
+from server.record.views import RequestSummary, RequestView, Submitted, TurnView
 from server.values import RequestState
 
 router = APIRouter(prefix="/requests", tags=["requests"])
@@ -35,12 +37,23 @@ def submit(asked: RequestIn, response: Response, services: WithServices, actor: 
     return taken
 
 
-@router.get("", response_model=list[RequestOut])
+@router.get("", response_model=list[RequestRowOut])
 def list_requests(
-    services: WithServices, page: WithPage, state: RequestState | None = None
-) -> tuple[RequestView, ...]:
-    """Requests, oldest first; `state` picks those in one state."""
-    return services.record.requests(limit=page.limit, offset=page.offset, state=state)
+    request: Request,
+    response: Response,
+    services: WithServices,
+    page: WithPage,
+    state: RequestState | None = None,
+    study_instance_uid: Annotated[Uid | None, Query()] = None,
+) -> tuple[RequestSummary, ...]:
+    """Requests, oldest first, without what hangs on them; `state` and `study_instance_uid` pick some of them.
+
+    The next page is in the Link header.
+    """
+    rows = services.record.requests(
+        one_more(page), state=state, study_instance_uid=study_instance_uid
+    )
+    return linked(request, response, page, rows)
 
 
 @router.get("/{request_id}", response_model=RequestOut)

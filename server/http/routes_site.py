@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from pydantic import AwareDatetime
 from starlette.exceptions import HTTPException
 
-from server.http.dependencies import WithPage, WithServices, WithWatch
+from server.http.dependencies import WithPart, WithServices, WithWatch
 from server.http.described import problem_responses
 from server.http.schemas import AuditOut, DestinationOut, EchoOut
 from server.record.views import AuditView
@@ -41,11 +41,11 @@ async def echo(name: str, services: WithServices, watch: WithWatch) -> EchoOut:
 
 @router.get("/audit", response_model=list[AuditOut], tags=["audit"])
 def audit(
-    services: WithServices, page: WithPage, since: AwareDatetime | None = None
+    services: WithServices, part: WithPart, since: AwareDatetime | None = None
 ) -> tuple[AuditView, ...]:
     """The audit trail, oldest first, from `since` (with its time zone) on."""
     moment = None if since is None else in_utc(since)
-    return services.record.audit(limit=page.limit, offset=page.offset, since=moment)
+    return services.record.audit(limit=part.limit, offset=part.offset, since=moment)
 
 
 def in_utc(moment: datetime) -> datetime:

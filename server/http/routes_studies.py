@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request, Response
 
-from server.http.dependencies import Asker, WithPage, WithServices, WithWatch
+from server.http.dependencies import Asker, WithPage, WithServices, WithWatch, linked, one_more
 from server.http.described import problem_responses
 from server.http.schemas import (
     ConflictOut,
+    FaultyInstanceOut,
     SeriesOut,
     StudyOut,
     StudyWholeOut,
@@ -19,9 +20,11 @@ router = APIRouter(prefix="/studies", tags=["studies"])
 
 
 @router.get("", response_model=list[StudyOut])
-def list_studies(services: WithServices, page: WithPage) -> tuple[StudySummary, ...]:
-    """Studies, oldest first."""
-    return services.record.studies(limit=page.limit, offset=page.offset)
+def list_studies(
+    request: Request, response: Response, services: WithServices, page: WithPage
+) -> tuple[StudySummary, ...]:
+    """Studies, in the order in which they were first heard of; the next page is in the Link header."""
+    return linked(request, response, page, services.record.studies(one_more(page)))
 
 
 @router.get("/{study_instance_uid}")
@@ -49,9 +52,12 @@ def _whole(view: StudyView) -> StudyWholeOut:
         state=summary.state,
         version=summary.version,
         instances=summary.instances,
+        requests=summary.requests,
+        fault=summary.fault,
         created_at=summary.created_at,
         updated_at=summary.updated_at,
         series=[SeriesOut.model_validate(each) for each in view.series],
         versions=[VersionOut.model_validate(each) for each in view.versions],
         conflicts=[ConflictOut.model_validate(each) for each in view.conflicts],
+        faulty=[FaultyInstanceOut.model_validate(each) for each in view.faulty],
     )

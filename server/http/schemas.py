@@ -116,6 +116,28 @@ class DeliveryOut(_Answered):
     delivered_at: datetime | None
 
 
+class RequestRowOut(_Answered):
+    """A request in a list; GET /requests/{id} has its targets, results and deliveries."""
+
+    id: str
+    state: RequestState
+    study_instance_uid: str
+    study_version: int
+    series_instance_uid: str | None
+    route: str | None
+    actor: str
+    priority: int
+    policy: str | None
+    segmenter: str | None
+    run: int
+    error: Annotated[str | None, Field(description="one sentence for a person")]
+    failed_stage: str | None
+    supersedes: str | None
+    created_at: datetime
+    updated_at: datetime
+    ended_at: datetime | None
+
+
 class RequestOut(_Answered):
     """A request whole."""
 
@@ -224,6 +246,8 @@ class StudyOut(_Answered):
     version: int
     series: int
     instances: int
+    requests: int
+    fault: Annotated[str | None, Field(description="why the node has given the study up")]
     created_at: datetime
     updated_at: datetime
 
@@ -256,6 +280,14 @@ class ConflictOut(_Answered):
     noted_at: datetime
 
 
+class FaultyInstanceOut(_Answered):
+    """An instance of which something could not be used: names of attributes, or sentences."""
+
+    sop_instance_uid: str
+    series_instance_uid: str
+    faults: list[str]
+
+
 class StudyWholeOut(_Answered):
     """A study with what it consists of."""
 
@@ -263,11 +295,14 @@ class StudyWholeOut(_Answered):
     state: StudyState
     version: int
     instances: int
+    requests: int
+    fault: str | None
     created_at: datetime
     updated_at: datetime
     series: list[SeriesOut]
     versions: list[VersionOut]
     conflicts: list[ConflictOut]
+    faulty: Annotated[list[FaultyInstanceOut], Field(description="a hundred of them at most")]
 
 
 class DestinationOut(_Answered):

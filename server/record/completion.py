@@ -14,6 +14,12 @@ from server.record.tables import RequestRow, StudyRow
 from server.record.views import StudyView
 from server.routing import Rules
 from server.shelf import Shelf
+from server.values import RequestState
+
+
+def _nobodys(study: StudyRow) -> NewRequest:
+    """What shows a study of which not even the routes are known: nothing is asked for."""
+    return NewRequest(study.study_instance_uid, study.version, (), (), audit.SYSTEM)
 
 
 class Completion:
@@ -30,14 +36,16 @@ class Completion:
 
     def index(self, study_instance_uid: str) -> None:
         """Bring the index of a study up to what the disk holds; repeating it adds nothing."""
+        # counted before anything is read: what comes meanwhile is more than was counted, and found at a start
+        files = self._shelf.stored.count_files(study_instance_uid)
         with self._sessions.begin() as session:
             known = studies.known_instances(session, study_instance_uid)
         # files are read outside any transaction: a slow disk must not hold locks
         headers = list(self._shelf.headers(study_instance_uid, known))
         conflicts = self._shelf.stored.conflicts(study_instance_uid)
-        if headers or conflicts:
+        if files:
             with self._sessions.begin() as session:
-                studies.add(session, study_instance_uid, headers, conflicts)
+                studies.add(session, study_instance_uid, headers, conflicts, files)
 
     def complete(
         self, study_instance_uid: str, *, actor: str = audit.SYSTEM, evidence: str
@@ -49,20 +57,46 @@ class Completion:
         with self._sessions.begin() as session:
             study = studies.locked(session, study_instance_uid)
             version = studies.complete(session, study, evidence=evidence, actor=actor)
-            if version is not None:
+            if version is None:
+                for row in requests.rejected_before(session, study_instance_uid, study.version):
+                    requests.move(session, row, RequestState.SUPERSEDED, actor)
+            else:
                 # requests of earlier versions end first: none of them still sends when its successor begins
                 ended = requests.supersede(session, study_instance_uid, version)
                 for new in (*self._by_route(session, study, ended), *self._again(study, ended)):
                     requests.create(session, self._jobs, self._rules.catalogue, new)
             return reading.study(session, study_instance_uid)
 
-    def unsettled(self) -> tuple[str, ...]:
-        """Studies on disk that are not complete in the record, or hold more than it has indexed: noted at a start."""
+    def give_up(self, study_instance_uid: str, sentence: str) -> None:
+        """A study cannot be taken in, and `sentence` says why: it is left alone until something new comes or a person
+        asks again, and a REJECTED request shows it.
+
+        That request is by the route that matches what is indexed; by none where that is not known. Saying it again
+        adds nothing.
+        """
+        files = self._shelf.stored.count_files(study_instance_uid)
         with self._sessions.begin() as session:
-            indexed = studies.complete_studies(session)
-        stored = self._shelf.stored
+            study = studies.give_up(session, study_instance_uid, sentence, files)
+            earlier = requests.rejected_before(session, study.study_instance_uid, study.version)
+            for row in earlier:
+                row.error, row.updated_at = study.fault, audit.utc_now()
+            if not earlier:
+                for new in tuple(self._by_route(session, study, ())) or (_nobodys(study),):
+                    requests.create_rejected(
+                        session, self._jobs.pipeline_version, self._rules.catalogue, new, sentence
+                    )
+
+    def unsettled(self) -> tuple[str, ...]:
+        """Studies that a start must look at: neither complete nor given up, or with other files than when they were.
+
+        Folders are listed, no file is opened.
+        """
+        with self._sessions.begin() as session:
+            known = studies.settled(session)
         return tuple(
-            uid for uid in stored.studies() if len(stored.instances(uid)) > indexed.get(uid, -1)
+            uid
+            for uid, files in self._shelf.stored.counted_studies()
+            if uid not in known or not known[uid].over or known[uid].files != files
         )
 
     def _by_route(
@@ -86,7 +120,8 @@ class Completion:
     def _again(self, study: StudyRow, ended: Sequence[RequestRow]) -> Iterator[NewRequest]:
         """What people asked of the earlier version, asked of this one."""
         for row in ended:
-            if row.route is None:
+            # what was given up before anybody asked for anything has no targets
+            if row.route is None and row.targets:
                 yield NewRequest(
                     study_instance_uid=study.study_instance_uid,
                     study_version=study.version,

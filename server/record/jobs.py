@@ -86,6 +86,7 @@ class DbosJobs:
         """See Jobs; a job that is there already stays as it is."""
         options = self._options(STUDY_WORKFLOW, STUDY_QUEUE, workflow_id(request_id, run))
         options["priority"] = priority
+        session.flush()  # what PostgreSQL refuses of our own rows is not the job's error
         self._client.enqueue_in_transaction(session, options, request_id, run)
 
     def delivery(
@@ -102,6 +103,7 @@ class DbosJobs:
         options = self._options(DELIVERY_WORKFLOW, DELIVERY_QUEUE, name)
         if delay_s > 0:
             options["delay_seconds"] = delay_s
+        session.flush()
         self._client.enqueue_in_transaction(session, options, request_id, destination, run, attempt)
 
     def close(self) -> None:

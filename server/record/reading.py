@@ -20,6 +20,7 @@ from server.record.tables import (
 from server.record.views import (
     ConflictView,
     DeliveryView,
+    FaultyInstanceView,
     RequestView,
     ResultView,
     SeriesView,
@@ -31,6 +32,9 @@ from server.record.views import (
 )
 from server.values import DeliveryState, RequestState, StudyState
 
+MOST_FAULTY = 100
+"""Faulty instances that a study shows; a series of 2,000 with the same fault says it often enough."""
+
 _WHOLE = (
     selectinload(RequestRow.targets),
     selectinload(RequestRow.results),
@@ -40,22 +44,10 @@ _WHOLE = (
 
 def request(session: Session, request_id: str) -> RequestView:
     """One request; UnknownRequest."""
-    row = None
-    if "\0" not in request_id:
-        row = session.get(RequestRow, request_id, options=_WHOLE)
+    row = session.get(RequestRow, request_id, options=_WHOLE)
     if row is None:
         raise UnknownRequest(f"there is no request {request_id!r}")
     return request_view(row)
-
-
-def requests(
-    session: Session, *, limit: int, offset: int, state: RequestState | None
-) -> tuple[RequestView, ...]:
-    """Requests, oldest first."""
-    query = select(RequestRow).options(*_WHOLE).order_by(RequestRow.number)
-    if state is not None:
-        query = query.where(RequestRow.state == state)
-    return tuple(request_view(row) for row in session.scalars(query.limit(limit).offset(offset)))
 
 
 def request_view(row: RequestRow) -> RequestView:
@@ -136,49 +128,46 @@ def turns(session: Session, request_id: str) -> tuple[TurnView, ...]:
     )
 
 
-def studies(
-    session: Session, *, limit: int, offset: int, uid: str | None = None
-) -> tuple[StudySummary, ...]:
-    """Studies, oldest first, with the counts of their series and instances."""
-    counts = (
-        select(
-            InstanceRow.study_instance_uid.label("uid"),
-            func.count(InstanceRow.series_instance_uid.distinct()).label("series"),
-            func.count().label("instances"),
-        )
-        .group_by(InstanceRow.study_instance_uid)
-        .subquery()
-    )
-    query = (
-        select(StudyRow, func.coalesce(counts.c.series, 0), func.coalesce(counts.c.instances, 0))
-        .outerjoin(counts, counts.c.uid == StudyRow.study_instance_uid)
-        .order_by(StudyRow.created_at, StudyRow.study_instance_uid)
-        .limit(limit)
-        .offset(offset)
-    )
-    if uid is not None:
-        query = query.where(StudyRow.study_instance_uid == uid)
-    return tuple(
-        StudySummary(
-            study_instance_uid=row.study_instance_uid,
-            state=StudyState(row.state),
-            version=row.version,
-            series=series,
-            instances=instances,
-            created_at=row.created_at,
-            updated_at=row.updated_at,
-        )
-        for row, series, instances in session.execute(query)
+def study_summary(row: StudyRow) -> StudySummary:
+    """A study's row as a value."""
+    return StudySummary(
+        study_instance_uid=row.study_instance_uid,
+        state=StudyState(row.state),
+        version=row.version,
+        series=row.series,
+        instances=row.instances,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        number=row.number,
+        requests=row.requests,
+        fault=row.fault,
     )
 
 
 def study(session: Session, uid: str) -> StudyView:
     """One study whole; UnknownStudy."""
-    found = () if "\0" in uid else studies(session, limit=1, offset=0, uid=uid)
-    if not found:
+    row = session.get(StudyRow, uid)
+    if row is None:
         raise UnknownStudy(f"this node does not hold the study {uid!r}: send it here first")
     return StudyView(
-        found[0], _series(session, uid), _versions(session, uid), _conflicts(session, uid)
+        study_summary(row),
+        _series(session, uid),
+        _versions(session, uid),
+        _conflicts(session, uid),
+        _faulty(session, uid),
+    )
+
+
+def _faulty(session: Session, uid: str) -> tuple[FaultyInstanceView, ...]:
+    query = (
+        select(InstanceRow.sop_instance_uid, InstanceRow.series_instance_uid, InstanceRow.faults)
+        .where(InstanceRow.study_instance_uid == uid, InstanceRow.faults != [])
+        .order_by(InstanceRow.series_instance_uid, InstanceRow.sop_instance_uid)
+        .limit(MOST_FAULTY)
+    )
+    return tuple(
+        FaultyInstanceView(instance, series, tuple(faults))
+        for instance, series, faults in session.execute(query)
     )
 
 

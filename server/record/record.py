@@ -8,14 +8,17 @@ from datetime import datetime
 from sqlalchemy.orm import Session
 
 from server.errors import StudyIncomplete, UnknownStudy, WrongState
-from server.record import audit, reading, requests, studies
+from server.record import audit, lists, reading, requests, studies
 from server.record.completion import Completion
 from server.record.engine import Sessions
 from server.record.jobs import Jobs
 from server.record.requests import DEFAULT_PRIORITY, NewRequest
 from server.record.tables import RequestRow, StudyRow
 from server.record.views import (
+    FIRST_PAGE,
     AuditView,
+    Page,
+    RequestSummary,
     RequestView,
     StudySummary,
     StudyView,
@@ -80,10 +83,12 @@ class Record:
         try:
             study = studies.locked(session, study_instance_uid)
         except UnknownStudy:
-            if self._shelf.stored.instances(study_instance_uid):
+            if self._shelf.stored.count_files(study_instance_uid):
                 raise StudyIncomplete(_still_arriving(study_instance_uid)) from None
             raise
         if study.state != StudyState.COMPLETE:
+            if study.fault is not None:
+                raise StudyIncomplete(study.fault)
             raise StudyIncomplete(_still_arriving(study_instance_uid))
         return study
 
@@ -93,11 +98,15 @@ class Record:
             return reading.request(session, request_id)
 
     def requests(
-        self, *, limit: int = 1000, offset: int = 0, state: RequestState | None = None
-    ) -> tuple[RequestView, ...]:
-        """Requests whole, oldest first."""
+        self,
+        page: Page = FIRST_PAGE,
+        *,
+        state: RequestState | None = None,
+        study_instance_uid: str | None = None,
+    ) -> tuple[RequestSummary, ...]:
+        """A page of requests, of one state or one study where that is given."""
         with self._sessions.begin() as session:
-            return reading.requests(session, limit=limit, offset=offset, state=state)
+            return lists.requests(session, page, state, study_instance_uid)
 
     def turns(self, request_id: str) -> tuple[TurnView, ...]:
         """Every turn of a request, by target, in order; UnknownRequest."""
@@ -129,10 +138,10 @@ class Record:
         session.flush()
         return reading.request_view(row)
 
-    def studies(self, *, limit: int = 1000, offset: int = 0) -> tuple[StudySummary, ...]:
-        """Studies, oldest first."""
+    def studies(self, page: Page = FIRST_PAGE) -> tuple[StudySummary, ...]:
+        """A page of studies."""
         with self._sessions.begin() as session:
-            return reading.studies(session, limit=limit, offset=offset)
+            return lists.studies(session, page)
 
     def study(self, study_instance_uid: str) -> StudyView:
         """One study whole; UnknownStudy."""

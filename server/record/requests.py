@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlalchemy import select
+from sqlalchemy.exc import StatementError
 from sqlalchemy.orm import Session
 
 from agent.values import Target
-from server.errors import RunEnded, UnknownRequest
+from server.errors import RecordRefused, RunEnded, UnknownRequest
 from server.record import audit
+from server.record.engine import record_error
 from server.record.jobs import Jobs
 from server.record.states import check_request
-from server.record.tables import DeliveryRow, RequestRow, TargetRow
+from server.record.storable import bounded
+from server.record.tables import DeliveryRow, RequestRow, StudyRow, TargetRow
 from server.structures import Catalogue
 from server.values import ENDED_STATES, DeliveryState, Pair, RequestState
 
+logger = logging.getLogger(__name__)
+
 DEFAULT_PRIORITY = 50
+INDEX_STAGE = "index"
+"""What failed of a request whose study could not be taken in."""
+_OPEN_STATES = tuple(state for state in RequestState if state not in ENDED_STATES)
 
 
 @dataclass(frozen=True)
@@ -40,8 +49,51 @@ class NewRequest:
 
 def create(session: Session, jobs: Jobs, catalogue: Catalogue, new: NewRequest) -> RequestRow:
     """Row, targets, deliveries, audit row and job, all in the caller's transaction."""
+    row = _row(new, catalogue, jobs.pipeline_version)
+    _add(session, row)
+    _audit(session, row, "request.queued", None, new.actor, route=new.route)
+    jobs.study(session, row.id, row.run, row.priority)
+    return row
+
+
+def create_rejected(
+    session: Session, pipeline_version: int, catalogue: Catalogue, new: NewRequest, sentence: str
+) -> RequestRow:
+    """A request that ended before there was anything to work on: `sentence` says why. Nothing is queued."""
+    row = _row(new, catalogue, pipeline_version)
+    row.state, row.ended_at = RequestState.REJECTED, row.created_at
+    row.error, row.failed_stage = bounded(sentence), INDEX_STAGE
+    _add(session, row)
+    _audit(session, row, "request.rejected", None, new.actor, route=new.route, stage=INDEX_STAGE)
+    return row
+
+
+def rejected_before(session: Session, study_instance_uid: str, version: int) -> list[RequestRow]:
+    """Requests of a study's version that `create_rejected` made, oldest first."""
+    query = (
+        select(RequestRow)
+        .where(
+            RequestRow.study_instance_uid == study_instance_uid,
+            RequestRow.study_version == version,
+            RequestRow.state == RequestState.REJECTED,
+            RequestRow.failed_stage == INDEX_STAGE,
+        )
+        .order_by(RequestRow.number)
+        .with_for_update()
+    )
+    return list(session.scalars(query))
+
+
+def _add(session: Session, row: RequestRow) -> None:
+    study = session.get_one(StudyRow, row.study_instance_uid)
+    study.requests = StudyRow.requests + 1
+    session.add(row)
+    session.flush()
+
+
+def _row(new: NewRequest, catalogue: Catalogue, pipeline_version: int) -> RequestRow:
     now = audit.utc_now()
-    row = RequestRow(
+    return RequestRow(
         id=str(uuid.uuid4()),
         study_instance_uid=new.study_instance_uid,
         study_version=new.study_version,
@@ -53,7 +105,7 @@ def create(session: Session, jobs: Jobs, catalogue: Catalogue, new: NewRequest) 
         policy=new.pair.policy if new.pair else None,
         segmenter=new.pair.segmenter if new.pair else None,
         run=1,
-        pipeline_version=jobs.pipeline_version,
+        pipeline_version=pipeline_version,
         stage_attempts=0,
         warnings=[],
         stage_seconds={},
@@ -64,11 +116,6 @@ def create(session: Session, jobs: Jobs, catalogue: Catalogue, new: NewRequest) 
         targets=[_target(i, target, catalogue) for i, target in enumerate(new.targets)],
         deliveries=[_delivery(name) for name in new.destinations],
     )
-    session.add(row)
-    session.flush()
-    _audit(session, row, "request.queued", None, new.actor, route=new.route)
-    jobs.study(session, row.id, row.run, row.priority)
-    return row
 
 
 def _target(index: int, target: Target, catalogue: Catalogue) -> TargetRow:
@@ -91,9 +138,7 @@ def _delivery(destination: str) -> DeliveryRow:
 
 def locked(session: Session, request_id: str) -> RequestRow:
     """The request's row, held until the transaction ends; UnknownRequest."""
-    row = None
-    if "\0" not in request_id:
-        row = session.get(RequestRow, request_id, with_for_update={"of": RequestRow})
+    row = session.get(RequestRow, request_id, with_for_update={"of": RequestRow})
     if row is None:
         raise UnknownRequest(f"there is no request {request_id!r}")
     return row
@@ -150,16 +195,31 @@ def begin_older_anew(session: Session, jobs: Jobs) -> int:
         select(RequestRow)
         .where(
             RequestRow.pipeline_version < jobs.pipeline_version,
-            RequestRow.state.not_in(ENDED_STATES),
+            # named, not excluded: an index finds those few among all that have ended
+            RequestRow.state.in_(_OPEN_STATES),
         )
         .order_by(RequestRow.number)
         .with_for_update()
     )
     rows = list(session.scalars(query))
-    for row in rows:
-        reason = f"pipeline {row.pipeline_version} is now {jobs.pipeline_version}"
-        begin_anew(session, jobs, row, actor=audit.SYSTEM, reason=reason)
-    return len(rows)
+    return sum(_begun_anew(session, jobs, row) for row in rows)
+
+
+def _begun_anew(session: Session, jobs: Jobs, row: RequestRow) -> bool:
+    """Begin a request of an older pipeline anew; False, and a line in the log, where that is refused."""
+    request_id = row.id  # after an error the row can no longer be asked
+    reason = f"pipeline {row.pipeline_version} is now {jobs.pipeline_version}"
+    try:
+        with session.begin_nested():
+            begin_anew(session, jobs, row, actor=audit.SYSTEM, reason=reason)
+    except StatementError as error:
+        refusal = record_error(error)
+        if not isinstance(refusal, RecordRefused):
+            raise refusal from None
+        # one request must not keep the worker from starting
+        logger.error("request %s cannot begin anew: %s", request_id, refusal)
+        return False
+    return True
 
 
 def queue_deliveries(session: Session, jobs: Jobs, row: RequestRow) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import func, select, update
@@ -11,49 +12,51 @@ from sqlalchemy.orm import Session
 
 from dicom_node.values import InstanceHeader, StoredInstance
 from server.errors import UnknownStudy
-from server.record import audit
+from server.record import audit, instances
 from server.record.states import STUDY_TRANSITIONS
-from server.record.tables import (
-    ConflictRow,
-    InstanceRow,
-    ResultRow,
-    StudyRow,
-    StudyVersionRow,
-)
+from server.record.storable import bounded, bounded_uid
+from server.record.tables import ConflictRow, InstanceRow, StudyRow, StudyVersionRow
 from server.values import StudyState
 
 
 def locked(session: Session, study_instance_uid: str) -> StudyRow:
     """The study's row, held until the transaction ends; UnknownStudy if the node does not hold it."""
-    # a NUL byte cannot even be asked for
-    if "\0" not in study_instance_uid:
-        row = session.get(StudyRow, study_instance_uid, with_for_update=True)
-        if row is not None:
-            return row
-    raise UnknownStudy(
-        f"this node does not hold the study {study_instance_uid!r}: send it here first"
-    )
+    row = session.get(StudyRow, study_instance_uid, with_for_update=True)
+    if row is None:
+        raise UnknownStudy(
+            f"this node does not hold the study {study_instance_uid!r}: send it here first"
+        )
+    return row
 
 
 def known_instances(session: Session, study_instance_uid: str) -> set[tuple[str, str]]:
     """(series, SOP instance) UIDs that are indexed."""
-    if "\0" in study_instance_uid:
-        return set()
     query = select(InstanceRow.series_instance_uid, InstanceRow.sop_instance_uid).where(
         InstanceRow.study_instance_uid == study_instance_uid
     )
     return {(series, instance) for series, instance in session.execute(query)}
 
 
-def complete_studies(session: Session) -> dict[str, int]:
-    """Every complete study with how many of its instances are indexed."""
-    query = (
-        select(StudyRow.study_instance_uid, func.count(InstanceRow.sop_instance_uid))
-        .outerjoin(InstanceRow)
-        .where(StudyRow.state == StudyState.COMPLETE)
-        .group_by(StudyRow.study_instance_uid)
+@dataclass(frozen=True)
+class Settled:
+    """What a start compares with the disk: `files` in the study's folders when it was last looked at.
+
+    `over` when nothing is to be done unless that number has changed: complete, or given up.
+    """
+
+    files: int
+    over: bool
+
+
+def settled(session: Session) -> dict[str, Settled]:
+    """Every study by its UID."""
+    query = select(
+        StudyRow.study_instance_uid, StudyRow.files, StudyRow.state, StudyRow.fault.is_not(None)
     )
-    return dict(session.execute(query).all())
+    return {
+        uid: Settled(files, state == StudyState.COMPLETE or given_up)
+        for uid, files, state, given_up in session.execute(query)
+    }
 
 
 def add(
@@ -61,8 +64,38 @@ def add(
     study_instance_uid: str,
     headers: Sequence[InstanceHeader],
     conflicts: Iterable[StoredInstance],
+    files: int,
 ) -> None:
-    """Index headers that are new; a complete study that grew is receiving again. Repeating it adds nothing."""
+    """Index headers that are new; a complete study that grew is receiving again. Repeating it adds nothing.
+
+    `files` is how many its folders had before they were read. A study that had been given up has its next chance.
+    """
+    now = audit.utc_now()
+    study = _present(session, study_instance_uid)
+    study.files, study.fault = files, None
+    added = instances.add(session, study_instance_uid, headers)
+    study.instances += added.instances
+    study.series += added.series
+    if added.not_ours:
+        study.updated_at = now
+        if study.state == StudyState.COMPLETE:
+            move(session, study, StudyState.RECEIVING, instances=added.not_ours)
+    noted = _noted_conflicts(session, study_instance_uid)
+    for conflict in conflicts:
+        if str(conflict.path) not in noted:
+            _note_conflict(session, study_instance_uid, conflict)
+
+
+def give_up(session: Session, study_instance_uid: str, sentence: str, files: int) -> StudyRow:
+    """Leave a study as it is until its folders hold another number of files than `files`, or a person asks again."""
+    study = _present(session, study_instance_uid)
+    study.files, study.fault, study.updated_at = files, bounded(sentence), audit.utc_now()
+    audit.note(session, "study.given_up", study=study.study_instance_uid, reason=study.fault)
+    return study
+
+
+def _present(session: Session, study_instance_uid: str) -> StudyRow:
+    """The study's row, locked, made if this is the first that is heard of it."""
     now = audit.utc_now()
     created = session.execute(
         insert(StudyRow)
@@ -70,6 +103,10 @@ def add(
             study_instance_uid=study_instance_uid,
             state=StudyState.RECEIVING,
             version=0,
+            instances=0,
+            series=0,
+            requests=0,
+            files=0,
             created_at=now,
             updated_at=now,
         )
@@ -79,59 +116,12 @@ def add(
     study = locked(session, study_instance_uid)
     if created:
         audit.note(session, "study.receiving", study=study_instance_uid, after=study.state)
-    grew = _insert_instances(session, study_instance_uid, headers)
-    if grew:
-        study.updated_at = now
-        if study.state == StudyState.COMPLETE:
-            move(session, study, StudyState.RECEIVING, instances=grew)
-    for conflict in conflicts:
-        _note_conflict(session, study_instance_uid, conflict)
+    return study
 
 
-def _insert_instances(
-    session: Session, study_instance_uid: str, headers: Sequence[InstanceHeader]
-) -> int:
-    """How many were new and not our own."""
-    if not headers:
-        return 0
-    uids = [header.sop_instance_uid for header in headers]
-    sent = set(
-        session.scalars(
-            select(ResultRow.sop_instance_uid).where(ResultRow.sop_instance_uid.in_(uids))
-        )
-    )
-    values = [_instance_values(study_instance_uid, header, sent) for header in headers]
-    query = insert(InstanceRow).on_conflict_do_nothing().returning(InstanceRow.ours)
-    return sum(not ours for ours in session.scalars(query, values))
-
-
-def _instance_values(
-    study_instance_uid: str, header: InstanceHeader, sent: set[str]
-) -> dict[str, Any]:
-    return {
-        "study_instance_uid": study_instance_uid,
-        "series_instance_uid": header.series_instance_uid,
-        "sop_instance_uid": header.sop_instance_uid,
-        "sop_class_uid": header.sop_class_uid,
-        "transfer_syntax_uid": header.transfer_syntax_uid,
-        "path": str(header.path),
-        "modality": _clean(header.modality),
-        "series_number": header.series_number,
-        "series_description": _clean(header.series_description),
-        "instance_number": header.instance_number,
-        "number_of_frames": header.number_of_frames,
-        "manufacturer": _clean(header.manufacturer),
-        "attributes": {key: _clean(text) for key, text in header.attributes.items()},
-        "faults": [_clean(fault) for fault in header.faults],
-        "ours": header.sop_instance_uid in sent,
-        "version": None,
-        "indexed_at": audit.utc_now(),
-    }
-
-
-def _clean(text: str) -> str:
-    # PostgreSQL has no NUL in text, and cannot encode half a surrogate pair
-    return text.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
+def _noted_conflicts(session: Session, study_instance_uid: str) -> set[str]:
+    query = select(ConflictRow.path).where(ConflictRow.study_instance_uid == study_instance_uid)
+    return set(session.scalars(query))
 
 
 def _note_conflict(session: Session, study_instance_uid: str, conflict: StoredInstance) -> None:
@@ -141,7 +131,7 @@ def _note_conflict(session: Session, study_instance_uid: str, conflict: StoredIn
             path=str(conflict.path),
             study_instance_uid=study_instance_uid,
             series_instance_uid=conflict.series_instance_uid,
-            sop_instance_uid=conflict.sop_instance_uid,
+            sop_instance_uid=bounded_uid(conflict.sop_instance_uid),
             sha256=conflict.sha256,
             noted_at=audit.utc_now(),
         )
@@ -223,8 +213,7 @@ def attributes(session: Session, study_instance_uid: str) -> list[dict[str, str]
 
 def check_series(session: Session, study_instance_uid: str, series_instance_uid: str) -> None:
     """UnknownStudy, in words of its own, unless the study holds the series."""
-    known = {series for series, _ in known_instances(session, study_instance_uid)}
-    if series_instance_uid not in known:
+    if not instances.series_of(session, study_instance_uid, {bounded_uid(series_instance_uid)}):
         raise UnknownStudy(
             f"the study {study_instance_uid} has no series {series_instance_uid!r} on this node"
         )

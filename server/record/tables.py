@@ -8,6 +8,7 @@ studies ─┬─ study_versions          what was complete, when, on which evid
                       └─ deliveries
 workers                             who is alive
 parts                               whether the loops of each process still move
+tallies                             how many are in which state, kept by triggers
 audit                               append-only, held by a trigger; names no patient
 """
 
@@ -28,6 +29,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
+from server.record.storable import StorableText
+
 Json = dict[str, Any]
 
 
@@ -43,6 +46,7 @@ class Base(DeclarativeBase):
         }
     )
     type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads it as a plain class attribute
+        str: StorableText(),
         datetime: DateTime(timezone=True),
         Json: JSONB,
         list[str]: JSONB,
@@ -50,14 +54,24 @@ class Base(DeclarativeBase):
 
 
 class StudyRow(Base):
-    """A study: `version` counts how often it was complete, 0 before the first time."""
+    """A study: `version` counts how often it was complete, 0 before the first time; `number` is the order of lists.
+
+    `instances`, `series` and `requests` are how many rows it has in those tables, changed in the same transaction.
+    `files` is how many files its folders had when it was last indexed, or given up with `fault`: what a start compares.
+    """
 
     __tablename__ = "studies"
 
     study_instance_uid: Mapped[str] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(BigInteger, Identity(always=True), unique=True)
     state: Mapped[str]
     version: Mapped[int]
-    created_at: Mapped[datetime] = mapped_column(index=True)
+    instances: Mapped[int]
+    series: Mapped[int]
+    requests: Mapped[int]
+    files: Mapped[int]
+    fault: Mapped[str | None]
+    created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
 
 
@@ -127,16 +141,19 @@ class RequestRow(Base):
     """
 
     __tablename__ = "requests"
+    # what lists are picked by, each with the order of the list
+    __table_args__ = (
+        Index("ix_requests_state_number", "state", "number"),
+        Index("ix_requests_study_instance_uid_number", "study_instance_uid", "number"),
+    )
 
     id: Mapped[str] = mapped_column(primary_key=True)
     number: Mapped[int] = mapped_column(BigInteger, Identity(always=True), unique=True)
-    study_instance_uid: Mapped[str] = mapped_column(
-        ForeignKey("studies.study_instance_uid"), index=True
-    )
+    study_instance_uid: Mapped[str] = mapped_column(ForeignKey("studies.study_instance_uid"))
     study_version: Mapped[int]
     series_instance_uid: Mapped[str | None]
     selected_series_instance_uid: Mapped[str | None]
-    state: Mapped[str] = mapped_column(index=True)
+    state: Mapped[str]
     route: Mapped[str | None]
     actor: Mapped[str]
     priority: Mapped[int]
@@ -273,3 +290,17 @@ class AuditRow(Base):
     before: Mapped[str | None]
     after: Mapped[str | None]
     detail: Mapped[Json]
+
+
+class TallyRow(Base):
+    """`change` more of `kind` ("requests", "studies", "deliveries") are in `state`: the sum of all rows is how many there are.
+
+    Triggers add rows, RecordCounting sums them up: nobody waits for a row that another transaction counts in.
+    """
+
+    __tablename__ = "tallies"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    kind: Mapped[str]
+    state: Mapped[str]
+    change: Mapped[int] = mapped_column(BigInteger)

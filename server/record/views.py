@@ -12,6 +12,24 @@ from dicom_node.values import Code
 from server.pulses import Part
 from server.values import DeliveryState, RequestState, StudyState
 
+PAGE = 50
+"""Rows of a list that names no other number: what a screen shows."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """A part of a list: at most `limit` rows beyond the one numbered `after`, oldest first or, with `newest`, last first.
+
+    The time it takes does not depend on how far into the list it is, nor on how long that is.
+    """
+
+    limit: int = PAGE
+    after: int | None = None
+    newest: bool = False
+
+
+FIRST_PAGE = Page()
+
 
 @dataclass(frozen=True)
 class TargetView:
@@ -87,6 +105,30 @@ class RequestView:
 
 
 @dataclass(frozen=True)
+class RequestSummary:
+    """A request in a list; fields as in RequestView, `number` its place in the order of lists."""
+
+    number: int
+    id: str
+    state: RequestState
+    study_instance_uid: str
+    study_version: int
+    series_instance_uid: str | None
+    route: str | None
+    actor: str
+    priority: int
+    policy: str | None
+    segmenter: str | None
+    run: int
+    error: str | None
+    failed_stage: str | None
+    supersedes: str | None
+    created_at: datetime
+    updated_at: datetime
+    ended_at: datetime | None
+
+
+@dataclass(frozen=True)
 class TurnView:
     """One turn of one target, in the order it happened; `turn` as in a trace."""
 
@@ -119,6 +161,15 @@ class ConflictView:
 
 
 @dataclass(frozen=True)
+class FaultyInstanceView:
+    """An instance of which something could not be used: `faults` are names of attributes, or sentences."""
+
+    sop_instance_uid: str
+    series_instance_uid: str
+    faults: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class StudyVersionView:
     """One time the study was complete: `evidence` "quiet" or "forced"."""
 
@@ -130,7 +181,10 @@ class StudyVersionView:
 
 @dataclass(frozen=True)
 class StudySummary:
-    """A study in a list; `version` 0 until it is first complete."""
+    """A study in a list; `version` 0 until it is first complete, `number` its place in the order of lists.
+
+    `fault` is one sentence where the node has given the study up.
+    """
 
     study_instance_uid: str
     state: StudyState
@@ -139,6 +193,9 @@ class StudySummary:
     instances: int
     created_at: datetime
     updated_at: datetime
+    number: int = 0
+    requests: int = 0
+    fault: str | None = None
 
 
 @dataclass(frozen=True)
@@ -149,6 +206,7 @@ class StudyView:
     series: tuple[SeriesView, ...]
     versions: tuple[StudyVersionView, ...]
     conflicts: tuple[ConflictView, ...]
+    faulty: tuple[FaultyInstanceView, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from dicom_node import backoff
 from dicom_node.errors import PermanentDeliveryError, TransientDeliveryError
 from dicom_node.ports import Destination
-from server.errors import RunEnded
+from server.errors import RecordRefused, RunEnded
 from server.record.deliveries import Deliveries, Try
+from server.traces import bare_trace
 from server.work.patience import insist
 
 logger = logging.getLogger(__name__)
@@ -57,6 +58,9 @@ class DeliveryStep:
         except RunEnded as ended:
             logger.info("%s", ended)
             return "ended"
+        except RecordRefused as refused:
+            logger.error("how %s went cannot be recorded: %s", one, refused)
+            return self._give_up(one, str(refused))
 
     def _attempt(self, one: Try) -> str:
         results = insist(lambda: self._deliveries.begin(one))
@@ -72,13 +76,21 @@ class DeliveryStep:
             return self._failed(one, str(error), started, permanent=True)
         except TransientDeliveryError as error:
             return self._failed(one, str(error), started, permanent=False)
-        except Exception as error:  # a step's boundary: the delivery must end or be tried again
-            logger.exception("delivery of request %s failed", one.request_id)
+        except Exception as error:  # noqa: BLE001  a step's boundary: the delivery must end or be tried again
+            logger.error("delivery of request %s failed: %s", one.request_id, bare_trace(error))
             sentence = f"sending failed unexpectedly ({type(error).__name__}); the log says where"
             return self._failed(one, sentence, started, permanent=False)
         seconds = time.monotonic() - started
         insist(lambda: self._deliveries.delivered(one, seconds))
         return "delivered"
+
+    def _give_up(self, one: Try, sentence: str) -> str:
+        """The record refuses how a try went: it would refuse every further one."""
+        try:
+            insist(lambda: self._deliveries.failed(one, sentence, 0.0, None))
+        except (RunEnded, RecordRefused) as second:
+            logger.error("%s", second)
+        return "failed"
 
     def _failed(self, one: Try, sentence: str, started: float, *, permanent: bool) -> str:
         seconds = time.monotonic() - started

@@ -15,9 +15,10 @@ from agent.errors import AgentError
 from agent.turns import Turn
 from dicom_node.errors import DicomNodeError, NotAVolume
 from models.errors import ModelsError
-from server.errors import RunEnded, ServerError
+from server.errors import RecordRefused, RunEnded, ServerError
 from server.ports import Stages
 from server.record.runs import Runs
+from server.traces import bare_trace
 from server.values import Assignment
 from server.work.deadlines import StageInterrupted, StageUnwanted, StageWatch
 from server.work.patience import insist
@@ -107,6 +108,9 @@ class StageSteps:
             insist(lambda: self._runs.send(request_id, run))
         except RunEnded:
             return None
+        except RecordRefused as refused:
+            self._fail(request_id, run, "send", str(refused))
+            return None
         return True
 
     def _timed(self, assignment: Assignment, run: int, work: Callable[[], None]) -> bool:
@@ -131,6 +135,9 @@ class StageSteps:
         except RunEnded as ended:
             logger.info("%s", ended)
             return None
+        except RecordRefused as refused:
+            self._fail(request_id, run, stage, str(refused))
+            return None
         try:
             with self._watch.stage(request_id, run, stage):
                 return act(assignment)
@@ -149,22 +156,25 @@ class StageSteps:
             sentence, no_volume = str(error), stage == "select" and isinstance(error, NotAVolume)
             logger.warning("request %s ended in %s: %s", request_id, stage, sentence)
             if no_volume:
-                self._tell(lambda: self._runs.reject(request_id, run, sentence))
+                self._tell(request_id, lambda: self._runs.reject(request_id, run, sentence))
             else:
-                self._tell(lambda: self._runs.fail(request_id, run, stage, sentence))
-        except (
-            Exception
-        ) as error:  # a step's boundary: whatever a stage raises, the request must end
-            logger.exception("request %s failed in %s", request_id, stage)
+                self._fail(request_id, run, stage, sentence)
+        except Exception as error:  # noqa: BLE001  a step's boundary: whatever a stage raises, the request must end
+            logger.error("request %s failed in %s: %s", request_id, stage, bare_trace(error))
             # not the error's own words: a library may quote the file it read
             sentence = (
                 f"stage '{stage}' failed unexpectedly ({type(error).__name__}); the log says where"
             )
-            self._tell(lambda: self._runs.fail(request_id, run, stage, sentence))
+            self._fail(request_id, run, stage, sentence)
         return None
 
-    def _tell(self, call: Callable[[], None]) -> None:
+    def _fail(self, request_id: str, run: int, stage: str, sentence: str) -> None:
+        self._tell(request_id, lambda: self._runs.fail(request_id, run, stage, sentence))
+
+    def _tell(self, request_id: str, call: Callable[[], None]) -> None:
         try:
             insist(call)
         except RunEnded as ended:
             logger.info("%s", ended)
+        except RecordRefused as refused:
+            logger.error("the end of request %s cannot be recorded: %s", request_id, refused)

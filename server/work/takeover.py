@@ -11,7 +11,7 @@ from dbos import DBOSClient, WorkflowStatusString
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from server.errors import RecordUnavailable, RequestError, RunEnded
+from server.errors import RecordError, RequestError, RunEnded
 from server.record import requests
 from server.record.deliveries import Deliveries, Try
 from server.record.engine import Sessions
@@ -167,7 +167,7 @@ class Heartbeat:
         self._thread.join(timeout=5.0)
         try:
             self._workers.leave(self._identity)
-        except RecordUnavailable:
+        except RecordError:
             logger.info("could not sign off: others will notice")
 
     def beat(self) -> list[str]:
@@ -182,7 +182,7 @@ class Heartbeat:
             if self._broken is not None:
                 self._broken.settle()
             return resume_orphans(self._client, self._workers)
-        except (RecordUnavailable, SQLAlchemyError) as error:
+        except (RecordError, SQLAlchemyError) as error:
             if self._listening_since is not None:
                 logger.warning("no heartbeat: %s", type(error).__name__)
             self._listening_since = None

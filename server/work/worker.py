@@ -119,4 +119,5 @@ class Worker:
             application_version=str(self._jobs.pipeline_version),
             log_level="WARNING",
             serializer=WORKFLOW_JSON,
+            db_engine_kwargs={"hide_parameters": True},
         )

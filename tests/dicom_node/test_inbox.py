@@ -345,3 +345,19 @@ def test_an_instance_of_two_series_is_refused_and_leaves_nothing(
 
     assert files(store.root) == []
     assert store.inbox.studies() == []
+
+
+def test_files_are_counted_without_being_opened(store: Store, ct: Callable[..., Dataset]) -> None:
+    # Arrange: two studies; one of them has content kept apart and a file that is no instance, too
+    dataset = ct(StudyInstanceUID="1.2.9")
+    one, other = store(ct()).instance, store(dataset).instance
+    dataset.PatientName = "Roe^Richard"
+    store(dataset)
+    other.path.with_name("half.dcm").write_bytes(b"no DICOM")
+    other.path.with_name("note.txt").write_bytes(b"")
+
+    # Act, Assert
+    counted = dict(store.inbox.counted_studies())
+    assert counted == {one.study_instance_uid: 1, "1.2.9": 3}
+    assert store.inbox.count_files("1.2.9") == 3
+    assert store.inbox.count_files("1.2.3") == store.inbox.count_files("../..") == 0

@@ -36,8 +36,11 @@ LIMIT_S = 90.0
 class OneStudy:
     """An inbox that holds three slices of one study."""
 
-    def studies(self) -> list[str]:
-        return [STUDY]
+    def counted_studies(self) -> Iterator[tuple[str, int]]:
+        yield STUDY, 3
+
+    def count_files(self, study_instance_uid: str) -> int:
+        return 3
 
     def instances(self, study_instance_uid: str) -> list[StoredInstance]:
         series = f"{STUDY}.1"

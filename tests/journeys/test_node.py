@@ -58,7 +58,7 @@ def send(node: RunningNode, files: list[Path]) -> str:
 
 
 def requests_of(node: RunningNode, study: str) -> list[dict[str, Any]]:
-    return [r for r in node.client.get("requests") if r["study_instance_uid"] == study]
+    return list(node.client.pages(f"requests?study_instance_uid={study}"))
 
 
 def ended(node: RunningNode, study: str, number: int = 1) -> dict[str, Any]:

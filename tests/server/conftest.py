@@ -64,8 +64,12 @@ class HeldStudies:
     def read_header(self, path: Path) -> InstanceHeader:
         return self.headers[path]
 
-    def studies(self) -> list[str]:
-        return sorted({header.study_instance_uid for header in self.headers.values()})
+    def counted_studies(self) -> Iterator[tuple[str, int]]:
+        for study in sorted({header.study_instance_uid for header in self.headers.values()}):
+            yield study, self.count_files(study)
+
+    def count_files(self, study_instance_uid: str) -> int:
+        return len(self.instances(study_instance_uid)) + len(self.conflicts(study_instance_uid))
 
     def instances(self, study_instance_uid: str) -> list[StoredInstance]:
         return [

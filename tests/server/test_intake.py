@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -10,8 +11,8 @@ import pytest
 
 from dicom_node.values import Arrival, KeptAs, StoredInstance
 from dicom_node.watch import StudyWatch
-from server.errors import RecordUnavailable
-from server.intake import STUDY_WAIT_S, Intake
+from server.errors import RecordRefused, RecordUnavailable
+from server.intake import ATTEMPTS, FIRST_WAIT_S, Intake
 from server.settings import RouteSettings
 
 STUDY = "1.2.826.0.1.3680043.8.498.1"
@@ -171,11 +172,136 @@ def test_a_study_that_cannot_be_taken_in_holds_up_no_other(bench: Bench) -> None
     bench.pass_time(QUIET_S)
     first = [one.study_instance_uid for one in bench.desk.record.requests()]
     broken.clear()
-    bench.pass_time(STUDY_WAIT_S)
+    bench.pass_time(2 * FIRST_WAIT_S)
 
     # Assert
     assert first == [good]
     assert [one.study_instance_uid for one in bench.desk.record.requests()] == [good, bad]
+
+
+def broken_disk(bench: Bench, *studies: str) -> set[str]:
+    """Studies whose files cannot be read, until they are taken out of the set."""
+    broken, real = set(studies), bench.desk.held.read_header
+
+    def read(path: Any) -> Any:
+        if bench.desk.held.headers[path].study_instance_uid in broken:
+            raise ValueError("could not convert string to float: 'Miller^Anna'")
+        return real(path)
+
+    object.__setattr__(bench.desk.record.completion._shelf, "read_header", read)
+    return broken
+
+
+def give_every_chance(bench: Bench) -> None:
+    """Let the time pass in which a study is tried."""
+    for attempt in range(ATTEMPTS):
+        bench.pass_time(FIRST_WAIT_S * 2**attempt)
+
+
+def test_a_study_that_stays_broken_is_rejected_with_one_sentence(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Arrange
+    bad, good = f"{STUDY}.1", f"{STUDY}.2"
+    broken_disk(bench, bad)
+    bench.arrive(1, study=bad)
+
+    # Act
+    bench.pass_time(QUIET_S)
+    give_every_chance(bench)
+    bench.arrive(1, study=good)
+    bench.pass_time(QUIET_S)
+
+    # Assert
+    rejected, queued = bench.desk.record.requests()
+    assert (rejected.state, rejected.failed_stage) == ("REJECTED", "index")
+    assert rejected.error.startswith("the study could not be taken in, 5 times: ")
+    assert (queued.state, queued.study_instance_uid) == ("QUEUED", good)
+    assert bench.desk.record.study(bad).summary.fault == rejected.error
+    for words in (rejected.error, caplog.text):
+        assert "Miller" not in words
+    assert "test_intake.py" in caplog.text
+    assert "ValueError" not in rejected.error
+
+
+def test_a_rejected_study_is_left_alone_also_after_a_restart(bench: Bench) -> None:
+    # Arrange
+    broken_disk(bench, STUDY)
+    bench.arrive(1)
+    bench.pass_time(QUIET_S)
+    give_every_chance(bench)
+    reads: list[str] = []
+    object.__setattr__(bench.desk.record.completion._shelf, "read_header", reads.append)
+
+    # Act
+    again = Bench(bench.desk)
+    for _ in range(20):
+        again.pass_time(QUIET_S)
+
+    # Assert
+    assert again.watch.waiting() == []
+    assert reads == []
+    assert len(bench.desk.record.requests()) == 1
+
+
+def test_new_instances_give_a_rejected_study_its_next_chance(bench: Bench) -> None:
+    # Arrange
+    broken = broken_disk(bench, STUDY)
+    bench.arrive(1)
+    bench.pass_time(QUIET_S)
+    give_every_chance(bench)
+
+    # Act
+    broken.clear()
+    bench.arrive(1, first=2)
+    bench.pass_time(0)
+    bench.pass_time(QUIET_S)
+
+    # Assert
+    assert [one.state for one in bench.desk.record.requests()] == ["SUPERSEDED", "QUEUED"]
+    summary = bench.desk.record.study(STUDY).summary
+    assert (summary.fault, summary.version, summary.instances) == (None, 1, 2)
+
+
+def test_waits_grow_between_tries(bench: Bench) -> None:
+    broken_disk(bench, STUDY)
+    reads: list[float] = []
+    known = bench.desk.held.instances
+    bench.desk.held.instances = lambda uid: reads.append(bench.clock.now_s) or known(uid)
+    bench.arrive(1)
+
+    reads.clear()
+    for _ in range(80):
+        bench.pass_time(0.5)
+
+    apart = [later - earlier for earlier, later in itertools.pairwise(dict.fromkeys(reads))]
+    assert apart == [1.0, 2.0, 4.0, 8.0]
+
+
+def test_a_study_that_cannot_even_be_rejected_holds_up_no_other(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Arrange
+    bad, good = f"{STUDY}.1", f"{STUDY}.2"
+    broken_disk(bench, bad)
+
+    def refuse(*_: object) -> None:
+        raise RecordRefused("PostgreSQL refused it (SQLSTATE 54000)", sqlstate="54000")
+
+    bench.desk.record.completion.give_up = refuse
+    bench.arrive(1, study=bad)
+
+    # Act
+    bench.pass_time(QUIET_S)
+    give_every_chance(bench)
+    bench.arrive(1, study=good)
+    for _ in range(20):
+        bench.pass_time(QUIET_S)
+
+    # Assert
+    assert [one.study_instance_uid for one in bench.desk.record.requests()] == [good]
+    # after the first tries it is left alone for longer and longer
+    assert caplog.text.count(f"study {bad} could not be taken in") < 10
 
 
 def test_a_study_without_a_route_is_complete_and_waits_to_be_asked(bench: Bench) -> None:

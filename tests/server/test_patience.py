@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from server.errors import RecordUnavailable, RunEnded
+from server.errors import RecordRefused, RecordUnavailable, RunEnded
 from server.work.patience import insist
 
 
@@ -38,6 +38,19 @@ def test_it_says_so_once_and_when_it_is_over(caplog: pytest.LogCaptureFixture) -
         "waiting for the record: PostgreSQL does not answer",
         "the record answers again",
     ]
+
+
+@pytest.mark.parametrize(("passing", "tries"), [(True, 5), (False, 1)])
+def test_what_is_refused_is_the_callers_after_a_few_tries(passing: bool, tries: int) -> None:
+    made: list[int] = []
+
+    def call() -> None:
+        made.append(1)
+        raise RecordRefused("no", sqlstate="40P01", passing=passing)
+
+    with pytest.raises(RecordRefused):
+        insist(call, lambda _: None)
+    assert len(made) == tries
 
 
 def test_every_other_error_is_the_callers() -> None:

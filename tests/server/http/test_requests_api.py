@@ -128,9 +128,56 @@ def test_requests_are_listed_oldest_first(api: TestClient, study: str) -> None:
 def test_a_list_comes_in_pages(api: TestClient, study: str) -> None:
     ids = [submit(api, study) for _ in range(5)]
 
-    page = api.get("/api/v1/requests", params={"limit": 2, "offset": 2}).json()
+    first = api.get("/api/v1/requests", params={"limit": 2, "state": "QUEUED"})
+    second = api.get(first.links["next"]["url"])
+    last = api.get(second.links["next"]["url"])
 
-    assert [each["id"] for each in page] == ids[2:4]
+    assert [[each["id"] for each in page.json()] for page in (first, second, last)] == [
+        ids[:2],
+        ids[2:4],
+        ids[4:],
+    ]
+    assert "state=QUEUED" in second.links["next"]["url"]
+    assert "Link" not in last.headers
+
+
+def test_a_list_that_names_no_size_has_a_screenful(api: TestClient, study: str) -> None:
+    ids = [submit(api, study) for _ in range(51)]
+
+    answer = api.get("/api/v1/requests")
+
+    assert [each["id"] for each in answer.json()] == ids[:50]
+    assert answer.links["next"]["url"].startswith("/api/v1/requests?")
+
+
+def test_a_list_can_begin_with_the_newest(api: TestClient, study: str) -> None:
+    ids = [submit(api, study) for _ in range(3)]
+
+    first = api.get("/api/v1/requests", params={"order": "newest", "limit": 2})
+    rest = api.get(first.links["next"]["url"])
+
+    assert [each["id"] for each in (*first.json(), *rest.json())] == ids[::-1]
+
+
+def test_a_list_can_be_of_one_study(api: TestClient, record: FakeRecord, study: str) -> None:
+    record.add_study("1.2.9")
+    submit(api, study)
+    other = submit(api, "1.2.9")
+
+    told = api.get("/api/v1/requests", params={"study_instance_uid": "1.2.9"}).json()
+
+    assert [each["id"] for each in told] == [other]
+
+
+def test_a_row_of_a_list_has_the_request_but_not_what_hangs_on_it(
+    api: TestClient, study: str
+) -> None:
+    submit(api, study)
+
+    (row,) = api.get("/api/v1/requests").json()
+
+    assert {"id", "state", "study_instance_uid", "error", "route", "created_at"} <= set(row)
+    assert not {"targets", "results", "deliveries", "number"} & set(row)
 
 
 @pytest.mark.parametrize(
@@ -159,8 +206,12 @@ def test_models_that_are_not_here_are_the_callers_business(
         {"limit": 0},
         {"limit": 1001},
         {"limit": "many"},
-        {"offset": -1},
-        {"offset": 2**31},  # more than PostgreSQL would take
+        {"cursor": -1},
+        {"cursor": 2**63},  # more than PostgreSQL would take
+        {"cursor": "elsewhere"},
+        {"order": "by name"},
+        {"study_instance_uid": "1.2\n"},
+        {"study_instance_uid": "1" * 65},
         {"state": "BORED"},
     ],
 )

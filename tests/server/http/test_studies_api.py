@@ -19,6 +19,19 @@ def test_studies_are_listed_with_their_sizes(api: TestClient, study: str) -> Non
     assert (told["series"], told["instances"]) == (1, 20)
 
 
+def test_studies_come_in_pages(api: TestClient, record: FakeRecord, study: str) -> None:
+    record.add_study("1.2.8")
+    record.add_study("1.2.9")
+
+    first = api.get("/api/v1/studies", params={"limit": 2})
+    rest = api.get(first.links["next"]["url"])
+    newest = api.get("/api/v1/studies", params={"limit": 1, "order": "newest"})
+
+    told = [[each["study_instance_uid"] for each in page.json()] for page in (first, rest, newest)]
+    assert told == [[study, "1.2.8"], ["1.2.9"], ["1.2.9"]]
+    assert "Link" not in rest.headers
+
+
 def test_a_study_tells_its_series_and_versions(api: TestClient, study: str) -> None:
     told = api.get(f"/api/v1/studies/{study}").json()
 
