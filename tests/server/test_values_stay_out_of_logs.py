@@ -19,6 +19,7 @@ from server.intake import ATTEMPTS, Intake
 from server.record.counting import RecordCounting
 from server.settings import RouteSettings
 from server.tokens import tokens_of
+from server.work.deadlines import StageLimits, StageWatch
 from server.work.delivery import DeliveryStep, RetryPolicy
 from server.work.stages import StageSteps
 
@@ -156,7 +157,7 @@ def test_a_stage_ends_the_request_with_a_sentence(
     put(telling)
     telling.record.complete(STUDY, actor="test")
     request_id = telling.record.requests()[0].id
-    steps = StageSteps(FakeStages(tmp_path), telling.runs)
+    steps = StageSteps(FakeStages(tmp_path), telling.runs, StageWatch(telling.runs, StageLimits()))
     run: dict[str, Callable[[], object]] = {
         "select": lambda: steps.select(request_id, 1),
         "outline": lambda: steps.outline(request_id, 1, 0),
@@ -193,7 +194,7 @@ def test_a_delivery_ends_too(telling: Any, tmp_path: Path) -> None:
     put(telling)
     telling.record.complete(STUDY, actor="test")
     request_id = telling.record.requests()[0].id
-    steps = StageSteps(FakeStages(tmp_path), telling.runs)
+    steps = StageSteps(FakeStages(tmp_path), telling.runs, StageWatch(telling.runs, StageLimits()))
     steps.select(request_id, 1)
     steps.outline(request_id, 1, 0)
     steps.segment(request_id, 1, 0)
