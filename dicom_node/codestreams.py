@@ -25,6 +25,9 @@ _LS_MARKER = re.compile(rb"\xff[\x80-\xcf\xd8-\xfe]")
 # ITU-T T.800 A.2: SOC and SIZ begin a codestream, SOT a tile-part with its length, EOC ends it
 _SOC_SIZ, _SOT, _SOD, _EOC = b"\xff\x4f\xff\x51", 0x90, b"\xff\x93", b"\xff\xd9"
 
+#: What a frame of JPEG, JPEG-LS or JPEG 2000 begins with, and none of its later fragments.
+BEGINNINGS = (b"\xff\xd8\xff", _SOC_SIZ)
+
 
 @dataclass(frozen=True)
 class Codestream:

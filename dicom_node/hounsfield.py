@@ -77,6 +77,11 @@ def tally(values: NDArray[np.float32], padding: NDArray[np.bool_]) -> Tally:
     )
 
 
+def is_tissue(padded: NDArray[np.float32]) -> bool:
+    """Whether values (n,) that are called padding lie among those of a body, so that taking them out would make holes."""
+    return bool(((padded >= _SOFT_HU[0]) & (padded <= _SOFT_HU[1])).any())
+
+
 def _within(image: NDArray[np.float32], span: tuple[float, float]) -> int:
     return int(np.count_nonzero((image >= span[0]) & (image <= span[1])))
 

@@ -18,7 +18,14 @@ from pydicom.uid import UID
 from dicom_node.attribute_values import shown_term, term
 from dicom_node.dataset_files import read_dataset
 from dicom_node.errors import EXPORT_AGAIN, NotAVolume, UndecodablePixels, UnusableValue
-from dicom_node.hounsfield import AIR_HU, Tally, judge_hounsfield, looks_hounsfield, tally
+from dicom_node.hounsfield import (
+    AIR_HU,
+    Tally,
+    is_tissue,
+    judge_hounsfield,
+    looks_hounsfield,
+    tally,
+)
 from dicom_node.intensity_units import (
     is_unspecified,
     refuse_other_quantities,
@@ -150,9 +157,9 @@ def _fill(
     stored = stored_frames(ds, form, frames, indices)
     for index, scale, values in zip(indices, scales, stored, strict=True):
         z, plane = z_of_index[index]
-        counts = _put(values, out[z], (form, scale, padding), modality)
+        counts, problem = _put(values, out[z], (form, scale, padding), modality)
         inverted = form.inverted and modality != "CT"
-        slices.append(_Slice(plane, scale, counts, inverted, padding.unusable))
+        slices.append(_Slice(plane, scale, counts, inverted, problem))
     return slices
 
 
@@ -160,7 +167,8 @@ def _scale(ds: Dataset, groups: FunctionalGroups, index: int, modality: str) -> 
     scale = rescale_of(groups, index, modality)
     if modality != "CT":
         return scale
-    refuse_other_quantities(scale.unit_name, ())
+    frame_type = term(groups.holder("CTImageFrameTypeSequence", "FrameType", index), "FrameType")
+    refuse_other_quantities(scale.unit_name, tuple(frame_type.split("\\")))
     # multi-energy CT must say its quantity (PS3.3 C.8.2.1, Rescale Type): without a word it is unspecified
     unspecified = not scale.unit_name and term(ds, "MultienergyCTAcquisition") == "YES"
     return replace(scale, unit_name="US") if unspecified else scale
@@ -171,8 +179,11 @@ def _put(
     out: NDArray[np.float32],
     how: tuple[PixelFormat, Rescale, Padding],
     modality: str,
-) -> Tally:
-    """Write the intensities of `stored` (rows, columns) into `out` of the same shape, and count what CT holds."""
+) -> tuple[Tally, str]:
+    """Write the intensities of `stored` (rows, columns) into `out` of the same shape.
+
+    Returns the count of what CT holds, and what is wrong with the padding.
+    """
     form, scale, padding = how
     if stored.shape != out.shape:
         raise UndecodablePixels(
@@ -184,14 +195,18 @@ def _put(
         raise UndecodablePixels("its values are no finite numbers")
     nothing = padding.mask(stored, form.bits_allocated - form.bits_stored)
     if modality == "CT":
+        problem = padding.unusable
+        if nothing.any() and is_tissue(out[nothing]):
+            nothing[:] = False
+            problem = "Pixel Padding Value stands for tissue"
         out[nothing] = AIR_HU
-        return tally(out, nothing)
+        return tally(out, nothing), problem
     if form.inverted:
         _turn_round(stored, out, form, scale)
     if nothing.any():
         image = out[~nothing]
         out[nothing] = image.min() if image.size else 0.0
-    return Tally()
+    return Tally(), padding.unusable
 
 
 def _turn_round(

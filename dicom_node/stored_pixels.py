@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.encaps import encapsulate, generate_frames
+from pydicom.encaps import encapsulate, generate_fragments, generate_frames, parse_basic_offsets
 from pydicom.pixels.utils import iter_pixels
 
 from dicom_node.attribute_values import integer, shown_term, term
-from dicom_node.codestreams import Codestream, reader_of
+from dicom_node.codestreams import BEGINNINGS, Codestream, reader_of
 from dicom_node.errors import UndecodablePixels, UnusableValue
 from dicom_node.parsing import parsing
 
@@ -155,13 +156,28 @@ def compressed_frames(ds: Dataset, frames: int) -> list[bytes]:
     extended = None
     if "ExtendedOffsetTable" in ds and "ExtendedOffsetTableLengths" in ds:
         extended = (ds.ExtendedOffsetTable, ds.ExtendedOffsetTableLengths)
-    with parsing(UndecodablePixels, f"its fragments do not make {frames} frames"):
-        found = list(
-            generate_frames(ds.PixelData, number_of_frames=frames, extended_offsets=extended)
-        )
+    with parsing(UndecodablePixels, "its fragments cannot be told apart"):
+        coded = reader_of(ds.file_meta.TransferSyntaxUID) is not None
+        found = _by_beginning(ds.PixelData) if coded else []
+        if len(found) != frames:
+            found = list(
+                generate_frames(ds.PixelData, number_of_frames=frames, extended_offsets=extended)
+            )
     if len(found) < frames:
         raise UndecodablePixels(f"it holds {len(found)} of {frames} frames")
     return found
+
+
+def _by_beginning(encapsulated: bytes) -> list[bytes]:
+    """Frames without a table that says where they are: each begins with the marker of its format."""
+    source = BytesIO(encapsulated)
+    parse_basic_offsets(source)
+    frames: list[list[bytes]] = []
+    for fragment in generate_fragments(source):
+        if fragment.startswith(BEGINNINGS) or not frames:
+            frames.append([])
+        frames[-1].append(fragment)
+    return [b"".join(fragments) for fragments in frames]
 
 
 def checked(stream: Codestream, shape: tuple[int, int], samples: int) -> Codestream:

@@ -65,6 +65,17 @@ def test_padded_frames_of_an_enhanced_object(phantoms, tmp_path, syntax) -> None
     assert np.array_equal(volume_of(phantom).intensities, phantom.hu)
 
 
+@pytest.mark.parametrize("syntax", [JPEG2000Lossless, JPEGLSLossless])
+def test_fragments_of_several_padded_frames_without_a_table(phantoms, tmp_path, syntax) -> None:
+    phantom = phantoms.torso_ct(tmp_path, transfer_syntax_uid=syntax, enhanced=True, **SMALL)
+    ds = pydicom.dcmread(phantom.paths[0])
+    frames = [frame + b"\0" * 64 for frame in generate_frames(ds.PixelData, number_of_frames=3)]
+    ds.PixelData = encapsulate(frames, fragments_per_frame=2, has_bot=False)
+    ds.save_as(phantom.paths[0])
+
+    assert np.array_equal(volume_of(phantom).intensities, phantom.hu)
+
+
 def test_frames_in_several_fragments(phantoms, tmp_path) -> None:
     phantom = phantoms.torso_ct(tmp_path, transfer_syntax_uid=JPEGLSLossless, **SMALL)
     for path in phantom.paths:

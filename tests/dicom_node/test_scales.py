@@ -331,6 +331,16 @@ class TestUnits:
 
         assert "Image Type of instances 1-4 says EFF_ATOMIC_NUM" in refusal(phantom)
 
+    def test_a_frame_type_that_is_no_attenuation(self, phantoms, tmp_path) -> None:
+        def edit(z, ds) -> None:
+            kind = Dataset()
+            kind.FrameType = ["DERIVED", "PRIMARY", "VOLUME", "EFF_ATOMIC_NUM"]
+            ds.PerFrameFunctionalGroupsSequence[2].CTImageFrameTypeSequence = [kind]
+
+        phantom = phantoms.torso_ct(tmp_path, enhanced=True, edit=edit, **SMALL)
+
+        assert "says EFF_ATOMIC_NUM" in refusal(phantom)
+
     def test_one_slice_of_another_quantity(self, phantoms, tmp_path) -> None:
         phantom = phantoms.torso_ct(tmp_path, **SMALL)
         phantoms.rewrite(phantom.paths[3], RescaleType="US")
@@ -500,6 +510,16 @@ class TestPadding:
         assert np.all(volume.intensities[:, :6] == -1024)
         assert np.array_equal(volume.intensities[:, 6:], hu[:, 6:])
         assert any("Pixel Padding Range Limit" in text for text in volume.warnings) == warned
+
+    @pytest.mark.parametrize(("first", "last"), [(1074, None), (0, 4095), (900, 1100)])
+    def test_padding_that_is_tissue_makes_no_holes(self, stored, first, last) -> None:
+        limit = {} if last is None else {"PixelPaddingRangeLimit": last}
+        phantom = stored(PixelPaddingValue=first, **limit)
+
+        volume = volume_of(phantom)
+
+        assert np.array_equal(volume.intensities, phantom.hu)
+        assert "Pixel Padding Value stands for tissue, in instances 1-4" in volume.warnings[0]
 
 
 class TestBudget:
