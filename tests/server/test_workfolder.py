@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from agent.trace import TracedTarget
 from agent.values import Target, TargetStatus
-from dicom_node.values import SourceFrame, SourceVolume
+from dicom_node.values import Code, SourceFrame, SourceVolume
 from dicom_node.voxels import Voxels
 from server.values import TargetSummary
 from server.workfolder import EncodingStore, WorkFolder
@@ -43,6 +44,15 @@ def test_a_volume_comes_back_as_it_was(folder: WorkFolder) -> None:
     assert np.array_equal(again.intensities, volume().intensities)
     assert np.array_equal(again.affine_zyx_to_lps, volume().affine_zyx_to_lps)
     assert (again.frames, again.warnings, again.modality) == (volume().frames, ("a warning",), "CT")
+
+
+@pytest.mark.parametrize("unit", [None, Code("Bq/ml", "UCUM", "Becquerels/milliliter")])
+def test_the_unit_of_a_volume_comes_back_or_stays_unknown(
+    folder: WorkFolder, unit: Code | None
+) -> None:
+    folder.save_volume(replace(volume(), unit=unit))
+
+    assert folder.load_volume().unit == unit
 
 
 def test_writing_to_a_loaded_volume_changes_no_file(folder: WorkFolder) -> None:
