@@ -14,6 +14,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING
 
 from server.compose_heartbeat import (
@@ -28,6 +29,7 @@ from server.errors import ConfigurationError
 from server.files import private_folder
 from server.processes import announce_ready, end_with_parent, stop_on_signals, wait_for
 from server.settings import Settings
+from server.storage_lock import storage_of
 from server.structures import load_catalogue
 
 if TYPE_CHECKING:
@@ -71,7 +73,7 @@ def serve(settings: Settings, config_files: Sequence[Path]) -> int:
     from server.supervisor import DATABASE_VARIABLE, Supervisor, node_children
 
     stop = stop_on_signals()
-    with database(settings) as (url, keep_up):
+    with storage_of(settings.storage.dir, "serve"), database(settings) as (url, keep_up):
         supervisor = Supervisor(
             node_children(
                 [str(file) for file in config_files],
@@ -88,6 +90,14 @@ def serve(settings: Settings, config_files: Sequence[Path]) -> int:
 
 def listen(settings: Settings) -> None:
     """`segnode listen`: receives whether or not the database answers, and takes in what is complete."""
+    end_with_parent()
+    rules(settings)  # a route that cannot work is told before anything is received for it
+    stop = stop_on_signals()
+    with storage_of(settings.storage.dir, "listen"):
+        _receive(settings, stop)
+
+
+def _receive(settings: Settings, stop: Event) -> None:
     from contextlib import ExitStack
 
     from dicom_node.watch import StudyWatch
@@ -95,9 +105,6 @@ def listen(settings: Settings) -> None:
     from server.pulses import Part, Pulse
     from server.record.completion import Completion
 
-    end_with_parent()
-    rules(settings)  # a route that cannot work is told before anything is received for it
-    stop = stop_on_signals()
     inbox, watch = _inbox(settings), StudyWatch()
     node = settings.node
     accepting, taking_in = Pulse(Part.LISTENER, LISTENER_LIMIT_S), Pulse(Part.INTAKE, LIMIT_S)
@@ -178,6 +185,7 @@ def work(settings: Settings) -> None:
             RetryPolicy(delivery.attempts, delivery.delay_s, delivery.maximum_delay_s),
             requests_at_once=at_once,
             limits=StageLimits(**settings.stages.model_dump()),
+            storage=settings.storage.dir,
         )
         worker.start()
         folder = private_folder(settings.storage.dir / "work")
@@ -389,10 +397,16 @@ def segment(
 
 
 def database_version(settings: Settings) -> str:
-    """What database answers at database.url, in words; RecordUnavailable, ConfigurationError."""
+    """What database answers at database.url, in words; RecordUnavailable, ConfigurationError. Starts none."""
+    from server.postgres import EmbeddedPostgres
     from server.record.engine import answering, open_engine
 
-    with database(settings) as (url, _), answering():
+    url: str | None = settings.database.url.get_secret_value()
+    if settings.database.embedded:
+        url = EmbeddedPostgres(settings.storage.dir).running_url()
+    if url is None:
+        return "embedded PostgreSQL, not running now: it starts with the node"
+    with answering():
         engine = open_engine(url)
         try:
             with engine.connect() as connection:

@@ -31,3 +31,13 @@ def write_json(path: Path, value: Any) -> None:
     """Write `value` as UTF-8 JSON, whole or not at all."""
     text = json.dumps(value, ensure_ascii=False, indent=1)
     write_file(path, lambda stream: stream.write(text.encode("utf-8")))
+
+
+def kept_path(path: Path, storage: Path) -> str:
+    """`path` as the record keeps it: from `storage` on if it lies there, so that storage.dir can be moved.
+
+    >>> kept_path(Path("/var/lib/segnode/work/a/seg.dcm"), Path("/var/lib/segnode"))
+    'work/a/seg.dcm'
+    """
+    whole, root = path.absolute(), storage.absolute()
+    return str(whole.relative_to(root)) if whole.is_relative_to(root) else str(whole)

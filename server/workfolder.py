@@ -73,7 +73,11 @@ class WorkFolder:
         )
         record = {
             "affine_zyx_to_lps": volume.affine_zyx_to_lps.tolist(),
-            "frames": [asdict(frame) | {"path": str(frame.path)} for frame in volume.frames],
+            # seen from here, so that inbox and work folder can be moved together
+            "frames": [
+                asdict(frame) | {"path": os.path.relpath(frame.path, self.path)}
+                for frame in volume.frames
+            ],
             "study_instance_uid": volume.study_instance_uid,
             "series_instance_uid": volume.series_instance_uid,
             "frame_of_reference_uid": volume.frame_of_reference_uid,
@@ -92,7 +96,8 @@ class WorkFolder:
         """The volume of `save_volume`; its intensities are memory-mapped, and writing to them changes no file."""
         record = json.loads((self.path / "volume.json").read_text(encoding="utf-8"))
         frames = tuple(
-            SourceFrame(**frame | {"path": Path(frame["path"])}) for frame in record["frames"]
+            SourceFrame(**frame | {"path": Path(os.path.normpath(self.path / frame["path"]))})
+            for frame in record["frames"]
         )
         colour = self.path / _COLOUR
         return SourceVolume(

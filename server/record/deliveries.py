@@ -31,11 +31,12 @@ class Try:
 
 
 class Deliveries:
-    """The record as the delivery workflow sees it; all calls may be repeated."""
+    """The record as the delivery workflow sees it; all calls may be repeated. Results lie under `storage`."""
 
-    def __init__(self, sessions: Sessions, jobs: Jobs) -> None:
+    def __init__(self, sessions: Sessions, jobs: Jobs, storage: Path = Path()) -> None:
         self._sessions = sessions
         self._jobs = jobs
+        self._storage = storage
 
     def begin(self, one: Try) -> tuple[WrittenResult, ...]:
         """What is to be sent; RunEnded when this try is not wanted any more."""
@@ -44,7 +45,7 @@ class Deliveries:
             return tuple(
                 WrittenResult(
                     kind=result.kind,
-                    path=Path(result.path),
+                    path=self._storage / result.path,
                     sop_class_uid=result.sop_class_uid,
                     sop_instance_uid=result.sop_instance_uid,
                     series_instance_uid=result.series_instance_uid,

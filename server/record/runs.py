@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 from sqlalchemy import delete, select
 from sqlalchemy.dialects.postgresql import insert
@@ -16,6 +17,7 @@ from agent.trace import turn_record
 from agent.turns import Turn
 from agent.values import TargetStatus
 from server.errors import RunEnded
+from server.files import kept_path
 from server.record import audit, requests
 from server.record.engine import Sessions
 from server.record.jobs import Jobs
@@ -42,11 +44,15 @@ _STATE_OF_STAGE = {
 
 
 class Runs:
-    """The record as the study workflow sees it. `run` is the number the workflow was queued with."""
+    """The record as the study workflow sees it. `run` is the number the workflow was queued with.
 
-    def __init__(self, sessions: Sessions, jobs: Jobs) -> None:
+    Paths of results are kept from `storage` on.
+    """
+
+    def __init__(self, sessions: Sessions, jobs: Jobs, storage: Path = Path()) -> None:
         self._sessions = sessions
         self._jobs = jobs
+        self._storage = storage
 
     def enter(self, request_id: str, run: int, stage: str, part: int | None = None) -> Assignment:
         """A stage begins ("select", "outline" and "segment" with their target as `part`, "follow", "write"): what is to be done.
@@ -151,9 +157,9 @@ class Runs:
         with self._sessions.begin() as session:
             row = requests.working(session, request_id, run)
             session.execute(delete(ResultRow).where(ResultRow.request_id == request_id))
-            session.add_all(
-                ResultRow(request_id=request_id, **asdict(result)) for result in results
-            )
+            for result in results:
+                path = kept_path(Path(result.path), self._storage)
+                session.add(ResultRow(request_id=request_id, **asdict(result) | {"path": path}))
             _took(row, "write", seconds)
 
     def send(self, request_id: str, run: int) -> None:

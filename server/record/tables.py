@@ -217,7 +217,7 @@ class TurnRow(Base):
 
 
 class ResultRow(Base):
-    """A written and checked SEG or SR; its UID follows from request and study version."""
+    """A written and checked SEG or SR; its UID follows from request and study version, `path` is from storage.dir on."""
 
     __tablename__ = "results"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 
 from dbos import DBOS, DBOSConfig
 
@@ -41,7 +42,8 @@ DELIVERIES_AT_ONCE = 4
 class Worker:
     """One a process: DBOS is one a process. `stages` does the work, `destinations` by name take the results.
 
-    `stages` is called by `requests_at_once` threads, each of which works on one request, within `limits`.
+    `stages` is called by `requests_at_once` threads, each of which works on one request, within `limits`. Results
+    lie under `storage`.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Worker:
         *,
         requests_at_once: int = 1,
         limits: StageLimits | None = None,
+        storage: Path = Path(),
         pipeline_version: int = PIPELINE_VERSION,
     ) -> None:
         self._url, self._requests_at_once = url, requests_at_once
@@ -62,7 +65,8 @@ class Worker:
         self._client = open_client(url)
         self._workers = Workers(self._sessions)
         self.identity = WorkerIdentity.of_this_process()
-        runs, deliveries = Runs(self._sessions, self._jobs), Deliveries(self._sessions, self._jobs)
+        runs = Runs(self._sessions, self._jobs, storage)
+        deliveries = Deliveries(self._sessions, self._jobs, storage)
         broken = BrokenWorkflows(self._client, self._sessions, runs, deliveries)
         self._heartbeat = Heartbeat(self._client, self._workers, self.identity, broken=broken)
         self._watch = StageWatch(runs, limits or StageLimits())
