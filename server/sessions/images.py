@@ -25,7 +25,7 @@ _GREY_BYTES = 4 + 4 + 12
 _COLOUR_BYTES = 12 + 4 + 12
 """Bytes a pixel: as float32, what a step takes beside it, and the segmenter's own copy, which may be RGB."""
 _BAND_ROWS = 256
-_SCAN = b"\xff\xda"
+_JPEG, _SCAN = b"\xff\xd8", b"\xff\xda"
 _MOST_SCANS = 200
 """Of a progressive JPEG; encoders write some ten, each costs a pass over all pixels, and one takes but a few bytes."""
 _HEADERS = {
@@ -135,7 +135,7 @@ def _opened(content: bytes, max_pixels: int) -> Iterator[_Picture | _Array]:
             yield _opened_npy(content, max_pixels)
         return
     with _read_as("the image is damaged or neither PNG, JPEG nor .npy", max_pixels):
-        if content.count(_SCAN) > _MOST_SCANS:
+        if content.startswith(_JPEG) and content.count(_SCAN) > _MOST_SCANS:
             raise BadImage(f"a JPEG of more than {_MOST_SCANS} scans: save it as a plain one")
         with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as picture:
             _check_shape((picture.height, picture.width), max_pixels)

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from agent.fakes import FakeEncoding, FakeSegmenter
 from server.errors import BadImage, ImageTooLarge, TooManyCalls
@@ -223,3 +224,12 @@ def test_a_usual_progressive_jpeg_is_read() -> None:
     Image.new("RGB", (64, 64), (7, 8, 9)).save(buffer, "JPEG", progressive=True)
 
     assert SentImage(buffer.getvalue()).pixels(10_000).shape == (64, 64, 3)
+
+
+def test_a_png_holds_any_bytes_and_has_no_scans() -> None:
+    buffer, words = io.BytesIO(), PngInfo()
+    words.add_text("Comment", b"\xff\xda".decode("latin-1") * 1000)
+    Image.new("L", (64, 64), 7).save(buffer, "PNG", pnginfo=words)
+    assert buffer.getvalue().count(b"\xff\xda") >= 1000
+
+    assert SentImage(buffer.getvalue()).pixels(10_000).shape == (64, 64)
