@@ -17,6 +17,7 @@ from dicom_node.frame_count import frames_that_fit
 from dicom_node.parsing import quietly
 from dicom_node.patients import patient_digests
 from dicom_node.peek import IDENTIFYING, is_uid
+from dicom_node.private_values import PRIVATE_TAGS, private_values
 from dicom_node.values import InstanceHeader
 
 # What routes and rules may match on. None of them names the patient.
@@ -62,9 +63,14 @@ _GIVEAWAYS = frozenset(
         "SeriesInstanceUID",
     )
 )
-_WANTED = frozenset(
-    tag_of(keyword) for keyword in (*ROUTABLE_KEYWORDS, *SET_KEYWORDS, *_OTHERS, *_GROUPS, *_PLANE)
-) | frozenset(IDENTIFYING)
+_WANTED = (
+    frozenset(
+        tag_of(keyword)
+        for keyword in (*ROUTABLE_KEYWORDS, *SET_KEYWORDS, *_OTHERS, *_GROUPS, *_PLANE)
+    )
+    | frozenset(IDENTIFYING)
+    | PRIVATE_TAGS
+)
 _WANTED_IN_GROUP = frozenset(map(tag_of, _MACROS))
 _WANTED_IN_MACRO = frozenset(map(tag_of, _PLANE))
 
@@ -128,7 +134,7 @@ class _Reader:
             gantry_tilt_deg=self._number("GantryDetectorTilt"),
             manufacturer=self._text("Manufacturer"),
             attributes=self._attributes(ROUTABLE_KEYWORDS),
-            of_set=self._attributes(SET_KEYWORDS),
+            of_set=private_values(self._file.elements) | self._attributes(SET_KEYWORDS),
             patient=patient_digests(
                 study,
                 identifier=self._text("PatientID"),

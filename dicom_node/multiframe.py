@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
 
 from dicom_node.attribute_values import decimals, items, texts, value_of
 from dicom_node.dataset_files import read_dataset
@@ -22,7 +23,12 @@ PHASE_ATTRIBUTES: tuple[tuple[str, str], ...] = (
     ("FrameContentSequence", "FrameAcquisitionNumber"),
     ("MREchoSequence", "EffectiveEchoTime"),
     ("MRDiffusionSequence", "DiffusionBValue"),
+    ("MRDiffusionSequence", "DiffusionDirectionality"),
+    ("MRTimingAndRelatedParametersSequence", "FlipAngle"),
+    ("CTReconstructionSequence", "ConvolutionKernel"),
     ("CardiacSynchronizationSequence", "NominalPercentageOfCardiacPhase"),
+    ("RespiratorySynchronizationSequence", "NominalPercentageOfRespiratoryPhase"),
+    ("MRImageFrameTypeSequence", "ComplexImageComponent"),
     ("MRImageFrameTypeSequence", "FrameType"),
     ("CTImageFrameTypeSequence", "FrameType"),
     ("FrameContentSequence", "StackID"),
@@ -123,10 +129,11 @@ def _plane(header: InstanceHeader, groups: FunctionalGroups, index: int) -> Plan
     if not (position and orientation and spacing and header.rows and header.columns):
         return None
     phase = {
-        keyword: str(value)
+        keyword: _text(value)
         for macro, keyword in PHASE_ATTRIBUTES
         if (value := groups.find(macro, keyword, index)) is not None
     }
+    frame_type = tuple(phase["FrameType"].split("\\")) if "FrameType" in phase else ()
     return Plane(
         source=source_of(header, index + 1),
         position_mm=position,
@@ -134,12 +141,18 @@ def _plane(header: InstanceHeader, groups: FunctionalGroups, index: int) -> Plan
         pixel_spacing_mm=spacing,
         shape=(header.rows, header.columns),
         frame_of_reference_uid=header.frame_of_reference_uid,
-        image_type=header.image_type,
+        image_type=frame_type or header.image_type,
         gantry_tilt_deg=header.gantry_tilt_deg,
         slice_thickness_mm=thickness[0] if thickness else None,
         spacing_between_slices_mm=between[0] if between else None,
         phase=phase | {"SOPInstanceUID": header.sop_instance_uid},
     )
+
+
+def _text(value: Any) -> str:
+    """A value, or several as DICOM joins them."""
+    several = isinstance(value, MultiValue | list | tuple)
+    return "\\".join(map(str, value)) if several else str(value)
 
 
 def _numbers(

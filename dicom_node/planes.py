@@ -84,18 +84,10 @@ def _single_planes(headers: Sequence[InstanceHeader]) -> list[Plane]:
 
 
 def _single_plane(header: InstanceHeader) -> Plane:
-    phase = {
-        "TemporalPositionIdentifier": header.temporal_position,
-        "AcquisitionNumber": header.acquisition_number,
+    phase = header.of_set | {
+        "TemporalPositionIdentifier": _text(header.temporal_position),
+        "AcquisitionNumber": _text(header.acquisition_number),
         "ImageType": "\\".join(header.image_type),
-    } | {
-        keyword: header.attributes.get(keyword)
-        for keyword in (
-            "EchoNumbers",
-            "EchoTime",
-            "DiffusionBValue",
-            "NominalPercentageOfCardiacPhase",
-        )
     }
     return Plane(
         source=source_of(header),
@@ -108,8 +100,12 @@ def _single_plane(header: InstanceHeader) -> Plane:
         gantry_tilt_deg=header.gantry_tilt_deg,
         slice_thickness_mm=header.slice_thickness_mm,
         spacing_between_slices_mm=number_in(header.of_set.get("SpacingBetweenSlices", "")),
-        phase={keyword: str(value) for keyword, value in phase.items() if value not in {None, ""}},
+        phase={keyword: text for keyword, text in phase.items() if text},
     )
+
+
+def _text(number: int | None) -> str:
+    return "" if number is None else str(number)
 
 
 def _without_strays(planes: Sequence[Plane]) -> tuple[list[Plane], tuple[str, ...]]:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from dicom_node.errors import NotAVolume, NoUsableSeries
 from dicom_node.geometry import Stack
 from dicom_node.image_modality import modality_of
+from dicom_node.image_sets import contrast_of, shows_anatomy
+from dicom_node.kernels import is_sharp
 from dicom_node.patients import refuse_several_patients
 from dicom_node.pictures import by_preference, explained, told
 from dicom_node.series_words import (
@@ -25,9 +27,6 @@ from dicom_node.sop_classes import MODALITY_RANK, VOLUMES
 from dicom_node.stacking import stack_of
 from dicom_node.values import InstanceHeader
 
-# Convolution kernels for bone and lung: they sharpen, and noise hides soft organs. Siemens numbers: 60 and above.
-_SHARP_KERNELS = frozenset({"LUNG", "BONE", "BONEPLUS", "EDGE", "ULTRA", "L", "YC", "YD", "D", "E"})
-_SHARP_SIEMENS = 60
 _AXIAL_COSINE = 0.8  # the normal within 37 degrees of the patient's long axis
 
 
@@ -63,10 +62,12 @@ class _Candidate:
         first = self.headers[0]
         return (
             MODALITY_RANK.get(modality_of(first), len(MODALITY_RANK)),
+            not shows_anatomy(self.stack.planes[0]),
             self.derived,
+            contrast_of(self.stack.planes[0]),
             not self.axial,
             -len(self.stack.planes),
-            _sharp(first.attributes.get("ConvolutionKernel", "")),
+            is_sharp(first.attributes.get("ConvolutionKernel", "")),
             self.stack.planes[0].slice_thickness_mm or float("inf"),
             "ContrastBolusAgent" not in first.attributes,
             first.series_number if first.series_number is not None else 1 << 31,
@@ -85,9 +86,9 @@ def choose_series(
     wanted_modality: str | None = None,
     series_instance_uid: str | None = None,
 ) -> Choice:
-    """Choose among a study's series: CT before MR, original before derived, axial first, then the most slices.
+    """Choose among a study's series: CT before MR, magnitude before phase, original before derived, water before fat.
 
-    Among equals the softer kernel, the thinner slices, the one with contrast. Only series that are regular stacks are
+    Then axial before others, and the most slices. Among equals the softer kernel, the thinner slices, the one with contrast. Only series that are regular stacks are
     considered; a series asked for by UID is taken whatever its rank. Where there are no slices at all, it is one
     picture (dicom_node.pictures). Raises NoUsableSeries, which says what was
     looked at and why each was left out; a lone image series that is no volume raises its own NotAVolume.
@@ -186,18 +187,21 @@ def _images_of(
     members: Sequence[InstanceHeader],
 ) -> tuple[tuple[InstanceHeader, ...], tuple[str, ...]]:
     """The images that can be slices, and a sentence about what else was filed in the series."""
-    images = tuple(
-        header for header in members if header.sop_class_uid in VOLUMES and not is_screen(header)
-    )
-    foreign = [header for header in members if header not in images]
-    if not foreign:
-        return images, ()
-    return images, (left_out_of(members, foreign),)
+    images: list[InstanceHeader] = []
+    foreign: list[InstanceHeader] = []
+    for header in members:
+        slices = header.sop_class_uid in VOLUMES and not is_screen(header)
+        (images if slices else foreign).append(header)
+    return tuple(images), (left_out_of(members, foreign),) if foreign else ()
 
 
 def _choice(best: _Candidate, others: Sequence[_Candidate], refused: Sequence[str]) -> Choice:
     """With the warnings that the report must carry."""
     warnings = list(best.foreign)
+    if not shows_anatomy(best.stack.planes[0]):
+        warnings.append(
+            f"{series_name(best.headers)} holds phase, real or imaginary images or maps: there was no usable magnitude."
+        )
     if best.derived:
         warnings.append(
             f"{series_name(best.headers)} is derived (a reformat, or computed otherwise): no original series of its kind was a usable volume."
@@ -216,10 +220,3 @@ def _choice(best: _Candidate, others: Sequence[_Candidate], refused: Sequence[st
         warnings=tuple(text[:1].upper() + text[1:] for text in warnings),
         explanation=f"Chosen: {best.described()}. Beside it: {beside}.",
     )
-
-
-def _sharp(kernel: str) -> bool:
-    """Whether a Convolution Kernel is for bone or lung."""
-    name = kernel.partition("\\")[0].strip().upper()
-    digits = "".join(character for character in name if character.isdigit())[:2]
-    return name in _SHARP_KERNELS or (digits.isdigit() and int(digits) >= _SHARP_SIEMENS)

@@ -8,8 +8,9 @@ from dataclasses import replace
 from dicom_node.errors import NotAVolume
 from dicom_node.geometry import Stack, arrange
 from dicom_node.image_modality import judge_claims
+from dicom_node.image_sets import AXES
 from dicom_node.multiframe import source_of
-from dicom_node.phases import one_phase
+from dicom_node.phases import one_set, untangled, why_none
 from dicom_node.plane import Plane, named, named_frames, sentence_begin
 from dicom_node.planes import by_orientation, planes_of
 from dicom_node.sop_classes import VOLUMES, class_name
@@ -31,16 +32,17 @@ def stack_of(headers: Sequence[InstanceHeader]) -> Stack:
     _refuse_foreign(headers)
     _refuse_belied(headers)
     doubts = judge_claims(headers)
-    planes, warnings = planes_of(headers)
-    _refuse_mixture(planes)
+    every_plane, warnings = planes_of(headers)
+    planes, set_aside = _of_one_kind(every_plane)
+    warnings += set_aside
     try:
-        stack = arrange(planes)
-    except NotAVolume:
-        phase = one_phase(planes)
-        if phase is None:
-            raise
-        stack = phase
-    _refuse_frames_of_reference(planes)
+        stack = untangled(arrange(planes))
+    except NotAVolume as error:
+        one = one_set(planes)
+        if one is None:
+            raise why_none(planes, error) from error
+        stack = one
+    _refuse_frames_of_reference(stack.planes)
     refuse_beyond_budget(stack.planes)
     return replace(stack, warnings=(*doubts, *warnings, *stack.warnings))
 
@@ -68,6 +70,30 @@ def _refuse_belied(headers: Sequence[InstanceHeader]) -> None:
         raise NotAVolume(
             f"{sentence_begin(belied[0].reason)} ({names}): export the series again, or without these."
         )
+
+
+def _of_one_kind(planes: list[Plane]) -> tuple[list[Plane], tuple[str, ...]]:
+    """The planes, or where they mix matrices and orientations those of the first kind: originals without reformats."""
+    try:
+        _refuse_mixture(planes)
+    except NotAVolume as mixture:
+        for axis in AXES:
+            first = min(axis.value(plane) for plane in planes)
+            wanted = [plane for plane in planes if axis.value(plane) == first]
+            if not axis.kind or not 2 <= len(wanted) < len(planes):
+                continue
+            try:
+                _refuse_mixture(wanted)
+            except NotAVolume:
+                continue
+            others = [plane for plane in planes if axis.value(plane) != first]
+            sentence = (
+                f"Left out because they differ in {axis.name} and in size or direction from those used "
+                f"({first.label or named(wanted)}): {named(others)}."
+            )
+            return wanted, (sentence,)
+        raise mixture
+    return planes, ()
 
 
 def _refuse_mixture(planes: Sequence[Plane]) -> None:
