@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -164,9 +164,16 @@ def _axes(planes: Sequence[Plane]) -> list[Axis]:
     for keyword in TIMES:
         passes = _passes(planes, keyword)
         if passes:
-            axes.append(Axis(keyword, lambda plane, of=passes: of[id(plane)], timed=True))  # type: ignore[misc]
+            axes.append(_pass_axis(keyword, passes))
             break
     return axes
+
+
+def _pass_axis(name: str, passes: Mapping[int, SetValue]) -> Axis:
+    def value(plane: Plane) -> SetValue:
+        return passes[id(plane)]
+
+    return Axis(name, value, timed=True)
 
 
 def _passes(planes: Sequence[Plane], keyword: str) -> dict[int, SetValue]:
