@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from dicom_node.errors import NotAVolume
 from dicom_node.plane import Plane, named
-from dicom_node.rounding import Rounding, declared_steps_mm, even_but_rounded, is_coarse, places_at
+from dicom_node.rounding import Rounding, declared_steps_mm, is_coarse, places_at, rounded_step_mm
 
 SAME_POSITION_MM = 0.01
 SAME_DIRECTION_DEG = 0.1  # 0.9 mm at the end of a 500 mm row
@@ -81,8 +81,10 @@ def arrange(planes: Sequence[Plane]) -> Stack:
     _refuse_sideways(ordered, np.diff(aside, axis=0), off_line, max(_MOST_SHIFT_MM, 2 * across_mm))
     _refuse_tilt(ordered, *_tilt_deg(heights, shear, across_mm))
     step, first = (positions[-1] - positions[0]) / (len(ordered) - 1), positions[0]
-    if even_but_rounded(ordered, heights, rounding.along(normal)):
-        step, first = _even_positions(positions)
+    rounded_mm = rounded_step_mm(ordered, heights, rounding.along(normal))
+    if rounded_mm is not None:
+        step = rounded_mm * normal
+        first = positions.mean(axis=0) - step * (len(ordered) - 1) / 2
     else:
         _refuse_gaps(ordered, heights, rounding.along(normal))
         _refuse_uneven(ordered, heights, rounding)

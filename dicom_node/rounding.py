@@ -3,7 +3,7 @@
 A coordinate written in tenths of a millimetre is up to 0.05 mm off, in whole millimetres up to 0.5 mm. Slices that are
 evenly spaced then lie within that of a straight line with even steps, however much single steps differ. Where the unit is
 coarse against the step, a line can also be found for slices of which one is missing: then the step that the header
-declares must be the line's, or the instance numbers must run without a gap where slices overlap.
+declares must be the line's, or the instance numbers must run without a gap where slices overlap or declare none.
 """
 
 from __future__ import annotations
@@ -64,16 +64,16 @@ def declared_steps_mm(planes: Sequence[Plane]) -> tuple[float, ...]:
     return tuple(abs(step) for step in declared if step)
 
 
-def even_but_rounded(
+def rounded_step_mm(
     planes: Sequence[Plane], heights_mm: NDArray[np.float64], half_unit_mm: float
-) -> bool:
-    """Whether planes in rising order are evenly spaced, and written as they are by rounding alone.
+) -> float | None:
+    """The step of planes in rising order that are evenly spaced and written as they are by rounding alone; None for others.
 
-    `heights_mm` (z,) along the normal, each up to `half_unit_mm` off.
+    `heights_mm` (z,) along the normal, each up to `half_unit_mm` off. It is the declared step where that fits.
     """
     step, off = even_line(heights_mm)
     if half_unit_mm == 0 or off > half_unit_mm + _EPSILON_MM:
-        return False
+        return None
     declared = [
         step
         for step in declared_steps_mm(planes)
@@ -81,15 +81,17 @@ def even_but_rounded(
         and _spread(heights_mm, step) <= 2 * half_unit_mm + _EPSILON_MM
     ]
     if declared:
-        return _without_gap(planes)
+        return declared[0] if _without_gap(planes) else None
     # steps of whole units would have been written without a difference between them
     nearest = round(step / (2 * half_unit_mm)) * 2 * half_unit_mm
     if _spread(heights_mm, nearest) <= 2 * half_unit_mm + _EPSILON_MM:
-        return False
-    if not is_coarse(step, half_unit_mm):
-        return True
+        return None
     thickness = planes[0].slice_thickness_mm
-    return thickness is not None and thickness > step and _in_order_of_numbers(planes)
+    overlapping = thickness is None or thickness > step
+    if is_coarse(step, half_unit_mm) and not (overlapping and _in_order_of_numbers(planes)):
+        return None
+    centred = np.arange(len(heights_mm)) - (len(heights_mm) - 1) / 2
+    return float(centred @ heights_mm / (centred @ centred))
 
 
 def places_at(

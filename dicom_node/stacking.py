@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import combinations
 
 from dicom_node.errors import NotAVolume
 from dicom_node.geometry import Stack, arrange
@@ -20,6 +21,8 @@ from dicom_node.voxel_budget import refuse_beyond_budget
 _SAME_SPACING_MM = (
     1e-3  # half a millimetre over 512 pixels: what is written to three digits and to seven is one
 )
+
+_LOCALIZER_DIRECTIONS, _LOCALIZER_SLICES, _ACROSS_COSINE = 3, 9, 0.7
 
 
 def stack_of(headers: Sequence[InstanceHeader]) -> Stack:
@@ -98,7 +101,9 @@ def _of_one_kind(planes: list[Plane]) -> tuple[list[Plane], tuple[str, ...]]:
 
 def _refuse_mixture(planes: Sequence[Plane]) -> None:
     """One orientation, one matrix, one spacing."""
-    _refuse_unlike(by_orientation(planes), "orientations", _orientation_text)
+    directions = by_orientation(planes)
+    _refuse_localizer(directions)
+    _refuse_unlike(directions, "orientations", _orientation_text)
     _refuse_unlike(
         _grouped(planes, lambda p: p.shape), "matrices", lambda p: f"{p.shape[0]}x{p.shape[1]}"
     )
@@ -107,6 +112,19 @@ def _refuse_mixture(planes: Sequence[Plane]) -> None:
         "pixel spacings",
         lambda p: f"{p.pixel_spacing_mm[0]:g}x{p.pixel_spacing_mm[1]:g} mm",
     )
+
+
+def _refuse_localizer(directions: Sequence[Sequence[Plane]]) -> None:
+    """Few slices in each of three and more directions are a localizer, whether Image Type says so or not."""
+    if len(directions) < _LOCALIZER_DIRECTIONS or max(map(len, directions)) > _LOCALIZER_SLICES:
+        return
+    pairs = combinations([group[0].normal for group in directions], 2)
+    if all(abs(float(one @ other)) < _ACROSS_COSINE for one, other in pairs):
+        found = "; ".join(named(group) for group in directions[:4])
+        raise NotAVolume(
+            f"The series is a localizer: its slices run in {len(directions)} directions, a few in each ({found}). "
+            "Send the series that is to be segmented."
+        )
 
 
 def _refuse_frames_of_reference(planes: Sequence[Plane]) -> None:

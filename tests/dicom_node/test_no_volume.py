@@ -105,6 +105,17 @@ def test_two_series_under_one_uid(phantoms, tmp_path, other, said) -> None:
     assert "101" in sentence
 
 
+def test_a_localizer_that_does_not_say_so(phantoms, tmp_path) -> None:
+    few = {"shape": (3, 10, 12), "spacing_mm": (10.0, 20.0, 18.0), "modality": "MR"}
+    first = phantoms.torso_ct(tmp_path / "axial", **few)
+    for name in ("coronal", "sagittal"):
+        others = {"name": name, "orientation": name}
+        uid = first.series_instance_uid
+        phantoms.torso_ct(tmp_path / name, series_instance_uid=uid, **others, **few)
+
+    assert "is a localizer: its slices run in 3 directions, a few in each" in refusal(tmp_path)
+
+
 def test_interleaved_halves_are_no_phases(phantoms, tmp_path) -> None:
     def interleave(z, ds) -> None:
         ds.AcquisitionNumber = 1 + z % 2

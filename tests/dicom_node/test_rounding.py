@@ -79,7 +79,15 @@ def test_tenths(step: float, first: float, count: int, thickness: Any) -> None:
 def test_whole_millimetres(step: float, first: float, count: int) -> None:
     found = stack(axial(step, 0, count, first), slice_thickness_mm=step).affine_zyx_to_lps
 
-    assert found[2, 0] == pytest.approx(step, abs=1.0 / (count - 1))
+    # the declared step, which is finer than any line through the positions
+    assert found[:3, 0] == pytest.approx((0, 0, step))
+    assert found[2, 3] == pytest.approx(first, abs=0.5)
+
+
+def test_whole_millimetres_without_a_declared_step_go_by_the_numbers() -> None:
+    assert stack(axial(1.25, 0, 40)).affine_zyx_to_lps[2, 0] == pytest.approx(1.25, abs=0.02)
+    with pytest.raises(NotAVolume):
+        stack(axial(1.25, 0, 40, skip=(20,)), numbers=[n for n in range(40) if n != 20])
 
 
 def test_whole_millimetres_of_overlapping_slices_go_by_their_numbers() -> None:
