@@ -18,7 +18,7 @@ from dicom_node.plane import Plane, named, number_in
 _MOST_TRIES = 400  # sets that are looked at before nothing is found
 _MOST_LABELS = 4
 # Slices thicker than this many of their steps show the same tissue twice: they are no halves of one interleaved scan
-_OVERLAP = 1.5
+_OVERLAP = 1.1
 _MOST_PASSES = 4
 
 Groups = dict[SetValue, list[Plane]]
@@ -233,7 +233,7 @@ def _mostly_covers(group: Sequence[Plane], planes: Sequence[Plane]) -> bool:
 
 
 def _covered(group: Sequence[Plane], planes: Sequence[Plane]) -> NDArray[np.bool_]:
-    """Which planes' tissue the group shows too: the middle of the plane lies within a slice of the group.
+    """Which planes' tissue the group shows too: the plane overlaps with a slice of the group.
 
     At most half a step off (beyond, there is a slice too few), and a quarter always (the scanner's own unevenness).
     """
@@ -243,10 +243,10 @@ def _covered(group: Sequence[Plane], planes: Sequence[Plane]) -> NDArray[np.bool
     if mine.size < 2:
         return np.zeros(len(planes), dtype=bool)
     step = float(np.median(np.diff(mine)))
-    half = (group[0].slice_thickness_mm or step) / 2
+    overlap = (group[0].slice_thickness_mm or step) / _OVERLAP
     place = np.clip(np.searchsorted(mine, theirs), 1, mine.size - 1)
     off = np.minimum(np.abs(theirs - mine[place - 1]), np.abs(theirs - mine[place]))
-    return np.asarray(off <= max(min(half, step / 2), step / 4) + 2 * SAME_POSITION_MM)
+    return np.asarray(off <= max(min(overlap, step / 2), step / 4) + 2 * SAME_POSITION_MM)
 
 
 def _told(found: _Found | None) -> Stack | None:

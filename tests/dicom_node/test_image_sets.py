@@ -320,6 +320,18 @@ def test_two_acquisitions_are_not_woven_into_one(
     assert f"told apart by {next(iter(first))}" in volume.warnings[0]
 
 
+@pytest.mark.parametrize("thickness", [3.0, 8.0, None])
+def test_slices_that_overlap_are_of_two_acquisitions_however_thick(
+    phantoms: Any, tmp_path: Path, thickness: float | None
+) -> None:
+    first, second = (
+        phantoms.setting(AcquisitionNumber=number, SliceThickness=thickness) for number in (1, 2)
+    )
+    one = two_acquisitions(phantoms, tmp_path, 2.5, first=first, second=second)
+
+    assert {frame.path for frame in volume_in(tmp_path).frames} == set(one.paths)
+
+
 def test_two_acquisitions_whose_slices_all_have_their_own_time(
     phantoms: Any, tmp_path: Path
 ) -> None:
