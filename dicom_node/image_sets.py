@@ -75,6 +75,7 @@ _FIRST_FREE_VALUE = (
 _CONTRAST_IN_TEXT = re.compile(
     r"\b(?:(?:in|opp|opposed|out|out of)[ _-]?phase|(?:water|fat)(?![ _-]?(?:sat|sup)))\b"
 )
+_LONGEST_LABEL = 40  # characters
 _PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%")
 
 
@@ -130,7 +131,12 @@ def _original(plane: Plane) -> SetValue:
 
 def _kernel(plane: Plane) -> SetValue:
     kernel = plane.phase.get("ConvolutionKernel", "")
-    return SetValue(float(is_sharp(kernel)), kernel, kernel)
+    return SetValue(float(is_sharp(kernel)), kernel, _shown(kernel))
+
+
+def _shown(text: str) -> str:
+    """A value as a sentence may hold it: short, and on one line."""
+    return ascii(text)[1:-1][:_LONGEST_LABEL] if not text.isprintable() else text[:_LONGEST_LABEL]
 
 
 def _by_number(keyword: str) -> Callable[[Plane], SetValue]:
@@ -139,7 +145,7 @@ def _by_number(keyword: str) -> Callable[[Plane], SetValue]:
     def value(plane: Plane) -> SetValue:
         text = plane.phase.get(keyword, "")
         number = number_in(text)
-        return SetValue(float("inf") if number is None else number, text, text)
+        return SetValue(float("inf") if number is None else number, text, _shown(text))
 
     return value
 

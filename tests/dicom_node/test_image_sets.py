@@ -455,3 +455,13 @@ def test_the_grey_values_are_those_of_the_set_that_was_taken(phantoms: Any, tmp_
     phantom = phantoms.torso_ct(tmp_path, phases=4, edit=by_set(*PHILIPS), shuffle=3, **MR)
 
     assert np.array_equal(volume_in(tmp_path).intensities, phantom.hu + 30)
+
+
+def test_what_is_said_of_a_value_is_short_and_on_one_line(phantoms: Any, tmp_path: Path) -> None:
+    sets = ({"ConvolutionKernel": "B30" + "x" * 13}, {"ConvolutionKernel": ["B40" + "y" * 12] * 5})
+    phantoms.torso_ct(tmp_path, phases=2, edit=by_set(*sets), **SMALL)
+
+    (warning,) = volume_in(tmp_path).warnings
+
+    assert warning.isprintable()
+    assert len(warning) < 250
