@@ -21,6 +21,7 @@ from dicom_node.voxel_budget import refuse_beyond_budget
 _SAME_SPACING_MM = (
     1e-3  # half a millimetre over 512 pixels: what is written to three digits and to seven is one
 )
+_MOST_REASONS = 3  # in one sentence
 
 _LOCALIZER_DIRECTIONS, _LOCALIZER_SLICES, _ACROSS_COSINE = 3, 9, 0.7
 
@@ -67,11 +68,17 @@ def _refuse_foreign(headers: Sequence[InstanceHeader]) -> None:
 
 def _refuse_belied(headers: Sequence[InstanceHeader]) -> None:
     """Nothing is left out of a series because it could not be read, and no count is guessed."""
-    belied = [header for header in headers if header.reason]
-    if belied:
-        names = named_frames(map(source_of, belied))
+    by_reason: dict[str, list[InstanceHeader]] = {}
+    for header in headers:
+        if header.reason:
+            by_reason.setdefault(header.reason, []).append(header)
+    if by_reason:
+        named_reasons = (
+            f"{reason} ({named_frames(map(source_of, belied))})"
+            for reason, belied in list(by_reason.items())[:_MOST_REASONS]
+        )
         raise NotAVolume(
-            f"{sentence_begin(belied[0].reason)} ({names}): export the series again, or without these."
+            f"{sentence_begin('; '.join(named_reasons))}: export the series again, or without these."
         )
 
 

@@ -56,7 +56,7 @@ class Shelf:
                 sop_instance_uid=instance.sop_instance_uid,
                 sop_class_uid=instance.sop_class_uid,
                 transfer_syntax_uid="",
-                faults=(f"the whole data set: {error}",),
+                faults=("the whole data set",),
                 reason=str(error),
             )
         # whatever its header says, an instance is what it is filed as

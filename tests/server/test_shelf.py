@@ -47,5 +47,5 @@ def test_what_cannot_be_read_is_there_with_the_reason(error: type[UnreadableData
     (header,) = Shelf(OneInstance(), read).headers("1.2.3")  # type: ignore[arg-type]  # it has what is asked of it
 
     assert uids(header) == FILED
-    assert header.faults == ("the whole data set: reading it takes too much memory",)
+    assert header.faults == ("the whole data set",)
     assert header.reason == "reading it takes too much memory"
