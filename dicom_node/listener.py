@@ -136,8 +136,13 @@ class Listener:
     def start(self) -> None:
         """Clear away what a crash left half-written and listen. OSError when the port is taken."""
         self._socket = _listening_socket(*self._address)
-        self._inbox.sweep()
-        self._receivers.start()
+        try:
+            self._inbox.sweep()
+            self._receivers.start()
+        except BaseException:
+            self._socket.close()
+            self._socket = None
+            raise
         self._stopping.clear()
         self._thread = threading.Thread(target=self._accept_all, name="listener", daemon=True)
         self._thread.start()

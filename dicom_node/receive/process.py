@@ -29,6 +29,8 @@ from dicom_node.receive.receiver import Node, Receiver
 logger = logging.getLogger(__name__)
 
 _ANSWER_S = 10.0
+# pydicom does without these, and nothing is decoded here: they would be half of what pynetdicom takes of memory and time
+_NOT_NEEDED = ("numpy", "PIL", "pylibjpeg", "openjpeg", "libjpeg", "rle", "jpeg_ls", "gdcm")
 
 
 def node_as_message(node: Node) -> dict[str, Any]:
@@ -131,6 +133,7 @@ def main(descriptor: int) -> None:
     """Serve the connections that come through the channel."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)  # the listener has them, too, and says when to stop
+    sys.modules.update(dict.fromkeys(_NOT_NEEDED))  # type: ignore[arg-type]  # None: not to be had
     channel = Channel(socket.socket(fileno=descriptor))
     messages = channel.messages()
     begin = next(messages)

@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 _START_S = 30.0
 _STOP_S = 15.0
 _SEND_S = 5
+_STILL_S = 30.0  # loading pynetdicom holds a receiver up for some seconds on a slow machine
 _FIRST_WAIT_S, _LONGEST_WAIT_S, _STEADY_S = 0.2, 30.0, 60.0
 _MOST_BY_CORES = 4
 
@@ -111,6 +112,7 @@ class ReceiverProcesses:
                 receiver.asked = True
         for receiver in unasked:
             self._send(receiver, {"kind": "move"})
+        self._kill_those_that_stand_still()
         if running:
             self._moved_s = min(receiver.answered_s for receiver in running)
         return self._moved_s
@@ -203,6 +205,17 @@ class ReceiverProcesses:
             with self._changed:
                 self._running.append(receiver)
                 self._changed.notify_all()
+
+    def _kill_those_that_stand_still(self) -> None:
+        """A receiver that does not answer serves nobody and is given ever more: it is killed, and another started."""
+        latest_s = time.monotonic() - _STILL_S
+        with self._lock:
+            still = [one for one in self._running if one.asked and one.answered_s < latest_s]
+            for receiver in still:
+                self._running.remove(receiver)
+        for receiver in still:
+            logger.error("a receiver (process %d) stands still: killed", receiver.process.pid)
+            receiver.process.kill()
 
     def _see_off(self, receiver: _Process) -> int:
         """Clear up after a receiver that is gone, or does not answer any more; its exit code."""

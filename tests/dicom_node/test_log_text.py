@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -49,3 +51,19 @@ def test_no_line_of_a_traceback_can_be_taken_for_a_record() -> None:
     assert first.endswith("title T")
     assert len(rest) > 2
     assert all(line.startswith("  | ") for line in rest)
+
+
+def test_a_process_that_logs_lines_logs_one_a_record(repository: Path) -> None:
+    program = "import logging, sys; from dicom_node.log_text import log_lines; log_lines(20); "
+    program += "logging.getLogger('peer').info('association of %s', sys.argv[1])"
+
+    done = subprocess.run(
+        [sys.executable, "-c", program, FORGED],
+        cwd=repository,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stderr.count("\n") == 1
+    assert "association of A\\n2026" in done.stderr

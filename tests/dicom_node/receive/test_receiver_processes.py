@@ -20,6 +20,7 @@ from pydicom.dataset import Dataset
 from dicom_node.fakes import RecordingObserver
 from dicom_node.inbox import Inbox
 from dicom_node.listener import Listener
+from dicom_node.receive import processes
 from dicom_node.receive.allowed import Allowed
 from dicom_node.receive.limits import Limits
 from dicom_node.receive.processes import ReceiverProcesses
@@ -153,6 +154,23 @@ def test_a_receiver_that_dies_costs_its_associations_and_is_started_again(
     assert left == [f"{second}-x-0"]
 
 
+def test_a_receiver_that_stands_still_is_replaced(
+    several: Callable[..., Several],
+    raw: Any,
+    observer: RecordingObserver,
+    eventually: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(processes, "_STILL_S", 0.5)
+    started = several()
+    still, _ = started.receivers.process_ids()
+    os.kill(still, signal.SIGSTOP)
+    eventually(lambda: still not in started.receivers.process_ids())
+    eventually(lambda: len(started.receivers.process_ids()) == 2)
+
+    assert raw(started.listener.port).associate((1, b"1.2.840.10008.1.1")) == 2
+
+
 def test_places_are_counted_over_all_of_them(
     several: Callable[..., Several], sending: Callable[..., Any]
 ) -> None:
@@ -201,14 +219,14 @@ def test_stopping_aborts_what_is_open_and_leaves_no_process(
     eventually: Callable[..., None],
 ) -> None:
     started = several()
-    processes = [psutil.Process(number) for number in started.receivers.process_ids()]
+    receivers = [psutil.Process(number) for number in started.receivers.process_ids()]
 
     with sending(started.listener.port) as sender:
         started.listener.stop()
         eventually(lambda: sender.association.is_aborted)
 
     assert observer.closed == observer.opened != []
-    assert [process for process in processes if process.is_running()] == []
+    assert [process for process in receivers if process.is_running()] == []
 
 
 LISTEN = """
@@ -251,3 +269,23 @@ def test_receivers_are_small_and_end_with_their_listener(
     assert len(resident_mb) == 2
     assert max(resident_mb) < 40
     eventually(lambda: not any(receiver.is_running() for receiver in receivers))
+
+
+def test_a_receiver_stays_small_when_a_peer_wants_more_than_storage(
+    several: Callable[..., Several],
+    sending: Callable[..., Any],
+    ct: Callable[..., Dataset],
+    as_sent: Callable[..., bytes],
+) -> None:
+    started = several()
+    ct_image, find = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.2.2.1"
+    dataset = ct(PixelData=bytes(4 << 20))
+
+    with sending(started.listener.port, ct_image, find) as sender:
+        response = sender.store(as_sent(dataset), dataset.SOPInstanceUID)
+        receivers = map(psutil.Process, started.receivers.process_ids())
+        resident_mb = [receiver.memory_info().rss / 1e6 for receiver in receivers]
+
+    assert response.Status == 0x0000
+    assert max(resident_mb) > 40  # pynetdicom is there
+    assert max(resident_mb) < 100
