@@ -303,6 +303,7 @@ def segmentation_service(settings: Settings) -> SegmentationService:
 def database(settings: Settings) -> Iterator[tuple[str, Callable[[], None]]]:
     """The record's URL while the block runs, and what to call now and then to keep an embedded server up."""
     from server.postgres import EmbeddedPostgres
+    from server.record.roles import application_url
 
     if not settings.database.embedded:
         yield settings.database.url.get_secret_value(), lambda: None
@@ -310,7 +311,7 @@ def database(settings: Settings) -> Iterator[tuple[str, Callable[[], None]]]:
     embedded = EmbeddedPostgres(settings.storage.dir)
     url = embedded.start()
     try:
-        yield url, embedded.keep_up
+        yield application_url(url), embedded.keep_up
     finally:
         embedded.stop()
 
