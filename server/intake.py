@@ -111,13 +111,14 @@ class Intake:
 
     def _complete(self, completion: Completion, study: str) -> None:
         """Complete a study, or give it up if this was its last try: only then is it sure that no more comes."""
+        failures = self._failures(study) + 1
+        last = failures >= ATTEMPTS
         try:
-            completion.complete(study, evidence="quiet")
+            completion.complete(study, evidence="quiet", whatever=last)
         except RecordUnavailable:
             raise
         except Exception as error:
-            failures = self._failures(study) + 1
-            if failures < ATTEMPTS:
+            if not last:
                 raise
             logger.error("study %s is rejected: %s", study, bare_trace(error))
             completion.give_up(study, _sentence(error, failures))

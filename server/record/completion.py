@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from sqlalchemy.orm import Session
 
+from dicom_node.values import InstanceHeader
 from server.record import audit, reading, requests, studies
 from server.record.engine import Sessions
 from server.record.jobs import Jobs
@@ -13,13 +14,17 @@ from server.record.requests import NewRequest
 from server.record.tables import RequestRow, StudyRow
 from server.record.views import StudyView
 from server.routing import Rules
-from server.shelf import Shelf
+from server.shelf import WHOLE, Shelf
 from server.values import RequestState
 
 
 def _nobodys(study: StudyRow) -> NewRequest:
     """What shows a study of which not even the routes are known: nothing is asked for."""
     return NewRequest(study.study_instance_uid, study.version, (), (), audit.SYSTEM)
+
+
+def _is_readable(header: InstanceHeader) -> bool:
+    return not any(fault.startswith(WHOLE) for fault in header.faults)
 
 
 class Completion:
@@ -34,37 +39,55 @@ class Completion:
         self._rules = rules
         self._shelf = shelf
 
-    def index(self, study_instance_uid: str) -> None:
-        """Bring the index of a study up to what the disk holds; repeating it adds nothing."""
+    def index(self, study_instance_uid: str, *, whatever: bool = False) -> None:
+        """Bring the index of a study up to what the disk holds; repeating it adds nothing.
+
+        An instance that cannot be read for now raises; with `whatever` it is indexed with its reason, as long as
+        there is another one that can be.
+        """
         # counted before anything is read: what comes meanwhile is more than was counted, and found at a start
         files = self._shelf.stored.count_files(study_instance_uid)
         with self._sessions.begin() as session:
             known = studies.known_instances(session, study_instance_uid)
         # files are read outside any transaction: a slow disk must not hold locks
-        headers = list(self._shelf.headers(study_instance_uid, known))
+        headers = list(self._shelf.headers(study_instance_uid, known, whatever=whatever))
+        if whatever and not known and not any(map(_is_readable, headers)):
+            # nothing of it can be read: that may be the disk, so that nothing is put down for good
+            headers = list(self._shelf.headers(study_instance_uid, known))
         conflicts = self._shelf.stored.conflicts(study_instance_uid)
         if files:
             with self._sessions.begin() as session:
                 studies.add(session, study_instance_uid, headers, conflicts, files)
 
     def complete(
-        self, study_instance_uid: str, *, actor: str = audit.SYSTEM, evidence: str
+        self,
+        study_instance_uid: str,
+        *,
+        actor: str = audit.SYSTEM,
+        evidence: str,
+        whatever: bool = False,
     ) -> StudyView:
         """The study is whole: what is new makes the next version, which supersedes requests of earlier ones
-        and gets requests by route. Nothing new changes nothing. UnknownStudy.
+        and gets requests by route; a REJECTED one where none of its instances can be read. Nothing new changes nothing.
+        `whatever` as in `index`. UnknownStudy.
         """
-        self.index(study_instance_uid)
+        self.index(study_instance_uid, whatever=whatever)
         with self._sessions.begin() as session:
             study = studies.locked(session, study_instance_uid)
             version = studies.complete(session, study, evidence=evidence, actor=actor)
+            why_unreadable = studies.why_unreadable(session, study_instance_uid)
             if version is None:
                 for row in requests.rejected_before(session, study_instance_uid, study.version):
-                    requests.move(session, row, RequestState.SUPERSEDED, actor)
+                    if why_unreadable is None:
+                        requests.move(session, row, RequestState.SUPERSEDED, actor)
             else:
                 # requests of earlier versions end first: none of them still sends when its successor begins
                 ended = requests.supersede(session, study_instance_uid, version)
                 for new in (*self._by_route(session, study, ended), *self._again(study, ended)):
                     requests.create(session, self._jobs, self._rules.catalogue, new)
+                if why_unreadable is not None:
+                    sentence = f"none of the study's instances can be read: {why_unreadable}"
+                    self._reject(session, _nobodys(study), sentence)
             return reading.study(session, study_instance_uid)
 
     def give_up(self, study_instance_uid: str, sentence: str) -> None:
@@ -82,9 +105,12 @@ class Completion:
                 row.error, row.updated_at = study.fault, audit.utc_now()
             if not earlier:
                 for new in tuple(self._by_route(session, study, ())) or (_nobodys(study),):
-                    requests.create_rejected(
-                        session, self._jobs.pipeline_version, self._rules.catalogue, new, sentence
-                    )
+                    self._reject(session, new, sentence)
+
+    def _reject(self, session: Session, new: NewRequest, sentence: str) -> None:
+        requests.create_rejected(
+            session, self._jobs.pipeline_version, self._rules.catalogue, new, sentence
+        )
 
     def unsettled(self) -> tuple[str, ...]:
         """Studies that a start must look at: neither complete nor given up, or with other files than when they were.

@@ -24,6 +24,7 @@ from server.record.storable import (
     column_integer,
 )
 from server.record.tables import InstanceRow, ResultRow
+from server.shelf import WHOLE
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +80,7 @@ def _insert(session: Session, rows: list[Row]) -> Iterator[bool]:
 
 def _insert_bare(session: Session, row: Row, refusal: RecordRefused) -> Iterator[bool]:
     """The row without anything that came from the instance but its UIDs, and with why."""
-    reason = f"its header could not be recorded: {refusal}"
+    reason = f"{WHOLE}: its header could not be recorded: {refusal}"
     bare = row | _EMPTY | {"faults": bounded_faults([reason])}
     try:
         with session.begin_nested():
@@ -135,6 +136,12 @@ def series_of(session: Session, study_instance_uid: str, uids: set[str]) -> set[
     return set(session.scalars(select(wanted.c.uid).where(there))) if uids else set()
 
 
+def _faults(header: InstanceHeader) -> list[str]:
+    """The faults of a header, that of the whole data set with its reason."""
+    whole = f"{WHOLE}: {header.reason}" if header.reason else WHOLE
+    return [whole if fault == WHOLE else fault for fault in header.faults]
+
+
 def _row(study_instance_uid: str, header: InstanceHeader, sent: set[str]) -> Row:
     """A header as its row: every value such that its column holds it, and named in `faults` where it was not."""
     uids = {
@@ -164,9 +171,7 @@ def _row(study_instance_uid: str, header: InstanceHeader, sent: set[str]) -> Row
         "attributes": {
             bounded(keyword): bounded(text) for keyword, text in header.attributes.items()
         },
-        "faults": bounded_faults(
-            each for each in (*header.faults, header.reason, *unusable) if each
-        ),
+        "faults": bounded_faults([*_faults(header), *unusable]),
         "ours": header.sop_instance_uid in sent,
         "version": None,
         "indexed_at": audit.utc_now(),

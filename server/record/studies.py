@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import cast, func, select, update
+from sqlalchemy.dialects.postgresql import JSONPATH, insert
 from sqlalchemy.orm import Session
 
 from dicom_node.values import InstanceHeader, StoredInstance
@@ -16,6 +16,7 @@ from server.record import audit, instances
 from server.record.states import STUDY_TRANSITIONS
 from server.record.storable import bounded, bounded_uid
 from server.record.tables import ConflictRow, InstanceRow, StudyRow, StudyVersionRow
+from server.shelf import WHOLE
 from server.values import StudyState
 
 
@@ -180,6 +181,22 @@ def _countable(session: Session, study_instance_uid: str) -> int:
         .where(InstanceRow.study_instance_uid == study_instance_uid, InstanceRow.ours.is_(False))
     )
     return session.scalar(query) or 0
+
+
+def why_unreadable(session: Session, study_instance_uid: str) -> str | None:
+    """Why no instance of a study can be read, in the words of one of them; None where one can, or all are our own."""
+    unreadable = func.jsonb_path_exists(
+        InstanceRow.faults, cast(f'$[*] ? (@ starts with "{WHOLE}")', JSONPATH)
+    )
+    query = (
+        select(InstanceRow.faults)
+        .where(InstanceRow.study_instance_uid == study_instance_uid, InstanceRow.ours.is_(False))
+        .order_by(unreadable, InstanceRow.sop_instance_uid)
+        .limit(1)
+    )
+    faults = session.scalar(query) or []
+    why = next((fault for fault in faults if fault.startswith(WHOLE)), None)
+    return None if why is None else why.removeprefix(WHOLE).removeprefix(": ") or "no DICOM"
 
 
 def move(

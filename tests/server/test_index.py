@@ -11,6 +11,7 @@ from server.errors import RecordRefused, StudyIncomplete
 from server.record.storable import LONGEST_TEXT, MOST_FAULTS, json_text
 from server.record.tables import InstanceRow
 from server.settings import RouteSettings
+from server.shelf import WHOLE
 
 STUDY = "1.2.826.0.1.3680043.8.498.1"
 ROUTE = RouteSettings(name="abdomen", when={"Modality": "CT"}, targets=("liver",))
@@ -138,6 +139,34 @@ def test_a_study_of_which_nothing_can_be_indexed_says_so(desk: Any) -> None:
 
     with pytest.raises(RecordRefused, match="23514"):
         desk.record.complete(STUDY, actor="test")
+
+
+def test_a_study_of_which_nothing_can_be_read_ends_in_a_rejected_request(make_desk: Any) -> None:
+    # Arrange: what the reader could not do, as the shelf tells it
+    desk = make_desk(ROUTE)
+    reason = "reading it takes more memory than an instance may take"
+    fault = f"{WHOLE}: {reason}"
+    desk.held.put(2, attributes={}, faults=(WHOLE,), reason=reason)
+
+    # Act
+    view = desk.record.complete(STUDY, actor="test")
+    desk.record.complete(STUDY, actor="test")
+
+    # Assert
+    (rejected,) = desk.record.requests()
+    assert (rejected.state, rejected.failed_stage, rejected.route) == ("REJECTED", "index", None)
+    assert rejected.error == f"none of the study's instances can be read: {reason}"
+    assert view.faulty[0].faults == (fault,)
+
+
+def test_one_sound_instance_makes_the_study_readable(make_desk: Any) -> None:
+    desk = make_desk(ROUTE)
+    desk.held.put(2, attributes={}, faults=(WHOLE,), reason="no DICOM")
+    desk.held.put(1, first=3)
+
+    desk.record.complete(STUDY, actor="test")
+
+    assert [one.state for one in desk.record.requests()] == ["QUEUED"]
 
 
 def test_counts_are_kept_with_the_rows(make_desk: Any) -> None:

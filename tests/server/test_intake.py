@@ -263,6 +263,29 @@ def test_new_instances_give_a_rejected_study_its_next_chance(bench: Bench) -> No
     assert (summary.fault, summary.version, summary.instances) == (None, 1, 2)
 
 
+def test_one_instance_that_cannot_be_read_hides_the_others_only_for_a_while(bench: Bench) -> None:
+    # Arrange: the disk fails for one of three
+    real = bench.desk.held.read_header
+
+    def read(path: Any) -> Any:
+        if path.name.endswith(".1.2.dcm"):
+            raise OSError(5, "Input/output error")
+        return real(path)
+
+    object.__setattr__(bench.desk.record.completion._shelf, "read_header", read)
+    bench.arrive(3)
+
+    # Act
+    bench.pass_time(QUIET_S)
+    give_every_chance(bench)
+
+    # Assert
+    study = bench.desk.record.study(STUDY)
+    assert (study.summary.version, study.summary.instances) == (1, 3)
+    assert [one.sop_instance_uid for one in study.faulty] == [f"{STUDY}.1.2"]
+    assert [one.state for one in bench.desk.record.requests()] == ["QUEUED"]
+
+
 def test_waits_grow_between_tries(bench: Bench) -> None:
     broken_disk(bench, STUDY)
     reads: list[float] = []
