@@ -96,6 +96,12 @@ def _beside(stem: str) -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def hostile() -> ModuleType:
+    """A peer that means no good, tests/hostile.py."""
+    return _beside("hostile")
+
+
+@pytest.fixture(scope="session")
 def peers() -> ModuleType:
     """How independent programs are found and known, tests/peers.py."""
     return _beside("peers")
