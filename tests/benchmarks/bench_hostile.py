@@ -55,6 +55,9 @@ def main(attacks: int, seed: int) -> int:
         for number, attack in enumerate(hostile.attacks(seed, attacks), start=1):
             hostile.send(node.dicom_port, attack)
             if number == WARM:
+                time.sleep(
+                    10
+                )  # the processes that listening needs are started, the first of them by the first study
                 before = hostile.footprint(process_id)
             if number % 100 == 0:
                 sound_s.append(hostile.sound_exchange(node.dicom_port))
