@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -54,6 +55,7 @@ _EMPTY = (
 
 # Results stand behind the images of the same study: series 4 gives 4010 for SEG and 4020 for SR
 _SERIES_NUMBER = {"SEG": 10, "SR": 20}
+_SHORT_INTEGER = re.compile(r"[+-]?[0-9]{1,9}")
 
 
 def software_version() -> str:
@@ -255,11 +257,15 @@ def titled(labels: Iterable[str]) -> str:
 
 
 def _series_number(source: Dataset) -> int:
-    """The source's series number, 0 where it is missing or unreadable."""
-    try:
-        return int(source.get("SeriesNumber") or 0)
-    except (ValueError, TypeError):
-        return 0
+    """The source's series number, 0 where it is missing, no whole number or one that leaves no room for ours.
+
+    Read from its bytes: pydicom raises several errors on numbers that are none, and warns of those it takes.
+    """
+    element = source.get_item("SeriesNumber")
+    value = None if element is None else element.value
+    text = value.decode("ascii", "replace") if isinstance(value, bytes) else str(value or "")
+    number = _SHORT_INTEGER.fullmatch(text.strip(" \0"))
+    return int(number[0]) if number else 0
 
 
 def reference(sop_class_uid: str, sop_instance_uid: str) -> Dataset:

@@ -78,7 +78,7 @@ def main(attacks: int, seed: int) -> int:
     out.mkdir(exist_ok=True)
     (out / "hostile.json").write_text(json.dumps(report, indent=2) + "\n", "utf-8")
     for key, value in report.items():
-        print(f"{key:26} {value}")
+        sys.stdout.write(f"{key:26} {value}\n")
     return 0 if survived and after.memory_bytes < before.memory_bytes + GROWTH_BYTES else 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +11,11 @@ from typing import Any
 
 import pydicom
 import pytest
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 
+from dicom_node.result_header import _series_number as series_number_of
 from dicom_node.values import ResultIdentity, ResultSegment, SourceVolume
 
 Drawn = Callable[..., list[ResultSegment]]
@@ -231,6 +235,17 @@ class TestContent:
         seg = write(volume_of(phantom), drawn(phantom, "liver"))
 
         assert seg.SeriesNumber == 10
+
+    @pytest.mark.parametrize(
+        "text", [b"1e400 ", b"9" * 30, b"NaN ", b"4\\5 ", b"1_0 ", b"\xff\xfe"]
+    )
+    def test_a_series_number_that_is_none_stops_no_result(self, text: bytes) -> None:
+        source = Dataset()
+        tag = Tag("SeriesNumber")
+        source[tag] = RawDataElement(tag, "IS", len(text), text, 0, False, True)
+
+        with warnings.catch_warnings(action="error"):
+            assert series_number_of(source) == 0
 
     def test_many_structures_give_a_description_that_fits(
         self,
