@@ -164,7 +164,8 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNode]:
 
 def dicom_files(folder: Path) -> list[Path]:
     """Everything of a case that a modality would send: no DICOMDIR."""
-    return [path for path in sorted(folder.rglob("*.dcm")) if path.name != "DICOMDIR"]
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return sorted(path for path in files if path.name != "DICOMDIR")
 
 
 def study_of(files: list[Path]) -> str:
