@@ -59,7 +59,9 @@ def test_a_pdu_that_trickles_is_cut_off_at_its_deadline(
     stop = threading.Event()
 
     def trickle() -> None:
-        peer.send(b"\4\0" + struct.pack(">L", 10_000))
+        peer.send(
+            b"\4\0" + struct.pack(">LLBB", 10_000, 9_996, 1, 1)
+        )  # a command set of so many bytes
         while not stop.wait(0.05):
             try:
                 peer.send(b"\0")
