@@ -1,9 +1,10 @@
 """Where arriving instances are kept: `root/<study>/<series>/<SOP instance>.dcm`, exactly as they were sent.
 
-When `keep` returns, the instance survives a power cut: the file is written under a temporary name on the same file system,
-fsynced, given its name and its folder fsynced. Names are given by link(2), which fails where the name is taken, so two
-associations that bring the same UID at once cannot replace one another. The disk is the truth: nothing is remembered but
-which folders this process has seen made.
+When `keep` returns, the instance survives a power cut: the file is written under a temporary name on the same file system, given its
+name and fsynced, and so is its folder, where the file system does not put the name on disk with the file. The temporary name
+goes last: a file that has both names after a crash may not have come to its fsync, and is held against its SHA-256. Names are
+given by link(2), which fails where the name is taken, so two associations that bring the same UID at once cannot replace one
+another. The disk is the truth: nothing is remembered but which folders this process has seen made.
 """
 
 from __future__ import annotations
@@ -20,9 +21,15 @@ from pathlib import Path
 from dicom_node.arrivals import Arrival, KeptAs, Sent, StoredInstance
 from dicom_node.errors import InboxError, UnreadableDataset, WrongUids
 from dicom_node.log_text import quoted
-from dicom_node.part10 import FileMeta, read_meta
+from dicom_node.part10 import FileMeta, is_whole, read_meta
 from dicom_node.peek import Head, is_uid, peek
-from dicom_node.receive.disk import FreeRoom, disk_errors, sync_folder
+from dicom_node.receive.disk import (
+    FreeRoom,
+    disk_errors,
+    names_go_with_files,
+    sync_file,
+    sync_folder,
+)
 from dicom_node.receive.incoming import Blocks, Incoming
 
 logger = logging.getLogger(__name__)
@@ -56,6 +63,7 @@ class Inbox:
         with disk_errors():
             for folder in (root, self._incoming):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._names_go_with_files = names_go_with_files(root)
 
     def place(self) -> tuple[Path, int]:
         """Root and watermark: another process can open the same inbox with them."""
@@ -85,7 +93,8 @@ class Inbox:
         folder = self._root / head.study_instance_uid / head.series_instance_uid
         with disk_errors():
             path, kept_as = self._keep(incoming, folder)
-            sync_folder(folder)
+            if not self._names_go_with_files:
+                sync_folder(folder)
         instance = StoredInstance(
             path=path,
             study_instance_uid=head.study_instance_uid,
@@ -143,6 +152,7 @@ class Inbox:
         prefix = "" if process_id is None else f"{process_id}-"
         leftovers = [path for path in self._incoming.iterdir() if path.name.startswith(prefix)]
         for path in leftovers:
+            self._settle(path)
             path.unlink(missing_ok=True)
         if leftovers:
             logger.warning("removed %d half-written files of an earlier run", len(leftovers))
@@ -157,16 +167,37 @@ class Inbox:
         uid, digest = incoming.sent.sop_instance_uid, incoming.sha256()
         path, aside = folder / f"{uid}.dcm", folder / f"{uid}{_CONFLICT}{digest[:12]}.dcm"
         if known := next((p for p in (path, aside) if _digest_at(p) == digest), None):
+            sync_file(
+                known
+            )  # another association may have it from the same peer, and not have come to its fsync
             return known, KeptAs.SAME
         self._make_durably(folder)
-        temporary = incoming.to_disk()
+        temporary = incoming.written()
         for name, kept_as in ((path, KeptAs.NEW), (aside, KeptAs.CONFLICT)):
             with suppress(FileExistsError):
                 self._link(temporary, name)
+                _sync_or_take_back(incoming, name)
                 return name, kept_as
             if _digest_at(name) == digest:  # another association was faster with the same
+                sync_file(name)
                 return name, KeptAs.SAME
         raise InboxError(f"both names of instance {quoted(uid)} are taken by other content")
+
+    def _settle(self, leftover: Path) -> None:
+        """Take back the name of a file that had not come to its fsync and is not what it should be."""
+        with suppress(FileNotFoundError):
+            state = leftover.stat()
+            if state.st_nlink < 2:
+                return
+            if is_whole(leftover):
+                sync_file(leftover)
+                return
+            for name in _names_of(self._root, state.st_ino):
+                logger.warning(
+                    "%s is not whole since a crash and is removed: its peer was never told that it is here",
+                    name,
+                )
+                name.unlink()
 
     def _link(self, temporary: Path, name: Path) -> None:
         """Give a file its name, also where its folder was removed since it was last seen."""
@@ -192,6 +223,23 @@ class Inbox:
         if len(self._known_folders) >= _MOST_KNOWN_FOLDERS:
             self._known_folders.clear()
         self._known_folders.add(folder)
+
+
+def _sync_or_take_back(incoming: Incoming, name: Path) -> None:
+    """Put a file that was just linked on disk; where that fails nothing of it is left."""
+    try:
+        incoming.sync()
+    except BaseException:
+        name.unlink(missing_ok=True)
+        raise
+
+
+def _names_of(root: Path, inode: int) -> Iterator[Path]:
+    """The names of a file within the inbox's studies."""
+    for study in filter(is_uid, _names(str(root))):
+        for series in _listed(root / study):
+            with suppress(NotADirectoryError), os.scandir(series) as entries:
+                yield from (Path(entry.path) for entry in entries if entry.inode() == inode)
 
 
 def _stored(root: Path, study_instance_uid: str, *, conflicts: bool) -> list[StoredInstance]:

@@ -82,6 +82,16 @@ def read_meta(path: Path) -> FileMeta:
     )
 
 
+def is_whole(path: Path) -> bool:
+    """Whether the data set in a file that we wrote is the one that its file meta says the SHA-256 of. OSError."""
+    with path.open("rb") as file:
+        head = file.read(MOST_META_BYTES)
+        values, end = meta_elements(head)
+        file.seek(end)
+        digest = hashlib.file_digest(file, "sha256").digest()
+    return head.startswith(b"DICM", 128) and values.get(_PRIVATE_INFORMATION) == digest
+
+
 def has_preamble(path: Path) -> bool:
     """Whether a file says of itself that it is DICOM. OSError when it cannot be read."""
     with path.open("rb") as file:

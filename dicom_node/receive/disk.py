@@ -15,6 +15,10 @@ from dicom_node.errors import InboxError, StorageFull
 # A file system that is full, a user over quota, a file larger than the volume or the process may write
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _FREE_ROOM_AGE_S = 0.05
+_MOUNTS = Path("/proc/self/mountinfo")
+# link(2) changes the folder and the inode (its number of names) in one transaction, and fsync of the file commits the one that holds the
+# inode's last change: the jbd2 transaction i_sync_tid of ext4, the log up to ili_last_lsn of XFS
+_JOURNALS_NAMES = frozenset({"ext4", "xfs"})
 
 
 @contextmanager
@@ -35,11 +39,37 @@ def no_room() -> StorageFull:
 
 def sync_folder(folder: str | Path) -> None:
     """Put a folder's entries on disk."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    _sync(folder, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def sync_file(path: str | Path) -> None:
+    """Put a file's bytes on disk, whoever wrote them."""
+    _sync(path, os.O_RDONLY)
+
+
+def _sync(path: str | Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def names_go_with_files(folder: Path) -> bool:
+    """Whether fsync of a file that has just been linked under `folder` also puts that name on disk.
+
+    The standards promise it of no file system, so that False is the answer for all that are not known (see _JOURNALS_NAMES).
+    """
+    device = folder.stat().st_dev
+    number = f"{os.major(device)}:{os.minor(device)}"
+    try:
+        mounts = _MOUNTS.read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return False
+    # proc(5), mountinfo: "36 35 98:0 /root /point options tags - type source options"
+    parts = [line.partition(" - ") for line in mounts]
+    kinds = {after.split(" ")[0] for before, _, after in parts if number in before.split(" ")[2:3]}
+    return bool(kinds) and kinds <= _JOURNALS_NAMES
 
 
 class FreeRoom:

@@ -126,8 +126,8 @@ class Incoming:
         with mapped, memoryview(mapped) as whole, whole[self._head_bytes :] as view:
             yield view
 
-    def to_disk(self) -> Path:
-        """The whole file, on disk when this returns; where."""
+    def written(self) -> Path:
+        """Where the whole file is; it may still be in the system's memory alone, until `sync`."""
         with disk_errors():
             head = encode_head(replace(self._meta, sha256=self.sha256()))
             if self._written:
@@ -136,8 +136,12 @@ class Incoming:
             else:
                 self._view[: self._head_bytes] = head
                 self._write_rest()
-            os.fsync(self._descriptor)
         return self._path
+
+    def sync(self) -> None:
+        """Put the file on disk, as it was written."""
+        with disk_errors():
+            os.fsync(self._descriptor)
 
     def discard(self) -> None:
         """Close, remove the temporary name if there is one, give the memory back."""

@@ -18,6 +18,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage
 from dicom_node.arrivals import Arrival, KeptAs, Sent
 from dicom_node.errors import FaultyDataset, InboxError, StorageFull, UnreadableDataset, WrongUids
 from dicom_node.inbox import Inbox
+from dicom_node.receive import disk
 
 
 def sent_as(dataset: Dataset, **changes: str) -> Sent:
@@ -315,23 +316,111 @@ def test_a_study_that_is_not_here_has_no_instances(store: Store, study: str) -> 
     assert store.inbox.instances(study) == []
 
 
-def test_every_name_is_on_disk_before_store_returns(
-    store: Store, ct: Callable[..., Dataset], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    synced: list[str] = []
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The files and folders that were put on disk, in their order, a file under all the names it then had."""
+    paths: list[Path] = []
     fsync = os.fsync
 
     def note(descriptor: int) -> None:
-        synced.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        paths.append(Path(f"/proc/self/fd/{descriptor}").readlink())
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", note)
+    return paths
+
+
+@pytest.mark.parametrize("journaled", [True, False])
+def test_every_name_is_on_disk_before_store_returns(
+    store: Store, ct: Callable[..., Dataset], synced: list[Path], *, journaled: bool
+) -> None:
+    store.inbox._names_go_with_files = journaled
+
     path = store(ct()).instance.path
 
     root, study, series = store.root, path.parent.parent, path.parent
-    assert synced[:2] == [str(root), str(study)]  # new folders, outermost first
-    assert Path(synced[2]).parent == root / ".incoming"  # the file's bytes
-    assert synced[3] == str(series)  # its name
+    assert synced[:2] == [root, study]  # new folders, outermost first
+    assert (
+        synced[2].parent == root / ".incoming"
+    )  # the file's bytes, and on some file systems its name
+    assert synced[3:] == ([] if journaled else [series])
+
+
+def test_a_file_has_its_name_before_it_is_put_on_disk(
+    store: Store, ct: Callable[..., Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: names.append(os.fstat(descriptor).st_nlink))
+
+    store(ct())
+
+    assert names[2] == 2  # fsync of one name alone would not bring the other with it
+
+
+def test_the_same_again_is_put_on_disk_before_it_is_acknowledged(
+    store: Store, ct: Callable[..., Dataset], synced: list[Path]
+) -> None:
+    dataset = ct()
+    path = store(dataset).instance.path
+    synced.clear()
+
+    assert store(dataset).kept_as is KeptAs.SAME
+    assert path in synced
+
+
+def torn(store: Store, path: Path, keep_bytes: int | None) -> Path:
+    """`path` as a crash before its fsync may leave it: with its temporary name still there, and cut off."""
+    leftover = store.root / ".incoming" / "1-of-a-crash"
+    leftover.hardlink_to(path)
+    if keep_bytes is not None:
+        os.truncate(path, keep_bytes)
+    return leftover
+
+
+@pytest.mark.parametrize("keep_bytes", [0, 100, 700, -1])
+def test_a_file_that_a_crash_tore_is_removed_under_every_name(
+    store: Store, ct: Callable[..., Dataset], caplog: pytest.LogCaptureFixture, keep_bytes: int
+) -> None:
+    whole, other = store(ct()).instance, store(ct()).instance
+    size_bytes = whole.path.stat().st_size
+    torn(store, whole.path, keep_bytes if keep_bytes >= 0 else size_bytes - 1)
+
+    assert store.inbox.sweep() == 1
+
+    assert files(store.root) == [str(other.path.relative_to(store.root))]
+    assert "is not whole since a crash" in caplog.text
+
+
+def test_a_file_that_is_whole_after_a_crash_stays(store: Store, ct: Callable[..., Dataset]) -> None:
+    path = store(ct()).instance.path
+    torn(store, path, None)
+
+    assert store.inbox.sweep() == 1
+
+    assert files(store.root) == [str(path.relative_to(store.root))]
+
+
+@pytest.mark.parametrize(
+    ("kinds", "journaled"),
+    [
+        (["ext4"], True),
+        (["xfs"], True),
+        (["btrfs"], False),
+        (["overlay", "ext4"], False),
+        ([], False),
+    ],
+)
+def test_only_known_file_systems_put_names_on_disk_with_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kinds: list[str], *, journaled: bool
+) -> None:
+    device = tmp_path.stat().st_dev
+    number = f"{os.major(device)}:{os.minor(device)}"
+    mounts = tmp_path / "mountinfo"
+    lines = [f"36 35 {number} / /at rw shared:1 - {kind} /dev/x rw" for kind in kinds]
+    mounts.write_text("\n".join(["35 1 999:0 / / rw - tmpfs tmpfs rw", *lines]))
+    monkeypatch.setattr(disk, "_MOUNTS", mounts)
+
+    assert disk.names_go_with_files(tmp_path) is journaled
 
 
 def test_an_instance_of_two_series_is_refused_and_leaves_nothing(

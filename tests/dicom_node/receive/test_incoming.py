@@ -61,7 +61,7 @@ def test_the_file_has_the_very_bytes_and_their_digest(
         arriving.write(data[start : start + 100_001])
     with arriving.dataset() as view:
         as_seen = bytes(view)
-    path = arriving.to_disk()
+    path = arriving.written()
 
     assert as_seen == data
     assert arriving.size_bytes == size
@@ -86,7 +86,7 @@ def test_a_file_system_that_only_writes_through_its_cache_is_used_so(
     monkeypatch.setattr(os, "open", refuse_to_open)
     arriving = begin()
     arriving.write(data := os.urandom(2 * BLOCK_BYTES))
-    assert arriving.to_disk().read_bytes().endswith(data)
+    assert arriving.written().read_bytes().endswith(data)
     arriving.discard()
     assert refused == ["open"]
 
@@ -100,7 +100,7 @@ def test_a_file_system_that_only_writes_through_its_cache_is_used_so(
     monkeypatch.setattr(os, "write", refuse_once)
     arriving = begin()
     arriving.write(data)
-    assert arriving.to_disk().read_bytes().endswith(data)
+    assert arriving.written().read_bytes().endswith(data)
     arriving.discard()
     assert refused == ["open", "write"]
 
