@@ -152,7 +152,7 @@ class Inbox:
         prefix = "" if process_id is None else f"{process_id}-"
         leftovers = [path for path in self._incoming.iterdir() if path.name.startswith(prefix)]
         for path in leftovers:
-            self._settle(path)
+            _settle(self._root, path)
             path.unlink(missing_ok=True)
         if leftovers:
             logger.warning("removed %d half-written files of an earlier run", len(leftovers))
@@ -182,22 +182,6 @@ class Inbox:
                 sync_file(name)
                 return name, KeptAs.SAME
         raise InboxError(f"both names of instance {quoted(uid)} are taken by other content")
-
-    def _settle(self, leftover: Path) -> None:
-        """Take back the name of a file that had not come to its fsync and is not what it should be."""
-        with suppress(FileNotFoundError):
-            state = leftover.stat()
-            if state.st_nlink < 2:
-                return
-            if is_whole(leftover):
-                sync_file(leftover)
-                return
-            for name in _names_of(self._root, state.st_ino):
-                logger.warning(
-                    "%s is not whole since a crash and is removed: its peer was never told that it is here",
-                    name,
-                )
-                name.unlink()
 
     def _link(self, temporary: Path, name: Path) -> None:
         """Give a file its name, also where its folder was removed since it was last seen."""
@@ -232,6 +216,23 @@ def _sync_or_take_back(incoming: Incoming, name: Path) -> None:
     except BaseException:
         name.unlink(missing_ok=True)
         raise
+
+
+def _settle(root: Path, leftover: Path) -> None:
+    """Take back the name of a file that had not come to its fsync and is not what it should be."""
+    with suppress(FileNotFoundError):
+        state = leftover.stat()
+        if state.st_nlink < 2:
+            return
+        if is_whole(leftover):
+            sync_file(leftover)
+            return
+        for name in _names_of(root, state.st_ino):
+            logger.warning(
+                "%s is not whole since a crash and is removed: no peer was told that it is here",
+                name,
+            )
+            name.unlink()
 
 
 def _names_of(root: Path, inode: int) -> Iterator[Path]:

@@ -86,8 +86,10 @@ class Incoming:
     def room(self) -> memoryview:
         """Memory for what comes next: at least a byte, and never more than a block."""
         if self._filled == BLOCK_BYTES:
+            if not self._written:
+                self._first_page = bytes(self._view[:_PAGE])  # with the place of the head
             with disk_errors():
-                self._flush()
+                self._put(self._view[: self._filled])
         return self._view[self._filled :]
 
     def received(self, count: int) -> None:
@@ -153,12 +155,6 @@ class Incoming:
             self._view.release()
             self._blocks.give_back(self._block)
             self._block = None
-
-    def _flush(self) -> None:
-        """Write the full block, and keep the page with the head."""
-        if not self._written:
-            self._first_page = bytes(self._view[:_PAGE])
-        self._put(self._view[: self._filled])
 
     def _write_rest(self) -> None:
         """Write what does not fill the block: whole pages directly, the last one not."""
