@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from server.record import audit
@@ -80,8 +80,16 @@ class Workers:
             )
 
     def bury(self, limit_s: float | None) -> list[str]:
-        """Remove workers that have certainly ended, and those silent for `limit_s` seconds; their ids."""
+        """Remove workers that have certainly ended, and those silent for `limit_s` seconds; their ids.
+
+        A worker that last beat in the future did so before the database's clock was put back: its silence begins now.
+        """
         with self._sessions.begin() as session:
+            session.execute(
+                update(WorkerRow)
+                .where(WorkerRow.heartbeat_at > func.now())
+                .values(heartbeat_at=func.now())
+            )
             silent = (
                 set()
                 if limit_s is None

@@ -30,12 +30,16 @@ class RetryPolicy:
     delay_s: float
     maximum_delay_s: float
 
+    @property
+    def longest_wait_s(self) -> float:
+        """No wait is longer."""
+        return max(self.maximum_delay_s, self.delay_s)
+
     def wait_s(self, attempt: int, draw: Callable[[], float] = random.random) -> float | None:
         """Seconds to wait after failed try `attempt` (one-based); None when it was the last."""
         if attempt >= self.attempts:
             return None
-        longest = max(self.maximum_delay_s, self.delay_s)
-        return backoff.delay_s(attempt, self.delay_s, FACTOR, longest, JITTER, draw)
+        return backoff.delay_s(attempt, self.delay_s, FACTOR, self.longest_wait_s, JITTER, draw)
 
 
 class DeliveryStep:

@@ -49,6 +49,28 @@ def resume_orphans(client: DBOSClient, workers: Workers) -> list[str]:
     return [one.workflow_id for one in orphans]
 
 
+def hasten_deliveries(client: DBOSClient, longest_wait_s: float) -> list[str]:
+    """Shorten waits that are longer than any may be: they were reckoned before the clock was put back. Their ids."""
+    waiting = client.list_workflows(
+        status=WorkflowStatusString.DELAYED.value,
+        queue_name=DELIVERY_QUEUE,
+        load_input=False,
+        load_output=False,
+    )
+    latest_ms = (time.time() + longest_wait_s) * 1000
+    late = [
+        one.workflow_id
+        for one in waiting
+        if one.delay_until_epoch_ms is not None and one.delay_until_epoch_ms > latest_ms
+    ]
+    for workflow in late:
+        logger.warning(
+            "the clock was put back: %s is tried within %.0f s", workflow, longest_wait_s
+        )
+        client.set_workflow_delay(workflow, delay_seconds=longest_wait_s)
+    return late
+
+
 BROKEN = (
     "the work on this request broke off, because what the database holds of it could not be read; "
     "see the log, and retry"
@@ -135,7 +157,7 @@ class Heartbeat:
     """A thread that says this worker lives and takes over from those that do not.
 
     Silence counts only while this worker itself has heard from the database all along: after the database was away,
-    every worker is given time to speak up.
+    every worker is given time to speak up. No delivery waits longer than `longest_wait_s`, whatever the clock does.
     """
 
     def __init__(
@@ -146,8 +168,11 @@ class Heartbeat:
         clock: Callable[[], float] = time.monotonic,
         silence_s: float = SILENCE_S,
         broken: BrokenWorkflows | None = None,
+        *,
+        longest_wait_s: float | None = None,
     ) -> None:
         self._client = client
+        self._longest_wait_s = longest_wait_s
         self._broken = broken
         self._workers = workers
         self._identity = identity
@@ -181,6 +206,8 @@ class Heartbeat:
             self._workers.bury(self._silence_s if judged else None)
             if self._broken is not None:
                 self._broken.settle()
+            if self._longest_wait_s is not None:
+                hasten_deliveries(self._client, self._longest_wait_s)
             return resume_orphans(self._client, self._workers)
         except (RecordError, SQLAlchemyError) as error:
             if self._listening_since is not None:

@@ -68,7 +68,13 @@ class Worker:
         runs = Runs(self._sessions, self._jobs, storage)
         deliveries = Deliveries(self._sessions, self._jobs, storage)
         broken = BrokenWorkflows(self._client, self._sessions, runs, deliveries)
-        self._heartbeat = Heartbeat(self._client, self._workers, self.identity, broken=broken)
+        self._heartbeat = Heartbeat(
+            self._client,
+            self._workers,
+            self.identity,
+            broken=broken,
+            longest_wait_s=policy.longest_wait_s,
+        )
         self._watch = StageWatch(runs, limits or StageLimits())
         self._steps = StageSteps(stages, runs, self._watch)
         self._delivery = DeliveryStep(destinations, deliveries, policy)

@@ -15,7 +15,7 @@ from sqlalchemy import text
 from server.errors import RecordUnavailable
 from server.record.jobs import PIPELINE_VERSION, open_client
 from server.record.workers import WorkerIdentity
-from server.work.takeover import Heartbeat, renew_older, resume_orphans
+from server.work.takeover import Heartbeat, hasten_deliveries, renew_older, resume_orphans
 
 
 @pytest.fixture
@@ -84,6 +84,40 @@ def test_the_ended_are_buried_at_once_the_silent_after_a_while(
     assert desk.workers.bury(30.0) == ["silent"]
     assert desk.workers.alive() == {me.executor_id}
     assert desk.events().count("worker.gone") == 2
+
+
+def test_a_clock_that_was_put_back_keeps_no_dead_worker_alive(
+    desk: Any, me: WorkerIdentity
+) -> None:
+    # Arrange: elsewhere, dead, and by the database's clock to die tomorrow
+    desk.workers.beat(replace(me, executor_id="elsewhere", machine="elsewhere"))
+    set_heartbeats(desk, "now() + interval '1 day'")
+
+    # Act: its silence begins, and ends
+    assert desk.workers.bury(30.0) == []
+    set_heartbeats(desk, "heartbeat_at - interval '31 s'")
+
+    # Assert
+    assert desk.workers.bury(30.0) == ["elsewhere"]
+
+
+def set_heartbeats(desk: Any, moment: str) -> None:
+    with desk.sessions.begin() as session:
+        session.execute(text(f"UPDATE workers SET heartbeat_at = {moment}"))
+
+
+def test_no_delivery_waits_for_a_clock_that_was_put_back(desk: Any, client: Any) -> None:
+    # Arrange: one that waits as it should, one that was to be tried in ten seconds of a clock of tomorrow
+    with desk.sessions.begin() as session:
+        for name, delay_s in (("soon", 10.0), ("tomorrow", 86_410.0)):
+            desk.jobs.delivery(session, name, "pacs", 1, 2, delay_s)
+
+    # Act
+    hastened = hasten_deliveries(client, 600.0)
+
+    # Assert
+    assert hastened == ["tomorrow:send:pacs:2"]
+    assert hasten_deliveries(client, 601.0) == []
 
 
 def test_only_what_runs_nowhere_is_queued_again(desk: Any, client: Any, me: WorkerIdentity) -> None:
