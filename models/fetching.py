@@ -225,7 +225,7 @@ def _worth_another_try(url: str) -> Iterator[None]:
             f"the proxy that the environment names does not let it through ({error})"
         ) from error
     except httpx.TransportError as error:
-        raise _TryAgain(str(error) or type(error).__name__) from error
+        raise _TryAgain(str(error) or "the connection broke off") from error
     except (httpx.TooManyRedirects, httpx.InvalidURL) as error:
         raise FetchFailed(url, f"{error}; look at models.hub") from error
 

@@ -53,13 +53,9 @@ def main(arguments: Sequence[str] | None = None, composition: Composition = comp
         return _trouble(f"{place}{error.strerror or error}")
     except KeyboardInterrupt:
         return INTERRUPTED
-    except (
-        Exception
-    ) as error:  # the process's boundary: a person must get a sentence, whatever happened
+    except Exception:  # the process's boundary: a person must get a sentence, whatever happened
         logger.exception("unexpected")
-        return _trouble(
-            f"a fault of Segnode itself ({type(error).__name__}); please report the log above"
-        )
+        return _trouble("a fault of Segnode itself; please report the log above")
 
 
 def make_parser() -> argparse.ArgumentParser:

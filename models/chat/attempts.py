@@ -56,8 +56,8 @@ async def attempt(
         return Fault(f"gave no whole answer within {timeout_s:g} s", passing=True)
     except httpx.ConnectError:
         return Fault("cannot be connected to", passing=True)
-    except httpx.HTTPError as error:
-        return Fault(f"broke off ({type(error).__name__})", passing=True)
+    except httpx.HTTPError:
+        return Fault("broke off before its answer was whole", passing=True)
 
 
 async def _received(response: httpx.Response, now_s: float) -> Reply | Fault:

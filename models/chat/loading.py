@@ -170,4 +170,4 @@ def _keep_bytes(resources: Resources, device: torch.device) -> int:
 
 def _short(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__)[:200]
+    return (lines[0] if lines else "no reason is given")[:200]

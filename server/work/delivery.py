@@ -82,7 +82,7 @@ class DeliveryStep:
             return self._failed(one, str(error), started, permanent=False)
         except Exception as error:  # noqa: BLE001  a step's boundary: the delivery must end or be tried again
             logger.error("delivery of request %s failed: %s", one.request_id, bare_trace(error))
-            sentence = f"sending failed unexpectedly ({type(error).__name__}); the log says where"
+            sentence = "sending ended with a fault of Segnode itself; the log says where"
             return self._failed(one, sentence, started, permanent=False)
         seconds = time.monotonic() - started
         insist(lambda: self._deliveries.delivered(one, seconds))

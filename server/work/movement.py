@@ -135,7 +135,5 @@ def longest_waiting(client: DBOSClient, pipeline_version: int) -> str | None:
             load_output=False,
         )
     except SQLAlchemyError as error:
-        raise RecordUnavailable(
-            f"the queue cannot be looked at ({type(error).__name__})"
-        ) from error
+        raise RecordUnavailable("the queue cannot be looked at") from error
     return found[0].workflow_id if found else None

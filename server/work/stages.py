@@ -162,9 +162,7 @@ class StageSteps:
         except Exception as error:  # noqa: BLE001  a step's boundary: whatever a stage raises, the request must end
             logger.error("request %s failed in %s: %s", request_id, stage, bare_trace(error))
             # not the error's own words: a library may quote the file it read
-            sentence = (
-                f"stage '{stage}' failed unexpectedly ({type(error).__name__}); the log says where"
-            )
+            sentence = f"stage '{stage}' ended with a fault of Segnode itself; the log says where"
             self._fail(request_id, run, stage, sentence)
         return None
 

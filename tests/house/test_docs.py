@@ -261,3 +261,26 @@ def test_constraints_are_exact_pins_of_every_dependency(repository: Path) -> Non
 
     assert [pin for pin in pins if not re.fullmatch(r"[a-z0-9.-]+==[A-Za-z0-9.+!-]+", pin)] == []
     assert wanted <= {pin.partition("==")[0] for pin in pins}
+
+
+EXCEPTION_NAME = re.compile(r"^(?!.*\blog(ger)?\.).*type\((error|reason)\)\.__name__")
+# the log's own words, and a comparison
+NAMES_FOR_THE_LOG = {"server/traces.py", "server/record/engine.py"}
+
+
+def test_no_sentence_for_a_person_holds_an_exceptions_name(repository: Path) -> None:
+    files = [path for room in ROOMS for path in (repository / room).rglob("*.py")]
+    named = {
+        f"{name}: {line.strip()}"
+        for path in files
+        if (name := str(path.relative_to(repository))) not in NAMES_FOR_THE_LOG
+        for line in path.read_text("utf-8").splitlines()
+        if EXCEPTION_NAME.match(line)
+    }
+
+    assert named == set()
+
+
+def test_an_exceptions_name_would_be_seen() -> None:
+    assert EXCEPTION_NAME.match('        raise Broken(f"it broke ({type(error).__name__})")')
+    assert not EXCEPTION_NAME.match('        logger.warning("%s", type(error).__name__)')

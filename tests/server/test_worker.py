@@ -115,7 +115,7 @@ def test_an_unexpected_failure_names_its_stage_and_not_the_error_text(
     assert desk.wait_for_end(request_id) == RequestState.FAILED
     view = desk.record.request(request_id)
     assert view.failed_stage == "write"
-    assert view.error == "stage 'write' failed unexpectedly (KeyError); the log says where"
+    assert view.error == "stage 'write' ended with a fault of Segnode itself; the log says where"
 
 
 def test_a_retry_uses_what_was_done_and_ends_well(desk: Any, start_worker: Any) -> None:
