@@ -21,7 +21,7 @@ _QUESTIONS = {
     "Orthanc": ("--version", "Orthanc 1."),
     "chromium": ("--version", "Chromium "),
     # dicom3tools know no --version: one shows its usage, the other takes it for a file
-    "dciodvfy": ("--version", "Usage: dciodvfy [-input-nolengthtoend]"),
+    "dciodvfy": ("--version", "dciodvfy [-input-nolengthtoend] [-input-nometa]"),
     "dcentvfy": ("--version", "Abort - File open for read failed"),
     "segimage2itkimage": ("--version", "dcmqi repository URL"),
     "tid1500reader": ("--version", "dcmqi repository URL"),
