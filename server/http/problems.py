@@ -106,6 +106,7 @@ PROBLEMS: Mapping[type[Exception], Kind] = {
         HTTPStatus.INSUFFICIENT_STORAGE, "storage-full", "No room is left"
     ),
     dicom_errors.UnreadableDataset: _BAD_INPUT,
+    dicom_errors.FaultyDataset: _BAD_INPUT,
     dicom_errors.WrongUids: _BAD_INPUT,
     dicom_errors.NotAVolume: _NOT_A_VOLUME,
     dicom_errors.NoUsableSeries: _NOT_A_VOLUME,
