@@ -15,7 +15,10 @@ from agent.parsing import Dialect, parse_reply
 from agent.values import Point
 from agent.view import View
 
-words = st.text(max_size=40).filter(lambda text: "<tool_call>" not in text)
+# NUL goes on record as another sign: test_wording
+words = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=40).filter(
+    lambda text: "<tool_call>" not in text
+)
 values = st.recursive(
     st.integers() | st.text(max_size=8), lambda inner: st.lists(inner, max_size=3)
 )
