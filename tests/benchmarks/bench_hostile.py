@@ -20,7 +20,7 @@ from pathlib import Path
 from types import ModuleType
 
 ROOT = Path(__file__).resolve().parents[2]
-WARM = 100  # what is loaded at the first attack of a kind is no leak
+WARM = 1000  # what each process loads at the first attack of a kind is no leak
 GROWTH_BYTES = 64 << 20
 FAKE_MODELS = '\n[agent]\npolicy = "threshold"\nsegmenter = "fake"\n'
 
@@ -55,9 +55,9 @@ def main(attacks: int, seed: int) -> int:
         for number, attack in enumerate(hostile.attacks(seed, attacks), start=1):
             hostile.send(node.dicom_port, attack)
             if number == WARM:
-                time.sleep(
-                    10
-                )  # the processes that listening needs are started, the first of them by the first study
+                hostile.sound_exchange(node.dicom_port)
+                while not node.client.get("studies"):
+                    time.sleep(0.5)  # the process that reads headers is started by the first study
                 before = hostile.footprint(process_id)
             if number % 100 == 0:
                 sound_s.append(hostile.sound_exchange(node.dicom_port))
