@@ -117,6 +117,7 @@ class Intake:
             completion.complete(study, evidence="quiet", whatever=last)
         except RecordUnavailable:
             raise
+        # one study's boundary at its last try: whatever it is, trying again did not help, and a person must see it
         except Exception as error:
             if not last:
                 raise

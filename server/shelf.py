@@ -62,6 +62,7 @@ class Shelf:
             header = self.read_header(instance.path)
         except UnreadableDataset as error:
             return _unreadable(instance, str(error))
+        # one file's boundary at the study's last try: whatever it is, it hides no other instance
         except Exception as error:
             if not whatever:
                 raise
