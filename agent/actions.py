@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, assert_never
 
+from agent.storable_text import storable
 from agent.values import Box, Point
-from agent.wording import storable
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,8 @@ from agent.ports import (
     Slices,
     Survey,
 )
-from agent.sweep import Strand, strands_of, sweep
 from agent.values import Box, Point, PromptKind, Prompts, Role, Segmentation, Target
+from agent.volume.propagation_order import Strand, strands_of, sweep
 
 _LOW_RES = 64  # side of the fake's logits
 _TOLERANCE = 0.025  # intensities this near the box's centre belong to the structure

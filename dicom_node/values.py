@@ -17,7 +17,7 @@ from dicom_node.voxels import Voxels
 
 @dataclass(frozen=True)
 class PatientDigests:
-    """What tells patients apart, each as a short salted digest, empty where it is not given (dicom_node.patients)."""
+    """What tells patients apart, each as a short salted digest, empty where it is not given (dicom_node.series.patients)."""
 
     identifier: str = ""
     issuer: str = ""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from models.manifest import MEDSAM2_LATEST
-from models.resources import LanguageOptions, Resources
-from models.weights import State
+from models.runtime.resources import LanguageOptions, Resources
+from models.weights.manifest import MEDSAM2_LATEST
+from models.weights.weights import State
 
 AUTO = "auto"
 

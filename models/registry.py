@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.chat import ChatModel
+from agent.language.chat import ChatModel
 from agent.ports import Policy, Segmenter
 from models.errors import LanguageMisconfigured, UnknownModel
-from models.manifest import (
+from models.runtime.resources import Resources
+from models.weights.manifest import (
     IMISNET_B,
     LITEMEDSAM,
     LOCATOR,
@@ -24,8 +25,7 @@ from models.manifest import (
     known_at,
     own_weights,
 )
-from models.resources import Resources
-from models.weights import State, Weights
+from models.weights.weights import State, Weights
 
 TRANSFORMERS, OPENAI = "transformers", "openai"
 
@@ -65,7 +65,7 @@ class PolicyEntry:
 
 
 def _litemedsam(resources: Resources, _: Path) -> Segmenter:
-    from models.litemedsam import LiteMedSam
+    from models.segmenters.litemedsam import LiteMedSam
 
     return LiteMedSam(cache_dir=resources.cache_dir, threads=resources.threads)
 
@@ -77,14 +77,14 @@ def _fake_segmenter(_: Resources, __: Path) -> Segmenter:
 
 
 def _locator(_: Resources) -> Policy:
-    from models.locator.policy import LocatorPolicy
+    from models.policies.locator.policy import LocatorPolicy
 
     return LocatorPolicy()
 
 
 def _locator_apart(resources: Resources) -> Policy:
-    from models.litemedsam import LiteMedSam
-    from models.locator.policy import LocatorPolicy
+    from models.policies.locator.policy import LocatorPolicy
+    from models.segmenters.litemedsam import LiteMedSam
 
     encoder = LiteMedSam(cache_dir=resources.cache_dir, threads=resources.threads)
     return LocatorPolicy(own_encoder=encoder.encode)
@@ -98,8 +98,8 @@ def _threshold(_: Resources) -> Policy:
 
 def _sam2(name: str) -> Callable[[Resources, Path], Segmenter]:
     def build(resources: Resources, checkpoint: Path) -> Segmenter:
-        from models.sam2 import architecture
-        from models.sam2.volume import Sam2VolumeSegmenter
+        from models.segmenters.sam2 import architecture
+        from models.segmenters.sam2.volume import Sam2VolumeSegmenter
 
         sizes = {
             "medsam2": architecture.MEDSAM2,
@@ -114,15 +114,15 @@ def _sam2(name: str) -> Callable[[Resources, Path], Segmenter]:
 
 
 def _imisnet(resources: Resources, checkpoint: Path) -> Segmenter:
-    from models.imisnet.opening import open_imisnet
+    from models.segmenters.imisnet.opening import open_imisnet
 
     return open_imisnet(checkpoint, resources)
 
 
 def _sam(name: str) -> Callable[[Resources, Path], Segmenter]:
     def build(resources: Resources, checkpoint: Path) -> Segmenter:
-        from models.sam import architecture
-        from models.sam.segmenter import SamSegmenter
+        from models.segmenters.sam import architecture
+        from models.segmenters.sam.segmenter import SamSegmenter
 
         sizes = {
             "sam-vit-b": architecture.VIT_B,
@@ -135,13 +135,13 @@ def _sam(name: str) -> Callable[[Resources, Path], Segmenter]:
 
 
 def _transformers(resources: Resources) -> Policy:
-    from models.chat.transformers_chat import transformers_chat
+    from models.policies.chat.in_process.transformers_chat import transformers_chat
 
     return _language_policy(transformers_chat(resources), TRANSFORMERS, resources)
 
 
 def _openai(resources: Resources) -> Policy:
-    from models.chat.openai_chat import OpenAiChat
+    from models.policies.chat.openai.openai_chat import OpenAiChat
 
     return _language_policy(OpenAiChat(resources.language), OPENAI, resources)
 

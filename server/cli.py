@@ -17,12 +17,12 @@ from agent.errors import AgentError
 from dicom_node.errors import DicomNodeError
 from dicom_node.log_text import log_lines
 from models.errors import ModelsError
-from server import compose
 from server.commands import check, node, request, segment, weights
+from server.commands.console import say
 from server.commands.ports import Composition
-from server.console import say
+from server.compose import composition as compose
 from server.errors import ServerError
-from server.processes import SAFE_PATH_VARIABLE
+from server.nodes.lifecycle import SAFE_PATH_VARIABLE
 from server.traces import bare_record
 
 logger = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from agent.actions import AddBox
 from agent.turns import Outcome, Turn
 from agent.values import Box, Role, TargetStatus
 from dicom_node.errors import DeliveryError, NotAVolume
-from dicom_node.uids import result_uid
+from dicom_node.results.uids import result_uid
 from dicom_node.values import ResultIdentity, WrittenResult
 from server.files import write_file
 from server.values import AskedTarget, Assignment, ResultSummary, Selection, TargetSummary

@@ -16,21 +16,21 @@ from agent.trace import Trace, TracedTarget, write_trace
 from agent.turns import Turn
 from agent.values import Mask, Target, TargetStatus, Volume
 from dicom_node.errors import FaultyDataset, UnreadableDataset
-from dicom_node.header import read_header
-from dicom_node.part10 import has_preamble
+from dicom_node.receive.part10 import has_preamble
+from dicom_node.series.header import read_header
 from dicom_node.sop_classes import DIRECTORY, IMAGES
 from dicom_node.values import InstanceHeader
 from dicom_node.voxels import Voxels
-from models.readers import can_read, is_picture, read_volume
-from models.writers import write_label_map, write_pictures
+from models.images.readers import can_read, is_picture, read_volume
+from models.images.writers import write_label_map, write_pictures
 from server.errors import InputError, NothingToReport
 from server.pipeline import Pipeline, summarise
 from server.ports import Workbench
-from server.preview import Drawn, Sizes, draw_preview
-from server.structures import Catalogue
-from server.targets import VolumeWork, work_on_targets
+from server.rules.catalogue import Catalogue
+from server.study.preview import Drawn, Sizes, draw_preview
+from server.study.runner import VolumeWork, work_on_targets
+from server.study.workfolder import EncodingStore
 from server.values import AskedTarget, Assignment, TargetSummary
-from server.workfolder import EncodingStore
 
 log = logging.getLogger(__name__)
 

@@ -1,15 +1,15 @@
 """One study, from files in the inbox to checked results: read this first.
 
-     1 headers     what the study holds                                  dicom_node.header
-     2 choose      the series that can answer                            dicom_node.series
-     3 volume      sorted, checked, decoded, in HU                       dicom_node.volume
+     1 headers     what the study holds                                  dicom_node.series.header
+     2 choose      the series that can answer                            dicom_node.series.choice
+     3 volume      sorted, checked, decoded, in HU                       dicom_node.volume.volume
      4 convert     the DICOM edge's volume -> the agent's                here
      5 prepare     working grid, window, encodings                       models
      6 segment     each target outlined on its key slices, all followed
                    through the volume in one pass, each one finished     agent
      7 return      the mask on the source grid, shape and affine exact   models
      8 write       SEG and SR, read back and compared                    dicom_node
-     9 show        trace.json and preview.png                            agent, server.preview
+     9 show        trace.json and preview.png                            agent, server.study.preview
     10 send        the record's workflow delivers what was written       server.work, dicom_node
 
 Each stage leaves files in the request's work folder, so that one that is run again after a crash goes on
@@ -28,9 +28,9 @@ from agent.limits import Limits
 from agent.trace import TracedTarget
 from agent.turns import TargetResult, Turn
 from agent.values import Mask, Target, TargetStatus, Volume
-from dicom_node.report import write_report
-from dicom_node.segmentation import write_segmentation
-from dicom_node.series import choose_series
+from dicom_node.results.report import write_report
+from dicom_node.results.segmentation import write_segmentation
+from dicom_node.series.choice import choose_series
 from dicom_node.values import (
     AbsentFinding,
     Algorithm,
@@ -40,16 +40,16 @@ from dicom_node.values import (
     SourceVolume,
     WrittenResult,
 )
-from dicom_node.volume import load_volume
+from dicom_node.volume.volume import load_volume
 from dicom_node.voxels import Voxels
 from server.errors import NothingToReport
 from server.ports import Prepared, Workbench
-from server.prepared import PreparedVolumes
-from server.preview import Drawn, Sizes, draw_preview
-from server.structures import Catalogue
-from server.targets import VolumeWork
+from server.rules.catalogue import Catalogue
+from server.study.preview import Drawn, Sizes, draw_preview
+from server.study.runner import VolumeWork
+from server.study.volume_cache import PreparedVolumes
+from server.study.workfolder import EncodingStore, WorkFolder
 from server.values import AskedTarget, Assignment, ResultSummary, Selection, TargetSummary
-from server.workfolder import EncodingStore, WorkFolder
 
 
 class Pipeline:

@@ -25,9 +25,9 @@ from pydantic import (
     model_validator,
 )
 
-from agent.parsing import Dialect
+from agent.protocol.dialects import Dialect
 from dicom_node.receive.allowed import Allowed
-from models.resources import Precision, Quantisation
+from models.runtime.resources import Precision, Quantisation
 from server.database_url import fault_of
 from server.errors import ConfigurationError
 
@@ -161,7 +161,7 @@ class ModelsSettings(_Section):
 
 
 class LanguageSettings(_Section):
-    """[language]: the language model, in the words of models.resources.LanguageOptions."""
+    """[language]: the language model, in the words of models.runtime.resources.LanguageOptions."""
 
     model: str
     dialect: Dialect

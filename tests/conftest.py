@@ -44,13 +44,13 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def phantoms() -> ModuleType:
-    """The builders of synthetic DICOM in tests/phantoms.py."""
+    """The builders of synthetic DICOM in tests/support/phantoms.py."""
     return _beside("phantoms")
 
 
 @pytest.fixture
 def mirror(monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
-    """A mirror of a hub on a real socket, tests/mirrors.py: fill it, ask for `url`, look at `asked`."""
+    """A mirror of a hub on a real socket, tests/support/mirrors.py: fill it, ask for `url`, look at `asked`."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     server = _beside("mirrors").MirrorServer()
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
@@ -63,31 +63,31 @@ def mirror(monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
 
 @pytest.fixture(scope="session")
 def archives() -> ModuleType:
-    """Independent archives as real processes, tests/archives.py."""
+    """Independent archives as real processes, tests/support/archives.py."""
     return _beside("archives")
 
 
 @pytest.fixture(scope="session")
 def chat_folders() -> ModuleType:
-    """The builders of small random language models in tests/chat_folders.py."""
+    """The builders of small random language models in tests/support/chat_folders.py."""
     return _beside("chat_folders")
 
 
 @pytest.fixture(scope="session")
 def networks() -> ModuleType:
-    """Networks with seeded weights, and their upstream twins, tests/seeded_networks.py."""
+    """Networks with seeded weights, and their upstream twins, tests/support/seeded_networks.py."""
     return _beside("seeded_networks")
 
 
 @pytest.fixture(scope="session")
 def parity() -> ModuleType:
-    """A segmenter beside its authors' predictor, tests/parity.py."""
+    """A segmenter beside its authors' predictor, tests/support/parity.py."""
     return _beside("parity")
 
 
 @pytest.fixture(scope="session")
 def pictures() -> ModuleType:
-    """The builders of DICOM images that are no slices, tests/pictures.py."""
+    """The builders of DICOM images that are no slices, tests/support/pictures.py."""
     return _beside("pictures")
 
 
@@ -95,7 +95,9 @@ def _beside(stem: str) -> ModuleType:
     """A module of the tests, loaded by path: tests are no package."""
     name = f"segnode_test_{stem}"
     if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, ROOT / "tests" / f"{stem}.py")
+        spec = importlib.util.spec_from_file_location(
+            name, ROOT / "tests" / "support" / f"{stem}.py"
+        )
         assert spec is not None
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
@@ -106,13 +108,13 @@ def _beside(stem: str) -> ModuleType:
 
 @pytest.fixture(scope="session")
 def hostile() -> ModuleType:
-    """A peer that means no good, tests/hostile.py."""
+    """A peer that means no good, tests/support/hostile.py."""
     return _beside("hostile")
 
 
 @pytest.fixture(scope="session")
 def peers() -> ModuleType:
-    """How independent programs are found and known, tests/peers.py."""
+    """How independent programs are found and known, tests/support/peers.py."""
     return _beside("peers")
 
 
@@ -135,9 +137,9 @@ def peer(peers: ModuleType) -> Callable[[str], str]:
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
     """A real embedded PostgreSQL for the whole run, and in it a database "template" with every table made."""
-    from server.postgres import EmbeddedPostgres
-    from server.record.engine import open_engine
-    from server.record.migrate import upgrade
+    from server.nodes.postgres import EmbeddedPostgres
+    from server.record.database.engine import open_engine
+    from server.record.database.migrate import upgrade
 
     # short, and not under pytest's folders: a socket's path may have 107 bytes
     folder = Path(tempfile.mkdtemp(prefix="segnode-pg-"))
@@ -164,7 +166,7 @@ def database_url(postgres_url: str) -> Iterator[str]:
 def _administer(url: str, statement: str) -> None:
     from sqlalchemy import create_engine, text
 
-    from server.record.engine import record_url
+    from server.record.database.engine import record_url
 
     engine = create_engine(record_url(url), isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:

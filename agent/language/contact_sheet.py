@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.chat import Picture
-from agent.language.lettering import write
+from agent.language.bitmap_font import write
+from agent.language.chat import Picture
 from agent.language.overlay import Rgb, rim, seen_in
 from agent.ports import Slices
-from agent.view import View
+from agent.protocol.view import View
 
 DRAWN_RGB: Rgb = (0, 255, 0)
 """The outline of what has been drawn."""

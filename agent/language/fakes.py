@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from agent.chat import Answer, Conversation
 from agent.errors import ChatFailed
+from agent.language.chat import Answer, Conversation
 from agent.turns import Usage
 
 Script = Iterable[str | Answer | ChatFailed] | Callable[[Conversation], str | Answer]

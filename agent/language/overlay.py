@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from agent.chat import Picture
-from agent.parsing import Dialect
-from agent.view import View
+from agent.language.chat import Picture
+from agent.protocol.dialects import Dialect
+from agent.protocol.view import View
 
 Rgb = tuple[int, int, int]
 

@@ -15,15 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.actions import Absent, Malformed, NameSlices
-from agent.chat import Answer, ChatModel, Conversation
 from agent.errors import ChatFailed, NoAnswer
-from agent.language.conversation import WITHOUT_EFFECT, Interviewer
+from agent.language.chat import Answer, ChatModel, Conversation
+from agent.language.prompt_builder import WITHOUT_EFFECT, Interviewer
+from agent.language.replies import spoken
 from agent.language.settings import LanguageSettings
-from agent.language.speech import spoken
 from agent.language.views import view_of
-from agent.naming import parse_inspection, parse_survey
-from agent.parsing import Dialect, parse_reply
 from agent.ports import Inspection, Observation, Reply, Slices, Survey
+from agent.protocol.dialects import Dialect, parse_reply
+from agent.protocol.slice_replies import parse_inspection, parse_survey
 from agent.values import Segmentation, Target
 
 _STABILITY_OFFSET = 1.0  # of the logits, as SAM's automatic masks are judged

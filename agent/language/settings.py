@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.parsing import Dialect
+from agent.protocol.dialects import Dialect
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ import numpy as np
 
 from agent.language.settings import LanguageSettings
 from agent.ports import Observation
+from agent.protocol.view import Crop, View
 from agent.values import Box
-from agent.view import Crop, View
 
 _ZOOM_SURROUNDINGS = 0.75  # of the outline's longer side, on each side of it
 _LEAST_ZOOM_SHARE = 4  # a crop is at least this part of the slice's side: context must remain

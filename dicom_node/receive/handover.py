@@ -25,13 +25,13 @@ from pynetdicom.sop_class import uid_to_service_class
 from pynetdicom.transport import AddressInformation, AssociationSocket
 
 from dicom_node.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from dicom_node.receive import commands, pdu
-from dicom_node.receive.association import IdleTime, OnUse, StoreRequests, out_of_order
 from dicom_node.receive.errors import AssociationEnded, EndedByUs, PeerSilent, ProtocolError
 from dicom_node.receive.limits import MAX_COMMAND_BYTES
-from dicom_node.receive.receiver import Node
-from dicom_node.receive.services import VERIFICATION, is_storage
-from dicom_node.receive.wire import Wire
+from dicom_node.receive.node import Node
+from dicom_node.receive.upper_layer import commands, pdu
+from dicom_node.receive.upper_layer.association import IdleTime, OnUse, StoreRequests, out_of_order
+from dicom_node.receive.upper_layer.services import VERIFICATION, is_storage
+from dicom_node.receive.upper_layer.wire import Wire
 from dicom_node.statuses import SUCCESS
 
 _STORAGE_SERVICE_CLASS = "1.2.840.10008.4.2"  # PS3.7 D.3.3.6

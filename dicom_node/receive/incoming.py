@@ -19,8 +19,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from dicom_node.arrivals import Sent
-from dicom_node.part10 import FileMeta, encode_head
 from dicom_node.receive.disk import disk_errors
+from dicom_node.receive.part10 import FileMeta, encode_head
 
 BLOCK_BYTES = 1 << 20
 _PAGE = mmap.PAGESIZE

@@ -19,12 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from dicom_node.arrivals import Arrival, KeptAs, StoredInstance
-from dicom_node.inbox import Inbox
 from dicom_node.log_text import log_lines
 from dicom_node.receive.allowed import Allowed
 from dicom_node.receive.channel import Channel, Message
+from dicom_node.receive.inbox import Inbox
 from dicom_node.receive.limits import Limits
-from dicom_node.receive.receiver import Node, Receiver
+from dicom_node.receive.node import Node
+from dicom_node.receive.receiver import Receiver
 
 logger = logging.getLogger(__name__)
 

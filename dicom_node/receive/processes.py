@@ -16,10 +16,11 @@ import time
 from dataclasses import dataclass, field
 
 from dicom_node.errors import DicomNodeError
-from dicom_node.inbox import Inbox
 from dicom_node.receive.channel import Channel, Message
+from dicom_node.receive.inbox import Inbox
+from dicom_node.receive.node import Node
 from dicom_node.receive.process import arrival_of, node_as_message
-from dicom_node.receive.receiver import Desk, Node
+from dicom_node.receive.receiver import Desk
 
 logger = logging.getLogger(__name__)
 

@@ -12,15 +12,10 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Protocol
 
 from dicom_node.arrivals import Arrival
-from dicom_node.inbox import Inbox
 from dicom_node.log_text import quoted
-from dicom_node.receive import pdu
-from dicom_node.receive.allowed import Allowed
-from dicom_node.receive.association import Peer, StoreRequests, StoringAssociation
 from dicom_node.receive.errors import (
     BY_USER,
     REASON_NOT_SPECIFIED,
@@ -32,9 +27,13 @@ from dicom_node.receive.errors import (
     PeerSilent,
     ProtocolError,
 )
-from dicom_node.receive.limits import MAX_REQUEST_BYTES, Limits
-from dicom_node.receive.services import VERIFICATION, is_storage
-from dicom_node.receive.wire import Wire
+from dicom_node.receive.inbox import Inbox
+from dicom_node.receive.limits import MAX_REQUEST_BYTES
+from dicom_node.receive.node import Node
+from dicom_node.receive.upper_layer import pdu
+from dicom_node.receive.upper_layer.association import Peer, StoreRequests, StoringAssociation
+from dicom_node.receive.upper_layer.services import VERIFICATION, is_storage
+from dicom_node.receive.upper_layer.wire import Wire
 
 logger = logging.getLogger(__name__)
 
@@ -58,19 +57,6 @@ class Desk(Protocol):
 
     def leave(self, number: int) -> None:
         """The connection is closed."""
-
-
-@dataclass(frozen=True)
-class Node:
-    """Who we are to our peers: our AE title, who may call us, what they may take of us.
-
-    With `reference` every association is served by pynetdicom: that is what our own path is compared with.
-    """
-
-    ae_title: str
-    allowed: Allowed = field(default_factory=Allowed)
-    limits: Limits = field(default_factory=Limits)
-    reference: bool = False
 
 
 class Receiver:

@@ -16,10 +16,10 @@ from weakref import WeakValueDictionary
 
 import torch
 
-from models.devices import chosen_device, objects_at_once
 from models.registry import open_segmenter
-from models.resources import Resources
-from models.serving.memory import MemoryBudget, budget_of
+from models.runtime.devices import chosen_device, objects_at_once
+from models.runtime.memory import MemoryBudget, budget_of
+from models.runtime.resources import Resources
 from models.serving.served import Needs, ServedSegmenter, served
 
 _MB = 1 << 20

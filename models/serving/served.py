@@ -21,8 +21,8 @@ from agent.errors import SegmenterFailed
 from agent.ports import Ask, Encoding, Followed, LivesOn, Seed, Segmenter, Slices, VolumeSegmenter
 from agent.values import PromptKind, Prompts, Segmentation
 from models.errors import MemoryShort
+from models.runtime.memory import MemoryBudget, is_out_of_memory
 from models.serving.batching import Batcher
-from models.serving.memory import MemoryBudget, is_out_of_memory
 
 _log = logging.getLogger(__name__)
 

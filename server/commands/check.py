@@ -13,12 +13,12 @@ from dicom_node.errors import DicomNodeError, StorageFull
 from dicom_node.ports import Destination
 from models.errors import ModelsError
 from models.registry import weights_of
-from models.weights import Weights
+from models.weights.weights import Weights
+from server.commands.console import say
 from server.commands.options import Commands, add_command, settings_of
 from server.commands.ports import Composition
-from server.console import say
 from server.errors import ServerError
-from server.gpus import gpus_for_workers
+from server.nodes.gpus import gpus_for_workers
 from server.settings import Settings
 
 Check = tuple[str, Callable[[], str]]

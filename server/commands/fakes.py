@@ -7,11 +7,11 @@ from pathlib import Path
 
 from dicom_node.ports import Destination
 from models.choice import Choice, choose
-from models.resources import Resources
-from models.weights import Weights
-from server.routing import Rules
+from models.runtime.resources import Resources
+from models.weights.weights import Weights
+from server.rules.catalogue import load_catalogue
+from server.rules.routing import Rules
 from server.settings import Settings
-from server.structures import load_catalogue
 from server.values import TargetSummary
 
 

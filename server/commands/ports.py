@@ -1,4 +1,4 @@
-"""What the commands need composed: server.compose fits as it is, and tests pass a fake."""
+"""What the commands need composed: server.compose.composition fits as it is, and tests pass a fake."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Protocol
 
 from dicom_node.ports import Destination
 from models.choice import Choice
-from models.resources import Resources
-from models.weights import Weights
+from models.runtime.resources import Resources
+from models.weights.weights import Weights
 from server.settings import Settings
 from server.values import TargetSummary
 
 if TYPE_CHECKING:  # it reads DICOM headers' words, and `segnode --help` shall load none of that
-    from server.routing import Rules
+    from server.rules.routing import Rules
 
 
 class Composition(Protocol):

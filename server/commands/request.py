@@ -8,13 +8,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from server.client import NodeClient
+from server.commands.client import NodeClient
+from server.commands.console import Progress, say, table
 from server.commands.options import Commands, add_command, add_models, add_targets, settings_of
 from server.commands.ports import Composition
 from server.commands.segment import HEADER, say_reasons
-from server.console import Progress, say, table
+from server.http.tokens import TOKEN_FILE, first_token
 from server.settings import Settings
-from server.tokens import TOKEN_FILE, first_token
 from server.values import ENDED_STATES, RequestState
 
 TOKEN_VARIABLE = "SEGNODE_TOKEN"  # noqa: S105 - the variable's name, not its value

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from models.choice import AUTO
+from server.commands.console import Progress, say, table
 from server.commands.options import Commands, add_command, add_models, add_targets, settings_of
 from server.commands.ports import Composition
-from server.console import Progress, say, table
 from server.errors import ConfigurationError
 from server.settings import Settings
 from server.values import TargetSummary

@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from models.errors import ModelsError, WeightsMissing
-from models.manifest import MANIFEST, known_weights
-from models.records import size_of
-from models.weights import State, Weights
+from models.weights.hashes import size_of
+from models.weights.manifest import MANIFEST, known_weights
+from models.weights.weights import State, Weights
+from server.commands.console import Progress, say, table
 from server.commands.options import Commands, add_command, settings_of
 from server.commands.ports import Composition
-from server.console import Progress, say, table
 
 HEADER = ("weights", "used by", "state", "MB", "licence", "source")
 DUMPED = ("imisnet", "sam2", "medsam2")

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from dicom_node.errors import DicomNodeError
-from dicom_node.header import read_header
-from dicom_node.modality import send_files
-from dicom_node.readback import segment_masks
+from dicom_node.results.check_segmentation import segment_masks
+from dicom_node.send.store_files import send_files
+from dicom_node.series.header import read_header
 from dicom_node.values import SourceVolume
-from dicom_node.volume import load_volume
-from server.console import Progress, say, table
+from dicom_node.volume.volume import load_volume
+from server.commands.console import Progress, say, table
 from server.demo.archive import Archive
 from server.demo.node import RunningNode, running_node
 from server.demo.sample import Sample, prepare_sample

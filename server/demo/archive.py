@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from dicom_node.inbox import Inbox
-from dicom_node.listener import Listener
-from dicom_node.receive.receiver import Node
+from dicom_node.receive.inbox import Inbox
+from dicom_node.receive.listener import Listener
+from dicom_node.receive.node import Node
+from dicom_node.receive.study_completeness import StudyWatch
 from dicom_node.values import StoredInstance
-from dicom_node.watch import StudyWatch
 
 AE_TITLE = "PACS"
 

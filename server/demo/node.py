@@ -14,10 +14,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from server.client import NodeClient
+from server.commands.client import NodeClient
 from server.demo.archive import AE_TITLE as ARCHIVE_AE_TITLE
 from server.errors import NodeUnreachable
-from server.processes import own_python, safe_environment
+from server.nodes.lifecycle import own_python, safe_environment
 
 START_LIMIT_S = 120.0
 STOP_LIMIT_S = 30.0

@@ -21,7 +21,7 @@ import pydicom
 from pydicom.uid import UID
 
 from server.demo.phantom import write_torso
-from server.processes import own_python
+from server.nodes.lifecycle import own_python
 
 PACKAGE = "totalsegmentator"
 VERSION = "2.18.0"

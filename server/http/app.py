@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 from fastapi import APIRouter, FastAPI
 
-from server.http import health, metrics, routes_requests, routes_site, routes_studies
+from server.http import metrics
 from server.http.auth import TokenGuard
 from server.http.dependencies import TOKEN, Watch
 from server.http.described import problem_responses
@@ -15,8 +15,9 @@ from server.http.limits import BodyLimit
 from server.http.ports import Services
 from server.http.problems import handle_problems
 from server.http.readiness import readiness
+from server.http.routes import health, requests, site, studies
+from server.http.tokens import Tokens
 from server.http.waiting import Counter, Shared
-from server.tokens import Tokens
 
 PREFIX = "/api/v1"
 LONGEST_BODY_BYTES = 4 * 2**20
@@ -65,7 +66,7 @@ def create_app(services: Services, tokens: Tokens) -> FastAPI:
         dependencies=[TOKEN],
         responses=problem_responses(401, 404, 409, 422, 500, 503),
     )
-    for routes in (routes_requests, routes_studies, routes_site):
+    for routes in (requests, studies, site):
         guarded.include_router(routes.router)
     app.include_router(guarded)
     for routes in (health, metrics):

@@ -6,7 +6,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server.http.problems import UNAUTHORIZED, problem
-from server.tokens import Tokens
+from server.http.tokens import Tokens
 
 
 class TokenGuard:

@@ -9,9 +9,9 @@ from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse
 
 from server.errors import RecordError
-from server.heartbeat import free_bytes
 from server.http.dependencies import WithWatch
 from server.http.ports import Services
+from server.nodes.heartbeat import free_bytes
 from server.values import DeliveryState, RequestState, StudyState
 
 State = TypeVar("State", RequestState, StudyState, DeliveryState)

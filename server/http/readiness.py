@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from server.errors import RecordError
-from server.heartbeat import storage_shortage
 from server.http.ports import Services
+from server.nodes.heartbeat import storage_shortage
 from server.pulses import Part
 from server.record.views import PartView
 

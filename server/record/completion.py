@@ -8,13 +8,13 @@ from sqlalchemy.orm import Session
 
 from dicom_node.values import InstanceHeader
 from server.record import audit, reading, requests, studies
-from server.record.engine import Sessions
-from server.record.jobs import Jobs
+from server.record.database.engine import Sessions
+from server.record.database.jobs import Jobs
 from server.record.requests import NewRequest
+from server.record.stored_studies import WHOLE, Shelf
 from server.record.tables import RequestRow, StudyRow
 from server.record.views import StudyView
-from server.routing import Rules
-from server.shelf import WHOLE, Shelf
+from server.rules.routing import Rules
 from server.values import RequestState
 
 

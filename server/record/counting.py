@@ -8,8 +8,8 @@ from typing import TypeVar
 from sqlalchemy import delete, func, insert, select
 from sqlalchemy.orm import Session
 
-from server.record.engine import Sessions
-from server.record.parts import PartTable
+from server.record.database.engine import Sessions
+from server.record.processes.parts import PartTable
 from server.record.tables import DeliveryRow, RequestRow, StudyRow, TallyRow
 from server.record.views import Counts, PartView
 from server.values import DeliveryState, RequestState, StudyState

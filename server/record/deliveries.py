@@ -11,8 +11,8 @@ from sqlalchemy.orm import Session
 from dicom_node.values import WrittenResult
 from server.errors import RunEnded
 from server.record import audit, requests
-from server.record.engine import Sessions
-from server.record.jobs import Jobs
+from server.record.database.engine import Sessions
+from server.record.database.jobs import Jobs
 from server.record.states import check_delivery
 from server.record.tables import DeliveryRow, RequestRow
 from server.values import DeliveryState, RequestState

@@ -12,19 +12,19 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import StatementError
 from sqlalchemy.orm import Session
 
-from dicom_node.peek import is_uid
+from dicom_node.receive.dataset_uids import is_uid
 from dicom_node.values import InstanceHeader
 from server.errors import RecordRefused
 from server.record import audit
-from server.record.engine import record_error
+from server.record.database.engine import record_error
 from server.record.storable import (
     bounded,
     bounded_faults,
     bounded_uid,
     column_integer,
 )
+from server.record.stored_studies import WHOLE
 from server.record.tables import InstanceRow, ResultRow
-from server.shelf import WHOLE
 
 logger = logging.getLogger(__name__)
 

@@ -10,9 +10,10 @@ from sqlalchemy.orm import Session
 from server.errors import StudyIncomplete, UnknownStudy, WrongState
 from server.record import audit, lists, reading, requests, studies
 from server.record.completion import Completion
-from server.record.engine import Sessions
-from server.record.jobs import Jobs
+from server.record.database.engine import Sessions
+from server.record.database.jobs import Jobs
 from server.record.requests import DEFAULT_PRIORITY, NewRequest
+from server.record.stored_studies import Shelf
 from server.record.tables import RequestRow, StudyRow
 from server.record.views import (
     FIRST_PAGE,
@@ -25,8 +26,7 @@ from server.record.views import (
     Submitted,
     TurnView,
 )
-from server.routing import Rules
-from server.shelf import Shelf
+from server.rules.routing import Rules
 from server.values import RequestState, StudyState
 
 

@@ -15,12 +15,12 @@ from sqlalchemy.orm import Session
 from agent.values import Target
 from server.errors import RecordRefused, RunEnded, UnknownRequest
 from server.record import audit
-from server.record.engine import record_error
-from server.record.jobs import Jobs
+from server.record.database.engine import record_error
+from server.record.database.jobs import Jobs
 from server.record.states import check_request
 from server.record.storable import bounded
 from server.record.tables import DeliveryRow, RequestRow, StudyRow, TargetRow
-from server.structures import Catalogue
+from server.rules.catalogue import Catalogue
 from server.values import ENDED_STATES, DeliveryState, Pair, RequestState
 
 logger = logging.getLogger(__name__)

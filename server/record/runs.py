@@ -19,8 +19,8 @@ from agent.values import TargetStatus
 from server.errors import RunEnded
 from server.files import kept_path
 from server.record import audit, requests
-from server.record.engine import Sessions
-from server.record.jobs import Jobs
+from server.record.database.engine import Sessions
+from server.record.database.jobs import Jobs
 from server.record.tables import RequestRow, ResultRow, TargetRow, TurnRow
 from server.values import (
     ENDED_STATES,

@@ -15,8 +15,8 @@ from typing import Any
 from sqlalchemy import Dialect, String
 from sqlalchemy.types import TypeDecorator
 
-from agent.wording import storable
-from dicom_node.peek import is_uid
+from agent.storable_text import storable
+from dicom_node.receive.dataset_uids import is_uid
 
 LONGEST_TEXT = 2000
 """Characters of a sentence or an attribute; a description in DICOM has 64 (LO) or 1,024 (ST)."""

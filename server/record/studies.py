@@ -15,8 +15,8 @@ from server.errors import UnknownStudy
 from server.record import audit, instances
 from server.record.states import STUDY_TRANSITIONS
 from server.record.storable import bounded, bounded_uid
+from server.record.stored_studies import WHOLE
 from server.record.tables import ConflictRow, InstanceRow, StudyRow, StudyVersionRow
-from server.shelf import WHOLE
 from server.values import StudyState
 
 

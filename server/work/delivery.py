@@ -8,13 +8,13 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from dicom_node import backoff
 from dicom_node.errors import PermanentDeliveryError, TransientDeliveryError
 from dicom_node.ports import Destination
 from server.errors import RecordRefused, RunEnded
 from server.record.deliveries import Deliveries, Try
 from server.traces import bare_trace
-from server.work.patience import insist
+from server.work import backoff
+from server.work.database_retry import insist
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from agent.turns import Turn
 from server.errors import RecordUnavailable
 from server.ports import Stages
 from server.pulses import Pulse
-from server.record.jobs import STUDY_QUEUE
+from server.record.database.jobs import STUDY_QUEUE
 from server.values import Assignment, ResultSummary, Selection, TargetSummary
 
 

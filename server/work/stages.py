@@ -20,8 +20,8 @@ from server.ports import Stages
 from server.record.runs import Runs
 from server.traces import bare_trace
 from server.values import Assignment
+from server.work.database_retry import insist
 from server.work.deadlines import StageInterrupted, StageUnwanted, StageWatch
-from server.work.patience import insist
 
 logger = logging.getLogger(__name__)
 

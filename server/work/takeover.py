@@ -13,12 +13,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from server.errors import RecordError, RequestError, RunEnded
 from server.record import requests
+from server.record.database.engine import Sessions
+from server.record.database.jobs import DBOS_SCHEMA, DELIVERY_QUEUE, STUDY_QUEUE, Jobs, work_named
+from server.record.database.plain_workflows import WORKFLOW_JSON
 from server.record.deliveries import Deliveries, Try
-from server.record.engine import Sessions
-from server.record.jobs import DBOS_SCHEMA, DELIVERY_QUEUE, STUDY_QUEUE, Jobs, work_named
-from server.record.plain_workflows import WORKFLOW_JSON
+from server.record.processes.workers import WorkerIdentity, Workers
 from server.record.runs import Runs
-from server.record.workers import WorkerIdentity, Workers
 
 logger = logging.getLogger(__name__)
 

@@ -10,9 +10,8 @@ from dbos import DBOS, DBOSConfig
 
 from dicom_node.ports import Destination
 from server.ports import Stages
-from server.record.deliveries import Deliveries
-from server.record.engine import Sessions, dbos_url, open_engine
-from server.record.jobs import (
+from server.record.database.engine import Sessions, dbos_url, open_engine
+from server.record.database.jobs import (
     DBOS_NAME,
     DBOS_SCHEMA,
     DELIVERY_QUEUE,
@@ -21,14 +20,15 @@ from server.record.jobs import (
     DbosJobs,
     open_client,
 )
-from server.record.migrate import upgrade
-from server.record.plain_workflows import WORKFLOW_JSON
+from server.record.database.migrate import upgrade
+from server.record.database.plain_workflows import WORKFLOW_JSON
+from server.record.deliveries import Deliveries
+from server.record.processes.workers import WorkerIdentity, Workers
 from server.record.runs import Runs
-from server.record.workers import WorkerIdentity, Workers
+from server.work.database_retry import insist
 from server.work.deadlines import StageLimits, StageWatch
 from server.work.delivery import DeliveryStep, RetryPolicy
 from server.work.movement import longest_waiting
-from server.work.patience import insist
 from server.work.stages import StageSteps
 from server.work.takeover import BrokenWorkflows, Heartbeat, renew_older
 from server.work.workflow import register

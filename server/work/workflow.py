@@ -1,14 +1,14 @@
 """The durable workflows. Finished steps are not repeated, an unfinished one is run again from its beginning.
 
-Change the order or number of steps -> raise server.record.jobs.PIPELINE_VERSION.
+Change the order or number of steps -> raise server.record.database.jobs.PIPELINE_VERSION.
 """
 
 from __future__ import annotations
 
 from dbos import DBOS
 
+from server.record.database.jobs import DELIVERY_WORKFLOW, STUDY_WORKFLOW
 from server.record.deliveries import Try
-from server.record.jobs import DELIVERY_WORKFLOW, STUDY_WORKFLOW
 from server.work.delivery import DeliveryStep
 from server.work.stages import StageSteps
 

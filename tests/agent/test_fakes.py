@@ -19,10 +19,10 @@ from agent.fakes import (
     segmentation,
 )
 from agent.ports import Observation, Survey
-from agent.through_volume import segment_target
 from agent.trace import turn_record
 from agent.turns import TargetResult
 from agent.values import Box, Point, PromptKind, Prompts, Role, Target, TargetStatus
+from agent.volume.run import segment_target
 
 
 def dice(one: np.ndarray, other: np.ndarray) -> float:

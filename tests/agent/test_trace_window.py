@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from agent.fakes import ArraySlices, Band, FakeSegmenter, ThresholdPolicy
-from agent.through_volume import segment_target
 from agent.trace import Trace, trace_from_record, trace_record
 from agent.values import Target
+from agent.volume.run import segment_target
 
 
 def finished(slices, text):

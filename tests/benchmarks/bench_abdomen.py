@@ -25,15 +25,15 @@ from numpy.typing import NDArray
 
 from agent.limits import Limits
 from agent.values import Volume
-from dicom_node.header import read_header
-from dicom_node.volume import load_volume
-from models.workbench import PreparedVolume, Workbench, open_workbench
-from server.console import say, table
+from dicom_node.series.header import read_header
+from dicom_node.volume.volume import load_volume
+from models.loaded_models import PreparedVolume, Workbench, open_workbench
+from server.commands.console import say, table
 from server.demo.sample import prepare_sample
 from server.pipeline import Pipeline
-from server.structures import load_catalogue
+from server.rules.catalogue import load_catalogue
+from server.study.workfolder import EncodingStore
 from server.values import AskedTarget, Assignment
-from server.workfolder import EncodingStore
 
 SLICES = 300
 MOST_NOT_MODELS = 0.10

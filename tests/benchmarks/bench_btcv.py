@@ -18,17 +18,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.episode.loop import run_episode
 from agent.fakes import ArraySlices
 from agent.limits import Limits
-from agent.loop import run_episode
 from agent.ports import Observation
 from agent.turns import Episode
 from agent.values import Box, Prompts, Role, Target
-from models.litemedsam import LiteMedSam
-from models.locator.btcv import LabelledSlice, read_btcv
-from models.locator.knowledge import ORGANS
-from models.locator.policy import LocatorPolicy
-from models.normalise import normalise
+from models.images.normalise import normalise
+from models.policies.locator.btcv import LabelledSlice, read_btcv
+from models.policies.locator.knowledge import ORGANS
+from models.policies.locator.policy import LocatorPolicy
+from models.segmenters.litemedsam import LiteMedSam
 
 ROOT = Path(__file__).resolve().parents[2]
 ORACLE_MARGIN_PX = 3.0

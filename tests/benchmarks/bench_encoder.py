@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from models.litemedsam import LiteMedSam, model_input
+from models.segmenters.litemedsam import LiteMedSam, model_input
 
 ROOT = Path(__file__).resolve().parents[2]
 FLOOR_S, GOAL_S, MOST_DIFFERENCE = 0.7, 0.6, 1e-3

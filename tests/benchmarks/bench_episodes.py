@@ -27,20 +27,20 @@ from numpy.typing import NDArray
 from transformers import AutoModelForImageTextToText, AutoProcessor, GenerationConfig
 
 from agent.actions import AddBox
-from agent.chat import Answer, ChatModel, Conversation, Picture
+from agent.episode.loop import run_episode, run_together
+from agent.language.chat import Answer, ChatModel, Conversation, Picture
 from agent.language.policy import LanguagePolicy
 from agent.language.settings import LanguageSettings
 from agent.limits import Limits
-from agent.loop import run_episode, run_together
-from agent.parsing import Dialect, render_reply
 from agent.ports import Encoding, Observation, Segmenter
+from agent.protocol.dialects import Dialect, render_reply
+from agent.protocol.view import View
+from agent.protocol.vocabulary import TOOLS
 from agent.turns import Usage
 from agent.values import Box, Role, Target
-from agent.view import View
-from agent.vocabulary import TOOLS
-from models.chat.transformers_chat import transformers_chat
-from models.litemedsam import LiteMedSam
-from models.resources import LanguageOptions, Resources
+from models.policies.chat.in_process.transformers_chat import transformers_chat
+from models.runtime.resources import LanguageOptions, Resources
+from models.segmenters.litemedsam import LiteMedSam
 
 ROOT = Path(__file__).resolve().parents[2]
 TURNS, SLICES, REPLY_TOKENS = 5, 10, 32
@@ -334,11 +334,13 @@ def _report(ours: Arm, theirs: Arm, kind: str, parameters: int, options: argpars
 
 
 def _chat_folders() -> ModuleType:
-    """The builders of tests/chat_folders.py: tests are no package."""
+    """The builders of tests/support/chat_folders.py: tests are no package."""
     name = "segnode_bench_chat_folders"
-    spec = importlib.util.spec_from_file_location(name, ROOT / "tests" / "chat_folders.py")
+    spec = importlib.util.spec_from_file_location(
+        name, ROOT / "tests" / "support" / "chat_folders.py"
+    )
     if spec is None or spec.loader is None:
-        raise RuntimeError("tests/chat_folders.py is missing")
+        raise RuntimeError("tests/support/chat_folders.py is missing")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)

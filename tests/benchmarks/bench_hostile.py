@@ -26,8 +26,10 @@ FAKE_MODELS = '\n[agent]\npolicy = "threshold"\nsegmenter = "fake"\n'
 
 
 def hostile_module() -> ModuleType:
-    """tests/hostile.py, loaded by path: tests are no package."""
-    spec = importlib.util.spec_from_file_location("hostile", ROOT / "tests" / "hostile.py")
+    """tests/support/hostile.py, loaded by path: tests are no package."""
+    spec = importlib.util.spec_from_file_location(
+        "hostile", ROOT / "tests" / "support" / "hostile.py"
+    )
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

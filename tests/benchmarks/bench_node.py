@@ -26,17 +26,17 @@ from numpy.typing import NDArray
 from agent.limits import Limits
 from agent.trace import TracedTarget
 from agent.values import Target, TargetStatus
-from dicom_node.header import read_header
-from dicom_node.sender import DicomDestination
+from dicom_node.send.sender import DicomDestination
+from dicom_node.series.header import read_header
 from dicom_node.values import WrittenResult
 from dicom_node.voxels import Voxels
-from models.workbench import open_workbench
+from models.loaded_models import open_workbench
 from server.demo.archive import AE_TITLE, Archive
 from server.demo.phantom import write_torso
 from server.pipeline import Pipeline
-from server.structures import load_catalogue
+from server.rules.catalogue import load_catalogue
+from server.study.workfolder import EncodingStore, WorkFolder
 from server.values import AskedTarget, Assignment, TargetSummary
-from server.workfolder import EncodingStore, WorkFolder
 
 SLICES, REPEATS = 500, 3
 FLOOR_S, GOAL_S, FLOOR_GB, GOAL_GB = 15.0, 8.0, 3.0, 2.0

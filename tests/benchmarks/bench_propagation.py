@@ -33,10 +33,10 @@ import torch
 from agent.geometry import Geometry
 from agent.ports import Encoding, Followed, Seed
 from agent.values import Volume
-from models.resources import Precision, Resources
-from models.sam2.architecture import MEDSAM2
-from models.sam2.volume import Sam2VolumeSegmenter
-from models.slices import EncodedSlices
+from models.images.slices import EncodedSlices
+from models.runtime.resources import Precision, Resources
+from models.segmenters.sam2.architecture import MEDSAM2
+from models.segmenters.sam2.volume import Sam2VolumeSegmenter
 
 ROOT = Path(__file__).resolve().parents[2]
 GOAL, MOST_BYTES, SETTLED = (
@@ -128,7 +128,7 @@ def theirs(network: Any, depth: int) -> list[list[float]]:
     """Seconds of each slice of one object, forward and backward, as the recipe has it; the first holds the prompt."""
     from sam2 import sam2_video_predictor
 
-    from models.sam2.decoder import model_input
+    from models.segmenters.sam2.decoder import model_input
 
     frames = torch.cat([torch.from_numpy(model_input(plane(z), SIDE_PX)) for z in range(depth)])
     sam2_video_predictor.load_video_frames = lambda **_: (frames, SIDE_PX, SIDE_PX)

@@ -46,7 +46,7 @@ from pathlib import Path
 from dicom_node.inbox import Inbox
 from dicom_node.listener import Listener
 from dicom_node.receive.processes import ReceiverProcesses, processes_by_cores
-from dicom_node.receive.receiver import Node
+from dicom_node.receive.node import Node
 from dicom_node.watch import StudyWatch
 node, inbox = Node("SEGNODE"), Inbox(Path(sys.argv[1]))
 def receivers(desk):

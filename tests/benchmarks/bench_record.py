@@ -21,22 +21,22 @@ from pathlib import Path
 from sqlalchemy import text
 from starlette.testclient import TestClient
 
-from dicom_node.header import read_header
-from dicom_node.inbox import Inbox
-from server.compose_heartbeat import part_table
+from dicom_node.receive.inbox import Inbox
+from dicom_node.series.header import read_header
+from server.compose.heartbeat import part_table
 from server.http.app import create_app
 from server.http.ports import Services
-from server.postgres import EmbeddedPostgres
+from server.http.tokens import tokens_of
+from server.nodes.postgres import EmbeddedPostgres
 from server.record.counting import RecordCounting
-from server.record.engine import Sessions, open_engine
-from server.record.jobs import DbosJobs, open_client
-from server.record.migrate import upgrade
+from server.record.database.engine import Sessions, open_engine
+from server.record.database.jobs import DbosJobs, open_client
+from server.record.database.migrate import upgrade
+from server.record.processes.workers import Workers
 from server.record.record import Record
-from server.record.workers import Workers
-from server.routing import Rules
-from server.shelf import Shelf
-from server.structures import load_catalogue
-from server.tokens import tokens_of
+from server.record.stored_studies import Shelf
+from server.rules.catalogue import load_catalogue
+from server.rules.routing import Rules
 from server.work.takeover import renew_older, resume_orphans
 
 INSTANCES_A_STUDY = 50

@@ -26,15 +26,15 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import encode
 
 from dicom_node.fakes import RecordingObserver
-from dicom_node.header import read_header
-from dicom_node.inbox import Inbox
-from dicom_node.listener import Listener
 from dicom_node.receive.allowed import Allowed
+from dicom_node.receive.inbox import Inbox
 from dicom_node.receive.limits import Limits
-from dicom_node.receive.receiver import Node
-from dicom_node.segmentation import write_segmentation
+from dicom_node.receive.listener import Listener
+from dicom_node.receive.node import Node
+from dicom_node.results.segmentation import write_segmentation
+from dicom_node.series.header import read_header
 from dicom_node.values import Algorithm, Code, ResultIdentity, ResultSegment, SourceVolume
-from dicom_node.volume import load_volume
+from dicom_node.volume.volume import load_volume
 from dicom_node.voxels import Voxels
 
 _ENCODINGS = {  # implicit VR, little endian, deflated

@@ -17,12 +17,12 @@ import pytest
 import yaml
 
 from dicom_node.fakes import RecordingObserver
-from dicom_node.inbox import Inbox
-from dicom_node.listener import Listener
-from dicom_node.receive.receiver import Node
-from server.routing import Rules
+from dicom_node.receive.inbox import Inbox
+from dicom_node.receive.listener import Listener
+from dicom_node.receive.node import Node
+from server.rules.catalogue import load_catalogue
+from server.rules.routing import Rules
 from server.settings import Settings, load_settings
-from server.structures import load_catalogue
 
 
 @pytest.fixture(scope="module")

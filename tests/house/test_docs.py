@@ -265,7 +265,7 @@ def test_constraints_are_exact_pins_of_every_dependency(repository: Path) -> Non
 
 EXCEPTION_NAME = re.compile(r"^(?!.*\blog(ger)?\.).*type\((error|reason)\)\.__name__")
 # the log's own words, and a comparison
-NAMES_FOR_THE_LOG = {"server/traces.py", "server/record/engine.py"}
+NAMES_FOR_THE_LOG = {"server/traces.py", "server/record/database/engine.py"}
 
 
 def test_no_sentence_for_a_person_holds_an_exceptions_name(repository: Path) -> None:

@@ -134,9 +134,9 @@ def test_tampering_would_be_seen(what: str, line: str) -> None:
     [
         "server/config/default.toml",
         "server/config/structures/coding.toml",
-        "server/record/migrations/env.py",
+        "server/record/database/migrations/env.py",
         "server/record/migrations/script.py.mako",
-        "models/locator/weights/locator.safetensors",
+        "models/policies/locator/weights/locator.safetensors",
     ],
 )
 def test_the_wheel_carries_what_the_node_reads(wheel: Path, name: str) -> None:

@@ -20,12 +20,12 @@ import pytest
 
 from agent.limits import Limits
 from dicom_node.errors import NotAVolume
-from models.workbench import open_workbench
+from models.loaded_models import open_workbench
 from server.demo.archive import Archive
 from server.demo.node import RunningNode, running_node
 from server.errors import InputError
 from server.local import LocalModels, LocalRun, asked_targets, segment_files
-from server.structures import load_catalogue
+from server.rules.catalogue import load_catalogue
 from server.values import ENDED_STATES
 
 pytestmark = pytest.mark.slow

@@ -18,15 +18,15 @@ import pytest
 from dicom_node.values import InstanceHeader, StoredInstance
 from server.errors import RecordUnavailable
 from server.fakes import FolderDestination
-from server.postgres import EmbeddedPostgres
-from server.record.engine import Sessions, open_engine
-from server.record.jobs import DbosJobs
-from server.record.migrate import upgrade
+from server.nodes.postgres import EmbeddedPostgres
+from server.record.database.engine import Sessions, open_engine
+from server.record.database.jobs import DbosJobs
+from server.record.database.migrate import upgrade
 from server.record.record import Record
 from server.record.states import REQUEST_TRANSITIONS
-from server.routing import Rules
-from server.shelf import Shelf
-from server.structures import load_catalogue
+from server.record.stored_studies import Shelf
+from server.rules.catalogue import load_catalogue
+from server.rules.routing import Rules
 from server.values import ENDED_STATES, RequestState
 
 STUDY = "1.2.826.0.1.3680043.8.498.77"
@@ -72,7 +72,12 @@ def opened_record(url: str) -> Iterator[Record]:
 def worker_process(url: str, folder: Path, repository: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A worker that is gone after the block."""
     process = subprocess.Popen(
-        [sys.executable, str(Path(__file__).parent / "killable_worker.py"), url, str(folder)],
+        [
+            sys.executable,
+            str(Path(__file__).parents[1] / "support" / "killable_worker.py"),
+            url,
+            str(folder),
+        ],
         cwd=repository,
         env=os.environ | {"PYTHONPATH": str(repository)},
     )

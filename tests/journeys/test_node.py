@@ -10,10 +10,10 @@ from typing import Any
 import pydicom
 import pytest
 
-from dicom_node.header import read_header
-from dicom_node.modality import send_files
-from dicom_node.readback import segment_masks
-from dicom_node.volume import load_volume
+from dicom_node.results.check_segmentation import segment_masks
+from dicom_node.send.store_files import send_files
+from dicom_node.series.header import read_header
+from dicom_node.volume.volume import load_volume
 from server.demo.archive import Archive
 from server.demo.node import RunningNode, running_node
 from server.demo.score import dice

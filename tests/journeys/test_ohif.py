@@ -25,10 +25,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import binary_dilation, binary_erosion
 
-from dicom_node.header import read_header
-from dicom_node.segmentation import write_segmentation
+from dicom_node.results.segmentation import write_segmentation
+from dicom_node.series.header import read_header
 from dicom_node.values import Algorithm, Code, ResultIdentity, ResultSegment
-from dicom_node.volume import load_volume
+from dicom_node.volume.volume import load_volume
 from dicom_node.voxels import Voxels
 
 pytestmark = [pytest.mark.peer, pytest.mark.slow]

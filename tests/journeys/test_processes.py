@@ -21,7 +21,7 @@ import psutil
 import pytest
 from pydicom import dcmread
 
-from dicom_node.sender import DicomDestination
+from dicom_node.send.sender import DicomDestination
 from dicom_node.values import WrittenResult
 
 LIMIT_S = 120.0
@@ -265,7 +265,7 @@ def test_the_databases_password_is_in_no_log_and_no_process(node: Node) -> None:
 
     # Act: all three parts say that they wait for it
     process = node.start()
-    for said in ("server.work.patience: waiting for the record", "received studies wait"):
+    for said in ("server.work.database_retry: waiting for the record", "received studies wait"):
         wait_for(lambda said=said: said in node.log.read_text(), said)
     processes = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
     shown = " ".join(f"{one.cmdline()} {one.environ()}" for one in processes)

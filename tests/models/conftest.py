@@ -19,14 +19,14 @@ from agent.values import Volume
 @pytest.fixture(scope="session")
 def litemedsam(tmp_path_factory: pytest.TempPathFactory):
     """The real segmenter on its fast encoder, exported once a session."""
-    from models.litemedsam import LiteMedSam
+    from models.segmenters.litemedsam import LiteMedSam
 
     return LiteMedSam(cache_dir=tmp_path_factory.mktemp("onnx"))
 
 
 @pytest.fixture(params=["points", "box", "points_box", "one click"])
 def prompts(request, parity):
-    """Each kind of prompt, on the slice of tests/parity.py."""
+    """Each kind of prompt, on the slice of tests/support/parity.py."""
     return parity.PROMPTS[request.param]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from models.choice import choose, located_model
-from models.resources import LanguageOptions, Resources
+from models.runtime.resources import LanguageOptions, Resources
 
 SERVER = LanguageOptions(model="qwen", endpoints=("http://10.0.0.7:8000/v1",))
 

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from agent.chat import Conversation, Message, Picture
 from agent.fakes import ArraySlices
+from agent.language.chat import Conversation, Message, Picture
 from agent.ports import Ask, Seed
 from agent.values import Box, Point, Prompts
-from models.chat.transformers_chat import transformers_chat
-from models.resources import LanguageOptions, Precision, Quantisation, Resources
-from models.sam.segmenter import SamSegmenter
-from models.sam2.volume import Sam2VolumeSegmenter
+from models.policies.chat.in_process.transformers_chat import transformers_chat
+from models.runtime.resources import LanguageOptions, Precision, Quantisation, Resources
+from models.segmenters.sam.segmenter import SamSegmenter
+from models.segmenters.sam2.volume import Sam2VolumeSegmenter
 
 SHAPE = (40, 52)
 PROMPTS = (

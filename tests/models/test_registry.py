@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from agent.fakes import FakeSegmenter, ThresholdPolicy
-from agent.parsing import Dialect
+from agent.protocol.dialects import Dialect
 from models.errors import HostNotAllowed, UnknownModel, WeightsMissing
-from models.manifest import LITEMEDSAM, LOCATOR, MEDSAM2_CT_LESION, MEDSAM2_LATEST, SAM2_LARGE
 from models.registry import (
     POLICIES,
     SEGMENTERS,
@@ -22,8 +21,15 @@ from models.registry import (
     segmenter_weights,
     weights_of,
 )
-from models.resources import LanguageOptions
-from models.weights import State
+from models.runtime.resources import LanguageOptions
+from models.weights.manifest import (
+    LITEMEDSAM,
+    LOCATOR,
+    MEDSAM2_CT_LESION,
+    MEDSAM2_LATEST,
+    SAM2_LARGE,
+)
+from models.weights.weights import State
 
 
 def test_what_configuration_may_name():

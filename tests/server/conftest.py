@@ -12,16 +12,16 @@ import pytest
 
 from dicom_node.values import InstanceHeader, StoredInstance
 from server.fakes import FakeStages, FolderDestination
+from server.record.database.engine import Sessions, open_engine
+from server.record.database.jobs import PIPELINE_VERSION, DbosJobs
 from server.record.deliveries import Deliveries
-from server.record.engine import Sessions, open_engine
-from server.record.jobs import PIPELINE_VERSION, DbosJobs
+from server.record.processes.workers import Workers
 from server.record.record import Record
 from server.record.runs import Runs
-from server.record.workers import Workers
-from server.routing import Offer, Rules, as_said
+from server.record.stored_studies import Shelf
+from server.rules.catalogue import Catalogue, load_catalogue
+from server.rules.routing import Offer, Rules, as_said
 from server.settings import RouteSettings
-from server.shelf import Shelf
-from server.structures import Catalogue, load_catalogue
 from server.values import ENDED_STATES, RequestState
 from server.work.delivery import RetryPolicy
 from server.work.worker import Worker

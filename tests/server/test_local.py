@@ -17,10 +17,10 @@ from agent.limits import Limits
 from agent.trace import read_trace
 from agent.turns import Turn
 from dicom_node.errors import NotAVolume
-from models.workbench import open_workbench
+from models.loaded_models import open_workbench
 from server.errors import InputError
 from server.local import LocalModels, LocalRun, asked_targets, segment_files
-from server.structures import load_catalogue
+from server.rules.catalogue import load_catalogue
 from server.values import TargetSummary
 
 CATALOGUE = load_catalogue()

@@ -14,23 +14,23 @@ from numpy.typing import NDArray
 from PIL import Image
 from safetensors.torch import save_file
 
-from agent.chat import Conversation
 from agent.fakes import FakeSegmenter, ThresholdPolicy
+from agent.language.chat import Conversation
 from agent.language.fakes import ScriptedChat
 from agent.language.policy import LanguagePolicy
 from agent.language.settings import LanguageSettings
 from agent.limits import Limits
 from agent.ports import Policy, Segmenter
 from agent.trace import read_trace
-from models.encoding import Features
-from models.litemedsam import LiteMedSam
-from models.locator.net import EMBEDDING_SHAPE, Locator
-from models.locator.policy import LocatorPolicy
-from models.resources import Resources
-from models.windows import ABDOMEN
-from models.workbench import Workbench
+from models.images.windows import ABDOMEN
+from models.loaded_models import Workbench
+from models.policies.locator.net import EMBEDDING_SHAPE, Locator
+from models.policies.locator.policy import LocatorPolicy
+from models.runtime.encoding import Features
+from models.runtime.resources import Resources
+from models.segmenters.litemedsam import LiteMedSam
 from server.local import LocalModels, LocalRun, asked_targets, segment_files
-from server.structures import load_catalogue
+from server.rules.catalogue import load_catalogue
 from server.values import TargetSummary
 
 CATALOGUE = load_catalogue()
@@ -119,9 +119,9 @@ def segmenters(
     networks: ModuleType, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Callable[[], Segmenter]]:
     """Every segmenter, narrow, with seeded weights."""
-    from models.imisnet.segmenter import ImisNetSegmenter
-    from models.sam.segmenter import SamSegmenter
-    from models.sam2.segmenter import Sam2Segmenter
+    from models.segmenters.imisnet.segmenter import ImisNetSegmenter
+    from models.segmenters.sam.segmenter import SamSegmenter
+    from models.segmenters.sam2.segmenter import Sam2Segmenter
 
     folder = tmp_path_factory.mktemp("segmenters")
     here = Resources(cache_dir=folder, threads=1, device="cpu")

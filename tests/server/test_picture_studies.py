@@ -16,17 +16,17 @@ from agent.geometry import Geometry
 from agent.limits import Limits
 from agent.values import Volume
 from dicom_node.errors import NotAVolume
-from dicom_node.header import read_header
-from dicom_node.volume import load_volume
+from dicom_node.series.header import read_header
+from dicom_node.volume.volume import load_volume
 from dicom_node.voxels import Voxels
-from models.preprocessing import WorkingGrid
-from models.workbench import open_workbench
+from models.images.preprocessing import WorkingGrid
+from models.loaded_models import open_workbench
 from server.local import LocalModels, LocalRun, asked_targets, segment_files
 from server.pipeline import agent_volume, sizes_of
-from server.preview import TILE_PX, Drawn, Sizes, draw_preview
-from server.structures import load_catalogue
+from server.rules.catalogue import load_catalogue
+from server.study.preview import TILE_PX, Drawn, Sizes, draw_preview
+from server.study.workfolder import WorkFolder
 from server.values import TargetSummary
-from server.workfolder import WorkFolder
 
 CATALOGUE = load_catalogue()
 

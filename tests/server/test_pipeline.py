@@ -14,15 +14,15 @@ from agent.limits import Limits
 from agent.trace import read_trace
 from agent.turns import Turn
 from agent.values import TargetStatus
-from dicom_node.header import read_header
-from dicom_node.readback import segment_masks
-from models.workbench import open_workbench
+from dicom_node.results.check_segmentation import segment_masks
+from dicom_node.series.header import read_header
+from models.loaded_models import open_workbench
 from server.demo.score import dice
 from server.errors import NothingToReport
 from server.pipeline import Pipeline
-from server.structures import load_catalogue
+from server.rules.catalogue import load_catalogue
+from server.study.workfolder import EncodingStore, WorkFolder
 from server.values import AskedTarget, Assignment
-from server.workfolder import EncodingStore, WorkFolder
 
 SHAPE = (24, 96, 96)
 

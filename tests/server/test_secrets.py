@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from server import compose
 from server.cli import main
-from server.client import NodeClient
+from server.commands.client import NodeClient
+from server.compose import composition as compose
 from server.errors import ConfigurationError
 from server.settings import load_settings
 
@@ -242,7 +242,7 @@ def test_a_hubs_token_that_is_no_word_is_not_quoted(said: Said, tmp_path: Path) 
     file = tmp_path / "token"
     file.write_text(f"{PASSWORD}\n{PASSWORD}\n")
     settings = load_settings((), {"SEGNODE_MODELS__TOKEN_FILE": str(file)})
-    from models.manifest import known_weights
+    from models.weights.manifest import known_weights
 
     with pytest.raises(ConfigurationError, match="one token on one line") as refused:
         compose.fetch(settings, known_weights("sam_vit_b"), lambda _: None)

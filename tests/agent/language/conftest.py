@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from agent.chat import Answer
+from agent.episode.loop import run_episode
 from agent.fakes import ArraySlices, FakeSegmenter, ScriptedSegmenter, segmentation
+from agent.language.chat import Answer
 from agent.language.fakes import ScriptedChat
 from agent.language.policy import LanguagePolicy
 from agent.language.settings import LanguageSettings
 from agent.limits import Limits
-from agent.loop import run_episode
-from agent.parsing import Dialect
 from agent.ports import Observation
+from agent.protocol.dialects import Dialect
 from agent.turns import Turn
 from agent.values import PromptKind, Role, Target
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from agent.fakes import ArraySlices, FakeSegmenter
+from agent.language.bitmap_font import GLYPHS, HEIGHT, lettered, write
 from agent.language.contact_sheet import contact_sheet, ends_and_between, evenly_chosen
-from agent.language.lettering import GLYPHS, HEIGHT, lettered, write
 
 
 def read_number(pixels: NDArray[np.uint8], scale: int = 2) -> str:

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from agent.actions import Malformed
 from agent.fakes import ArraySlices, FakeSegmenter
-from agent.language.conversation import Interviewer
+from agent.language.prompt_builder import Interviewer
+from agent.language.replies import replayed
 from agent.language.settings import LanguageSettings
-from agent.language.speech import replayed
-from agent.parsing import Dialect
 from agent.ports import Observation
+from agent.protocol.dialects import Dialect
 from agent.turns import Outcome, Turn
 from agent.values import Role, Target
 

@@ -11,18 +11,18 @@ import numpy as np
 import pytest
 
 from agent.actions import Malformed, NameSlices
-from agent.chat import Conversation, Picture
+from agent.episode.loop import run_episode, run_together
 from agent.errors import ChatFailed
 from agent.fakes import ArraySlices, FakeSegmenter, ellipse
+from agent.language.chat import Conversation, Picture
 from agent.language.fakes import ScriptedChat
 from agent.language.policy import LanguagePolicy
 from agent.language.settings import LanguageSettings
 from agent.limits import Limits
-from agent.loop import run_episode, run_together
 from agent.ports import Observation
-from agent.through_volume import segment_target
 from agent.turns import WHOLE_VOLUME, Outcome
 from agent.values import Role, Target, TargetStatus
+from agent.volume.run import segment_target
 
 Run = Callable[[Generator[Any, None, Any]], tuple[list[Any], Any]]
 SHAPE = (9, 40, 60)

@@ -13,14 +13,14 @@ import pytest
 from numpy.typing import NDArray
 
 from agent.actions import Absent, AddPoint, Malformed, NameSlices, Stop
-from agent.chat import Answer, Call, Conversation
 from agent.errors import BadPrompts, ChatFailed, NoAnswer
 from agent.fakes import ArraySlices, segmentation
+from agent.language.chat import Answer, Call, Conversation
 from agent.language.fakes import ScriptedChat
 from agent.language.policy import LanguagePolicy
 from agent.language.settings import LanguageSettings
-from agent.parsing import Dialect
 from agent.ports import BatchPolicy, Inspection, Observation, Survey
+from agent.protocol.dialects import Dialect
 from agent.turns import Outcome, Turn, Usage
 from agent.values import Point, Role, Segmentation, Target
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.language.overlay import TINTS, Tint, eight_bit, painted, rim, seen_in
-from agent.parsing import Dialect
-from agent.view import Crop, View
+from agent.protocol.dialects import Dialect
+from agent.protocol.view import Crop, View
 
 GREY = np.full((4, 4, 3), 100 / 255, dtype=np.float32)
 

@@ -12,10 +12,10 @@ import pytest
 
 from dicom_node.arrivals import Sent
 from dicom_node.errors import StorageFull
-from dicom_node.part10 import read_meta
 from dicom_node.receive import incoming as module
 from dicom_node.receive.disk import FreeRoom
 from dicom_node.receive.incoming import BLOCK_BYTES, Blocks, Incoming
+from dicom_node.receive.part10 import read_meta
 
 SENT = Sent("1.2.840.10008.5.1.4.1.1.2", "1.2.3", "1.2.840.10008.1.2.1", "PEER", "192.0.2.1", "US")
 HEAD_BYTES = 400  # and some: what the file has before the data set

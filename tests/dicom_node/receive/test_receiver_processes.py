@@ -18,13 +18,13 @@ import pytest
 from pydicom.dataset import Dataset
 
 from dicom_node.fakes import RecordingObserver
-from dicom_node.inbox import Inbox
-from dicom_node.listener import Listener
 from dicom_node.receive import processes
 from dicom_node.receive.allowed import Allowed
+from dicom_node.receive.inbox import Inbox
 from dicom_node.receive.limits import Limits
+from dicom_node.receive.listener import Listener
+from dicom_node.receive.node import Node
 from dicom_node.receive.processes import ReceiverProcesses
-from dicom_node.receive.receiver import Node
 
 
 class Several:
@@ -236,7 +236,7 @@ from dicom_node.fakes import RecordingObserver
 from dicom_node.inbox import Inbox
 from dicom_node.listener import Listener
 from dicom_node.receive.processes import ReceiverProcesses
-from dicom_node.receive.receiver import Node
+from dicom_node.receive.node import Node
 inbox, node = Inbox(Path(sys.argv[1])), Node("SEGNODE")
 made = []
 def make(desk):

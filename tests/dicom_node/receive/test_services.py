@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydicom._uid_dict import UID_dictionary
 
-from dicom_node.receive.services import VERIFICATION, is_storage
+from dicom_node.receive.upper_layer.services import VERIFICATION, is_storage
 
 
 def test_the_standards_storage_classes_are_known_and_nothing_else_of_it_is() -> None:

@@ -11,7 +11,7 @@ import pytest
 from agent.values import Box, Prompts
 from models.errors import DeviceMissing, UnknownModel
 from models.registry import SEGMENTERS
-from models.resources import Resources
+from models.runtime.resources import Resources
 from models.serving.opening import SMALL, VIT_1024, SharedSegmenters, needs_of, open_served
 from models.serving.served import ServedSegmenter
 

@@ -14,7 +14,7 @@ from agent.errors import SegmenterFailed
 from agent.fakes import ArraySlices, FakeEncoding, FakeSegmenter, FakeVolumeSegmenter
 from agent.ports import Ask, Followed, LivesOn, Seed, Segmenter, Slices, VolumeSegmenter
 from agent.values import Box, Prompts, Segmentation
-from models.serving.memory import MemoryBudget
+from models.runtime.memory import MemoryBudget
 from models.serving.served import Needs, served
 
 NEEDS = Needs(encode_bytes=10, ask_bytes=5, object_bytes=20)

@@ -12,8 +12,8 @@ from dicom_node.fakes import FakeDestination
 from server.http.app import create_app
 from server.http.fakes import FakeCounting, FakeRecord
 from server.http.ports import ConfiguredDestination, Services
+from server.http.tokens import tokens_of
 from server.settings import DestinationSettings
-from server.tokens import tokens_of
 
 TOKEN = "a-token-of-good-length"
 STUDY = "1.2.826.0.1.3680043.8.498.1"

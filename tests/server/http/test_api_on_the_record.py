@@ -13,13 +13,13 @@ from starlette.testclient import TestClient
 
 from server.http.app import create_app
 from server.http.ports import Counting, RecordPort, Services
+from server.http.tokens import tokens_of
 from server.pulses import Part, PulseState
 from server.record.counting import RecordCounting
-from server.record.engine import Sessions, open_engine
-from server.record.parts import PartTable
+from server.record.database.engine import Sessions, open_engine
+from server.record.processes.parts import PartTable
+from server.record.processes.workers import WorkerIdentity
 from server.record.record import Record
-from server.record.workers import WorkerIdentity
-from server.tokens import tokens_of
 
 TOKEN = "a-token-of-good-length"
 ME = WorkerIdentity.of_this_process()

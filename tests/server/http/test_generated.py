@@ -20,10 +20,10 @@ from starlette.testclient import TestClient
 from server.http.app import create_app
 from server.http.fakes import FakeCounting, FakeRecord
 from server.http.ports import Services
+from server.http.tokens import tokens_of
 from server.record.counting import RecordCounting
-from server.record.parts import PartTable
-from server.record.workers import WorkerIdentity
-from server.tokens import tokens_of
+from server.record.processes.parts import PartTable
+from server.record.processes.workers import WorkerIdentity
 
 TOKEN = "a-token-of-good-length"
 Json = st.recursive(

@@ -19,11 +19,11 @@ from server.errors import TooManyCalls
 from server.http.app import ECHOES_AT_ONCE, create_app
 from server.http.fakes import FakeCounting, FakeRecord, moving
 from server.http.ports import ConfiguredDestination, Services
+from server.http.tokens import tokens_of
 from server.http.waiting import Counter, Shared
 from server.pulses import Part
 from server.record.views import PartView
 from server.settings import DestinationSettings
-from server.tokens import tokens_of
 
 STILL: dict[str, Callable[[PartView], PartView]] = {
     "its loop stands still": lambda part: replace(part, age_s=11.0),
@@ -190,7 +190,7 @@ def test_a_database_that_hangs_makes_the_node_not_ready_and_keeps_nobody_waiting
     counting: FakeCounting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     go_on = threading.Event()
-    monkeypatch.setattr("server.http.health.LIMIT_S", 0.05)
+    monkeypatch.setattr("server.http.routes.health.LIMIT_S", 0.05)
     monkeypatch.setattr("server.http.metrics.LIMIT_S", 0.05)
 
     class Hanging(FakeCounting):

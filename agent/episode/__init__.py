@@ -1,0 +1,1 @@
+"""One slice and one target, turn by turn: `loop.py` is the episode."""

@@ -1,0 +1,110 @@
+"""Slices, turn by turn: the policy acts, the segmenter draws, the best mask so far is kept (agent/episode/state.py).
+
+The loop yields every turn as it happens, so the caller can store, show or stop. Nothing a policy says or a segmenter
+fails at raises here: it becomes an observation, and the policy tries again within its budget. One slice is worked on
+alone by `run_episode`, many in lock-step by `run_together`: one call of the policy and one of the segmenter for all.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Sequence
+
+from agent.episode.state import Clock, Desk, Objection, no_objection
+from agent.errors import SegmenterFailed
+from agent.limits import Limits
+from agent.ports import Ask, BatchPolicy, Observation, Policy, Reply, Segmenter
+from agent.turns import Episode, Turn
+from agent.values import Segmentation
+
+
+def run_episode(
+    start: Observation,
+    policy: Policy,
+    segmenter: Segmenter,
+    limits: Limits,
+    *,
+    first_index: int = 0,
+    objection: Objection = no_objection,
+    clock: Clock = time.perf_counter,
+) -> Generator[Turn, None, Episode]:
+    """Work on one slice until the policy stops or its budget is spent; yields turns, returns the Episode.
+
+    `start`, `first_index` and `objection` as in Desk. Errors other than SegmenterFailed pass through.
+    """
+    desk = Desk(
+        start,
+        policy,
+        segmenter,
+        limits,
+        first_index=first_index,
+        objection=objection,
+        clock=clock,
+    )
+    while desk.open:
+        began = clock()
+        reply = policy.act(desk.seen())
+        thought = clock()
+        ask = desk.hear(reply, thought - began)
+        answer = None if ask is None else _answer(segmenter, ask)
+        yield desk.settle(answer, 0.0 if ask is None else clock() - thought)
+    return desk.episode
+
+
+def run_together(
+    starts: Sequence[Observation],
+    policy: Policy,
+    segmenter: Segmenter,
+    limits: Limits,
+    *,
+    clock: Clock = time.perf_counter,
+) -> Generator[tuple[int, Turn], None, list[Episode]]:
+    """Work on many slices in lock-step; yields (index of the start, turn), returns their episodes in order.
+
+    Each episode goes as it would alone; a turn's seconds are its share of the calls made for all. The starts
+    may be on different volumes and for different targets.
+    """
+    desks = [
+        Desk(start, policy, segmenter, limits, first_index=0, objection=no_objection, clock=clock)
+        for start in starts
+    ]
+    while at_work := [(index, desk) for index, desk in enumerate(desks) if desk.open]:
+        began = clock()
+        replies = _replies(policy, [desk.seen() for _, desk in at_work])
+        thought = clock()
+        policy_s = (thought - began) / len(at_work)
+        asks = [
+            desk.hear(reply, policy_s) for (_, desk), reply in zip(at_work, replies, strict=True)
+        ]
+        wanted = [ask for ask in asks if ask is not None]
+        answers = iter(_answers(segmenter, wanted))
+        segmenter_s = (clock() - thought) / max(len(wanted), 1)
+        for (index, desk), ask in zip(at_work, asks, strict=True):
+            if ask is None:
+                yield index, desk.settle(None, 0.0)
+            else:
+                yield index, desk.settle(next(answers), segmenter_s)
+    return [desk.episode for desk in desks]
+
+
+def _replies(policy: Policy, seen: Sequence[Observation]) -> list[Reply]:
+    if isinstance(policy, BatchPolicy):
+        return policy.act_many(seen)
+    return [policy.act(one) for one in seen]
+
+
+def _answers(segmenter: Segmenter, asks: Sequence[Ask]) -> list[Segmentation | str]:
+    """An answer or a fault for each ask; where the batch as a whole fails, each is asked alone."""
+    if not asks:
+        return []
+    try:
+        return list(segmenter.segment_many(asks))
+    except SegmenterFailed:
+        return [_answer(segmenter, ask) for ask in asks]
+
+
+def _answer(segmenter: Segmenter, ask: Ask) -> Segmentation | str:
+    try:
+        return segmenter.segment(ask.encoding, ask.prompts)
+    except SegmenterFailed as failure:
+        return str(failure)

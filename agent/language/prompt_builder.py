@@ -1,0 +1,205 @@
+"""What a language model is told: a pure function of the turns so far, and nothing else.
+
+The conversation before turn n + 1 is that before turn n, then the reply as it was said, then one new message.
+Every message shows what was there at its turn. Each user message is a picture, then text.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.language.chat import Conversation, Message
+from agent.language.contact_sheet import contact_sheet, ends_and_between, evenly_chosen
+from agent.language.overlay import TINTS, painted, seen_in
+from agent.language.replies import replayed
+from agent.language.settings import LanguageSettings
+from agent.language.templates import PromptBook, load_prompts
+from agent.language.views import view_of
+from agent.ports import Observation, Slices
+from agent.protocol.dialects import Dialect
+from agent.protocol.vocabulary import (
+    ADD_BOX,
+    ADD_POINT,
+    FORMS,
+    INSPECTION_TOOLS,
+    SURVEY_TOOLS,
+    TOOLS,
+    Tool,
+)
+from agent.turns import Outcome
+from agent.values import PromptKind, Role, Target
+
+WITHOUT_EFFECT = frozenset({Outcome.REFUSED, Outcome.DUPLICATE, Outcome.NO_MASK})
+"""Outcomes after which the model is told of a fault rather than of a new mask."""
+
+_OPENINGS = {Role.CARRY: "carry", Role.REVIEW: "review"}
+
+
+@dataclass(frozen=True)
+class Interviewer:
+    """Puts questions to a language model in a site's prompts and manner."""
+
+    settings: LanguageSettings
+    book: PromptBook
+
+    @classmethod
+    def of(cls, settings: LanguageSettings) -> Interviewer:
+        """With the prompts that the settings name; BadPrompts as `load_prompts`."""
+        return cls(settings, load_prompts(settings.dialect, settings.prompts))
+
+    def about_slice(self, observation: Observation) -> Conversation:
+        """The conversation before the next turn of an episode."""
+        tools = understood(observation.understands)
+        turns = range(len(observation.turns) + 1)
+        view = view_of(observation, self.settings)
+        seen = seen_in(view, observation.slices.picture(observation.slice_index))
+        messages = [self._system("system", tools)]
+        for turn in turns if self.settings.history else turns[-1:]:
+            if turn and self.settings.history:
+                messages.append(self._reply(observation.turns[turn - 1].reply))
+            picture = painted(
+                seen,
+                view,
+                TINTS[self.settings.dialect],
+                mask=shown_before(observation, turn),
+                neighbour=observation.carried,
+            )
+            said = self._sequel(observation, turn) if turn else self._opening(observation)
+            messages.append(Message("user", (picture, said)))
+        return self._conversation(messages, tools)
+
+    def about_volume(self, target: Target, slices: Slices) -> Conversation:
+        """The question where in the volume the target is."""
+        numbers = evenly_chosen(0, slices.shape[0] - 1, self._most_tiles)
+        return self._sheets("survey", target, slices, numbers, SURVEY_TOOLS)
+
+    def about_drawing(
+        self, target: Target, slices: Slices, voxels: NDArray[np.bool_]
+    ) -> Conversation:
+        """The question on which slices a drawn object (z, y, x) bool is wrong: it is shown with a slice beyond each
+        end. ValueError when nothing is drawn.
+        """
+        drawn = np.flatnonzero(voxels.any(axis=(1, 2)))
+        if not drawn.size:
+            raise ValueError("there is nothing drawn to look over")
+        lowest, highest = max(int(drawn[0]) - 1, 0), min(int(drawn[-1]) + 1, len(voxels) - 1)
+        numbers = ends_and_between(lowest, highest, self._most_tiles)
+        return self._sheets("inspect", target, slices, numbers, INSPECTION_TOOLS, voxels)
+
+    def asked_again(self, conversation: Conversation, said: str, fault: str) -> Conversation:
+        """A question about the volume once more, after an answer that cannot be used."""
+        told = Message("user", (self.book.say("volume_fault", observation=fault),))
+        return Conversation(
+            (*conversation.messages, self._reply(said), told), tools=conversation.tools
+        )
+
+    @property
+    def _most_tiles(self) -> int:
+        return self.settings.sheets * self.settings.sheet_slices
+
+    def _conversation(self, messages: Sequence[Message], tools: tuple[Tool, ...]) -> Conversation:
+        return Conversation(tuple(messages), tools if self.settings.offers_tools else ())
+
+    def _system(self, name: str, tools: Collection[Tool]) -> Message:
+        written = ""
+        if not self.settings.offers_tools:
+            written = self.book.say("tools", tools=_listed(tools, self.settings.dialect))
+        return Message("system", (self.book.say(name, tools=written),))
+
+    def _reply(self, said: str) -> Message:
+        return replayed(said, native=self.settings.offers_tools)
+
+    def _opening(self, observation: Observation) -> str:
+        return self.book.say(
+            _OPENINGS.get(observation.role, "first"),
+            **self._common(observation, 0),
+            segmenter=self._segmenter(observation.understands),
+            volume=self._place(observation),
+        )
+
+    def _sequel(self, observation: Observation, turn: int) -> str:
+        last = observation.turns[turn - 1]
+        name = "fault" if last.outcome in WITHOUT_EFFECT else "next"
+        told = last.observation.removesuffix(".")
+        return self.book.say(name, **self._common(observation, turn), observation=told)
+
+    def _common(self, observation: Observation, turn: int) -> dict[str, object]:
+        masked = shown_before(observation, turn) is not None
+        return {
+            "target": observation.target.text,
+            "mask": self.book.say("mask" if masked else "no_mask"),
+            "neighbour": "" if observation.carried is None else self.book.say("neighbour"),
+            "turns_left": observation.turns_left + len(observation.turns) - turn,
+        }
+
+    def _segmenter(self, understands: Collection[PromptKind]) -> str:
+        if PromptKind.POINT not in understands:
+            return self.book.say("boxes_only")
+        return self.book.say("points_only") if PromptKind.BOX not in understands else ""
+
+    def _place(self, observation: Observation) -> str:
+        """Where in the volume a slice lies; nothing for an image on its own."""
+        slices = observation.slices
+        depth, rows, columns = slices.shape
+        if depth == 1:
+            return ""
+        return self.book.say(
+            "volume",
+            slice=observation.slice_index,
+            last_slice=depth - 1,
+            width_mm=round(columns * slices.spacing_mm[2]),
+            height_mm=round(rows * slices.spacing_mm[1]),
+        )
+
+    def _sheets(
+        self,
+        name: str,
+        target: Target,
+        slices: Slices,
+        numbers: Sequence[int],
+        tools: tuple[Tool, ...],
+        drawn: NDArray[np.bool_] | None = None,
+    ) -> Conversation:
+        most = self.settings.sheet_slices
+        sheets = tuple(
+            contact_sheet(slices, numbers[start : start + most], self.settings.tile_px, drawn)
+            for start in range(0, len(numbers), most)
+        )
+        question = self.book.say(
+            name,
+            target=target.text,
+            last_slice=slices.shape[0] - 1,
+            slice_mm=f"{slices.spacing_mm[0]:g}",
+        )
+        asked = Message("user", (*sheets, question))
+        return self._conversation([self._system("volume_system", tools), asked], tools)
+
+
+def understood(understands: Collection[PromptKind]) -> tuple[Tool, ...]:
+    """The functions that have an effect with a segmenter that takes these prompts."""
+    useless = {
+        name
+        for name, kind in ((ADD_BOX, PromptKind.BOX), (ADD_POINT, PromptKind.POINT))
+        if kind not in understands
+    }
+    return tuple(tool for tool in TOOLS if tool.name not in useless)
+
+
+def shown_before(observation: Observation, turn: int) -> NDArray[np.bool_] | None:
+    """The mask (rows, columns) that is shown before turn number `turn`: the best by then, else what the episode
+    began with, if anything.
+    """
+    best = observation.shown[turn - 1] if turn else None
+    return observation.opening if best is None else best
+
+
+def _listed(tools: Collection[Tool], dialect: Dialect) -> str:
+    if dialect is Dialect.TOOL_CALL:
+        return "\n".join(json.dumps(tool.schema) for tool in tools)
+    known = {tool.name for tool in tools}
+    return "\n".join(f"- {form.written}: {form.meaning}" for form in FORMS if form.name in known)

@@ -1,0 +1,126 @@
+"""The prompts: text files with $placeholders, ours or a site's own.
+
+A file is looked for in this order: the site's folder for the dialect, the site's folder, ours for the dialect, ours.
+So a site writes only the files it wants to be different, such as `first.txt` or `think_action/system.txt`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from string import Template
+
+from agent.errors import BadPrompts
+from agent.protocol.dialects import Dialect
+
+_EPISODE = frozenset({"target", "mask", "neighbour", "segmenter", "volume", "turns_left"})
+_TURN = frozenset({"target", "mask", "neighbour", "observation", "turns_left"})
+
+PLACEHOLDERS: Mapping[str, frozenset[str]] = {
+    "system": frozenset({"tools"}),  # who the model is, and how the work goes
+    "volume_system": frozenset({"tools"}),  # the same for questions about a whole volume
+    "tools": frozenset({"tools"}),  # how actions are written, where the server does not know
+    "first": _EPISODE,  # a slice, to be segmented from nothing
+    "carry": _EPISODE,  # a slice next to one that is done
+    "review": _EPISODE,  # a slice whose mask is in doubt
+    "next": _TURN,  # after an action that was carried out
+    "fault": _TURN,  # after a reply without effect
+    "survey": frozenset({"target", "last_slice", "slice_mm"}),  # where in the volume is it?
+    "inspect": frozenset({"target", "last_slice", "slice_mm"}),  # where is the outline wrong?
+    "volume_fault": frozenset({"observation"}),  # after an answer that cannot be used
+    # sentences that the above are made of
+    "volume": frozenset({"slice", "last_slice", "width_mm", "height_mm"}),
+    "mask": frozenset(),
+    "no_mask": frozenset(),
+    "neighbour": frozenset(),
+    "boxes_only": frozenset(),
+    "points_only": frozenset(),
+}
+"""The prompt files by name, without `.txt`, and what may stand in each."""
+
+_NEEDED: Mapping[str, frozenset[str]] = {
+    "first": frozenset({"target"}),
+    "survey": frozenset({"target"}),
+    "inspect": frozenset({"target"}),
+    "fault": frozenset({"observation"}),
+    "volume_fault": frozenset({"observation"}),
+}
+"""What must stand in a file: without it the model would not know what to do."""
+
+
+@dataclass(frozen=True)
+class PromptBook:
+    """All prompts of one dialect, by name."""
+
+    templates: Mapping[str, str]
+
+    def say(self, name: str, **values: object) -> str:
+        """The prompt `name` with its placeholders filled in.
+
+        A line all of whose placeholders are empty is left out, and so are blank lines at both ends.
+        """
+        words = {key: str(value) for key, value in values.items()}
+        lines = (_filled(line, words) for line in self.templates[name].splitlines())
+        return "\n".join(line for line in lines if line is not None).strip()
+
+
+def load_prompts(dialect: Dialect, folder: Path | None = None) -> PromptBook:
+    """The prompts for `dialect`; those that the site's `folder` holds in place of ours.
+
+    BadPrompts when the folder, or a file in it, is none that can be used; the sentence names it and says why.
+    """
+    ours = files("agent.language").joinpath("prompts")
+    places: list[Traversable] = [ours.joinpath(dialect), ours]
+    if folder is not None:
+        _check_names(folder)
+        places = [folder / dialect, folder, *places]
+    return PromptBook({name: _found(f"{name}.txt", places) for name in PLACEHOLDERS})
+
+
+def _check_names(folder: Path) -> None:
+    if not folder.is_dir():
+        raise BadPrompts(
+            f"there is no folder of prompts at {folder}: make it or take the setting out"
+        )
+    for path in sorted([*folder.glob("*.txt"), *folder.glob("*/*.txt")]):
+        if path.parent != folder and path.parent.name not in set(Dialect):
+            raise BadPrompts(
+                f"{path} is never read: dialects have the folders {', '.join(Dialect)}"
+            )
+        if path.stem not in PLACEHOLDERS:
+            raise BadPrompts(
+                f"{path} is never read: prompts are {', '.join(f'{n}.txt' for n in PLACEHOLDERS)}"
+            )
+
+
+def _found(name: str, places: list[Traversable]) -> str:
+    path = next(place.joinpath(name) for place in places if place.joinpath(name).is_file())
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadPrompts(f"{path} cannot be read as UTF-8 text: {error}") from error
+    _check_placeholders(str(path), name.removesuffix(".txt"), text)
+    return text
+
+
+def _check_placeholders(path: str, name: str, text: str) -> None:
+    template = Template(text)
+    if not template.is_valid():
+        raise BadPrompts(f"{path} has a $ that begins no placeholder: write $$ for a dollar sign")
+    used, known = set(template.get_identifiers()), PLACEHOLDERS[name]
+    if unknown := sorted(used - known):
+        listed = ", ".join(f"${one}" for one in sorted(known)) or "none"
+        raise BadPrompts(f"{path} has ${unknown[0]}, which it cannot hold; it can hold: {listed}")
+    if missing := sorted(_NEEDED.get(name, frozenset()) - used):
+        raise BadPrompts(f"{path} must hold ${missing[0]}")
+
+
+def _filled(line: str, words: Mapping[str, str]) -> str | None:
+    template = Template(line)
+    used = template.get_identifiers()
+    if used and not any(words[name] for name in used):
+        return None
+    return template.substitute(words).rstrip()

@@ -1,0 +1,1 @@
+"""What a reply may say, in both papers' syntaxes: `dialects.py` reads and writes it."""

@@ -1,0 +1,76 @@
+"""Relative coordinates, as models write them: fractions of the image they see, or whole steps of it.
+
+There is one convention for both papers' numbers (0 to 999, and 0 to 1 with four decimals): 0 is the
+centre of the image's first pixel, the largest value that of its last.
+"""
+
+from __future__ import annotations
+
+import math
+
+from agent.protocol.view import View
+from agent.values import Box, Point
+
+THOUSANDTHS = 999
+"""Steps across the image in the tool-call protocol."""
+
+DECIMALS = 10_000
+"""Steps across the image in the think/action protocol: four decimals."""
+
+_ROUNDING = 1e-6  # of a step: what floating point may lose at an edge
+
+
+def point_at(view: View, u: float, v: float, *, positive: bool) -> Point:
+    """The click at fractions (u, v) of the image, in the slice's pixels; ValueError when on the padding."""
+    x, y = view.from_fraction(u, v)
+    if not view.shows(x, y):
+        raise ValueError("the point lies on the padding, outside the picture")
+    return Point(*view.clamped(x, y), positive)
+
+
+def box_at(view: View, u0: float, v0: float, u1: float, v1: float) -> Box:
+    """The box between fractions of the image, cut to the picture; ValueError when all of it is padding."""
+    x0, y0 = view.from_fraction(u0, v0)
+    x1, y1 = view.from_fraction(u1, v1)
+    crop = view.crop
+    beside = x1 < crop.left - 0.5 or x0 > crop.left + crop.width - 0.5
+    if beside or y1 < crop.top - 0.5 or y0 > crop.top + crop.height - 0.5:
+        raise ValueError("the box lies on the padding, outside the picture")
+    return Box(*view.clamped(x0, y0), *view.clamped(x1, y1))
+
+
+def point_steps(view: View, point: Point, steps: int) -> tuple[int, int]:
+    """A click of the slice in whole steps of 1/`steps` of the image, the nearest that lie on the picture."""
+    across, down = _steps(view, steps)
+    u, v = view.to_fraction(point.x, point.y)
+    return _within(round(u * steps), across), _within(round(v * steps), down)
+
+
+def box_steps(view: View, box: Box, steps: int) -> tuple[int, int, int, int]:
+    """A box (left, top, right, bottom) in steps as `point_steps`, at least one step wide and high."""
+    x0, y0 = point_steps(view, Point(box.x0, box.y0), steps)
+    x1, y1 = point_steps(view, Point(box.x1, box.y1), steps)
+    (_, last_x), (_, last_y) = _steps(view, steps)
+    x0, y0 = min(x0, max(last_x - 1, 0)), min(y0, max(last_y - 1, 0))
+    return x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)
+
+
+def _steps(view: View, steps: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The first and last step whose place lies on the picture, along x and along y."""
+    crop = view.crop
+    first = view.to_fraction(crop.left, crop.top)
+    last = view.to_fraction(crop.left + crop.width - 1, crop.top + crop.height - 1)
+    across, down = (
+        (
+            max(math.ceil(low * steps - _ROUNDING), 0),
+            min(math.floor(high * steps + _ROUNDING), steps),
+        )
+        for low, high in zip(first, last, strict=True)
+    )
+    return across, down
+
+
+def _within(step: int, span: tuple[int, int]) -> int:
+    """The nearest of the steps in `span`; its last where a sliver of a picture lies between two steps."""
+    first, last = span
+    return min(max(step, first), last)

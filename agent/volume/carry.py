@@ -1,0 +1,45 @@
+"""From a key slice outwards: each slice starts from its neighbour's mask, until the structure ends."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Literal
+
+from agent.turns import Outcome, Turn
+from agent.values import Role, Segmentation
+from agent.volume.target_state import Canvas
+
+
+def carry(canvas: Canvas, key_slice: int, step: Literal[-1, 1]) -> Generator[Turn, None, None]:
+    """Carry the mask of `key_slice` towards higher (`step` 1) or lower slices; yields the turns.
+
+    It ends at the volume's edge, at a slice that is drawn already, or after `end_after` slices in
+    a row without the structure: the survey sees none, the policy says absent, or no mask follows
+    upon its neighbour (drift). A drifting mask is an observation first, so the policy may mend it.
+    """
+    z, missing = key_slice + step, 0
+    while 0 <= z < canvas.slices.shape[0] and z not in canvas.masks:
+        if canvas.likely(z):
+            last = z - step * (missing + 1)
+            yield from _follow(canvas, z, (last, last - step))
+        missing = 0 if z in canvas.masks else missing + 1
+        if missing >= canvas.limits.end_after:
+            return
+        z += step
+
+
+def _follow(canvas: Canvas, z: int, behind: tuple[int, int]) -> Generator[Turn, None, None]:
+    """Draw slice `z` after the slices `behind` it: the last one with a mask, and the one before that."""
+    neighbourhood, from_slice = canvas.neighbourhood, behind[0]
+    before = tuple(canvas.masks[n] for n in behind if n in canvas.masks)
+
+    def drifts(drawn: Segmentation) -> str | None:
+        return neighbourhood.drift(drawn.mask, before)
+
+    episode = yield from canvas.draw(z, Role.CARRY, carried=before[0], objection=drifts)
+    lost = [turn for turn in episode.turns if turn.outcome is Outcome.ROLLED_BACK]
+    if episode.best is None and not episode.absent and lost:
+        canvas.warnings.append(
+            f"on slice {z} the outline could not be followed from slice {from_slice}: "
+            f"{lost[-1].observation}"
+        )

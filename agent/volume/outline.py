@@ -1,0 +1,156 @@
+"""What is known of a target before it goes through the volume: the key slices' masks, or how it ended early.
+
+An outline is a value: it can be kept in a file, so that work that was interrupted goes on from there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.episode.state import Clock
+from agent.errors import AgentError, NoAnswer
+from agent.limits import Limits
+from agent.ports import BatchPolicy, Policy, Segmenter, Slices, Survey
+from agent.turns import WHOLE_VOLUME, Outcome, TargetResult, Turn
+from agent.values import Role, Target, TargetStatus
+from agent.volume.target_state import Canvas, Workers
+
+_UNKNOWN_PRESENCE = 0.5  # of a survey that gave no figures
+
+
+@dataclass(frozen=True, eq=False)
+class Outline:
+    """A target's masks (rows, columns) bool by slice, their scores 0..1, and the turns that led to them.
+
+    `key_slices` were worked on in full; `presence` as in Survey; `followed` says that the masks went through
+    the volume already; `ended` is the result where there is nothing to follow.
+    """
+
+    target: Target
+    presence: tuple[float, ...] = ()
+    masks: Mapping[int, NDArray[np.bool_]] = field(default_factory=dict)
+    scores: Mapping[int, float] = field(default_factory=dict)
+    key_slices: tuple[int, ...] = ()
+    turns: tuple[Turn, ...] = ()
+    warnings: tuple[str, ...] = ()
+    followed: bool = False
+    ended: TargetResult | None = None
+
+    @classmethod
+    def of(cls, canvas: Canvas, *, followed: bool = False) -> Outline:
+        """What is on a canvas."""
+        return cls(
+            canvas.target,
+            canvas.presence,
+            dict(canvas.masks),
+            dict(canvas.scores),
+            tuple(canvas.key_slices),
+            tuple(canvas.turns),
+            tuple(canvas.warnings),
+            followed,
+        )
+
+    def canvas(self, slices: Slices, workers: Workers) -> Canvas:
+        """A canvas to go on working on."""
+        return Canvas(
+            self.target,
+            slices,
+            workers,
+            self.presence,
+            dict(self.masks),
+            dict(self.scores),
+            list(self.key_slices),
+            list(self.turns),
+            list(self.warnings),
+        )
+
+
+def outline_target(
+    target: Target,
+    slices: Slices,
+    policy: Policy,
+    segmenter: Segmenter,
+    limits: Limits | None = None,
+    *,
+    clock: Clock = time.perf_counter,
+) -> Generator[Turn, None, Outline]:
+    """Survey the volume and work on the key slices; yields every turn, returns the Outline.
+
+    A target the policy does not know, or a survey that fails, ends FAILED with the reason; a structure that is not
+    there ends ABSENT. AgentError never leaves; other errors pass through.
+    """
+    canvas = Canvas(target, slices, Workers(policy, segmenter, limits or Limits(), clock))
+    try:
+        policy.check(target)
+        survey = policy.survey(target, slices)
+    except NoAnswer as error:
+        yield from canvas.tell(Role.SURVEY, error.replies)
+        return _ended(canvas, TargetStatus.FAILED, str(error))
+    except AgentError as error:
+        return _ended(canvas, TargetStatus.FAILED, str(error))
+    yield from canvas.tell(Role.SURVEY, survey.replies)
+    if survey.absent:
+        reason = survey.reason or "not found on any slice"
+        return _ended(canvas, TargetStatus.ABSENT, reason, 1.0 - _likeliest(survey))
+    canvas.presence = survey.presence
+    try:
+        yield from _work_on_key_slices(canvas, survey)
+    except AgentError as error:
+        return _ended(canvas, TargetStatus.FAILED, str(error))
+    if not canvas.masks:
+        return _nothing_drawn(canvas, survey)
+    return Outline.of(canvas)
+
+
+def ended_result(
+    canvas: Canvas, status: TargetStatus, reason: str, confidence: float = 0.0
+) -> TargetResult:
+    """A result without a mask."""
+    return TargetResult(
+        target=canvas.target,
+        status=status,
+        voxels=None,
+        confidence=float(np.clip(confidence, 0.0, 1.0)),
+        turns=tuple(canvas.turns),
+        reason=reason,
+        warnings=tuple(canvas.warnings),
+        window=canvas.slices.window,
+    )
+
+
+def _work_on_key_slices(canvas: Canvas, survey: Survey) -> Generator[Turn, None, None]:
+    depth = canvas.slices.shape[0]
+    named = [int(z) for z in dict.fromkeys(survey.key_slices) if 0 <= z < depth]
+    wanted = named[: canvas.limits.key_slices]
+    if isinstance(canvas.workers.policy, BatchPolicy):
+        yield from canvas.draw_together(wanted, Role.KEY)
+    else:
+        for z in wanted:
+            yield from canvas.draw(z, Role.KEY)
+    canvas.key_slices += [z for z in wanted if z in canvas.masks]
+
+
+def _nothing_drawn(canvas: Canvas, survey: Survey) -> Outline:
+    """The end of a target that the survey expected and no key slice showed."""
+    drawing = [turn for turn in canvas.turns if turn.slice_index != WHOLE_VOLUME]
+    last_turns = {turn.slice_index: turn for turn in drawing}
+    if drawing and all(turn.outcome is Outcome.ABSENT for turn in last_turns.values()):
+        reason = "looked for on the likeliest slices and not found there"
+        return _ended(canvas, TargetStatus.ABSENT, reason, 1.0 - _likeliest(survey))
+    said = [turn.observation for turn in drawing if turn.observation]
+    why = said[-1] if said else "the planner named no slice of this volume"
+    return _ended(canvas, TargetStatus.FAILED, f"no usable mask was drawn: {why}")
+
+
+def _likeliest(survey: Survey) -> float:
+    return max(survey.presence, default=_UNKNOWN_PRESENCE)
+
+
+def _ended(canvas: Canvas, status: TargetStatus, reason: str, confidence: float = 0.0) -> Outline:
+    result = ended_result(canvas, status, reason, confidence)
+    return Outline(canvas.target, turns=result.turns, warnings=result.warnings, ended=result)

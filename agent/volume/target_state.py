@@ -1,0 +1,200 @@
+"""One target's slices while they are worked on: masks, scores, turns and doubts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.actions import Absent, Action, Malformed, NameSlices, Stop
+from agent.episode.loop import run_episode, run_together
+from agent.episode.state import Clock, Objection, no_objection
+from agent.limits import Limits
+from agent.ports import Observation, Policy, Reply, Segmenter, Slices
+from agent.turns import WHOLE_VOLUME, Episode, Outcome, Turn
+from agent.values import Role, Segmentation, Target
+from agent.volume.neighbours import Neighbourhood
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Who works on a target, within which limits, by which clock."""
+
+    policy: Policy
+    segmenter: Segmenter
+    limits: Limits = field(default_factory=Limits)
+    clock: Clock = time.perf_counter
+
+
+@dataclass(eq=False)
+class Canvas:
+    """What has been drawn of one target so far; changes as the work goes on and never leaves this room.
+
+    `masks` and `scores` by slice index, only slices where the structure was found; `key_slices`
+    those worked on in full; `presence` the survey's, by slice; `warnings` for a person.
+    """
+
+    target: Target
+    slices: Slices
+    workers: Workers
+    presence: tuple[float, ...] = ()
+    masks: dict[int, NDArray[np.bool_]] = field(default_factory=dict)
+    scores: dict[int, float] = field(default_factory=dict)
+    key_slices: list[int] = field(default_factory=list)
+    turns: list[Turn] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def limits(self) -> Limits:
+        """The limits all episodes share."""
+        return self.workers.limits
+
+    @property
+    def neighbourhood(self) -> Neighbourhood:
+        """How far the structure may move from slice to slice on this grid."""
+        return Neighbourhood.of(self.limits, self.slices.spacing_mm)
+
+    def likely(self, z: int) -> bool:
+        """Whether slice `z` is worth asking about at all, after the survey."""
+        return not self.presence or self.presence[z] >= self.limits.presence_floor
+
+    def draw(
+        self,
+        z: int,
+        role: Role,
+        *,
+        carried: NDArray[np.bool_] | None = None,
+        suspect: Segmentation | None = None,
+        objection: Objection = no_objection,
+    ) -> Generator[Turn, None, Episode]:
+        """Work on slice `z`: yields its turns, and puts the mask on the canvas if one was kept.
+
+        `carried` is what the neighbours suggest, `suspect` the mask under review: it is shown to
+        the policy as the latest one, and is not put back.
+        """
+        start = Observation(self.target, self.slices, z, role, latest=suspect, carried=carried)
+        episode = yield from self._recorded(start, objection)
+        if episode.best is not None:
+            self.put(z, episode.best.mask, episode.score)
+        return episode
+
+    def draw_together(
+        self, slice_indices: Sequence[int], role: Role
+    ) -> Generator[Turn, None, None]:
+        """Work on slices that are new to the canvas, in lock-step; yields their turns as they happen, puts masks on the canvas."""
+        starts = [Observation(self.target, self.slices, z, role) for z in slice_indices]
+        workers = self.workers
+        turns = run_together(
+            starts, workers.policy, workers.segmenter, self.limits, clock=workers.clock
+        )
+        while True:
+            try:
+                _, turn = next(turns)
+            except StopIteration as ended:
+                episodes: list[Episode] = ended.value
+                break
+            self.turns.append(turn)
+            yield turn
+        for z, episode in zip(slice_indices, episodes, strict=True):
+            if episode.best is not None:
+                self.put(z, episode.best.mask, episode.score)
+
+    def tell(self, role: Role, replies: Iterable[Reply]) -> Generator[Turn, None, None]:
+        """Write down what the policy said of the whole volume; yields a turn a reply."""
+        for reply in replies:
+            outcome, observation = _of_the_whole(reply.action)
+            turn = Turn(
+                slice_index=WHOLE_VOLUME,
+                index=self._turns_on(WHOLE_VOLUME),
+                role=role,
+                action=reply.action,
+                outcome=outcome,
+                reply=reply.text,
+                observation=observation,
+                policy_s=reply.seconds,
+                usage=reply.usage,
+            )
+            self.turns.append(turn)
+            yield turn
+
+    def note_followed(self, seeds: Iterable[int], drawn: Iterable[int], seconds: float) -> Turn:
+        """Write down, as a turn of the whole volume, that masks were followed from slices `seeds` to slices `drawn`."""
+        slices = tuple(sorted(drawn))
+        turn = Turn(
+            slice_index=WHOLE_VOLUME,
+            index=self._turns_on(WHOLE_VOLUME),
+            role=Role.CARRY,
+            action=NameSlices(slices),
+            outcome=Outcome.KEPT if slices else Outcome.NO_MASK,
+            observation=f"followed from {_listed(seeds)} to {len(slices)} more slices",
+            segmenter_s=seconds,
+        )
+        self.turns.append(turn)
+        return turn
+
+    def put(self, z: int, mask: NDArray[np.bool_], score: float) -> None:
+        """Enter a mask (rows, columns) and its score 0..1 for slice `z`."""
+        self.masks[z], self.scores[z] = mask, score
+
+    def take(self, z: int) -> tuple[NDArray[np.bool_], float]:
+        """Remove and return the mask and score of slice `z`."""
+        return self.masks.pop(z), self.scores.pop(z)
+
+    def voxels(self) -> NDArray[np.bool_]:
+        """All masks as one object (z, y, x) bool."""
+        stacked = np.zeros(self.slices.shape, dtype=np.bool_)
+        for z, mask in self.masks.items():
+            stacked[z] = mask
+        return stacked
+
+    def _recorded(self, start: Observation, objection: Objection) -> Generator[Turn, None, Episode]:
+        episode = run_episode(
+            start,
+            self.workers.policy,
+            self.workers.segmenter,
+            self.limits,
+            first_index=self._turns_on(start.slice_index),
+            objection=objection,
+            clock=self.workers.clock,
+        )
+        while True:
+            try:
+                turn = next(episode)
+            except StopIteration as ended:
+                return _returned(ended)
+            self.turns.append(turn)
+            yield turn
+
+    def _turns_on(self, z: int) -> int:
+        return sum(turn.slice_index == z for turn in self.turns)
+
+
+def _of_the_whole(action: Action) -> tuple[Outcome, str]:
+    """What becomes of an answer about the whole volume, and what the policy was told."""
+    match action:
+        case NameSlices():
+            return Outcome.KEPT, ""
+        case Absent():
+            return Outcome.ABSENT, ""
+        case Stop():
+            return Outcome.STOPPED, ""
+        case Malformed(fault):
+            return Outcome.REFUSED, fault
+        case _:
+            return (
+                Outcome.REFUSED,
+                "this is the whole volume: name slices, or say that it is absent",
+            )
+
+
+def _listed(slices: Iterable[int]) -> str:
+    named = sorted(slices)
+    return f"slice{'s' if len(named) > 1 else ''} {', '.join(map(str, named))}"
+
+
+def _returned(ended: StopIteration) -> Episode:
+    episode: Episode = ended.value
+    return episode

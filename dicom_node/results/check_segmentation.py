@@ -1,0 +1,398 @@
+"""A second opinion on a SEG before it may be sent: its bytes, read with pydicom and the functional groups alone.
+
+highdicom wrote the object and is not asked about it; nor is the writer, whose parsing of decimal strings alone is shared.
+Where a frame lies is taken from its Plane Position, Plane Orientation and Pixel Measures (PS3.3 C.7.6.16.2), bits are unpacked here, and the result is held
+against the volume's affine and source files: every voxel, every slice, every corner, every centroid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian, SegmentationStorage
+
+from dicom_node.datasets.dataset_files import read_dataset
+from dicom_node.datasets.source_planes import decimal_strings, numbers
+from dicom_node.errors import ResultMismatch
+from dicom_node.values import Code, Region, ResultSegment, SourceVolume
+
+_CORNER_SHARE = 0.05  # of a pixel: orientation and spacing are copied, but a series' headers may differ in the last digit
+_AGREE_MM = 0.01  # positions and centroids; a DS of 16 characters is a thousand times finer
+# What says where a frame is in the patient (PS3.3 C.7.6.16.2.3 and .4)
+_PLACES = frozenset({"PlanePositionSequence", "PlaneOrientationSequence"})
+# A table's steps may be uneven and drift sideways, but a slice never lies nearer to its neighbour's place
+_STEP_SHARE, _DRIFT_MM = 0.5, 1.0
+
+
+def check_segmentation(path: Path, volume: SourceVolume, segments: Sequence[ResultSegment]) -> None:
+    """Raise ResultMismatch unless the SEG at `path` says exactly what `segments` on `volume` say.
+
+    Compared: study, series and instance references, coding of every segment, position and orientation of every frame, every
+    voxel, no frame missing or twice, and each centroid in patient space (LPS mm). OSError when the file is gone.
+    """
+    seg = dcmread(path)
+    _check_object(seg, volume, segments)
+    _check_segments(seg, segments)
+    _check_references(seg, volume)
+    if volume.picture:
+        _check_on_picture(seg, volume, segments)
+        return
+    origins = _source_origins(volume)
+    frames = _Frames(seg, volume, origins)
+    seen: set[tuple[int, int]] = set()
+    voxels, total_mm = np.zeros(len(segments)), np.zeros((len(segments), 3))
+    for index in range(len(seg.PerFrameFunctionalGroupsSequence)):
+        frame = frames[index]
+        _check_frame(frame, volume, segments, seen)
+        moments = _moments(frame.pixels)
+        voxels[frame.segment] += moments[0]
+        total_mm[frame.segment] += frame.to_lps_mm @ moments
+    _check_nothing_missing(segments, seen)
+    for number, segment in enumerate(segments):
+        _check_centroid(segment, volume, origins, total_mm[number] / voxels[number])
+
+
+def segment_masks(path: Path, volume: SourceVolume) -> dict[str, NDArray[np.bool_]]:
+    """What the SEG at `path` shows, by SegmentLabel: (z, y, x) bool on the grid of `volume`, slices placed by position.
+
+    ResultMismatch when a frame lies nowhere on that grid; OSError when the file is gone.
+    """
+    seg = dcmread(path)
+    labels = [str(item.SegmentLabel) for item in seg.SegmentSequence]
+    masks = {label: np.zeros(volume.intensities.shape, dtype=np.bool_) for label in labels}
+    for frame in _frames_on_picture(seg) if volume.picture else _frames_on_slices(seg, volume):
+        masks[labels[frame.segment]][frame.z] |= frame.pixels
+    return masks
+
+
+@dataclass(frozen=True, eq=False)
+class _Frame:
+    """A frame as its own functional groups have it; `segment` and `z` zero-based, `to_lps_mm` (3, 3) maps
+    (1, row, column) to patient space, `pixels` (rows, columns) bool, `source` the item it was derived from.
+    """
+
+    number: int
+    segment: int
+    z: int
+    to_lps_mm: NDArray[np.float64]
+    pixels: NDArray[np.bool_]
+    source: Dataset
+
+
+class _Bits:
+    """The frames of a SEG as their own groups and bits say, wherever they lie."""
+
+    def __init__(self, seg: Dataset) -> None:
+        self._shape = (int(seg.Rows), int(seg.Columns))
+        self._bytes = np.frombuffer(seg.PixelData, np.uint8)
+        self._shared = (seg.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
+
+    def segment(self, group: Dataset) -> int:
+        """The zero-based segment of a frame."""
+        return int(self.group(group, "SegmentIdentificationSequence").ReferencedSegmentNumber) - 1
+
+    def source(self, group: Dataset) -> Dataset:
+        """The item that a frame was derived from."""
+        return self.group(self.group(group, "DerivationImageSequence"), "SourceImageSequence")
+
+    def group(self, item: Dataset, keyword: str) -> Dataset:
+        """The first item of a functional group, the frame's own before the shared one."""
+        found = item.get(keyword) or self._shared.get(keyword)
+        if not found:
+            raise ResultMismatch(f"the segmentation has a frame without {keyword}")
+        first: Dataset = found[0]
+        return first
+
+    def unpacked(self, index: int) -> NDArray[np.bool_]:
+        """A frame's bits: least significant first, frames following one another without padding (PS3.5 8.1.1)."""
+        size = self._shape[0] * self._shape[1]
+        start, stop = index * size, (index + 1) * size
+        packed = self._bytes[start // 8 : -(-stop // 8)]
+        bits = np.unpackbits(packed, bitorder="little")[start % 8 : start % 8 + size]
+        if bits.size != size:
+            raise ResultMismatch(f"the pixel data ends within frame {index + 1}")
+        return bits.reshape(self._shape).view(np.bool_)
+
+
+class _Frames(_Bits):
+    """The frames of a SEG on slices by index, placed in the patient and decoded one at a time."""
+
+    def __init__(self, seg: Dataset, volume: SourceVolume, origins: NDArray[np.float64]) -> None:
+        super().__init__(seg)
+        self._seg, self._volume, self._origins = seg, volume, origins
+
+    def __getitem__(self, index: int) -> _Frame:
+        group = self._seg.PerFrameFunctionalGroupsSequence[index]
+        place = self._placed(group, index)
+        return _Frame(
+            number=index + 1,
+            segment=self.segment(group),
+            z=self._slice_at(place[:, 0], index),
+            to_lps_mm=place,
+            pixels=self.unpacked(index),
+            source=self.source(group),
+        )
+
+    def _placed(self, group: Dataset, index: int) -> NDArray[np.float64]:
+        """(3, 3) from (1, row, column) to LPS mm (PS3.3 equation C.7.6.2.1-1), held against the affine's axes."""
+        position = self.group(group, "PlanePositionSequence").ImagePositionPatient
+        cosines = np.array(
+            self.group(group, "PlaneOrientationSequence").ImageOrientationPatient, dtype=np.float64
+        )
+        between_rows, between_columns = map(
+            float, self.group(group, "PixelMeasuresSequence").PixelSpacing
+        )
+        place = np.stack(
+            [
+                np.array(position, dtype=np.float64),
+                cosines[3:] * between_rows / np.linalg.norm(cosines[3:]),
+                cosines[:3] * between_columns / np.linalg.norm(cosines[:3]),
+            ],
+            axis=1,
+        )
+        affine = self._volume.affine_zyx_to_lps
+        far = np.array([self._shape[0] - 1, self._shape[1] - 1], dtype=np.float64)
+        apart = np.abs((place[:, 1:] - affine[:3, 1:3]) * far).max()
+        if apart > _CORNER_SHARE * min(between_rows, between_columns):
+            raise ResultMismatch(
+                f"frame {index + 1} is turned or scaled: its corner lies {apart:.3f} mm off"
+            )
+        return place
+
+    def _slice_at(self, origin: NDArray[np.float64], index: int) -> int:
+        """Which source slice has its first pixel where this frame has it."""
+        apart = np.linalg.norm(self._origins - origin, axis=1)
+        z = int(apart.argmin())
+        if apart[z] > _AGREE_MM:
+            raise ResultMismatch(
+                f"frame {index + 1} lies {apart[z]:.3f} mm from the nearest slice of the source"
+            )
+        return z
+
+
+def _require(same: bool, what: str) -> None:
+    if not same:
+        raise ResultMismatch(f"the segmentation read back from its file has {what}")
+
+
+def _check_object(seg: Dataset, volume: SourceVolume, segments: Sequence[ResultSegment]) -> None:
+    """What kind of object, of which study, on which grid."""
+    _require(seg.SOPClassUID == SegmentationStorage, "another SOP class")
+    _require(seg.file_meta.TransferSyntaxUID == ExplicitVRLittleEndian, "another transfer syntax")
+    _require(
+        seg.SegmentationType == "BINARY" and seg.BitsAllocated == 1, "pixels of more than one bit"
+    )
+    _require(seg.StudyInstanceUID == volume.study_instance_uid, "another study")
+    _require(
+        seg.get("FrameOfReferenceUID", "") == volume.frame_of_reference_uid,
+        "another frame of reference",
+    )
+    _require((seg.Rows, seg.Columns) == volume.intensities.shape[1:], "another matrix")
+    count = len(seg.PerFrameFunctionalGroupsSequence)
+    _require(
+        int(seg.NumberOfFrames) == count,
+        f"{seg.NumberOfFrames} frames but {count} descriptions of frames",
+    )
+    _require(len(seg.SegmentSequence) == len(segments), "another number of segments")
+
+
+def _check_segments(seg: Dataset, segments: Sequence[ResultSegment]) -> None:
+    """Each segment is numbered, coded and identified as its structure."""
+    for number, (item, segment) in enumerate(
+        zip(seg.SegmentSequence, segments, strict=True), start=1
+    ):
+        kind = item.SegmentedPropertyTypeCodeSequence[0]
+        modifiers = kind.get("SegmentedPropertyTypeModifierCodeSequence")
+        _require(int(item.SegmentNumber) == number, f"segment {number} out of order")
+        _require(_is(kind, segment.type), f"another code for segment {number}, {segment.label}")
+        _require(
+            _is(item.SegmentedPropertyCategoryCodeSequence[0], segment.category),
+            f"another category for segment {number}, {segment.label}",
+        )
+        _require(
+            _hold(modifiers, segment.laterality),
+            f"another laterality for segment {number}, {segment.label}",
+        )
+        _require(
+            _lies_in(item.get("AnatomicRegionSequence"), segment.region),
+            f"another region for segment {number}, {segment.label}",
+        )
+        _require(
+            item.TrackingID == segment.tracking_id[:64],
+            f"another tracking identifier for segment {number}",
+        )
+
+
+def _lies_in(items: Sequence[Dataset] | None, region: Region | None) -> bool:
+    """Whether an Anatomic Region Sequence holds this region and its side, or nothing for none."""
+    if region is None or not items:
+        return region is None and not items
+    modifiers = items[0].get("AnatomicRegionModifierSequence")
+    return _hold(items, region.type) and _hold(modifiers, region.laterality)
+
+
+def _hold(items: Sequence[Dataset] | None, code: Code | None) -> bool:
+    """Whether a sequence of coded items holds `code` alone, or nothing for none."""
+    wanted = [] if code is None else [code]
+    return len(items or []) == len(wanted) and all(map(_is, items or [], wanted))
+
+
+def _is(item: Dataset, code: Code) -> bool:
+    """Whether a coded item holds `code`."""
+    return (item.CodeValue, item.CodingSchemeDesignator) == (code.value, code.scheme)
+
+
+def _check_references(seg: Dataset, volume: SourceVolume) -> None:
+    """Viewers find the images to draw on through the referenced series and its instances."""
+    series = {
+        item.SeriesInstanceUID: item.ReferencedInstanceSequence
+        for item in seg.ReferencedSeriesSequence
+    }
+    _require(list(series) == [volume.series_instance_uid], "references to another series")
+    named = {item.ReferencedSOPInstanceUID for item in series[volume.series_instance_uid]}
+    _require(
+        named == {frame.sop_instance_uid for frame in volume.frames},
+        "references to other instances",
+    )
+
+
+def _check_frame(
+    frame: _Frame,
+    volume: SourceVolume,
+    segments: Sequence[ResultSegment],
+    seen: set[tuple[int, int]],
+) -> None:
+    """The frame is of a known segment, the first one at its place, from the right image, and equal to the mask."""
+    _require(
+        0 <= frame.segment < len(segments),
+        f"a frame of segment {frame.segment + 1}, which does not exist",
+    )
+    _require((frame.segment, frame.z) not in seen, f"two frames of one segment at slice {frame.z}")
+    seen.add((frame.segment, frame.z))
+    source = volume.frames[frame.z]
+    _require(
+        frame.source.ReferencedSOPInstanceUID == source.sop_instance_uid
+        and frame.source.ReferencedSOPClassUID == source.sop_class_uid
+        and frame.source.get("ReferencedFrameNumber") == source.frame_number,
+        f"frame {frame.number} derived from another image than that of its slice",
+    )
+    wrong = int(np.count_nonzero(frame.pixels != segments[frame.segment].voxels.plane(frame.z)))
+    label = segments[frame.segment].label
+    _require(wrong == 0, f"{wrong} wrong voxels of {label} at slice {frame.z}")
+
+
+def _frames_on_slices(seg: Dataset, volume: SourceVolume) -> Iterator[_Frame]:
+    frames = _Frames(seg, volume, _source_origins(volume))
+    for index in range(len(seg.PerFrameFunctionalGroupsSequence)):
+        yield frames[index]
+
+
+def _check_on_picture(
+    seg: Dataset, volume: SourceVolume, segments: Sequence[ResultSegment]
+) -> None:
+    """One frame a segment, from the picture, equal to the mask in its matrix, and no place that it cannot have."""
+    seen: set[tuple[int, int]] = set()
+    for frame in _frames_on_picture(seg):
+        _check_frame(frame, volume, segments, seen)
+    for groups in (*seg.SharedFunctionalGroupsSequence, *seg.PerFrameFunctionalGroupsSequence):
+        placed = _PLACES & {element.keyword for element in groups}
+        _require(
+            not placed, f"a frame with {', '.join(sorted(placed))} although its source has no place"
+        )
+    _check_nothing_missing(segments, seen)
+
+
+def _frames_on_picture(seg: Dataset) -> Iterator[_Frame]:
+    """The frames of a SEG on a single picture: all lie at its one slice."""
+    frames = _Bits(seg)
+    for index, group in enumerate(seg.PerFrameFunctionalGroupsSequence):
+        yield _Frame(
+            number=index + 1,
+            segment=frames.segment(group),
+            z=0,
+            to_lps_mm=np.zeros((3, 3)),
+            pixels=frames.unpacked(index),
+            source=frames.source(group),
+        )
+
+
+def _check_nothing_missing(segments: Sequence[ResultSegment], seen: set[tuple[int, int]]) -> None:
+    """A slice without a frame is empty for that segment."""
+    for number, segment in enumerate(segments):
+        for z in np.flatnonzero(segment.voxels.areas):
+            _require((number, int(z)) in seen, f"no frame of {segment.label} at slice {z}")
+
+
+def _check_centroid(
+    segment: ResultSegment,
+    volume: SourceVolume,
+    origins: NDArray[np.float64],
+    measured: NDArray[np.float64],
+) -> None:
+    """The centre of mass by the file's geometry is the one by the volume's affine.
+
+    The affine has even steps; where the scanner's are not, each slice counts where its source states it.
+    """
+    voxels = segment.voxels
+    moments = np.array([_moments(plane) for plane in voxels.box])
+    at_slices = moments[:, 0] @ origins[voxels.slices]
+    in_plane = moments[:, 1:].sum(axis=0) + voxels.count * np.array(voxels.origin[1:])
+    expected = (at_slices + volume.affine_zyx_to_lps[:3, 1:3] @ in_plane) / voxels.count
+    apart = float(np.linalg.norm(measured - expected))
+    pixel_mm = float(np.linalg.norm(volume.affine_zyx_to_lps[:3, 1:3], axis=0).min())
+    allowed = _AGREE_MM + _CORNER_SHARE * pixel_mm
+    _require(
+        apart <= allowed, f"the centre of {segment.label} {apart:.3f} mm from where it was drawn"
+    )
+
+
+def _moments(plane: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Number of voxels, sum of their rows, sum of their columns."""
+    rows = np.flatnonzero(plane.any(axis=1))
+    inside = plane[rows]  # a third of the time of counting the whole plane
+    in_rows, in_columns = np.count_nonzero(inside, axis=1), np.count_nonzero(inside, axis=0)
+    return np.array(
+        [in_rows.sum(), in_rows @ rows, in_columns @ np.arange(in_columns.size)], dtype=np.float64
+    )
+
+
+def _source_origins(volume: SourceVolume) -> NDArray[np.float64]:
+    """Where the source files state the first pixel of each slice, (z, 3) LPS mm; the affine's where they do not."""
+    affine = volume.affine_zyx_to_lps
+    even = affine[:3, 3] + np.arange(len(volume.frames))[:, None] * affine[:3, 0]
+    allowed_mm = max(_STEP_SHARE * float(np.linalg.norm(affine[:3, 0])), _DRIFT_MM)
+    origins = even.copy()
+    for path, members in groupby(enumerate(volume.frames), key=lambda member: member[1].path):
+        ds = read_dataset(path)
+        for z, frame in members:
+            stated = _stated_origin(ds, frame.frame_number)
+            if stated is None:
+                continue
+            apart_mm = np.linalg.norm(even - stated, axis=1)
+            _require(
+                int(apart_mm.argmin()) == z and apart_mm[z] <= allowed_mm,
+                f"slice {z} {apart_mm[z]:.3f} mm from where its source states it",
+            )
+            origins[z] = stated
+    return origins
+
+
+def _stated_origin(ds: Dataset, frame_number: int | None) -> NDArray[np.float64] | None:
+    """Image Position (Patient) of an image or of a frame of it, or None."""
+    if frame_number is None:
+        return numbers(decimal_strings(ds, "ImagePositionPatient"), 3)
+    groups = [
+        *ds.PerFrameFunctionalGroupsSequence[frame_number - 1 : frame_number],
+        *ds.SharedFunctionalGroupsSequence,
+    ]
+    items = [
+        group.PlanePositionSequence[0] for group in groups if group.get("PlanePositionSequence")
+    ]
+    return numbers(decimal_strings(items[0], "ImagePositionPatient"), 3) if items else None

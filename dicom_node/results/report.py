@@ -1,0 +1,312 @@
+"""A measurement report (TID 1500) of what was found and what was not, checked before it has its name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from highdicom import sr
+from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code as SrCode
+
+from dicom_node.durable import whole_file
+from dicom_node.identity import IMPLEMENTATION_CLASS_UID, MANUFACTURER
+from dicom_node.results.check_report import check_report
+from dicom_node.results.measurements import area_mm2, area_px, diameters, intensity, volume_ml
+from dicom_node.results.report_codes import (
+    ANY_PROCEDURE,
+    AREA,
+    CERTAINTY,
+    COMMENT,
+    LONG_AXIS,
+    MEAN,
+    MILLILITER,
+    MILLIMETER,
+    NOT_VISUALIZED,
+    PERCENT,
+    PIXELS,
+    PRESENCE,
+    PROCEDURE_OF_MODALITY,
+    QUANTITY_OF_UNIT,
+    SHORT_AXIS,
+    SQUARE_MILLIMETER,
+    STANDARD_DEVIATION,
+    VOLUME,
+)
+from dicom_node.results.result_header import (
+    MODEL_NAME,
+    ResultHeader,
+    reference,
+    shortened,
+    software_version,
+    source_header,
+    sr_code,
+    titled,
+)
+from dicom_node.results.segmentation import tracking_uid
+from dicom_node.values import (
+    AbsentFinding,
+    Algorithm,
+    ResultIdentity,
+    ResultSegment,
+    SourceVolume,
+    WrittenResult,
+    site_of,
+)
+
+
+def write_report(
+    volume: SourceVolume,
+    segments: Sequence[ResultSegment],
+    absent: Sequence[AbsentFinding],
+    algorithm: Algorithm,
+    identity: ResultIdentity,
+    path: Path,
+    *,
+    segmentation: WrittenResult | None,
+) -> WrittenResult:
+    """Write an Enhanced SR with TID 1500 at `path`; `segments` in the order of `segmentation`, None if there is none.
+
+    On a picture the groups are planar (TID 1410), with area instead of volume: in mm2 where the size of a pixel is known,
+    else in pixels and without axes. A measurement group (TID 1411) for every segment: the SEG's tracking UID, finding, site and laterality, volume (mL),
+    long and short axis (mm), mean and standard deviation of CT and PET where their unit is known, certainty (%), the segment referred to and the
+    source series. A group (TID 1501) for every absent structure, "Not visualized". The file appears under `path` only
+    after its bytes were read back and compared.
+
+    Raises ValueError for nothing to report or segments without a segmentation; ResultMismatch when what was written
+    is not what was meant; OSError when a source is gone or the disk is full.
+    """
+    if not segments and not absent:
+        raise ValueError("a report needs at least one structure that was found or looked for")
+    if bool(segments) != (segmentation is not None):
+        raise ValueError("a report refers to its segments in a segmentation: give both or neither")
+    header = ResultHeader(
+        "SR",
+        titled([*(segment.label for segment in segments), *(finding.label for finding in absent)]),
+        volume,
+        source_header(volume),
+        algorithm,
+        identity,
+    )
+    document = _assembled(header, _groups(header, segments, absent, segmentation), segmentation)
+    with whole_file(
+        path, lambda written: check_report(written, volume, segments, absent, segmentation)
+    ) as temporary:
+        document.save_as(temporary, enforce_file_format=True)
+    return WrittenResult(
+        "SR", path, document.SOPClassUID, document.SOPInstanceUID, document.SeriesInstanceUID
+    )
+
+
+Group: TypeAlias = (
+    sr.VolumetricROIMeasurementsAndQualitativeEvaluations
+    | sr.PlanarROIMeasurementsAndQualitativeEvaluations
+    | sr.MeasurementsAndQualitativeEvaluations
+)
+
+
+def _groups(
+    header: ResultHeader,
+    segments: Sequence[ResultSegment],
+    absent: Sequence[AbsentFinding],
+    segmentation: WrittenResult | None,
+) -> list[Group]:
+    """Found structures in the SEG's order, then absent ones."""
+    found = [
+        _found(header, number, segment, segmentation)
+        for number, segment in enumerate(segments, start=1)
+        if segmentation is not None
+    ]
+    return [*found, *(_absent(header, finding) for finding in absent)]
+
+
+def _found(
+    header: ResultHeader, number: int, segment: ResultSegment, segmentation: WrittenResult
+) -> Group:
+    """Volumetric ROI (TID 1411), on a picture Planar ROI (TID 1410), of segment `number`."""
+    told: dict[str, Any] = {
+        "tracking_identifier": _tracking(header, segment.tracking_id),
+        "finding_category": sr_code(segment.category),
+        "finding_type": sr_code(segment.type),
+        "finding_sites": _sites(segment),
+        "algorithm_id": _algorithm(header.algorithm),
+        "measurements": _measurements(segment, header.volume),
+    }
+    seg: dict[str, Any] = {
+        "sop_class_uid": segmentation.sop_class_uid,
+        "sop_instance_uid": segmentation.sop_instance_uid,
+        "segment_number": number,
+    }
+    if not header.volume.picture:
+        source = sr.SourceSeriesForSegmentation(header.volume.series_instance_uid)
+        return sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
+            referenced_segment=sr.ReferencedSegment(**seg, source_series=source), **told
+        )
+    (frame,) = header.volume.frames
+    image = sr.SourceImageForSegmentation(frame.sop_class_uid, frame.sop_instance_uid)
+    # a segment on one picture is one frame, and they are in the segments' order
+    shown = sr.ReferencedSegmentationFrame(**seg, frame_number=number, source_image=image)
+    # not beside a frame's number (PS3.3 table C.18.4-1)
+    del shown[0].ReferencedSOPSequence[0].ReferencedSegmentNumber
+    return sr.PlanarROIMeasurementsAndQualitativeEvaluations(referenced_segment=shown, **told)
+
+
+Row: TypeAlias = tuple[SrCode, float, SrCode, SrCode | None]
+
+
+def _measurements(segment: ResultSegment, volume: SourceVolume) -> list[sr.Measurement]:
+    """The numbers of a found structure, each with its unit (UCUM)."""
+    rows = [*_sizes(segment, volume), (CERTAINTY, 100.0 * segment.confidence, PERCENT, None)]
+    quantity = None if volume.unit is None else QUANTITY_OF_UNIT.get(volume.unit.value)
+    if quantity is not None and volume.unit is not None:  # a number without a unit says nothing
+        inside, unit = intensity(segment, volume), sr_code(volume.unit)
+        rows.append((quantity, inside.mean, unit, MEAN))
+        rows.append((quantity, inside.standard_deviation, unit, STANDARD_DEVIATION))
+    return [
+        sr.Measurement(name=name, value=_rounded(value), unit=unit, derivation=derivation)
+        for name, value, unit, derivation in rows
+    ]
+
+
+def _rounded(value: float) -> float:
+    """To a thousandth; what is smaller keeps six digits, as PET has values of any size."""
+    return round(value, 3) if abs(value) >= 1 else float(f"{value:.6g}")
+
+
+def _sizes(segment: ResultSegment, volume: SourceVolume) -> list[Row]:
+    """Volume and axes; of a picture the area, and axes only where millimetres are known."""
+    if not volume.sized:
+        return [(AREA, float(area_px(segment)), PIXELS, None)]
+    axes = diameters(segment, volume)
+    extent: Row = (VOLUME, volume_ml(segment, volume), MILLILITER, None)
+    if volume.picture:
+        extent = (AREA, area_mm2(segment, volume), SQUARE_MILLIMETER, None)
+    return [
+        extent,
+        (LONG_AXIS, axes.long_mm, MILLIMETER, None),
+        (SHORT_AXIS, axes.short_mm, MILLIMETER, None),
+    ]
+
+
+def _absent(
+    header: ResultHeader, finding: AbsentFinding
+) -> sr.MeasurementsAndQualitativeEvaluations:
+    """Measurement and Qualitative Evaluation Group (TID 1501) of a structure that was looked for in vain."""
+    group = sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=_tracking(header, finding.tracking_id),
+        finding_type=sr_code(finding.type),
+        finding_sites=_sites(finding),
+        algorithm_id=_algorithm(header.algorithm),
+        qualitative_evaluations=[sr.QualitativeEvaluation(name=PRESENCE, value=NOT_VISUALIZED)],
+    )
+    reason = shortened(finding.reason, 1024)
+    if reason:  # the template is extensible (PS3.16 TID 1501): why it was not found is for people
+        comment = sr.TextContentItem(
+            name=COMMENT, value=reason, relationship_type=sr.RelationshipTypeValues.CONTAINS
+        )
+        group[0].ContentSequence.append(comment)
+    return group
+
+
+def _assembled(
+    header: ResultHeader,
+    groups: Sequence[Group],
+    segmentation: WrittenResult | None,
+) -> Dataset:
+    """The document as highdicom builds it, then with the source's own evidence, patient and study."""
+    stand_in = header.stand_in()
+    if header.volume.picture:  # its groups refer to the image itself
+        (frame,) = header.volume.frames
+        stand_in.SOPClassUID, stand_in.SOPInstanceUID = frame.sop_class_uid, frame.sop_instance_uid
+    evidence = [stand_in, *([_evidence(header, segmentation)] if segmentation is not None else [])]
+    document = sr.EnhancedSR(
+        evidence=evidence,
+        content=sr.MeasurementReport(
+            observation_context=sr.ObservationContext(observer_device_context=_observer()),
+            procedure_reported=PROCEDURE_OF_MODALITY.get(header.volume.modality, ANY_PROCEDURE),
+            imaging_measurements=groups,
+            title=codes.DCM.ImagingMeasurementReport,
+        ),
+        is_complete=True,
+        is_final=False,
+        is_verified=False,
+        **header.arguments(),
+    )
+    _refer_to_source(document, header, segmentation)
+    header.finish(document)
+    return document
+
+
+def _tracking(header: ResultHeader, tracking_id: str) -> sr.TrackingIdentifier:
+    """The same identifier and UID as the segment has in the SEG."""
+    return sr.TrackingIdentifier(
+        uid=tracking_uid(header.identity, tracking_id), identifier=shortened(tracking_id, 64)
+    )
+
+
+def _sites(structure: ResultSegment | AbsentFinding) -> list[sr.FindingSite]:
+    """Where: the region of a finding, else the structure itself, left or right (CID 244)."""
+    site = site_of(structure)
+    if site is None:
+        return []
+    side = site.laterality
+    return [
+        sr.FindingSite(
+            anatomic_location=sr_code(site.type), laterality=None if side is None else sr_code(side)
+        )
+    ]
+
+
+def _algorithm(algorithm: Algorithm) -> sr.AlgorithmIdentification:
+    """TID 4019, with the hashes of the weights as parameters."""
+    return sr.AlgorithmIdentification(
+        name=shortened(algorithm.name, 64),
+        version=shortened(algorithm.version, 64),
+        parameters=[f"weights SHA-256 {value}" for value in algorithm.weights_sha256] or None,
+    )
+
+
+def _observer() -> sr.ObserverContext:
+    """Segnode as the observing device (TID 1004); its UID names the implementation, not the machine."""
+    return sr.ObserverContext(
+        observer_type=codes.DCM.Device,
+        observer_identifying_attributes=sr.DeviceObserverIdentifyingAttributes(
+            uid=IMPLEMENTATION_CLASS_UID,
+            name=MODEL_NAME,
+            manufacturer_name=MANUFACTURER,
+            model_name=MODEL_NAME,
+            serial_number=software_version(),
+        ),
+    )
+
+
+def _evidence(header: ResultHeader, segmentation: WrittenResult) -> Dataset:
+    """As much of the SEG as evidence needs."""
+    ds = Dataset()
+    ds.SOPClassUID, ds.SOPInstanceUID = segmentation.sop_class_uid, segmentation.sop_instance_uid
+    ds.SeriesInstanceUID = segmentation.series_instance_uid
+    ds.StudyInstanceUID = header.volume.study_instance_uid
+    return ds
+
+
+def _refer_to_source(
+    document: Dataset, header: ResultHeader, segmentation: WrittenResult | None
+) -> None:
+    """Evidence (PS3.3 table C.17-3): every instance of the source series, and the SEG."""
+    source = Dataset()
+    source.SeriesInstanceUID = header.volume.series_instance_uid
+    source.ReferencedSOPSequence = header.source_references()
+    series = [source]
+    if segmentation is not None:
+        seg = Dataset()
+        seg.SeriesInstanceUID = segmentation.series_instance_uid
+        seg.ReferencedSOPSequence = [
+            reference(segmentation.sop_class_uid, segmentation.sop_instance_uid)
+        ]
+        series.append(seg)
+    study = Dataset()
+    study.StudyInstanceUID = header.volume.study_instance_uid
+    study.ReferencedSeriesSequence = series
+    document.CurrentRequestedProcedureEvidenceSequence = [study]

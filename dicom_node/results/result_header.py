@@ -1,0 +1,311 @@
+"""What SEG and SR have in common: who made them, from what, for which study, and what they are called."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from highdicom import AlgorithmIdentificationSequence, ContributingEquipment
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.filewriter import correct_ambiguous_vr
+from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code as SrCode
+from pydicom.uid import (
+    UID,
+    EnhancedCTImageStorage,
+    ExplicitVRLittleEndian,
+    SecondaryCaptureImageStorage,
+)
+from pydicom.valuerep import format_number_as_ds
+
+from dicom_node.datasets.dataset_files import read_dataset
+from dicom_node.datasets.source_planes import Planes, decimal_strings, numbers
+from dicom_node.identity import (
+    IMPLEMENTATION_CLASS_UID,
+    IMPLEMENTATION_VERSION_NAME,
+    MANUFACTURER,
+)
+from dicom_node.results.patient_study import copy_patient_and_study
+from dicom_node.results.timezones import offset_text, zone_of
+from dicom_node.results.uids import result_uid
+from dicom_node.values import Algorithm, Code, ResultIdentity, SourceVolume
+
+MODEL_NAME = "Segnode"
+_LONGEST_LO = 64  # characters, PS3.5 table 6.2-1
+
+# The SOP Instance UID of what highdicom builds on; it never reaches a file
+STAND_IN_UID = f"{IMPLEMENTATION_CLASS_UID}.1"
+
+# What highdicom wants to see in a source and we take from the real one
+_EMPTY = (
+    "PatientID",
+    "PatientName",
+    "PatientBirthDate",
+    "PatientSex",
+    "AccessionNumber",
+    "StudyID",
+    "StudyDate",
+    "StudyTime",
+)
+
+# Results stand behind the images of the same study: series 4 gives 4010 for SEG and 4020 for SR
+_SERIES_NUMBER = {"SEG": 10, "SR": 20}
+_SHORT_INTEGER = re.compile(r"[+-]?[0-9]{1,9}")
+
+
+def software_version() -> str:
+    """The installed version of Segnode, at most 64 characters."""
+    try:
+        return version("segnode")
+    except PackageNotFoundError:  # run from a checkout that was never installed
+        return "unknown"
+
+
+@dataclass(frozen=True, eq=False)
+class ResultHeader:
+    """Everything about a result but its content. `source` is the header of the volume's first slice.
+
+    `kind` "SEG" or "SR"; `title` a person's name for the content, such as "liver, spleen".
+    """
+
+    kind: str
+    title: str
+    volume: SourceVolume
+    source: Dataset
+    algorithm: Algorithm
+    identity: ResultIdentity
+
+    @property
+    def sop_instance_uid(self) -> str:
+        """Derived from request and study version."""
+        return result_uid(self.identity, f"{self.kind} instance")
+
+    @property
+    def series_instance_uid(self) -> str:
+        """Derived from request and study version; each result is a series of its own."""
+        return result_uid(self.identity, f"{self.kind} series")
+
+    @property
+    def series_description(self) -> str:
+        """Such as "AI SEG liver, spleen - segnode litemedsam - on S4", at most 64 characters."""
+        # the structures matter more than the model to whoever looks for the series
+        head, place = f"AI {self.kind} ", f" - on S{_series_number(self.source)}"
+        tail = f" - segnode {self.algorithm.name}{place}"
+        if len(head) + len(self.title) + len(tail) > _LONGEST_LO:
+            tail = place
+        return head + shortened(self.title, _LONGEST_LO - len(head) - len(tail)) + tail
+
+    @property
+    def series_number(self) -> int:
+        """A thousand times the source's series number plus ten for SEG, twenty for SR; within IS."""
+        number = _series_number(self.source)
+        return (number if 0 < number < 1_000_000 else 0) * 1000 + _SERIES_NUMBER[self.kind]
+
+    @property
+    def made_at(self) -> datetime:
+        """When the result counts as made: the request's time if known, so a re-run gives the same bytes.
+
+        In the zone that the result's other times are in, else local time.
+        """
+        moment = self.identity.requested_at or datetime.now().astimezone()
+        return moment.astimezone(zone_of(self.source))
+
+    def stand_in(self) -> Dataset:
+        """A legal header for highdicom to build on, whatever the source is.
+
+        highdicom refuses sources with illegal values, unknown SOP classes or several orientations, and a clinic has all
+        three. It is given this instead; what must be the source's own is put in from the source afterwards.
+        """
+        ds = Dataset()
+        ds.SOPClassUID, ds.SOPInstanceUID = EnhancedCTImageStorage, STAND_IN_UID
+        ds.StudyInstanceUID = self.volume.study_instance_uid
+        ds.SeriesInstanceUID = self.volume.series_instance_uid
+        if self.volume.frame_of_reference_uid:
+            ds.FrameOfReferenceUID = self.volume.frame_of_reference_uid
+        ds.Modality = self.volume.modality
+        for keyword in _EMPTY:
+            setattr(ds, keyword, "")
+        return ds
+
+    def stand_in_on_grid(self, planes: Planes, first: int, last: int) -> Dataset:
+        """The stand-in as one multi-frame image of slices `first`..`last`, whose frame n is slice `first` + n - 1.
+
+        A frame is one pixel: this is for arranging frames, not for what is in them.
+        """
+        ds = self.stand_in()
+        ds.Rows = ds.Columns = 1
+        _copy_lossiness(self.source, ds)
+        ds.NumberOfFrames = last - first + 1
+        ds.SharedFunctionalGroupsSequence = [_shared_groups(planes)]
+        ds.PerFrameFunctionalGroupsSequence = [
+            _frame_groups(planes.positions[z]) for z in range(first, last + 1)
+        ]
+        return ds
+
+    def stand_in_for_picture(self) -> Dataset:
+        """The stand-in as one image of one pixel without a place in the patient, of a class that highdicom takes for any such."""
+        ds = self.stand_in()
+        ds.SOPClassUID = SecondaryCaptureImageStorage
+        ds.Rows = ds.Columns = 1
+        _copy_lossiness(self.source, ds)
+        return ds
+
+    def arguments(self) -> dict[str, Any]:
+        """What highdicom's constructors of both kinds of object take alike."""
+        return {
+            "series_instance_uid": self.series_instance_uid,
+            "series_number": self.series_number,
+            "sop_instance_uid": self.sop_instance_uid,
+            "instance_number": 1,
+            "manufacturer": MANUFACTURER,
+            "manufacturer_model_name": MODEL_NAME,
+            "software_versions": software_version(),
+            # Type 1 in Enhanced General Equipment (PS3.3 C.7.5.2), and the same on every machine of one installation
+            "device_serial_number": f"segnode-{software_version()}",
+            "series_description": self.series_description,
+            "content_date": self.made_at.date(),
+            "content_time": self.made_at.time().replace(microsecond=0),
+        }
+
+    def finish(self, result: Dataset) -> None:
+        """Put in what must be the source's own or ours alone: patient, study, dates, file meta information."""
+        correct_ambiguous_vr(
+            result, True
+        )  # pydicom leaves it out where raw elements are written as they are
+        copy_patient_and_study(self.source, result)
+        result.InstanceCreationDate, result.InstanceCreationTime = (
+            result.ContentDate,
+            result.ContentTime,
+        )
+        result.SeriesDate, result.SeriesTime = result.ContentDate, result.ContentTime
+        zone = zone_of(self.source)
+        if zone is not None:
+            result.TimezoneOffsetFromUTC = offset_text(zone)
+        result.ContributingEquipmentSequence = [
+            self._model_equipment()
+        ]  # and not the library, with its clock
+        result.file_meta = FileMetaDataset()
+        result.file_meta.MediaStorageSOPClassUID = result.SOPClassUID
+        result.file_meta.MediaStorageSOPInstanceUID = result.SOPInstanceUID
+        result.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        result.file_meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
+        result.file_meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
+
+    def source_references(self) -> list[Dataset]:
+        """One item an instance of the source series, in the volume's order (PS3.3 table 10-11)."""
+        unique = {frame.sop_instance_uid: frame.sop_class_uid for frame in self.volume.frames}
+        return [reference(sop_class, instance) for instance, sop_class in unique.items()]
+
+    def _model_equipment(self) -> ContributingEquipment:
+        """The model that drew, with the hashes of its weights (PS3.3 C.12.1.1.5)."""
+        hashes = ", ".join(f"SHA-256 {value}" for value in self.algorithm.weights_sha256)
+        return ContributingEquipment(
+            manufacturer=MANUFACTURER,
+            purpose_of_reference=codes.DCM.ProcessingEquipment,
+            manufacturer_model_name=shortened(self.algorithm.name, _LONGEST_LO),
+            software_versions=shortened(self.algorithm.version, _LONGEST_LO),
+            contribution_description=shortened(f"Segmentation; weights: {hashes or 'none'}", 1024),
+        )
+
+
+def source_header(volume: SourceVolume) -> Dataset:
+    """The header of the volume's first slice, without pixels. OSError when the file is gone."""
+    return read_dataset(volume.frames[0].path)
+
+
+def shortened(text: str, room: int) -> str:
+    """`text` in printable ASCII (accents fall away), cut to `room` characters; a cut is marked by three dots.
+
+    ASCII because the result is written in the source's character set, which may hold no other letters of ours.
+    """
+    bare = "".join(
+        letter
+        for letter in unicodedata.normalize("NFKD", text)
+        if not unicodedata.combining(letter)
+    )
+    plain = "".join(
+        letter if " " <= letter <= "~" and letter != "\\" else "?" for letter in bare
+    ).strip()
+    return plain if len(plain) <= room else plain[: room - 3].rstrip() + "..."
+
+
+def sr_code(code: Code) -> SrCode:
+    """A coded concept as highdicom takes it; meanings are at most 64 characters (PS3.3 table 8.8-1a)."""
+    return SrCode(code.value, code.scheme, shortened(code.meaning, _LONGEST_LO))
+
+
+def algorithm_identification(algorithm: Algorithm) -> AlgorithmIdentificationSequence:
+    """PS3.3 C.10.15 table 10-19: name, version, and "Artificial Intelligence" of CID 7162 as family."""
+    return AlgorithmIdentificationSequence(
+        name=shortened(algorithm.name, _LONGEST_LO),
+        family=codes.DCM.ArtificialIntelligence,
+        version=shortened(algorithm.version, _LONGEST_LO),
+        parameters={"weights_sha256": ", ".join(algorithm.weights_sha256)}
+        if algorithm.weights_sha256
+        else None,
+    )
+
+
+def titled(labels: Iterable[str]) -> str:
+    """Labels as one title."""
+    return ", ".join(labels)
+
+
+def _series_number(source: Dataset) -> int:
+    """The source's series number, 0 where it is missing, no whole number or one that leaves no room for ours.
+
+    Read from its bytes: pydicom raises several errors on numbers that are none, and warns of those it takes.
+    """
+    element = source.get_item("SeriesNumber")
+    value = None if element is None else element.value
+    text = value.decode("ascii", "replace") if isinstance(value, bytes) else str(value or "")
+    number = _SHORT_INTEGER.fullmatch(text.strip(" \0"))
+    return int(number[0]) if number else 0
+
+
+def reference(sop_class_uid: str, sop_instance_uid: str) -> Dataset:
+    """An item of the SOP Instance Reference macro (PS3.3 table 10-11)."""
+    item = Dataset()
+    item.ReferencedSOPClassUID = sop_class_uid
+    item.ReferencedSOPInstanceUID = sop_instance_uid
+    return item
+
+
+def _copy_lossiness(source: Dataset, ds: Dataset) -> None:
+    """What was drawn on lossily compressed images says so, with legal ratios and methods (PS3.3 C.7.6.1.1.5)."""
+    if str(source.get("LossyImageCompression")) != "01":
+        return
+    ds.LossyImageCompression = "01"
+    ratios = [
+        part
+        for part in decimal_strings(source, "LossyImageCompressionRatio")
+        if numbers([part], 1) is not None
+    ]
+    if ratios:
+        ds.LossyImageCompressionRatio = [format_number_as_ds(float(ratio)) for ratio in ratios]
+    if source.get("LossyImageCompressionMethod"):
+        ds.LossyImageCompressionMethod = source.LossyImageCompressionMethod
+
+
+def _shared_groups(planes: Planes) -> Dataset:
+    """Orientation and spacing of all frames (PS3.3 C.7.6.16.2.1 and .4)."""
+    orientation, measures, groups = Dataset(), Dataset(), Dataset()
+    orientation.ImageOrientationPatient = list(planes.orientation)
+    measures.PixelSpacing = list(planes.pixel_spacing_mm)
+    measures.SliceThickness = planes.slice_thickness_mm
+    groups.PlaneOrientationSequence = [orientation]
+    groups.PixelMeasuresSequence = [measures]
+    return groups
+
+
+def _frame_groups(position: Sequence[str]) -> Dataset:
+    """Position of a frame (PS3.3 C.7.6.16.2.3)."""
+    place, groups = Dataset(), Dataset()
+    place.ImagePositionPatient = list(position)
+    groups.PlanePositionSequence = [place]
+    return groups

@@ -1,0 +1,1 @@
+"""The way out: `sender.py` stores instances at a destination and says what became of each."""

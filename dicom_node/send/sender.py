@@ -1,0 +1,252 @@
+"""C-STORE SCU: all results of a request in one association, and every instance's status looked at."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from pydicom import dcmread
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom import AE, evt
+from pynetdicom.association import Association
+from pynetdicom.events import Event, EventHandlerType
+
+from dicom_node.errors import PermanentDeliveryError, TransientDeliveryError
+from dicom_node.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from dicom_node.send.delivery_status import Outcome, meaning_of, verdict_on
+from dicom_node.values import WrittenResult
+
+_log = logging.getLogger(__name__)
+
+_VERIFICATION = "1.2.840.10008.1.1"  # PS3.4 A.4
+_A_ASSOCIATE_RJ = 0x03  # PDU type; result, source and reason are its bytes 8 to 10 (PS3.8 9.3.4)
+# By source and reason (PS3.8 table 9-21)
+_REJECTIONS = {
+    (1, 1): "no reason given",
+    (1, 2): "application context name not supported",
+    (1, 3): "calling AE title not recognized",
+    (1, 7): "called AE title not recognized",
+    (2, 1): "no reason given",
+    (2, 2): "protocol version not supported",
+    (3, 1): "temporary congestion",
+    (3, 2): "local limit exceeded",
+}
+_TOO_BUSY = 3  # the source of rejections that say nothing of us
+
+
+@dataclass(frozen=True)
+class DeliveryTimeouts:
+    """How long a destination may keep us waiting, seconds.
+
+    `connection_s` for TCP, `acse_s` for the answer to an association request or release, `dimse_s` for each
+    instance's status (an archive may write tens of megabytes before it answers), `network_s` for silence on the line, also in the
+    middle of what is sent or received.
+    """
+
+    connection_s: float = 10.0
+    acse_s: float = 30.0
+    dimse_s: float = 60.0
+    network_s: float = 60.0
+
+
+class DicomDestination:
+    """A Destination reached by DICOM: `ae_title` at `host`:`port`, called by us as `calling_ae_title`.
+
+    `name` is what the configuration and the record call it. Every call opens and ends its own association, so one
+    object may serve several threads.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        ae_title: str,
+        host: str,
+        port: int,
+        calling_ae_title: str,
+        timeouts: DeliveryTimeouts | None = None,
+    ) -> None:
+        self._name = name
+        self._ae_title, self._host, self._port = ae_title, host, port
+        self._calling_ae_title = calling_ae_title
+        self._timeouts = timeouts or DeliveryTimeouts()
+
+    @property
+    def name(self) -> str:
+        """Name in configuration and in the record."""
+        return self._name
+
+    def echo(self) -> None:
+        """C-ECHO (PS3.4 annex A); raises DeliveryError in words an administrator can act on."""
+        with self._associated([_VERIFICATION]) as association:
+            try:
+                status = association.send_c_echo()
+            except (RuntimeError, ValueError) as error:
+                raise self._later("ended the connection during the echo; see its log") from error
+            if "Status" not in status:
+                raise self._later("took the connection but did not answer the echo; see its log")
+            if status.Status != 0x0000:
+                raise self._never(
+                    f"answered the echo with {meaning_of(status.Status)}", status.Status
+                )
+
+    def send(self, results: Sequence[WrittenResult]) -> None:
+        """Send every result in one association and check every status.
+
+        Nothing is sent unless the destination accepts every kind of object: a report without the segmentation it
+        refers to helps nobody. Returns when all were taken (0x0000 or a warning); otherwise raises for the first that
+        was not, TransientDeliveryError if worth another try, else PermanentDeliveryError. Sending the same
+        again is harmless: the UIDs are the same. OSError when a result's file is gone.
+        """
+        if not results:
+            return
+        with self._associated(
+            list(dict.fromkeys(result.sop_class_uid for result in results))
+        ) as association:
+            for result in results:
+                self._store(association, result)
+        _log.info("delivered %d results to %s", len(results), self._name)
+
+    def _store(self, association: Association, result: WrittenResult) -> None:
+        """One C-STORE and its verdict."""
+        ds = dcmread(result.path)
+        try:
+            answer = association.send_c_store(ds)
+        except (
+            RuntimeError,
+            ValueError,
+        ) as error:  # pynetdicom: not established any more, or no context
+            raise self._later(
+                f"ended the connection before the {result.kind} was sent; it is tried again"
+            ) from error
+        if "Status" not in answer:  # time-out, abort or an invalid answer
+            raise self._later(
+                f"gave no answer to the {result.kind}; see its log; it is tried again"
+            )
+        status = int(answer.Status)
+        verdict = verdict_on(status)
+        if verdict.outcome is Outcome.DELIVERED:
+            if status != 0x0000:
+                _log.warning(
+                    "%s took %s with %s", self._name, result.sop_instance_uid, meaning_of(status)
+                )
+            return
+        sentence = f"did not take the {result.kind}: {meaning_of(status)}: {verdict.advice}"
+        raise (self._later if verdict.outcome is Outcome.TRANSIENT else self._never)(
+            sentence, status
+        )
+
+    @contextmanager
+    def _associated(self, sop_classes: Sequence[str]) -> Iterator[Association]:
+        """An association in which every one of `sop_classes` was accepted; released on leaving."""
+        line = _Line(self._timeouts.network_s)
+        association = self._entity(sop_classes).associate(
+            self._host, self._port, ae_title=self._ae_title, evt_handlers=line.handlers
+        )
+        try:
+            self._require_established(association, line)
+            self._require_contexts(association, sop_classes)
+            yield association
+        finally:
+            if association.is_established:
+                association.release()
+
+    def _entity(self, sop_classes: Sequence[str]) -> AE:
+        """Ourselves, proposing each SOP class as it is stored and in the default syntax (PS3.5 10.1), nothing else."""
+        entity = AE(ae_title=self._calling_ae_title)
+        entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+        entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+        entity.connection_timeout = self._timeouts.connection_s
+        entity.acse_timeout = self._timeouts.acse_s
+        entity.dimse_timeout = self._timeouts.dimse_s
+        entity.network_timeout = self._timeouts.network_s
+        for sop_class in sop_classes:
+            # Two contexts rather than one of two syntaxes: a peer that prefers the default still takes ours as stored
+            entity.add_requested_context(sop_class, ExplicitVRLittleEndian)
+            entity.add_requested_context(sop_class, ImplicitVRLittleEndian)
+        return entity
+
+    def _require_established(self, association: Association, line: _Line) -> None:
+        """Tell apart what an administrator has to do: start it, let us in, allow the object."""
+        if association.is_established:
+            return
+        if line.rejection is not None:
+            raise self._refused(*line.rejection)
+        answer = association.acceptor.primitive
+        if answer is not None and answer.result == 0x00 and association.rejected_contexts:
+            raise self._unaccepted(
+                [str(each.abstract_syntax) for each in association.rejected_contexts]
+            )
+        address = f"{self._host}:{self._port}"
+        if line.opened:
+            raise self._later(
+                f"takes connections at {address} but agreed to no association; see its log, and "
+                "whether that is its DICOM port"
+            )
+        raise self._later(f"cannot be reached at {address}; is it running, and is the port right")
+
+    def _require_contexts(self, association: Association, sop_classes: Sequence[str]) -> None:
+        accepted = {str(each.abstract_syntax) for each in association.accepted_contexts}
+        missing = [sop_class for sop_class in sop_classes if sop_class not in accepted]
+        if missing:
+            raise self._unaccepted(missing)
+
+    def _refused(self, source: int, reason: int) -> TransientDeliveryError:
+        words = _REJECTIONS.get((source, reason), f"source {source}, reason {reason}")
+        if source == _TOO_BUSY:
+            return self._later(f"refused the association ({words}); it is tried again")
+        return self._later(
+            f"refused the association ({words}); it must know itself as {self._ae_title!r} "
+            f"and us as {self._calling_ae_title!r}"
+        )
+
+    def _unaccepted(self, sop_classes: Sequence[str]) -> PermanentDeliveryError:
+        names = ", ".join(dict.fromkeys(_named(sop_class) for sop_class in sop_classes))
+        return self._never(f"accepts no {names}; allow it there, then retry the request")
+
+    def _later(self, what: str, status: int | None = None) -> TransientDeliveryError:
+        return TransientDeliveryError(
+            f"Destination {self._name} {what}.", destination=self._name, status=status
+        )
+
+    def _never(self, what: str, status: int | None = None) -> PermanentDeliveryError:
+        return PermanentDeliveryError(
+            f"Destination {self._name} {what}.", destination=self._name, status=status
+        )
+
+
+class _Line:
+    """What went over the line while an association was asked for: whether it opened, and source and reason of a rejection.
+    No read or write on it waits longer than `stall_s`.
+
+    The association's own account (`is_rejected`) cannot be relied on: where the peer rejects and hangs up before
+    pynetdicom's thread has looked, it takes the closed line for one that never opened, and a rejection with a code that
+    the standard reserves stops it before it is told of.
+    """
+
+    def __init__(self, stall_s: float) -> None:
+        self._stall_s = stall_s
+        self.opened = False
+        self.rejection: tuple[int, int] | None = None
+        self.handlers: list[EventHandlerType] = [
+            (evt.EVT_CONN_OPEN, self._open),
+            (evt.EVT_DATA_RECV, self._receive),
+        ]
+
+    def _open(self, event: Event) -> None:
+        self.opened = True
+        line = event.assoc.dul.socket
+        if line is not None and line.socket is not None:
+            # pynetdicom would wait for ever for the rest of a PDU, or for room to send on
+            line.socket.settimeout(self._stall_s)
+
+    def _receive(self, event: Event) -> None:
+        pdu: bytes = event.data
+        if pdu[0] == _A_ASSOCIATE_RJ and len(pdu) >= 10:
+            self.rejection = pdu[8], pdu[9]
+
+
+def _named(sop_class_uid: str) -> str:
+    """A SOP class by its name and UID, such as "Segmentation Storage (1.2.840.10008.5.1.4.1.1.66.4)"."""
+    return f"{UID(sop_class_uid).name} ({sop_class_uid})"

@@ -1,0 +1,1 @@
+"""What the instances of a study are: `choice.py` takes the series, `stack.py` sorts its slices."""

@@ -1,0 +1,99 @@
+"""Whether images are of one patient, told without keeping who that is.
+
+A header carries digests of what identifies the patient, salted with the study: they compare images of one study and say
+nothing by themselves. Two images are of two patients where Patient ID, Issuer of Patient ID, Patient's Name or Patient's
+Birth Date are given in both and differ. Not told apart by: what one of them leaves out, upper and lower case, accents,
+spaces, carets and other marks between the words of a name, another script of it (PS3.5 6.2.1), marks within a date.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Collection, Iterable, Sequence
+
+from dicom_node.errors import NotAVolume
+from dicom_node.series.multiframe import named_headers
+from dicom_node.values import InstanceHeader, PatientDigests
+
+_DIGEST_BYTES = 8
+#: Field of PatientDigests -> the attribute's name in PS3.6.
+_NAMES = {
+    "identifier": "Patient ID",
+    "issuer": "Issuer of Patient ID",
+    "name": "Patient's Name",
+    "birth_date": "Patient's Birth Date",
+}
+
+
+def patient_digests(
+    salt: str, *, identifier: str, issuer: str, name: str, birth_date: str
+) -> PatientDigests:
+    """Digests of the patient's attributes as text; `salt` the Study Instance UID. What is empty stays empty."""
+    return PatientDigests(
+        identifier=_digest(salt, "".join(identifier.casefold().split())),
+        issuer=_digest(salt, "".join(issuer.casefold().split())),
+        name=_digest(salt, _plain_name(name)),
+        birth_date=_digest(salt, "".join(re.findall(r"\d", birth_date))),
+    )
+
+
+def differing(headers: Iterable[InstanceHeader]) -> tuple[str, ...]:
+    """Names of the attributes by which these are images of several patients; none where they are of one."""
+    return _differing({header.patient for header in headers})
+
+
+def by_patient(headers: Sequence[InstanceHeader]) -> list[list[InstanceHeader]]:
+    """The images in groups, a patient each, in the order of their first members."""
+    patients: list[set[PatientDigests]] = []
+    for digests in dict.fromkeys(header.patient for header in headers):
+        for patient in patients:
+            if not _differing({*patient, digests}):
+                patient.add(digests)
+                break
+        else:
+            patients.append({digests})
+    return [[header for header in headers if header.patient in patient] for patient in patients]
+
+
+def refuse_several_patients(headers: Sequence[InstanceHeader]) -> None:
+    """NotAVolume where the images of one series are of several patients; it names instances, and nobody."""
+    attributes = differing(headers)
+    if not attributes:
+        return
+    first, *others = by_patient(headers)
+    rest = [header for patient in others for header in patient]
+    raise NotAVolume(
+        f"The series holds images of {len(others) + 1} patients: {_and(attributes)} differ between {named_headers(first)} and "
+        f"{named_headers(rest)}. Have the archive put them right, and send each patient's images as a series of its own."
+    )
+
+
+def _differing(patients: Collection[PatientDigests]) -> tuple[str, ...]:
+    return tuple(
+        name
+        for field, name in _NAMES.items()
+        if len({getattr(patient, field) for patient in patients} - {""}) > 1
+    )
+
+
+def _and(names: Sequence[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _plain_name(name: str) -> str:
+    """The words of the first group that is given (alphabetic, ideographic, phonetic), without case and accents."""
+    first = next((group for group in name.split("=") if re.search(r"\w", group)), "")
+    letters = unicodedata.normalize("NFKD", first.casefold())
+    unaccented = "".join(letter for letter in letters if not unicodedata.combining(letter))
+    return " ".join(re.findall(r"[^\W_]+", unaccented))
+
+
+def _digest(salt: str, text: str) -> str:
+    if not text:
+        return ""
+    return hashlib.blake2b(
+        f"{salt}\n{text}".encode("utf-8", "replace"), digest_size=_DIGEST_BYTES
+    ).hexdigest()

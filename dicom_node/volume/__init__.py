@@ -1,0 +1,1 @@
+"""From slices to numbers: `volume.py` reads a stack as one array in the unit of its modality."""

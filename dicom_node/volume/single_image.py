@@ -1,0 +1,164 @@
+"""One picture as a volume of one slice: radiographs, ultrasound, fundus, endoscopy and other camera images."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi_lut
+from pydicom.pixels.utils import pixel_array
+from pydicom.valuerep import format_number_as_ds
+
+from dicom_node.datasets.attribute_values import decimal
+from dicom_node.datasets.dataset_files import read_dataset
+from dicom_node.datasets.stored_pixels import make_decodable
+from dicom_node.errors import NotAVolume, UndecodablePixels, UnusableValue
+from dicom_node.reading_errors import parsing, quietly
+from dicom_node.series.image_modality import modality_of
+from dicom_node.series.multiframe import source_of
+from dicom_node.series.plane import Plane, named_frames, sentence_begin
+from dicom_node.series.voxel_budget import refuse_large_picture
+from dicom_node.values import InstanceHeader, SourceVolume
+from dicom_node.volume.padding import Padding
+from dicom_node.volume.pixel_size import PixelSize, pixel_size
+from dicom_node.volume.pixels import refuse_undecodable_syntaxes
+
+log = logging.getLogger(__name__)
+
+_LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
+_INVERTED = "MONOCHROME1"
+_PALETTE = "PALETTE COLOR"
+
+
+def load_picture(header: InstanceHeader) -> SourceVolume:
+    """Decode one picture as it is meant to be looked at.
+
+    Grey: after modality and VOI transformation (PS3.3 C.11.1, C.11.2), MONOCHROME1 turned round, padding black.
+    Colour: RGB, whatever it is stored as; what is grey in colour is grey. Raises NotAVolume without an image,
+    UndecodablePixels for pixel data that no codec here reads or that is damaged.
+    """
+    name = named_frames([source_of(header)])
+    if not (header.rows and header.columns):
+        raise NotAVolume(f"Rows or Columns are missing in {name}: there is no image in it.")
+    if header.reason:
+        raise NotAVolume(f"{sentence_begin(header.reason)} ({name}). Send it again.")
+    refuse_large_picture(header)
+    shape = (header.rows, header.columns)
+    refuse_undecodable_syntaxes([(_nowhere(header, shape), header.transfer_syntax_uid)])
+    ds, shown = _decoded(header.path, shape, name)
+    if shown.shape not in (shape, (*shape, 3)):
+        raise UndecodablePixels(f"The pixel data of {name} decodes to {shown.shape}, not {shape}.")
+    size = pixel_size(ds)
+    grey, colour = _grey_and_colour(shown)
+    log.info("series %s gives a picture of %s (rows, columns)", header.series_instance_uid, shape)
+    return SourceVolume(
+        intensities=grey[None],
+        affine_zyx_to_lps=_flat(size),
+        frames=(source_of(header),),
+        study_instance_uid=header.study_instance_uid,
+        series_instance_uid=header.series_instance_uid,
+        frame_of_reference_uid="",
+        modality=modality_of(header) or "OT",
+        warnings=(size.warning,) if size.warning else (),
+        colour=None if colour is None else colour[None],
+        picture=True,
+        sized=size.sized,
+    )
+
+
+def _nowhere(header: InstanceHeader, shape: tuple[int, int]) -> Plane:
+    """The picture as messages name a plane; where it lies means nothing."""
+    return Plane(source_of(header), (0.0, 0.0, 0.0), (1.0, 0, 0, 0, 1.0, 0), (1.0, 1.0), shape)
+
+
+def _flat(size: PixelSize) -> NDArray[np.float64]:
+    """(4, 4): rows downwards, columns to the right, as an axial slice is looked at; slices 1 mm."""
+    row_mm, column_mm = size.spacing_mm
+    affine = np.zeros((4, 4))
+    affine[2, 0], affine[1, 1], affine[0, 2], affine[3, 3] = 1.0, row_mm, column_mm, 1.0
+    return affine
+
+
+def _decoded(
+    path: Path, shape: tuple[int, int], name: str
+) -> tuple[Dataset, NDArray[np.float32] | NDArray[np.uint8]]:
+    """The data set and its picture; the error names the instance and says what is wrong with it."""
+    try:
+        with quietly(), parsing(UndecodablePixels, "it cannot be decoded"):
+            ds = read_dataset(path, pixels=True)
+            make_decodable(ds, shape)
+            return ds, _picture_in(ds)
+    except UnusableValue as error:
+        raise error.of(name) from error
+    except UndecodablePixels as error:
+        raise UndecodablePixels(
+            f"The pixel data of {name} is damaged or incomplete ({error}). Send it again."
+        ) from error
+
+
+def _picture_in(ds: Dataset) -> NDArray[np.float32] | NDArray[np.uint8]:
+    """Grey (rows, columns) float32, or RGB (rows, columns, 3) uint8."""
+    stored = pixel_array(ds, index=0)
+    if ds.SamplesPerPixel > 1:
+        return _eight_bits(stored, ds.BitsStored)
+    if ds.PhotometricInterpretation == _PALETTE:
+        with _as("Palette Color Lookup Table"):
+            coloured = apply_color_lut(stored, ds)[..., :3]
+        return _eight_bits(coloured, coloured.dtype.itemsize * 8)
+    return _shown(stored, ds)
+
+
+@contextmanager
+def _as(attribute: str) -> Iterator[None]:
+    """Whatever goes wrong inside is the fault of this attribute, not of the pixels."""
+    try:
+        yield
+    # tables are read by pydicom, and what it raises on odd ones is as open as in dicom_node.reading_errors
+    except Exception as reason:
+        raise UnusableValue(attribute, "cannot be used") from reason
+
+
+def _eight_bits(samples: NDArray[np.generic], bits: int) -> NDArray[np.uint8]:
+    """Samples of `bits` bits as 0..255."""
+    if bits <= 8:
+        return np.asarray(samples, dtype=np.uint8)
+    return np.asarray(samples.astype(np.uint32) >> (bits - 8), dtype=np.uint8)
+
+
+def _shown(stored: NDArray[Any], ds: Dataset) -> NDArray[np.float32]:
+    """Grey values as a screen shows them: bright is bright, whatever the polarity they are stored in."""
+    for keyword in ("RescaleSlope", "RescaleIntercept"):
+        number = decimal(ds, keyword)
+        if number is not None:
+            ds.add_new(keyword, "DS", format_number_as_ds(number))
+    with _as("Modality LUT Sequence"):
+        values = apply_modality_lut(stored, ds)
+    with suppress(ValueError, TypeError, AttributeError, LookupError, NotImplementedError):
+        values = apply_voi_lut(values, ds)  # a window that makes no sense hides nothing
+    shown = np.array(values, dtype=np.float32)
+    if not np.isfinite(shown).all():
+        raise UndecodablePixels("its grey values are no finite numbers")
+    padding = Padding.of(ds, ds.BitsAllocated).mask(stored, ds.BitsAllocated - ds.BitsStored)
+    image = shown[~padding]
+    if image.size and ds.PhotometricInterpretation == _INVERTED:
+        shown = image.min() + image.max() - shown
+    if padding.any():
+        shown[padding] = shown[~padding].min() if image.size else 0.0
+    return shown
+
+
+def _grey_and_colour(
+    shown: NDArray[np.float32] | NDArray[np.uint8],
+) -> tuple[NDArray[np.float32], NDArray[np.uint8] | None]:
+    if shown.ndim == 2:
+        return np.asarray(shown, dtype=np.float32), None
+    colour = np.asarray(shown, dtype=np.uint8)
+    if (colour == colour[..., :1]).all():
+        return colour[..., 0].astype(np.float32), None
+    return colour.astype(np.float32) @ _LUMINANCE, colour

@@ -1,5 +1,0 @@
-"""What a network computes for a case, as arrays that trials outside compare with upstream's own."""
-
-from models.dump.case import dump
-
-__all__ = ["dump"]

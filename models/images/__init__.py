@@ -1,0 +1,1 @@
+"""From a volume to what a model is shown: `preprocessing.py` is read first."""

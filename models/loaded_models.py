@@ -1,0 +1,140 @@
+"""The models of one worker, loaded once: brings volumes to the agent's grid and masks back to their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.ports import Policy, Segmenter
+from agent.values import Mask, Volume
+from agent.volume.box_propagation import following
+from models.images.normalise import COLOUR_LEVELS, Scale, measure
+from models.images.preprocessing import WorkingGrid
+from models.images.readers import UNTOLD
+from models.images.slices import EncodedSlices
+from models.images.windows import ABDOMEN, Window, seen_through, window_for
+from models.registry import (
+    open_policy,
+    policy_entry,
+    segmenter_entry,
+    weights_of,
+)
+from models.runtime.resources import Resources
+from models.serving.opening import open_served
+
+
+@dataclass(frozen=True, eq=False)
+class Workbench:
+    """A policy and a segmenter. `weights_sha256` of both, the policy's first; `encoder` names what made a kept
+    encoding ("" where they cannot be kept); `window` is the one the policy needs for everything (None: each
+    structure its own); `slice_step_mm` closer slices are merged to at least this step.
+    """
+
+    policy: Policy
+    segmenter: Segmenter
+    weights_sha256: tuple[str, ...] = ()
+    encoder: str = ""
+    window: Window | None = None
+    slice_step_mm: float = 0.0
+
+    def prepare(self, volume: Volume, folder: Path | None) -> PreparedVolume:
+        """Bring a volume to the working grid, on one scale for all its slices; encodings are kept in `folder`."""
+        grid = WorkingGrid.of(volume.geometry, slice_step_mm=self.slice_step_mm)
+        return PreparedVolume(grid, grid.to_working(volume), self, folder if self.encoder else None)
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedVolume:
+    """A volume ready for the agent. `grid` the way to the working grid and back, `working` the volume on it."""
+
+    grid: WorkingGrid
+    working: Volume
+    bench: Workbench
+    folder: Path | None
+    _by_window: dict[str, EncodedSlices] = field(default_factory=dict)
+
+    def slices_for(self, structure: str) -> EncodedSlices:
+        """The slices as a structure (key or text) is best seen; structures of one window share them."""
+        window = self.bench.window or window_for(structure)
+        shown, words = self._shown(window)
+        if words not in self._by_window:
+            self._by_window[words] = EncodedSlices(
+                self.working,
+                self.bench.segmenter,
+                shown.apply,
+                window=words,
+                encoder=self.bench.encoder,
+                folder=self.folder,
+            )
+        return self._by_window[words]
+
+    @property
+    def slices(self) -> EncodedSlices:
+        """The slices as the abdomen is best seen."""
+        return self.slices_for("")
+
+    @property
+    def encoder_passes(self) -> int:
+        """How often the image encoder ran for this volume in this process."""
+        return sum(slices.encoder_passes for slices in self._by_window.values())
+
+    def to_source(self, voxels: NDArray[np.bool_]) -> Mask:
+        """A mask (z, y, x) of the working grid on the volume's own grid, shape and affine exact."""
+        return self.grid.to_source(voxels)
+
+    def _shown(self, window: Window) -> tuple[Scale, str]:
+        """The scale for a window and what to say of it.
+
+        Colour is shown as it is; what else is no CT has no windows, only its percentiles. A grey picture that does not
+        tell its modality is CT to a policy that knows CT alone, and nothing else to any other.
+        """
+        if self.working.colour is not None:
+            return COLOUR_LEVELS, f"{self.working.modality} in colour, as it is"
+        if not self._is_ct:
+            scale = self._measured
+            return scale, f"{self.working.modality} {scale.low:.4g}..{scale.high:.4g} (percentiles)"
+        scale = seen_through(self._measured, window)
+        return scale, f"{window}, measured as {scale.low:.0f}..{scale.high:.0f}"
+
+    @cached_property
+    def _measured(self) -> Scale:
+        return measure(self.working.intensities, "CT" if self._is_ct else self.working.modality)
+
+    @property
+    def _is_ct(self) -> bool:
+        modality = self.working.modality
+        return modality == "CT" or (modality == UNTOLD and self.bench.window is not None)
+
+
+def open_workbench(
+    policy: str,
+    segmenter: str,
+    *,
+    resources: Resources | None = None,
+    slice_step_mm: float = 0.0,
+    opening: Callable[[str, Resources], Segmenter] = open_served,
+) -> Workbench:
+    """Load a policy and a segmenter by name; `opening` loads the segmenter.
+
+    UnknownModel for a name that is not there, WeightsMissing or WeightsChanged for weights that are not whole.
+    """
+    resources = resources or Resources()
+    planner, wanted = policy_entry(policy), segmenter_entry(segmenter)
+    parts = weights_of(policy=policy, segmenter=segmenter, resources=resources)
+    hashes = [part.verify(resources.weights_dir) for part in parts]
+    drawing = opening(segmenter, resources)
+    if planner.sparing and not resources.language.every_slice:
+        drawing = following(drawing)
+    return Workbench(
+        policy=open_policy(policy, resources, segmenter=segmenter),
+        segmenter=drawing,
+        weights_sha256=tuple(hashes),
+        encoder="+".join((segmenter, hashes[-1])) if wanted.keeps else "",
+        window=ABDOMEN if planner.abdomen_only else None,
+        slice_step_mm=slice_step_mm,
+    )

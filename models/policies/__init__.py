@@ -1,0 +1,1 @@
+"""Policies: `locator` looks at an embedding, `chat` asks a language model."""

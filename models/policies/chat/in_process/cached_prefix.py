@@ -1,0 +1,88 @@
+"""What a model has read, kept between the turns of episodes: keys and values of every layer, within a limit.
+
+A conversation grows by its end, so what was read of it at the last turn is a prefix of what is read now. Entries
+are found by the tokens and the pixels themselves: the longest prefix that is the same, of any episode.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import torch
+
+from models.policies.chat.in_process.token_sequences import Reading
+
+LayerState = tuple[torch.Tensor, torch.Tensor]
+"""Keys and values of one layer, each (heads, tokens, head size)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """The state of all layers after `reading`, of which the first `prompt_tokens` were the prompt."""
+
+    reading: Reading
+    prompt_tokens: int
+    layers: tuple[LayerState, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of device memory."""
+        return sum(each.nbytes for layer in self.layers for each in layer)
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What can be used again: the first `tokens` of an entry; `number` names it to the store."""
+
+    kept: Kept
+    tokens: int
+    number: int
+
+
+class KeptStates:
+    """Entries up to `limit_bytes` in all; the one used longest ago goes first. One thread at a time."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit = limit_bytes
+        self._entries: OrderedDict[int, Kept] = OrderedDict()
+        self._next = 0
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return sum(kept.nbytes for kept in self._entries.values())
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def find(self, reading: Reading) -> Found | None:
+        """The entry that shares most with the start of `reading`; None when none shares anything.
+
+        The last token is never taken from an entry: the model must read something to answer.
+        """
+        best: Found | None = None
+        for number, kept in self._entries.items():
+            tokens = min(reading.shared(kept.reading), len(reading) - 1)
+            if tokens > (best.tokens if best else 0):
+                best = Found(kept, tokens, number)
+        if best:
+            self._entries.move_to_end(best.number)
+        return best
+
+    def put(self, kept: Kept, found: Found | None = None) -> None:
+        """Keep an entry that was read on from `found`; that one is let go when all of its prompt is in the new one."""
+        if found is not None and found.tokens >= found.kept.prompt_tokens:
+            self._entries.pop(found.number, None)
+        if kept.nbytes > self._limit:
+            return
+        self._entries[self._next] = kept
+        self._next += 1
+        held = self.nbytes
+        while held > self._limit:
+            _, gone = self._entries.popitem(last=False)
+            held -= gone.nbytes
+
+    def clear(self) -> None:
+        """Let everything go."""
+        self._entries.clear()

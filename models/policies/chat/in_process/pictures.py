@@ -1,0 +1,145 @@
+"""Pictures as a model sees them: the vision tower runs once for each, however often it is shown.
+
+The clean slice at the start of fifty episodes is one picture; so is each overlay in all later turns.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel, ProcessorMixin
+from transformers.utils import ModelOutput
+
+from agent.language.chat import Picture
+
+_LAYOUTS = 4096  # a few hundred bytes each
+_WAITING = 64  # some megabytes each
+_AT_ONCE = 8  # pictures in one run of the vision tower
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """How a picture is written into the prompt: its text, its image tokens, its `grid` (1, 3) of frames,
+    rows and columns of patches where the model's positions need it.
+    """
+
+    text: str
+    tokens: int
+    grid: torch.Tensor | None
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What the vision tower made of one picture: `pooled` (tokens, features), and `deep` the same by layer."""
+
+    pooled: torch.Tensor
+    deep: tuple[torch.Tensor, ...] = ()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of device memory."""
+        return self.pooled.nbytes + sum(each.nbytes for each in self.deep)
+
+
+class Pictures:
+    """One model's pictures by their digests: layouts, and features within `limit_bytes`."""
+
+    def __init__(
+        self, model: PreTrainedModel, processor: ProcessorMixin, *, limit_bytes: int
+    ) -> None:
+        self._model, self._processor, self._limit = model, processor, limit_bytes
+        self._layouts: OrderedDict[str, Layout] = OrderedDict()
+        self._seen: OrderedDict[str, Seen] = OrderedDict()
+        self._waiting: OrderedDict[str, Mapping[str, Any]] = (
+            OrderedDict()
+        )  # prepared, not yet looked at
+        self._form: type[ModelOutput] = ModelOutput
+        self._stacked = False
+
+    def layouts(self, pictures: Iterable[Picture]) -> list[Layout]:
+        """How each picture is written into the prompt."""
+        found = []
+        for picture in pictures:
+            if picture.digest not in self._layouts:
+                self._layouts[picture.digest] = self._lay_out(picture)
+            self._layouts.move_to_end(picture.digest)
+            found.append(self._layouts[picture.digest])
+        while len(self._layouts) > _LAYOUTS:
+            self._layouts.popitem(last=False)
+        return found
+
+    def features(self, pictures: Sequence[Picture]) -> ModelOutput | None:
+        """The vision tower's output for pictures in order, as the model takes it instead of pixels."""
+        if not pictures:
+            return None
+        seen = self._all_seen(pictures)
+        form: dict[str, Any] = {"pooler_output": self._joined([each.pooled for each in seen])}
+        if seen[0].deep:
+            form["deepstack_features"] = [
+                list(layer) for layer in zip(*(e.deep for e in seen), strict=True)
+            ]
+        return self._form(**form)
+
+    def clear(self) -> None:
+        """Let all features go."""
+        self._seen.clear()
+
+    def _all_seen(self, pictures: Sequence[Picture]) -> list[Seen]:
+        now = {
+            each.digest: self._seen[each.digest] for each in pictures if each.digest in self._seen
+        }
+        fresh = list({each.digest: each for each in pictures if each.digest not in now}.values())
+        for start in range(0, len(fresh), _AT_ONCE):
+            some = fresh[start : start + _AT_ONCE]
+            now |= zip((each.digest for each in some), self._look(some), strict=True)
+        for digest, seen in now.items():
+            self._seen[digest] = seen
+            self._seen.move_to_end(digest)
+        held = sum(seen.nbytes for seen in self._seen.values())
+        while self._seen and held > self._limit:
+            held -= self._seen.popitem(last=False)[1].nbytes
+        return [now[each.digest] for each in pictures]
+
+    def _look(self, pictures: Sequence[Picture]) -> list[Seen]:
+        each = [self._prepared(picture) for picture in pictures]
+        tensors = {
+            name: torch.cat([inputs[name] for inputs in each]).to(self._model.device)
+            for name, value in each[0].items()
+            if isinstance(value, torch.Tensor) and name not in self._processor.unused_input_names
+        }
+        output = self._model.get_image_features(**tensors, return_dict=True)
+        pooled = output.pooler_output
+        if len(pooled) != len(pictures):
+            raise ValueError(f"{len(pooled)} sets of features came of {len(pictures)} pictures")
+        self._form, self._stacked = type(output), isinstance(pooled, torch.Tensor)
+        layers = getattr(output, "deepstack_features", None) or []
+        return [
+            Seen(one.clone(), tuple(layer[index].clone() for layer in layers))
+            for index, one in enumerate(pooled)
+        ]
+
+    def _lay_out(self, picture: Picture) -> Layout:
+        inputs = self._processed(picture)
+        self._waiting[picture.digest] = inputs
+        if len(self._waiting) > _WAITING:
+            self._waiting.popitem(last=False)
+        text = self._processor.replace_image_token(inputs, image_idx=0)
+        return Layout(text, text.count(self._processor.image_token), inputs.get("image_grid_thw"))
+
+    def _prepared(self, picture: Picture) -> Mapping[str, Any]:
+        if picture.digest in self._waiting:
+            return self._waiting.pop(picture.digest)
+        return self._processed(picture)
+
+    def _processed(self, picture: Picture) -> Mapping[str, Any]:
+        inputs: Mapping[str, Any] = self._processor.image_processor(
+            [picture.pixels], return_tensors="pt"
+        )
+        return inputs
+
+    def _joined(self, features: list[torch.Tensor]) -> Any:
+        return torch.stack(features) if self._stacked else features

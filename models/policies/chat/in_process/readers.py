@@ -1,0 +1,252 @@
+"""Two ways to put conversations before a model: going on from what it has read, or reading them whole.
+
+`GoingOn` needs a model whose layers remember every token and that takes pictures from its vision tower ready made.
+Most do; whether one really answers the same is not believed but tried, once, when it is loaded (trial.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from transformers.cache_utils import DynamicCache, DynamicLayer
+
+from agent.errors import ChatFailed
+from agent.language.chat import Conversation, Picture
+from models.policies.chat.in_process.batching import Batch, lay_batch, row_layers
+from models.policies.chat.in_process.cached_prefix import Found, Kept, KeptStates
+from models.policies.chat.in_process.generating import Asking, Generator, Spoken
+from models.policies.chat.in_process.loading import Loaded
+from models.policies.chat.in_process.pictures import Layout, Pictures
+from models.policies.chat.in_process.rendering import Renderer
+from models.policies.chat.in_process.token_sequences import Reading, placed_pictures
+
+_WORTH_READING_ONCE = 32  # tokens: below that, a run of its own costs more than it saves
+
+
+@dataclass(frozen=True, eq=False)
+class Prompt:
+    """A conversation made ready: its text, its pictures, and what the model takes in (where that is known before)."""
+
+    text: str
+    pictures: tuple[Picture, ...]
+    reading: Reading | None = None
+    grids: tuple[torch.Tensor, ...] = ()
+
+
+class Reader(Protocol):
+    """Makes conversations ready for a model, and has it answer several in one run."""
+
+    def prepare(self, conversation: Conversation) -> Prompt:
+        """The conversation as the model will read it."""
+
+    def fresh(self, prompt: Prompt) -> int:
+        """About how much of it has to be read anew, to put prompts of like length together."""
+
+    def say(self, prompts: Sequence[Prompt], asking: Asking) -> list[Spoken]:
+        """The replies, in order; ChatFailed for a prompt longer than the model's context."""
+
+    def forget(self) -> None:
+        """Free the memory that holds what has been read."""
+
+
+class Whole:
+    """Reads every conversation from its start, as the model's own processor prepares it."""
+
+    def __init__(self, loaded: Loaded, generator: Generator) -> None:
+        self._loaded, self._generator = loaded, generator
+        self._renderer = Renderer(loaded.processor)
+
+    def prepare(self, conversation: Conversation) -> Prompt:
+        """The text with one mark a picture, and the pictures."""
+        return Prompt(self._renderer.text(conversation), conversation.pictures)
+
+    def fresh(self, prompt: Prompt) -> int:
+        """Everything: its characters, and a picture as some hundreds more."""
+        return len(prompt.text) + 1000 * len(prompt.pictures)
+
+    def say(self, prompts: Sequence[Prompt], asking: Asking) -> list[Spoken]:
+        """The replies, in order; nothing is kept."""
+        pictured = [[picture.pixels for picture in prompt.pictures] for prompt in prompts]
+        inputs = self._loaded.processor(
+            text=[prompt.text for prompt in prompts],
+            images=pictured if any(pictured) else None,
+            padding=True,
+            padding_side="left",
+            return_tensors="pt",
+            add_special_tokens=_adds_special_tokens(self._loaded, prompts[0].text),
+        ).to(self._loaded.device)
+        tokens = [int(count) for count in inputs["attention_mask"].sum(dim=1)]
+        self._generator.refuse_too_long(max(tokens), asking)
+        return self._generator.run(inputs, asking, tokens)
+
+    def forget(self) -> None:
+        """Nothing is kept."""
+
+
+class GoingOn:
+    """Reads only what is new in a conversation, behind what is kept of its earlier turns."""
+
+    def __init__(self, loaded: Loaded, generator: Generator) -> None:
+        self._loaded, self._generator = loaded, generator
+        self._renderer = Renderer(loaded.processor)
+        share = loaded.keep_bytes // 4
+        self._pictures = Pictures(loaded.model, loaded.processor, limit_bytes=share)
+        self.kept = KeptStates(loaded.keep_bytes - share)
+        self._layers = len(DynamicCache(config=loaded.model.config).layers)
+
+    def prepare(self, conversation: Conversation) -> Prompt:
+        """The conversation in tokens, with every picture in its place."""
+        processor, pictures = self._loaded.processor, conversation.pictures
+        text = self._renderer.text(conversation)
+        layouts = self._pictures.layouts(pictures)
+        (full,), _ = processor.get_text_with_replacements([text], [each.text for each in layouts])
+        add = _adds_special_tokens(self._loaded, text)
+        ids = np.asarray(processor.tokenizer(full, add_special_tokens=add)["input_ids"], np.int64)
+        return Prompt(text, pictures, self._placed(ids, pictures, layouts), _grids(layouts))
+
+    def fresh(self, prompt: Prompt) -> int:
+        """How many of its tokens are not kept."""
+        reading = _read(prompt)
+        found = self.kept.find(reading)
+        return len(reading) - (found.tokens if found else 0)
+
+    def say(self, prompts: Sequence[Prompt], asking: Asking) -> list[Spoken]:
+        """The replies, in order; what was read and said is kept for the next turn."""
+        readings = [_read(prompt) for prompt in prompts]
+        self._generator.refuse_too_long(max(map(len, readings)), asking)
+        self._read_ahead(prompts, readings)
+        founds = [self.kept.find(reading) for reading in readings]
+        with torch.inference_mode():
+            batch = self._laid(readings, founds)
+            spoken = self._generator.run(
+                self._inputs(batch, prompts), asking, [len(each) for each in readings]
+            )
+            self._keep(batch, spoken)
+        return spoken
+
+    def forget(self) -> None:
+        """Let go of every kept state and picture."""
+        self.kept.clear()
+        self._pictures.clear()
+
+    def _read_ahead(self, prompts: Sequence[Prompt], readings: Sequence[Reading]) -> None:
+        """Read once what several conversations begin with (the system's words, the same clean slice) and none has read."""
+        for row, reading in enumerate(readings):
+            common = max((reading.shared(other) for other in readings[row + 1 :]), default=0)
+            found = self.kept.find(reading)
+            if common - (found.tokens if found else 0) >= _WORTH_READING_ONCE:
+                self._read_only(prompts[row], reading.begun(common), found)
+                if self.kept.find(reading) is None:
+                    return  # there is no room to keep anything
+
+    def _read_only(self, prompt: Prompt, begun: Reading, found: Found | None) -> None:
+        """Read the beginning of a conversation and keep it, without an answer."""
+        with torch.inference_mode():
+            batch = self._laid([begun], [found])
+            inputs = self._inputs(batch, [prompt])
+            for name in ("input_ids", "position_ids"):
+                inputs[name] = inputs[name][..., batch.past :]
+            self._loaded.model(**inputs, use_cache=True, logits_to_keep=1)
+            kept = Kept(begun, len(begun), row_layers(batch, 0, said=0))
+            self.kept.put(kept, found)
+
+    def _laid(self, readings: Sequence[Reading], founds: Sequence[Found | None]) -> Batch:
+        return lay_batch(
+            readings,
+            founds,
+            layers=self._layers,
+            filler=self._generator.filler,
+            device=self._loaded.device,
+        )
+
+    def _placed(
+        self,
+        ids: np.ndarray[Any, np.dtype[np.int64]],
+        pictures: Sequence[Picture],
+        layouts: Sequence[Layout],
+    ) -> Reading:
+        digests = [picture.digest for picture in pictures]
+        token = self._loaded.model.config.image_token_id
+        try:
+            placed = placed_pictures(ids, token, digests, [each.tokens for each in layouts])
+        except ValueError as error:
+            raise ChatFailed(
+                f"the chat template of {self._loaded.name} does not show every picture once ({error})"
+            ) from error
+        return Reading(ids, placed)
+
+    def _inputs(self, batch: Batch, prompts: Sequence[Prompt]) -> dict[str, Any]:
+        new = [
+            picture
+            for row, prompt in enumerate(prompts)
+            for picture, placed in zip(prompt.pictures, batch.readings[row].pictures, strict=False)
+            if placed.start >= batch.reused(row)
+        ]
+        positions = batch.spread(
+            [
+                self._positions(prompt)[..., : len(reading)]
+                for prompt, reading in zip(prompts, batch.readings, strict=True)
+            ]
+        )
+        inputs: dict[str, Any] = {
+            "input_ids": batch.input_ids,
+            "attention_mask": batch.attention_mask,
+            "position_ids": positions.to(batch.input_ids.device),
+            "past_key_values": batch.cache,
+        }
+        features = self._pictures.features(new)
+        return inputs if features is None else inputs | {"mm_encoder_outputs": {"image": features}}
+
+    def _positions(self, prompt: Prompt) -> torch.Tensor:
+        """Where the tokens stand: (tokens,), or (3, tokens) for a model that counts time, rows and columns."""
+        reading = _read(prompt)
+        counts = getattr(self._loaded.model.base_model, "get_rope_index", None)
+        if counts is None:
+            return torch.arange(len(reading))
+        ids = torch.from_numpy(reading.ids)[None]
+        kinds = (ids == self._loaded.model.config.image_token_id).int()
+        grids = torch.cat(prompt.grids) if prompt.grids else None
+        positions: torch.Tensor = counts(ids, mm_token_type_ids=kinds, image_grid_thw=grids)[0]
+        return positions[:, 0]
+
+    def _keep(self, batch: Batch, spoken: Sequence[Spoken]) -> None:
+        held = batch.cache.get_seq_length() - batch.columns  # the last token said was not read back
+        for row, each in enumerate(spoken):
+            said = min(each.ids.size, held)
+            reading = batch.readings[row].followed_by(each.ids[:said])
+            kept = Kept(reading, len(batch.readings[row]), row_layers(batch, row, said))
+            self.kept.put(kept, batch.founds[row])
+
+
+def remembers_all(loaded: Loaded) -> bool:
+    """Whether every layer keeps every token, and features can be given in place of pixels."""
+    layers = DynamicCache(config=loaded.model.config).layers
+    parts = ("get_text_with_replacements", "replace_image_token", "image_token")
+    return (
+        bool(layers)
+        and all(type(layer) is DynamicLayer for layer in layers)
+        and loaded.model._supports_mm_encoder_outputs()  # noqa: SLF001 - transformers has no public word for it
+        and hasattr(loaded.model.config, "image_token_id")
+        and all(hasattr(loaded.processor, part) for part in parts)
+    )
+
+
+def _read(prompt: Prompt) -> Reading:
+    if prompt.reading is None:
+        raise ValueError("this prompt was not prepared to be gone on from")
+    return prompt.reading
+
+
+def _grids(layouts: Sequence[Layout]) -> tuple[torch.Tensor, ...]:
+    return tuple(chain.from_iterable([] if each.grid is None else [each.grid] for each in layouts))
+
+
+def _adds_special_tokens(loaded: Loaded, text: str) -> bool:
+    """Whether the tokenizer still has to begin the text with its own mark; templates may have done so."""
+    begin = loaded.processor.tokenizer.bos_token
+    return not (begin and text.startswith(begin))

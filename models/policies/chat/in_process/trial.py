@@ -1,0 +1,77 @@
+"""Whether a model answers the same when it goes on from what it has read: tried, not believed."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import torch
+
+from agent.errors import ChatFailed
+from agent.language.chat import Conversation, Message, Picture
+from models.policies.chat.in_process.generating import Asking, Generator
+from models.policies.chat.in_process.loading import Loaded
+from models.policies.chat.in_process.readers import GoingOn, Reader, Whole, remembers_all
+
+_log = logging.getLogger(__name__)
+_LEAST_ALIKE = {torch.float32: 1e-3, torch.bfloat16: 0.1, torch.float16: 0.05}
+_SIDE_PX = 96
+
+
+def chosen_reader(loaded: Loaded, generator: Generator) -> Reader:
+    """Going on from earlier turns where the model can, else reading each conversation whole."""
+    whole = Whole(loaded, generator)
+    if not remembers_all(loaded):
+        _log.info("%s does not remember all it has read: each turn is read whole", loaded.name)
+        return whole
+    going_on = GoingOn(loaded, generator)
+    try:
+        apart = _apart(going_on, whole)
+    # the code of some model family, asked in a way it may not know: whatever it raises, there is the other way
+    except (
+        ArithmeticError,
+        AttributeError,
+        ChatFailed,
+        LookupError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
+        _log.warning(
+            "%s cannot go on from earlier turns: each is read whole (%s)", loaded.name, error
+        )
+        return whole
+    finally:
+        going_on.forget()
+    if not apart <= _LEAST_ALIKE.get(loaded.model.dtype, 0.1):
+        _log.warning(
+            "%s answers differently (by %.3g) from earlier turns: each is read whole",
+            loaded.name,
+            apart,
+        )
+        return whole
+    return going_on
+
+
+def _apart(going_on: GoingOn, whole: Whole) -> float:
+    """How far apart the two answers to a second turn are, relative to the largest logit."""
+    asking = Asking(max_new_tokens=2)
+    first = Conversation((_user("Where is it?", 0),))
+    prompt = going_on.prepare(first)
+    going_on.say([prompt, prompt], asking)  # two that begin alike: what they share is read ahead
+    second = Conversation(
+        (*first.messages, Message("assistant", ("There.",)), _user("And now?", 1))
+    )
+    one, other = (reader.say([reader.prepare(second)], asking)[0] for reader in (going_on, whole))
+    if one.prompt_tokens != other.prompt_tokens:
+        raise ValueError(f"{one.prompt_tokens} tokens were read, not {other.prompt_tokens}")
+    said = one.logits.isfinite() & other.logits.isfinite()  # a configuration may forbid some tokens
+    one_said, other_said = one.logits[said], other.logits[said]
+    return float((one_said - other_said).abs().max() / other_said.abs().max())
+
+
+def _user(words: str, shade: int) -> Message:
+    ramp = np.linspace(0, 255, _SIDE_PX, dtype=np.uint8)
+    pixels = np.broadcast_to(ramp[:, None, None], (_SIDE_PX, _SIDE_PX, 3)).copy()
+    pixels[:, : 10 + 30 * shade] = 200
+    return Message("user", (Picture(pixels), words))

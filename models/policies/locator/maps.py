@@ -1,0 +1,99 @@
+"""Where the locator sees each structure of a volume: one probability map a slice, neighbours agreeing."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from agent.ports import Encoding, Slices
+from models.policies.locator.knowledge import LUNGS, ORGANS, lung_map
+from models.policies.locator.net import IMAGE_PX, Locator, body_position, network_input
+from models.segmenters.litemedsam import Fit, model_input
+
+NEIGHBOUR_MM = 3.0
+"""Deviation of the Gaussian over neighbouring slices: organs do not come and go within a few mm."""
+
+_REACH_SIGMAS = 2.0  # slices further away than this have no say
+_KEPT_MAPS = 48  # full-size maps kept for the turns on a slice and its neighbours
+
+
+Encoder = Callable[[NDArray[np.float32]], Encoding]
+"""A slice (rows, columns) float32 in 0..1 as LiteMedSAM encodes it."""
+
+
+class OrganMaps:
+    """Probability maps of one volume's slices; the network runs once a slice, for all organs.
+
+    What it reads is LiteMedSAM's embedding of a slice: the segmenter's, or that of `own_encoder` where another one draws.
+    Either is asked once a slice; what is kept of it are the network's logits, a ninth of its size.
+    """
+
+    def __init__(
+        self, locator: Locator, slices: Slices, own_encoder: Encoder | None = None
+    ) -> None:
+        self._locator, self._slices, self._own_encoder = locator, slices, own_encoder
+        self._logits: dict[int, NDArray[np.float16]] = {}
+        self._maps: OrderedDict[tuple[int, str], NDArray[np.float32]] = OrderedDict()
+
+    def map(self, z: int, structure: str) -> NDArray[np.float32]:
+        """How likely each pixel of slice `z` belongs to `structure`, (rows, columns) float32 in 0..1."""
+        key = (z, structure)
+        if key not in self._maps:
+            lung = structure in LUNGS
+            self._maps[key] = (
+                lung_map(self._slices.image(z), structure) if lung else self._organ(z, structure)
+            )
+        self._maps.move_to_end(key)
+        while len(self._maps) > _KEPT_MAPS:
+            self._maps.popitem(last=False)
+        return self._maps[key]
+
+    def _organ(self, z: int, structure: str) -> NDArray[np.float32]:
+        """The organ's share among all classes, at the slice's own size."""
+        logits = torch.from_numpy(self._neighbourhood(z))[None]
+        square = functional.interpolate(
+            logits, size=(IMAGE_PX, IMAGE_PX), mode="bilinear", align_corners=False
+        )
+        share = square.softmax(1)[:, [ORGANS.index(structure) + 1]]
+        shape = self._slices.shape[1:]
+        rows, columns = Fit.of(shape).inner_shape
+        full = functional.interpolate(
+            share[:, :, :rows, :columns], size=shape, mode="bilinear", align_corners=False
+        )
+        found: NDArray[np.float32] = full[0, 0].numpy()
+        return found
+
+    def _neighbourhood(self, z: int) -> NDArray[np.float32]:
+        """Logits (14, 128, 128) float32 of slice `z`, averaged with its neighbours by distance in mm."""
+        step_mm = self._slices.spacing_mm[0]
+        reach = int(_REACH_SIGMAS * NEIGHBOUR_MM / step_mm)
+        near = range(max(0, z - reach), min(self._slices.shape[0], z + reach + 1))
+        weights = [np.exp(-0.5 * ((other - z) * step_mm / NEIGHBOUR_MM) ** 2) for other in near]
+        total = sum(
+            weight * self._of_slice(other).astype(np.float32)
+            for weight, other in zip(weights, near, strict=True)
+        )
+        return np.asarray(total / sum(weights), dtype=np.float32)
+
+    def _of_slice(self, z: int) -> NDArray[np.float16]:
+        """The network's logits (14, 128, 128) of slice `z` alone."""
+        if z not in self._logits:
+            square = model_input(self._slices.image(z))[0, 0]
+            with torch.inference_mode():
+                inputs = network_input(
+                    torch.from_numpy(self._encoding(z).embedding)[None],
+                    torch.from_numpy(square)[None],
+                    torch.from_numpy(body_position(square))[None],
+                )
+                self._logits[z] = self._locator(inputs)[0].numpy().astype(np.float16)
+        return self._logits[z]
+
+    def _encoding(self, z: int) -> Encoding:
+        if self._own_encoder is None:
+            return self._slices.encoding(z)
+        return self._own_encoder(self._slices.image(z))

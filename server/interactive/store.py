@@ -1,0 +1,167 @@
+"""Sessions: an image and its prompts, drawn turn by turn, each session by one caller at a time."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from agent.actions import AddBox, AddPoint
+from agent.values import Prompts, Segmentation
+from server.errors import BadPrompt, NothingToUndo, TooManySessions, UnknownSession
+from server.interactive.bounds import Bounds
+from server.interactive.drawing import Drawer
+from server.interactive.images import SentImage
+
+_ID_BYTES = 16
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """Where a session stands: `prompts` added so far, what was `drawn` last, and whether that answers them all."""
+
+    prompts: Prompts
+    drawn: Segmentation | None = None
+    answered: bool = False
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of mask and logits."""
+        return 0 if self.drawn is None else self.drawn.mask.nbytes + self.drawn.logits.nbytes
+
+
+@dataclass(eq=False)
+class Session:
+    """One session. `shape` (rows, columns) of its image; `past` the states that undo goes back to, oldest first."""
+
+    id: str
+    owner: str
+    image: SentImage
+    shape: tuple[int, int]
+    drawer: Drawer
+    target: str
+    state: State
+    used_s: float
+    max_prompts: int
+    past: list[State] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self, action: AddBox | AddPoint) -> None:
+        """One more box or click; BadPrompt, PromptNotUnderstood, and then nothing has changed."""
+        with self.lock:
+            if len(self.past) >= self.max_prompts:
+                raise BadPrompt(f"a session takes {self.max_prompts} boxes and clicks; undo some")
+            prompts = self.drawer.add(self.state.prompts, action, self.shape)
+            self.past.append(self.state)
+            self.state = replace(self.state, prompts=prompts, answered=False)
+
+    def undo(self) -> None:
+        """Take the last box or click back, with what was drawn since; NothingToUndo."""
+        with self.lock:
+            if not self.past:
+                raise NothingToUndo("there is no box or click to take back")
+            self.state = self.past.pop()
+
+    def segment(self) -> Segmentation:
+        """The mask for all prompts, going on from the last one; asked again, the same one."""
+        with self.lock:
+            if self.state.drawn is None or not self.state.answered:
+                prompts = self.drawer.going_on(self.state.prompts, self.state.drawn)
+                drawn = self.drawer.draw(self.image, prompts)
+                self.state = replace(self.state, drawn=drawn, answered=True)
+            return self.state.drawn  # type: ignore[return-value] # drawn just now, if not before
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of masks and logits; the image counts apart, since sessions share it."""
+        # states share what they have in common, and a copy is safe to walk while another thread appends
+        distinct = {id(each.drawn): each.nbytes for each in (*list(self.past), self.state)}
+        return sum(distinct.values())
+
+
+class SessionStore:
+    """The sessions of one process; `clock` tells seconds from some fixed start."""
+
+    def __init__(self, bounds: Bounds, clock: Callable[[], float]) -> None:
+        self._bounds, self._clock = bounds, clock
+        self._lock = threading.Lock()
+        self._sessions: OrderedDict[str, Session] = OrderedDict()  # the longest unused first
+
+    def __len__(self) -> int:
+        with self._lock:
+            self._expire()
+            return len(self._sessions)
+
+    def open(self, owner: str, image: SentImage, drawer: Drawer, target: str) -> Session:
+        """A new session; TooManySessions, BadImage, ImageTooLarge. The image is encoded first, if it is not yet."""
+        self.check_room()
+        shape = drawer.shape_of(image)
+        with self._lock:
+            self._check_room()
+            session = Session(
+                id=secrets.token_hex(_ID_BYTES),
+                owner=owner,
+                image=self._shared(image),
+                shape=shape,
+                drawer=drawer,
+                target=target,
+                state=State(drawer.named(target)),
+                used_s=self._clock(),
+                max_prompts=self._bounds.max_prompts,
+            )
+            self._sessions[session.id] = session
+            return session
+
+    def get(self, session_id: str, owner: str) -> Session:
+        """The session, used now; UnknownSession also for one of somebody else."""
+        with self._lock:
+            self._expire()
+            session = self._sessions.get(session_id)
+            if session is None or session.owner != owner:
+                raise UnknownSession("there is no such session; it has ended, or never was")
+            session.used_s = self._clock()
+            self._sessions.move_to_end(session_id)
+            return session
+
+    def close(self, session_id: str, owner: str) -> None:
+        """End a session; UnknownSession."""
+        self.get(session_id, owner)
+        with self._lock:
+            self._sessions.pop(session_id, None)
+
+    def check_room(self) -> None:
+        """TooManySessions when no memory is left, or no more session is taken."""
+        with self._lock:
+            self._check_room()
+
+    def check_memory(self) -> None:
+        """TooManySessions when no memory is left for another mask."""
+        with self._lock:
+            self._expire()
+            self._check_memory()
+
+    def _check_room(self) -> None:
+        self._expire()
+        if len(self._sessions) >= self._bounds.max_sessions:
+            raise TooManySessions(
+                f"{len(self._sessions)} sessions are open (sessions.max_sessions): close some"
+            )
+        self._check_memory()
+
+    def _check_memory(self) -> None:
+        images = {each.image.sha256: len(each.image.content) for each in self._sessions.values()}
+        drawn = sum(each.nbytes for each in self._sessions.values())
+        if sum(images.values()) + drawn >= self._bounds.memory_bytes // 2:
+            raise TooManySessions("the open sessions fill sessions.memory_bytes: close some")
+
+    def _expire(self) -> None:
+        last_s = self._clock() - self._bounds.idle_s
+        while self._sessions and next(iter(self._sessions.values())).used_s < last_s:
+            self._sessions.popitem(last=False)
+
+    def _shared(self, image: SentImage) -> SentImage:
+        """The same image of another session where there is one: a batch of rollouts keeps it once."""
+        same = (each.image for each in self._sessions.values() if each.image.sha256 == image.sha256)
+        return next(same, image)

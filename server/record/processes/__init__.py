@@ -1,0 +1,1 @@
+"""Rows of the node's own processes: `workers.py` and `parts.py`."""

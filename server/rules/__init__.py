@@ -1,0 +1,1 @@
+"""What is asked for and when: `catalogue.py` knows the structures, `routing.py` the routes."""

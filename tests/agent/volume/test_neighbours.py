@@ -1,0 +1,132 @@
+"""What neighbours say: drift, runaway slices, and the mask between two."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from agent.fakes import ellipse
+from agent.limits import Limits
+from agent.volume.neighbours import Neighbourhood, adjacent, between, radius_px
+
+SHAPE = (80, 80)
+
+
+def disc(radius: float, x: float = 40, y: float = 40) -> np.ndarray:
+    return ellipse(SHAPE, (x, y), (radius, radius))
+
+
+@pytest.fixture
+def near() -> Neighbourhood:
+    return Neighbourhood.of(Limits(), (1.0, 1.0, 1.0))
+
+
+def test_the_reach_is_the_slices_distance_in_pixels() -> None:
+    assert Neighbourhood.of(Limits(), (5.0, 2.0, 2.0)).reach_px == 2.5
+    assert Neighbourhood.of(Limits(), (0.5, 2.0, 2.0)).reach_px == 1.0
+
+
+def test_the_equivalent_radius_is_that_of_a_disc_of_the_area() -> None:
+    assert radius_px(disc(20)) == pytest.approx(20, abs=0.2)
+
+
+@pytest.mark.parametrize(
+    ("mask", "says"),
+    [
+        (disc(10), None),  # the same
+        (disc(16), None),  # 1.6 times the radius
+        (disc(19), "jumped to 3.6 times"),  # more than 1.6 times and one pixel
+        (disc(2), None),  # structures may shrink
+        (disc(10, x=52), None),  # moved, but on it
+        (disc(10, x=62), "left its place"),
+        (disc(3, x=54), "left its place"),  # small, and beside it
+    ],
+)
+def test_drift(near: Neighbourhood, mask: np.ndarray, says: str | None) -> None:
+    told = near.drift(mask, (disc(10),))
+
+    assert (told is None) == (says is None), told
+    assert says is None or says in told
+
+
+def test_after_a_dip_the_slice_before_it_counts(near: Neighbourhood) -> None:
+    assert near.drift(disc(20), (disc(3), disc(20))) is None
+    assert "jumped" in (near.drift(disc(20), (disc(3), disc(4))) or "")
+
+
+def test_thick_slices_may_differ_more() -> None:
+    thick = Neighbourhood.of(Limits(), (5.0, 1.0, 1.0))
+
+    assert thick.drift(disc(19), (disc(10),)) is None
+    assert thick.drift(disc(3, x=54), (disc(10),)) is None
+
+
+@pytest.mark.parametrize(
+    ("mask", "says"),
+    [
+        (disc(10), None),
+        (disc(25), "far larger"),
+        (disc(3), "far smaller"),
+        (disc(10, x=70), "does not lie on"),
+        (disc(10, x=53), "centre lies aside"),
+    ],
+)
+def test_a_runaway_between_two(near: Neighbourhood, mask: np.ndarray, says: str | None) -> None:
+    told = near.runaway(mask, (disc(10), disc(10, x=41)))
+
+    assert (told is None) == (says is None), told
+    assert says is None or says in told
+
+
+@pytest.mark.parametrize(
+    ("mask", "says"),
+    [
+        (disc(3), None),  # a structure's end is small
+        (disc(4, x=44), None),  # and may lie aside
+        (disc(25), "far larger"),
+        (disc(10, x=70), "does not lie on"),
+    ],
+)
+def test_a_runaway_at_the_end(near: Neighbourhood, mask: np.ndarray, says: str | None) -> None:
+    told = near.runaway(mask, (disc(10),))
+
+    assert (told is None) == (says is None), told
+    assert says is None or says in told
+
+
+def test_a_step_that_one_neighbour_shares_is_no_runaway(near: Neighbourhood) -> None:
+    assert near.runaway(disc(25), (disc(10), disc(24))) is None
+    assert near.runaway(disc(10), (disc(10), disc(25))) is None
+    assert near.runaway(disc(10), (disc(10), disc(10, x=79))) is None
+
+
+def test_between_two_discs_lies_the_middle_one() -> None:
+    middle = between(disc(10), disc(20))
+
+    assert radius_px(middle) == pytest.approx(15, abs=0.5)
+
+
+def test_between_the_same_lies_the_same() -> None:
+    assert np.array_equal(between(disc(10), disc(10)), disc(10))
+
+
+def test_between_two_that_do_not_meet_lies_nothing() -> None:
+    assert not between(disc(5, x=10), disc(5, x=70)).any()
+
+
+def test_a_mask_at_the_edge_of_the_slice_has_an_outline_there() -> None:
+    left = np.zeros(SHAPE, dtype=np.bool_)
+    left[:, :10] = True
+
+    assert np.array_equal(between(left, left), left)
+
+
+def test_adjacent_are_those_that_there_are() -> None:
+    masks = {3: disc(3), 4: disc(4), 6: disc(6)}
+
+    assert [radius_px(one) for one in adjacent(masks, 5)] == [
+        radius_px(disc(4)),
+        radius_px(disc(6)),
+    ]
+    assert len(adjacent(masks, 3)) == 1
+    assert adjacent(masks, 9) == ()

@@ -1,0 +1,360 @@
+"""Objects followed by the segmenter itself: all in one pass, only as far as they live, corrected where it matters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pytest
+
+from agent.actions import Absent, AddBox, NameSlices, Stop
+from agent.errors import NoAnswer, SegmenterFailed
+from agent.fakes import ArraySlices, FakeVolumeSegmenter, ScriptedPolicy, segmentation
+from agent.limits import Limits
+from agent.ports import Followed, Inspection, LivesOn, Reply, Seed, Slices, Survey
+from agent.turns import WHOLE_VOLUME, Outcome
+from agent.values import Box, Role, Target, TargetStatus
+from agent.volume.outline import outline_target
+from agent.volume.propagate import Stretch, corrected, dice, follow
+from agent.volume.run import finish_target, follow_outlines, segment_target
+from agent.volume.target_state import Canvas, Workers
+
+DEPTH, SIDE = 12, 48
+LIVER, SPLEEN = Target("liver", "liver"), Target("spleen", "spleen")
+LIVER_LIVES, SPLEEN_LIVES = range(2, 10), range(4, 8)
+
+
+def tower() -> np.ndarray:
+    """A bright square through slices 2 to 9, a darker one through 4 to 7, beside each other."""
+    volume = np.zeros((DEPTH, SIDE, SIDE), dtype=np.float32)
+    volume[2:10, 8:20, 6:18] = 0.8
+    volume[4:8, 8:20, 28:40] = 0.5
+    return volume
+
+
+def boxed(left: int) -> list[AddBox | Stop]:
+    return [AddBox(Box(left, 8, left + 11, 19)), Stop()]
+
+
+def planner(key: int, left: int, **kinds: object) -> ScriptedPolicy:
+    return ScriptedPolicy(Survey((), (key,)), {(key, Role.KEY): boxed(left)}, **kinds)
+
+
+@pytest.fixture
+def segmenter() -> FakeVolumeSegmenter:
+    return FakeVolumeSegmenter()
+
+
+@pytest.fixture
+def slices(segmenter: FakeVolumeSegmenter) -> ArraySlices:
+    return ArraySlices(tower(), segmenter)
+
+
+class TestOnePass:
+    def test_all_targets_go_through_the_volume_together(self, run, slices, segmenter) -> None:
+        # Arrange
+        limits = Limits()
+        outlines = []
+        for target, key, left in ((LIVER, 5, 6), (SPLEEN, 6, 28)):
+            _, outline = run(outline_target(target, slices, planner(key, left), segmenter, limits))
+            outlines.append(outline)
+
+        # Act
+        workers = Workers(planner(5, 6), segmenter, limits)
+        liver, spleen = follow_outlines(outlines, slices, workers)
+
+        # Assert: both are whole, and no slice was drawn in more than one go a direction
+        assert sorted(liver.masks) == list(LIVER_LIVES)
+        assert sorted(spleen.masks) == list(SPLEEN_LIVES)
+        visits = [z for z, _ in segmenter.drawn]
+        assert len(visits) == len(set(visits))
+        assert (7, (0, 1)) in segmenter.drawn
+        assert (4, (0, 1)) in segmenter.drawn
+
+    def test_the_way_is_a_turn_on_record(self, run, slices, segmenter) -> None:
+        turns, result = run(segment_target(LIVER, slices, planner(5, 6), segmenter))
+
+        (followed,) = [turn for turn in turns if turn.slice_index == WHOLE_VOLUME]
+        assert followed.role is Role.CARRY
+        assert followed.action == NameSlices((2, 3, 4, 6, 7, 8, 9))
+        assert followed.observation == "followed from slice 5 to 7 more slices"
+        assert result.turns == tuple(turns)
+        assert result.status is TargetStatus.SEGMENTED
+        assert [z for z in range(DEPTH) if result.voxels[z].any()] == list(LIVER_LIVES)
+
+    def test_a_single_slice_is_not_followed(self, run, segmenter) -> None:
+        slices = ArraySlices(tower()[5:6], segmenter)
+
+        _, result = run(segment_target(LIVER, slices, planner(0, 6), segmenter))
+
+        assert segmenter.drawn == []
+        assert result.voxels.sum() == 12 * 12
+
+    def test_what_has_ended_stays_as_it_is(self, run, slices, segmenter) -> None:
+        nowhere = ScriptedPolicy(Survey((), (), "not there"), {})
+        _, absent = run(outline_target(LIVER, slices, nowhere, segmenter))
+        workers = Workers(nowhere, segmenter)
+
+        (same,) = follow_outlines([absent], slices, workers)
+        _, result = run(finish_target(same, slices, workers))
+
+        assert same is absent
+        assert result.status is TargetStatus.ABSENT
+        assert result.reason == "not there"
+
+    def test_a_segmenter_that_fails_to_follow_leaves_it_to_carrying(
+        self, run, slices, segmenter
+    ) -> None:
+        # Arrange
+        class Failing(FakeVolumeSegmenter):
+            def propagate(
+                self, slices: Slices, seeds: Sequence[Seed], lives_on: LivesOn
+            ) -> Iterator[Followed]:
+                raise SegmenterFailed("no memory left")
+
+        policy = ScriptedPolicy(
+            Survey((), (5,)),
+            {(5, Role.KEY): boxed(6)}
+            | {(z, Role.CARRY): boxed(6) for z in (3, 4, 6, 7)}
+            | {Role.CARRY: [Absent()] * 10},
+        )
+
+        # Act
+        _, result = run(segment_target(LIVER, slices, policy, Failing()))
+
+        # Assert
+        assert [z for z in range(DEPTH) if result.voxels[z].any()] == [3, 4, 5, 6, 7]
+        assert "carried slice by slice: no memory left" in result.warnings
+
+
+class Drawing(FakeVolumeSegmenter):
+    """Draws what it is told to, slice by slice: (mask's side, score)."""
+
+    def __init__(self, says: dict[int, tuple[int, float]]) -> None:
+        super().__init__()
+        self.says = says
+        self.seeds: Sequence[Seed] = ()
+
+    def propagate(
+        self, slices: Slices, seeds: Sequence[Seed], lives_on: LivesOn
+    ) -> Iterator[Followed]:
+        self.seeds = seeds
+        lowest, highest = seeds[0].lowest, seeds[0].highest
+        for way in (range(6, highest + 1), range(4, lowest - 1, -1)):
+            for z in way:
+                side, score = self.says.get(z, (0, 0.0))
+                mask = np.zeros((SIDE, SIDE), dtype=np.bool_)
+                mask[8 : 8 + side, 6 : 6 + side] = True
+                followed = Followed(0, z, segmentation(mask, score), score)
+                if not lives_on(followed):
+                    break
+                yield followed
+
+
+def canvas_with(segmenter, slices, **kinds) -> Canvas:
+    mask = np.zeros((SIDE, SIDE), dtype=np.bool_)
+    mask[8:20, 6:18] = True
+    workers = Workers(planner(5, 6), segmenter, Limits())
+    return Canvas(LIVER, slices, workers, masks={5: mask}, scores={5: 1.0}, key_slices=[5], **kinds)
+
+
+class TestEnds:
+    def test_an_unsure_model_ends_the_object(self, slices) -> None:
+        canvas = canvas_with(Drawing({6: (12, 0.9), 7: (12, 0.4), 8: (12, 0.9)}), slices)
+
+        follow([canvas], slices, canvas.workers.segmenter)
+
+        assert sorted(canvas.masks) == [5, 6]
+
+    def test_an_opinion_that_is_no_number_ends_the_object(self, slices) -> None:
+        canvas = canvas_with(Drawing({6: (12, 0.9), 7: (12, float("nan")), 8: (12, 0.9)}), slices)
+
+        follow([canvas], slices, canvas.workers.segmenter)
+
+        assert sorted(canvas.masks) == [5, 6]
+
+    def test_a_flood_is_stopped_and_said(self, slices) -> None:
+        canvas = canvas_with(Drawing({6: (12, 0.9), 7: (36, 0.9), 8: (36, 0.9)}), slices)
+
+        follow([canvas], slices, canvas.workers.segmenter)
+
+        assert sorted(canvas.masks) == [5, 6]
+        (warning,) = canvas.warnings
+        assert "slice 7: the area jumped to 9.0 times" in warning
+
+    def test_the_survey_bounds_the_way(self, slices) -> None:
+        drawing = Drawing(dict.fromkeys(range(DEPTH), (12, 0.9)))
+        presence = (0.0, 0.0, 0.0, 0.0, 0.9, 1.0, 0.9, 0.0, 0.8, 0.0, 0.0, 0.9)
+        canvas = canvas_with(drawing, slices, presence=presence)
+
+        follow([canvas], slices, drawing)
+
+        # one unlikely slice is gone through (7), two in a row are not (9 and 10)
+        assert (drawing.seeds[0].lowest, drawing.seeds[0].highest) == (4, 8)
+        assert sorted(canvas.masks) == [4, 5, 6, 7, 8]
+
+    def test_a_score_is_the_opinion_of_both(self, slices) -> None:
+        canvas = canvas_with(Drawing({6: (12, 0.8)}), slices)
+
+        follow([canvas], slices, canvas.workers.segmenter)
+
+        # the scripted policy repeats the model's predicted IoU, 0.8, and the model is sure to 0.8
+        assert canvas.scores[6] == pytest.approx(0.64)
+
+
+class TestCorrections:
+    def test_only_as_far_as_the_next_trusted_masks(self, slices, segmenter) -> None:
+        canvas = canvas_with(segmenter, slices)
+        canvas.masks.update(dict.fromkeys(LIVER_LIVES, canvas.masks[5]))
+        canvas.key_slices.append(9)
+
+        assert corrected(canvas, [7]) == Stretch((5, 7, 9), 6, 8)
+        assert corrected(canvas, [3]) == Stretch((3, 5), 0, 4)
+        assert corrected(canvas, []) is None
+
+    def test_a_correction_ends_where_nothing_changes(self, slices) -> None:
+        # Arrange: slices 2 to 9 are drawn; followed again, slice 6 changes and slice 7 does not
+        drawing = Drawing({6: (10, 0.9), 7: (12, 0.9), 8: (12, 0.9)})
+        canvas = canvas_with(drawing, slices)
+        canvas.masks.update(dict.fromkeys(LIVER_LIVES, canvas.masks[5]))
+        canvas.scores.update(dict.fromkeys(LIVER_LIVES, 0.5))
+
+        # Act
+        follow([canvas], slices, drawing, [Stretch((5,), 0, DEPTH - 1)])
+
+        # Assert
+        assert canvas.masks[6].sum() == 100
+        assert (canvas.scores[7], canvas.scores[8]) == (0.5, 0.5)
+
+    def test_what_the_policy_names_is_redrawn_and_followed_again(
+        self, run, slices, segmenter
+    ) -> None:
+        # Arrange
+        policy = ScriptedPolicy(
+            Survey((), (5,)),
+            {
+                (5, Role.KEY): boxed(6),
+                (8, Role.REVIEW): [AddBox(Box(6, 8, 17, 16)), Stop()],
+            },
+            Inspection((8, 99), (Reply(NameSlices((8,)), "slice 8 spills", seconds=1.5),)),
+        )
+
+        # Act
+        turns, result = run(segment_target(LIVER, slices, policy, segmenter))
+
+        # Assert
+        whole = [turn for turn in turns if turn.slice_index == WHOLE_VOLUME]
+        assert [turn.role for turn in whole] == [Role.CARRY, Role.INSPECT, Role.CARRY]
+        assert [turn.index for turn in whole] == [0, 1, 2]
+        assert (whole[1].reply, whole[1].policy_s) == ("slice 8 spills", 1.5)
+        assert (turns[0].place, whole[1].place) == ("slice 5", "the whole volume")
+        assert "followed from slices 5, 8" in whole[2].observation
+        assert result.voxels[8].sum() == 12 * 9
+
+    def test_what_is_not_there_on_a_second_look_is_cut(self, run, slices, segmenter) -> None:
+        policy = ScriptedPolicy(
+            Survey((), (5,)),
+            {(5, Role.KEY): boxed(6), (9, Role.REVIEW): [Absent("bowel")]},
+            Inspection((9,)),
+        )
+
+        _, result = run(segment_target(LIVER, slices, policy, segmenter))
+
+        assert not result.voxels[9].any()
+        assert any("slice 9 was cut" in said for said in result.warnings)
+
+    def test_what_was_reached_through_it_is_cut_too(self, run, slices, segmenter) -> None:
+        policy = ScriptedPolicy(
+            Survey((), (5,)),
+            {(5, Role.KEY): boxed(6), (7, Role.REVIEW): [Absent("bowel")]},
+            Inspection((7,)),
+        )
+
+        _, result = run(segment_target(LIVER, slices, policy, segmenter))
+
+        assert np.flatnonzero(result.voxels.any(axis=(1, 2))).tolist() == [2, 3, 4, 5, 6]
+        assert "slices 8 to 9 were cut too: they were reached through slice 7" in result.warnings
+
+    def test_between_key_slices_nothing_more_is_cut(self, run, slices, segmenter) -> None:
+        policy = ScriptedPolicy(
+            Survey((), (3, 8)),
+            {
+                (3, Role.KEY): boxed(6),
+                (8, Role.KEY): boxed(6),
+                (6, Role.REVIEW): [Absent("bowel")],
+            },
+            Inspection((6,)),
+        )
+
+        _, result = run(segment_target(LIVER, slices, policy, segmenter))
+
+        assert result.voxels[9].any()
+        assert result.voxels[2].any()
+
+    def test_an_object_that_is_nowhere_on_a_second_look_fails(self, run, slices, segmenter) -> None:
+        policy = ScriptedPolicy(
+            Survey((), (5,)),
+            {(5, Role.KEY): boxed(6), Role.REVIEW: [Absent("bowel")] * 4},
+            Inspection((5, 4, 6)),
+        )
+
+        _, result = run(segment_target(LIVER, slices, policy, segmenter))
+
+        assert result.status is TargetStatus.FAILED
+        assert "no slice's mask stood up to the review" in result.reason
+
+    def test_what_cannot_be_mended_keeps_its_mask(self, run, slices, segmenter) -> None:
+        policy = ScriptedPolicy(
+            Survey((), (5,)),
+            {(5, Role.KEY): boxed(6), (8, Role.REVIEW): [Stop(), Stop()]},
+            Inspection((8,)),
+        )
+
+        _, result = run(segment_target(LIVER, slices, policy, segmenter))
+
+        assert np.array_equal(result.voxels[8], result.voxels[7])
+        assert result.voxels[8].any()
+
+    def test_an_inspection_without_an_answer_is_a_warning(self, run, slices, segmenter) -> None:
+        class Mute(ScriptedPolicy):
+            def inspect(self, target, slices, voxels) -> Inspection:
+                raise NoAnswer("three replies, no slice", (Reply(Absent(), "er"),))
+
+        policy = Mute(Survey((), (5,)), {(5, Role.KEY): boxed(6)})
+
+        turns, result = run(segment_target(LIVER, slices, policy, segmenter))
+
+        assert result.status is TargetStatus.SEGMENTED
+        assert "the whole was not inspected: three replies, no slice" in result.warnings
+        assert turns[-1].reply == "er"
+
+
+class TestSurveysOnRecord:
+    def test_each_reply_is_a_turn(self, run, slices, segmenter) -> None:
+        said = (Reply(NameSlices((5,)), "the dome is on slice 5"),)
+        policy = ScriptedPolicy(Survey((), (5,), replies=said), {(5, Role.KEY): boxed(6)})
+
+        turns, _ = run(segment_target(LIVER, slices, policy, segmenter))
+
+        assert (turns[0].slice_index, turns[0].role) == (WHOLE_VOLUME, Role.SURVEY)
+        assert turns[0].outcome is Outcome.KEPT
+        assert turns[1].slice_index == 5
+
+    def test_a_survey_without_an_answer_fails_with_its_turns(self, run, slices, segmenter) -> None:
+        class Mute(ScriptedPolicy):
+            def survey(self, target, slices) -> Survey:
+                raise NoAnswer("nothing that could be read", (Reply(Stop(), "hm"),))
+
+        turns, result = run(segment_target(LIVER, slices, Mute(Survey((), ()), {}), segmenter))
+
+        assert result.status is TargetStatus.FAILED
+        assert result.reason == "nothing that could be read"
+        assert [turn.reply for turn in turns] == ["hm"]
+
+
+def test_dice_of_nothing_and_nothing() -> None:
+    empty, full = np.zeros((2, 2), dtype=np.bool_), np.ones((2, 2), dtype=np.bool_)
+
+    assert dice(empty, empty) == 1.0
+    assert dice(empty, full) == 0.0
+    assert dice(full, full) == 1.0

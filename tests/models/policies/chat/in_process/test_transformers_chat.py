@@ -1,0 +1,191 @@
+"""The chat model as the agent sees it: answers in order, whatever the batch, and failures that say what to do."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from agent.errors import ChatFailed
+from agent.language.chat import Conversation, Message
+from models.policies.chat.in_process.generating import Generator
+from models.policies.chat.in_process.readers import GoingOn, Whole
+from models.policies.chat.in_process.transformers_chat import TransformersChat, transformers_chat
+from models.policies.chat.in_process.trial import chosen_reader
+from models.runtime.resources import LanguageOptions, Resources
+
+
+def said(chat, talks, most=6):
+    return chat.answer(talks, temperature=0.0, max_new_tokens=most)
+
+
+@pytest.fixture
+def talks(opening):
+    return [opening(seed, "The target is: liver. " * (seed % 3 + 1)) for seed in range(5)]
+
+
+@pytest.mark.parametrize("family", ["qwen3_vl", "gemma3"])
+def test_answers_come_in_order_in_batches_of_any_size(family, load, talks):
+    loaded = load(family)
+
+    one_by_one = said(TransformersChat(loaded, batch=1), talks)
+    by_two = said(TransformersChat(loaded, batch=2), talks)
+    at_once = said(TransformersChat(loaded, batch=8), talks)
+
+    assert one_by_one == by_two == at_once
+    assert len({answer.text for answer in at_once}) > 1 or family == "gemma3"
+
+
+def test_it_is_built_from_what_the_site_sets_and_counts_its_tokens(model_folders, opening):
+    options = LanguageOptions(model=str(model_folders["qwen2_5_vl"]), batch=2)
+    chat = transformers_chat(Resources(device="cpu", language=options))
+
+    (answer,) = said(chat, [opening(0)], most=4)
+
+    assert chat.name == answer.usage.model == "site-model-1"
+    assert answer.usage.input_tokens > 20
+    assert 1 <= answer.usage.output_tokens <= 4
+
+
+def test_no_conversations_have_no_answers(load):
+    assert said(TransformersChat(load("qwen3_vl"), batch=2), []) == []
+
+
+def test_at_temperature_zero_it_repeats_itself_and_above_it_does_not(load, opening):
+    chat = TransformersChat(load("qwen3_vl"), batch=4)
+    talks = [opening(0)] * 4
+    torch.manual_seed(3)
+
+    still = {answer.text for answer in chat.answer(talks, temperature=0.0, max_new_tokens=8)}
+    warm = {answer.text for answer in chat.answer(talks, temperature=1.5, max_new_tokens=8)}
+
+    assert len(still) == 1
+    assert len(warm) > 1
+
+
+@pytest.mark.parametrize("family", ["qwen3_vl", "gemma3"])
+def test_a_conversation_longer_than_the_model_can_read_fails_with_what_to_do(family, load, opening):
+    loaded = load(family)
+    chat = TransformersChat(loaded, batch=2)
+    loaded.model.config.get_text_config().max_position_embeddings = 60
+
+    with pytest.raises(
+        ChatFailed, match=r"tokens, and with 20 for the answer .* allow fewer turns"
+    ):
+        said(chat, [opening(0, "liver " * 40)], most=20)
+
+
+def test_a_marks_of_the_template_in_an_answer_never_reach_the_next_prompt(load, opening):
+    loaded = load("qwen3_vl")
+    mark = loaded.model.config.image_token_id
+    loaded.model.generation_config.sequence_bias = [[[mark], 1e6]]
+    chat = TransformersChat(loaded, batch=2)
+    first = opening(0)
+
+    (answer,) = said(chat, [first])
+    again = Conversation((*first.messages, Message("assistant", (answer.text,)), first.messages[1]))
+
+    assert answer.text == ""
+    assert len(said(chat, [again])) == 1
+
+
+class Memory:
+    """Room for so many rows at once; a model with more is out of memory."""
+
+    def __init__(self, model, rows: int, fault: Exception) -> None:
+        self.rows, self.fault, self.runs = rows, fault, []
+        model.register_forward_pre_hook(self._admit, with_kwargs=True)
+
+    def _admit(self, _, __, inputs) -> None:
+        rows = inputs["input_ids"].shape[0]
+        self.runs.append(rows)
+        if rows > self.rows:
+            raise self.fault
+
+
+FAULTS = [
+    torch.OutOfMemoryError("CUDA out of memory"),
+    RuntimeError(
+        "[enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes"
+    ),
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=["gpu", "cpu"])
+def test_what_does_not_fit_is_halved_until_it_does(load, talks, fault: Exception):
+    expected = said(TransformersChat(load("qwen3_vl"), batch=8), talks)
+    loaded = load("qwen3_vl")
+    chat = TransformersChat(loaded, batch=8)
+    memory = Memory(loaded.model, 2, fault)
+
+    assert said(chat, talks) == expected
+    assert [rows for rows in memory.runs if rows > 2] == [5, 3]
+
+
+def test_no_memory_for_one_fails_with_what_to_do(load, opening):
+    loaded = load("qwen3_vl")
+    chat = TransformersChat(loaded, batch=8)
+    Memory(loaded.model, 0, FAULTS[0])
+
+    with pytest.raises(ChatFailed, match="no memory for even one"):
+        said(chat, [opening(0), opening(1)])
+
+
+def test_another_fault_of_the_model_is_not_taken_for_a_lack_of_memory(load, opening):
+    loaded = load("qwen3_vl")
+    chat = TransformersChat(loaded, batch=8)
+    Memory(loaded.model, 0, RuntimeError("the sizes of tensors do not match"))
+
+    with pytest.raises(RuntimeError, match="do not match"):
+        said(chat, [opening(0)])
+
+
+@pytest.mark.parametrize(
+    ("family", "reader"),
+    [("qwen3_vl", GoingOn), ("qwen2_5_vl", GoingOn), ("llava", GoingOn), ("gemma3", Whole)],
+)
+def test_each_family_is_read_in_the_way_it_was_tried(family, reader, load):
+    loaded = load(family)
+
+    assert type(chosen_reader(loaded, Generator(loaded))) is reader
+
+
+def test_a_model_that_answers_otherwise_when_gone_on_with_is_read_whole(load, caplog):
+    loaded = load("qwen3_vl")
+    features = loaded.model.get_image_features
+
+    def doubled(*given, **named):
+        output = features(*given, **named)
+        output.pooler_output = [2 * each for each in output.pooler_output]
+        return output
+
+    loaded.model.get_image_features = doubled  # pixels take the inner model's own way
+
+    assert type(chosen_reader(loaded, Generator(loaded))) is Whole
+    assert "answers differently" in caplog.text
+
+
+def test_a_model_that_cannot_be_asked_so_is_read_whole(load, caplog):
+    loaded = load("qwen3_vl")
+
+    def unknown(**named):
+        raise TypeError("unexpected keyword argument")
+
+    loaded.model.get_image_features = unknown
+
+    assert type(chosen_reader(loaded, Generator(loaded))) is Whole
+    assert "unexpected keyword" in caplog.text
+
+
+def test_a_template_that_shows_a_picture_twice_fails_with_why(load, opening):
+    loaded = load("qwen3_vl")
+    mark = "<|vision_start|><|image_pad|><|vision_end|>"
+    chat = TransformersChat(loaded, batch=1)
+    loaded.processor.chat_template = loaded.processor.chat_template.replace(mark, "")
+
+    with pytest.raises(ChatFailed, match="does not show every picture once"):
+        said(chat, [opening(0)])
+
+
+def test_a_batch_of_none_is_refused(load):
+    with pytest.raises(ValueError, match="at least one"):
+        TransformersChat(load("qwen3_vl"), batch=0)

@@ -1,0 +1,200 @@
+"""Deliveries on record: tries, the next try, the end; and how hard a destination is tried."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dicom_node.errors import PermanentDeliveryError, TransientDeliveryError
+from dicom_node.fakes import FakeDestination
+from server.errors import RunEnded
+from server.record.database.jobs import PIPELINE_VERSION, open_client
+from server.record.deliveries import Try
+from server.values import DeliveryState, RequestState, ResultSummary, Selection
+from server.work.delivery import DeliveryStep, RetryPolicy
+
+SEG = ResultSummary("SEG", "/results/seg.dcm", "1.2.840.10008.5.1.4.1.1.66.4", "2.25.1", "2.25.2")
+ONE_TRY, THREE_TRIES = RetryPolicy(1, 5.0, 600.0), RetryPolicy(3, 5.0, 600.0)
+
+
+def sending(desk: Any, *destinations: str) -> str:
+    """A request whose result is written and whose deliveries are queued; its id."""
+    request_id: str = desk.request(destinations=destinations or ("pacs",))
+    desk.runs.enter(request_id, 1, "select")
+    desk.runs.selected(request_id, 1, Selection("1.2", (1, 2, 3), ()), 0.1)
+    desk.runs.enter(request_id, 1, "segment", 0)
+    desk.runs.enter(request_id, 1, "write")
+    desk.runs.written(request_id, 1, [SEG], 0.1)
+    desk.runs.send(request_id, 1)
+    return request_id
+
+
+def first_try(request_id: str, destination: str = "pacs", attempt: int = 1) -> Try:
+    return Try(request_id, destination, run=1, attempt=attempt)
+
+
+def queued(desk: Any) -> dict[str, str]:
+    client = open_client(desk.url)
+    try:
+        found = client.list_workflows(queue_name="deliveries")
+        return {one.workflow_id: str(one.status) for one in found}
+    finally:
+        client.destroy()
+
+
+def test_each_destination_has_its_own_job(desk: Any) -> None:
+    request_id = sending(desk, "pacs", "archive")
+    assert queued(desk) == {
+        f"{request_id}:send:archive:1": "ENQUEUED",
+        f"{request_id}:send:pacs:1": "ENQUEUED",
+    }
+
+
+def test_sending_again_after_a_crash_queues_nothing_twice(desk: Any) -> None:
+    request_id = sending(desk)
+    desk.runs.send(request_id, 1)
+    assert list(queued(desk)) == [f"{request_id}:send:pacs:1"]
+
+
+def test_a_failed_try_queues_the_next_for_later(desk: Any) -> None:
+    request_id = sending(desk)
+    desk.deliveries.failed(first_try(request_id), "connection refused", 0.5, 300.0)
+    [delivery] = desk.record.request(request_id).deliveries
+    assert (delivery.state, delivery.attempts) == (DeliveryState.RETRYING, 1)
+    assert delivery.last_error == "connection refused"
+    assert (
+        timedelta(seconds=280) < delivery.next_try_at - datetime.now(UTC) < timedelta(seconds=301)
+    )
+    assert queued(desk)[f"{request_id}:send:pacs:2"] == "DELAYED"
+
+
+@pytest.mark.parametrize("again_in_s", [300.0, None])
+def test_a_try_that_is_on_record_cannot_be_recorded_again(
+    desk: Any, again_in_s: float | None
+) -> None:
+    # Arrange: a worker died after the record, before its step had ended
+    request_id = sending(desk, "pacs", "archive")
+    desk.deliveries.failed(first_try(request_id), "refused", 0.5, again_in_s)
+    before = desk.events(request_id)
+
+    # Act, Assert
+    with pytest.raises(RunEnded):
+        desk.deliveries.begin(first_try(request_id))
+    with pytest.raises(RunEnded):
+        desk.deliveries.failed(first_try(request_id), "refused", 0.5, again_in_s)
+    assert desk.events(request_id) == before
+
+
+def test_the_request_ends_with_its_last_delivery(desk: Any) -> None:
+    request_id = sending(desk, "pacs", "archive")
+    desk.deliveries.delivered(first_try(request_id), 0.25)
+    halfway = desk.record.request(request_id).state
+    desk.deliveries.delivered(first_try(request_id, "archive"), 0.25)
+    view = desk.record.request(request_id)
+    assert (halfway, view.state) == (RequestState.SENDING, RequestState.DONE)
+    assert view.stage_seconds["send"] == 0.5
+    assert view.ended_at is not None
+
+
+def test_one_dead_delivery_fails_the_request_once_the_others_have_ended(desk: Any) -> None:
+    request_id = sending(desk, "pacs", "archive")
+    desk.deliveries.failed(first_try(request_id), "does not take SEG", 0.1, None)
+    assert desk.record.request(request_id).state == RequestState.SENDING
+    desk.deliveries.delivered(first_try(request_id, "archive"), 0.1)
+    view = desk.record.request(request_id)
+    assert (view.state, view.failed_stage) == (RequestState.FAILED, "send")
+    assert view.error == "could not be delivered to pacs: does not take SEG"
+
+
+def test_a_cancelled_request_is_not_sent(desk: Any) -> None:
+    request_id = sending(desk)
+    desk.record.cancel(request_id, actor="jo")
+    pacs = FakeDestination("pacs")
+    step = DeliveryStep({"pacs": pacs}, desk.deliveries, ONE_TRY)
+    assert step.attempt(first_try(request_id)) == "ended"
+    assert pacs.delivered == []
+
+
+def test_what_was_written_is_what_is_sent(desk: Any) -> None:
+    request_id = sending(desk)
+    pacs = FakeDestination("pacs")
+    step = DeliveryStep({"pacs": pacs}, desk.deliveries, ONE_TRY)
+    assert step.attempt(first_try(request_id)) == "delivered"
+    [[sent]] = pacs.delivered
+    assert (sent.kind, sent.path, sent.sop_instance_uid) == (
+        "SEG",
+        Path("/results/seg.dcm"),
+        "2.25.1",
+    )
+
+
+@pytest.mark.parametrize(
+    ("failure", "policy", "expected"),
+    [
+        (TransientDeliveryError("0xA700", destination="pacs"), THREE_TRIES, "retrying"),
+        (TransientDeliveryError("0xA700", destination="pacs"), ONE_TRY, "dead"),
+        (PermanentDeliveryError("0xA900", destination="pacs"), THREE_TRIES, "dead"),
+        (OSError("a surprise"), THREE_TRIES, "retrying"),
+    ],
+)
+def test_transient_and_permanent_failures(
+    desk: Any, failure: Exception, policy: RetryPolicy, expected: str
+) -> None:
+    request_id = sending(desk)
+    pacs = FakeDestination("pacs", [failure])
+    DeliveryStep({"pacs": pacs}, desk.deliveries, policy).attempt(first_try(request_id))
+    assert desk.record.request(request_id).deliveries[0].state == expected
+
+
+def test_a_destination_that_was_taken_out_of_the_configuration(desk: Any) -> None:
+    request_id = sending(desk)
+    DeliveryStep({}, desk.deliveries, THREE_TRIES).attempt(first_try(request_id))
+    view = desk.record.request(request_id)
+    assert view.state == RequestState.FAILED
+    assert "no destination called 'pacs' is configured any more" in (view.error or "")
+
+
+def test_the_tries_of_an_earlier_run_are_not_wanted_any_more(desk: Any) -> None:
+    request_id = sending(desk)
+    desk.deliveries.failed(first_try(request_id), "refused", 0.1, None)
+    desk.record.retry(request_id, actor="jo")
+    with pytest.raises(RunEnded):
+        desk.deliveries.begin(first_try(request_id))
+    later = Try(request_id, "pacs", run=2, attempt=1)
+    assert [one.sop_instance_uid for one in desk.deliveries.begin(later)] == ["2.25.1"]
+
+
+def test_work_of_an_older_pipeline_that_was_sending_only_sends_again(
+    make_desk: Callable[..., Any],
+) -> None:
+    from server.record import requests
+
+    old = make_desk()
+    request_id = sending(old)
+    new = make_desk(pipeline_version=PIPELINE_VERSION + 1, held=old.held)
+    with new.sessions.begin() as session:
+        requests.begin_older_anew(session, new.jobs)
+    assert new.record.request(request_id).state == RequestState.SENDING
+    assert f"{request_id}:run-2:send:pacs:1" in queued(new)
+
+
+@pytest.mark.parametrize(
+    ("attempt", "draw", "expected_s"),
+    [
+        (1, 0.0, 5.0),
+        (2, 0.0, 10.0),
+        (
+            1,
+            1.0,
+            3.75,
+        ),  # a quarter less at most: those that failed together do not come back together
+        (7, 0.0, 20.0),  # never longer than that
+        (8, 0.0, None),  # that was the last
+    ],
+)
+def test_waiting_between_tries(attempt: int, draw: float, expected_s: float | None) -> None:
+    assert RetryPolicy(8, 5.0, 20.0).wait_s(attempt, lambda: draw) == expected_s
