@@ -1,1 +1,3 @@
-"""The loop: turns, actions, prompts, through the volume. numpy, scipy.ndimage and the standard library only."""
+"""The loop: turns, actions, prompts, through the volume. numpy, scipy.ndimage and the standard
+library only.
+"""

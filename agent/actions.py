@@ -34,7 +34,9 @@ class Stop:
 
 @dataclass(frozen=True)
 class Absent:
-    """The structure is not on this slice; `reason` is made storable, since a model may have said it."""
+    """The structure is not on this slice; `reason` is made storable, since a model may have said
+    it.
+    """
 
     reason: str = ""
 
@@ -44,14 +46,18 @@ class Absent:
 
 @dataclass(frozen=True)
 class NameSlices:
-    """Of the whole volume: the slices (zero-based on the working grid, best or worst first) to work on."""
+    """Of the whole volume: the slices (zero-based on the working grid, best or worst first) to work
+    on.
+    """
 
     slices: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Malformed:
-    """A reply that is no action; `fault` says why, in words that help the policy's next try, made storable: it may quote."""
+    """A reply that is no action; `fault` says why, in words that help the policy's next try, made
+    storable: it may quote.
+    """
 
     fault: str
 

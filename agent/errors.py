@@ -22,7 +22,9 @@ class AgentError(Exception):
 
 
 class UnknownTarget(AgentError):
-    """The policy does not know a target. `text` as asked, `policy` its name, `known` what it can do."""
+    """The policy does not know a target. `text` as asked, `policy` its name, `known` what it can
+    do.
+    """
 
     def __init__(self, text: str, policy: str, known: tuple[str, ...]) -> None:
         self.text, self.policy, self.known = text, policy, known
@@ -41,7 +43,8 @@ class ChatFailed(AgentError):
 
 
 class NoAnswer(AgentError):
-    """Nothing a language model said to a question about the whole volume could be read, in all its tries.
+    """Nothing a language model said to a question about the whole volume could be read, in all its
+    tries.
 
     `replies` are what it said, for the record.
     """

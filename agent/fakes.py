@@ -81,8 +81,8 @@ class FakeSegmenter:
         return [self.segment(ask.encoding, ask.prompts) for ask in asks]
 
     def segment(self, encoding: Encoding, prompts: Prompts) -> Segmentation:
-        """The mask for box and clicks; SegmenterFailed without either, with other prompts beside them, and for the
-        encoding of another segmenter.
+        """The mask for box and clicks; SegmenterFailed without either, with other prompts beside
+        them, and for the encoding of another segmenter.
         """
         if not isinstance(encoding, FakeEncoding):
             raise SegmenterFailed("this encoding was made by another segmenter")
@@ -98,10 +98,12 @@ class FakeSegmenter:
 
 
 class FakeVolumeSegmenter(FakeSegmenter):
-    """FakeSegmenter that follows an object by itself: what is as bright as the outline was and overlaps the slice before.
+    """FakeSegmenter that follows an object by itself: what is as bright as the outline was and
+    overlaps the slice before.
 
-    The score is the share of the slice before that is covered, or of this one where it is the smaller.
-    `drawn` keeps (slice, object numbers) of every step, in order, for tests that ask what was worked on.
+    The score is the share of the slice before that is covered, or of this one where it is the
+    smaller. `drawn` keeps (slice, object numbers) of every step, in order, for tests that ask what
+    was worked on.
     """
 
     name = "fake-volume"
@@ -167,7 +169,9 @@ class ScriptedSegmenter:
 
 
 class ArraySlices:
-    """Slices over an array (z, y, x) float32 in 0..1; `encoder_passes` counts how often each was encoded."""
+    """Slices over an array (z, y, x) float32 in 0..1; `encoder_passes` counts how often each was
+    encoded.
+    """
 
     def __init__(
         self,
@@ -205,10 +209,11 @@ class ArraySlices:
 
 
 class ScriptedPolicy:
-    """Says what it was told to: replies by (slice, role), then by role, in order; "stop" when they run out.
+    """Says what it was told to: replies by (slice, role), then by role, in order; "stop" when they
+    run out.
 
-    `survey_says` is its survey. It appraises a mask by the segmenter's predicted IoU, and keeps what
-    it was shown in `seen`.
+    `survey_says` is its survey. It appraises a mask by the segmenter's predicted IoU, and keeps
+    what it was shown in `seen`.
     """
 
     name = "scripted"
@@ -259,8 +264,8 @@ class ScriptedPolicy:
 
 @dataclass(frozen=True)
 class Band:
-    """Where a structure is told from the rest: intensities `low` to `high` (0..1), columns `left` to `right`
-    as shares of the slice's width.
+    """Where a structure is told from the rest: intensities `low` to `high` (0..1), columns `left`
+    to `right` as shares of the slice's width.
     """
 
     low: float
@@ -278,8 +283,8 @@ PHANTOM_BANDS: Mapping[str, Band] = {
     "left_kidney": Band(0.84, 0.98, left=0.6),
     "bright": Band(0.5, 1.0),
 }
-"""Bands of the synthetic torso as the abdominal window (level 40, width 400) shows it, in HU or measured; "bright" fits
-any bright blob.
+"""Bands of the synthetic torso as the abdominal window (level 40, width 400) shows it, in HU or
+measured; "bright" fits any bright blob.
 """
 
 
@@ -358,7 +363,9 @@ def segmentation(mask: NDArray[np.bool_], predicted_iou: float = 1.0) -> Segment
 def ellipse(
     shape: tuple[int, int], centre_xy: tuple[float, float], semi_axes_xy: tuple[float, float]
 ) -> NDArray[np.bool_]:
-    """An ellipse in a slice of `shape` (rows, columns): pixels whose centres lie in it; all in pixels."""
+    """An ellipse in a slice of `shape` (rows, columns): pixels whose centres lie in it; all in
+    pixels.
+    """
     y, x = np.ogrid[: shape[0], : shape[1]]
     across = ((x - centre_xy[0]) / semi_axes_xy[0]) ** 2
     return np.asarray(across + ((y - centre_xy[1]) / semi_axes_xy[1]) ** 2 <= 1.0)
@@ -389,7 +396,9 @@ def _largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def _overlapping(
     bright: NDArray[np.bool_], was: NDArray[np.bool_]
 ) -> tuple[NDArray[np.bool_], float]:
-    """The island that shares most pixels with `was`, and how much they share of the smaller, 0..1."""
+    """The island that shares most pixels with `was`, and how much they share of the smaller,
+    0..1.
+    """
     labels, count = ndimage.label(ndimage.binary_opening(bright))
     shared = np.bincount(labels[was], minlength=count + 1)
     shared[0] = 0

@@ -42,7 +42,9 @@ class Geometry:
         return float(abs(np.linalg.det(self.affine_zyx_to_lps[:3, :3])) / 1000.0)
 
     def to_patient_mm(self, index_zyx: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Patient positions (n, 3) as (x, y, z) LPS mm of zero-based voxel indices (n, 3) as (z, y, x)."""
+        """Patient positions (n, 3) as (x, y, z) LPS mm of zero-based voxel indices (n, 3) as (z, y,
+        x).
+        """
         points = np.asarray(index_zyx, dtype=np.float64)
         return points @ self.affine_zyx_to_lps[:3, :3].T + self.affine_zyx_to_lps[:3, 3]
 

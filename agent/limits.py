@@ -44,7 +44,9 @@ class Limits:
                 raise ValueError(f"limit {field.name} must be at least {least}")
 
     def turns(self, role: Role) -> int:
-        """Turns an episode of `role` may take; a role of the whole volume has no episodes (KeyError)."""
+        """Turns an episode of `role` may take; a role of the whole volume has no episodes
+        (KeyError).
+        """
         return {
             Role.KEY: self.max_turns,
             Role.CARRY: self.carry_turns,

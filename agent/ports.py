@@ -1,4 +1,6 @@
-"""The seams of the agent: what it needs of a policy, a segmenter and the slices. Fakes: agent/fakes.py."""
+"""The seams of the agent: what it needs of a policy, a segmenter and the slices. Fakes:
+agent/fakes.py.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ class Encoding(Protocol):
 
     @property
     def high_res(self) -> tuple[NDArray[np.float32], ...]:
-        """Finer features (channels, h, w) float32 where the model has them, the finest first; else ()."""
+        """Finer features (channels, h, w) float32 where the model has them, the finest first; else
+        ().
+        """
 
     @property
     def source_shape(self) -> tuple[int, int]:
@@ -50,14 +54,16 @@ class Segmenter(Protocol):
         """The kinds of prompt that improve its answer; others are refused as an observation."""
 
     def encode(self, image: NDArray[np.float32]) -> Encoding:
-        """Run the image encoder on a slice float32 in 0..1: grey (rows, columns) or RGB (rows, columns, 3)."""
+        """Run the image encoder on a slice float32 in 0..1: grey (rows, columns) or RGB (rows,
+        columns, 3).
+        """
 
     def segment(self, encoding: Encoding, prompts: Prompts) -> Segmentation:
         """The mask for prompts in the slice's own pixels, at the slice's own size."""
 
     def segment_many(self, asks: Sequence[Ask]) -> list[Segmentation]:
-        """The masks for several asks, in order, on the same or on different slices: one run of the decoder
-        where their prompts can share one.
+        """The masks for several asks, in order, on the same or on different slices: one run of the
+        decoder where their prompts can share one.
         """
 
 
@@ -76,13 +82,17 @@ class Slices(Protocol):
 
     @property
     def window(self) -> str:
-        """What part of the intensities `image` shows, in words for the trace; "" when nobody said."""
+        """What part of the intensities `image` shows, in words for the trace; "" when nobody
+        said.
+        """
 
     def image(self, z: int) -> NDArray[np.float32]:
         """Slice `z` (rows, columns) float32 in 0..1, windowed as the models see it."""
 
     def picture(self, z: int) -> NDArray[np.float32]:
-        """Slice `z` (rows, columns, 3) float32 RGB in 0..1 as a language model sees it; grey is repeated."""
+        """Slice `z` (rows, columns, 3) float32 RGB in 0..1 as a language model sees it; grey is
+        repeated.
+        """
 
     def encoding(self, z: int) -> Encoding:
         """The segmenter's encoding of slice `z`; the encoder runs at the first call only."""
@@ -90,9 +100,11 @@ class Slices(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Seed:
-    """An object to follow through a volume: its outlines (rows, columns) bool by slice, at least one.
+    """An object to follow through a volume: its outlines (rows, columns) bool by slice, at least
+    one.
 
-    Only slices `lowest` to `highest` (both included) are worked on; None: as far as the volume goes.
+    Only slices `lowest` to `highest` (both included) are worked on; None: as far as the volume
+    goes.
     """
 
     masks: Mapping[int, NDArray[np.bool_]]
@@ -102,7 +114,9 @@ class Seed:
 
 @dataclass(frozen=True, eq=False)
 class Followed:
-    """Object number `index` as it was drawn on slice `z`; `score` 0..1 how sure the model is that it is there."""
+    """Object number `index` as it was drawn on slice `z`; `score` 0..1 how sure the model is that
+    it is there.
+    """
 
     index: int
     z: int
@@ -111,7 +125,9 @@ class Followed:
 
 
 LivesOn = Callable[[Followed], bool]
-"""Whether an object goes on beyond a slice; False ends it in that direction, and that slice is not kept."""
+"""Whether an object goes on beyond a slice; False ends it in that direction, and that slice is not
+kept.
+"""
 
 
 @runtime_checkable
@@ -121,17 +137,21 @@ class VolumeSegmenter(Segmenter, Protocol):
     def propagate(
         self, slices: Slices, seeds: Sequence[Seed], lives_on: LivesOn
     ) -> Iterator[Followed]:
-        """Follow all objects from their outlines, upwards and downwards, and yield each slice as it is drawn.
+        """Follow all objects from their outlines, upwards and downwards, and yield each slice as it
+        is drawn.
 
-        The seeds' own slices are not yielded. Between two outlines of one object a slice is followed from
-        the nearer one. An object is followed until `lives_on` says no, its bounds, or the volume's edge. All objects
-        go in one pass over the slices, each slice is encoded once, and what is held does not grow with the slices.
+        The seeds' own slices are not yielded. Between two outlines of one object a slice is
+        followed from the nearer one. An object is followed until `lives_on` says no, its bounds, or
+        the volume's edge. All objects go in one pass over the slices, each slice is encoded once,
+        and what is held does not grow with the slices.
         """
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """What a policy thinks of a drawn object: `slices` that need correcting, the worst first; `replies` as said."""
+    """What a policy thinks of a drawn object: `slices` that need correcting, the worst first;
+    `replies` as said.
+    """
 
     slices: tuple[int, ...] = ()
     replies: tuple[Reply, ...] = ()
@@ -141,8 +161,9 @@ class Inspection:
 class Survey:
     """What a policy thinks of a whole volume before drawing.
 
-    `presence` one value 0..1 a slice, or () from a policy that gives no figures; `key_slices` zero-based,
-    best first, empty when absent; `reason` a sentence for a person; `replies` what was said, for the record.
+    `presence` one value 0..1 a slice, or () from a policy that gives no figures; `key_slices`
+    zero-based, best first, empty when absent; `reason` a sentence for a person; `replies` what was
+    said, for the record.
     """
 
     presence: tuple[float, ...]
@@ -162,9 +183,10 @@ class Observation:
 
     `turns` of this episode, oldest first, each with its outcome; `latest` the segmentation of the
     last turn that drew one, `best` the best so far; `carried` (rows, columns) bool the neighbouring
-    slice's mask when the structure is carried through the volume; `shown` what the policy was shown after
-    each of `turns`: the best mask at that time (rows, columns), None while there was none; `understands` the
-    prompts that the segmenter takes; `opening` the mask it was shown before its first turn (under review), if any.
+    slice's mask when the structure is carried through the volume; `shown` what the policy was shown
+    after each of `turns`: the best mask at that time (rows, columns), None while there was none;
+    `understands` the prompts that the segmenter takes; `opening` the mask it was shown before its
+    first turn (under review), if any.
     """
 
     target: Target
@@ -183,7 +205,9 @@ class Observation:
 
 @dataclass(frozen=True)
 class Reply:
-    """A policy's move: the action it means, the words it used, what they took and the seconds it thought."""
+    """A policy's move: the action it means, the words it used, what they took and the seconds it
+    thought.
+    """
 
     action: Action
     text: str = ""
@@ -211,7 +235,9 @@ class Policy(Protocol):
         """How good a segmentation is, 0..1, comparable within a target; the highest one is kept."""
 
     def inspect(self, target: Target, slices: Slices, voxels: NDArray[np.bool_]) -> Inspection:
-        """Look over a drawn object (z, y, x) bool: which slices should be corrected? None is an answer."""
+        """Look over a drawn object (z, y, x) bool: which slices should be corrected? None is an
+        answer.
+        """
 
 
 @runtime_checkable

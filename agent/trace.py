@@ -1,7 +1,9 @@
-"""The trace: everything that was done for each target, as versioned JSON. It holds no pixels and no identity.
+"""The trace: everything that was done for each target, as versioned JSON. It holds no pixels and no
+identity.
 
     {"version": 1, "targets": [{"text", "structure", "status", "reason", "confidence", "warnings",
-                                "window"?, "turns": [{"slice_index", "index", "role", "action", "outcome", …}]}]}
+                                "window"?, "turns": [{"slice_index", "index", "role", "action",
+                                "outcome", …}]}]}
 
 A file of version 1 stays readable for ever: tests/golden holds some. A new field with a default
 needs no new version; a changed meaning does.
@@ -26,7 +28,9 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class TracedTarget:
-    """A target's result without its voxels: what is told of it for ever. Fields as in TargetResult."""
+    """A target's result without its voxels: what is told of it for ever. Fields as in
+    TargetResult.
+    """
 
     target: Target
     status: TargetStatus

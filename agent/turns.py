@@ -1,4 +1,6 @@
-"""A turn is a record: prompt, audit row, replay and training example are functions of the list of turns."""
+"""A turn is a record: prompt, audit row, replay and training example are functions of the list of
+turns.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ WHOLE_VOLUME = -1
 
 @dataclass(frozen=True)
 class Usage:
-    """What a language model's reply took: tokens in and out, its `cost` in the currency the site has set, who gave it."""
+    """What a language model's reply took: tokens in and out, its `cost` in the currency the site
+    has set, who gave it.
+    """
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -43,10 +47,11 @@ class Usage:
 class Turn:
     """One action of one episode and what came of it.
 
-    `slice_index` zero-based on the working grid, WHOLE_VOLUME for survey and inspection; `index` zero-based within the slice, counted on over all
-    episodes there, so that (target, slice_index, index) names a turn; `reply` the policy's own words;
-    `observation` what the policy is told next; `area_px`, `predicted_iou`, `score` of the mask this turn
-    gave, None when it gave none; `mask_choice` which of the `candidate_ious` it was; times in seconds.
+    `slice_index` zero-based on the working grid, WHOLE_VOLUME for survey and inspection; `index`
+    zero-based within the slice, counted on over all episodes there, so that (target, slice_index,
+    index) names a turn; `reply` the policy's own words; `observation` what the policy is told next;
+    `area_px`, `predicted_iou`, `score` of the mask this turn gave, None when it gave none;
+    `mask_choice` which of the `candidate_ious` it was; times in seconds.
     """
 
     slice_index: int
@@ -67,14 +72,18 @@ class Turn:
 
     @property
     def place(self) -> str:
-        """Where it was, for a person: "slice 12", counted from 0 as everywhere, or "the whole volume"."""
+        """Where it was, for a person: "slice 12", counted from 0 as everywhere, or "the whole
+        volume".
+        """
         whole = self.slice_index == WHOLE_VOLUME
         return "the whole volume" if whole else f"slice {self.slice_index}"
 
 
 @dataclass(frozen=True, eq=False)
 class Episode:
-    """All turns on one slice and the best segmentation among them (None: absent or nothing usable)."""
+    """All turns on one slice and the best segmentation among them (None: absent or nothing
+    usable).
+    """
 
     turns: tuple[Turn, ...]
     best: Segmentation | None
@@ -84,7 +93,8 @@ class Episode:
 
 @dataclass(frozen=True, eq=False)
 class TargetResult:
-    """A target's end: `voxels` (z, y, x) bool on the working grid (None unless segmented), `confidence` 0..1.
+    """A target's end: `voxels` (z, y, x) bool on the working grid (None unless segmented),
+    `confidence` 0..1.
 
     `reason` is a sentence for a person; `warnings` say what is in doubt; `window` what part of the
     intensities policy and segmenter were shown.

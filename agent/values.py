@@ -1,7 +1,8 @@
 """The frozen values that cross between rooms: volumes, masks, prompts, what a segmenter answered.
 
 Pixel coordinates of a slice are (x, y): x is the column from the left, y the row from the top, zero
-at the centre of the first pixel. Arrays are read-only by agreement: nobody writes into a value it was given.
+at the centre of the first pixel. Arrays are read-only by agreement: nobody writes into a value it
+was given.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from agent.geometry import Geometry
 class Volume:
     """Intensities (z, y, x) float32 (HU for CT) on a grid; `modality` as in DICOM ("CT", "MR", …).
 
-    `colour` (z, y, x, 3) uint8 RGB where the image has colours; the intensities are then their luminance.
+    `colour` (z, y, x, 3) uint8 RGB where the image has colours; the intensities are then their
+    luminance.
     """
 
     intensities: NDArray[np.float32]
@@ -68,7 +70,8 @@ class Mask:
 class Target:
     """What was asked for: `text` as the user said it, `structure` its key in the catalogue or None.
 
-    Keys are snake case, such as "left_kidney"; None means free text that no catalogue entry matches.
+    Keys are snake case, such as "left_kidney"; None means free text that no catalogue entry
+    matches.
     """
 
     text: str
@@ -86,7 +89,9 @@ class Point:
 
 @dataclass(frozen=True)
 class Box:
-    """A box in pixels, both corners included: 0 <= x0 <= x1, 0 <= y0 <= y1; ValueError otherwise."""
+    """A box in pixels, both corners included: 0 <= x0 <= x1, 0 <= y0 <= y1; ValueError
+    otherwise.
+    """
 
     x0: float
     y0: float
@@ -99,7 +104,9 @@ class Box:
             raise ValueError(f"a box needs x0 <= x1 and y0 <= y1, not {corners}")
 
     def grown(self, margin_px: float, shape: tuple[int, int]) -> Box:
-        """This box widened by `margin_px` on each side, kept inside a slice of `shape` (rows, columns)."""
+        """This box widened by `margin_px` on each side, kept inside a slice of `shape` (rows,
+        columns).
+        """
         rows, columns = shape
         return Box(
             x0=min(max(self.x0 - margin_px, 0), columns - 1),
@@ -130,8 +137,8 @@ class PromptKind(StrEnum):
 class Prompts:
     """Everything asked so far on one slice: the box, all clicks, the last answer's low-res logits.
 
-    `mask` (rows, columns) bool is an outline to start from, used where there are no logits yet; `text` names
-    the structure for segmenters that read.
+    `mask` (rows, columns) bool is an outline to start from, used where there are no logits yet;
+    `text` names the structure for segmenters that read.
     """
 
     box: Box | None = None

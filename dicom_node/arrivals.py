@@ -1,4 +1,6 @@
-"""What the receiving side tells of an instance it keeps, and what its peer said of it. Loads nothing: every receiver has it."""
+"""What the receiving side tells of an instance it keeps, and what its peer said of it. Loads
+nothing: every receiver has it.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class StoredInstance:
-    """An instance in the inbox: where, and the UIDs it is filed under. `sha256` of the data set's bytes."""
+    """An instance in the inbox: where, and the UIDs it is filed under. `sha256` of the data set's
+    bytes.
+    """
 
     path: Path
     study_instance_uid: str
@@ -43,7 +47,9 @@ class Arrival:
 
 @dataclass(frozen=True)
 class Sent:
-    """What a peer's request said of the instance it carried: its UIDs, its encoding, who sent it to whom."""
+    """What a peer's request said of the instance it carried: its UIDs, its encoding, who sent it to
+    whom.
+    """
 
     sop_class_uid: str
     sop_instance_uid: str

@@ -1,4 +1,6 @@
-"""Files that are whole or absent: written beside, flushed to the disk, checked, and only then given their name."""
+"""Files that are whole or absent: written beside, flushed to the disk, checked, and only then given
+their name.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +12,12 @@ from pathlib import Path
 
 @contextmanager
 def whole_file(path: Path, check: Callable[[Path], None]) -> Iterator[Path]:
-    """Gives a temporary path in the same folder; renamed to `path` on leaving, once it is on disk and passed `check`.
+    """Gives a temporary path in the same folder; renamed to `path` on leaving, once it is on disk
+    and passed `check`.
 
-    `check` reads the bytes that will bear the name and raises if they are not what was meant. Whatever goes wrong, the
-    temporary file is removed and a file that was at `path` before stays as it was. Makes the folder if needed. OSError when
-    the disk is full or not writable.
+    `check` reads the bytes that will bear the name and raises if they are not what was meant.
+    Whatever goes wrong, the temporary file is removed and a file that was at `path` before stays as
+    it was. Makes the folder if needed. OSError when the disk is full or not writable.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")

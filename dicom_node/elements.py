@@ -1,8 +1,9 @@
-"""The one walk over a data set's bytes: which elements are at its top level, and where. Everything else builds on it.
+"""The one walk over a data set's bytes: which elements are at its top level, and where. Everything
+else builds on it.
 
-A peer may send any bytes at all: the walk is flat (it never recurses), bounded in elements, believes no length beyond the
-bytes that are there, and looks at the top level to its end, because an element that comes twice may come anywhere.
-Encoding: PS3.5 7.1 and 7.5.
+A peer may send any bytes at all: the walk is flat (it never recurses), bounded in elements,
+believes no length beyond the bytes that are there, and looks at the top level to its end, because
+an element that comes twice may come anywhere. Encoding: PS3.5 7.1 and 7.5.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from dicom_node.sources import Inflated, InMemory, Source
 MOST_ELEMENTS = (
     4_000_000  # a multi-frame image of 50,000 frames has so many; they take some seconds
 )
-MOST_ODD_ELEMENTS = 100_000  # without a VR among such with one, or with one that nobody knows: they take long to read
+# without a VR among such with one, or with one that nobody knows: they take long to read
+MOST_ODD_ELEMENTS = 100_000
 DEEPEST_NESTING = 1 << 16
 LONGEST_VALUE_BYTES = 1 << 16  # of a wanted value: more is no text and no number
 LONGEST_SEQUENCE_BYTES = 1 << 26
@@ -31,7 +33,8 @@ _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFE_E000, 0xFFFE_E00D, 0xFFFE_E0DD  # PS3.5
 PIXEL_TAGS = frozenset({0x7FE0_0008, 0x7FE0_0009, 0x7FE0_0010})  # float, double float, integer
 _PIXEL_DATA = 0x7FE0_0010
 
-# PS3.5 table 7.1-1: these carry two reserved bytes and a length of four, and so will every VR to come
+# PS3.5 table 7.1-1: these carry two reserved bytes and a length of four, and so will every VR to
+# come
 _LONG_VRS = frozenset(
     {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
 )
@@ -47,9 +50,11 @@ _ITEM_GROUPS = frozenset({b"\xfe\xff", b"\xff\xfe"})
 
 @dataclass(frozen=True)
 class Encoding:
-    """How elements are written: `explicit` VR or implicit, `order` as `struct` spells it ("<" or ">").
+    """How elements are written: `explicit` VR or implicit, `order` as `struct` spells it ("<" or
+    ">").
 
-    UN of undefined length holds implicit VR little endian (PS3.5 6.2.2 note 2); some write it `explicit_in_unknown`.
+    UN of undefined length holds implicit VR little endian (PS3.5 6.2.2 note 2); some write it
+    `explicit_in_unknown`.
     """
 
     explicit: bool
@@ -87,7 +92,8 @@ class Everything:
 
 
 class Element(NamedTuple):
-    """An element of the top level. `vr` empty where none is written; `length` as written; `encoding` of what it holds.
+    """An element of the top level. `vr` empty where none is written; `length` as written;
+    `encoding` of what it holds.
 
     `value` is all of it, or its beginning where it is longer than anybody could want.
     """
@@ -100,7 +106,9 @@ class Element(NamedTuple):
 
 @dataclass
 class PixelBytes:
-    """What there is of pixel data: `length_bytes`, and the number of `fragments` (offset table included) if encapsulated."""
+    """What there is of pixel data: `length_bytes`, and the number of `fragments` (offset table
+    included) if encapsulated.
+    """
 
     length_bytes: int
     fragments: int | None = None
@@ -108,7 +116,9 @@ class PixelBytes:
 
 @dataclass
 class Elements:
-    """The wanted elements of a data set's top level, each as it comes first; `ambiguous` those that come again and differ."""
+    """The wanted elements of a data set's top level, each as it comes first; `ambiguous` those that
+    come again and differ.
+    """
 
     encoding: Encoding
     first: dict[int, Element] = field(default_factory=dict)
@@ -129,10 +139,12 @@ def elements_of(
     wanted: Container[int],
     proof: Collection[int],
 ) -> Elements:
-    """The `wanted` top-level elements of a data set that is said to be in a transfer syntax ("": not said).
+    """The `wanted` top-level elements of a data set that is said to be in a transfer syntax ("":
+    not said).
 
-    A peer that says explicit and means implicit VR, or the other way round, is understood: the first encoding that gives
-    all of `proof` is taken, else the one that gives most. FaultyDataset for what no image has (elements, inflated size).
+    A peer that says explicit and means implicit VR, or the other way round, is understood: the
+    first encoding that gives all of `proof` is taken, else the one that gives most. FaultyDataset
+    for what no image has (elements, inflated size).
     """
     deflated = transfer_syntax_uid in _DEFLATED
     best: Elements | None = None
@@ -193,7 +205,9 @@ def _source(data: bytes | memoryview, *, deflated: bool) -> Source:
 
 
 class _Open(NamedTuple):
-    """A sequence or item of undefined length that is not closed yet; `encoding` is what holds outside of it."""
+    """A sequence or item of undefined length that is not closed yet; `encoding` is what holds
+    outside of it.
+    """
 
     encoding: Encoding
     is_item: bool
@@ -207,10 +221,12 @@ def walk(
     *,
     within_item: bool = False,
 ) -> Elements:
-    """The `wanted` elements at the top level of `source`; what is cut off or malformed ends the walk.
+    """The `wanted` elements at the top level of `source`; what is cut off or malformed ends the
+    walk.
 
-    Sequences of undefined length are walked flat: whatever has no length opens a level, a delimiter closes it.
-    `within_item` ends with the item's own delimiter. FaultyDataset beyond `most_elements`.
+    Sequences of undefined length are walked flat: whatever has no length opens a level, a delimiter
+    closes it. `within_item` ends with the item's own delimiter. FaultyDataset beyond
+    `most_elements`.
     """
     found = Elements(encoding)
     levels: list[_Open] = []
@@ -277,7 +293,9 @@ class _Header(NamedTuple):
 def _add_value(
     found: Elements, source: Source, at: int, header: _Header, wanted: Container[int]
 ) -> int:
-    """Take the value at `at`; where that is in the view now. A value that the data set's end cuts off is none."""
+    """Take the value at `at`; where that is in the view now. A value that the data set's end cuts
+    off is none.
+    """
     if header.tag in PIXEL_TAGS:
         found.pixels = found.pixels or PixelBytes(header.length)
     if header.tag not in wanted:
@@ -295,7 +313,9 @@ def _add_value(
 
 
 def _add_sequence(found: Elements, source: Source, header: _Header, span: tuple[int, int]) -> None:
-    """Take a sequence of undefined length between two positions (bytes from the data set's beginning)."""
+    """Take a sequence of undefined length between two positions (bytes from the data set's
+    beginning).
+    """
     first, end = (position - source.base for position in span)
     value = bytes(source.view[first : min(end, first + LONGEST_SEQUENCE_BYTES)])
     vr = b"SQ" if header.vr == b"UN" else header.vr
@@ -305,7 +325,9 @@ def _add_sequence(found: Elements, source: Source, header: _Header, span: tuple[
 def _add_fragments(
     found: Elements, source: Source, at: int, header: _Header, wanted: Container[int]
 ) -> int:
-    """Count encapsulated pixel data (PS3.5 A.4) and take it if it is wanted; the position behind it."""
+    """Count encapsulated pixel data (PS3.5 A.4) and take it if it is wanted; the position behind
+    it.
+    """
     unpack = struct.Struct(header.encoding.order + "HHL").unpack_from
     first, taken = source.base + at, header.tag in wanted
     if taken:
@@ -344,7 +366,9 @@ _Reading = Callable[[memoryview, int], tuple[int, bytes, int, int]]
 
 
 def _readers() -> Callable[[Encoding], _Reading]:
-    """The readers of one walk, by encoding; together they read only so many odd elements: FaultyDataset."""
+    """The readers of one walk, by encoding; together they read only so many odd elements:
+    FaultyDataset.
+    """
     odd = count(1)
 
     def of_odd_vr(*arguments: Any) -> tuple[bytes, int, int]:
@@ -358,7 +382,9 @@ def _readers() -> Callable[[Encoding], _Reading]:
 
 
 def _reader(of_odd_vr: Callable[..., tuple[bytes, int, int]], encoding: Encoding) -> _Reading:
-    """Reads (tag, VR or empty, value length, position of the value) at a position with 8 bytes behind it."""
+    """Reads (tag, VR or empty, value length, position of the value) at a position with 8 bytes
+    behind it.
+    """
     explicit_header = struct.Struct(encoding.order + "HH2sH").unpack_from
     implicit_header = struct.Struct(encoding.order + "HHL").unpack_from
     four_bytes = struct.Struct(encoding.order + "L").unpack_from
@@ -389,11 +415,13 @@ def _reader(of_odd_vr: Callable[..., tuple[bytes, int, int]], encoding: Encoding
 def _of_odd_vr(
     view: memoryview, at: int, four_bytes: Callable[[memoryview, int], tuple[int]], length: int
 ) -> tuple[bytes, int, int]:
-    """(VR or empty, value length, position of the value) of an explicit element at `at` whose VR is none that is known.
+    """(VR or empty, value length, position of the value) of an explicit element at `at` whose VR is
+    none that is known.
 
-    Two capitals are a VR to come, whose length has four bytes behind two reserved ones, as in DCMTK; pydicom reads it as
-    two. Anything else is an implicit element gone astray, or a length of two bytes behind a VR that is no text. The first
-    reading is taken that ends where another element begins.
+    Two capitals are a VR to come, whose length has four bytes behind two reserved ones, as in
+    DCMTK; pydicom reads it as two. Anything else is an implicit element gone astray, or a length of
+    two bytes behind a VR that is no text. The first reading is taken that ends where another
+    element begins.
     """
     vr = bytes(view[at + 4 : at + 6])
     of_four_bytes = at + 12 <= len(view) and vr.isalpha() and vr.isupper() and not length

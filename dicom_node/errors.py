@@ -38,7 +38,9 @@ class UnreadableDataset(InboxError):
 
 
 class FaultyDataset(UnreadableDataset):
-    """A data set that contradicts itself (two patients, two studies), or is beyond what any image needs."""
+    """A data set that contradicts itself (two patients, two studies), or is beyond what any image
+    needs.
+    """
 
 
 class WrongUids(InboxError):
@@ -50,13 +52,17 @@ class NotAVolume(DicomNodeError):
 
 
 class NoUsableSeries(NotAVolume):
-    """Nothing in the study can be segmented; the message says what was looked at and why each was left out."""
+    """Nothing in the study can be segmented; the message says what was looked at and why each was
+    left out.
+    """
 
 
 class UnusableValue(NotAVolume):
-    """An attribute of an image says nothing that can be used: `attribute` as PS3.6 names it, `problem` what is wrong.
+    """An attribute of an image says nothing that can be used: `attribute` as PS3.6 names it,
+    `problem` what is wrong.
 
-    `problem` follows the attribute and the instances in a sentence: "is "NaN", which is no finite number".
+    `problem` follows the attribute and the instances in a sentence: "is "NaN", which is no finite
+    number".
     """
 
     def __init__(self, attribute: str, problem: str, advice: str = EXPORT_AGAIN) -> None:
@@ -77,7 +83,9 @@ class ResultMismatch(DicomNodeError):
 
 
 class DeliveryError(DicomNodeError):
-    """A destination did not take an instance. `destination` its name, `status` the DIMSE status if any."""
+    """A destination did not take an instance. `destination` its name, `status` the DIMSE status if
+    any.
+    """
 
     def __init__(self, message: str, *, destination: str, status: int | None = None) -> None:
         self.destination, self.status = destination, status
@@ -89,4 +97,6 @@ class TransientDeliveryError(DeliveryError):
 
 
 class PermanentDeliveryError(DeliveryError):
-    """Trying again cannot help: the destination does not take this kind of object, or found it wrong."""
+    """Trying again cannot help: the destination does not take this kind of object, or found it
+    wrong.
+    """

@@ -9,7 +9,9 @@ from dicom_node.values import Arrival, WrittenResult
 
 
 class RecordingObserver:
-    """An ArrivalObserver that remembers what it was told, in order: `opened`, `arrivals`, `closed`."""
+    """An ArrivalObserver that remembers what it was told, in order: `opened`, `arrivals`,
+    `closed`.
+    """
 
     def __init__(self) -> None:
         self.opened: list[str] = []
@@ -30,10 +32,11 @@ class RecordingObserver:
 
 
 class FakeDestination:
-    """A Destination that keeps what it is given: `delivered`, one tuple of results for each send that went well.
+    """A Destination that keeps what it is given: `delivered`, one tuple of results for each send
+    that went well.
 
-    `failures` are raised by the sends to come, one each, before it works (again); `echo` raises the next one without
-    using it up.
+    `failures` are raised by the sends to come, one each, before it works (again); `echo` raises the
+    next one without using it up.
     """
 
     def __init__(self, name: str = "pacs", failures: Sequence[DeliveryError] = ()) -> None:

@@ -1,6 +1,7 @@
 """Text that others wrote, made fit for one line of a log.
 
-A title or UID may hold any byte: a line feed in it would begin a line of the log that looks like our own.
+A title or UID may hold any byte: a line feed in it would begin a line of the log that looks like
+our own.
 """
 
 from __future__ import annotations
@@ -8,7 +9,8 @@ from __future__ import annotations
 import logging
 import re
 
-# C0, DEL, C1, the separators that some viewers break lines at, and the marks that turn the direction of writing
+# C0, DEL, C1, the separators that some viewers break lines at, and the marks that turn the
+# direction of writing
 _UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _LONGEST = 200
 LINE_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -20,12 +22,16 @@ def on_one_line(text: str) -> str:
 
 
 def quoted(text: str) -> str:
-    """What a peer calls itself or an instance, for a message: escaped, and cut where it is endless."""
+    """What a peer calls itself or an instance, for a message: escaped, and cut where it is
+    endless.
+    """
     return on_one_line(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}...")
 
 
 class OneLineFormatter(logging.Formatter):
-    """A formatter whose records begin where they seem to: messages are escaped, what follows them is indented."""
+    """A formatter whose records begin where they seem to: messages are escaped, what follows them
+    is indented.
+    """
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name for it
         """The first line of a record."""
@@ -44,7 +50,9 @@ class OneLineFormatter(logging.Formatter):
 
 
 def log_lines(level: int) -> None:
-    """Log to the standard error stream, from `level` on, each record on a line of its own; for a process's start."""
+    """Log to the standard error stream, from `level` on, each record on a line of its own; for a
+    process's start.
+    """
     handler = logging.StreamHandler()
     handler.setFormatter(OneLineFormatter(LINE_FORMAT))
     handler.addFilter(_quotes_nobody)
@@ -52,7 +60,8 @@ def log_lines(level: int) -> None:
 
 
 def _quotes_nobody(record: logging.LogRecord) -> bool:
-    """Whether a message may be shown: pydicom quotes values it finds odd, and those may be a patient's.
+    """Whether a message may be shown: pydicom quotes values it finds odd, and those may be a
+    patient's.
 
     A filter and not a level, which pydicom sets anew when it is imported.
     """

@@ -24,12 +24,15 @@ class Destination(Protocol):
     def send(self, results: Sequence[WrittenResult]) -> None:
         """Send every result in one association and check every status.
 
-        Raises TransientDeliveryError or PermanentDeliveryError unless all were taken (0x0000 or Bxxx).
+        Raises TransientDeliveryError or PermanentDeliveryError unless all were taken (0x0000 or
+        Bxxx).
         """
 
 
 class ArrivalObserver(Protocol):
-    """Told by the listener what arrives, in the association's thread: must return at once and never raise."""
+    """Told by the listener what arrives, in the association's thread: must return at once and never
+    raise.
+    """
 
     def association_opened(self, association_id: str) -> None:
         """A peer connected."""

@@ -12,7 +12,8 @@ from dicom_node.errors import DicomNodeError, NotAVolume, UnreadableDataset
 
 log = logging.getLogger(__name__)
 
-# What a person is told of what a library raised; the first that fits. Everything else says nothing to a person.
+# What a person is told of what a library raised; the first that fits. Everything else says nothing
+# to a person.
 _IN_WORDS: tuple[tuple[type[BaseException], str], ...] = (
     (MemoryError, "there is not enough memory for it"),
     (FileNotFoundError, "the file is gone"),
@@ -27,10 +28,12 @@ _OTHERWISE = "its bytes are not what its header says"
 
 @contextmanager
 def parsing(error: type[NotAVolume], sentence: str) -> Iterator[None]:
-    """Turn anything that goes wrong inside into `error`, with `sentence` and the reason in a few words.
+    """Turn anything that goes wrong inside into `error`, with `sentence` and the reason in a few
+    words.
 
-    For reading and decoding of files that other people wrote; our own errors pass through unchanged. What the library
-    said may quote a value of the file: it goes no further than the error's cause.
+    For reading and decoding of files that other people wrote; our own errors pass through
+    unchanged. What the library said may quote a value of the file: it goes no further than the
+    error's cause.
     """
     try:
         yield
@@ -40,9 +43,10 @@ def parsing(error: type[NotAVolume], sentence: str) -> Iterator[None]:
         raise
     except (KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
-    # A damaged file makes pydicom and six codecs raise nearly every built-in error and some of their own
-    # (AttributeError, KeyError, struct.error, zlib.error, RuntimeError, BytesLengthException, …): the list is open,
-    # and a panic in the RLE codec, which is written in Rust, is not even an Exception.
+    # A damaged file makes pydicom and six codecs raise nearly every built-in error and some of
+    # their own (AttributeError, KeyError, struct.error, zlib.error, RuntimeError,
+    # BytesLengthException, …): the list is open, and a panic in the RLE codec, which is written in
+    # Rust, is not even an Exception.
     except BaseException as reason:
         log.debug("%s: %s", sentence, type(reason).__name__)
         raise error(f"{sentence}: {in_words(reason)}") from reason
@@ -55,9 +59,11 @@ def in_words(reason: BaseException) -> str:
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Leave pydicom's warnings about odd values unsaid: what matters of them is in our own sentences.
+    """Leave pydicom's warnings about odd values unsaid: what matters of them is in our own
+    sentences.
 
-    Filters are the process's own, not the thread's: enter it in the calling thread, around any pool.
+    Filters are the process's own, not the thread's: enter it in the calling thread, around any
+    pool.
     """
     with warnings.catch_warnings(action="ignore"):
         yield

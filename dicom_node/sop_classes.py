@@ -1,4 +1,6 @@
-"""Which SOP classes are source images of a volume, and which are pictures (PS3.6 table A-1, PS3.4 B.5)."""
+"""Which SOP classes are source images of a volume, and which are pictures (PS3.6 table A-1, PS3.4
+B.5).
+"""
 
 from __future__ import annotations
 

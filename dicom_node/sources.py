@@ -1,4 +1,6 @@
-"""Where the walk over a data set takes its bytes from: memory as it is, or a deflated stream through a small window."""
+"""Where the walk over a data set takes its bytes from: memory as it is, or a deflated stream
+through a small window.
+"""
 
 from __future__ import annotations
 
@@ -7,28 +9,34 @@ from typing import Protocol
 
 from dicom_node.errors import FaultyDataset, UnreadableDataset
 
-# What a deflated data set may come to. 1,000 bytes of zeros travel as one, so what arrives says nothing of what it holds;
-# single images have 0.5 to 50 MB, and nobody is known to deflate larger ones.
+# What a deflated data set may come to. 1,000 bytes of zeros travel as one, so what arrives says
+# nothing of what it holds; single images have 0.5 to 50 MB, and nobody is known to deflate larger
+# ones.
 MOST_INFLATED_BYTES = 256 << 20
 _STEP_BYTES = 1 << 20  # inflated at once: the window, unless one value asks for more
 _INPUT_BYTES = 1 << 16
 
 
 class Source(Protocol):
-    """Bytes of a data set. `view` is what is in memory of it, from `base` (bytes from its beginning) on."""
+    """Bytes of a data set. `view` is what is in memory of it, from `base` (bytes from its
+    beginning) on.
+    """
 
     view: memoryview
     base: int
     hold: int | None
 
     def close(self) -> None:
-        """Let the bytes go, at once: an error that is on its way would keep a mapped file from being closed."""
+        """Let the bytes go, at once: an error that is on its way would keep a mapped file from
+        being closed.
+        """
 
     def more(self, at: int, need: int) -> int:
-        """Bring `need` bytes from `at` (an index of `view`, or beyond it) into `view`, as far as there are so many.
+        """Bring `need` bytes from `at` (an index of `view`, or beyond it) into `view`, as far as
+        there are so many.
 
-        Returns where `at` is in the new view: beyond its end where the data set ends before. What lies before `at` may
-        go, unless it is `hold` (bytes from the beginning) or comes after it.
+        Returns where `at` is in the new view: beyond its end where the data set ends before. What
+        lies before `at` may go, unless it is `hold` (bytes from the beginning) or comes after it.
         """
 
 
@@ -51,7 +59,8 @@ class InMemory:
 
 
 class Inflated:
-    """A deflated data set (PS3.5 A.5: raw deflate, no zlib header), inflated no further than it is asked for.
+    """A deflated data set (PS3.5 A.5: raw deflate, no zlib header), inflated no further than it is
+    asked for.
 
     UnreadableDataset where it is no deflated stream, FaultyDataset beyond `limit_bytes`.
     """

@@ -1,4 +1,6 @@
-"""What a C-STORE is answered with, from the standard's tables, and the one function that maps errors to it."""
+"""What a C-STORE is answered with, from the standard's tables, and the one function that maps
+errors to it.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ class Category(StrEnum):
 
 @dataclass(frozen=True)
 class Status:
-    """A row of the standard: codes `first`..`last` (both included) mean `meaning`; `section` says where."""
+    """A row of the standard: codes `first`..`last` (both included) mean `meaning`; `section` says
+    where.
+    """
 
     first: int
     last: int
@@ -74,11 +78,13 @@ DOES_NOT_MATCH = 0xA900
 CANNOT_UNDERSTAND = 0xC000
 PROCESSING_FAILURE = 0x0110
 
-# Only the inbox's errors arise while a peer waits for its answer. The others have their row so that an error which
-# strays there is answered, and so that a new class is not forgotten (a test compares this with errors.py).
+# Only the inbox's errors arise while a peer waits for its answer. The others have their row so that
+# an error which strays there is answered, and so that a new class is not forgotten (a test compares
+# this with errors.py).
 STATUS_OF_ERROR: dict[type[DicomNodeError], int] = {
     StorageFull: OUT_OF_RESOURCES,
-    InboxError: OUT_OF_RESOURCES,  # a disk that fails is, for the peer, as one that is full: try again later
+    # a disk that fails is, for the peer, as one that is full: try again later
+    InboxError: OUT_OF_RESOURCES,
     UnreadableDataset: CANNOT_UNDERSTAND,
     FaultyDataset: CANNOT_UNDERSTAND,
     WrongUids: DOES_NOT_MATCH,
@@ -95,7 +101,9 @@ STATUS_OF_ERROR: dict[type[DicomNodeError], int] = {
 
 
 def status_of(error: BaseException) -> int:
-    """The DIMSE status that answers a C-STORE which ended in `error`; 0x0110 for one that is not ours."""
+    """The DIMSE status that answers a C-STORE which ended in `error`; 0x0110 for one that is not
+    ours.
+    """
     if not isinstance(error, DicomNodeError):
         return PROCESSING_FAILURE
     return next(STATUS_OF_ERROR[kind] for kind in type(error).__mro__ if kind in STATUS_OF_ERROR)

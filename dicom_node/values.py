@@ -17,7 +17,9 @@ from dicom_node.voxels import Voxels
 
 @dataclass(frozen=True)
 class PatientDigests:
-    """What tells patients apart, each as a short salted digest, empty where it is not given (dicom_node.series.patients)."""
+    """What tells patients apart, each as a short salted digest, empty where it is not given
+    (dicom_node.series.patients).
+    """
 
     identifier: str = ""
     issuer: str = ""
@@ -27,14 +29,16 @@ class PatientDigests:
 
 @dataclass(frozen=True)
 class InstanceHeader:
-    """The attributes of an instance that choosing and sorting need, read tolerantly without its pixels.
+    """The attributes of an instance that choosing and sorting need, read tolerantly without its
+    pixels.
 
-    Missing or unreadable values are None or empty; `faults` names attributes that could not be used, and `reason` says
-    in a sentence why, where a name does not say it. Integers have 32 bits, texts at most 1,024 characters.
-    `image_position_mm` (x, y, z) LPS, `image_orientation` six direction cosines, `pixel_spacing_mm`
-    (row, column). `attributes` holds what routes may match on: DICOM keyword -> text. `of_set` what may tell images at
-    one position apart, likewise; `patient` compares patients and names none. Neither goes into the record.
-    Multi-frame objects have `number_of_frames` > 1 and their positions in the functional groups.
+    Missing or unreadable values are None or empty; `faults` names attributes that could not be
+    used, and `reason` says in a sentence why, where a name does not say it. Integers have 32 bits,
+    texts at most 1,024 characters. `image_position_mm` (x, y, z) LPS, `image_orientation` six
+    direction cosines, `pixel_spacing_mm` (row, column). `attributes` holds what routes may match
+    on: DICOM keyword -> text. `of_set` what may tell images at one position apart, likewise;
+    `patient` compares patients and names none. Neither goes into the record. Multi-frame objects
+    have `number_of_frames` > 1 and their positions in the functional groups.
     """
 
     path: Path
@@ -69,7 +73,9 @@ class InstanceHeader:
 
 @dataclass(frozen=True)
 class SourceFrame:
-    """Where slice z of a volume came from; `frame_number` is one-based, None for single-frame objects."""
+    """Where slice z of a volume came from; `frame_number` is one-based, None for single-frame
+    objects.
+    """
 
     path: Path
     sop_class_uid: str
@@ -91,14 +97,16 @@ class Code:
 class SourceVolume:
     """A series as a volume, on the grid it was acquired on.
 
-    `intensities` (z, y, x) float32 after rescale (HU for CT), z in rising order of position along the slice
-    normal, y rows and x columns exactly as stored; `affine_zyx_to_lps` (4, 4) float64 maps (z, y, x, 1) to
-    (x, y, z, 1) LPS mm; `frames` one a slice, same order. `warnings` and `repairs` are sentences.
+    `intensities` (z, y, x) float32 after rescale (HU for CT), z in rising order of position along
+    the slice normal, y rows and x columns exactly as stored; `affine_zyx_to_lps` (4, 4) float64
+    maps (z, y, x, 1) to (x, y, z, 1) LPS mm; `frames` one a slice, same order. `warnings` and
+    `repairs` are sentences.
 
-    A `picture` is one image without a place in the patient (a radiograph, an ultrasound or camera image): its affine
-    says the size of a pixel only, and no frame of reference is named. It is `sized` where its header says how large a
-    pixel is; else one is taken as 1 mm. `colour` (z, y, x, 3) uint8 RGB; the intensities are then their luminance.
-    `unit` of the intensities (UCUM), None where it is not known: then nothing may be said in one.
+    A `picture` is one image without a place in the patient (a radiograph, an ultrasound or camera
+    image): its affine says the size of a pixel only, and no frame of reference is named. It is
+    `sized` where its header says how large a pixel is; else one is taken as 1 mm. `colour` (z, y,
+    x, 3) uint8 RGB; the intensities are then their luminance. `unit` of the intensities (UCUM),
+    None where it is not known: then nothing may be said in one.
     """
 
     intensities: NDArray[np.float32]
@@ -128,7 +136,8 @@ class ResultSegment:
     """One structure of a result, for SEG and SR alike.
 
     `voxels` on the source grid, never empty; `cielab` L* 0..100, a* and b* -128..127;
-    `algorithm_name` and `algorithm_version` of policy and segmenter; `confidence` 0..1; `region` where a finding lies.
+    `algorithm_name` and `algorithm_version` of policy and segmenter; `confidence` 0..1; `region`
+    where a finding lies.
     """
 
     label: str
@@ -160,7 +169,9 @@ _NO_PLACES = frozenset({"49755003", "260787004"})
 
 
 def site_of(structure: ResultSegment | AbsentFinding) -> Region | None:
-    """Where a result lies: its region, else the structure itself; None for a finding nobody said the place of."""
+    """Where a result lies: its region, else the structure itself; None for a finding nobody said
+    the place of.
+    """
     if structure.region is not None:
         return structure.region
     if structure.category is not None and structure.category.value in _NO_PLACES:
@@ -170,8 +181,8 @@ def site_of(structure: ResultSegment | AbsentFinding) -> Region | None:
 
 @dataclass(frozen=True)
 class Algorithm:
-    """What made a result: name, version and family go into algorithm identification and contributing
-    equipment; `weights_sha256` of the segmenter's (and planner's) weights.
+    """What made a result: name, version and family go into algorithm identification and
+    contributing equipment; `weights_sha256` of the segmenter's (and planner's) weights.
     """
 
     name: str
@@ -181,10 +192,11 @@ class Algorithm:
 
 @dataclass(frozen=True)
 class ResultIdentity:
-    """What result UIDs are derived from: the same request and study version give the same UIDs, always.
+    """What result UIDs are derived from: the same request and study version give the same UIDs,
+    always.
 
-    `requested_at` (aware) becomes the results' content date, so that a re-run gives the same bytes too; without it
-    they carry the time of writing.
+    `requested_at` (aware) becomes the results' content date, so that a re-run gives the same bytes
+    too; without it they carry the time of writing.
     """
 
     request_id: str

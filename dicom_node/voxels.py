@@ -1,7 +1,7 @@
 """Where a structure is: a mask on a volume's grid, kept as the smallest box around it.
 
-A mask of 500 slices takes 131 MB however small the structure; its box takes 2 to 10 MB for most organs, so that a request
-for two hundred structures fits into memory when its result is written.
+A mask of 500 slices takes 131 MB however small the structure; its box takes 2 to 10 MB for most
+organs, so that a request for two hundred structures fits into memory when its result is written.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ Index = tuple[int, int, int]
 
 @dataclass(frozen=True, eq=False)
 class Voxels:
-    """Voxels inside, on a grid of `shape` (z, y, x): `box` (z, y, x) bool, whose first voxel is `origin` of the grid.
+    """Voxels inside, on a grid of `shape` (z, y, x): `box` (z, y, x) bool, whose first voxel is
+    `origin` of the grid.
 
-    Indices start at 0. Nothing lies outside the box; that of an empty mask has no voxels. ValueError for a box that does
-    not lie within the grid.
+    Indices start at 0. Nothing lies outside the box; that of an empty mask has no voxels.
+    ValueError for a box that does not lie within the grid.
     """
 
     shape: Index
@@ -78,7 +79,8 @@ class Voxels:
         return mask
 
     def of_grid(self, grid: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The values (n,) of `grid`, an array of the grid's shape, inside; a slice is read at a time.
+        """The values (n,) of `grid`, an array of the grid's shape, inside; a slice is read at a
+        time.
 
         ValueError when nothing is inside.
         """
@@ -91,7 +93,9 @@ class Voxels:
         )
 
     def turned(self, axes: Index, reverse: tuple[bool, bool, bool]) -> Voxels:
-        """The same voxels on the grid with its `axes` in this order, and then those counted backwards that `reverse` says."""
+        """The same voxels on the grid with its `axes` in this order, and then those counted
+        backwards that `reverse` says.
+        """
         box = self.box.transpose(axes)
         shape = [self.shape[axis] for axis in axes]
         origin = [self.origin[axis] for axis in axes]

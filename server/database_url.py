@@ -18,13 +18,16 @@ _PLAIN_HOST = re.compile(r"\[[0-9a-fA-F:.%]+\]|[\w.-]*", re.ASCII)
 
 
 def fault_of(url: str) -> str | None:
-    """What is wrong with a PostgreSQL URL as its administrator should read it; None if nothing is."""
+    """What is wrong with a PostgreSQL URL as its administrator should read it; None if nothing
+    is.
+    """
     if not re.match(r"postgresql(\+\w+)?://", url):
         return f'must be "embedded" or a PostgreSQL URL: {WRITE_IT}'
     parts = _URL.fullmatch(url)
     if parts is None:
         return f"cannot be read: {WRITE_IT}"
-    # the rest of a password with an @ in it is taken for the host, and the host is named when it does not answer
+    # the rest of a password with an @ in it is taken for the host, and the host is named when it
+    # does not answer
     if not _PLAIN_HOST.fullmatch(parts["host"]) or not _is_port(parts["port"]):
         return f"its host or port cannot be one: {WRITE_IT}"
     return _fault_of_options(parts["options"] or "")

@@ -140,14 +140,17 @@ class RecordError(ServerError):
 
 
 class RecordUnavailable(RecordError):
-    """The connection is away, or the whole database can write nothing: nobody's fault, worth trying again."""
+    """The connection is away, or the whole database can write nothing: nobody's fault, worth trying
+    again.
+    """
 
 
 class RecordRefused(RecordError):
-    """PostgreSQL answered, and refused what was asked: the fault of what was being done, not of the connection.
+    """PostgreSQL answered, and refused what was asked: the fault of what was being done, not of the
+    connection.
 
-    `sqlstate` is its code (PostgreSQL, appendix A), empty when the driver refused before it. `passing` when the same
-    may be taken a moment later: transactions that got in each other's way.
+    `sqlstate` is its code (PostgreSQL, appendix A), empty when the driver refused before it.
+    `passing` when the same may be taken a moment later: transactions that got in each other's way.
     """
 
     def __init__(self, message: str, *, sqlstate: str = "", passing: bool = False) -> None:

@@ -1,6 +1,8 @@
-"""Stand-ins for the server's seams, for tests and trials: no models, no network, the same answer every time.
+"""Stand-ins for the server's seams, for tests and trials: no models, no network, the same answer
+every time.
 
-All of them leave what they did in files, so that a process killed at any point can be asked afterwards.
+All of them leave what they did in files, so that a process killed at any point can be asked
+afterwards.
 """
 
 from __future__ import annotations
@@ -32,8 +34,8 @@ class FakeStages:
 
     "select", "outline 0", "follow", "segment 0", "segment 0 turn 1", "write", "written", "discard".
 
-    A target called "absent" is absent, "unknown" has failed, anything else is 12.5 ml. A target called
-    "no volume" makes the study one that is refused.
+    A target called "absent" is absent, "unknown" has failed, anything else is 12.5 ml. A target
+    called "no volume" makes the study one that is refused.
     """
 
     def __init__(self, folder: Path, hook: Callable[[str], None] = ignore) -> None:
@@ -112,9 +114,11 @@ class FakeStages:
 
 
 class FolderDestination:
-    """A Destination that is a folder: one file a SOP Instance UID, one line in `sends` for each that came.
+    """A Destination that is a folder: one file a SOP Instance UID, one line in `sends` for each
+    that came.
 
-    `hook` is called with "send" before and "stored" after it has taken everything; it may raise DeliveryErrors.
+    `hook` is called with "send" before and "stored" after it has taken everything; it may raise
+    DeliveryErrors.
     """
 
     def __init__(self, name: str, folder: Path, hook: Callable[[str], None] = ignore) -> None:
@@ -146,7 +150,9 @@ class FolderDestination:
 
 
 class FailingHook:
-    """A hook that raises `failures`, one for each time `point` is reached, and then lets everything pass."""
+    """A hook that raises `failures`, one for each time `point` is reached, and then lets everything
+    pass.
+    """
 
     def __init__(self, point: str, failures: Sequence[DeliveryError]) -> None:
         self._point = point

@@ -15,14 +15,17 @@ PRIVATE_FOLDER = 0o700
 def private_folder(path: Path) -> Path:
     """Make `path` (and missing parents) a folder only its owner can open, and return it.
 
-    One that is there already is left as it is: whoever made it has given it its mode, and it may not be ours.
+    One that is there already is left as it is: whoever made it has given it its mode, and it may
+    not be ours.
     """
     path.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
     return path
 
 
 def write_file(path: Path, fill: Callable[[BinaryIO], object]) -> None:
-    """Let `fill` write a file that appears under `path` whole or not at all; OSError as the disk gives it."""
+    """Let `fill` write a file that appears under `path` whole or not at all; OSError as the disk
+    gives it.
+    """
     with whole_file(path, check=lambda _: None) as temporary, temporary.open("wb") as stream:
         fill(stream)
 
@@ -34,7 +37,8 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def kept_path(path: Path, storage: Path) -> str:
-    """`path` as the record keeps it: from `storage` on if it lies there, so that storage.dir can be moved.
+    """`path` as the record keeps it: from `storage` on if it lies there, so that storage.dir can be
+    moved.
 
     >>> kept_path(Path("/var/lib/segnode/work/a/seg.dcm"), Path("/var/lib/segnode"))
     'work/a/seg.dcm'

@@ -40,7 +40,9 @@ LABEL_MAP = "segmentation.nii.gz"
 
 @dataclass(frozen=True)
 class LocalRun:
-    """What to segment where: `path` a DICOM folder or file, a volume or an image; `asked` the targets; `out` a folder."""
+    """What to segment where: `path` a DICOM folder or file, a volume or an image; `asked` the
+    targets; `out` a folder.
+    """
 
     path: Path
     asked: tuple[AskedTarget, ...]
@@ -61,7 +63,9 @@ Tell = Callable[[int, Turn], None]
 
 
 def asked_targets(texts: Sequence[str], catalogue: Catalogue) -> tuple[AskedTarget, ...]:
-    """The targets that a user's words stand for, numbered; InputError where there is nothing to look for."""
+    """The targets that a user's words stand for, numbered; InputError where there is nothing to
+    look for.
+    """
     targets = [target for text in texts for target in catalogue.targets(text.strip())]
     if not targets or any(not target.text for target in targets):
         raise InputError(
@@ -73,7 +77,8 @@ def asked_targets(texts: Sequence[str], catalogue: Catalogue) -> tuple[AskedTarg
 def segment_files(run: LocalRun, models: LocalModels, tell: Tell) -> tuple[TargetSummary, ...]:
     """Segment `run.asked` and leave masks, preview.png and trace.json in `run.out`.
 
-    InputError or NotAVolume, in a sentence, for what cannot be segmented. Unknown and absent targets are answers.
+    InputError or NotAVolume, in a sentence, for what cannot be segmented. Unknown and absent
+    targets are answers.
     """
     if not run.path.exists():
         raise InputError(f"there is nothing at {run.path}")
@@ -100,7 +105,8 @@ def _segment_dicom(
         catalogue=models.catalogue,
         limits=models.limits,
     )
-    # the same files and targets give the same result UIDs, so that a second run makes no second study entry
+    # the same files and targets give the same result UIDs, so that a second run makes no second
+    # study entry
     words = [header.sop_instance_uid for header in headers] + [one.text for one in run.asked]
     request_id = str(uuid.uuid5(uuid.NAMESPACE_OID, "\n".join(sorted(words))))
     assignment = Assignment(request_id, headers[0].study_instance_uid, 1, None, run.asked)
@@ -124,7 +130,9 @@ def _segment_dicom(
 
 
 def _headers(path: Path) -> list[InstanceHeader]:
-    """The headers of a study's instances; a sentence in the log counts what else lies in the folder, as on a disc."""
+    """The headers of a study's instances; a sentence in the log counts what else lies in the
+    folder, as on a disc.
+    """
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
     headers, left_out = [], Counter[str]()
     for file in files:

@@ -12,8 +12,9 @@
      9 show        trace.json and preview.png                            agent, server.study.preview
     10 send        the record's workflow delivers what was written       server.work, dicom_node
 
-Each stage leaves files in the request's work folder, so that one that is run again after a crash goes on
-from there. `server/work` runs the stages durably, `server/local.py` runs them one after the other.
+Each stage leaves files in the request's work folder, so that one that is run again after a crash
+goes on from there. `server/work` runs the stages durably, `server/local.py` runs them one after the
+other.
 """
 
 from __future__ import annotations
@@ -55,8 +56,9 @@ from server.values import AskedTarget, Assignment, ResultSummary, Selection, Tar
 class Pipeline:
     """The stages of a study (server.ports.Stages) on real rooms.
 
-    `headers` lists what the study holds, `folder` names a request's work folder, `workbench` loads a request's
-    models at the first call that needs them. Threads may work on `at_once` requests, one thread on each.
+    `headers` lists what the study holds, `folder` names a request's work folder, `workbench` loads
+    a request's models at the first call that needs them. Threads may work on `at_once` requests,
+    one thread on each.
     """
 
     def __init__(
@@ -91,14 +93,18 @@ class Pipeline:
         return Selection(volume.series_instance_uid, volume.intensities.shape, volume.warnings)
 
     def outline(self, assignment: Assignment, index: int, on_turn: Callable[[Turn], None]) -> None:
-        """Look for one target and draw it on its key slices; the outline is left in the work folder."""
+        """Look for one target and draw it on its key slices; the outline is left in the work
+        folder.
+        """
         folder = self._work_folder(assignment)
         if folder.load_target(index) is None and folder.load_outline(index) is None:
             work = self._work(assignment)
             folder.save_outline(index, work.outline(assignment.targets[index], on_turn))
 
     def follow(self, assignment: Assignment, on_turn: Callable[[int, Turn], None]) -> None:
-        """Follow the outlined targets through the volume in one pass, as far as the segmenter can."""
+        """Follow the outlined targets through the volume in one pass, as far as the segmenter
+        can.
+        """
         folder = self._work_folder(assignment)
         found = {one.index: folder.load_outline(one.index) for one in assignment.targets}
         outlines = {index: one for index, one in found.items() if one is not None}
@@ -129,7 +135,9 @@ class Pipeline:
     def write(
         self, assignment: Assignment, targets: Sequence[TargetSummary]
     ) -> tuple[ResultSummary, ...]:
-        """Write SEG and SR, each compared with the masks before it gets its name; then trace and preview."""
+        """Write SEG and SR, each compared with the masks before it gets its name; then trace and
+        preview.
+        """
         folder = self._work_folder(assignment)
         volume = folder.load_volume()
         segments = [self._segment(folder, t) for t in targets if t.status == TargetStatus.SEGMENTED]
@@ -163,13 +171,17 @@ class Pipeline:
         self._show(folder, folder.load_volume(), (), len(targets))
 
     def discard(self, assignment: Assignment) -> None:
-        """Remove intermediate files and the oldest encodings; results, masks, trace and preview stay."""
+        """Remove intermediate files and the oldest encodings; results, masks, trace and preview
+        stay.
+        """
         self._prepared.drop(assignment.request_id)
         self._work_folder(assignment).discard_intermediates()
         self._encodings.prune()
 
     def encoder_passes(self, assignment: Assignment) -> int:
-        """How often the image encoder ran for a request's volume since it was last prepared here."""
+        """How often the image encoder ran for a request's volume since it was last prepared
+        here.
+        """
         return self._prepared.encoder_passes(assignment.request_id)
 
     def _show(
@@ -252,7 +264,8 @@ def sizes_of(volume: SourceVolume) -> Sizes:
 def summarise(
     asked: AskedTarget, result: TargetResult, mask: Mask | None, *, picture: bool = False
 ) -> TargetSummary:
-    """A target's result in the record's words; a mask that vanished on the source grid counts as absent.
+    """A target's result in the record's words; a mask that vanished on the source grid counts as
+    absent.
 
     A `picture` shows no volume, so none is claimed.
     """

@@ -1,7 +1,9 @@
-"""Whether the parts of a node move: each loop that does work beats its own pulse, and its age tells whether it still does.
+"""Whether the parts of a node move: each loop that does work beats its own pulse, and its age tells
+whether it still does.
 
-A pulse is beaten by the loop itself and by nobody else: a thread that beats while the loop stands still would be a lie.
-Ages are those of the process's monotonic clock, which no change of the time of day touches.
+A pulse is beaten by the loop itself and by nobody else: a thread that beats while the loop stands
+still would be a lie. Ages are those of the process's monotonic clock, which no change of the time
+of day touches.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ class Part(StrEnum):
 
 @dataclass(frozen=True)
 class PulseState:
-    """A part as it was when it was looked at: `age_s` since it last moved, standing still beyond `limit_s`.
+    """A part as it was when it was looked at: `age_s` since it last moved, standing still beyond
+    `limit_s`.
 
     `doing` says what it last did; `fault`, if any, what is wrong with it, in a sentence.
     """
@@ -38,7 +41,8 @@ class PulseState:
 class Pulse:
     """The pulse of one loop in this process; any thread may look at it while its loop beats.
 
-    A loop that is silent for more than `limit_s` seconds stands still. A pulse that never beat is as old as itself.
+    A loop that is silent for more than `limit_s` seconds stands still. A pulse that never beat is
+    as old as itself.
     """
 
     def __init__(
@@ -51,12 +55,15 @@ class Pulse:
         self._fault: str | None = None
 
     def beat(self, doing: str = "", *, limit_s: float | None = None) -> None:
-        """The loop moves and is about to do `doing`, for which it may take `limit_s` (else its usual limit)."""
+        """The loop moves and is about to do `doing`, for which it may take `limit_s` (else its
+        usual limit).
+        """
         self._last = (self._clock(), self.limit_s if limit_s is None else limit_s, doing)
         self._fault = None
 
     def beat_as_of(self, moment_s: float, doing: str = "") -> None:
-        """The loop moved at `moment_s` of the monotonic clock: for a parent that passes on what its children did last.
+        """The loop moved at `moment_s` of the monotonic clock: for a parent that passes on what its
+        children did last.
 
         With several children that is the time of the one that moved longest ago.
         """

@@ -92,7 +92,9 @@ class StorageSettings(_Section):
 
 
 class DatabaseSettings(_Section):
-    """[database]: "embedded" or a PostgreSQL URL; it holds a password, so it shows itself only when asked."""
+    """[database]: "embedded" or a PostgreSQL URL; it holds a password, so it shows itself only when
+    asked.
+    """
 
     url: SecretStr
 
@@ -136,7 +138,9 @@ class AgentSettings(_Section):
 
 
 class StagesSettings(_Section):
-    """[stages]: how long each stage of a request may take, and how much memory; in the words of StageLimits."""
+    """[stages]: how long each stage of a request may take, and how much memory; in the words of
+    StageLimits.
+    """
 
     select_s: Annotated[float, Field(gt=0)]
     outline_s: Annotated[float, Field(gt=0)]
@@ -221,7 +225,9 @@ class DestinationSettings(_Section):
 
 
 class RouteSettings(_Section):
-    """[[routes]]: which studies get which targets, and where the results go (all destinations if none named)."""
+    """[[routes]]: which studies get which targets, and where the results go (all destinations if
+    none named).
+    """
 
     name: Name
     when: dict[str, str] = {}
@@ -261,7 +267,9 @@ class Settings(_Section):
 
 
 def config_folder() -> Path:
-    """Where default.toml and the folder structures are: in the wheel, or beside the rooms in a checkout."""
+    """Where default.toml and the folder structures are: in the wheel, or beside the rooms in a
+    checkout.
+    """
     packaged = Path(str(resources.files("server"))) / "config"
     return packaged if packaged.is_dir() else Path(str(resources.files("server"))).parent / "config"
 

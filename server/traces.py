@@ -1,4 +1,6 @@
-"""Errors as a log may have them: where they arose, without the words of others, who may quote a value, a file or SQL."""
+"""Errors as a log may have them: where they arose, without the words of others, who may quote a
+value, a file or SQL.
+"""
 
 from __future__ import annotations
 
@@ -31,12 +33,15 @@ _STATEMENTS = ("\n[SQL", "\n[parameters", "\nDETAIL:", "\nLINE ", "\nCONTEXT:")
 
 
 def bare_trace(error: BaseException) -> str:
-    """An error and its causes in one line: names, places in the code from within outwards, and words where they are safe."""
+    """An error and its causes in one line: names, places in the code from within outwards, and
+    words where they are safe.
+    """
     return "; from ".join(_described(each) for each in _chain(error))
 
 
 def bare_record(*args: Any, **kwargs: Any) -> logging.LogRecord:
-    """A log record whose traceback is `bare_trace` and whose message has no SQL: for logging.setLogRecordFactory.
+    """A log record whose traceback is `bare_trace` and whose message has no SQL: for
+    logging.setLogRecordFactory.
 
     This way it holds for every logger and handler of the process, also those of libraries.
     """

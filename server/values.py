@@ -1,4 +1,6 @@
-"""The frozen values of the server: what is asked, what each stage leaves. All of them are JSON under 10 kB."""
+"""The frozen values of the server: what is asked, what each stage leaves. All of them are JSON
+under 10 kB.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +62,9 @@ class Pair:
 
 @dataclass(frozen=True)
 class AskedTarget:
-    """A target as stored with its request: `index` zero-based, `text` as asked, `structure` its catalogue key."""
+    """A target as stored with its request: `index` zero-based, `text` as asked, `structure` its
+    catalogue key.
+    """
 
     index: int
     text: str
@@ -84,7 +88,9 @@ class Assignment:
 
 @dataclass(frozen=True)
 class Selection:
-    """What stage "select" leaves: the series chosen, its size (z, y, x), sentences for the administrator."""
+    """What stage "select" leaves: the series chosen, its size (z, y, x), sentences for the
+    administrator.
+    """
 
     series_instance_uid: str
     shape: tuple[int, int, int]
@@ -93,7 +99,9 @@ class Selection:
 
 @dataclass(frozen=True)
 class TargetSummary:
-    """How one target ended: `volume_ml` None unless segmented, `turns` a count, `confidence` 0..1."""
+    """How one target ended: `volume_ml` None unless segmented, `turns` a count, `confidence`
+    0..1.
+    """
 
     index: int
     text: str

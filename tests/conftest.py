@@ -1,4 +1,6 @@
-"""Fixtures every room's tests share: real data when it is there, and synthetic DICOM when it is not."""
+"""Fixtures every room's tests share: real data when it is there, and synthetic DICOM when it is
+not.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @pytest.fixture(autouse=True)
 def own_log_records() -> Iterator[None]:
-    """Commands that run in this process set how log records are made, for good: each test begins with Python's own way."""
+    """Commands that run in this process set how log records are made, for good: each test begins
+    with Python's own way.
+    """
     factory = logging.getLogRecordFactory()
     yield
     logging.setLogRecordFactory(factory)
@@ -35,7 +39,9 @@ def repository() -> Path:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Real CT and MR with masks and odd DICOM, never committed: SEGNODE_SHARED_DATA or ../shared/data."""
+    """Real CT and MR with masks and odd DICOM, never committed: SEGNODE_SHARED_DATA or
+    ../shared/data.
+    """
     folder = Path(os.environ.get("SEGNODE_SHARED_DATA", ROOT.parent / "shared" / "data"))
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder} (set SEGNODE_SHARED_DATA)")
@@ -50,7 +56,9 @@ def phantoms() -> ModuleType:
 
 @pytest.fixture
 def mirror(monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
-    """A mirror of a hub on a real socket, tests/support/mirrors.py: fill it, ask for `url`, look at `asked`."""
+    """A mirror of a hub on a real socket, tests/support/mirrors.py: fill it, ask for `url`, look at
+    `asked`.
+    """
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     server = _beside("mirrors").MirrorServer()
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
@@ -120,7 +128,9 @@ def peers() -> ModuleType:
 
 @pytest.fixture(scope="session")
 def peer(peers: ModuleType) -> Callable[[str], str]:
-    """The path of an independent program; skips in one line where it is missing, fails if peers are required."""
+    """The path of an independent program; skips in one line where it is missing, fails if peers are
+    required.
+    """
 
     def find(program: str) -> str:
         path: str | None = peers.find(program)
@@ -136,7 +146,9 @@ def peer(peers: ModuleType) -> Callable[[str], str]:
 
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
-    """A real embedded PostgreSQL for the whole run, and in it a database "template" with every table made."""
+    """A real embedded PostgreSQL for the whole run, and in it a database "template" with every
+    table made.
+    """
     from server.nodes.postgres import EmbeddedPostgres
     from server.record.database.engine import open_engine
     from server.record.database.migrate import upgrade

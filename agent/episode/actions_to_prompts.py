@@ -28,7 +28,9 @@ def settled(action: Action) -> Action:
 def refusal(
     action: AddBox | AddPoint, understands: Collection[PromptKind], shape: tuple[int, int]
 ) -> str | None:
-    """Why a drawing action cannot be run on a slice of `shape` (rows, columns), or None if it can."""
+    """Why a drawing action cannot be run on a slice of `shape` (rows, columns), or None if it
+    can.
+    """
     kind = PromptKind.BOX if isinstance(action, AddBox) else PromptKind.POINT
     if kind not in understands:
         known = " and ".join(k for k in (PromptKind.BOX, PromptKind.POINT) if k in understands)

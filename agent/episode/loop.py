@@ -1,8 +1,10 @@
-"""Slices, turn by turn: the policy acts, the segmenter draws, the best mask so far is kept (agent/episode/state.py).
+"""Slices, turn by turn: the policy acts, the segmenter draws, the best mask so far is kept
+(agent/episode/state.py).
 
-The loop yields every turn as it happens, so the caller can store, show or stop. Nothing a policy says or a segmenter
-fails at raises here: it becomes an observation, and the policy tries again within its budget. One slice is worked on
-alone by `run_episode`, many in lock-step by `run_together`: one call of the policy and one of the segmenter for all.
+The loop yields every turn as it happens, so the caller can store, show or stop. Nothing a policy
+says or a segmenter fails at raises here: it becomes an observation, and the policy tries again
+within its budget. One slice is worked on alone by `run_episode`, many in lock-step by
+`run_together`: one call of the policy and one of the segmenter for all.
 """
 
 from __future__ import annotations
@@ -28,9 +30,11 @@ def run_episode(
     objection: Objection = no_objection,
     clock: Clock = time.perf_counter,
 ) -> Generator[Turn, None, Episode]:
-    """Work on one slice until the policy stops or its budget is spent; yields turns, returns the Episode.
+    """Work on one slice until the policy stops or its budget is spent; yields turns, returns the
+    Episode.
 
-    `start`, `first_index` and `objection` as in Desk. Errors other than SegmenterFailed pass through.
+    `start`, `first_index` and `objection` as in Desk. Errors other than SegmenterFailed pass
+    through.
     """
     desk = Desk(
         start,
@@ -59,10 +63,11 @@ def run_together(
     *,
     clock: Clock = time.perf_counter,
 ) -> Generator[tuple[int, Turn], None, list[Episode]]:
-    """Work on many slices in lock-step; yields (index of the start, turn), returns their episodes in order.
+    """Work on many slices in lock-step; yields (index of the start, turn), returns their episodes
+    in order.
 
-    Each episode goes as it would alone; a turn's seconds are its share of the calls made for all. The starts
-    may be on different volumes and for different targets.
+    Each episode goes as it would alone; a turn's seconds are its share of the calls made for all.
+    The starts may be on different volumes and for different targets.
     """
     desks = [
         Desk(start, policy, segmenter, limits, first_index=0, objection=no_objection, clock=clock)

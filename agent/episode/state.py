@@ -1,8 +1,9 @@
-"""A slice being worked on: what the policy is shown, what its reply asks for, and what becomes of the answer.
+"""A slice being worked on: what the policy is shown, what its reply asks for, and what becomes of
+the answer.
 
-A turn has three steps, so that many desks can be served at once: `seen` is put before the policy, `hear` turns its
-reply into a question to the segmenter (or None), `settle` takes the answer and writes the turn down. Rules that
-the papers leave open:
+A turn has three steps, so that many desks can be served at once: `seen` is put before the policy,
+`hear` turns its reply into a question to the segmenter (or None), `settle` takes the answer and
+writes the turn down. Rules that the papers leave open:
 
 - Every reply is a turn and counts; two turns in a row that change nothing end the episode, and
   so do three that have no effect at all (`Limits`).
@@ -58,7 +59,9 @@ class _Verdict:
 
 @dataclass(frozen=True, eq=False)
 class _Heard:
-    """A reply that waits for its end: the settled action, and either its verdict or the prompts to draw."""
+    """A reply that waits for its end: the settled action, and either its verdict or the prompts to
+    draw.
+    """
 
     reply: Reply
     action: Action
@@ -70,8 +73,9 @@ class _Heard:
 class Desk:
     """One episode: the prompts that made the best mask, and the turns so far.
 
-    `start` names target, slice and role; its `carried`, `latest` and `best` are shown to the policy as they are.
-    `first_index` is the index of the first turn on this slice. A mask that `objection` speaks against is never kept.
+    `start` names target, slice and role; its `carried`, `latest` and `best` are shown to the policy
+    as they are. `first_index` is the index of the first turn on this slice. A mask that `objection`
+    speaks against is never kept.
     """
 
     def __init__(
@@ -131,7 +135,9 @@ class Desk:
         )
 
     def hear(self, reply: Reply, policy_s: float) -> Ask | None:
-        """Take the policy's reply, thought over for `policy_s`; what to ask the segmenter, if anything."""
+        """Take the policy's reply, thought over for `policy_s`; what to ask the segmenter, if
+        anything.
+        """
         action = settled(reply.action)
         verdict = self._without_drawing(action)
         if verdict is not None or not isinstance(action, AddBox | AddPoint):
@@ -145,7 +151,9 @@ class Desk:
         return Ask(encoding, replace(prompts, previous_logits=logits))
 
     def settle(self, answer: Segmentation | str | None, segmenter_s: float) -> Turn:
-        """Write the turn down: `answer` to what `hear` asked (a fault in words where the segmenter failed)."""
+        """Write the turn down: `answer` to what `hear` asked (a fault in words where the segmenter
+        failed).
+        """
         heard = self._heard
         if heard is None:
             raise ValueError("a reply must be heard before its turn can be settled")

@@ -20,7 +20,9 @@ LEAST_SHARE = 0.1
 
 
 def tidy_slice(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """A slice's mask (rows, columns) bool with holes filled and specks dropped; islands touch by edges."""
+    """A slice's mask (rows, columns) bool with holes filled and specks dropped; islands touch by
+    edges.
+    """
     if not mask.any():
         return mask
     window = _window(mask)
@@ -63,7 +65,9 @@ def _window(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
 
 
 def _filled(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Everything that the outside cannot reach by pixels' edges; labelling is far faster than filling."""
+    """Everything that the outside cannot reach by pixels' edges; labelling is far faster than
+    filling.
+    """
     background, _ = ndimage.label(np.pad(~mask, 1, constant_values=True))
     return np.asarray(background != background[0, 0])[1:-1, 1:-1]
 

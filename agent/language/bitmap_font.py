@@ -1,4 +1,6 @@
-"""Numbers on pictures: a bitmap font of 5 by 7, so that no font file is needed and every machine draws the same."""
+"""Numbers on pictures: a bitmap font of 5 by 7, so that no font file is needed and every machine
+draws the same.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ GLYPHS: Mapping[str, tuple[str, ...]] = {
 
 
 def lettered(text: str, scale: int) -> NDArray[np.bool_]:
-    """`text` as ink (7 * scale, width) bool, with a column between characters; KeyError for one without a glyph."""
+    """`text` as ink (7 * scale, width) bool, with a column between characters; KeyError for one
+    without a glyph.
+    """
     gap = np.zeros((HEIGHT, 1), dtype=np.bool_)
     columns = [gap]
     for character in text:
@@ -40,7 +44,8 @@ def lettered(text: str, scale: int) -> NDArray[np.bool_]:
 def write(
     pixels: NDArray[np.uint8], text: str, left: int, top: int, *, scale: int
 ) -> tuple[int, int]:
-    """Write white on a black field into `pixels` (rows, columns, 3), in place; returns the field's (width, height).
+    """Write white on a black field into `pixels` (rows, columns, 3), in place; returns the field's
+    (width, height).
 
     What does not fit is cut off at the picture's edge.
     """

@@ -1,7 +1,8 @@
-"""The seam to multimodal chat models: what is said to one, and what it answers. Fake: agent/language/fakes.py.
+"""The seam to multimodal chat models: what is said to one, and what it answers. Fake:
+agent/language/fakes.py.
 
-A conversation is a frozen value. The one for the next turn starts with all messages of this one, so a
-model may keep what it has read (KV cache, prefix cache) and key it on the messages themselves.
+A conversation is a frozen value. The one for the next turn starts with all messages of this one, so
+a model may keep what it has read (KV cache, prefix cache) and key it on the messages themselves.
 """
 
 from __future__ import annotations
@@ -62,7 +63,9 @@ Part = str | Picture
 
 @dataclass(frozen=True)
 class Call:
-    """A function that the model called: its `name` and its `arguments` as JSON text, as they were written."""
+    """A function that the model called: its `name` and its `arguments` as JSON text, as they were
+    written.
+    """
 
     name: str
     arguments: str = "{}"
@@ -74,10 +77,11 @@ class Call:
 
 @dataclass(frozen=True)
 class Message:
-    """One message. `calls` are the functions an assistant's turn called natively; its parts are its words.
+    """One message. `calls` are the functions an assistant's turn called natively; its parts are its
+    words.
 
-    A server that wants every call answered before the next message answers it with a short fixed text of
-    its own adapter: what became of the call stands in the user message that follows.
+    A server that wants every call answered before the next message answers it with a short fixed
+    text of its own adapter: what became of the call stands in the user message that follows.
     """
 
     role: Literal["system", "user", "assistant"]
@@ -113,7 +117,9 @@ class Conversation:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model said: its whole `text`, its native `calls`, and what they took (model named in `usage`)."""
+    """What the model said: its whole `text`, its native `calls`, and what they took (model named in
+    `usage`).
+    """
 
     text: str
     calls: tuple[Call, ...] = ()
@@ -137,7 +143,8 @@ class ChatModel(Protocol):
 
 
 def native_calls(said: Sequence[object]) -> tuple[Call, ...]:
-    """Calls of an OpenAI-compatible message (`tool_calls`: {"function": {"name", "arguments"}}), whatever they hold.
+    """Calls of an OpenAI-compatible message (`tool_calls`: {"function": {"name", "arguments"}}),
+    whatever they hold.
 
     Nothing raises: what is not as it should be is kept as text for the parser to object to.
     """

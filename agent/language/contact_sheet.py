@@ -1,4 +1,6 @@
-"""A volume at a glance: slices side by side, each with its number, and a bar that tells their size."""
+"""A volume at a glance: slices side by side, each with its number, and a bar that tells their
+size.
+"""
 
 from __future__ import annotations
 
@@ -25,15 +27,18 @@ _BARS_MM = (200, 100, 50, 20, 10, 5, 2, 1)
 
 
 def evenly_chosen(lowest: int, highest: int, count: int) -> tuple[int, ...]:
-    """At most `count` slices between two (both included), each the middle of an equal share, lowest first."""
+    """At most `count` slices between two (both included), each the middle of an equal share, lowest
+    first.
+    """
     span = highest - lowest + 1
     parts = min(span, count)
     return tuple(lowest + int((2 * part + 1) * span / (2 * parts)) for part in range(parts))
 
 
 def ends_and_between(lowest: int, highest: int, count: int) -> tuple[int, ...]:
-    """At most `count` slices between two (both included), lowest first: two at each end, where an object is most often
-    drawn too far or not far enough, and the middles of equal shares between them.
+    """At most `count` slices between two (both included), lowest first: two at each end, where an
+    object is most often drawn too far or not far enough, and the middles of equal shares between
+    them.
     """
     if highest - lowest < count or count < 2 * _AT_AN_END:
         return evenly_chosen(lowest, highest, count)
@@ -48,8 +53,9 @@ def contact_sheet(
     tile_px: int,
     drawn: NDArray[np.bool_] | None = None,
 ) -> Picture:
-    """The slices `numbers` (zero-based, at least one) in rows from the left, each in a square of `tile_px` with its
-    number at the top left; below them a bar with its length in mm. `drawn` (z, y, x) is outlined in green.
+    """The slices `numbers` (zero-based, at least one) in rows from the left, each in a square of
+    `tile_px` with its number at the top left; below them a bar with its length in mm. `drawn` (z,
+    y, x) is outlined in green.
     """
     view = View.letterbox(slices.shape[1:], (tile_px, tile_px))
     across = math.ceil(math.sqrt(len(numbers)))
@@ -73,7 +79,9 @@ def _tile(slices: Slices, z: int, view: View, mask: NDArray[np.bool_] | None) ->
 
 
 def _draw_bar(sheet: NDArray[np.uint8], mm_per_px: float, top: int) -> None:
-    """A white bar of a round length that takes at most a third of the sheet, and that length behind it."""
+    """A white bar of a round length that takes at most a third of the sheet, and that length behind
+    it.
+    """
     room = sheet.shape[1] / 3 * mm_per_px
     length_mm = next((bar for bar in _BARS_MM if bar <= room), _BARS_MM[-1])
     end = 4 + max(1, round(length_mm / mm_per_px))

@@ -15,8 +15,9 @@ Script = Iterable[str | Answer | ChatFailed] | Callable[[Conversation], str | An
 class ScriptedChat:
     """Answers from a script; ChatFailed when it has ended.
 
-    Keeps every conversation it was given in `heard`, with its temperature in `temperatures`, and how many came at
-    once in `batches`. Plain words cost one token in a picture or message and one out a word.
+    Keeps every conversation it was given in `heard`, with its temperature in `temperatures`, and
+    how many came at once in `batches`. Plain words cost one token in a picture or message and one
+    out a word.
     """
 
     name = "scripted-chat"

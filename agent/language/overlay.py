@@ -1,4 +1,6 @@
-"""What a language model sees of one slice: the picture in its view, the mask in a tint, a neighbour's outline."""
+"""What a language model sees of one slice: the picture in its view, the mask in a tint, a
+neighbour's outline.
+"""
 
 from __future__ import annotations
 
@@ -37,8 +39,8 @@ _OUTLINE_PX = 2
 
 
 def seen_in(view: View, picture: NDArray[np.float32], padding: float = 1.0) -> NDArray[np.uint8]:
-    """A slice's picture (rows, columns, 3) float32 0..1 as `view` shows it, (height, width, 3); `padding` beside it,
-    white as in MedSAM-Agent.
+    """A slice's picture (rows, columns, 3) float32 0..1 as `view` shows it, (height, width, 3);
+    `padding` beside it, white as in MedSAM-Agent.
     """
     red, green, blue = np.moveaxis(picture, 2, 0)
     if np.array_equal(red, green) and np.array_equal(red, blue):  # grey is resampled once
@@ -54,8 +56,8 @@ def painted(
     mask: NDArray[np.bool_] | None = None,
     neighbour: NDArray[np.bool_] | None = None,
 ) -> Picture:
-    """A slice `seen_in` a view, with `mask` (rows, columns) in `tint` and the outline of `neighbour` (rows, columns) in
-    yellow. Clicks and boxes are not drawn, as in both papers.
+    """A slice `seen_in` a view, with `mask` (rows, columns) in `tint` and the outline of
+    `neighbour` (rows, columns) in yellow. Clicks and boxes are not drawn, as in both papers.
     """
     pixels = seen.copy()
     if mask is not None:

@@ -1,8 +1,9 @@
 """The planner that is a language model.
 
-A reply on a slice that is no action becomes an observation, and the next try is at a raised temperature: the loop keeps
-its budget. A question about the whole volume is asked again here, a bounded number of times; after the last, no slice is
-guessed: the survey raises NoAnswer, so that the target ends FAILED with the reason and a person looks at it.
+A reply on a slice that is no action becomes an observation, and the next try is at a raised
+temperature: the loop keeps its budget. A question about the whole volume is asked again here, a
+bounded number of times; after the last, no slice is guessed: the survey raises NoAnswer, so that
+the target ends FAILED with the reason and a person looks at it.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ Parser = Callable[[str], NameSlices | Absent | Malformed]
 
 
 class LanguagePolicy:
-    """Asks `chat`; knows any target, in any words. BadPrompts when the site's prompts cannot be used.
+    """Asks `chat`; knows any target, in any words. BadPrompts when the site's prompts cannot be
+    used.
 
     ChatFailed leaves every method in which the model is asked.
     """
@@ -59,7 +61,8 @@ class LanguagePolicy:
     def survey(self, target: Target, slices: Slices) -> Survey:
         """The slices that the model names on contact sheets, or that the target is absent.
 
-        A single slice needs no question: whether the target is on it, the episode tells. NoAnswer when all tries failed.
+        A single slice needs no question: whether the target is on it, the episode tells. NoAnswer
+        when all tries failed.
         """
         depth = slices.shape[0]
         if depth == 1:
@@ -75,7 +78,8 @@ class LanguagePolicy:
                 raise self._no_answer("where the target is", replies)
 
     def inspect(self, target: Target, slices: Slices, voxels: NDArray[np.bool_]) -> Inspection:
-        """The slices that the model finds wrong on contact sheets with the outlines drawn; none for nothing drawn.
+        """The slices that the model finds wrong on contact sheets with the outlines drawn; none for
+        nothing drawn.
 
         NoAnswer when all tries failed.
         """
@@ -95,7 +99,9 @@ class LanguagePolicy:
         return reply
 
     def act_many(self, observations: Sequence[Observation]) -> list[Reply]:
-        """The next action of each episode; those that are asked at the same temperature are asked in one go."""
+        """The next action of each episode; those that are asked at the same temperature are asked
+        in one go.
+        """
         replies: dict[int, Reply] = {}
         by_temperature: dict[float, list[int]] = {}
         for index, observation in enumerate(observations):
@@ -107,8 +113,8 @@ class LanguagePolicy:
         return [replies[index] for index in range(len(observations))]
 
     def appraise(self, observation: Observation, segmentation: Segmentation) -> float:
-        """The segmenter's own opinion, how little its mask hangs on the threshold, and, next to a slice that is
-        done, how much of the two is common.
+        """The segmenter's own opinion, how little its mask hangs on the threshold, and, next to a
+        slice that is done, how much of the two is common.
         """
         opinions = [min(max(segmentation.predicted_iou, 0.0), 1.0), *_stability(segmentation)]
         own = float(np.mean(opinions))
@@ -132,7 +138,9 @@ class LanguagePolicy:
         return replies
 
     def _asked(self, question: Conversation, parse: Parser) -> tuple[Reply, ...]:
-        """All replies to a question about the volume, each fault told; the last is Malformed only when all were."""
+        """All replies to a question about the volume, each fault told; the last is Malformed only
+        when all were.
+        """
         replies: list[Reply] = []
         for failures in range(self._settings.retries + 1):
             temperature = self._settings.temperature_after(failures)

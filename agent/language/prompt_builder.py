@@ -1,7 +1,8 @@
 """What a language model is told: a pure function of the turns so far, and nothing else.
 
-The conversation before turn n + 1 is that before turn n, then the reply as it was said, then one new message.
-Every message shows what was there at its turn. Each user message is a picture, then text.
+The conversation before turn n + 1 is that before turn n, then the reply as it was said, then one
+new message. Every message shows what was there at its turn. Each user message is a picture, then
+text.
 """
 
 from __future__ import annotations
@@ -81,8 +82,8 @@ class Interviewer:
     def about_drawing(
         self, target: Target, slices: Slices, voxels: NDArray[np.bool_]
     ) -> Conversation:
-        """The question on which slices a drawn object (z, y, x) bool is wrong: it is shown with a slice beyond each
-        end. ValueError when nothing is drawn.
+        """The question on which slices a drawn object (z, y, x) bool is wrong: it is shown with a
+        slice beyond each end. ValueError when nothing is drawn.
         """
         drawn = np.flatnonzero(voxels.any(axis=(1, 2)))
         if not drawn.size:
@@ -191,8 +192,8 @@ def understood(understands: Collection[PromptKind]) -> tuple[Tool, ...]:
 
 
 def shown_before(observation: Observation, turn: int) -> NDArray[np.bool_] | None:
-    """The mask (rows, columns) that is shown before turn number `turn`: the best by then, else what the episode
-    began with, if anything.
+    """The mask (rows, columns) that is shown before turn number `turn`: the best by then, else what
+    the episode began with, if anything.
     """
     best = observation.shown[turn - 1] if turn else None
     return observation.opening if best is None else best

@@ -1,7 +1,8 @@
 """A model's answer as the words that go on record, and those words as the message that is replayed.
 
-Native calls are written behind the words in the text protocol's tag, one a line, so that a turn's reply holds all that
-was said, whoever parsed it, and the same conversation can be built from the record alone.
+Native calls are written behind the words in the text protocol's tag, one a line, so that a turn's
+reply holds all that was said, whoever parsed it, and the same conversation can be built from the
+record alone.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ def spoken(answer: Answer) -> str:
 
 
 def replayed(said: str, *, native: bool) -> Message:
-    """The assistant's message that was `said`; with `native` the inverse of `spoken`, else the text as it is."""
+    """The assistant's message that was `said`; with `native` the inverse of `spoken`, else the text
+    as it is.
+    """
     lines, calls = said.split("\n"), list[Call]()
     while native and lines and (call := _untagged(lines[-1])) is not None:
         calls.insert(0, call)
@@ -31,7 +34,9 @@ def replayed(said: str, *, native: bool) -> Message:
 
 
 def _tagged(call: Call) -> str:
-    """A call on one line. Its arguments are an object where that keeps every character, else text."""
+    """A call on one line. Its arguments are an object where that keeps every character, else
+    text.
+    """
     arguments = _plain_object(call.arguments)
     body = json.dumps(
         {"name": call.name, "arguments": call.arguments if arguments is None else arguments},

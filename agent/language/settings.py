@@ -12,12 +12,14 @@ from agent.protocol.dialects import Dialect
 class LanguageSettings:
     """How a language model is asked. ValueError when a number cannot be meant.
 
-    `dialect` how it writes its actions; `native_tools` offers the functions to the server instead of in the text
-    (tool calls only); `history` whether it is shown all its turns, or only the newest picture as IBISAgent is;
-    `image_px` the side of the square picture of a slice, 0 for the slice's own size; `zoom` shows only the surroundings
-    of a neighbour's outline where there is one; `sheets` contact sheets of `sheet_slices` slices, each tile
-    `tile_px` wide. The first try is at `temperature`; every try after one without effect adds `retry_temperature`, and a
-    question about the whole volume is asked again `retries` times. `prompts` a folder of the site's own prompt files.
+    `dialect` how it writes its actions; `native_tools` offers the functions to the server instead
+    of in the text (tool calls only); `history` whether it is shown all its turns, or only the
+    newest picture as IBISAgent is; `image_px` the side of the square picture of a slice, 0 for the
+    slice's own size; `zoom` shows only the surroundings of a neighbour's outline where there is
+    one; `sheets` contact sheets of `sheet_slices` slices, each tile `tile_px` wide. The first try
+    is at `temperature`; every try after one without effect adds `retry_temperature`, and a question
+    about the whole volume is asked again `retries` times. `prompts` a folder of the site's own
+    prompt files.
     """
 
     dialect: Dialect = Dialect.TOOL_CALL

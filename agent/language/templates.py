@@ -1,7 +1,8 @@
 """The prompts: text files with $placeholders, ours or a site's own.
 
-A file is looked for in this order: the site's folder for the dialect, the site's folder, ours for the dialect, ours.
-So a site writes only the files it wants to be different, such as `first.txt` or `think_action/system.txt`.
+A file is looked for in this order: the site's folder for the dialect, the site's folder, ours for
+the dialect, ours. So a site writes only the files it wants to be different, such as `first.txt` or
+`think_action/system.txt`.
 """
 
 from __future__ import annotations
@@ -70,7 +71,8 @@ class PromptBook:
 def load_prompts(dialect: Dialect, folder: Path | None = None) -> PromptBook:
     """The prompts for `dialect`; those that the site's `folder` holds in place of ours.
 
-    BadPrompts when the folder, or a file in it, is none that can be used; the sentence names it and says why.
+    BadPrompts when the folder, or a file in it, is none that can be used; the sentence names it and
+    says why.
     """
     ours = files("agent.language").joinpath("prompts")
     places: list[Traversable] = [ours.joinpath(dialect), ours]

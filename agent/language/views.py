@@ -1,4 +1,6 @@
-"""Which part of a slice a language model sees, and how large: one view for all turns of an episode."""
+"""Which part of a slice a language model sees, and how large: one view for all turns of an
+episode.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ _LEAST_ZOOM_SHARE = 4  # a crop is at least this part of the slice's side: conte
 
 
 def view_of(observation: Observation, settings: LanguageSettings) -> View:
-    """How a slice is shown, the same in all turns of an episode: letterboxed, or its own size for `image_px` 0."""
+    """How a slice is shown, the same in all turns of an episode: letterboxed, or its own size for
+    `image_px` 0.
+    """
     rows, columns = observation.slices.shape[1:]
     crop = _surroundings(observation) if settings.zoom else None
     if settings.image_px:
@@ -24,7 +28,9 @@ def view_of(observation: Observation, settings: LanguageSettings) -> View:
 
 
 def _surroundings(observation: Observation) -> Crop | None:
-    """The square about the outline that the episode began with, and its surroundings; None where there is none."""
+    """The square about the outline that the episode began with, and its surroundings; None where
+    there is none.
+    """
     known = [
         mask
         for mask in (observation.carried, observation.opening)
@@ -44,6 +50,8 @@ def _surroundings(observation: Observation) -> Crop | None:
 
 
 def _span(centre: float, side: int, size: int) -> tuple[int, int]:
-    """First pixel and length of a span of `side` about `centre` that is moved, then cut, to fit `size` pixels."""
+    """First pixel and length of a span of `side` about `centre` that is moved, then cut, to fit
+    `size` pixels.
+    """
     length = min(side, size)
     return min(max(round(centre - (length - 1) / 2), 0), size - length), length

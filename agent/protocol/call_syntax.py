@@ -1,6 +1,8 @@
-"""One function call out of what a model wrote: found in its text, repaired once, its name and arguments told apart.
+"""One function call out of what a model wrote: found in its text, repaired once, its name and
+arguments told apart.
 
-What a call means is for others: on a slice agent/protocol/tool_calls.py, about a volume agent/protocol/slice_replies.py.
+What a call means is for others: on a slice agent/protocol/tool_calls.py, about a volume
+agent/protocol/slice_replies.py.
 """
 
 from __future__ import annotations
@@ -25,10 +27,11 @@ class CallFault(Exception):
 
 
 def written_call(text: str, example: str) -> object:
-    """The one call in a reply, as JSON; CallFault, with `example` as the right form, when there is no such thing.
+    """The one call in a reply, as JSON; CallFault, with `example` as the right form, when there is
+    no such thing.
 
-    One repair: a missing quote before a key. A call whose closing tag was cut off is read if its JSON is whole, and so
-    is a reply that is nothing but the call, its tags left out.
+    One repair: a missing quote before a key. A call whose closing tag was cut off is read if its
+    JSON is whole, and so is a reply that is nothing but the call, its tags left out.
     """
     if len(text) > REPLY_CHARS:
         raise CallFault(f"the reply is {len(text)} characters long; one tool call is enough")
@@ -45,7 +48,9 @@ def written_call(text: str, example: str) -> object:
 
 
 def native_call(calls: Sequence[object]) -> object:
-    """The one call of a server's native tool calls, without the server's wrapping; CallFault unless there is one."""
+    """The one call of a server's native tool calls, without the server's wrapping; CallFault unless
+    there is one.
+    """
     if len(calls) != 1:
         raise CallFault(f"there are {len(calls)} tool calls; make exactly one a turn")
     call = calls[0]
@@ -55,7 +60,9 @@ def native_call(calls: Sequence[object]) -> object:
 
 
 def name_and_arguments(call: object, example: str) -> tuple[object, Mapping[str, object]]:
-    """What a call says is its function, and its arguments, which may be JSON text; CallFault for anything else."""
+    """What a call says is its function, and its arguments, which may be JSON text; CallFault for
+    anything else.
+    """
     if not isinstance(call, Mapping):
         raise CallFault(f'a tool call is an object with "name" and "arguments", as {example}')
     name, arguments = call.get("name"), call.get("arguments", {})
@@ -67,7 +74,9 @@ def name_and_arguments(call: object, example: str) -> tuple[object, Mapping[str,
 
 
 def read_json(text: str, example: str) -> object:
-    """JSON, after one repair if need be; CallFault, with `example` as the right form, for anything else."""
+    """JSON, after one repair if need be; CallFault, with `example` as the right form, for anything
+    else.
+    """
     try:
         return _loads(text)
     except (ValueError, RecursionError):

@@ -1,4 +1,5 @@
-"""Relative coordinates, as models write them: fractions of the image they see, or whole steps of it.
+"""Relative coordinates, as models write them: fractions of the image they see, or whole steps of
+it.
 
 There is one convention for both papers' numbers (0 to 999, and 0 to 1 with four decimals): 0 is the
 centre of the image's first pixel, the largest value that of its last.
@@ -21,7 +22,9 @@ _ROUNDING = 1e-6  # of a step: what floating point may lose at an edge
 
 
 def point_at(view: View, u: float, v: float, *, positive: bool) -> Point:
-    """The click at fractions (u, v) of the image, in the slice's pixels; ValueError when on the padding."""
+    """The click at fractions (u, v) of the image, in the slice's pixels; ValueError when on the
+    padding.
+    """
     x, y = view.from_fraction(u, v)
     if not view.shows(x, y):
         raise ValueError("the point lies on the padding, outside the picture")
@@ -29,7 +32,9 @@ def point_at(view: View, u: float, v: float, *, positive: bool) -> Point:
 
 
 def box_at(view: View, u0: float, v0: float, u1: float, v1: float) -> Box:
-    """The box between fractions of the image, cut to the picture; ValueError when all of it is padding."""
+    """The box between fractions of the image, cut to the picture; ValueError when all of it is
+    padding.
+    """
     x0, y0 = view.from_fraction(u0, v0)
     x1, y1 = view.from_fraction(u1, v1)
     crop = view.crop
@@ -40,14 +45,18 @@ def box_at(view: View, u0: float, v0: float, u1: float, v1: float) -> Box:
 
 
 def point_steps(view: View, point: Point, steps: int) -> tuple[int, int]:
-    """A click of the slice in whole steps of 1/`steps` of the image, the nearest that lie on the picture."""
+    """A click of the slice in whole steps of 1/`steps` of the image, the nearest that lie on the
+    picture.
+    """
     across, down = _steps(view, steps)
     u, v = view.to_fraction(point.x, point.y)
     return _within(round(u * steps), across), _within(round(v * steps), down)
 
 
 def box_steps(view: View, box: Box, steps: int) -> tuple[int, int, int, int]:
-    """A box (left, top, right, bottom) in steps as `point_steps`, at least one step wide and high."""
+    """A box (left, top, right, bottom) in steps as `point_steps`, at least one step wide and
+    high.
+    """
     x0, y0 = point_steps(view, Point(box.x0, box.y0), steps)
     x1, y1 = point_steps(view, Point(box.x1, box.y1), steps)
     (_, last_x), (_, last_y) = _steps(view, steps)
@@ -71,6 +80,8 @@ def _steps(view: View, steps: int) -> tuple[tuple[int, int], tuple[int, int]]:
 
 
 def _within(step: int, span: tuple[int, int]) -> int:
-    """The nearest of the steps in `span`; its last where a sliver of a picture lies between two steps."""
+    """The nearest of the steps in `span`; its last where a sliver of a picture lies between two
+    steps.
+    """
     first, last = span
     return min(max(step, first), last)

@@ -1,6 +1,7 @@
 """From a model's words to an action, and back, in either paper's protocol.
 
-Nothing a model says raises: what is no action is `Malformed`, and its fault says what would have been one.
+Nothing a model says raises: what is no action is `Malformed`, and its fault says what would have
+been one.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ class Dialect(StrEnum):
 
 
 def parse_reply(text: str, view: View, dialect: Dialect) -> Action:
-    """The action a reply means, in pixels of the slice that `view` shows; Malformed for anything else."""
+    """The action a reply means, in pixels of the slice that `view` shows; Malformed for anything
+    else.
+    """
     if dialect is Dialect.TOOL_CALL:
         return parse_tool_call(text, view)
     return parse_think_action(text, view)
@@ -30,7 +33,8 @@ def parse_reply(text: str, view: View, dialect: Dialect) -> Action:
 def render_reply(action: Action, view: View, dialect: Dialect, thought: str = "") -> str:
     """A reply that means `action`, with a thought before it; ValueError for a malformed action.
 
-    `parse_reply` of it gives the action back, to the protocol's rounding (1/999 or 1/10000 of the image).
+    `parse_reply` of it gives the action back, to the protocol's rounding (1/999 or 1/10000 of the
+    image).
     """
     if dialect is Dialect.THINK_ACTION:
         return render_think_action(action, view, thought)

@@ -1,10 +1,11 @@
-"""What is said about a whole volume, in either protocol: which slices, or that the target is nowhere.
+"""What is said about a whole volume, in either protocol: which slices, or that the target is
+nowhere.
 
     <tool_call>{"name":"name_slices","arguments":{"slices":[12,30]}}</tool_call>
     <think>…</think><action>Slices (12, 30)</action>
 
-Nothing a model says raises: what is no answer is `Malformed`, and its fault says what would have been one. Slices are
-numbered from zero, as on the contact sheet and in the trace.
+Nothing a model says raises: what is no answer is `Malformed`, and its fault says what would have
+been one. Slices are numbered from zero, as on the contact sheet and in the trace.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ def parse_survey(text: str, depth: int, dialect: Dialect) -> NameSlices | Absent
 
 
 def parse_inspection(text: str, depth: int, dialect: Dialect) -> NameSlices | Malformed:
-    """What a reply says of a drawn object: the slices that are wrong, the worst first; none when it is right."""
+    """What a reply says of a drawn object: the slices that are wrong, the worst first; none when it
+    is right.
+    """
     answer = _parsed(text, depth, dialect)
     if isinstance(answer, Absent):
         return Malformed("name the slices whose outline is wrong, or say that all are right")

@@ -1,4 +1,5 @@
-"""IBISAgent's protocol: a thought, then one action with coordinates 0-1 of the image the model sees.
+"""IBISAgent's protocol: a thought, then one action with coordinates 0-1 of the image the model
+sees.
 
     <think>The mask leaves out the dome.</think>
     <action>Positive Point (0.5000, 0.2500)</action>
@@ -42,7 +43,9 @@ def parse_think_action(text: str, view: View) -> Action:
 
 
 def written_action(text: str, example: str) -> tuple[str, str]:
-    """The one action of a reply, and its answer ("" without one); CallFault, with `example` as the right form."""
+    """The one action of a reply, and its answer ("" without one); CallFault, with `example` as the
+    right form.
+    """
     if len(text) > REPLY_CHARS:
         raise CallFault(f"the reply is {len(text)} characters long; one thought is enough")
     actions = _ACTION.findall(THOUGHT.sub("", text))

@@ -41,7 +41,8 @@ def parse_tool_call(text: str, view: View) -> Action:
 def parse_native_calls(calls: Sequence[object], view: View) -> Action:
     """The action of a server's native tool calls; as `parse_tool_call` otherwise.
 
-    A call is {"name", "arguments"} or {"function": {"name", "arguments"}}; arguments may be JSON text.
+    A call is {"name", "arguments"} or {"function": {"name", "arguments"}}; arguments may be JSON
+    text.
     """
     try:
         return _action(native_call(calls), view)
@@ -59,7 +60,9 @@ def render_tool_call(action: Action, view: View) -> str:
 
 
 def tagged_call(name: str, arguments: Mapping[str, Any]) -> str:
-    """A call in the protocol's tag; "<" is escaped so that no reason can hold a tag of the protocol."""
+    """A call in the protocol's tag; "<" is escaped so that no reason can hold a tag of the
+    protocol.
+    """
     body = json.dumps({"name": name, "arguments": arguments}).replace("<", "\\u003c")
     return f"<tool_call>{body}</tool_call>"
 

@@ -1,13 +1,14 @@
 """The one transform between a slice's pixels and the image a model sees: crop, resize, letterbox.
 
-Everywhere a coordinate is (x, y) with zero at the *centre* of the first pixel. A pixel reaches half a
-pixel to each side, so the edges of the image lie at -0.5 and size - 0.5; resizing maps edges to
+Everywhere a coordinate is (x, y) with zero at the *centre* of the first pixel. A pixel reaches half
+a pixel to each side, so the edges of the image lie at -0.5 and size - 0.5; resizing maps edges to
 edges, and this is what keeps centres from drifting by half a pixel:
 
     x_view = (x_slice - left + 0.5) * scale - 0.5 + padding
 
-What a model says is a fraction of the image it sees. There is one convention for both papers' numbers
-(0 to 999, and 0 to 1): 0 is the centre of the first pixel, the largest value that of the last.
+What a model says is a fraction of the image it sees. There is one convention for both papers'
+numbers (0 to 999, and 0 to 1): 0 is the centre of the first pixel, the largest value that of the
+last.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from scipy import ndimage
 
 @dataclass(frozen=True)
 class Crop:
-    """A part of a slice in whole pixels: `left`, `top` the first pixel, `width`, `height` how many."""
+    """A part of a slice in whole pixels: `left`, `top` the first pixel, `width`, `height` how
+    many.
+    """
 
     left: int
     top: int
@@ -31,10 +34,11 @@ class Crop:
 
 @dataclass(frozen=True)
 class View:
-    """A crop of a slice, shown in an image of `size` (width, height) at `offset` with `content` pixels.
+    """A crop of a slice, shown in an image of `size` (width, height) at `offset` with `content`
+    pixels.
 
-    All in pixels as (x, y) pairs; `offset` and `content` say where in the image the crop lies, the rest
-    is padding. ValueError when the crop is empty or the content does not fit the image.
+    All in pixels as (x, y) pairs; `offset` and `content` say where in the image the crop lies, the
+    rest is padding. ValueError when the crop is empty or the content does not fit the image.
     """
 
     crop: Crop
@@ -66,7 +70,9 @@ class View:
     def letterbox(
         cls, shape: tuple[int, int], size: tuple[int, int], crop: Crop | None = None
     ) -> View:
-        """As large as fits an image of `size` (width, height), centred, padded; aspect kept to the pixel."""
+        """As large as fits an image of `size` (width, height), centred, padded; aspect kept to the
+        pixel.
+        """
         part = crop or _whole(shape)
         scale = min(size[0] / part.width, size[1] / part.height)
         content = (max(1, round(part.width * scale)), max(1, round(part.height * scale)))
@@ -118,8 +124,8 @@ class View:
         )
 
     def image(self, pixels: NDArray[np.float32], padding: float = 1.0) -> NDArray[np.float32]:
-        """What the model sees of a slice float32, grey (rows, columns) or RGB (rows, columns, 3), bilinear, anti-aliased:
-        (height, width) or (height, width, 3).
+        """What the model sees of a slice float32, grey (rows, columns) or RGB (rows, columns, 3),
+        bilinear, anti-aliased: (height, width) or (height, width, 3).
         """
         if pixels.ndim == 3:
             return np.stack(
@@ -171,7 +177,9 @@ def _resampled(
 
 
 def _share(position: float, size: int) -> float:
-    """A position between the centres of the first and last of `size` pixels; one pixel has one place."""
+    """A position between the centres of the first and last of `size` pixels; one pixel has one
+    place.
+    """
     return position / (size - 1) if size > 1 else 0.0
 
 

@@ -1,8 +1,9 @@
 """The words of both protocols, as data: names, arguments, and what else has been called the same.
 
-Tool calls: MedSAM-Agent's three functions (Qwen/Hermes text tool calls) and our `absent_action` and `name_slices`.
-Think/action: IBISAgent's clicks and its terminating action, which its prompt spells Terminate and its
-reward Termination; `Box`, `Absent` and `Slices` are ours, so that every protocol can say everything.
+Tool calls: MedSAM-Agent's three functions (Qwen/Hermes text tool calls) and our `absent_action` and
+`name_slices`. Think/action: IBISAgent's clicks and its terminating action, which its prompt spells
+Terminate and its reward Termination; `Box`, `Absent` and `Slices` are ours, so that every protocol
+can say everything.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ def _numbers(count: int, what: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Tool:
-    """One function: `name`, one sentence for the model, `arguments` as JSON Schema properties, all required."""
+    """One function: `name`, one sentence for the model, `arguments` as JSON Schema properties, all
+    required.
+    """
 
     name: str
     description: str
@@ -114,7 +117,9 @@ INSPECTION_TOOLS: tuple[Tool, ...] = (
 
 @dataclass(frozen=True)
 class Form:
-    """One action of the think/action protocol: the `name` of the function it equals, how it is written, what for."""
+    """One action of the think/action protocol: the `name` of the function it equals, how it is
+    written, what for.
+    """
 
     name: str
     written: str

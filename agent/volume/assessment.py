@@ -1,4 +1,6 @@
-"""The policy's own look over the whole object: it names the worst slices, redraws them, and what follows is redone."""
+"""The policy's own look over the whole object: it names the worst slices, redraws them, and what
+follows is redone.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +18,12 @@ from agent.volume.target_state import Canvas
 
 
 def inspect(canvas: Canvas) -> Generator[Turn, None, None]:
-    """Ask the policy which slices need correcting and work on them, the worst first; yields the turns.
+    """Ask the policy which slices need correcting and work on them, the worst first; yields the
+    turns.
 
-    A slice that cannot be mended keeps its mask. With a segmenter that follows objects, the corrections are followed
-    again, only as far as they matter. An inspection that fails is a warning: the object is there already.
+    A slice that cannot be mended keeps its mask. With a segmenter that follows objects, the
+    corrections are followed again, only as far as they matter. An inspection that fails is a
+    warning: the object is there already.
     """
     if canvas.slices.shape[0] == 1:
         return
@@ -61,8 +65,8 @@ def _redraw(canvas: Canvas, z: int) -> Generator[Turn, None, bool]:
 
 
 def _cut_beyond(canvas: Canvas, z: int) -> None:
-    """Take away what was reached through slice `z`, where the structure is not: all that lies beyond it as seen from
-    the key slices, if they are on one side of it.
+    """Take away what was reached through slice `z`, where the structure is not: all that lies
+    beyond it as seen from the key slices, if they are on one side of it.
     """
     sides = {np.sign(z - key) for key in canvas.key_slices}
     beyond = [n for n in canvas.masks if sides == {np.sign(n - z)}]

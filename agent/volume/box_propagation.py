@@ -1,8 +1,9 @@
-"""Objects followed by a segmenter that only draws in a slice: from slice to slice, each from its neighbour's box.
+"""Objects followed by a segmenter that only draws in a slice: from slice to slice, each from its
+neighbour's box.
 
-So a planner for whom every question is dear is asked about key slices and the whole alone. What such a segmenter cannot
-know is where an object ends, for it draws something in any box: an object goes on while what is inside its outline has
-the grey levels that were outlined first.
+So a planner for whom every question is dear is asked about key slices and the whole alone. What
+such a segmenter cannot know is where an object ends, for it draws something in any box: an object
+goes on while what is inside its outline has the grey levels that were outlined first.
 """
 
 from __future__ import annotations
@@ -62,9 +63,11 @@ class SteppingSegmenter:
     def propagate(
         self, slices: Slices, seeds: Sequence[Seed], lives_on: LivesOn
     ) -> Iterator[Followed]:
-        """Follow all objects up, then down (agent.ports.VolumeSegmenter), those on a slice in one run of the decoder.
+        """Follow all objects up, then down (agent.ports.VolumeSegmenter), those on a slice in one
+        run of the decoder.
 
-        A Followed's score is the share of grey levels (0..1) that the object has in common with its outline.
+        A Followed's score is the share of grey levels (0..1) that the object has in common with its
+        outline.
         """
         strands = strands_of(seeds, slices.shape)
         behind = {one: seeds[one.index].masks[one.origin] for one in strands}
@@ -91,7 +94,9 @@ def following(segmenter: Segmenter) -> VolumeSegmenter:
 
 
 def _grown_box(mask: NDArray[np.bool_], spacing_mm: tuple[float, float, float]) -> Box:
-    """The box for the slice beside `mask`: wider by what an edge at 45 degrees moves from slice to slice, within bounds."""
+    """The box for the slice beside `mask`: wider by what an edge at 45 degrees moves from slice to
+    slice, within bounds.
+    """
     box = Box.around(mask)
     gap_px = spacing_mm[0] / spacing_mm[2]
     most_px = max(_LEAST_GROWTH_PX, _MOST_GROWTH * max(box.x1 - box.x0, box.y1 - box.y0))

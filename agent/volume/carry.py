@@ -1,4 +1,6 @@
-"""From a key slice outwards: each slice starts from its neighbour's mask, until the structure ends."""
+"""From a key slice outwards: each slice starts from its neighbour's mask, until the structure
+ends.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ def carry(canvas: Canvas, key_slice: int, step: Literal[-1, 1]) -> Generator[Tur
 
 
 def _follow(canvas: Canvas, z: int, behind: tuple[int, int]) -> Generator[Turn, None, None]:
-    """Draw slice `z` after the slices `behind` it: the last one with a mask, and the one before that."""
+    """Draw slice `z` after the slices `behind` it: the last one with a mask, and the one before
+    that.
+    """
     neighbourhood, from_slice = canvas.neighbourhood, behind[0]
     before = tuple(canvas.masks[n] for n in behind if n in canvas.masks)
 

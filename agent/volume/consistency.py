@@ -1,4 +1,6 @@
-"""One look over the whole object: slices that do not fit their neighbours are redrawn, filled or cut."""
+"""One look over the whole object: slices that do not fit their neighbours are redrawn, filled or
+cut.
+"""
 
 from __future__ import annotations
 
@@ -26,10 +28,11 @@ class _Finding:
 
 
 def review(canvas: Canvas) -> Generator[Turn, None, None]:
-    """Correct the object slice by slice, the clearest case first, each slice once; yields the turns.
+    """Correct the object slice by slice, the clearest case first, each slice once; yields the
+    turns.
 
-    The policy is asked to redraw a slice that does not fit. What it cannot mend is filled
-    from the two neighbours, or cut where there is only one or the two do not meet; both are warned of.
+    The policy is asked to redraw a slice that does not fit. What it cannot mend is filled from the
+    two neighbours, or cut where there is only one or the two do not meet; both are warned of.
     """
     if not canvas.masks:
         return
@@ -61,7 +64,9 @@ def _finding(canvas: Canvas, z: int) -> _Finding | None:
 
 
 def _misfit(mask: NDArray[np.bool_], around: tuple[NDArray[np.bool_], ...]) -> float:
-    """How badly a mask fits: two neighbours that agree weigh more than one, then the ratio of radii counts."""
+    """How badly a mask fits: two neighbours that agree weigh more than one, then the ratio of radii
+    counts.
+    """
     ratios = [radius_px(mask) / radius_px(one) for one in around]
     return len(around) * 1000.0 + min(max(ratio, 1 / ratio) for ratio in ratios)
 

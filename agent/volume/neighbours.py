@@ -22,8 +22,8 @@ Mask2D = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Neighbourhood:
-    """How far a structure may move from one slice to the next: `reach_px` the distance between slices
-    in pixels of the slice, at least one.
+    """How far a structure may move from one slice to the next: `reach_px` the distance between
+    slices in pixels of the slice, at least one.
     """
 
     limits: Limits
@@ -35,7 +35,8 @@ class Neighbourhood:
         return cls(limits, max(1.0, spacing_mm[0] / spacing_mm[2]))
 
     def drift(self, mask: Mask2D, before: tuple[Mask2D, ...]) -> str | None:
-        """Why a non-empty `mask` cannot follow upon those `before` it, nearest first; None if it can.
+        """Why a non-empty `mask` cannot follow upon those `before` it, nearest first; None if it
+        can.
 
         Only growth is drift: structures end, floods do not shrink. To fit one of those before is
         enough: after a slice that was drawn too small the structure is as large again as it was.
@@ -94,7 +95,8 @@ def adjacent(masks: Mapping[int, Mask2D], z: int) -> tuple[Mask2D, ...]:
 
 
 def between(one: Mask2D, other: Mask2D) -> Mask2D:
-    """The mask half-way between two non-empty masks: where the mean of their signed distances is inside.
+    """The mask half-way between two non-empty masks: where the mean of their signed distances is
+    inside.
 
     Empty when the two lie too far apart to have anything between them.
     """

@@ -1,6 +1,8 @@
-"""What is known of a target before it goes through the volume: the key slices' masks, or how it ended early.
+"""What is known of a target before it goes through the volume: the key slices' masks, or how it
+ended early.
 
-An outline is a value: it can be kept in a file, so that work that was interrupted goes on from there.
+An outline is a value: it can be kept in a file, so that work that was interrupted goes on from
+there.
 """
 
 from __future__ import annotations
@@ -25,10 +27,11 @@ _UNKNOWN_PRESENCE = 0.5  # of a survey that gave no figures
 
 @dataclass(frozen=True, eq=False)
 class Outline:
-    """A target's masks (rows, columns) bool by slice, their scores 0..1, and the turns that led to them.
+    """A target's masks (rows, columns) bool by slice, their scores 0..1, and the turns that led to
+    them.
 
-    `key_slices` were worked on in full; `presence` as in Survey; `followed` says that the masks went through
-    the volume already; `ended` is the result where there is nothing to follow.
+    `key_slices` were worked on in full; `presence` as in Survey; `followed` says that the masks
+    went through the volume already; `ended` is the result where there is nothing to follow.
     """
 
     target: Target
@@ -81,8 +84,8 @@ def outline_target(
 ) -> Generator[Turn, None, Outline]:
     """Survey the volume and work on the key slices; yields every turn, returns the Outline.
 
-    A target the policy does not know, or a survey that fails, ends FAILED with the reason; a structure that is not
-    there ends ABSENT. AgentError never leaves; other errors pass through.
+    A target the policy does not know, or a survey that fails, ends FAILED with the reason; a
+    structure that is not there ends ABSENT. AgentError never leaves; other errors pass through.
     """
     canvas = Canvas(target, slices, Workers(policy, segmenter, limits or Limits(), clock))
     try:

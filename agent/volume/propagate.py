@@ -1,8 +1,8 @@
 """All targets of a volume followed in one pass from their key slices, as far as each one lives.
 
-The segmenter follows (agent.ports.VolumeSegmenter), this module says where an object ends: where nothing is drawn,
-where the model itself is not sure that it is there, where the mask does not follow upon its neighbour (a flood), or
-where the survey has long seen nothing of it.
+The segmenter follows (agent.ports.VolumeSegmenter), this module says where an object ends: where
+nothing is drawn, where the model itself is not sure that it is there, where the mask does not
+follow upon its neighbour (a flood), or where the survey has long seen nothing of it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ Mask2D = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Stretch:
-    """Which slices of a canvas are followed anew: from `seeds`, between `lowest` and `highest`, both included."""
+    """Which slices of a canvas are followed anew: from `seeds`, between `lowest` and `highest`,
+    both included.
+    """
 
     seeds: tuple[int, ...]
     lowest: int
@@ -37,11 +39,13 @@ def follow(
     segmenter: VolumeSegmenter,
     stretches: Sequence[Stretch] | None = None,
 ) -> None:
-    """Follow every canvas's masks through `slices`, all in one pass, and put what is drawn on the canvases.
+    """Follow every canvas's masks through `slices`, all in one pass, and put what is drawn on the
+    canvases.
 
-    Without `stretches` each goes from its key slices as far as the survey allows; with them (one a canvas) only
-    there, and a stretch ends where what is drawn agrees with what was drawn before. A turn of the whole volume is
-    written down for each. SegmenterFailed passes through; what was drawn until then stays.
+    Without `stretches` each goes from its key slices as far as the survey allows; with them (one a
+    canvas) only there, and a stretch ends where what is drawn agrees with what was drawn before. A
+    turn of the whole volume is written down for each. SegmenterFailed passes through; what was
+    drawn until then stays.
     """
     stretches = stretches or [_whole(canvas) for canvas in canvases]
     tracks = [_Track(canvas, stretch) for canvas, stretch in zip(canvases, stretches, strict=True)]
@@ -55,7 +59,9 @@ def follow(
 
 
 class _Track:
-    """One object on its way: what was drawn of it last in each direction, and whether it goes on."""
+    """One object on its way: what was drawn of it last in each direction, and whether it goes
+    on.
+    """
 
     def __init__(self, canvas: Canvas, stretch: Stretch) -> None:
         self._canvas, self._stretch = canvas, stretch
@@ -98,14 +104,17 @@ class _Track:
         self._canvas.note_followed(self._stretch.seeds, self._drawn, seconds)
 
     def _neighbours(self, z: int) -> tuple[Mask2D, ...]:
-        """The masks just drawn beside slice `z`, or the seeds there; never what is to be replaced."""
+        """The masks just drawn beside slice `z`, or the seeds there; never what is to be
+        replaced.
+        """
         seeds = {n: self._canvas.masks[n] for n in self._stretch.seeds}
         known = {**seeds, **self._drawn}
         return tuple(known[n] for n in (z - 1, z + 1) if n in known)
 
 
 def corrected(canvas: Canvas, slices_redrawn: Iterable[int]) -> Stretch | None:
-    """The stretch that corrections on `slices_redrawn` can change: to the next mask that is trusted on each side.
+    """The stretch that corrections on `slices_redrawn` can change: to the next mask that is trusted
+    on each side.
 
     Trusted are key slices and the corrections themselves. None where nothing was corrected.
     """

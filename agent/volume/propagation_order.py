@@ -1,6 +1,8 @@
-"""The way through a volume of objects that are followed: who goes where from which outline, all in one pass.
+"""The way through a volume of objects that are followed: who goes where from which outline, all in
+one pass.
 
-Shared by every VolumeSegmenter (agent/ports.py), so that "the nearer outline", bounds and ends mean the same to all.
+Shared by every VolumeSegmenter (agent/ports.py), so that "the nearer outline", bounds and ends mean
+the same to all.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ from agent.ports import Followed, LivesOn, Seed
 
 @dataclass(frozen=True)
 class Strand:
-    """Object number `index` followed from its outline on slice `origin`: the slices `first` to `last`, both included.
+    """Object number `index` followed from its outline on slice `origin`: the slices `first` to
+    `last`, both included.
 
     Upwards with `step` 1 (first <= last), downwards with -1 (first >= last).
     """
@@ -33,15 +36,18 @@ class Strand:
 
 
 DrawSlice = Callable[[int, Sequence[Strand]], Sequence[Followed]]
-"""Draw slice `z` for these strands, each of which was drawn on the slice before or begins here: one answer a strand, in order."""
+"""Draw slice `z` for these strands, each of which was drawn on the slice before or begins here: one
+answer a strand, in order.
+"""
 
 
 def strands_of(seeds: Sequence[Seed], shape: tuple[int, int, int]) -> list[Strand]:
     """Every stretch to follow in a volume of `shape` (z, y, x).
 
-    A slice between two outlines belongs to the nearer one, to the lower of two equally near. An empty outline says that
-    the object is not there: nothing is followed from it, and what comes towards it ends before it. Outlines outside a
-    seed's bounds are known but their strands begin at the bound. SegmenterFailed for a seed that cannot be followed.
+    A slice between two outlines belongs to the nearer one, to the lower of two equally near. An
+    empty outline says that the object is not there: nothing is followed from it, and what comes
+    towards it ends before it. Outlines outside a seed's bounds are known but their strands begin at
+    the bound. SegmenterFailed for a seed that cannot be followed.
     """
     found: list[Strand] = []
     for index, seed in enumerate(seeds):

@@ -1,8 +1,10 @@
-"""Targets through the whole volume: outlined on key slices, followed both ways, reviewed, summed up.
+"""Targets through the whole volume: outlined on key slices, followed both ways, reviewed, summed
+up.
 
-`segment_target` does all of it for one target. Where the segmenter follows objects by itself, several targets are
-better outlined one by one (`outline_target`), followed in one pass (`follow_outlines`) and finished one by one
-(`finish_target`): the encoder then runs once a slice and the memory attention once for all.
+`segment_target` does all of it for one target. Where the segmenter follows objects by itself,
+several targets are better outlined one by one (`outline_target`), followed in one pass
+(`follow_outlines`) and finished one by one (`finish_target`): the encoder then runs once a slice
+and the memory attention once for all.
 """
 
 from __future__ import annotations
@@ -43,8 +45,9 @@ def segment_target(
 ) -> Generator[Turn, None, TargetResult]:
     """Segment one target in one volume; yields every turn as it happens, returns the TargetResult.
 
-    A target the policy does not know, or a survey the segmenter fails at, ends FAILED with the reason;
-    a structure that is not there ends ABSENT. AgentError never leaves; other errors pass through.
+    A target the policy does not know, or a survey the segmenter fails at, ends FAILED with the
+    reason; a structure that is not there ends ABSENT. AgentError never leaves; other errors pass
+    through.
     """
     outline = yield from outline_target(target, slices, policy, segmenter, limits, clock=clock)
     workers, told = Workers(policy, segmenter, limits or Limits(), clock), len(outline.turns)
@@ -54,9 +57,11 @@ def segment_target(
 
 
 def follow_outlines(outlines: Sequence[Outline], slices: Slices, workers: Workers) -> list[Outline]:
-    """Outlines with their masks followed through `slices` in one pass, in order; ended ones as they are.
+    """Outlines with their masks followed through `slices` in one pass, in order; ended ones as they
+    are.
 
-    With a segmenter that does not follow by itself, or fails at it, they are left for `finish_target` to carry on.
+    With a segmenter that does not follow by itself, or fails at it, they are left for
+    `finish_target` to carry on.
     """
     waiting = [one for one in outlines if one.ended is None and not one.followed]
     segmenter = workers.segmenter
@@ -74,7 +79,8 @@ def follow_outlines(outlines: Sequence[Outline], slices: Slices, workers: Worker
 def finish_target(
     outline: Outline, slices: Slices, workers: Workers
 ) -> Generator[Turn, None, TargetResult]:
-    """Carry what was not followed, have the policy look at the whole, review it, sum it up; yields the further turns.
+    """Carry what was not followed, have the policy look at the whole, review it, sum it up; yields
+    the further turns.
 
     A policy that cannot go on ends the target FAILED with the reason: half an object is none.
     """
@@ -124,7 +130,9 @@ def _result(canvas: Canvas) -> TargetResult:
 
 
 def _confidence(canvas: Canvas, voxels: NDArray[np.bool_]) -> float:
-    """Mean score of the slices, weighted by area, times how sure the survey was of the key slices."""
+    """Mean score of the slices, weighted by area, times how sure the survey was of the key
+    slices.
+    """
     areas = np.count_nonzero(voxels, axis=(1, 2))
     scores = np.array([canvas.scores.get(z, 0.0) for z in range(len(areas))])
     presence = 1.0

@@ -31,7 +31,8 @@ class Workers:
 
 @dataclass(eq=False)
 class Canvas:
-    """What has been drawn of one target so far; changes as the work goes on and never leaves this room.
+    """What has been drawn of one target so far; changes as the work goes on and never leaves this
+    room.
 
     `masks` and `scores` by slice index, only slices where the structure was found; `key_slices`
     those worked on in full; `presence` the survey's, by slice; `warnings` for a person.
@@ -84,7 +85,9 @@ class Canvas:
     def draw_together(
         self, slice_indices: Sequence[int], role: Role
     ) -> Generator[Turn, None, None]:
-        """Work on slices that are new to the canvas, in lock-step; yields their turns as they happen, puts masks on the canvas."""
+        """Work on slices that are new to the canvas, in lock-step; yields their turns as they
+        happen, puts masks on the canvas.
+        """
         starts = [Observation(self.target, self.slices, z, role) for z in slice_indices]
         workers = self.workers
         turns = run_together(
@@ -121,7 +124,9 @@ class Canvas:
             yield turn
 
     def note_followed(self, seeds: Iterable[int], drawn: Iterable[int], seconds: float) -> Turn:
-        """Write down, as a turn of the whole volume, that masks were followed from slices `seeds` to slices `drawn`."""
+        """Write down, as a turn of the whole volume, that masks were followed from slices `seeds`
+        to slices `drawn`.
+        """
         slices = tuple(sorted(drawn))
         turn = Turn(
             slice_index=WHOLE_VOLUME,

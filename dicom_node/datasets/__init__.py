@@ -1,1 +1,3 @@
-"""Data sets in files, read tolerantly: `dataset_files.py` opens one, `attribute_values.py` reads one attribute."""
+"""Data sets in files, read tolerantly: `dataset_files.py` opens one, `attribute_values.py` reads
+one attribute.
+"""

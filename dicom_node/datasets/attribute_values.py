@@ -1,7 +1,8 @@
-"""One attribute of an image at a time, out of data sets that other people wrote; what cannot be used is named.
+"""One attribute of an image at a time, out of data sets that other people wrote; what cannot be
+used is named.
 
-pydicom raises nearly every built-in error when it decodes a value, and says something of Python. Here the attribute is
-read on its own, so that the sentence can say which one it is.
+pydicom raises nearly every built-in error when it decodes a value, and says something of Python.
+Here the attribute is read on its own, so that the sentence can say which one it is.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ def attribute_name(keyword: str) -> str:
 
 
 def decimals(ds: Dataset, keyword: str) -> tuple[float, ...]:
-    """The finite numbers of an attribute, in whatever VR it was written; none where it is missing or empty.
+    """The finite numbers of an attribute, in whatever VR it was written; none where it is missing
+    or empty.
 
     Raises UnusableValue for what is no number.
     """
@@ -46,7 +48,9 @@ def decimals(ds: Dataset, keyword: str) -> tuple[float, ...]:
 
 
 def decimal(ds: Dataset, keyword: str) -> float | None:
-    """The one number of an attribute, None where there is none. UnusableValue for several, even equal ones."""
+    """The one number of an attribute, None where there is none. UnusableValue for several, even
+    equal ones.
+    """
     numbers = decimals(ds, keyword)
     if len(numbers) > 1:
         raise UnusableValue(attribute_name(keyword), f"has {len(numbers)} values")
@@ -54,7 +58,9 @@ def decimal(ds: Dataset, keyword: str) -> float | None:
 
 
 def integer(ds: Dataset, keyword: str) -> int | None:
-    """The one whole number of an attribute, None where there is none. UnusableValue for anything else."""
+    """The one whole number of an attribute, None where there is none. UnusableValue for anything
+    else.
+    """
     number = decimal(ds, keyword)
     if number is not None and number != int(number):
         raise UnusableValue(attribute_name(keyword), "is no whole number")
@@ -62,7 +68,9 @@ def integer(ds: Dataset, keyword: str) -> int | None:
 
 
 def term(ds: Dataset, keyword: str) -> str:
-    """A coded text (CS) in capitals, values joined by a backslash; empty where there is none. UnusableValue."""
+    """A coded text (CS) in capitals, values joined by a backslash; empty where there is none.
+    UnusableValue.
+    """
     return "\\".join(texts(ds, keyword)).upper()
 
 
@@ -74,7 +82,9 @@ def shown_term(text: str) -> str:
 
 
 def items(ds: Dataset, keyword: str) -> list[Dataset]:
-    """The items of a sequence, none where it is missing or empty. UnusableValue for what is no sequence."""
+    """The items of a sequence, none where it is missing or empty. UnusableValue for what is no
+    sequence.
+    """
     value = value_of(ds, keyword)
     if value is None or (isinstance(value, str | bytes) and not value):
         return []
@@ -88,7 +98,9 @@ def items(ds: Dataset, keyword: str) -> list[Dataset]:
 
 
 def texts(ds: Dataset, keyword: str) -> tuple[str, ...]:
-    """Every value of an attribute as text, without the spaces around it. UnusableValue where it cannot be read."""
+    """Every value of an attribute as text, without the spaces around it. UnusableValue where it
+    cannot be read.
+    """
     tag = Tag(keyword)
     if tag not in ds:
         return ()
@@ -104,7 +116,9 @@ def texts(ds: Dataset, keyword: str) -> tuple[str, ...]:
 
 
 def value_of(ds: Dataset, keyword: str) -> Any:
-    """What pydicom makes of an attribute, None where it is missing. UnusableValue where it makes nothing of it."""
+    """What pydicom makes of an attribute, None where it is missing. UnusableValue where it makes
+    nothing of it.
+    """
     try:
         return ds.get(keyword)
     # the list of what pydicom raises on odd values is open (dicom_node.reading_errors)
@@ -118,7 +132,9 @@ def _is_text(tag: int) -> bool:
 
 
 def _as_text(keyword: str, value: Any) -> str:
-    """One decoded value; two or four bytes that nobody gave a type are the number they are (PS3.5 6.2.2)."""
+    """One decoded value; two or four bytes that nobody gave a type are the number they are (PS3.5
+    6.2.2).
+    """
     if isinstance(value, bytes | bytearray):
         if len(value) in {2, 4}:
             return str(int.from_bytes(value, "little"))

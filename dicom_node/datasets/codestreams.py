@@ -1,7 +1,8 @@
 """What a compressed frame says of itself: its size, its sign, and where it ends.
 
-A codestream's own header counts where it and the data set disagree, and a decoder allocates what the codestream
-promises: both are read here before a decoder is asked. Bytes behind the end marker (encoders and archives pad) are cut.
+A codestream's own header counts where it and the data set disagree, and a decoder allocates what
+the codestream promises: both are read here before a decoder is asked. Bytes behind the end marker
+(encoders and archives pad) are cut.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ _SOI, _EOI, _SOS = 0xD8, 0xD9, 0xDA  # ITU-T T.81 table B.1
 _ALONE = frozenset({0x01, *range(0xD0, 0xD9)})  # markers without a segment: TEM, RSTn, SOI
 # SOFn; not DHT, JPG and DAC, which lie between them. 0xF7 is that of JPEG-LS (ITU-T T.87 C.1.1)
 _SIZES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
-# The next marker in entropy-coded data: 0xFF is followed by a stuffed zero byte in JPEG, by a stuffed zero bit in JPEG-LS
+# The next marker in entropy-coded data: 0xFF is followed by a stuffed zero byte in JPEG, by a
+# stuffed zero bit in JPEG-LS
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _LS_MARKER = re.compile(rb"\xff[\x80-\xcf\xd8-\xfe]")
 
@@ -31,9 +33,11 @@ BEGINNINGS = (b"\xff\xd8\xff", _SOC_SIZ)
 
 @dataclass(frozen=True)
 class Codestream:
-    """`rows`, `columns` and `components` of the coded image; `signed` None where the format cannot say.
+    """`rows`, `columns` and `components` of the coded image; `signed` None where the format cannot
+    say.
 
-    `frame` is the codestream without what lies behind its end marker; `whole` is whether it has one.
+    `frame` is the codestream without what lies behind its end marker; `whole` is whether it has
+    one.
     """
 
     rows: int
@@ -45,7 +49,9 @@ class Codestream:
 
 
 def reader_of(transfer_syntax_uid: str) -> Callable[[bytes], Codestream] | None:
-    """What reads frames of a transfer syntax; None for native pixels, RLE and video, which have no such header."""
+    """What reads frames of a transfer syntax; None for native pixels, RLE and video, which have no
+    such header.
+    """
     if transfer_syntax_uid in JPEGTransferSyntaxes:
         return _jpeg
     if transfer_syntax_uid in JPEGLSTransferSyntaxes:
@@ -100,7 +106,9 @@ def _size(frame: bytes, at: int) -> tuple[int, int, int] | None:
 
 
 def _jpeg_2000(frame: bytes) -> Codestream:
-    """Begins with SIZ (ITU-T T.800 A.5.1), also behind the boxes of a JP2 file, which DICOM does not allow."""
+    """Begins with SIZ (ITU-T T.800 A.5.1), also behind the boxes of a JP2 file, which DICOM does
+    not allow.
+    """
     begin = 0 if frame.startswith(_SOC_SIZ) else frame.find(_SOC_SIZ)
     size = frame[begin + 6 : begin + 43]
     if begin < 0 or len(size) < 37:
@@ -118,7 +126,9 @@ def _jpeg_2000(frame: bytes) -> Codestream:
 
 
 def _end_of_tiles(frame: bytes, begin: int) -> int:
-    """Behind EOC, 0 where there is none: each tile-part says its length, the last one may leave it out (A.4.2)."""
+    """Behind EOC, 0 where there is none: each tile-part says its length, the last one may leave it
+    out (A.4.2).
+    """
     at = begin + 2
     while at + 12 <= len(frame) and frame[at] == 0xFF:
         marker, length = frame[at + 1], int.from_bytes(frame[at + 2 : at + 4])

@@ -1,4 +1,6 @@
-"""Whether two files hold the same instance: by what their data sets say, not by how they are written."""
+"""Whether two files hold the same instance: by what their data sets say, not by how they are
+written.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +30,8 @@ _TEXT = frozenset(
 def same_contents(paths: list[Path]) -> bool:
     """Whether these files hold equal data sets, byte for byte or value for value.
 
-    Preamble, file meta information, group lengths, trailing padding, and explicit or implicit VR make no difference.
-    NotAVolume for a file that cannot be read.
+    Preamble, file meta information, group lengths, trailing padding, and explicit or implicit VR
+    make no difference. NotAVolume for a file that cannot be read.
     """
     if len({_file_digest(path) for path in paths}) == 1:
         return True
@@ -71,5 +73,7 @@ def _add(digest: _Hash, dataset: Dataset) -> None:
 
 
 def _vr(tag: BaseTag, written: str | None) -> str:
-    """The VR as the dictionary has it, since implicit VR writes none; of a private element as it is written."""
+    """The VR as the dictionary has it, since implicit VR writes none; of a private element as it is
+    written.
+    """
     return dictionary_VR(tag) if dictionary_has_tag(tag) else written or "UN"

@@ -1,7 +1,8 @@
 """Files that hold a data set, ours or anybody's: the one way to open them after they arrived.
 
-Which elements a data set has is what the walk says (dicom_node.elements); pydicom decodes their values, and never looks
-for elements at the top level itself: two readers of one file may disagree on whose it is.
+Which elements a data set has is what the walk says (dicom_node.elements); pydicom decodes their
+values, and never looks for elements at the top level itself: two readers of one file may disagree
+on whose it is.
 """
 
 from __future__ import annotations
@@ -79,7 +80,8 @@ class WalkedFile:
 def walk_file(path: Path, wanted: Container[int]) -> WalkedFile:
     """The `wanted` elements of a DICOM file, with or without file meta information.
 
-    FaultyDataset for a data set of two patients, studies or instances; OSError as the disk gives it.
+    FaultyDataset for a data set of two patients, studies or instances; OSError as the disk gives
+    it.
     """
     with path.open("rb") as file:
         size_bytes = file.seek(0, 2)
@@ -99,9 +101,11 @@ def walk_file(path: Path, wanted: Container[int]) -> WalkedFile:
 
 
 def read_dataset(path: Path, *, pixels: bool = False) -> Dataset:
-    """A file's data set for pydicom to decode, with its `pixels` or without; file meta has its transfer syntax.
+    """A file's data set for pydicom to decode, with its `pixels` or without; file meta has its
+    transfer syntax.
 
-    Attributes that come twice and differ are left out: nobody can say which one is meant. Errors as of walk_file.
+    Attributes that come twice and differ are left out: nobody can say which one is meant. Errors as
+    of walk_file.
     """
     file = walk_file(path, Everything(pixels=pixels))
     elements = file.elements
@@ -121,7 +125,9 @@ def read_dataset(path: Path, *, pixels: bool = False) -> Dataset:
 
 
 def _character_sets(dataset: Dataset) -> list[str]:
-    """The character sets of a data set for pydicom; one that it cannot even look for is taken out."""
+    """The character sets of a data set for pydicom; one that it cannot even look for is taken
+    out.
+    """
     try:
         return list(convert_encodings(dataset.get("SpecificCharacterSet")))
     except (LookupError, ValueError, TypeError):

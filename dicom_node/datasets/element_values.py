@@ -1,6 +1,8 @@
-"""Values of a walked data set as text and numbers, bounded: what is longer than it can be, or no number, is no value.
+"""Values of a walked data set as text and numbers, bounded: what is longer than it can be, or no
+number, is no value.
 
-VRs: PS3.5 table 6.2-1. Where none is written, or one that nobody knows, the data dictionary says it (PS3.6).
+VRs: PS3.5 table 6.2-1. Where none is written, or one that nobody knows, the data dictionary says it
+(PS3.6).
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ from pydicom.valuerep import TEXT_VR_DELIMS
 from dicom_node.datasets.decimals import decimal_of
 from dicom_node.elements import Element, Elements
 
-LONGEST_TEXT = 1_024  # characters that are kept of a value: the longest that is written by hand has 64, PS3.5 table 6.2-1
+# characters that are kept of a value: the longest that is written by hand has 64, PS3.5 table 6.2-1
+LONGEST_TEXT = 1_024
 MOST_NUMBERS = 64
 LARGEST_INTEGER = 2**31 - 1  # IS has 32 signed bits, PS3.5 table 6.2-1
 
@@ -40,7 +43,9 @@ def tag_of(keyword: str) -> int:
 
 
 class ElementValues:
-    """Texts and numbers of a data set's top level, or of an item. Text is in `character_sets`, the item's parent's."""
+    """Texts and numbers of a data set's top level, or of an item. Text is in `character_sets`, the
+    item's parent's.
+    """
 
     def __init__(self, elements: Elements, character_sets: list[str] | None = None) -> None:
         self._elements = elements
@@ -54,7 +59,9 @@ class ElementValues:
         return self._elements.first.get(tag)
 
     def texts(self, keyword: str) -> tuple[str, ...]:
-        """Every value as text, at most LONGEST_TEXT characters in all; none where there is none. NoValue."""
+        """Every value as text, at most LONGEST_TEXT characters in all; none where there is none.
+        NoValue.
+        """
         element = self.element(keyword)
         if element is None or not element.value:
             return ()
@@ -69,7 +76,9 @@ class ElementValues:
         return tuple(part.strip(" \0") for part in text.split("\\"))
 
     def numbers(self, keyword: str, count: int | None = None) -> tuple[float, ...]:
-        """Finite numbers, none where there is none. NoValue for another number of them than `count`, and for what is none."""
+        """Finite numbers, none where there is none. NoValue for another number of them than
+        `count`, and for what is none.
+        """
         element = self.element(keyword)
         if element is not None and element.length > LONGEST_TEXT:
             raise NoValue(keyword)  # a number that was cut is another number
@@ -79,7 +88,9 @@ class ElementValues:
         return numbers
 
     def integer(self, keyword: str) -> int | None:
-        """The first number, which must be whole and have 32 bits; None where there is none. NoValue."""
+        """The first number, which must be whole and have 32 bits; None where there is none.
+        NoValue.
+        """
         number = next(iter(self.numbers(keyword)), None)
         if number is None:
             return None
@@ -88,7 +99,9 @@ class ElementValues:
         return int(number)
 
     def _character_sets(self) -> list[str]:
-        """What (0008,0005) says, nothing where it is missing; an unknown one is read as if it were the default."""
+        """What (0008,0005) says, nothing where it is missing; an unknown one is read as if it were
+        the default.
+        """
         element = self._elements.first.get(_CHARACTER_SET)
         if element is None or not element.value:
             return []

@@ -1,7 +1,8 @@
 """In which unit intensities are, stated only where it is known.
 
-CT without a Rescale Type is in Hounsfield units, which it may leave out (PS3.3 C.8.2.1, Rescale Type type 1C), unless it is
-a multi-energy image. All other names are another quantity, or nobody's (C.11.1.1.2).
+CT without a Rescale Type is in Hounsfield units, which it may leave out (PS3.3 C.8.2.1, Rescale
+Type type 1C), unless it is a multi-energy image. All other names are another quantity, or nobody's
+(C.11.1.1.2).
 """
 
 from __future__ import annotations
@@ -53,7 +54,9 @@ def is_unspecified(unit_name: str) -> bool:
 
 
 def refuse_other_quantities(rescale_type: str, image_type: tuple[str, ...]) -> None:
-    """UnusableValue for CT of another quantity: what looks for organs by their attenuation finds nothing in it."""
+    """UnusableValue for CT of another quantity: what looks for organs by their attenuation finds
+    nothing in it.
+    """
     advice = (
         "What is looked for is known by its Hounsfield units: send the images in Hounsfield units."
     )

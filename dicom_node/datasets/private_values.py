@@ -1,6 +1,8 @@
-"""What scanners write into private elements alone, of that which tells images at one position apart.
+"""What scanners write into private elements alone, of that which tells images at one position
+apart.
 
-An element (gggg,10ee) belongs to whom (gggg,0010) names (PS3.5 7.8.1); other blocks than the first are not looked for.
+An element (gggg,10ee) belongs to whom (gggg,0010) names (PS3.5 7.8.1); other blocks than the first
+are not looked for.
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ _LARGEST_B_VALUE = 100_000
 
 @dataclass(frozen=True)
 class _Private:
-    """Element `tag`, whose creator's name is `creator`, stands for `keyword`; `vr` where none is written."""
+    """Element `tag`, whose creator's name is `creator`, stands for `keyword`; `vr` where none is
+    written.
+    """
 
     keyword: str
     creator: bytes
@@ -41,7 +45,9 @@ PRIVATE_TAGS = frozenset(tag for private in _PRIVATE for tag in (private.tag, pr
 
 
 def private_values(elements: Elements) -> dict[str, str]:
-    """Numbers as text by keyword: b-values, and "GEComponent" (0 magnitude, 1 phase, 2 real, 3 imaginary)."""
+    """Numbers as text by keyword: b-values, and "GEComponent" (0 magnitude, 1 phase, 2 real, 3
+    imaginary).
+    """
     values: dict[str, str] = {}
     for private in _PRIVATE:
         creator, element = elements.first.get(private.creator_tag), elements.first.get(private.tag)

@@ -1,8 +1,9 @@
 """Where the source says its slices are, in its own digits.
 
-A result must lie exactly where its source lies: viewers refuse a segmentation whose orientation differs in the seventh
-digit. So positions, orientation and spacing are taken over as the decimal strings they are, and only what is missing,
-illegal or contradicts the volume's affine (a repaired series) is written anew from the affine.
+A result must lie exactly where its source lies: viewers refuse a segmentation whose orientation
+differs in the seventh digit. So positions, orientation and spacing are taken over as the decimal
+strings they are, and only what is missing, illegal or contradicts the volume's affine (a repaired
+series) is written anew from the affine.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ _GROUP_OF = {
 class Planes:
     """The slices of a volume as legal decimal strings (DS), z in the volume's order.
 
-    `positions` one (x, y, z) LPS mm a slice, `orientation` six direction cosines, `pixel_spacing_mm` (between rows,
-    between columns), `slice_thickness_mm`.
+    `positions` one (x, y, z) LPS mm a slice, `orientation` six direction cosines,
+    `pixel_spacing_mm` (between rows, between columns), `slice_thickness_mm`.
     """
 
     positions: tuple[tuple[str, ...], ...]
@@ -74,7 +75,8 @@ def read_planes(volume: SourceVolume) -> Planes:
 def decimal_strings(ds: Dataset, keyword: str) -> tuple[str, ...]:
     """The value of a DS attribute as written, split at the backslashes; empty when absent.
 
-    Read from the raw bytes, because a value that is longer than 16 characters is illegal and still says where it is.
+    Read from the raw bytes, because a value that is longer than 16 characters is illegal and still
+    says where it is.
     """
     tag = Tag(keyword)
     if tag not in ds:

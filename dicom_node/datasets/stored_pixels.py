@@ -1,4 +1,6 @@
-"""The stored values of a slice or of some frames, as the file's pixel data gives them: before rescale, sign right."""
+"""The stored values of a slice or of some frames, as the file's pixel data gives them: before
+rescale, sign right.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ _END_OF_IMAGE, _MOST_PADDING_BYTES = b"\xff\xd9", 16
 
 @dataclass(frozen=True)
 class PixelFormat:
-    """How a grey pixel is stored (PS3.3 C.7.6.3): `rows` and `columns` of a frame, bits, sign, `inverted` for display."""
+    """How a grey pixel is stored (PS3.3 C.7.6.3): `rows` and `columns` of a frame, bits, sign,
+    `inverted` for display.
+    """
 
     rows: int
     columns: int
@@ -43,7 +47,8 @@ class PixelFormat:
 def grey_format(ds: Dataset, shape: tuple[int, int]) -> PixelFormat:
     """The format of a slice of `shape` (rows, columns).
 
-    UnusableValue for colours and for what no decoder could use, UndecodablePixels for a file without pixel data.
+    UnusableValue for colours and for what no decoder could use, UndecodablePixels for a file
+    without pixel data.
     """
     _pixels_of(ds)
     refuse_colour(term(ds, "PhotometricInterpretation"), integer(ds, "SamplesPerPixel"))
@@ -69,7 +74,9 @@ def _format(ds: Dataset, shape: tuple[int, int]) -> PixelFormat:
 
 
 def refuse_colour(photometric_interpretation: str, samples: int | None) -> None:
-    """UnusableValue for anything but grey: palette indices, RGB and the rest say nothing of what was measured."""
+    """UnusableValue for anything but grey: palette indices, RGB and the rest say nothing of what
+    was measured.
+    """
     advice = "A volume is made of grey values only: send the grey images that these were made of."
     if photometric_interpretation not in _GREY:
         shown = shown_term(photometric_interpretation)
@@ -81,7 +88,8 @@ def refuse_colour(photometric_interpretation: str, samples: int | None) -> None:
 def stored_frames(
     ds: Dataset, form: PixelFormat, frames: int, indices: Sequence[int]
 ) -> Iterator[NDArray[np.generic]]:
-    """The stored values (rows, columns) of the frames with these zero-based, rising `indices`, of `frames` in all.
+    """The stored values (rows, columns) of the frames with these zero-based, rising `indices`, of
+    `frames` in all.
 
     Raises UndecodablePixels, which says what is wrong with the pixel data.
     """
@@ -108,9 +116,11 @@ def _native(ds: Dataset, keyword: str, form: PixelFormat, frames: int) -> bytes:
 
 
 def make_decodable(ds: Dataset, shape: tuple[int, int]) -> None:
-    """Check the pixel attributes of a single picture of `shape`, grey or in colour, and leave them clean in `ds`.
+    """Check the pixel attributes of a single picture of `shape`, grey or in colour, and leave them
+    clean in `ds`.
 
-    UnusableValue names what no decoder could use, UndecodablePixels says what is wrong with the pixel data.
+    UnusableValue names what no decoder could use, UndecodablePixels says what is wrong with the
+    pixel data.
     """
     keyword = _pixels_of(ds)
     samples = integer(ds, "SamplesPerPixel") or 1
@@ -152,7 +162,9 @@ def _photometric(ds: Dataset, samples: int) -> str:
 
 
 def compressed_frames(ds: Dataset, frames: int) -> list[bytes]:
-    """The frames of encapsulated pixel data, whatever their fragments. UndecodablePixels where there are fewer."""
+    """The frames of encapsulated pixel data, whatever their fragments. UndecodablePixels where
+    there are fewer.
+    """
     extended = None
     if "ExtendedOffsetTable" in ds and "ExtendedOffsetTableLengths" in ds:
         extended = (ds.ExtendedOffsetTable, ds.ExtendedOffsetTableLengths)
@@ -169,7 +181,9 @@ def compressed_frames(ds: Dataset, frames: int) -> list[bytes]:
 
 
 def _by_beginning(encapsulated: bytes) -> list[bytes]:
-    """Frames without a table that says where they are: each begins with the marker of its format."""
+    """Frames without a table that says where they are: each begins with the marker of its
+    format.
+    """
     source = BytesIO(encapsulated)
     parse_basic_offsets(source)
     frames: list[list[bytes]] = []
@@ -181,7 +195,9 @@ def _by_beginning(encapsulated: bytes) -> list[bytes]:
 
 
 def checked(stream: Codestream, shape: tuple[int, int], samples: int) -> Codestream:
-    """The codestream, unless it is another image than `shape` (rows, columns) or breaks off. UndecodablePixels."""
+    """The codestream, unless it is another image than `shape` (rows, columns) or breaks off.
+    UndecodablePixels.
+    """
     if (stream.rows, stream.columns) != shape:
         raise UndecodablePixels(
             f"a compressed frame has {stream.rows} x {stream.columns} pixels instead of {shape[0]} x {shape[1]}"

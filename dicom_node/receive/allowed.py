@@ -16,9 +16,11 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 @dataclass(frozen=True)
 class Allowed:
-    """Calling AE titles and networks that may connect; an empty list is any. Where both are given, both must match.
+    """Calling AE titles and networks that may connect; an empty list is any. Where both are given,
+    both must match.
 
-    A title proves nothing, since a peer calls itself what it likes: who may send is decided by the addresses.
+    A title proves nothing, since a peer calls itself what it likes: who may send is decided by the
+    addresses.
     """
 
     ae_titles: frozenset[str] = frozenset()
@@ -28,7 +30,8 @@ class Allowed:
     def of(cls, entries: Iterable[str], addresses: Iterable[str] = ()) -> Allowed:
         """From one list of titles and addresses, and one of addresses alone.
 
-        An entry of the first that looks like an address or network is one, and never a title. ValueError names what is neither.
+        An entry of the first that looks like an address or network is one, and never a title.
+        ValueError names what is neither.
         """
         titles: list[str] = []
         networks: list[Network] = []
@@ -61,7 +64,9 @@ def network(text: str) -> Network:
 
 
 def plain_address(text: str) -> Address:
-    """An address as the socket tells it, without its zone; IPv4 seen through an IPv6 socket as IPv4."""
+    """An address as the socket tells it, without its zone; IPv4 seen through an IPv6 socket as
+    IPv4.
+    """
     address = ipaddress.ip_address(text.partition("%")[0])
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
         return address.ipv4_mapped

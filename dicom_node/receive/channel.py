@@ -1,4 +1,6 @@
-"""What the listener and a receiver's process say to one another: lines of JSON over a socket pair, with connections attached."""
+"""What the listener and a receiver's process say to one another: lines of JSON over a socket pair,
+with connections attached.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ class Channel:
         self._attached: deque[int] = deque()
 
     def send(self, message: Message, connection: socket.socket | None = None) -> None:
-        """Send a message, with a connection if one is given. OSError when the other end is gone or does not read."""
+        """Send a message, with a connection if one is given. OSError when the other end is gone or
+        does not read.
+        """
         line = json.dumps(message, separators=(",", ":")).encode() + b"\n"
         with self._lock:
             sent = socket.send_fds(self._socket, [line], [connection.fileno()]) if connection else 0

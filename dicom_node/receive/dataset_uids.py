@@ -1,7 +1,8 @@
 """The four UIDs an instance is filed under, read from its bytes before the peer is answered.
 
-The walk (dicom_node.elements) is bounded and goes to the end of the top level: an element that says who or what the
-instance is, and comes again with another value behind the pixels, makes the data set faulty wherever it stands.
+The walk (dicom_node.elements) is bounded and goes to the end of the top level: an element that says
+who or what the instance is, and comes again with another value behind the pixels, makes the data
+set faulty wherever it stands.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from dicom_node.errors import FaultyDataset, UnreadableDataset
 
 SOP_CLASS, SOP_INSTANCE, STUDY, SERIES = 0x0008_0016, 0x0008_0018, 0x0020_000D, 0x0020_000E
 
-# What a PACS files by: two values of one of these are two instances, two studies or two patients in one
+# What a PACS files by: two values of one of these are two instances, two studies or two patients in
+# one
 IDENTIFYING: dict[int, str] = {
     SOP_CLASS: "SOP Class UID",
     SOP_INSTANCE: "SOP Instance UID",
@@ -26,8 +28,9 @@ IDENTIFYING: dict[int, str] = {
 }
 FILED_UNDER = (STUDY, SERIES)
 
-# Letters are against PS3.5 9.1, but some de-identifiers write hexadecimal UIDs and such an instance can be kept all the
-# same. What matters here: no separator, no leading dot, none of the signs that the inbox puts into names.
+# Letters are against PS3.5 9.1, but some de-identifiers write hexadecimal UIDs and such an instance
+# can be kept all the same. What matters here: no separator, no leading dot, none of the signs that
+# the inbox puts into names.
 _UID = re.compile(r"[0-9A-Za-z][0-9A-Za-z.]{0,63}")
 
 
@@ -49,8 +52,9 @@ def is_uid(text: str) -> bool:
 def peek(dataset: bytes | memoryview, transfer_syntax_uid: str) -> Head:
     """Read the UIDs from a data set encoded in a transfer syntax.
 
-    A peer that says explicit and means implicit VR, or the other way round, is understood. Raises UnreadableDataset when
-    no encoding gives a study and a series UID, FaultyDataset when the data set names two of what there is one of.
+    A peer that says explicit and means implicit VR, or the other way round, is understood. Raises
+    UnreadableDataset when no encoding gives a study and a series UID, FaultyDataset when the data
+    set names two of what there is one of.
     """
     elements = identified(dataset, transfer_syntax_uid, IDENTIFYING)
     head = Head(*(uid_text(elements, tag) for tag in (SOP_CLASS, SOP_INSTANCE, STUDY, SERIES)))
@@ -63,7 +67,9 @@ def peek(dataset: bytes | memoryview, transfer_syntax_uid: str) -> Head:
 def identified(
     dataset: bytes | memoryview, transfer_syntax_uid: str, wanted: Container[int]
 ) -> Elements:
-    """The `wanted` elements of a data set that is one instance of one patient; else FaultyDataset."""
+    """The `wanted` elements of a data set that is one instance of one patient; else
+    FaultyDataset.
+    """
     elements = elements_of(dataset, transfer_syntax_uid, wanted, FILED_UNDER)
     for tag, name in IDENTIFYING.items():
         if tag in elements.ambiguous:
@@ -77,6 +83,8 @@ def tag_text(tag: int) -> str:
 
 
 def uid_text(elements: Elements, tag: int) -> str:
-    """A UID's text without its padding, empty where there is none; what is no UID is a text that `is_uid` refuses."""
+    """A UID's text without its padding, empty where there is none; what is no UID is a text that
+    `is_uid` refuses.
+    """
     element = elements.first.get(tag)
     return "" if element is None else element.value[:66].rstrip(b"\0 ").decode("ascii", "replace")

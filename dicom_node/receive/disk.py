@@ -1,4 +1,6 @@
-"""The inbox's file system: its errors in our words, its free room without asking for every instance, and fsync."""
+"""The inbox's file system: its errors in our words, its free room without asking for every
+instance, and fsync.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +14,14 @@ from pathlib import Path
 
 from dicom_node.errors import InboxError, StorageFull
 
-# A file system that is full, a user over quota, a file larger than the volume or the process may write
+# A file system that is full, a user over quota, a file larger than the volume or the process may
+# write
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _FREE_ROOM_AGE_S = 0.05
 _MOUNTS = Path("/proc/self/mountinfo")
-# link(2) changes the folder and the inode (its number of names) in one transaction, and fsync of the file commits the one that holds the
-# inode's last change: the jbd2 transaction i_sync_tid of ext4, the log up to ili_last_lsn of XFS
+# link(2) changes the folder and the inode (its number of names) in one transaction, and fsync of
+# the file commits the one that holds the inode's last change: the jbd2 transaction i_sync_tid of
+# ext4, the log up to ili_last_lsn of XFS
 _JOURNALS_NAMES = frozenset({"ext4", "xfs"})
 
 
@@ -58,7 +62,8 @@ def _sync(path: str | Path, flags: int) -> None:
 def names_go_with_files(folder: Path) -> bool:
     """Whether fsync of a file that has just been linked under `folder` also puts that name on disk.
 
-    The standards promise it of no file system, so that False is the answer for all that are not known (see _JOURNALS_NAMES).
+    The standards promise it of no file system, so that False is the answer for all that are not
+    known (see _JOURNALS_NAMES).
     """
     device = folder.stat().st_dev
     number = f"{os.major(device)}:{os.minor(device)}"
@@ -73,9 +78,11 @@ def names_go_with_files(folder: Path) -> bool:
 
 
 class FreeRoom:
-    """What may still be written to the file system of `folder` so that `minimum_free_bytes` stay free.
+    """What may still be written to the file system of `folder` so that `minimum_free_bytes` stay
+    free.
 
-    The file system is asked some twenty times a second at most; in between, what was reserved is counted.
+    The file system is asked some twenty times a second at most; in between, what was reserved is
+    counted.
     """
 
     def __init__(self, folder: Path, minimum_free_bytes: int) -> None:

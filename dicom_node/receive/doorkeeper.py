@@ -1,4 +1,5 @@
-"""Who may connect now: counts connections and associations, in all and by address, and says who makes room.
+"""Who may connect now: counts connections and associations, in all and by address, and says who
+makes room.
 
 One for all listener processes; it knows times and numbers and no sockets.
 """
@@ -29,7 +30,8 @@ class _Connection:
 
 
 class Doorkeeper:
-    """Every method may be called from any thread. Connections are known by numbers that are never used twice.
+    """Every method may be called from any thread. Connections are known by numbers that are never
+    used twice.
 
     `end` is called, outside of any lock, for a connection that makes room.
     """
@@ -54,7 +56,8 @@ class Doorkeeper:
     def admit(self, address: str) -> int | None:
         """A connection from `address`: its number, or None when it cannot be had.
 
-        Where there are too many, the oldest that has not asked for an association makes room: one that means it asks at once.
+        Where there are too many, the oldest that has not asked for an association makes room: one
+        that means it asks at once.
         """
         with self._lock:
             ended = self._make_room_to_connect(address)
@@ -94,7 +97,9 @@ class Doorkeeper:
                 connection.used = True
 
     def dissociate(self, number: int) -> str:
-        """The association of a connection has ended: its name, empty where there is none or it has ended before."""
+        """The association of a connection has ended: its name, empty where there is none or it has
+        ended before.
+        """
         with self._lock:
             connection = self._connections.get(number)
             if connection is None:
@@ -132,7 +137,9 @@ class Doorkeeper:
         return []
 
     def _make_room_to_associate(self, address: str) -> list[int] | None:
-        """Who has to give up its association so that `address` may have one, if that helps. The lock is held."""
+        """Who has to give up its association so that `address` may have one, if that helps. The
+        lock is held.
+        """
         for associations, limit in (
             (list(self._associations(address)), self._limits.associations_per_address),
             (list(self._associations()), self._limits.associations),

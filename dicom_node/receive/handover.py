@@ -1,8 +1,8 @@
 """Associations for more than storage: pynetdicom serves them, behind the same bounds.
 
-It never reads from the connection itself: it is given whole PDUs that were held against their promised length and deadline.
-The data sets of C-STORE requests are taken out on the way and go into files as on our own path; what pynetdicom sees of them
-is their end.
+It never reads from the connection itself: it is given whole PDUs that were held against their
+promised length and deadline. The data sets of C-STORE requests are taken out on the way and go into
+files as on our own path; what pynetdicom sees of them is their end.
 """
 
 from __future__ import annotations
@@ -68,7 +68,8 @@ class HandedOver:
         while association.is_alive():
             association.join(_POLL_S)
             if not association.dul.is_alive() and association.is_alive():
-                # what it could not read has ended its network thread, and the other one waits for that
+                # what it could not read has ended its network thread, and the other one waits for
+                # that
                 self._messages.fail(ProtocolError("a PDU could not be read"))
                 association.kill()
                 association.dul.to_user_queue.put(None)
@@ -166,7 +167,9 @@ class _Messages:
         return pdu.HEADER.pack(kind, len(values)) + values
 
     def _values(self, body: bytes) -> list[bytes]:
-        """The presentation data values of a P-DATA-TF PDU, without the data sets that are stored."""
+        """The presentation data values of a P-DATA-TF PDU, without the data sets that are
+        stored.
+        """
         passed = []
         position = 0
         while position < len(body):
@@ -271,7 +274,9 @@ def _new_association(
 
 
 def _entity(node: Node) -> Any:
-    """An application entity whose limits are ours: those of pynetdicom's own stay out of the way."""
+    """An application entity whose limits are ours: those of pynetdicom's own stay out of the
+    way.
+    """
     entity = AE(node.ae_title)
     entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
     entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
@@ -295,7 +300,9 @@ def _support_storage(event: Any) -> None:
 
 
 def _storage_classes(event: Any) -> dict[UID, SOPClassCommonExtendedNegotiation]:
-    """Tell pynetdicom that what we accepted belongs to the storage service, where it does not know so itself."""
+    """Tell pynetdicom that what we accepted belongs to the storage service, where it does not know
+    so itself.
+    """
     unknown = {}
     for context in event.assoc.acceptor.supported_contexts:
         sop_class = context.abstract_syntax

@@ -1,10 +1,13 @@
-"""Where arriving instances are kept: `root/<study>/<series>/<SOP instance>.dcm`, exactly as they were sent.
+"""Where arriving instances are kept: `root/<study>/<series>/<SOP instance>.dcm`, exactly as they
+were sent.
 
-When `keep` returns, the instance survives a power cut: the file is written under a temporary name on the same file system, given its
-name and fsynced, and so is its folder, where the file system does not put the name on disk with the file. The temporary name
-goes last: a file that has both names after a crash may not have come to its fsync, and is held against its SHA-256. Names are
-given by link(2), which fails where the name is taken, so two associations that bring the same UID at once cannot replace one
-another. The disk is the truth: nothing is remembered but which folders this process has seen made.
+When `keep` returns, the instance survives a power cut: the file is written under a temporary name
+on the same file system, given its name and fsynced, and so is its folder, where the file system
+does not put the name on disk with the file. The temporary name goes last: a file that has both
+names after a crash may not have come to its fsync, and is held against its SHA-256. Names are given
+by link(2), which fails where the name is taken, so two associations that bring the same UID at once
+cannot replace one another. The disk is the truth: nothing is remembered but which folders this
+process has seen made.
 """
 
 from __future__ import annotations
@@ -42,8 +45,8 @@ _MOST_KNOWN_FOLDERS = 1000
 class Inbox:
     """Instances on disk. Any number of threads may store, any number of processes read.
 
-    `root` is made if it is not there, readable by its owner alone. Below `minimum_free_bytes` on its file system nothing
-    more is taken. `now` gives the time of arrival.
+    `root` is made if it is not there, readable by its owner alone. Below `minimum_free_bytes` on
+    its file system nothing more is taken. `now` gives the time of arrival.
     """
 
     def __init__(
@@ -70,7 +73,8 @@ class Inbox:
         return self._root, self._free_room.minimum_free_bytes
 
     def begin(self, sent: Sent) -> Incoming:
-        """Where the data set of a request goes as it comes; the caller discards it at the end, whatever happens.
+        """Where the data set of a request goes as it comes; the caller discards it at the end,
+        whatever happens.
 
         UnreadableDataset when the request does not name an instance that can be filed.
         """
@@ -83,8 +87,8 @@ class Inbox:
     def keep(self, incoming: Incoming) -> Arrival:
         """Keep a whole data set for good, and only then return.
 
-        The same bytes again change nothing; other bytes under the same SOP Instance UID are kept beside the first.
-        Raises UnreadableDataset, WrongUids, StorageFull or InboxError.
+        The same bytes again change nothing; other bytes under the same SOP Instance UID are kept
+        beside the first. Raises UnreadableDataset, WrongUids, StorageFull or InboxError.
         """
         sent = incoming.sent
         with incoming.dataset() as dataset:
@@ -106,7 +110,9 @@ class Inbox:
         return Arrival(instance, kept_as, sent.calling_ae_title, sent.calling_address, self._now())
 
     def store(self, dataset: bytes | memoryview, sent: Sent) -> Arrival:
-        """Keep a data set that is in memory, as `begin` and `keep` do. Nothing is left on disk when it raises."""
+        """Keep a data set that is in memory, as `begin` and `keep` do. Nothing is left on disk when
+        it raises.
+        """
         incoming = self.begin(sent)
         try:
             incoming.write(dataset)
@@ -119,7 +125,8 @@ class Inbox:
         return [uid for uid, _ in self.counted_studies()]
 
     def counted_studies(self) -> Iterator[tuple[str, int]]:
-        """Study Instance UIDs, sorted, each with how many files it has, conflicts included; those with none are left out.
+        """Study Instance UIDs, sorted, each with how many files it has, conflicts included; those
+        with none are left out.
 
         Folders are listed, no file is opened: a million instances take seconds.
         """
@@ -141,11 +148,14 @@ class Inbox:
         return _stored(self._root, study_instance_uid, conflicts=False)
 
     def conflicts(self, study_instance_uid: str) -> list[StoredInstance]:
-        """What came under a SOP Instance UID that other content already had: kept, but no part of the study."""
+        """What came under a SOP Instance UID that other content already had: kept, but no part of
+        the study.
+        """
         return _stored(self._root, study_instance_uid, conflicts=True)
 
     def sweep(self, process_id: int | None = None) -> int:
-        """Remove what a crash left half-written and return how many files: of one process, or of all.
+        """Remove what a crash left half-written and return how many files: of one process, or of
+        all.
 
         Only while those processes store nothing.
         """
@@ -163,7 +173,9 @@ class Inbox:
         return self._free_room.free_bytes()
 
     def _keep(self, incoming: Incoming, folder: Path) -> tuple[Path, KeptAs]:
-        """Put the bytes under the first free one of their two possible names, unless they have one already."""
+        """Put the bytes under the first free one of their two possible names, unless they have one
+        already.
+        """
         uid, digest = incoming.sent.sop_instance_uid, incoming.sha256()
         path, aside = folder / f"{uid}.dcm", folder / f"{uid}{_CONFLICT}{digest[:12]}.dcm"
         if known := next((p for p in (path, aside) if _digest_at(p) == digest), None):
@@ -195,8 +207,8 @@ class Inbox:
     def _make_durably(self, folder: Path) -> None:
         """Make a series' folder and its study's, with their entries on disk.
 
-        Also where another thread has just made them: it may not have come to its fsync yet. Once a folder holds
-        something, whoever put that there had come to it.
+        Also where another thread has just made them: it may not have come to its fsync yet. Once a
+        folder holds something, whoever put that there had come to it.
         """
         if folder in self._known_folders:
             return
@@ -273,7 +285,9 @@ def _described(path: Path, meta: FileMeta) -> StoredInstance:
 
 
 def _check_uids(head: Head, sent: Sent) -> None:
-    """The data set must be the instance that its request names. One without its own SOP UIDs is taken at its request's word."""
+    """The data set must be the instance that its request names. One without its own SOP UIDs is
+    taken at its request's word.
+    """
     if head.sop_instance_uid not in {"", sent.sop_instance_uid}:
         raise WrongUids("data set and request differ in SOP Instance UID")
     if head.sop_class_uid not in {"", sent.sop_class_uid}:

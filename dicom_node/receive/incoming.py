@@ -1,8 +1,9 @@
 """A data set while it is received: in memory up to a block, and beyond that in its file already.
 
-The file is PS3.10 with our file meta, whose SHA-256 is known only at the end: its place is kept at the beginning. What is not
-small goes past the page cache where the file system allows it: finding new pages for all that passes through costs more than
-the disk does (525 kB: 2.8 ms through the cache, 1.2 ms past it, with fsync). For small files it is the other way round.
+The file is PS3.10 with our file meta, whose SHA-256 is known only at the end: its place is kept at
+the beginning. What is not small goes past the page cache where the file system allows it: finding
+new pages for all that passes through costs more than the disk does (525 kB: 2.8 ms through the
+cache, 1.2 ms past it, with fsync). For small files it is the other way round.
 """
 
 from __future__ import annotations
@@ -50,10 +51,12 @@ class Blocks:
 
 
 class Incoming:
-    """One data set on its way into the file at `path`, which need not be there until it is long or complete.
+    """One data set on its way into the file at `path`, which need not be there until it is long or
+    complete.
 
-    `reserve` is asked before anything is written. Every method raises StorageFull or InboxError where the disk refuses;
-    whatever happens, `discard` must be called at the end: it leaves nothing but names that the file was linked under.
+    `reserve` is asked before anything is written. Every method raises StorageFull or InboxError
+    where the disk refuses; whatever happens, `discard` must be called at the end: it leaves nothing
+    but names that the file was linked under.
     """
 
     def __init__(

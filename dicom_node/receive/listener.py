@@ -1,8 +1,10 @@
-"""The Storage SCP: peers connect, their instances go to the inbox, every request gets a named status.
+"""The Storage SCP: peers connect, their instances go to the inbox, every request gets a named
+status.
 
-Any storage SOP class and any transfer syntax is taken as it is proposed: what a peer may send is decided association by
-association from what it asks for, so private classes and those newer than any table of ours are kept too. Nothing is decoded
-here. Connections are accepted in one place, which counts them, and served by receivers: in this process, or in several others.
+Any storage SOP class and any transfer syntax is taken as it is proposed: what a peer may send is
+decided association by association from what it asks for, so private classes and those newer than
+any table of ours are kept too. Nothing is decoded here. Connections are accepted in one place,
+which counts them, and served by receivers: in this process, or in several others.
 """
 
 from __future__ import annotations
@@ -41,17 +43,20 @@ class Receivers(Protocol):
         """End a connection soon."""
 
     def moved_s(self) -> float:
-        """When the one of them last moved that has not for longest, by the monotonic clock; called a few times a second."""
+        """When the one of them last moved that has not for longest, by the monotonic clock; called
+        a few times a second.
+        """
 
     def stop(self) -> None:
         """End everything, and return when that has happened."""
 
 
 class FrontDesk:
-    """Knows every connection and tells the observer: what receivers, wherever they run, ask and tell.
+    """Knows every connection and tells the observer: what receivers, wherever they run, ask and
+    tell.
 
-    `observer` is told of every association and every stored instance before the peer has its answer; what it raises is
-    logged and changes nothing.
+    `observer` is told of every association and every stored instance before the peer has its
+    answer; what it raises is logged and changes nothing.
     """
 
     def __init__(self, doorkeeper: Doorkeeper, observer: ArrivalObserver) -> None:
@@ -96,9 +101,10 @@ class FrontDesk:
 class Listener:
     """Accepts connections between `start` and `stop`; also a context manager.
 
-    Peers must call us by `node`'s AE title. Port 0 takes a free one: `port` tells which. `receivers` makes those who serve the
-    connections, and is given the desk that they ask; without it they are served in this process. `on_tick` is called by the
-    loop that accepts connections, a few times a second, with the moment of the monotonic clock at which all who serve had last
+    Peers must call us by `node`'s AE title. Port 0 takes a free one: `port` tells which.
+    `receivers` makes those who serve the connections, and is given the desk that they ask; without
+    it they are served in this process. `on_tick` is called by the loop that accepts connections, a
+    few times a second, with the moment of the monotonic clock at which all who serve had last
     moved: when that is long ago, or no call comes, somebody is not served.
     """
 

@@ -12,7 +12,8 @@ from dicom_node.receive.limits import Limits
 class Node:
     """Who we are to our peers: our AE title, who may call us, what they may take of us.
 
-    With `reference` every association is served by pynetdicom: that is what our own path is compared with.
+    With `reference` every association is served by pynetdicom: that is what our own path is
+    compared with.
     """
 
     ae_title: str

@@ -1,8 +1,9 @@
 """Files as PS3.10 has them: preamble, file meta information, then a data set's bytes untouched.
 
-Written by hand rather than with pydicom: the C-STORE handler writes nothing but UIDs and names it has already checked,
-and must never be stopped by a value that pydicom would rather not write. Our files say the SHA-256 of their data set
-in the private part of the file meta (PS3.10 7.1), so that a resend is recognised without reading the old file again.
+Written by hand rather than with pydicom: the C-STORE handler writes nothing but UIDs and names it
+has already checked, and must never be stopped by a value that pydicom would rather not write. Our
+files say the SHA-256 of their data set in the private part of the file meta (PS3.10 7.1), so that a
+resend is recognised without reading the old file again.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ _LONG_VRS = frozenset({b"OB", b"OW", b"SQ", b"UN", b"UT"})
 
 @dataclass(frozen=True)
 class FileMeta:
-    """What we write into and read from the file meta information. `sha256` of the data set's bytes, hex."""
+    """What we write into and read from the file meta information. `sha256` of the data set's bytes,
+    hex.
+    """
 
     sop_class_uid: str
     sop_instance_uid: str
@@ -35,7 +38,9 @@ class FileMeta:
 
 
 def encode_head(meta: FileMeta) -> bytes:
-    """Preamble and file meta information of a file (PS3.10 table 7.1-1), ready for the data set to follow."""
+    """Preamble and file meta information of a file (PS3.10 table 7.1-1), ready for the data set to
+    follow.
+    """
     elements = [
         _short(0x0002, b"UI", meta.sop_class_uid.encode("ascii")),
         _short(0x0003, b"UI", meta.sop_instance_uid.encode("ascii")),
@@ -60,8 +65,8 @@ def encode_head(meta: FileMeta) -> bytes:
 def read_meta(path: Path) -> FileMeta:
     """The file meta information of a file that we wrote, reading no more than that.
 
-    A file that someone else put there has no SHA-256: it is then computed. Raises UnreadableDataset for anything that
-    is no such file, OSError when it cannot be read.
+    A file that someone else put there has no SHA-256: it is then computed. Raises UnreadableDataset
+    for anything that is no such file, OSError when it cannot be read.
     """
     with path.open("rb") as file:
         head = file.read(MOST_META_BYTES)
@@ -83,7 +88,9 @@ def read_meta(path: Path) -> FileMeta:
 
 
 def is_whole(path: Path) -> bool:
-    """Whether the data set in a file that we wrote is the one that its file meta says the SHA-256 of. OSError."""
+    """Whether the data set in a file that we wrote is the one that its file meta says the SHA-256
+    of. OSError.
+    """
     with path.open("rb") as file:
         head = file.read(MOST_META_BYTES)
         values, end = meta_elements(head)
@@ -110,11 +117,13 @@ def _long(element: int, value: bytes) -> bytes:
 
 
 def meta_elements(head: bytes) -> tuple[dict[int, bytes], int]:
-    """Values of group 0002 by element number, and the offset at which the data set begins, in a file's beginning.
+    """Values of group 0002 by element number, and the offset at which the data set begins, in a
+    file's beginning.
 
-    The group ends where its length says so (PS3.10 table 7.1-1): elements of group 0002 behind it are the data set's and
-    mean nothing. Where the group length is missing, or so wrong that no transfer syntax comes before it, it ends with
-    the last element of the group. No preamble and no such group: no values, and 0.
+    The group ends where its length says so (PS3.10 table 7.1-1): elements of group 0002 behind it
+    are the data set's and mean nothing. Where the group length is missing, or so wrong that no
+    transfer syntax comes before it, it ends with the last element of the group. No preamble and no
+    such group: no values, and 0.
     """
     position = _PREAMBLE_BYTES if head.startswith(b"DICM", 128) else 0
     values: dict[int, bytes] = {}

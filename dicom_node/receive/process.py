@@ -1,7 +1,9 @@
-"""A receiver in a process of its own: `python -m dicom_node.receive.process DESCRIPTOR`, started by processes.py.
+"""A receiver in a process of its own: `python -m dicom_node.receive.process DESCRIPTOR`, started by
+processes.py.
 
-The descriptor is its end of a channel to the listener. It stops when it is told so there, and dies when that closes: it never
-outlives its listener. Small on purpose: neither numpy nor pydicom is loaded until a peer wants more than to store.
+The descriptor is its end of a channel to the listener. It stops when it is told so there, and dies
+when that closes: it never outlives its listener. Small on purpose: neither numpy nor pydicom is
+loaded until a peer wants more than to store.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ from dicom_node.receive.receiver import Receiver
 logger = logging.getLogger(__name__)
 
 _ANSWER_S = 10.0
-# pydicom does without these, and nothing is decoded here: they would be half of what pynetdicom takes of memory and time
+# pydicom does without these, and nothing is decoded here: they would be half of what pynetdicom
+# takes of memory and time
 _NOT_NEEDED = ("numpy", "PIL", "pylibjpeg", "openjpeg", "libjpeg", "rle", "jpeg_ls", "gdcm")
 
 
@@ -117,7 +120,9 @@ class _FarDesk:
         self._channel.send({"kind": "used", "number": number, "to_store": to_store})
 
     def arrived(self, number: int, name: str, arrival: Arrival) -> None:
-        """Tell of an instance; what was sent is there when the peer has its answer, whatever becomes of this process."""
+        """Tell of an instance; what was sent is there when the peer has its answer, whatever
+        becomes of this process.
+        """
         told = {"kind": "arrived", "number": number, "name": name}
         self._channel.send(told | arrival_as_message(arrival))
 

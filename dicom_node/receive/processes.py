@@ -1,6 +1,8 @@
-"""Several receivers, each in a process of its own: what takes one down costs its connections and nothing else.
+"""Several receivers, each in a process of its own: what takes one down costs its connections and
+nothing else.
 
-The listener accepts and counts; each connection goes to the receiver that has fewest. A receiver that died is started again.
+The listener accepts and counts; each connection goes to the receiver that has fewest. A receiver
+that died is started again.
 """
 
 from __future__ import annotations
@@ -33,7 +35,9 @@ _MOST_BY_CORES = 4
 
 
 def processes_by_cores() -> int:
-    """How many receivers a machine gets where nobody said: one a core, and few, since disks are slower than cores."""
+    """How many receivers a machine gets where nobody said: one a core, and few, since disks are
+    slower than cores.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return min(cores or 1, _MOST_BY_CORES)
 
@@ -42,7 +46,8 @@ def processes_by_cores() -> int:
 class _Process:
     """A receiver's process; `numbers` of the connections that it has.
 
-    It answered last at `answered_s` of the monotonic clock, and has been `asked` again if it has not answered yet.
+    It answered last at `answered_s` of the monotonic clock, and has been `asked` again if it has
+    not answered yet.
     """
 
     process: subprocess.Popen[bytes]
@@ -53,7 +58,8 @@ class _Process:
 
 
 class ReceiverProcesses:
-    """Receivers for `listener.Listener`: `count` processes that keep instances in `inbox`, asking and telling `desk`.
+    """Receivers for `listener.Listener`: `count` processes that keep instances in `inbox`, asking
+    and telling `desk`.
 
     The level of the root logger is theirs, too.
     """
@@ -105,7 +111,9 @@ class ReceiverProcesses:
             self._send(receiver, {"kind": "end", "number": number, "why": why})
 
     def moved_s(self) -> float:
-        """When the one answered last that has not for longest; each is asked anew. Without any, as before."""
+        """When the one answered last that has not for longest; each is asked anew. Without any, as
+        before.
+        """
         with self._lock:
             running = list(self._running)
             unasked = [receiver for receiver in running if not receiver.asked]
@@ -208,7 +216,9 @@ class ReceiverProcesses:
                 self._changed.notify_all()
 
     def _kill_those_that_stand_still(self) -> None:
-        """A receiver that does not answer serves nobody and is given ever more: it is killed, and another started."""
+        """A receiver that does not answer serves nobody and is given ever more: it is killed, and
+        another started.
+        """
         latest_s = time.monotonic() - _STILL_S
         with self._lock:
             still = [one for one in self._running if one.asked and one.answered_s < latest_s]
@@ -237,7 +247,9 @@ class ReceiverProcesses:
     def _send(
         self, receiver: _Process, message: Message, connection: socket.socket | None = None
     ) -> bool:
-        """Whether it could be said. A receiver that does not read is of no use: it is killed, and another started."""
+        """Whether it could be said. A receiver that does not read is of no use: it is killed, and
+        another started.
+        """
         try:
             receiver.channel.send(message, connection)
         except OSError:

@@ -1,7 +1,8 @@
 """Connections from their first byte to their last: one thread each, one process's share of them.
 
-Every connection is first read here. What asks for storage and verification alone is served here, too; the rest goes to
-pynetdicom, with what was read already (handover.py), and only then is that loaded.
+Every connection is first read here. What asks for storage and verification alone is served here,
+too; the rest goes to pynetdicom, with what was read already (handover.py), and only then is that
+loaded.
 """
 
 from __future__ import annotations
@@ -41,10 +42,14 @@ _END_S = 10.0
 
 
 class Desk(Protocol):
-    """Where a receiver asks and tells; connections are known by their numbers, associations by their names."""
+    """Where a receiver asks and tells; connections are known by their numbers, associations by
+    their names.
+    """
 
     def associate(self, number: int, name: str) -> bool:
-        """Whether a connection may have an association; then everybody who must know has been told."""
+        """Whether a connection may have an association; then everybody who must know has been
+        told.
+        """
 
     def used(self, number: int, *, to_store: bool) -> None:
         """What an association is used for: C-ECHO or C-STORE; once for each."""

@@ -1,9 +1,10 @@
 """When is a study complete? DICOM has no end signal, so this weighs what there is to see.
 
-A study is due when nothing has come for the quiet time and no association that brought part of it is still open. A series
-that still grows slowly keeps its study waiting: as long as its images come further apart than half the quiet time, twice
-their largest distance counts instead. An association that stays open for ever (some scanners keep one all day) holds a
-study for a bounded time only. What comes later makes the study due again, as a new version.
+A study is due when nothing has come for the quiet time and no association that brought part of it
+is still open. A series that still grows slowly keeps its study waiting: as long as its images come
+further apart than half the quiet time, twice their largest distance counts instead. An association
+that stays open for ever (some scanners keep one all day) holds a study for a bounded time only.
+What comes later makes the study due again, as a new version.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ class _Waiting:
 
 @dataclass(frozen=True)
 class WaitingStudy:
-    """A study that arrives, for a screen: `instances` came since it was last complete, the last `idle_s` ago;
-    `open_associations` of those that brought some.
+    """A study that arrives, for a screen: `instances` came since it was last complete, the last
+    `idle_s` ago; `open_associations` of those that brought some.
     """
 
     study_instance_uid: str
@@ -48,9 +49,11 @@ class WaitingStudy:
 
 
 class StudyWatch:
-    """An ArrivalObserver that knows which studies are complete. Every method may be called from any thread.
+    """An ArrivalObserver that knows which studies are complete. Every method may be called from any
+    thread.
 
-    `clock` gives seconds that only grow. After `longest_hold_s` without an instance an open association holds no more.
+    `clock` gives seconds that only grow. After `longest_hold_s` without an instance an open
+    association holds no more.
     """
 
     def __init__(
@@ -69,7 +72,9 @@ class StudyWatch:
             self._brought.setdefault(association_id, set())
 
     def arrived(self, association_id: str, arrival: Arrival) -> None:
-        """An instance was stored. A resend or a conflict adds nothing to a study, but tells that its sender is at it."""
+        """An instance was stored. A resend or a conflict adds nothing to a study, but tells that
+        its sender is at it.
+        """
         study, now_s = arrival.instance.study_instance_uid, self._clock()
         with self._lock:
             self._brought.setdefault(association_id, set()).add(study)
@@ -94,13 +99,16 @@ class StudyWatch:
             self._changed.add(study_instance_uid)
 
     def changed(self) -> set[str]:
-        """Studies with something new on disk since this was last asked: their headers want indexing."""
+        """Studies with something new on disk since this was last asked: their headers want
+        indexing.
+        """
         with self._lock:
             changed, self._changed = self._changed, set()
             return changed
 
     def due(self, quiet_s: float, forced: Collection[str] = ()) -> list[str]:
-        """Studies that are complete, those longest quiet first; the same again until they are forgotten.
+        """Studies that are complete, those longest quiet first; the same again until they are
+        forgotten.
 
         Of the `forced` ones those that are waiting are complete at once.
         """
@@ -116,7 +124,9 @@ class StudyWatch:
             return sorted(complete, key=lambda study: self._waiting[study].last_arrival_s)
 
     def forget(self, study_instance_uid: str) -> bool:
-        """The study has been taken care of. False, and it stays, if more of it came since `due` named it."""
+        """The study has been taken care of. False, and it stays, if more of it came since `due`
+        named it.
+        """
         with self._lock:
             waiting = self._waiting.get(study_instance_uid)
             if waiting is not None and not waiting.reported:

@@ -1,1 +1,3 @@
-"""What goes back: `segmentation.py` writes the SEG, `report.py` the SR; each is checked by reading it again."""
+"""What goes back: `segmentation.py` writes the SEG, `report.py` the SR; each is checked by reading
+it again.
+"""

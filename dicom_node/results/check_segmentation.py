@@ -1,8 +1,10 @@
-"""A second opinion on a SEG before it may be sent: its bytes, read with pydicom and the functional groups alone.
+"""A second opinion on a SEG before it may be sent: its bytes, read with pydicom and the functional
+groups alone.
 
-highdicom wrote the object and is not asked about it; nor is the writer, whose parsing of decimal strings alone is shared.
-Where a frame lies is taken from its Plane Position, Plane Orientation and Pixel Measures (PS3.3 C.7.6.16.2), bits are unpacked here, and the result is held
-against the volume's affine and source files: every voxel, every slice, every corner, every centroid.
+highdicom wrote the object and is not asked about it; nor is the writer, whose parsing of decimal
+strings alone is shared. Where a frame lies is taken from its Plane Position, Plane Orientation and
+Pixel Measures (PS3.3 C.7.6.16.2), bits are unpacked here, and the result is held against the
+volume's affine and source files: every voxel, every slice, every corner, every centroid.
 """
 
 from __future__ import annotations
@@ -23,19 +25,22 @@ from dicom_node.datasets.source_planes import decimal_strings, numbers
 from dicom_node.errors import ResultMismatch
 from dicom_node.values import Code, Region, ResultSegment, SourceVolume
 
-_CORNER_SHARE = 0.05  # of a pixel: orientation and spacing are copied, but a series' headers may differ in the last digit
+# of a pixel: orientation and spacing are copied, but a series' headers may differ in the last digit
+_CORNER_SHARE = 0.05
 _AGREE_MM = 0.01  # positions and centroids; a DS of 16 characters is a thousand times finer
 # What says where a frame is in the patient (PS3.3 C.7.6.16.2.3 and .4)
 _PLACES = frozenset({"PlanePositionSequence", "PlaneOrientationSequence"})
-# A table's steps may be uneven and drift sideways, but a slice never lies nearer to its neighbour's place
+# A table's steps may be uneven and drift sideways, but a slice never lies nearer to its neighbour's
+# place
 _STEP_SHARE, _DRIFT_MM = 0.5, 1.0
 
 
 def check_segmentation(path: Path, volume: SourceVolume, segments: Sequence[ResultSegment]) -> None:
     """Raise ResultMismatch unless the SEG at `path` says exactly what `segments` on `volume` say.
 
-    Compared: study, series and instance references, coding of every segment, position and orientation of every frame, every
-    voxel, no frame missing or twice, and each centroid in patient space (LPS mm). OSError when the file is gone.
+    Compared: study, series and instance references, coding of every segment, position and
+    orientation of every frame, every voxel, no frame missing or twice, and each centroid in patient
+    space (LPS mm). OSError when the file is gone.
     """
     seg = dcmread(path)
     _check_object(seg, volume, segments)
@@ -60,7 +65,8 @@ def check_segmentation(path: Path, volume: SourceVolume, segments: Sequence[Resu
 
 
 def segment_masks(path: Path, volume: SourceVolume) -> dict[str, NDArray[np.bool_]]:
-    """What the SEG at `path` shows, by SegmentLabel: (z, y, x) bool on the grid of `volume`, slices placed by position.
+    """What the SEG at `path` shows, by SegmentLabel: (z, y, x) bool on the grid of `volume`, slices
+    placed by position.
 
     ResultMismatch when a frame lies nowhere on that grid; OSError when the file is gone.
     """
@@ -74,8 +80,9 @@ def segment_masks(path: Path, volume: SourceVolume) -> dict[str, NDArray[np.bool
 
 @dataclass(frozen=True, eq=False)
 class _Frame:
-    """A frame as its own functional groups have it; `segment` and `z` zero-based, `to_lps_mm` (3, 3) maps
-    (1, row, column) to patient space, `pixels` (rows, columns) bool, `source` the item it was derived from.
+    """A frame as its own functional groups have it; `segment` and `z` zero-based, `to_lps_mm` (3,
+    3) maps (1, row, column) to patient space, `pixels` (rows, columns) bool, `source` the item it
+    was derived from.
     """
 
     number: int
@@ -111,7 +118,9 @@ class _Bits:
         return first
 
     def unpacked(self, index: int) -> NDArray[np.bool_]:
-        """A frame's bits: least significant first, frames following one another without padding (PS3.5 8.1.1)."""
+        """A frame's bits: least significant first, frames following one another without padding
+        (PS3.5 8.1.1).
+        """
         size = self._shape[0] * self._shape[1]
         start, stop = index * size, (index + 1) * size
         packed = self._bytes[start // 8 : -(-stop // 8)]
@@ -141,7 +150,9 @@ class _Frames(_Bits):
         )
 
     def _placed(self, group: Dataset, index: int) -> NDArray[np.float64]:
-        """(3, 3) from (1, row, column) to LPS mm (PS3.3 equation C.7.6.2.1-1), held against the affine's axes."""
+        """(3, 3) from (1, row, column) to LPS mm (PS3.3 equation C.7.6.2.1-1), held against the
+        affine's axes.
+        """
         position = self.group(group, "PlanePositionSequence").ImagePositionPatient
         cosines = np.array(
             self.group(group, "PlaneOrientationSequence").ImageOrientationPatient, dtype=np.float64
@@ -269,7 +280,9 @@ def _check_frame(
     segments: Sequence[ResultSegment],
     seen: set[tuple[int, int]],
 ) -> None:
-    """The frame is of a known segment, the first one at its place, from the right image, and equal to the mask."""
+    """The frame is of a known segment, the first one at its place, from the right image, and equal
+    to the mask.
+    """
     _require(
         0 <= frame.segment < len(segments),
         f"a frame of segment {frame.segment + 1}, which does not exist",
@@ -297,7 +310,9 @@ def _frames_on_slices(seg: Dataset, volume: SourceVolume) -> Iterator[_Frame]:
 def _check_on_picture(
     seg: Dataset, volume: SourceVolume, segments: Sequence[ResultSegment]
 ) -> None:
-    """One frame a segment, from the picture, equal to the mask in its matrix, and no place that it cannot have."""
+    """One frame a segment, from the picture, equal to the mask in its matrix, and no place that it
+    cannot have.
+    """
     seen: set[tuple[int, int]] = set()
     for frame in _frames_on_picture(seg):
         _check_frame(frame, volume, segments, seen)
@@ -338,7 +353,8 @@ def _check_centroid(
 ) -> None:
     """The centre of mass by the file's geometry is the one by the volume's affine.
 
-    The affine has even steps; where the scanner's are not, each slice counts where its source states it.
+    The affine has even steps; where the scanner's are not, each slice counts where its source
+    states it.
     """
     voxels = segment.voxels
     moments = np.array([_moments(plane) for plane in voxels.box])
@@ -364,7 +380,9 @@ def _moments(plane: NDArray[np.bool_]) -> NDArray[np.float64]:
 
 
 def _source_origins(volume: SourceVolume) -> NDArray[np.float64]:
-    """Where the source files state the first pixel of each slice, (z, 3) LPS mm; the affine's where they do not."""
+    """Where the source files state the first pixel of each slice, (z, 3) LPS mm; the affine's where
+    they do not.
+    """
     affine = volume.affine_zyx_to_lps
     even = affine[:3, 3] + np.arange(len(volume.frames))[:, None] * affine[:3, 0]
     allowed_mm = max(_STEP_SHARE * float(np.linalg.norm(affine[:3, 0])), _DRIFT_MM)

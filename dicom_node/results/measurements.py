@@ -46,12 +46,14 @@ def area_mm2(segment: ResultSegment, volume: SourceVolume) -> float:
 
 
 def diameters(segment: ResultSegment, volume: SourceVolume) -> Diameters:
-    """Long and short axis, mm, on the acquired slice with the largest area (the lowest z among equals).
+    """Long and short axis, mm, on the acquired slice with the largest area (the lowest z among
+    equals).
 
-    As RECIST 1.1 has them (Eisenhauer 2009, Eur J Cancer 45:228): the longest distance between two points of the
-    outline, and the longest chord perpendicular to it. All pieces on the slice count as one, concavities
-    are bridged (the chord is that of the convex hull), and the outline runs halfway between voxels inside and outside, as in
-    pyradiomics' and IBSI's maximum diameters: a row of n pixels is n pixels long.
+    As RECIST 1.1 has them (Eisenhauer 2009, Eur J Cancer 45:228): the longest distance between two
+    points of the outline, and the longest chord perpendicular to it. All pieces on the slice count
+    as one, concavities are bridged (the chord is that of the convex hull), and the outline runs
+    halfway between voxels inside and outside, as in pyradiomics' and IBSI's maximum diameters: a
+    row of n pixels is n pixels long.
     """
     z = int(segment.voxels.areas.argmax())
     axes = volume.affine_zyx_to_lps[:3, 1:3]  # mm along rows' and columns' index
@@ -91,7 +93,9 @@ def _ends(lines: NDArray[np.intp], positions: NDArray[np.intp]) -> NDArray[np.bo
 
 
 def _flattened(axes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(2, 2) from (row, column) index to mm in the slice's own plane, from the two axes (3, 2) in patient space."""
+    """(2, 2) from (row, column) index to mm in the slice's own plane, from the two axes (3, 2) in
+    patient space.
+    """
     row_step, column_step = axes.T
     along = column_step / np.linalg.norm(column_step)
     x_of_row = float(row_step @ along)
@@ -100,10 +104,11 @@ def _flattened(axes: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _longest_chord(hull: NDArray[np.float64], start: int, end: int) -> float:
-    """Longest chord of a convex polygon (n, 2) perpendicular to the line between two vertices that lie farthest apart.
+    """Longest chord of a convex polygon (n, 2) perpendicular to the line between two vertices that
+    lie farthest apart.
 
-    Seen along that line the polygon is an upper and a lower chain between the two; the distance between them is piecewise
-    linear, so its maximum lies at a vertex.
+    Seen along that line the polygon is an upper and a lower chain between the two; the distance
+    between them is piecewise linear, so its maximum lies at a vertex.
     """
     direction = (hull[end] - hull[start]) / np.linalg.norm(hull[end] - hull[start])
     along = (hull - hull[start]) @ direction

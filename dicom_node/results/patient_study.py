@@ -1,8 +1,9 @@
 """The source's patient and study, carried into a result byte for byte.
 
-A PACS files results by these attributes and a viewer shows them beside the images: a name that was decoded and encoded
-again may come back changed, and a value that is illegal but has always been there must not stop a result. So strings
-travel as raw bytes, together with the Specific Character Set they were written in.
+A PACS files results by these attributes and a viewer shows them beside the images: a name that was
+decoded and encoded again may come back changed, and a value that is illegal but has always been
+there must not stop a result. So strings travel as raw bytes, together with the Specific Character
+Set they were written in.
 """
 
 from __future__ import annotations
@@ -86,15 +87,18 @@ _ALWAYS = (
     "ReferringPhysicianName",
 )
 
-# What is binary in the file depends on the source's byte order; everything else in these modules is text
+# What is binary in the file depends on the source's byte order; everything else in these modules is
+# text
 _BINARY_VR = frozenset({"US", "SS", "UL", "SL", "FL", "FD"})
 
 
 def copy_patient_and_study(source: Dataset, result: Dataset) -> None:
-    """Replace `result`'s patient and study by `source`'s, whose headers were read with pydicom and not yet touched.
+    """Replace `result`'s patient and study by `source`'s, whose headers were read with pydicom and
+    not yet touched.
 
-    `result` will be written in Explicit VR Little Endian and is marked so that its raw elements are written as they
-    are. Type 2 attributes that the source lacks become empty; a sequence that cannot be written is left out.
+    `result` will be written in Explicit VR Little Endian and is marked so that its raw elements are
+    written as they are. Type 2 attributes that the source lacks become empty; a sequence that
+    cannot be written is left out.
     """
     _copy_character_set(source, result)
     for keyword in (*_PATIENT, *_STUDY):
@@ -111,7 +115,9 @@ def copy_patient_and_study(source: Dataset, result: Dataset) -> None:
 
 
 def _copy_character_set(source: Dataset, result: Dataset) -> None:
-    """(0008,0005) as in the source; absent where the source has none, which means ASCII (PS3.3 C.12.1.1.2)."""
+    """(0008,0005) as in the source; absent where the source has none, which means ASCII (PS3.3
+    C.12.1.1.2).
+    """
     if "SpecificCharacterSet" in result:
         del result.SpecificCharacterSet
     stated = source.get("SpecificCharacterSet")
@@ -120,7 +126,9 @@ def _copy_character_set(source: Dataset, result: Dataset) -> None:
 
 
 def _carried(source: Dataset, tag: BaseTag) -> DataElement | RawDataElement | None:
-    """The element as it may be written in Explicit VR Little Endian, or None where that cannot be done."""
+    """The element as it may be written in Explicit VR Little Endian, or None where that cannot be
+    done.
+    """
     vr = dictionary_VR(tag)
     raw = source.get_item(tag)
     if vr == "SQ" or vr in _BINARY_VR or not isinstance(raw, RawDataElement):
@@ -130,7 +138,9 @@ def _carried(source: Dataset, tag: BaseTag) -> DataElement | RawDataElement | No
 
 
 def _decoded(source: Dataset, tag: BaseTag) -> DataElement | None:
-    """An element that has to be decoded to be written anew; None if its content does not allow it."""
+    """An element that has to be decoded to be written anew; None if its content does not allow
+    it.
+    """
     trial = DicomFileLike(BytesIO())
     trial.is_little_endian, trial.is_implicit_VR = True, False
     try:

@@ -1,4 +1,6 @@
-"""A measurement report (TID 1500) of what was found and what was not, checked before it has its name."""
+"""A measurement report (TID 1500) of what was found and what was not, checked before it has its
+name.
+"""
 
 from __future__ import annotations
 
@@ -67,16 +69,19 @@ def write_report(
     *,
     segmentation: WrittenResult | None,
 ) -> WrittenResult:
-    """Write an Enhanced SR with TID 1500 at `path`; `segments` in the order of `segmentation`, None if there is none.
+    """Write an Enhanced SR with TID 1500 at `path`; `segments` in the order of `segmentation`, None
+    if there is none.
 
-    On a picture the groups are planar (TID 1410), with area instead of volume: in mm2 where the size of a pixel is known,
-    else in pixels and without axes. A measurement group (TID 1411) for every segment: the SEG's tracking UID, finding, site and laterality, volume (mL),
-    long and short axis (mm), mean and standard deviation of CT and PET where their unit is known, certainty (%), the segment referred to and the
-    source series. A group (TID 1501) for every absent structure, "Not visualized". The file appears under `path` only
-    after its bytes were read back and compared.
+    On a picture the groups are planar (TID 1410), with area instead of volume: in mm2 where the
+    size of a pixel is known, else in pixels and without axes. A measurement group (TID 1411) for
+    every segment: the SEG's tracking UID, finding, site and laterality, volume (mL), long and short
+    axis (mm), mean and standard deviation of CT and PET where their unit is known, certainty (%),
+    the segment referred to and the source series. A group (TID 1501) for every absent structure,
+    "Not visualized". The file appears under `path` only after its bytes were read back and
+    compared.
 
-    Raises ValueError for nothing to report or segments without a segmentation; ResultMismatch when what was written
-    is not what was meant; OSError when a source is gone or the disk is full.
+    Raises ValueError for nothing to report or segments without a segmentation; ResultMismatch when
+    what was written is not what was meant; OSError when a source is gone or the disk is full.
     """
     if not segments and not absent:
         raise ValueError("a report needs at least one structure that was found or looked for")
@@ -193,7 +198,9 @@ def _sizes(segment: ResultSegment, volume: SourceVolume) -> list[Row]:
 def _absent(
     header: ResultHeader, finding: AbsentFinding
 ) -> sr.MeasurementsAndQualitativeEvaluations:
-    """Measurement and Qualitative Evaluation Group (TID 1501) of a structure that was looked for in vain."""
+    """Measurement and Qualitative Evaluation Group (TID 1501) of a structure that was looked for in
+    vain.
+    """
     group = sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=_tracking(header, finding.tracking_id),
         finding_type=sr_code(finding.type),
@@ -215,7 +222,9 @@ def _assembled(
     groups: Sequence[Group],
     segmentation: WrittenResult | None,
 ) -> Dataset:
-    """The document as highdicom builds it, then with the source's own evidence, patient and study."""
+    """The document as highdicom builds it, then with the source's own evidence, patient and
+    study.
+    """
     stand_in = header.stand_in()
     if header.volume.picture:  # its groups refer to the image itself
         (frame,) = header.volume.frames
@@ -269,7 +278,9 @@ def _algorithm(algorithm: Algorithm) -> sr.AlgorithmIdentification:
 
 
 def _observer() -> sr.ObserverContext:
-    """Segnode as the observing device (TID 1004); its UID names the implementation, not the machine."""
+    """Segnode as the observing device (TID 1004); its UID names the implementation, not the
+    machine.
+    """
     return sr.ObserverContext(
         observer_type=codes.DCM.Device,
         observer_identifying_attributes=sr.DeviceObserverIdentifyingAttributes(

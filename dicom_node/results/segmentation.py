@@ -1,4 +1,6 @@
-"""A DICOM SEG of what was drawn: one BINARY object on the source's own grid, checked before it has its name."""
+"""A DICOM SEG of what was drawn: one BINARY object on the source's own grid, checked before it has
+its name.
+"""
 
 from __future__ import annotations
 
@@ -40,14 +42,14 @@ def write_segmentation(
 ) -> WrittenResult:
     """Write `segments` (numbered from 1 in the order given) as one DICOM SEG at `path`.
 
-    BINARY, Explicit VR Little Endian, a frame only where a segment has voxels, on the grid of `volume`, whose source
-    files must still be there: patient, study and geometry are taken from them (PS3.3 A.51, C.8.20). On a picture it is
-    placed by its pixel matrix alone. The file appears
-    under `path` only after its bytes were read back and compared. UIDs follow from `identity`, so writing the same again
-    replaces the file by an equal one.
+    BINARY, Explicit VR Little Endian, a frame only where a segment has voxels, on the grid of
+    `volume`, whose source files must still be there: patient, study and geometry are taken from
+    them (PS3.3 A.51, C.8.20). On a picture it is placed by its pixel matrix alone. The file appears
+    under `path` only after its bytes were read back and compared. UIDs follow from `identity`, so
+    writing the same again replaces the file by an equal one.
 
-    Raises ValueError for no segments, an empty segment or one on another grid; ResultMismatch when what was written is
-    not what was meant; OSError when a source is gone or the disk is full.
+    Raises ValueError for no segments, an empty segment or one on another grid; ResultMismatch when
+    what was written is not what was meant; OSError when a source is gone or the disk is full.
     """
     _refuse_unusable(volume, segments)
     header = ResultHeader(
@@ -87,7 +89,9 @@ def _refuse_unusable(volume: SourceVolume, segments: Sequence[ResultSegment]) ->
 
 
 def _assembled(header: ResultHeader, segments: Sequence[ResultSegment]) -> Dataset:
-    """The object as highdicom builds it, then with the source's own references, patient and study."""
+    """The object as highdicom builds it, then with the source's own references, patient and
+    study.
+    """
     first = min(segment.voxels.slices.start for segment in segments)
     last = max(segment.voxels.slices[-1] for segment in segments)
     seg = SegmentationObject(
@@ -114,7 +118,9 @@ def _assembled(header: ResultHeader, segments: Sequence[ResultSegment]) -> Datas
 
 
 def _stand_in(header: ResultHeader, first: int, last: int) -> Dataset:
-    """What highdicom builds on: the slices that hold something, or the one picture (PS3.3 A.51.5.1)."""
+    """What highdicom builds on: the slices that hold something, or the one picture (PS3.3
+    A.51.5.1).
+    """
     if header.volume.picture:
         return header.stand_in_for_picture()
     return header.stand_in_on_grid(read_planes(header.volume), first, last)
@@ -123,8 +129,8 @@ def _stand_in(header: ResultHeader, first: int, last: int) -> Dataset:
 def _occupied(segments: Sequence[ResultSegment], first: int, last: int) -> NDArray[np.uint8]:
     """A stack (z, 1, 1, segment) that says which segment is on which of the slices `first`..`last`.
 
-    It is all that highdicom needs to arrange the frames. Given the masks themselves it holds all of them at once, three
-    times over: 11 GB for 500 slices and 40 segments.
+    It is all that highdicom needs to arrange the frames. Given the masks themselves it holds all of
+    them at once, three times over: 11 GB for 500 slices and 40 segments.
     """
     areas = np.stack([segment.voxels.areas[first : last + 1] for segment in segments], axis=-1)
     return (areas > 0).astype(np.uint8)[:, None, None, :]
@@ -145,7 +151,9 @@ def _fill(
 
 
 def _packed(planes: Iterator[NDArray[np.bool_]]) -> bytes:
-    """Frames one after the other without a gap, first pixel in the lowest bit, of even length (PS3.5 8.1.1, 8.2)."""
+    """Frames one after the other without a gap, first pixel in the lowest bit, of even length
+    (PS3.5 8.1.1, 8.2).
+    """
     data = bytearray()
     while eight := list(islice(planes, 8)):  # which end on a whole byte, whatever their size
         data += np.packbits(np.stack(eight), bitorder="little").data
@@ -164,7 +172,9 @@ def _stand_in_frame(group: Dataset) -> int:
 
 
 def _description(number: int, segment: ResultSegment, header: ResultHeader) -> SegmentDescription:
-    """Segment Description macro (PS3.3 table C.8.20-4), with laterality as modifier of the type or region (CID 244)."""
+    """Segment Description macro (PS3.3 table C.8.20-4), with laterality as modifier of the type or
+    region (CID 244).
+    """
     item = SegmentDescription(
         segment_number=number,
         segment_label=shortened(segment.label, 64),
@@ -189,7 +199,9 @@ def _description(number: int, segment: ResultSegment, header: ResultHeader) -> S
 
 
 def _refer_to_source(seg: Dataset, header: ResultHeader, first: int) -> None:
-    """Replace every reference to the stand-in by one to the source's instance and, if multi-frame, its frame."""
+    """Replace every reference to the stand-in by one to the source's instance and, if multi-frame,
+    its frame.
+    """
     everything = Dataset()
     everything.SeriesInstanceUID = header.volume.series_instance_uid
     everything.ReferencedInstanceSequence = header.source_references()

@@ -1,4 +1,6 @@
-"""UIDs of results: derived, never drawn, so that a re-run or a resend of the same work makes no duplicate."""
+"""UIDs of results: derived, never drawn, so that a re-run or a resend of the same work makes no
+duplicate.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +13,12 @@ _NAMESPACE = uuid.UUID("5f2a1d0e-6f0b-5c55-9e0c-6d1f2c3b8a47")
 
 
 def result_uid(identity: ResultIdentity, kind: str, label: str = "") -> str:
-    """The UID of `kind` ("SEG instance", "tracking", …) of this request and study version, `label` apart.
+    """The UID of `kind` ("SEG instance", "tracking", …) of this request and study version, `label`
+    apart.
 
-    A name-based UUID (RFC 9562 version 5) as a decimal number under 2.25 (PS3.5 B.2): at most 44 characters, the same on
-    every machine. The parts are joined by a character that none of them can hold, so ("a", "bc") is not ("ab", "c").
+    A name-based UUID (RFC 9562 version 5) as a decimal number under 2.25 (PS3.5 B.2): at most 44
+    characters, the same on every machine. The parts are joined by a character that none of them can
+    hold, so ("a", "bc") is not ("ab", "c").
     """
     name = "\0".join((identity.request_id, str(identity.study_version), kind, label))
     return f"2.25.{uuid.uuid5(_NAMESPACE, name).int}"

@@ -18,7 +18,9 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """Statuses `first`..`last` (both included) have `outcome`; `advice` tells an administrator what to do."""
+    """Statuses `first`..`last` (both included) have `outcome`; `advice` tells an administrator what
+    to do.
+    """
 
     first: int
     last: int
@@ -27,8 +29,8 @@ class Verdict:
     section: str
 
 
-# The first row that holds a status decides. A status in no row is a failure for good: nothing says waiting would help,
-# and a dead letter is seen where an endless retry is not.
+# The first row that holds a status decides. A status in no row is a failure for good: nothing says
+# waiting would help, and a dead letter is seen where an endless retry is not.
 VERDICTS: tuple[Verdict, ...] = (
     Verdict(0x0000, 0x0000, Outcome.DELIVERED, "", "PS3.7 C.1"),
     Verdict(0xB000, 0xBFFF, Outcome.DELIVERED, "", "PS3.4 table B.2-1, PS3.7 C.4"),

@@ -1,4 +1,6 @@
-"""C-STORE SCU: all results of a request in one association, and every instance's status looked at."""
+"""C-STORE SCU: all results of a request in one association, and every instance's status looked
+at.
+"""
 
 from __future__ import annotations
 
@@ -40,9 +42,9 @@ _TOO_BUSY = 3  # the source of rejections that say nothing of us
 class DeliveryTimeouts:
     """How long a destination may keep us waiting, seconds.
 
-    `connection_s` for TCP, `acse_s` for the answer to an association request or release, `dimse_s` for each
-    instance's status (an archive may write tens of megabytes before it answers), `network_s` for silence on the line, also in the
-    middle of what is sent or received.
+    `connection_s` for TCP, `acse_s` for the answer to an association request or release, `dimse_s`
+    for each instance's status (an archive may write tens of megabytes before it answers),
+    `network_s` for silence on the line, also in the middle of what is sent or received.
     """
 
     connection_s: float = 10.0
@@ -52,10 +54,11 @@ class DeliveryTimeouts:
 
 
 class DicomDestination:
-    """A Destination reached by DICOM: `ae_title` at `host`:`port`, called by us as `calling_ae_title`.
+    """A Destination reached by DICOM: `ae_title` at `host`:`port`, called by us as
+    `calling_ae_title`.
 
-    `name` is what the configuration and the record call it. Every call opens and ends its own association, so one
-    object may serve several threads.
+    `name` is what the configuration and the record call it. Every call opens and ends its own
+    association, so one object may serve several threads.
     """
 
     def __init__(
@@ -94,10 +97,11 @@ class DicomDestination:
     def send(self, results: Sequence[WrittenResult]) -> None:
         """Send every result in one association and check every status.
 
-        Nothing is sent unless the destination accepts every kind of object: a report without the segmentation it
-        refers to helps nobody. Returns when all were taken (0x0000 or a warning); otherwise raises for the first that
-        was not, TransientDeliveryError if worth another try, else PermanentDeliveryError. Sending the same
-        again is harmless: the UIDs are the same. OSError when a result's file is gone.
+        Nothing is sent unless the destination accepts every kind of object: a report without the
+        segmentation it refers to helps nobody. Returns when all were taken (0x0000 or a warning);
+        otherwise raises for the first that was not, TransientDeliveryError if worth another try,
+        else PermanentDeliveryError. Sending the same again is harmless: the UIDs are the same.
+        OSError when a result's file is gone.
         """
         if not results:
             return
@@ -153,7 +157,9 @@ class DicomDestination:
                 association.release()
 
     def _entity(self, sop_classes: Sequence[str]) -> AE:
-        """Ourselves, proposing each SOP class as it is stored and in the default syntax (PS3.5 10.1), nothing else."""
+        """Ourselves, proposing each SOP class as it is stored and in the default syntax (PS3.5
+        10.1), nothing else.
+        """
         entity = AE(ae_title=self._calling_ae_title)
         entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
         entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
@@ -162,7 +168,8 @@ class DicomDestination:
         entity.dimse_timeout = self._timeouts.dimse_s
         entity.network_timeout = self._timeouts.network_s
         for sop_class in sop_classes:
-            # Two contexts rather than one of two syntaxes: a peer that prefers the default still takes ours as stored
+            # Two contexts rather than one of two syntaxes: a peer that prefers the default still
+            # takes ours as stored
             entity.add_requested_context(sop_class, ExplicitVRLittleEndian)
             entity.add_requested_context(sop_class, ImplicitVRLittleEndian)
         return entity
@@ -217,12 +224,12 @@ class DicomDestination:
 
 
 class _Line:
-    """What went over the line while an association was asked for: whether it opened, and source and reason of a rejection.
-    No read or write on it waits longer than `stall_s`.
+    """What went over the line while an association was asked for: whether it opened, and source and
+    reason of a rejection. No read or write on it waits longer than `stall_s`.
 
-    The association's own account (`is_rejected`) cannot be relied on: where the peer rejects and hangs up before
-    pynetdicom's thread has looked, it takes the closed line for one that never opened, and a rejection with a code that
-    the standard reserves stops it before it is told of.
+    The association's own account (`is_rejected`) cannot be relied on: where the peer rejects and
+    hangs up before pynetdicom's thread has looked, it takes the closed line for one that never
+    opened, and a rejection with a code that the standard reserves stops it before it is told of.
     """
 
     def __init__(self, stall_s: float) -> None:
@@ -248,5 +255,7 @@ class _Line:
 
 
 def _named(sop_class_uid: str) -> str:
-    """A SOP class by its name and UID, such as "Segmentation Storage (1.2.840.10008.5.1.4.1.1.66.4)"."""
+    """A SOP class by its name and UID, such as "Segmentation Storage
+    (1.2.840.10008.5.1.4.1.1.66.4)".
+    """
     return f"{UID(sop_class_uid).name} ({sop_class_uid})"

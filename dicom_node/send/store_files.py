@@ -1,4 +1,6 @@
-"""Plays a modality: sends DICOM files to a node as they are on disk, whatever their transfer syntax."""
+"""Plays a modality: sends DICOM files to a node as they are on disk, whatever their transfer
+syntax.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,8 @@ def send_files(
 ) -> Iterator[Path]:
     """C-STORE each file in one association and yield it once the node has answered that it is kept.
 
-    TransientDeliveryError when the node cannot be reached or ends the association, PermanentDeliveryError
-    when it refuses an instance.
+    TransientDeliveryError when the node cannot be reached or ends the association,
+    PermanentDeliveryError when it refuses an instance.
     """
     entity = AE(ae_title=calling_ae_title)
     metas = [dcmread(path, stop_before_pixels=True).file_meta for path in paths]

@@ -32,7 +32,9 @@ _AXIAL_COSINE = 0.8  # the normal within 37 degrees of the patient's long axis
 
 @dataclass(frozen=True)
 class Choice:
-    """The series to segment: `headers` of its images alone; `warnings` for the report; `explanation` one sentence."""
+    """The series to segment: `headers` of its images alone; `warnings` for the report;
+    `explanation` one sentence.
+    """
 
     series_instance_uid: str
     headers: tuple[InstanceHeader, ...]
@@ -86,12 +88,14 @@ def choose_series(
     wanted_modality: str | None = None,
     series_instance_uid: str | None = None,
 ) -> Choice:
-    """Choose among a study's series: CT before MR, magnitude before phase, original before derived, water before fat.
+    """Choose among a study's series: CT before MR, magnitude before phase, original before derived,
+    water before fat.
 
-    Then axial before others, and the most slices. Among equals the softer kernel, the thinner slices, the one with contrast. Only series that are regular stacks are
-    considered; a series asked for by UID is taken whatever its rank. Where there are no slices at all, it is one
-    picture (dicom_node.series.single_images). Raises NoUsableSeries, which says what was
-    looked at and why each was left out; a lone image series that is no volume raises its own NotAVolume.
+    Then axial before others, and the most slices. Among equals the softer kernel, the thinner
+    slices, the one with contrast. Only series that are regular stacks are considered; a series
+    asked for by UID is taken whatever its rank. Where there are no slices at all, it is one picture
+    (dicom_node.series.single_images). Raises NoUsableSeries, which says what was looked at and why
+    each was left out; a lone image series that is no volume raises its own NotAVolume.
     """
     by_series = _by_series(headers)
     choice = _chosen(

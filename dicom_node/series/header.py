@@ -1,7 +1,8 @@
-"""What choosing and sorting need to know of an instance, read tolerantly from its file, long after the peer was answered.
+"""What choosing and sorting need to know of an instance, read tolerantly from its file, long after
+the peer was answered.
 
-A value that cannot be read, or that the bytes of the file belie, is left out and named in `faults`. Refused is only a file
-that is no DICOM at all, or one that says of itself to be two.
+A value that cannot be read, or that the bytes of the file belie, is left out and named in `faults`.
+Refused is only a file that is no DICOM at all, or one that says of itself to be two.
 """
 
 from __future__ import annotations
@@ -78,9 +79,10 @@ _WANTED_IN_MACRO = frozenset(map(tag_of, _PLANE))
 def read_header(path: Path) -> InstanceHeader:
     """Read a DICOM file's header, without its pixels, with or without file meta information.
 
-    Multi-frame objects give the orientation, spacing and thickness that their functional groups share, or those of their
-    first frame (PS3.3 C.7.6.16); their positions stay there. Raises UnreadableDataset for a file that is no DICOM,
-    FaultyDataset for one that cannot be one instance of one patient, OSError as the disk gives it.
+    Multi-frame objects give the orientation, spacing and thickness that their functional groups
+    share, or those of their first frame (PS3.3 C.7.6.16); their positions stay there. Raises
+    UnreadableDataset for a file that is no DICOM, FaultyDataset for one that cannot be one instance
+    of one patient, OSError as the disk gives it.
     """
     try:
         file = walk_file(path, _WANTED)
@@ -147,7 +149,9 @@ class _Reader:
         )
 
     def _filed_under(self) -> tuple[str, str, str, str]:
-        """SOP Class, SOP Instance, Study and Series Instance UID; what is there and is no UID names nothing: FaultyDataset."""
+        """SOP Class, SOP Instance, Study and Series Instance UID; what is there and is no UID names
+        nothing: FaultyDataset.
+        """
         uids = []
         for keyword in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"):
             text = self._text(keyword)
@@ -224,7 +228,9 @@ class _Reader:
         return text if is_uid(text) else ""
 
     def _numbers(self, keyword: str, count: int | None = None) -> tuple[float, ...]:
-        """Finite values; none, and a fault, where the file holds something else or another number of them."""
+        """Finite values; none, and a fault, where the file holds something else or another number
+        of them.
+        """
         try:
             numbers = (values.numbers(keyword, count) for values in self._sources(keyword))
             return next(filter(None, numbers), ())

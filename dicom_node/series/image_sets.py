@@ -1,9 +1,9 @@
 """What tells the images of several volumes at one place apart, and which of them comes first.
 
-A series may hold magnitude and phase, originals and what was computed from them, water and fat, echoes, b-values, cardiac
-phases, or the same region again and again. `AXES` is the order in which they are told apart; on each axis the value that
-is wanted first comes first: magnitude, original, water, the soft kernel, the first echo, the lowest b-value, the first
-phase, the first acquisition.
+A series may hold magnitude and phase, originals and what was computed from them, water and fat,
+echoes, b-values, cardiac phases, or the same region again and again. `AXES` is the order in which
+they are told apart; on each axis the value that is wanted first comes first: magnitude, original,
+water, the soft kernel, the first echo, the lowest b-value, the first phase, the first acquisition.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ class SetValue:
 
 @dataclass(frozen=True)
 class Axis:
-    """One way in which sets of images differ. `name` for people; `kind`: other values show something else, not the same again.
+    """One way in which sets of images differ. `name` for people; `kind`: other values show
+    something else, not the same again.
 
-    Of a `kind` only the first value is ever taken in place of the others; of other axes, the first set that is whole.
-    `timed`: two halves of one interleaved scan differ in it too.
+    Of a `kind` only the first value is ever taken in place of the others; of other axes, the first
+    set that is whole. `timed`: two halves of one interleaved scan differ in it too.
     """
 
     name: str
@@ -45,7 +46,8 @@ _COMPONENTS = {
     name: SetValue(rank, name, name)
     for rank, name in ((0, MAGNITUDE), (2, "real"), (3, "imaginary"), (4, "phase"), (5, "map"))
 }
-# Image Type from value 3 on (PS3.3 C.8.3.1.1.1, C.8.13.3.1.1); Siemens writes one letter, Philips M_FFE, R_SE and the like
+# Image Type from value 3 on (PS3.3 C.8.3.1.1.1, C.8.13.3.1.1); Siemens writes one letter, Philips
+# M_FFE, R_SE and the like
 _COMPONENT_WORDS = {
     "M": MAGNITUDE, "MAG": MAGNITUDE, "MAGNITUDE": MAGNITUDE,
     "R": "real", "REAL": "real",
@@ -80,7 +82,9 @@ _PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%")
 
 
 def component_of(plane: Plane) -> SetValue:
-    """What an MR image shows of the complex signal: by (0008,9208), GE's own attribute, or Image Type."""
+    """What an MR image shows of the complex signal: by (0008,9208), GE's own attribute, or Image
+    Type.
+    """
     stated = plane.phase.get("ComplexImageComponent", "").upper()
     name = _COMPONENT_WORDS.get(stated) or _GE_COMPONENTS.get(plane.phase.get("GEComponent", ""))
     return _COMPONENTS[name] if name else _component_in(plane.image_type)
@@ -100,7 +104,9 @@ def _component_in(image_type: tuple[str, ...]) -> SetValue:
 
 
 def shows_anatomy(plane: Plane) -> bool:
-    """Whether grey values are signal: not those of a phase, real or imaginary image, or of a map."""
+    """Whether grey values are signal: not those of a phase, real or imaginary image, or of a
+    map.
+    """
     return component_of(plane).rank <= _UNKNOWN_COMPONENT.rank
 
 
@@ -151,7 +157,9 @@ def _by_number(keyword: str) -> Callable[[Plane], SetValue]:
 
 
 def _percentage(plane: Plane) -> SetValue:
-    """The part of the cardiac or respiratory cycle, which many scanners write into a description alone."""
+    """The part of the cardiac or respiratory cycle, which many scanners write into a description
+    alone.
+    """
     for keyword in ("NominalPercentageOfCardiacPhase", "NominalPercentageOfRespiratoryPhase"):
         number = number_in(plane.phase.get(keyword, ""))
         if number is not None:

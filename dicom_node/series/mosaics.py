@@ -1,4 +1,6 @@
-"""Mosaics: many slices tiled into one classic MR image, with one position for all of them (as Siemens scanners write EPI)."""
+"""Mosaics: many slices tiled into one classic MR image, with one position for all of them (as
+Siemens scanners write EPI).
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ from dicom_node.values import InstanceHeader
 
 
 def is_mosaic(header: InstanceHeader) -> bool:
-    """Whether an image is tiled. Enhanced objects whose Image Type still says so hold a slice a frame, and are none."""
+    """Whether an image is tiled. Enhanced objects whose Image Type still says so hold a slice a
+    frame, and are none.
+    """
     return (
         header.sop_class_uid in SINGLE_FRAME_VOLUMES
         and header.number_of_frames == 1

@@ -1,9 +1,10 @@
 """Whether images are of one patient, told without keeping who that is.
 
-A header carries digests of what identifies the patient, salted with the study: they compare images of one study and say
-nothing by themselves. Two images are of two patients where Patient ID, Issuer of Patient ID, Patient's Name or Patient's
-Birth Date are given in both and differ. Not told apart by: what one of them leaves out, upper and lower case, accents,
-spaces, carets and other marks between the words of a name, another script of it (PS3.5 6.2.1), marks within a date.
+A header carries digests of what identifies the patient, salted with the study: they compare images
+of one study and say nothing by themselves. Two images are of two patients where Patient ID, Issuer
+of Patient ID, Patient's Name or Patient's Birth Date are given in both and differ. Not told apart
+by: what one of them leaves out, upper and lower case, accents, spaces, carets and other marks
+between the words of a name, another script of it (PS3.5 6.2.1), marks within a date.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ _NAMES = {
 def patient_digests(
     salt: str, *, identifier: str, issuer: str, name: str, birth_date: str
 ) -> PatientDigests:
-    """Digests of the patient's attributes as text; `salt` the Study Instance UID. What is empty stays empty."""
+    """Digests of the patient's attributes as text; `salt` the Study Instance UID. What is empty
+    stays empty.
+    """
     return PatientDigests(
         identifier=_digest(salt, "".join(identifier.casefold().split())),
         issuer=_digest(salt, "".join(issuer.casefold().split())),
@@ -40,7 +43,9 @@ def patient_digests(
 
 
 def differing(headers: Iterable[InstanceHeader]) -> tuple[str, ...]:
-    """Names of the attributes by which these are images of several patients; none where they are of one."""
+    """Names of the attributes by which these are images of several patients; none where they are of
+    one.
+    """
     return _differing({header.patient for header in headers})
 
 
@@ -58,7 +63,9 @@ def by_patient(headers: Sequence[InstanceHeader]) -> list[list[InstanceHeader]]:
 
 
 def refuse_several_patients(headers: Sequence[InstanceHeader]) -> None:
-    """NotAVolume where the images of one series are of several patients; it names instances, and nobody."""
+    """NotAVolume where the images of one series are of several patients; it names instances, and
+    nobody.
+    """
     attributes = differing(headers)
     if not attributes:
         return
@@ -84,7 +91,9 @@ def _and(names: Sequence[str]) -> str:
 
 
 def _plain_name(name: str) -> str:
-    """The words of the first group that is given (alphabetic, ideographic, phonetic), without case and accents."""
+    """The words of the first group that is given (alphabetic, ideographic, phonetic), without case
+    and accents.
+    """
     first = next((group for group in name.split("=") if re.search(r"\w", group)), "")
     letters = unicodedata.normalize("NFKD", first.casefold())
     unaccented = "".join(letter for letter in letters if not unicodedata.combining(letter))

@@ -1,4 +1,6 @@
-"""Several volumes at one place under one Series Instance UID (components, echoes, phases, 4-D): tell them apart, take one."""
+"""Several volumes at one place under one Series Instance UID (components, echoes, phases, 4-D):
+tell them apart, take one.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ from dicom_node.series.plane import Plane, named, number_in
 
 _MOST_TRIES = 400  # sets that are looked at before nothing is found
 _MOST_LABELS = 4
-# Slices thicker than this many of their steps show the same tissue twice: they are no halves of one interleaved scan
+# Slices thicker than this many of their steps show the same tissue twice: they are no halves of one
+# interleaved scan
 _OVERLAP = 1.1
 _MOST_PASSES = 4
 
@@ -47,18 +50,21 @@ class _Found:
 
 
 def one_set(planes: Sequence[Plane]) -> Stack | None:
-    """The first whole volume that the axes of dicom_node.series.image_sets sort out, in their order; None where they sort out none.
+    """The first whole volume that the axes of dicom_node.series.image_sets sort out, in their
+    order; None where they sort out none.
 
-    Whole means regular and with a slice wherever the series has one: what only another set shows is never lost. That
-    does not hold for another kind of image, which shows something else.
+    Whole means regular and with a slice wherever the series has one: what only another set shows is
+    never lost. That does not hold for another kind of image, which shows something else.
     """
     return _told(_Search(planes).among(planes, _axes(planes)))
 
 
 def untangled(stack: Stack) -> Stack:
-    """The first of several acquisitions whose slices lie between one another's; else the stack itself.
+    """The first of several acquisitions whose slices lie between one another's; else the stack
+    itself.
 
-    One interleaved scan is no such thing: its slices do not overlap, so that each half lacks what the other shows.
+    One interleaved scan is no such thing: its slices do not overlap, so that each half lacks what
+    the other shows.
     """
     planes = stack.planes
     step = float(np.linalg.norm(stack.affine_zyx_to_lps[:3, 0]))
@@ -79,7 +85,9 @@ def _completed(name: str) -> str:
 
 
 def why_none(planes: Sequence[Plane], error: NotAVolume) -> NotAVolume:
-    """What is wrong with the set that would be taken, where sets lie at one place and can be told apart; else `error`."""
+    """What is wrong with the set that would be taken, where sets lie at one place and can be told
+    apart; else `error`.
+    """
     heights = np.sort(_heights(planes, planes[0].normal))
     if np.diff(heights).min(initial=np.inf) > SAME_POSITION_MM:
         return error
@@ -177,7 +185,9 @@ def _pass_axis(name: str, passes: Mapping[int, SetValue]) -> Axis:
 
 
 def _passes(planes: Sequence[Plane], keyword: str) -> dict[int, SetValue]:
-    """Which time over the region each plane (by its id) belongs to; empty where times do not show several, one after the other."""
+    """Which time over the region each plane (by its id) belongs to; empty where times do not show
+    several, one after the other.
+    """
     times = [number_in(plane.phase.get(keyword, "")) for plane in planes]
     if len(planes) < 4 or None in times:
         return {}
@@ -207,7 +217,9 @@ def _passes(planes: Sequence[Plane], keyword: str) -> dict[int, SetValue]:
 
 
 def _interleaved(values: Sequence[SetValue]) -> bool:
-    """Whether sets of at least two take turns along the normal, instead of lying one behind the other."""
+    """Whether sets of at least two take turns along the normal, instead of lying one behind the
+    other.
+    """
     runs = 1 + sum(one != other for one, other in pairwise(values))
     return 1 < len(set(values)) < runs and 2 * len(set(values)) <= len(values)
 
@@ -228,14 +240,17 @@ def _covers(group: Sequence[Plane], planes: Sequence[Plane]) -> bool:
 
 
 def _mostly_covers(group: Sequence[Plane], planes: Sequence[Plane]) -> bool:
-    """Another kind of image may reach further; what lies elsewhere altogether is no other kind of the same."""
+    """Another kind of image may reach further; what lies elsewhere altogether is no other kind of
+    the same.
+    """
     return bool(_covered(group, planes).mean() > 0.5)
 
 
 def _covered(group: Sequence[Plane], planes: Sequence[Plane]) -> NDArray[np.bool_]:
     """Which planes' tissue the group shows too: the plane overlaps with a slice of the group.
 
-    At most half a step off (beyond, there is a slice too few), and a quarter always (the scanner's own unevenness).
+    At most half a step off (beyond, there is a slice too few), and a quarter always (the scanner's
+    own unevenness).
     """
     normal = planes[0].normal
     theirs = _heights(planes, normal)

@@ -20,9 +20,10 @@ _MOST_RANGES = 8
 class Plane:
     """A single-frame image, or one frame of a multi-frame one, as its header places it.
 
-    `position_mm` (x, y, z) LPS of the first voxel's centre; `orientation` row then column cosines, six numbers;
-    `pixel_spacing_mm` between (rows, columns); `shape` (rows, columns); `gantry_tilt_deg` as the header says.
-    `phase` tells planes at one position apart: attribute -> value as text.
+    `position_mm` (x, y, z) LPS of the first voxel's centre; `orientation` row then column cosines,
+    six numbers; `pixel_spacing_mm` between (rows, columns); `shape` (rows, columns);
+    `gantry_tilt_deg` as the header says. `phase` tells planes at one position apart: attribute ->
+    value as text.
     """
 
     source: SourceFrame
@@ -54,7 +55,9 @@ class Plane:
 
     @property
     def derived(self) -> bool:
-        """Whether value 1 of Image Type says that this was computed from other images (PS3.3 C.7.6.1.1.2)."""
+        """Whether value 1 of Image Type says that this was computed from other images (PS3.3
+        C.7.6.1.1.2).
+        """
         return self.image_type[:1] == ("DERIVED",)
 
 
@@ -71,12 +74,16 @@ def _unit(vector: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def named(planes: Iterable[Plane]) -> str:
-    """Which images these are, for a PACS administrator: "instances 1-4, 7" or "frames 2, 3 of instance 1"."""
+    """Which images these are, for a PACS administrator: "instances 1-4, 7" or "frames 2, 3 of
+    instance 1".
+    """
     return named_frames(plane.source for plane in planes)
 
 
 def named_frames(sources: Iterable[SourceFrame]) -> str:
-    """As `named`. An image without an Instance Number is named by its SOP Instance UID, else by its file."""
+    """As `named`. An image without an Instance Number is named by its SOP Instance UID, else by its
+    file.
+    """
     frames = sorted(sources, key=lambda f: (f.path, f.frame_number or 0))
     single = [f for f in frames if f.frame_number is None]
     parts = [_instances(single)] if single else []

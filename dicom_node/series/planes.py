@@ -1,4 +1,6 @@
-"""From the headers of a series to its image planes: what was sent twice, scouts and foreign objects are set aside."""
+"""From the headers of a series to its image planes: what was sent twice, scouts and foreign objects
+are set aside.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ _MOST_STRAYS, _STRAY_FRACTION, _STRAY_ANGLE_DEG = 3, 0.1, 10.0
 
 
 def planes_of(headers: Sequence[InstanceHeader]) -> tuple[list[Plane], tuple[str, ...]]:
-    """Every image and frame of a series as a plane, without repeats and scouts; and a sentence for what was set aside.
+    """Every image and frame of a series as a plane, without repeats and scouts; and a sentence for
+    what was set aside.
 
     NotAVolume where an image that is left has no place in the patient.
     """
@@ -37,7 +40,9 @@ def planes_of(headers: Sequence[InstanceHeader]) -> tuple[list[Plane], tuple[str
 def _without_repeats(
     headers: Sequence[InstanceHeader],
 ) -> tuple[list[InstanceHeader], tuple[str, ...]]:
-    """The same instance in two files counts once; with other contents nobody knows which is right."""
+    """The same instance in two files counts once; with other contents nobody knows which is
+    right.
+    """
     by_uid: dict[str, list[InstanceHeader]] = defaultdict(list)
     for header in headers:
         by_uid[header.sop_instance_uid or str(header.path)].append(header)
@@ -57,7 +62,9 @@ def _without_repeats(
 def _without_scouts(
     headers: Sequence[InstanceHeader],
 ) -> tuple[list[InstanceHeader], tuple[str, ...]]:
-    """Localizers by Image Type are left out where something else is left (PS3.3 C.7.6.1.1.2, value 3)."""
+    """Localizers by Image Type are left out where something else is left (PS3.3 C.7.6.1.1.2, value
+    3).
+    """
     scouts = [header for header in headers if "LOCALIZER" in header.image_type]
     if len(scouts) == len(headers):
         return list(headers), ()
@@ -66,7 +73,9 @@ def _without_scouts(
 
 
 def _single_planes(headers: Sequence[InstanceHeader]) -> list[Plane]:
-    """The planes of single-frame images; NotAVolume names the instances that lack an attribute, and which."""
+    """The planes of single-frame images; NotAVolume names the instances that lack an attribute, and
+    which.
+    """
     for attribute, name in (
         ("image_position_mm", "Image Position (Patient)"),
         ("image_orientation", "Image Orientation (Patient)"),

@@ -1,9 +1,11 @@
-"""Positions that the scanner has rounded: how far that moves a slice, and whether it is all that makes steps uneven.
+"""Positions that the scanner has rounded: how far that moves a slice, and whether it is all that
+makes steps uneven.
 
-A coordinate written in tenths of a millimetre is up to 0.05 mm off, in whole millimetres up to 0.5 mm. Slices that are
-evenly spaced then lie within that of a straight line with even steps, however much single steps differ. Where the unit is
-coarse against the step, a line can also be found for slices of which one is missing: then the step that the header
-declares must be the line's, or the instance numbers must run without a gap where slices overlap or declare none.
+A coordinate written in tenths of a millimetre is up to 0.05 mm off, in whole millimetres up to 0.5
+mm. Slices that are evenly spaced then lie within that of a straight line with even steps, however
+much single steps differ. Where the unit is coarse against the step, a line can also be found for
+slices of which one is missing: then the step that the header declares must be the line's, or the
+instance numbers must run without a gap where slices overlap or declare none.
 """
 
 from __future__ import annotations
@@ -18,15 +20,17 @@ from dicom_node.series.plane import Plane
 
 _MOST_DECIMALS = 2  # what is written finer than hundredths is off by less than any tolerance
 _EPSILON_MM = 1e-4
-# A slice missing in the middle moves the others by a quarter of a step at least, the rounding by half a unit at most in
-# either direction: with steps above four units, no gap hides in it.
+# A slice missing in the middle moves the others by a quarter of a step at least, the rounding by
+# half a unit at most in either direction: with steps above four units, no gap hides in it.
 _GAP_SHOWS_UNITS = 4.0
 _SHARE_OF_MULTIPLE = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
 class Rounding:
-    """`half_units_mm` (x, y, z): how far a coordinate may be off; 0 where all slices have the same, or digits enough."""
+    """`half_units_mm` (x, y, z): how far a coordinate may be off; 0 where all slices have the same,
+    or digits enough.
+    """
 
     half_units_mm: NDArray[np.float64]
 
@@ -59,7 +63,9 @@ def _half_unit(values_mm: NDArray[np.float64]) -> float:
 
 
 def declared_steps_mm(planes: Sequence[Plane]) -> tuple[float, ...]:
-    """What the first plane says of the distance between slices: Spacing Between Slices, then Slice Thickness."""
+    """What the first plane says of the distance between slices: Spacing Between Slices, then Slice
+    Thickness.
+    """
     declared = (planes[0].spacing_between_slices_mm, planes[0].slice_thickness_mm)
     return tuple(abs(step) for step in declared if step)
 
@@ -67,9 +73,11 @@ def declared_steps_mm(planes: Sequence[Plane]) -> tuple[float, ...]:
 def rounded_step_mm(
     planes: Sequence[Plane], heights_mm: NDArray[np.float64], half_unit_mm: float
 ) -> float | None:
-    """The step of planes in rising order that are evenly spaced and written as they are by rounding alone; None for others.
+    """The step of planes in rising order that are evenly spaced and written as they are by rounding
+    alone; None for others.
 
-    `heights_mm` (z,) along the normal, each up to `half_unit_mm` off. It is the declared step where that fits.
+    `heights_mm` (z,) along the normal, each up to `half_unit_mm` off. It is the declared step where
+    that fits.
     """
     step, off = even_line(heights_mm)
     if half_unit_mm == 0 or off > half_unit_mm + _EPSILON_MM:
@@ -97,7 +105,8 @@ def rounded_step_mm(
 def places_at(
     heights_mm: NDArray[np.float64], step_mm: float, half_unit_mm: float
 ) -> NDArray[np.int_] | None:
-    """The whole number of steps (z,) from the first at which each slice lies, None where they lie at no such places.
+    """The whole number of steps (z,) from the first at which each slice lies, None where they lie
+    at no such places.
 
     Where rounding leaves a choice, it is the one with the fewest steps.
     """

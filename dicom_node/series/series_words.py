@@ -1,4 +1,6 @@
-"""What is said of series that are not segmented: in sentences of bounded length that name no patient."""
+"""What is said of series that are not segmented: in sentences of bounded length that name no
+patient.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ from dicom_node.series.single_images import is_loop, is_picture
 from dicom_node.sop_classes import CONE_BEAM, class_name
 from dicom_node.values import InstanceHeader
 
-# Image Type values of images that show no anatomy to measure: screens, dose pages (as GE, Siemens and Philips write them)
+# Image Type values of images that show no anatomy to measure: screens, dose pages (as GE, Siemens
+# and Philips write them)
 _SCREEN_VALUES = frozenset(
     {"SCREEN SAVE", "SCREENSAVE", "DOSE_INFO", "DOSE", "CAPTURE", "PROTOCOL"}
 )
@@ -70,7 +73,9 @@ def reason_against(
     members: Sequence[InstanceHeader],
     wanted_modality: str | None,
 ) -> str:
-    """Why a series is not looked at further, empty if it is. The reason follows the series' name in a sentence."""
+    """Why a series is not looked at further, empty if it is. The reason follows the series' name in
+    a sentence.
+    """
     if not images:
         return _reason_without_images(members)
     if not members[0].series_instance_uid:
@@ -116,7 +121,9 @@ def none_usable(
     refused: Mapping[str, NotAVolume],
     by_series: Mapping[str, Sequence[InstanceHeader]],
 ) -> NotAVolume:
-    """The one reason there is, or the first few of them; `left_out` a clause, `refused` an error by Series Instance UID."""
+    """The one reason there is, or the first few of them; `left_out` a clause, `refused` an error by
+    Series Instance UID.
+    """
     if len(left_out) == 1 and refused:
         return next(iter(refused.values()))
     apart = _taken_apart(left_out, by_series)
@@ -136,7 +143,9 @@ def none_usable(
 def _taken_apart(
     left_out: Mapping[str, str], by_series: Mapping[str, Sequence[InstanceHeader]]
 ) -> list[str]:
-    """Series that look like one scan of which every slice was filed by itself: of one slice, one kind and one matrix each."""
+    """Series that look like one scan of which every slice was filed by itself: of one slice, one
+    kind and one matrix each.
+    """
     kinds: dict[object, list[str]] = defaultdict(list)
     for uid in left_out:
         members = by_series[uid]
@@ -149,7 +158,9 @@ def _taken_apart(
 def other_patients(
     by_series: Mapping[str, Sequence[InstanceHeader]], chosen_uid: str
 ) -> tuple[str, ...]:
-    """A sentence where the series of a study are of several patients: the result carries the name of one of them."""
+    """A sentence where the series of a study are of several patients: the result carries the name
+    of one of them.
+    """
     attributes = differing(header for members in by_series.values() for header in members)
     if not attributes:
         return ()

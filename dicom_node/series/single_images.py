@@ -1,6 +1,8 @@
-"""Which picture of a study is segmented: single images of radiography, ultrasound and cameras, one a request.
+"""Which picture of a study is segmented: single images of radiography, ultrasound and cameras, one
+a request.
 
-A study of slices is never answered by a picture: what looks like one there is most often a screen somebody saved.
+A study of slices is never answered by a picture: what looks like one there is most often a screen
+somebody saved.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ _MOST_NAMED = 4
 
 
 def is_picture(header: InstanceHeader) -> bool:
-    """Whether this is one image of a kind that is looked at by itself; captures of CT, MR and PET screens are none."""
+    """Whether this is one image of a kind that is looked at by itself; captures of CT, MR and PET
+    screens are none.
+    """
     return (
         header.sop_class_uid in PICTURES
         and header.number_of_frames == 1
@@ -37,7 +41,8 @@ def is_loop(header: InstanceHeader) -> bool:
 def by_preference(headers: Iterable[InstanceHeader]) -> list[InstanceHeader]:
     """The pictures, the one to segment first.
 
-    As processed for display before raw, frontal before lateral, then as they were taken: by series and instance.
+    As processed for display before raw, frontal before lateral, then as they were taken: by series
+    and instance.
     """
     return sorted(filter(is_picture, headers), key=_rank)
 

@@ -29,7 +29,8 @@ _LOCALIZER_DIRECTIONS, _LOCALIZER_SLICES, _ACROSS_COSINE = 3, 9, 0.7
 def stack_of(headers: Sequence[InstanceHeader]) -> Stack:
     """Sort and check the images of one series by their headers alone; no pixel is read.
 
-    Raises NotAVolume with one sentence that names the instance numbers, says what was found and what to do.
+    Raises NotAVolume with one sentence that names the instance numbers, says what was found and
+    what to do.
     """
     if not headers:
         raise NotAVolume("There are no images to make a volume of: send the series.")
@@ -83,7 +84,9 @@ def _refuse_belied(headers: Sequence[InstanceHeader]) -> None:
 
 
 def _of_one_kind(planes: list[Plane]) -> tuple[list[Plane], tuple[str, ...]]:
-    """The planes, or where they mix matrices and orientations those of the first kind: originals without reformats."""
+    """The planes, or where they mix matrices and orientations those of the first kind: originals
+    without reformats.
+    """
     try:
         _refuse_mixture(planes)
     except NotAVolume as mixture:
@@ -122,7 +125,9 @@ def _refuse_mixture(planes: Sequence[Plane]) -> None:
 
 
 def _refuse_localizer(directions: Sequence[Sequence[Plane]]) -> None:
-    """Few slices in each of three and more directions are a localizer, whether Image Type says so or not."""
+    """Few slices in each of three and more directions are a localizer, whether Image Type says so
+    or not.
+    """
     if len(directions) < _LOCALIZER_DIRECTIONS or max(map(len, directions)) > _LOCALIZER_SLICES:
         return
     pairs = combinations([group[0].normal for group in directions], 2)

@@ -1,4 +1,6 @@
-"""How large an image may be before anything is allocated for it: what a header promises costs nothing to write."""
+"""How large an image may be before anything is allocated for it: what a header promises costs
+nothing to write.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +12,11 @@ from dicom_node.series.multiframe import source_of
 from dicom_node.series.plane import Plane, named, named_frames
 from dicom_node.values import InstanceHeader
 
-# Voxels of a volume. 2,000 slices of 512 x 512 have half as many; each takes 4 bytes as intensity, and 1 for a mask.
+# Voxels of a volume. 2,000 slices of 512 x 512 have half as many; each takes 4 bytes as intensity,
+# and 1 for a mask.
 MOST_VOXELS = 1_000_000_000
-# Pixels of a single picture, which takes 40 bytes each while its greys are worked out. Mammograms have 20 million.
+# Pixels of a single picture, which takes 40 bytes each while its greys are worked out. Mammograms
+# have 20 million.
 MOST_PIXELS = 100_000_000
 
 

@@ -1,4 +1,6 @@
-"""Pixel data to intensities: decoded with whatever codecs pydicom has, rescaled frame by frame, filled in place."""
+"""Pixel data to intensities: decoded with whatever codecs pydicom has, rescaled frame by frame,
+filled in place.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ _THREADS = min(4, os.cpu_count() or 1)
 
 @dataclass(frozen=True)
 class Intensities:
-    """`values` (z, y, x) float32 after rescale in `unit`, None where it is not known; `warnings` are sentences."""
+    """`values` (z, y, x) float32 after rescale in `unit`, None where it is not known; `warnings`
+    are sentences.
+    """
 
     values: NDArray[np.float32]
     unit: Code | None
@@ -70,7 +74,9 @@ class _Decoded:
 
 
 def refuse_undecodable_syntaxes(syntaxes: Sequence[tuple[Plane, str]]) -> None:
-    """UndecodablePixels for planes whose Transfer Syntax UID no installed codec reads, before any work is done."""
+    """UndecodablePixels for planes whose Transfer Syntax UID no installed codec reads, before any
+    work is done.
+    """
     for uid in sorted({uid for _, uid in syntaxes if uid}):
         if not _decodable(uid):
             planes = [plane for plane, of_plane in syntaxes if of_plane == uid]
@@ -91,9 +97,10 @@ def _decodable(uid: str) -> bool:
 def decode(planes: Sequence[Plane], modality: str, frames_of: Callable[[Path], int]) -> Intensities:
     """Intensities of planes in this order, after rescale (HU for CT).
 
-    `frames_of` says how many frames a file holds. Padding becomes air in CT, the slice's lowest value elsewhere.
-    MONOCHROME1 turns the grey of everything but CT round, so that bright is bright; HU are HU however they are displayed.
-    Raises UndecodablePixels, UnusableValue, or NotAVolume for slices on several scales and CT that is no HU.
+    `frames_of` says how many frames a file holds. Padding becomes air in CT, the slice's lowest
+    value elsewhere. MONOCHROME1 turns the grey of everything but CT round, so that bright is
+    bright; HU are HU however they are displayed. Raises UndecodablePixels, UnusableValue, or
+    NotAVolume for slices on several scales and CT that is no HU.
     """
     with parsing(UndecodablePixels, f"There is no room for the pixels of {named(planes)}"):
         out = np.empty((len(planes), *planes[0].shape), dtype=np.float32)
@@ -115,7 +122,9 @@ def decode(planes: Sequence[Plane], modality: str, frames_of: Callable[[Path], i
 def _decode_file(
     places: Sequence[tuple[int, Plane]], out: NDArray[np.float32], modality: str, frames: int
 ) -> _Decoded:
-    """Fill the slices that one file holds; a failure is returned, so that all files that fail can be named."""
+    """Fill the slices that one file holds; a failure is returned, so that all files that fail can
+    be named.
+    """
     planes = tuple(plane for _, plane in places)
     try:
         with parsing(UndecodablePixels, "it cannot be decoded"):
@@ -165,7 +174,8 @@ def _scale(ds: Dataset, groups: FunctionalGroups, index: int, modality: str) -> 
         return scale
     frame_type = term(groups.holder("CTImageFrameTypeSequence", "FrameType", index), "FrameType")
     refuse_other_quantities(scale.unit_name, tuple(frame_type.split("\\")))
-    # multi-energy CT must say its quantity (PS3.3 C.8.2.1, Rescale Type): without a word it is unspecified
+    # multi-energy CT must say its quantity (PS3.3 C.8.2.1, Rescale Type): without a word it is
+    # unspecified
     unspecified = not scale.unit_name and term(ds, "MultienergyCTAcquisition") == "YES"
     return replace(scale, unit_name="US") if unspecified else scale
 
@@ -208,7 +218,9 @@ def _put(
 def _turn_round(
     stored: NDArray[np.generic], out: NDArray[np.float32], form: PixelFormat, scale: Rescale
 ) -> None:
-    """Bright becomes dark within the range that the stored bits can hold, so that slices stay comparable."""
+    """Bright becomes dark within the range that the stored bits can hold, so that slices stay
+    comparable.
+    """
     half, whole = 1 << (form.bits_stored - 1), 1 << form.bits_stored
     signed = form.signed or np.issubdtype(stored.dtype, np.signedinteger)
     ends = -half + half - 1 if signed else whole - 1
@@ -216,7 +228,9 @@ def _turn_round(
 
 
 def _judged(slices: Sequence[_Slice], modality: str) -> tuple[Code | None, tuple[str, ...]]:
-    """The unit of all slices, once they are known to be on one scale; and what is to be said of it."""
+    """The unit of all slices, once they are known to be on one scale; and what is to be said of
+    it.
+    """
     warnings = judge_scales([(each.plane, each.rescale) for each in slices], modality)
     first = slices[0].rescale
     unit = unit_of(modality, first.unit_name)

@@ -1,6 +1,8 @@
-"""Rescale Slope, Intercept and Type: what stored values mean, frame by frame, and whether all frames mean the same.
+"""Rescale Slope, Intercept and Type: what stored values mean, frame by frame, and whether all
+frames mean the same.
 
-Real World Value Mapping is another, optional scale beside this one (PS3.3 C.7.6.16.2.11): it is never applied.
+Real World Value Mapping is another, optional scale beside this one (PS3.3 C.7.6.16.2.11): it is
+never applied.
 """
 
 from __future__ import annotations
@@ -19,12 +21,14 @@ from dicom_node.series.plane import Plane, named
 _MACRO = "PixelValueTransformationSequence"
 _LARGEST = float(np.finfo(np.float32).max) / 2**32  # so that no stored value can leave float32
 _SMALLEST = float(np.finfo(np.float32).tiny)
-_OUTLIER = 1000.0  # PET slopes follow the highest value of their slice; no slice is that much hotter than the others
+# PET slopes follow the highest value of their slice; no slice is that much hotter than the others
+_OUTLIER = 1000.0
 
 
 @dataclass(frozen=True)
 class Rescale:
-    """Intensity = stored * `slope` + `intercept`, in the unit `unit_name`: Rescale Type, of PET images Units, in capitals.
+    """Intensity = stored * `slope` + `intercept`, in the unit `unit_name`: Rescale Type, of PET
+    images Units, in capitals.
 
     `stated` where slope and intercept are both in the file; else they are 1 and 0.
     """
@@ -39,7 +43,9 @@ Scaled = tuple[Plane, Rescale]
 
 
 def rescale_of(groups: FunctionalGroups, index: int, modality: str) -> Rescale:
-    """Of a zero-based frame (PS3.3 C.11.1, C.7.6.16.2.9; PET C.8.9.4). UnusableValue names what cannot be used."""
+    """Of a zero-based frame (PS3.3 C.11.1, C.7.6.16.2.9; PET C.8.9.4). UnusableValue names what
+    cannot be used.
+    """
     slope = _number(groups, "RescaleSlope", index)
     intercept = _number(groups, "RescaleIntercept", index)
     if slope is not None and (slope == 0 or not _SMALLEST <= abs(slope) <= _LARGEST):
@@ -71,9 +77,11 @@ def _unit_name(groups: FunctionalGroups, index: int, modality: str) -> str:
 
 
 def judge_scales(scaled: Sequence[Scaled], modality: str) -> tuple[str, ...]:
-    """Refuse slices on another scale or in another unit than the rest, or warn of them; CT is judged by its values too.
+    """Refuse slices on another scale or in another unit than the rest, or warn of them; CT is
+    judged by its values too.
 
-    NotAVolume names the instances. PET slopes that differ from slice to slice are as they should be.
+    NotAVolume names the instances. PET slopes that differ from slice to slice are as they should
+    be.
     """
     _refuse_several_units(scaled, modality)
     without = [(plane, scale) for plane, scale in scaled if not scale.stated]
@@ -99,7 +107,9 @@ def _refuse_several_units(scaled: Sequence[Scaled], modality: str) -> None:
 
 
 def _known_unit(name: str, modality: str) -> str:
-    """The unit that none stands for: HU for CT (PS3.3 C.8.2.1), unspecified elsewhere (C.11.1.1.2)."""
+    """The unit that none stands for: HU for CT (PS3.3 C.8.2.1), unspecified elsewhere
+    (C.11.1.1.2).
+    """
     return name or ("HU" if modality == "CT" else "US")
 
 

@@ -1,4 +1,6 @@
-"""One picture as a volume of one slice: radiographs, ultrasound, fundus, endoscopy and other camera images."""
+"""One picture as a volume of one slice: radiographs, ultrasound, fundus, endoscopy and other camera
+images.
+"""
 
 from __future__ import annotations
 
@@ -39,9 +41,10 @@ _PALETTE = "PALETTE COLOR"
 def load_picture(header: InstanceHeader) -> SourceVolume:
     """Decode one picture as it is meant to be looked at.
 
-    Grey: after modality and VOI transformation (PS3.3 C.11.1, C.11.2), MONOCHROME1 turned round, padding black.
-    Colour: RGB, whatever it is stored as; what is grey in colour is grey. Raises NotAVolume without an image,
-    UndecodablePixels for pixel data that no codec here reads or that is damaged.
+    Grey: after modality and VOI transformation (PS3.3 C.11.1, C.11.2), MONOCHROME1 turned round,
+    padding black. Colour: RGB, whatever it is stored as; what is grey in colour is grey. Raises
+    NotAVolume without an image, UndecodablePixels for pixel data that no codec here reads or that
+    is damaged.
     """
     name = named_frames([source_of(header)])
     if not (header.rows and header.columns):
@@ -119,7 +122,8 @@ def _as(attribute: str) -> Iterator[None]:
     """Whatever goes wrong inside is the fault of this attribute, not of the pixels."""
     try:
         yield
-    # tables are read by pydicom, and what it raises on odd ones is as open as in dicom_node.reading_errors
+    # tables are read by pydicom, and what it raises on odd ones is as open as in
+    # dicom_node.reading_errors
     except Exception as reason:
         raise UnusableValue(attribute, "cannot be used") from reason
 
@@ -132,7 +136,9 @@ def _eight_bits(samples: NDArray[np.generic], bits: int) -> NDArray[np.uint8]:
 
 
 def _shown(stored: NDArray[Any], ds: Dataset) -> NDArray[np.float32]:
-    """Grey values as a screen shows them: bright is bright, whatever the polarity they are stored in."""
+    """Grey values as a screen shows them: bright is bright, whatever the polarity they are stored
+    in.
+    """
     for keyword in ("RescaleSlope", "RescaleIntercept"):
         number = decimal(ds, keyword)
         if number is not None:

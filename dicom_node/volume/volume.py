@@ -18,9 +18,10 @@ log = logging.getLogger(__name__)
 def load_volume(headers: Sequence[InstanceHeader]) -> SourceVolume:
     """Sort, check and decode the images of one series.
 
-    Intensities are (z, y, x) float32 after rescale, z rising along the slice normal, rows and columns as stored.
-    A single picture (dicom_node.series.single_images) becomes a volume of one slice.
-    Raises NotAVolume, or UndecodablePixels, with one sentence that names the instance numbers and what to do.
+    Intensities are (z, y, x) float32 after rescale, z rising along the slice normal, rows and
+    columns as stored. A single picture (dicom_node.series.single_images) becomes a volume of one
+    slice. Raises NotAVolume, or UndecodablePixels, with one sentence that names the instance
+    numbers and what to do.
     """
     if len(headers) == 1 and is_picture(headers[0]):
         return load_picture(headers[0])

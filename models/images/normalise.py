@@ -36,7 +36,8 @@ _TISSUE_RANGE = (
     0.8,
     1.3,
 )  # of the body's median above air: fat and soft tissue, no bone or oral contrast
-# of a picture that was windowed before (`_already_windowed`): shares of the body, the range, soft tissue, the slice
+# of a picture that was windowed before (`_already_windowed`): shares of the body, the range, soft
+# tissue, the slice
 _SATURATED_SHARE, _WINDOWED_LEVELS = 0.002, (0.4, 0.85)
 _WINDOWED_FAT, _WINDOWED_FAT_SHARE = (0.05, 0.6), 0.03
 _LEAST_WIDTH = 1e-6  # of a window, in stored units: a constant slice has none
@@ -64,9 +65,9 @@ COLOUR_LEVELS = Scale(0.0, 255.0)
 def normalise(pixels: Stored, modality: str = "CT") -> Pixels:
     """A slice (y, x) or volume (z, y, x) in any unit as float32 in 0..1, same shape.
 
-    CT is windowed on a scale measured inside the body, one for the whole array; everything else runs
-    from the 0.5th to the 99.5th percentile of what is not zero (MedSAM's rule for MR).
-    Raises ValueError for an array that is not 2-D or 3-D or holds values that are not finite.
+    CT is windowed on a scale measured inside the body, one for the whole array; everything else
+    runs from the 0.5th to the 99.5th percentile of what is not zero (MedSAM's rule for MR). Raises
+    ValueError for an array that is not 2-D or 3-D or holds values that are not finite.
     """
     if pixels.ndim not in (2, 3) or pixels.size == 0:
         raise ValueError(f"pixels must be a slice (y, x) or a volume (z, y, x), not {pixels.shape}")
@@ -94,7 +95,8 @@ def measure_ct(pixels: Stored) -> Scale:
 
 
 def body_mask(slice_pixels: Pixels) -> NDArray[np.bool_]:
-    """The patient (y, x) bool on a slice of any scale: the largest thing that is not air, holes filled.
+    """The patient (y, x) bool on a slice of any scale: the largest thing that is not air, holes
+    filled.
 
     All True where nothing can be told apart.
     """
@@ -124,7 +126,9 @@ def _measure_slice(slice_pixels: Pixels) -> Scale:
 
 
 def _soft_tissue(tissue: Pixels, air: float) -> float:
-    """The level of soft tissue: the median of the brighter of the body's two large classes, fat and soft."""
+    """The level of soft tissue: the median of the brighter of the body's two large classes, fat and
+    soft.
+    """
     middle = float(np.median(tissue)) - air
     least, most = (air + share * middle for share in _TISSUE_RANGE)
     usual = tissue[(tissue > least) & (tissue < most)]
@@ -147,10 +151,11 @@ def _already_windowed(pixels: Pixels, body: NDArray[np.bool_], soft_tissue: floa
 
 
 def _without_padding(slice_pixels: Pixels) -> Pixels:
-    """The slice with padding (a lone lowest value, such as -3024 outside the scanner's circle) raised to air.
+    """The slice with padding (a lone lowest value, such as -3024 outside the scanner's circle)
+    raised to air.
 
-    What lies next above the lowest value is air only if tissue is not too near: after air without any
-    noise, fat would be next.
+    What lies next above the lowest value is air only if tissue is not too near: after air without
+    any noise, fat would be next.
     """
     floor, ceiling = float(slice_pixels.min()), float(np.percentile(slice_pixels, 99.5))
     near, far = (floor + share * (ceiling - floor) for share in _PADDING_BAND)

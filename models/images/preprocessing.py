@@ -1,9 +1,9 @@
 """From the source grid to the working grid and back, with MONAI: a tested inverse pair.
 
-The working grid is what the agent sees (agent.ports.Slices): rows run front to back, columns from the
-patient's right to left, slice 0 is the lowest, pixels are square. Most CT lies so already and is passed through
-untouched; other orientations are turned (bit-exact); only where pixels are not square, or slices are
-merged, are values resampled. Grids stay as oblique as they were acquired.
+The working grid is what the agent sees (agent.ports.Slices): rows run front to back, columns from
+the patient's right to left, slice 0 is the lowest, pixels are square. Most CT lies so already and
+is passed through untouched; other orientations are turned (bit-exact); only where pixels are not
+square, or slices are merged, are values resampled. Grids stay as oblique as they were acquired.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ _LETTERS = (("R", "L"), ("A", "P"), ("I", "S"))  # falling and rising along each
 class WorkingGrid:
     """The way between a source grid and the working grid made for it.
 
-    `source` and `working` are the two grids; `resamples` whether values are interpolated on the way (if not,
-    the way there and back is bit-exact).
+    `source` and `working` are the two grids; `resamples` whether values are interpolated on the way
+    (if not, the way there and back is bit-exact).
     """
 
     source: Geometry
@@ -42,9 +42,11 @@ class WorkingGrid:
 
     @classmethod
     def of(cls, source: Geometry, *, slice_step_mm: float = 0.0) -> WorkingGrid:
-        """The working grid for `source`; slices closer than `slice_step_mm` are merged to at least that step.
+        """The working grid for `source`; slices closer than `slice_step_mm` are merged to at least
+        that step.
 
-        A lone slice that is not axial (a radiograph, one sagittal image) is worked on as it is stored.
+        A lone slice that is not axial (a radiograph, one sagittal image) is worked on as it is
+        stored.
         """
         axes = axis_codes(source)
         as_stored = source.shape[0] == 1 and axes[0] not in "SI"
@@ -60,7 +62,9 @@ class WorkingGrid:
         return not self.resamples and self.source.matches(self.working, tolerance_mm=1e-9)
 
     def to_working(self, volume: Volume) -> Volume:
-        """The volume on the working grid (linear where resampled, edges continued); ValueError for another grid."""
+        """The volume on the working grid (linear where resampled, edges continued); ValueError for
+        another grid.
+        """
         if not volume.geometry.matches(self.source):
             raise ValueError("the volume is not on the grid that this way was made for")
         if self.is_identity:
@@ -69,7 +73,8 @@ class WorkingGrid:
         return Volume(voxels, self.working, volume.modality, self._colour(volume.colour))
 
     def to_source(self, voxels: NDArray[np.bool_] | NDArray[np.float32]) -> Mask:
-        """The mask on the source grid from (z, y, x) on the working grid: bool, or float 0..1, inside above 0.5.
+        """The mask on the source grid from (z, y, x) on the working grid: bool, or float 0..1,
+        inside above 0.5.
 
         Shape and geometry are those of the source exactly; ValueError for another shape.
         """
@@ -100,14 +105,18 @@ class WorkingGrid:
 
 
 def axis_codes(geometry: Geometry) -> str:
-    """Three letters: where z, y and x rise to (nearest of R L, A P, I S), such as "SPL" for common axial CT."""
+    """Three letters: where z, y and x rise to (nearest of R L, A P, I S), such as "SPL" for common
+    axial CT.
+    """
     affine = geometry.affine_zyx_to_lps
     letters = aff2axcodes(affine, labels=_LETTERS)  # type: ignore[no-untyped-call]  # nibabel's hints are partial
     return "".join(letters)
 
 
 def _turned(source: Geometry, axes: str) -> Geometry:
-    """The grid `source` (axes as `axis_codes`) permuted and flipped to the working axes, no voxel moved."""
+    """The grid `source` (axes as `axis_codes`) permuted and flipped to the working axes, no voxel
+    moved.
+    """
     columns, start = [], source.affine_zyx_to_lps[:3, 3]
     order = [_axis_along(axes, wanted) for wanted in WORKING_AXES]
     for wanted, axis in zip(WORKING_AXES, order, strict=True):
@@ -136,7 +145,8 @@ def _affine(columns: list[NDArray[np.float64]], start: NDArray[np.float64]) -> N
 def _working_spacing(turned: Geometry, slice_step_mm: float) -> tuple[float, float, float] | None:
     """(z, y, x) mm of the working grid; None when the turned grid serves as it is.
 
-    Square pixels take the finer side's spacing; merged slices a whole multiple of the step they have.
+    Square pixels take the finer side's spacing; merged slices a whole multiple of the step they
+    have.
     """
     z, y, x = turned.spacing_mm
     merged = max(1, int(np.ceil(slice_step_mm / z - 1e-6)))
@@ -148,7 +158,9 @@ def _working_spacing(turned: Geometry, slice_step_mm: float) -> tuple[float, flo
 
 
 def _regridded(turned: Geometry, spacing_mm: tuple[float, float, float]) -> Geometry:
-    """A grid of the same axes and centre with `spacing_mm` (z, y, x), filling the same field of view."""
+    """A grid of the same axes and centre with `spacing_mm` (z, y, x), filling the same field of
+    view.
+    """
     old = np.array(turned.spacing_mm)
     new = np.array(spacing_mm)
     sizes = np.maximum(1, np.rint(np.array(turned.shape) * old / new)).astype(int)
@@ -160,7 +172,8 @@ def _regridded(turned: Geometry, spacing_mm: tuple[float, float, float]) -> Geom
 
 
 def _tensor(voxels: Any, grid: Geometry) -> Any:
-    """Voxels (z, y, x) as MONAI's (1, z, y, x) with its affine, sharing memory where numpy and torch can.
+    """Voxels (z, y, x) as MONAI's (1, z, y, x) with its affine, sharing memory where numpy and
+    torch can.
 
     The one place where DICOM's LPS becomes the RAS that MONAI and nibabel count in.
     """
@@ -188,9 +201,11 @@ def _reoriented(voxels: Any, start: Geometry, end: Geometry) -> Any:
 
 
 def _resampled(voxels: Any, start: Geometry, end: Geometry) -> NDArray[np.float32]:
-    """Voxels float32 interpolated linearly on `end` by MONAI's SpatialResample, a slab of slices at a time.
+    """Voxels float32 interpolated linearly on `end` by MONAI's SpatialResample, a slab of slices at
+    a time.
 
-    Both grids fill the same field of view to half a voxel, so that beyond the last centre the edge goes on.
+    Both grids fill the same field of view to half a voxel, so that beyond the last centre the edge
+    goes on.
     """
     import torch
     from monai.transforms.spatial.array import SpatialResample

@@ -1,4 +1,6 @@
-"""Volumes and images that are not DICOM: NIfTI, NRRD, MetaImage, PNG, JPEG, TIFF, BMP -> agent.values.Volume."""
+"""Volumes and images that are not DICOM: NIfTI, NRRD, MetaImage, PNG, JPEG, TIFF, BMP ->
+agent.values.Volume.
+"""
 
 from __future__ import annotations
 
@@ -23,11 +25,13 @@ _LUMINANCE = tuple(np.float32(share) for share in (0.299, 0.587, 0.114))  # ITU-
 
 
 def read_volume(path: Path, *, modality: str | None = None) -> Volume:
-    """The volume or single image in a file, on the grid it is stored on; a 2-D image is one slice at 1 mm.
+    """The volume or single image in a file, on the grid it is stored on; a 2-D image is one slice
+    at 1 mm.
 
-    `modality` as in DICOM; None guesses: CT for what reaches air's -1000 HU, MR for other volumes, XC for pictures in
-    colour, OT for other grey ones, which do not tell. Pictures keep their colours, and their luminance is the intensities. Values
-    that are no numbers become the lowest one. UnreadableFile for everything that is no such file.
+    `modality` as in DICOM; None guesses: CT for what reaches air's -1000 HU, MR for other volumes,
+    XC for pictures in colour, OT for other grey ones, which do not tell. Pictures keep their
+    colours, and their luminance is the intensities. Values that are no numbers become the lowest
+    one. UnreadableFile for everything that is no such file.
     """
     read = _reader(path)
     try:
@@ -58,7 +62,9 @@ def _reader(path: Path) -> Callable[[Path], Volume]:
 
 
 def _read_nifti(path: Path) -> Volume:
-    """NIfTI-1 and -2: stored (i, j, k) with an affine to RAS mm becomes (z, y, x) = (k, j, i) in LPS."""
+    """NIfTI-1 and -2: stored (i, j, k) with an affine to RAS mm becomes (z, y, x) = (k, j, i) in
+    LPS.
+    """
     import nibabel
     from nibabel.filebasedimages import ImageFileError
 
@@ -104,7 +110,9 @@ def _read_itk(path: Path) -> Volume:
 
 
 def _read_picture(path: Path) -> Volume:
-    """One image as one slice, pixels as stored (a camera's rotation mark is not applied, transparency not looked at)."""
+    """One image as one slice, pixels as stored (a camera's rotation mark is not applied,
+    transparency not looked at).
+    """
     from PIL import Image
 
     try:
@@ -126,7 +134,9 @@ def _read_picture(path: Path) -> Volume:
 
 
 def _pixels(picture: Any) -> NDArray[Any]:
-    """A picture's grey values (rows, columns) of any kind of number, or RGB (rows, columns, 3) uint8."""
+    """A picture's grey values (rows, columns) of any kind of number, or RGB (rows, columns, 3)
+    uint8.
+    """
     if picture.mode in {"1", "LA", "La"}:
         return np.asarray(picture.convert("L"))
     if picture.mode == "L" or picture.mode.startswith(("I", "F")):
@@ -153,7 +163,9 @@ _READERS: Mapping[str, Callable[[Path], Volume]] = {
 def _volume(
     voxels: NDArray[Any], affine_zyx_to_lps: NDArray[np.float64], modality: str | None = None
 ) -> Volume:
-    """Voxels (z, y, x) of any kind of number as a volume; the modality is guessed from the values if not given."""
+    """Voxels (z, y, x) of any kind of number as a volume; the modality is guessed from the values
+    if not given.
+    """
     if voxels.size == 0 or np.iscomplexobj(voxels):
         raise ValueError("it holds no real numbers")
     intensities = np.ascontiguousarray(voxels, dtype=np.float32)

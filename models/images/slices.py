@@ -1,7 +1,7 @@
 """A volume's slices, each encoded once however many targets and turns ask for it, and kept on disk.
 
-The files are named by what went into them (slice, image, encoder), so a worker that was killed finds its
-encodings again and nobody can be given the encoding of another image.
+The files are named by what went into them (slice, image, encoder), so a worker that was killed
+finds its encodings again and nobody can be given the encoding of another image.
 """
 
 from __future__ import annotations
@@ -29,19 +29,24 @@ _log = logging.getLogger(__name__)
 V = TypeVar("V")
 
 MEMORY_BYTES = 1 << 30
-"""Of encodings that are kept nowhere else: some 250 slices of LiteMedSAM or of SAM 2 at 512 pixels."""
+"""Of encodings that are kept nowhere else: some 250 slices of LiteMedSAM or of SAM 2 at 512
+pixels.
+"""
 
 Normalise = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """Intensities of a slice (rows, columns) float32 -> the same in 0..1, as the models see it."""
 
 
 class EncodedSlices:
-    """The axial slices of a volume on the working grid (agent.ports.Slices), safe to share between threads.
+    """The axial slices of a volume on the working grid (agent.ports.Slices), safe to share between
+    threads.
 
-    `volume` on the working grid, `normalise` shows what `window` says in words. `folder` keeps the encodings, with the `in_memory` latest beside it in memory;
-    `encoder` names network and weights and goes into the files' names. Kept embeddings are rounded to float16 before
-    first use (at most 3e-4 of LiteMedSAM's ±0.61), so that a run that was interrupted goes on with exactly the same
-    numbers. Without a folder the latest stay in memory as the segmenter made them, up to `memory_bytes`; older ones are made anew.
+    `volume` on the working grid, `normalise` shows what `window` says in words. `folder` keeps the
+    encodings, with the `in_memory` latest beside it in memory; `encoder` names network and weights
+    and goes into the files' names. Kept embeddings are rounded to float16 before first use (at most
+    3e-4 of LiteMedSAM's ±0.61), so that a run that was interrupted goes on with exactly the same
+    numbers. Without a folder the latest stay in memory as the segmenter made them, up to
+    `memory_bytes`; older ones are made anew.
     """
 
     def __init__(
@@ -91,7 +96,9 @@ class EncodedSlices:
             return image
 
     def picture(self, z: int) -> NDArray[np.float32]:
-        """Slice `z` (rows, columns, 3) float32 RGB in 0..1, grey repeated; IndexError outside the volume."""
+        """Slice `z` (rows, columns, 3) float32 RGB in 0..1, grey repeated; IndexError outside the
+        volume.
+        """
         self._check(z)
         colour = self._volume.colour
         if colour is not None:
@@ -99,7 +106,9 @@ class EncodedSlices:
         return np.repeat(self.image(z)[..., None], 3, axis=2)
 
     def encoding(self, z: int) -> Encoding:
-        """The segmenter's encoding of slice `z`; the encoder runs only if it never did. IndexError outside."""
+        """The segmenter's encoding of slice `z`; the encoder runs only if it never did. IndexError
+        outside.
+        """
         self._check(z)
         with self._lock:  # one at a time: the encoder takes all cores as it is
             encoding = self._encodings.get(z) or self._from_disk(z) or self._encode(z)

@@ -1,8 +1,8 @@
 """CT windows by structure: what part of the Hounsfield scale a reader looks at to see it.
 
-Structures with the same window share a slice's encoding, so there are few. BiomedParse's narrower windows for
-liver (-25..230), pancreas (-100..200) and colon (-68..187) all lie within the abdomen's and would each cost
-another pass of the encoder.
+Structures with the same window share a slice's encoding, so there are few. BiomedParse's narrower
+windows for liver (-25..230), pancreas (-100..200) and colon (-68..187) all lie within the abdomen's
+and would each cost another pass of the encoder.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from models.images.normalise import WINDOW_HU, Scale
 
 @dataclass(frozen=True)
 class Window:
-    """A stretch of the Hounsfield scale, `low_hu` shown black and `high_hu` white; `source` who proposes it."""
+    """A stretch of the Hounsfield scale, `low_hu` shown black and `high_hu` white; `source` who
+    proposes it.
+    """
 
     name: str
     low_hu: float
@@ -87,7 +89,9 @@ _LONGEST_FIRST = sorted(_BY_NAME, key=len, reverse=True)
 
 
 def window_for(structure: str) -> Window:
-    """The window for a structure's key or name ("left_lung", "liver"); the abdomen's where none is closer."""
+    """The window for a structure's key or name ("left_lung", "liver"); the abdomen's where none is
+    closer.
+    """
     name = f" {structure.lower().replace('_', ' ')} "
     return next((_BY_NAME[known] for known in _LONGEST_FIRST if f" {known} " in name), ABDOMEN)
 
@@ -95,7 +99,8 @@ def window_for(structure: str) -> Window:
 def seen_through(measured: Scale, window: Window) -> Scale:
     """The scale that shows `window`, from one that was `measured` to show the abdomen's.
 
-    A volume in Hounsfield units measures close to -160..240; other units, or a scanner that is off, are put right.
+    A volume in Hounsfield units measures close to -160..240; other units, or a scanner that is off,
+    are put right.
     """
     stored_per_hu = (measured.high - measured.low) / (ABDOMEN.high_hu - ABDOMEN.low_hu)
     low, high = (

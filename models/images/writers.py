@@ -1,4 +1,6 @@
-"""Masks as files where the source was no DICOM: one NIfTI label map with a side-car, or one picture a structure."""
+"""Masks as files where the source was no DICOM: one NIfTI label map with a side-car, or one picture
+a structure.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +19,12 @@ MOST_LABELS = 255  # label values are uint8
 
 
 def write_label_map(path: Path, grid: Geometry, masks: Iterable[tuple[str, Mask]]) -> Path:
-    """Write masks (text and mask on `grid`, one at a time) as `path` (.nii.gz) and `path` with .json beside it.
+    """Write masks (text and mask on `grid`, one at a time) as `path` (.nii.gz) and `path` with
+    .json beside it.
 
-    Label values are 1, 2, … in the order given; where structures overlap the earlier one keeps the voxel, and the
-    side-car says how many voxels the later one lost. The map has the axes and affine of a NIfTI source. ValueError
-    for no masks, more than 255, or one on another grid.
+    Label values are 1, 2, … in the order given; where structures overlap the earlier one keeps the
+    voxel, and the side-car says how many voxels the later one lost. The map has the axes and affine
+    of a NIfTI source. ValueError for no masks, more than 255, or one on another grid.
     """
     import nibabel
 
@@ -51,7 +54,8 @@ def write_label_map(path: Path, grid: Geometry, masks: Iterable[tuple[str, Mask]
 
 
 def write_pictures(folder: Path, masks: Iterable[tuple[str, Mask]]) -> list[Path]:
-    """Write each mask of a single image as a 0/255 PNG at source size, "left kidney" as left_kidney.png.
+    """Write each mask of a single image as a 0/255 PNG at source size, "left kidney" as
+    left_kidney.png.
 
     Names that fall together get a number. ValueError for a mask of more than one slice.
     """
@@ -68,12 +72,16 @@ def write_pictures(folder: Path, masks: Iterable[tuple[str, Mask]]) -> list[Path
 
 
 def file_stem(text: str) -> str:
-    """A structure's text as a file name without its ending: lower case, all but letters and digits as _."""
+    """A structure's text as a file name without its ending: lower case, all but letters and digits
+    as _.
+    """
     return re.sub(r"\W+", "_", text.lower()).strip("_")[:80] or "structure"
 
 
 def _unused(folder: Path, stem: str, written: list[Path]) -> Path:
-    """`stem`.png, or with the first free number, so that no structure of one run overwrites another's."""
+    """`stem`.png, or with the first free number, so that no structure of one run overwrites
+    another's.
+    """
     path, number = folder / f"{stem}.png", 2
     while path in written:
         path, number = folder / f"{stem}_{number}.png", number + 1

@@ -1,4 +1,6 @@
-"""A case on disk to an archive of arrays: `segnode models dump`, for trials against upstream's own code."""
+"""A case on disk to an archive of arrays: `segnode models dump`, for trials against upstream's own
+code.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +22,13 @@ Arrays = dict[str, NDArray[Any]]
 
 
 def dump(segmenter: str, case: Path, out: Path) -> None:
-    """Run the case in the folder `case` through the network of `segmenter` and write its arrays to `out` (.npz).
+    """Run the case in the folder `case` through the network of `segmenter` and write its arrays to
+    `out` (.npz).
 
-    `segmenter` "imisnet", "sam2" or "medsam2". The case: `state.pt`, upstream's key → float32 tensor, and `inputs.npz`, arrays
-    under the names that models.parity.sam2_image, sam2_video and imisnet say. Runs in float32 on the CPU. Raises
-    CheckpointUnreadable, WrongArchitecture and UnreadableFile, also for an input that is missing.
+    `segmenter` "imisnet", "sam2" or "medsam2". The case: `state.pt`, upstream's key → float32
+    tensor, and `inputs.npz`, arrays under the names that models.parity.sam2_image, sam2_video and
+    imisnet say. Runs in float32 on the CPU. Raises CheckpointUnreadable, WrongArchitecture and
+    UnreadableFile, also for an input that is missing.
     """
     state, inputs = read_state(case / "state.pt"), _Inputs(case / "inputs.npz")
     arrays = _imisnet(state, inputs) if segmenter == "imisnet" else _sam2(segmenter, state, inputs)

@@ -1,4 +1,6 @@
-"""The arrays of IMIS-Net that trials outside compare: every prompt, each once choosing of three masks and once single."""
+"""The arrays of IMIS-Net that trials outside compare: every prompt, each once choosing of three
+masks and once single.
+"""
 
 from __future__ import annotations
 
@@ -27,11 +29,13 @@ def dump_imisnet(
     inputs: Mapping[str, NDArray[Any]],
     architecture: Architecture = VIT_B,
 ) -> Arrays:
-    """Run a case: upstream's `state` (key → tensor) and `inputs` by the names of the case's inputs.npz.
+    """Run a case: upstream's `state` (key → tensor) and `inputs` by the names of the case's
+    inputs.npz.
 
-    `image` (H, W, 3) uint8, `points` (k, 2) xy and `box` (4,) in its pixels, `point_labels` (k,), `text_ids` and `text_mask`
-    (1, L), `image_size`. Gives `image_embedding`, `dense_pe`, `text_embedding`, and under KIND/ and single/KIND/ `logits`
-    (1, 1, H, W), `low_res` (1, s, s), `iou` (1, 1), `semantic` (1, 1, 512), `mask` (1, 1, H, W) bool. WrongArchitecture.
+    `image` (H, W, 3) uint8, `points` (k, 2) xy and `box` (4,) in its pixels, `point_labels` (k,),
+    `text_ids` and `text_mask` (1, L), `image_size`. Gives `image_embedding`, `dense_pe`,
+    `text_embedding`, and under KIND/ and single/KIND/ `logits` (1, 1, H, W), `low_res` (1, s, s),
+    `iou` (1, 1), `semantic` (1, 1, 512), `mask` (1, 1, H, W) bool. WrongArchitecture.
     """
     network = from_upstream(state, architecture).at_side(int(inputs["image_size"]))
     with torch.inference_mode():

@@ -1,4 +1,6 @@
-"""The arrays of SAM 2.1 and MedSAM2 on an image that trials outside compare: each kind of prompt, three masks and one."""
+"""The arrays of SAM 2.1 and MedSAM2 on an image that trials outside compare: each kind of prompt,
+three masks and one.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +23,11 @@ Points = tuple[NDArray[np.float32], NDArray[np.int64]]
 def dump_sam2_image(network: Sam2VideoModel, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
     """Prompt a case's image in all ways.
 
-    `inputs` by the names of the case's inputs.npz: `image` (H, W, 3) uint8, `points` (k, 2) xy and `box` (4,) in its pixels,
-    `point_labels` (k,). Gives image/embedding (1, 256, s, s), image/high_res_0 and _1 (finer), and under
-    image/{points, box, points_box, points_mask}/{multi, single}/ `logits` (n, H, W), `iou` (n,) and `low_res` (n, 4s, 4s)
-    clamped to ±32. points_mask feeds back the best of the three masks of the box.
+    `inputs` by the names of the case's inputs.npz: `image` (H, W, 3) uint8, `points` (k, 2) xy and
+    `box` (4,) in its pixels, `point_labels` (k,). Gives image/embedding (1, 256, s, s),
+    image/high_res_0 and _1 (finer), and under image/{points, box, points_box, points_mask}/{multi,
+    single}/ `logits` (n, H, W), `iou` (n,) and `low_res` (n, 4s, 4s) clamped to ±32. points_mask
+    feeds back the best of the three masks of the box.
     """
     case = _ImageCase(network, np.asarray(inputs["image"], dtype=np.uint8))
     points, box = _clicks(inputs), _corners(inputs)

@@ -1,4 +1,6 @@
-"""The arrays of SAM 2.1 and MedSAM2 through a volume that trials outside compare: each kind of prompt, both ways."""
+"""The arrays of SAM 2.1 and MedSAM2 through a volume that trials outside compare: each kind of
+prompt, both ways.
+"""
 
 from __future__ import annotations
 
@@ -24,11 +26,13 @@ Arrays = dict[str, NDArray[Any]]
 
 
 def dump_sam2_video(network: Sam2VideoModel, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
-    """Follow one object through a case's volume as MedSAM2's scripts do: each direction from a fresh state.
+    """Follow one object through a case's volume as MedSAM2's scripts do: each direction from a
+    fresh state.
 
-    `inputs` by the names of the case's inputs.npz: `volume` (D, H, W) uint8 grey, `key_slice`, `points` (k, 2) xy and `box`
-    (4,) in source pixels, `point_labels` (k,). Gives video/{points, box, mask}/{forward, backward} (slices, H, W) float32
-    logits, slices in rising order, the key slice in. The mask is the filled box: pixels from a corner up to the other, x0 <= x < x1.
+    `inputs` by the names of the case's inputs.npz: `volume` (D, H, W) uint8 grey, `key_slice`,
+    `points` (k, 2) xy and `box` (4,) in source pixels, `point_labels` (k,). Gives video/{points,
+    box, mask}/{forward, backward} (slices, H, W) float32 logits, slices in rising order, the key
+    slice in. The mask is the filled box: pixels from a corner up to the other, x0 <= x < x1.
     """
     case = _VideoCase(network, inputs)
     arrays: Arrays = {}
@@ -72,7 +76,9 @@ class _VideoCase:
         return drawn.logits[0], memory
 
     def follow(self, memory: Memory, step: int) -> list[Tensor]:
-        """Low-resolution logits of every slice beyond the key slice, in the order they are reached."""
+        """Low-resolution logits of every slice beyond the key slice, in the order they are
+        reached.
+        """
         depth, logits = len(self._volume), []
         bank = Bank({self._key: memory}, step, depth, Capacity())
         for z in range(self._key + step, depth if step > 0 else -1, step):
@@ -94,7 +100,9 @@ class _VideoCase:
         return self._tracker.look(z, self._encodings[z])
 
     def _pixels(self, plane: NDArray[np.uint8]) -> Tensor:
-        """A slice as MedSAM2's scripts prepare it: RGB, PIL's bicubic resize of the bytes, less mean over deviation."""
+        """A slice as MedSAM2's scripts prepare it: RGB, PIL's bicubic resize of the bytes, less
+        mean over deviation.
+        """
         side = (self._side_px,) * 2
         image = Image.fromarray(plane).convert("RGB")
         square = np.asarray(image if image.size == side else image.resize(side))

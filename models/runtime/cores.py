@@ -1,4 +1,6 @@
-"""How many cores a model may use: what the process is pinned to, and what its container is granted."""
+"""How many cores a model may use: what the process is pinned to, and what its container is
+granted.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +13,9 @@ _CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 def usable_cores(quota_file: Path = _CGROUP_QUOTA) -> int:
     """Cores that this process may keep busy, at least 1.
 
-    A container limited to 2 of a host's 64 cores still sees 64, and 64 threads on 2 cores are slower than 2:
-    cgroup v2's `cpu.max` ("QUOTA PERIOD" in µs, or "max PERIOD") says what is granted.
+    A container limited to 2 of a host's 64 cores still sees 64, and 64 threads on 2 cores are
+    slower than 2: cgroup v2's `cpu.max` ("QUOTA PERIOD" in µs, or "max PERIOD") says what is
+    granted.
     """
     seen = len(os.sched_getaffinity(0))
     try:

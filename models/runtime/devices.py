@@ -11,7 +11,9 @@ CPU = torch.device("cpu")
 
 
 def chosen_device(said: str) -> torch.device:
-    """The device that "auto", "cpu" or "cuda:N" means here; DeviceMissing for one that is not there."""
+    """The device that "auto", "cpu" or "cuda:N" means here; DeviceMissing for one that is not
+    there.
+    """
     if said == "auto":
         return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
     try:
@@ -32,10 +34,14 @@ def chosen_dtype(precision: Precision, device: torch.device) -> torch.dtype:
 
 
 def objects_at_once(device: torch.device) -> int:
-    """How many followed objects are worked on together: on a CPU more than one spill its cache and are slower."""
+    """How many followed objects are worked on together: on a CPU more than one spill its cache and
+    are slower.
+    """
     return 1 if device.type == "cpu" else 16
 
 
 def computing(device: torch.device, dtype: torch.dtype) -> torch.autocast:
-    """The context in which networks with float32 weights compute with `dtype` where that does no harm."""
+    """The context in which networks with float32 weights compute with `dtype` where that does no
+    harm.
+    """
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype is not torch.float32)

@@ -1,4 +1,6 @@
-"""What an image encoder made of a slice: the one form in which features are kept, cached and prompted."""
+"""What an image encoder made of a slice: the one form in which features are kept, cached and
+prompted.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,8 @@ from numpy.typing import NDArray
 class Features:
     """An encoded slice (agent.ports.Encoding).
 
-    `embedding` (channels, h, w) float32; `source_shape` (rows, columns) of the slice; `high_res` finer maps
-    (channels, h, w) float32, the finest first, for models that have them.
+    `embedding` (channels, h, w) float32; `source_shape` (rows, columns) of the slice; `high_res`
+    finer maps (channels, h, w) float32, the finest first, for models that have them.
     """
 
     embedding: NDArray[np.float32]

@@ -1,4 +1,6 @@
-"""Memory that is asked for before it is taken: work waits its turn in a queue instead of dying halfway."""
+"""Memory that is asked for before it is taken: work waits its turn in a queue instead of dying
+halfway.
+"""
 
 from __future__ import annotations
 
@@ -29,10 +31,11 @@ _SAID = (
 
 
 class MemoryBudget:
-    """`total_bytes` for the work of this process on one device, given out in the order it was asked for.
+    """`total_bytes` for the work of this process on one device, given out in the order it was asked
+    for.
 
-    `patience_s` bounds the wait of one claim: by a day, since a pass over a long volume holds memory for hours on a CPU.
-    Safe to share between threads.
+    `patience_s` bounds the wait of one claim: by a day, since a pass over a long volume holds
+    memory for hours on a CPU. Safe to share between threads.
     """
 
     def __init__(self, total_bytes: int, patience_s: float = 86_400.0) -> None:
@@ -52,8 +55,8 @@ class MemoryBudget:
     def claim(self, wanted_bytes: int) -> Iterator[None]:
         """Hold `wanted_bytes` while the block runs; waits for earlier claims to be over.
 
-        More than there is in all is held as all there is: such work runs alone. A claim inside another one of the same
-        thread is part of that one. MemoryShort when it waits too long.
+        More than there is in all is held as all there is: such work runs alone. A claim inside
+        another one of the same thread is part of that one. MemoryShort when it waits too long.
         """
         if getattr(self._thread, "holds", False):
             yield  # to wait here for those who wait for this very thread would be for ever
@@ -85,7 +88,9 @@ class MemoryBudget:
 
 
 def budget_of(device: torch.device, at_most_bytes: int = 0) -> MemoryBudget:
-    """The budget of a device: a share of what is free now, or `at_most_bytes` where the site has set it (0: it has not)."""
+    """The budget of a device: a share of what is free now, or `at_most_bytes` where the site has
+    set it (0: it has not).
+    """
     if device.type == "cuda":
         free_bytes, _ = torch.cuda.mem_get_info(device)
     else:

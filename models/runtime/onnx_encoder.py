@@ -1,7 +1,9 @@
-"""An image encoder through ONNX Runtime: exported once, checked against torch, kept in a cache folder.
+"""An image encoder through ONNX Runtime: exported once, checked against torch, kept in a cache
+folder.
 
-On two cores this halves the time of a slice and moves no value by more than 1e-5. Where ONNX Runtime is
-not installed, or the export fails or differs, torch runs the encoder and a log line says so.
+On two cores this halves the time of a slice and moves no value by more than 1e-5. Where ONNX
+Runtime is not installed, or the export fails or differs, torch runs the encoder and a log line says
+so.
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ _RECIPE = 2  # part of the cache's key: raise it when the way of exporting chang
 
 
 Maps = tuple[NDArray[np.float32], ...]
-"""What an encoder gives: one or several feature maps (n, channels, h, w) float32, in the module's order."""
+"""What an encoder gives: one or several feature maps (n, channels, h, w) float32, in the module's
+order.
+"""
 
 
 class ImageEncoder(Protocol):
@@ -69,7 +73,8 @@ class EagerEncoder:
 
 
 class OnnxEncoder:
-    """The encoder as ONNX Runtime runs it, float32, on `threads` cores (None: all that this process may use).
+    """The encoder as ONNX Runtime runs it, float32, on `threads` cores (None: all that this process
+    may use).
 
     ValueError when `graph` is nothing that it can run.
     """
@@ -93,7 +98,9 @@ class OnnxEncoder:
             raise ValueError(str(fault)) from fault
 
     def __call__(self, pixels: NDArray[np.float32]) -> Maps:
-        """Feature maps of prepared pixels; RuntimeError, as torch, for what ONNX Runtime cannot do or has no memory for."""
+        """Feature maps of prepared pixels; RuntimeError, as torch, for what ONNX Runtime cannot do
+        or has no memory for.
+        """
         try:
             return tuple(self._session.run(None, {"pixels": pixels}))
         except _runtime_faults() as fault:
@@ -112,10 +119,12 @@ def fastest_encoder(
     dtype: torch.dtype = torch.float32,
     compiled: bool = False,
 ) -> ImageEncoder:
-    """The quickest encoder that this machine can run `module` with, the same in its results as torch.
+    """The quickest encoder that this machine can run `module` with, the same in its results as
+    torch.
 
-    `input_shape` (n, 3, side, side) is fixed in the export; `key` names network and weights in the cache. On a GPU, and
-    in another `dtype` than float32, torch runs it, on a GPU `compiled` by torch.compile if that is wished.
+    `input_shape` (n, 3, side, side) is fixed in the export; `key` names network and weights in the
+    cache. On a GPU, and in another `dtype` than float32, torch runs it, on a GPU `compiled` by
+    torch.compile if that is wished.
     """
     if _bytes_of(module) > _LARGEST_BYTES:
         _log.info("the image encoder is too large for an ONNX file: torch runs it")
@@ -192,7 +201,9 @@ def _from_cache(path: Path, threads: int | None) -> ImageEncoder | None:
 def _exported(
     module: torch.nn.Module, input_shape: tuple[int, ...], path: Path, threads: int | None
 ) -> ImageEncoder:
-    """The encoder exported now, compared with torch once, and kept at `path` if that can be written."""
+    """The encoder exported now, compared with torch once, and kept at `path` if that can be
+    written.
+    """
     _log.info("exporting the image encoder for ONNX Runtime (once; kept at %s)", path)
     graph = export(module, input_shape)
     encoder = OnnxEncoder(graph, threads)
@@ -209,11 +220,13 @@ def _exported(
 
 
 def export(module: torch.nn.Module, input_shape: tuple[int, ...]) -> bytes:
-    """`module` as an ONNX graph with input "pixels" of `input_shape` and outputs "features_0", "features_1" …"""
+    """`module` as an ONNX graph with input "pixels" of `input_shape` and outputs "features_0",
+    "features_1" …
+    """
     maps = len(EagerEncoder(module)(np.zeros(input_shape, dtype=np.float32)))
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        # the trace-based exporter is announced as legacy and warns of each constant that it folds; the
-        # comparison with torch afterwards is what tells a good trace from a bad one
+        # the trace-based exporter is announced as legacy and warns of each constant that it folds;
+        # the comparison with torch afterwards is what tells a good trace from a bad one
         warnings.simplefilter("ignore")
         path = Path(folder) / "encoder.onnx"
         torch.onnx.export(

@@ -10,7 +10,9 @@ from agent.protocol.dialects import Dialect
 
 
 class Precision(StrEnum):
-    """The numbers a network computes with; AUTO is bfloat16 on a GPU that has it and float32 elsewhere."""
+    """The numbers a network computes with; AUTO is bfloat16 on a GPU that has it and float32
+    elsewhere.
+    """
 
     AUTO = "auto"
     FLOAT32 = "float32"
@@ -29,16 +31,18 @@ class Quantisation(StrEnum):
 class LanguageOptions:
     """How a language model is reached and asked.
 
-    `model` a folder (policy "transformers") or the name a server knows it by (policy "openai"). `dialect` how it
-    writes its actions; `prompts` a folder of the site's own prompt files (None: ours).
-    `history`, `image_px`, `zoom` and `sheets` what it is shown (agent.language.settings); `every_slice` whether it is also
-    asked on each slice that a structure is carried to. `temperature` of the first try;
-    each retry after a malformed reply adds `retry_temperature`, at most `retries` times a turn of the volume protocol.
-    `batch` episodes in one go, `max_new_tokens` a reply. For servers: `endpoints` base URLs in the order they are tried,
-    `allowed_hosts` the only hosts that patient data may go to ("host" or "host:port"), `api_key_file`, `native_tools`
-    whether the server takes tools beside the text, `concurrency` requests at once, `timeout_s` for one of `attempts`,
-    prices in the site's currency for a million tokens. For models in this process: `quantisation` and `device_map`
-    (how layers are spread over several GPUs; "" for one device).
+    `model` a folder (policy "transformers") or the name a server knows it by (policy "openai").
+    `dialect` how it writes its actions; `prompts` a folder of the site's own prompt files (None:
+    ours). `history`, `image_px`, `zoom` and `sheets` what it is shown (agent.language.settings);
+    `every_slice` whether it is also asked on each slice that a structure is carried to.
+    `temperature` of the first try; each retry after a malformed reply adds `retry_temperature`, at
+    most `retries` times a turn of the volume protocol. `batch` episodes in one go, `max_new_tokens`
+    a reply. For servers: `endpoints` base URLs in the order they are tried, `allowed_hosts` the
+    only hosts that patient data may go to ("host" or "host:port"), `api_key_file`, `native_tools`
+    whether the server takes tools beside the text, `concurrency` requests at once, `timeout_s` for
+    one of `attempts`, prices in the site's currency for a million tokens. For models in this
+    process: `quantisation` and `device_map` (how layers are spread over several GPUs; "" for one
+    device).
     """
 
     model: str = ""
@@ -71,10 +75,11 @@ class LanguageOptions:
 class Resources:
     """What a model may use.
 
-    `cache_dir` for compiled forms (None: the user's cache folder), `threads` a call (None: all cores), `weights_dir`
-    where fetched weights lie (None: none are), `checkpoint` a file to load in place of the known one (None: the known
-    one), `device` "auto", "cpu" or "cuda:N", `compiled` whether image encoders go through torch.compile on a GPU (faster
-    slices for a minute's wait at the first), `memory_bytes` at most of the device's for models (0: what is free).
+    `cache_dir` for compiled forms (None: the user's cache folder), `threads` a call (None: all
+    cores), `weights_dir` where fetched weights lie (None: none are), `checkpoint` a file to load in
+    place of the known one (None: the known one), `device` "auto", "cpu" or "cuda:N", `compiled`
+    whether image encoders go through torch.compile on a GPU (faster slices for a minute's wait at
+    the first), `memory_bytes` at most of the device's for models (0: what is free).
     """
 
     cache_dir: Path | None = None

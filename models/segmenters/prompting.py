@@ -1,4 +1,6 @@
-"""What the promptable segmenters share: which prompts there are, clicks as a table, asks that fit one decoder run, answers."""
+"""What the promptable segmenters share: which prompts there are, clicks as a table, asks that fit
+one decoder run, answers.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ def kinds_of(prompts: Prompts) -> frozenset[PromptKind]:
 def require_understood(
     name: str, understands: frozenset[PromptKind], prompts: Prompts
 ) -> frozenset[PromptKind]:
-    """The kinds of prompt that are there; PromptNotUnderstood when there is none, or one that segmenter `name` cannot use."""
+    """The kinds of prompt that are there; PromptNotUnderstood when there is none, or one that
+    segmenter `name` cannot use.
+    """
     kinds = kinds_of(prompts)
     if not kinds or kinds - understands:
         raise PromptNotUnderstood(name, tuple(sorted(kind.value for kind in understands)))
@@ -41,7 +45,9 @@ def require_understood(
 
 
 def corners_and_clicks(prompts: Prompts) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Box corners, then clicks: (n, 2) float32 source pixels xy and (n,) labels 2, 3 (corners), 1 (inside), 0 (outside)."""
+    """Box corners, then clicks: (n, 2) float32 source pixels xy and (n,) labels 2, 3 (corners), 1
+    (inside), 0 (outside).
+    """
     rows: list[tuple[float, float, int]] = []
     if (box := prompts.box) is not None:
         rows += [(box.x0, box.y0, CORNER_FIRST), (box.x1, box.y1, CORNER_LAST)]
@@ -55,10 +61,11 @@ def in_groups(
     kind: Callable[[Ask], Hashable],
     draw: Callable[[Sequence[Ask]], list[Segmentation]],
 ) -> list[Segmentation]:
-    """Answer all asks, in order: those of one `kind` go to `draw` together, at most AT_ONCE at a time.
+    """Answer all asks, in order: those of one `kind` go to `draw` together, at most AT_ONCE at a
+    time.
 
-    Padding every prompt to one length would be one run for all, but a padding point is a token that the decoder attends
-    to: it moves the logits.
+    Padding every prompt to one length would be one run for all, but a padding point is a token that
+    the decoder attends to: it moves the logits.
     """
     alike: dict[Hashable, list[int]] = {}
     for place, ask in enumerate(asks):
@@ -72,10 +79,12 @@ def in_groups(
 
 
 def answer(low_res: Tensor, ious: Tensor, to_source: Callable[[Tensor], Tensor]) -> Segmentation:
-    """Of the candidates `low_res` (m, h, w) logits the one whose predicted IoU `ious` (m,) is highest.
+    """Of the candidates `low_res` (m, h, w) logits the one whose predicted IoU `ious` (m,) is
+    highest.
 
-    `to_source` brings logits (h, w) to the slice's own size; the mask is where they are > 0. The low-resolution
-    logits that go back in with the next prompt are clamped to ±32, as SAM 2's image predictor does.
+    `to_source` brings logits (h, w) to the slice's own size; the mask is where they are > 0. The
+    low-resolution logits that go back in with the next prompt are clamped to ±32, as SAM 2's image
+    predictor does.
     """
     opinions = tuple(float(iou) for iou in ious)
     choice = int(ious.argmax())
@@ -101,7 +110,9 @@ def outline_logits(mask: NDArray[np.bool_]) -> Tensor:
 
 
 def check_logits(name: str, logits: NDArray[np.float32], side: int) -> Tensor:
-    """Earlier logits as segmenter `name` takes them back, (side, side) float32; ValueError for another model's."""
+    """Earlier logits as segmenter `name` takes them back, (side, side) float32; ValueError for
+    another model's.
+    """
     if logits.shape != (side, side):
         raise ValueError(
             f"{name} takes back logits of ({side}, {side}), as it gave them, not {logits.shape}"

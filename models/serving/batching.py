@@ -1,8 +1,9 @@
 """Prompts of different callers in one run of the decoder, without a thread or a timer of its own.
 
-Whoever asks while nobody's prompts are being drawn draws at once, and takes along what is waiting; whoever asks
-meanwhile waits for the next run, which one of those who wait draws. So a single caller pays nothing, the batches grow
-with the load, and nobody draws for others after having been answered.
+Whoever asks while nobody's prompts are being drawn draws at once, and takes along what is waiting;
+whoever asks meanwhile waits for the next run, which one of those who wait draws. So a single caller
+pays nothing, the batches grow with the load, and nobody draws for others after having been
+answered.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ class _Waiting:
 
 
 class Batcher:
-    """Draws for many threads through one `draw` (agent.ports.Segmenter.segment_many), at most `most` prompts in a call.
+    """Draws for many threads through one `draw` (agent.ports.Segmenter.segment_many), at most
+    `most` prompts in a call.
 
     A prompt that makes a batch fail fails alone: the others of that batch are drawn one by one.
     """
@@ -35,7 +37,9 @@ class Batcher:
         self._drawing = False
 
     def segment_many(self, asks: Sequence[Ask]) -> list[Segmentation]:
-        """The masks for `asks`, in order, drawn together with what other threads ask; raises what the segmenter raises."""
+        """The masks for `asks`, in order, drawn together with what other threads ask; raises what
+        the segmenter raises.
+        """
         mine = [_Waiting(ask) for ask in asks]
         with self._changed:
             self._queue += mine
@@ -49,7 +53,9 @@ class Batcher:
         return [one.answer.result() for one in mine]
 
     def _next_batch(self, mine: Sequence[_Waiting]) -> list[_Waiting]:
-        """What this thread is to draw, oldest first, once nobody else draws; [] once all of `mine` are answered."""
+        """What this thread is to draw, oldest first, once nobody else draws; [] once all of `mine`
+        are answered.
+        """
 
         def answered() -> bool:
             return all(one.answer.done() for one in mine)

@@ -1,9 +1,11 @@
-"""A segmenter by name, ready for a whole process: admitted to this machine's memory, with the CPU to fall back on.
+"""A segmenter by name, ready for a whole process: admitted to this machine's memory, with the CPU
+to fall back on.
 
-What each needs was measured as the growth of a process (float32, random weights, one prompt and eight, torch 2.13 and ONNX
-Runtime on a CPU) and rounded up by a half. Encoder and prompt in MB: Hiera-tiny at 512 px 143 and 11, at 1024 px 570 and 48,
-Hiera-large 932 and 48; ViT-B at 1024 px 2505 and 30, ViT-L 3981 and 8, ViT-H 2065 (torch runs it) and 4. A followed object, which
-holds one slice's attention to seven others, takes 190 MB at 1024 px.
+What each needs was measured as the growth of a process (float32, random weights, one prompt and
+eight, torch 2.13 and ONNX Runtime on a CPU) and rounded up by a half. Encoder and prompt in MB:
+Hiera-tiny at 512 px 143 and 11, at 1024 px 570 and 48, Hiera-large 932 and 48; ViT-B at 1024 px
+2505 and 30, ViT-L 3981 and 8, ViT-H 2065 (torch runs it) and 4. A followed object, which holds one
+slice's attention to seven others, takes 190 MB at 1024 px.
 """
 
 from __future__ import annotations
@@ -54,7 +56,9 @@ def _budget(device: str, at_most_bytes: int) -> MemoryBudget:
 
 
 def open_served(name: str, resources: Resources) -> ServedSegmenter:
-    """The segmenter `name` for a whole process; UnknownModel, WeightsMissing, WeightsChanged, DeviceMissing."""
+    """The segmenter `name` for a whole process; UnknownModel, WeightsMissing, WeightsChanged,
+    DeviceMissing.
+    """
     device = chosen_device(resources.device)
     on_cpu = replace(resources, device="cpu")
     return served(
@@ -66,7 +70,9 @@ def open_served(name: str, resources: Resources) -> ServedSegmenter:
 
 
 class SharedSegmenters:
-    """Segmenters for a whole process, each loaded once as long as anybody uses it: all planners draw with the same one."""
+    """Segmenters for a whole process, each loaded once as long as anybody uses it: all planners
+    draw with the same one.
+    """
 
     def __init__(self) -> None:
         self._open: WeakValueDictionary[tuple[str, Resources], ServedSegmenter] = (

@@ -1,7 +1,8 @@
 """A segmenter as a whole process uses it: one model, many threads, and nothing that dies of memory.
 
-Encoding and drawing claim memory first. What runs out all the same is tried in halves, then alone with all memory,
-then on the spare, which is the same network on the CPU; only then does it fail, as SegmenterFailed.
+Encoding and drawing claim memory first. What runs out all the same is tried in halves, then alone
+with all memory, then on the spare, which is the same network on the CPU; only then does it fail, as
+SegmenterFailed.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Needs:
-    """What a segmenter takes at its peak beside its weights: an image that is encoded, a prompt, and an object that is
-    followed, of which it works on `objects_at_once` together.
+    """What a segmenter takes at its peak beside its weights: an image that is encoded, a prompt,
+    and an object that is followed, of which it works on `objects_at_once` together.
     """
 
     encode_bytes: int
@@ -42,7 +43,8 @@ class Needs:
 
 
 class ServedSegmenter:
-    """A Segmenter around `segmenter` that many threads may share; answers are those of the segmenter itself.
+    """A Segmenter around `segmenter` that many threads may share; answers are those of the
+    segmenter itself.
 
     `spare` builds the same on the CPU, at first need (None: it runs there already).
     """
@@ -70,10 +72,13 @@ class ServedSegmenter:
         return self._segmenter.understands
 
     def encode(self, image: NDArray[np.float32]) -> Encoding:
-        """As the segmenter's, one at a time; SegmenterFailed when no memory is to be had anywhere."""
+        """As the segmenter's, one at a time; SegmenterFailed when no memory is to be had
+        anywhere.
+        """
 
         def work(model: Segmenter) -> Encoding:
-            with self._encoding:  # after the memory is held: who waits for memory must not keep others from the encoder
+            # after the memory is held: who waits for memory must not keep others from the encoder
+            with self._encoding:
                 return model.encode(image)
 
         return self._admitted(self._needs.encode_bytes, work)
@@ -134,13 +139,15 @@ class ServedSegmenter:
 
 
 class ServedVolumeSegmenter(ServedSegmenter):
-    """A ServedSegmenter that follows objects (agent.ports.VolumeSegmenter), a bounded number of them in one pass."""
+    """A ServedSegmenter that follows objects (agent.ports.VolumeSegmenter), a bounded number of
+    them in one pass.
+    """
 
     def propagate(
         self, slices: Slices, seeds: Sequence[Seed], lives_on: LivesOn
     ) -> Iterator[Followed]:
-        """As the segmenter's; where memory runs out the pass begins anew in halves, then on the CPU, and slices that were
-        yielded before come again.
+        """As the segmenter's; where memory runs out the pass begins anew in halves, then on the
+        CPU, and slices that were yielded before come again.
         """
         together = min(len(seeds), self._needs.objects_at_once)
         try:
@@ -203,6 +210,8 @@ def _follower(segmenter: Segmenter) -> VolumeSegmenter:
 
 
 def _release() -> None:
-    """Give back what torch holds for later; without it the next try finds the GPU as full as the last."""
+    """Give back what torch holds for later; without it the next try finds the GPU as full as the
+    last.
+    """
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -1,4 +1,6 @@
-"""Checkpoints: read without running code, told apart by what is in them, loaded with every tensor accounted for."""
+"""Checkpoints: read without running code, told apart by what is in them, loaded with every tensor
+accounted for.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +28,9 @@ _NAMED = 3  # how many tensors an error names
 def load_state(path: Path, expected: str) -> dict[str, Tensor]:
     """The weights in a checkpoint file, key → tensor on the CPU, after a look at whose they are.
 
-    `expected` as `describe_state` says it. Reads a plain state dict or one inside a training script's dict, and runs
-    nothing that the file holds. CheckpointUnreadable for a file that is none, WrongArchitecture for another network's.
+    `expected` as `describe_state` says it. Reads a plain state dict or one inside a training
+    script's dict, and runs nothing that the file holds. CheckpointUnreadable for a file that is
+    none, WrongArchitecture for another network's.
     """
     state = read_state(path)
     found = describe_state(state)
@@ -37,7 +40,9 @@ def load_state(path: Path, expected: str) -> dict[str, Tensor]:
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """The weights in a checkpoint file, whoever's they are: key → tensor on the CPU. CheckpointUnreadable otherwise."""
+    """The weights in a checkpoint file, whoever's they are: key → tensor on the CPU.
+    CheckpointUnreadable otherwise.
+    """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
@@ -60,7 +65,9 @@ def _weights_in(content: Any, path: Path) -> dict[str, Tensor]:
 
 
 def describe_state(state: Mapping[str, Tensor]) -> str:
-    """Whose weights these are, in words: "SAM 2.1 tiny", "SAM ViT-B", "IMIS-Net ViT-B", "LiteMedSAM" …"""
+    """Whose weights these are, in words: "SAM 2.1 tiny", "SAM ViT-B", "IMIS-Net ViT-B",
+    "LiteMedSAM" …
+    """
     if "image_encoder.trunk.patch_embed.proj.weight" in state:
         return _describe_sam2(state)
     if "image_encoder.sam_encoder.patch_embed.proj.weight" in state:
@@ -86,8 +93,9 @@ def _vit_size(width: int) -> str:
 
 
 def load_strictly(module: torch.nn.Module, state: Mapping[str, Tensor], expected: str) -> None:
-    """Put `state` into `module`, every tensor of both accounted for; WrongArchitecture names what does not fit, or is no
-    number: weights of a training that came to grief would draw nothing, and say nothing of it.
+    """Put `state` into `module`, every tensor of both accounted for; WrongArchitecture names what
+    does not fit, or is no number: weights of a training that came to grief would draw nothing, and
+    say nothing of it.
 
     `expected` says what the module is.
     """

@@ -1,6 +1,8 @@
-"""One file over HTTP: resumed where it broke off, held against what the server says of it, in place only when whole.
+"""One file over HTTP: resumed where it broke off, held against what the server says of it, in place
+only when whole.
 
-While it arrives it lies beside its place as `NAME.part`, with `NAME.part.json` saying what it is a part of.
+While it arrives it lies beside its place as `NAME.part`, with `NAME.part.json` saying what it is a
+part of.
 """
 
 from __future__ import annotations
@@ -45,7 +47,8 @@ Progress = Callable[[int, int], None]
 class Remote:
     """A file to fetch: its `url`, and what is known of it from elsewhere ("" and 0: nothing).
 
-    `sha256` of its bytes, or `git_sha1` as git hashes a blob; `page` is where a person accepts its licence.
+    `sha256` of its bytes, or `git_sha1` as git hashes a blob; `page` is where a person accepts its
+    licence.
     """
 
     url: str
@@ -57,7 +60,9 @@ class Remote:
 
 @dataclass(frozen=True)
 class _Part:
-    """What a part is a part of: the strong `etag` under which the server will go on, the whole's size and SHA-256."""
+    """What a part is a part of: the strong `etag` under which the server will go on, the whole's
+    size and SHA-256.
+    """
 
     etag: str = ""
     size_bytes: int = 0
@@ -86,14 +91,18 @@ class _TokenFor(httpx.Auth):
 
 
 def open_client(hub: str = "", token: str = "") -> httpx.Client:
-    """A client that follows redirects and heeds the proxies of the environment; the `token` goes to the `hub` alone."""
+    """A client that follows redirects and heeds the proxies of the environment; the `token` goes to
+    the `hub` alone.
+    """
     auth = _TokenFor(httpx.URL(hub).netloc.decode("ascii"), token) if token else None
     headers = {"Accept-Encoding": "identity", "User-Agent": "segnode"}
     return httpx.Client(follow_redirects=True, timeout=TIMEOUT_S, headers=headers, auth=auth)
 
 
 class Fetcher:
-    """Fetches files with `client`; `progress` is told as bytes arrive, `sleep` waits between tries."""
+    """Fetches files with `client`; `progress` is told as bytes arrive, `sleep` waits between
+    tries.
+    """
 
     def __init__(
         self,
@@ -104,9 +113,11 @@ class Fetcher:
         self._client, self._progress, self._sleep = client, progress, sleep
 
     def fetch(self, remote: Remote, path: Path) -> str:
-        """Bring a file to `path`, whole or not at all; its SHA-256. FetchFailed says why not and what to do.
+        """Bring a file to `path`, whole or not at all; its SHA-256. FetchFailed says why not and
+        what to do.
 
-        Only a file with the hash that is known from elsewhere, and with the one that the server states, is kept.
+        Only a file with the hash that is known from elsewhere, and with the one that the server
+        states, is kept.
         """
         part = path.with_name(path.name + PART_SUFFIX)
         try:
@@ -156,7 +167,8 @@ class Fetcher:
             return known
         headers = {}
         if here and known.etag:
-            # should the file have changed meanwhile, the whole of the new one comes (RFC 9110 section 13.1.5)
+            # should the file have changed meanwhile, the whole of the new one comes (RFC 9110
+            # section 13.1.5)
             headers = {"Range": f"bytes={here}-", "If-Range": known.etag}
         with (
             _worth_another_try(remote.url),

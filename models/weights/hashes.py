@@ -1,4 +1,6 @@
-"""Hashes of weights on disk, and the records of them that lie beside the files: lists that `sha256sum -c` reads too."""
+"""Hashes of weights on disk, and the records of them that lie beside the files: lists that
+`sha256sum -c` reads too.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ def _sha256(path: Path, _size_bytes: int, _modified_ns: int) -> str:
 
 
 def parts_of(path: Path) -> dict[str, Path]:
-    """What weights consist of, name → file: a file of itself, a folder of all in it that a download leaves there."""
+    """What weights consist of, name → file: a file of itself, a folder of all in it that a download
+    leaves there.
+    """
     if not path.is_dir():
         return {path.name: path}
     found = (each for each in sorted(path.rglob("*")) if each.is_file())
@@ -46,7 +50,9 @@ def parts_of(path: Path) -> dict[str, Path]:
 
 
 def sums_of(path: Path) -> dict[str, str]:
-    """The SHA-256 of each part of the weights at `path` (a file or a folder), name → hexadecimal."""
+    """The SHA-256 of each part of the weights at `path` (a file or a folder), name →
+    hexadecimal.
+    """
     return {name: file_sha256(file) for name, file in parts_of(path).items()}
 
 

@@ -1,7 +1,8 @@
-"""Every file of weights that Segnode knows: the table that `segnode models` shows, fetches from and verifies against.
+"""Every file of weights that Segnode knows: the table that `segnode models` shows, fetches from and
+verifies against.
 
-SHA-256 only where one was published for exactly this file; of all others it is recorded when they are fetched. (The
-digits in the names of SAM's files are the beginning of an MD5, not of a SHA-256.)
+SHA-256 only where one was published for exactly this file; of all others it is recorded when they
+are fetched. (The digits in the names of SAM's files are the beginning of an MD5, not of a SHA-256.)
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ _MEDSAM2_LICENCE = "code Apache-2.0, weights CC BY-SA 4.0 as their page says"
 
 @cache
 def _package_folder(package: str) -> Path:
-    """A package's folder, found without importing it; a path that does not exist when it is absent."""
+    """A package's folder, found without importing it; a path that does not exist when it is
+    absent.
+    """
     spec = find_spec(package)
     origin = spec.origin if spec is not None else None
     return Path(origin).parent if origin else Path(package)
@@ -203,7 +206,9 @@ def known_weights(name: str) -> Weights:
 
 
 def own_weights(path: Path, used_by: str, setting: str, *, folder: bool = False) -> Weights:
-    """A file or folder of the site's own at `path`; where it is not, the error names the `setting`."""
+    """A file or folder of the site's own at `path`; where it is not, the error names the
+    `setting`.
+    """
     return Weights(
         name=path.name,
         used_by=used_by,

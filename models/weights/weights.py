@@ -1,7 +1,9 @@
-"""Weights: what each file is, where it comes from, under which licence, and the hash that it is held against.
+"""Weights: what each file is, where it comes from, under which licence, and the hash that it is
+held against.
 
-A hash is known in two ways: it was published, and stands in models.manifest, or it was recorded beside the file when
-that was fetched or first verified (models.weights.hashes). Whatever is loaded is hashed; what differs is refused.
+A hash is known in two ways: it was published, and stands in models.manifest, or it was recorded
+beside the file when that was fetched or first verified (models.weights.hashes). Whatever is loaded
+is hashed; what differs is refused.
 """
 
 from __future__ import annotations
@@ -31,9 +33,11 @@ class State(StrEnum):
 class Weights:
     """One file of weights, or a `folder` of them (a language model as its hub repository has it).
 
-    `file` is its path in the folder of weights, under the name it was published by; `place` finds those that lie
-    elsewhere: in a package, or where the site says; `remedy` is then what to do where they are not. `repo` on the hub, or the `url` of another host, is where it is fetched from (neither: the site
-    brings the file); `only` these files of a folder (empty: all). `sha256` hexadecimal, "" where none was published; `size_bytes` 0 where it is not known.
+    `file` is its path in the folder of weights, under the name it was published by; `place` finds
+    those that lie elsewhere: in a package, or where the site says; `remedy` is then what to do
+    where they are not. `repo` on the hub, or the `url` of another host, is where it is fetched from
+    (neither: the site brings the file); `only` these files of a folder (empty: all). `sha256`
+    hexadecimal, "" where none was published; `size_bytes` 0 where it is not known.
     """
 
     name: str
@@ -83,7 +87,9 @@ class Weights:
         return self.locate(weights_dir)
 
     def record(self, weights_dir: Path | None = None) -> str:
-        """`verify`, and record the hashes beside what lies in the folder of weights; the SHA-256."""
+        """`verify`, and record the hashes beside what lies in the folder of weights; the
+        SHA-256.
+        """
         found = self.verify(weights_dir)
         if self.place is None:
             path = self.locate(weights_dir)
@@ -105,9 +111,11 @@ class Weights:
 
 
 def _held_against_record(path: Path, name: str, published: str = "") -> str:
-    """The SHA-256 of the weights at `path`, after it was held against the `published` one and the recorded ones.
+    """The SHA-256 of the weights at `path`, after it was held against the `published` one and the
+    recorded ones.
 
-    Recorded hashes of parts that are gone or changed, or parts that nobody recorded, raise WeightsChanged too.
+    Recorded hashes of parts that are gone or changed, or parts that nobody recorded, raise
+    WeightsChanged too.
     """
     sums = sums_of(path)
     found, recorded = digest_of(sums), read_record(path)

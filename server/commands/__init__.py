@@ -1,1 +1,3 @@
-"""What `segnode` can be told to do, one file a group of commands. Each adds its parsers and runs over the composition."""
+"""What `segnode` can be told to do, one file a group of commands. Each adds its parsers and runs
+over the composition.
+"""

@@ -1,4 +1,6 @@
-"""A client of a running node's HTTP API, for `segnode request` and the demo. Standard library only."""
+"""A client of a running node's HTTP API, for `segnode request` and the demo. Standard library
+only.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ PREFIX = "/api/v1"
 
 @dataclass(frozen=True)
 class NodeClient:
-    """Speaks to a node at `url` ("http://host:port") with a bearer `token`; each call waits `timeout_s` at most."""
+    """Speaks to a node at `url` ("http://host:port") with a bearer `token`; each call waits
+    `timeout_s` at most.
+    """
 
     url: str
     token: str = field(repr=False)
@@ -37,7 +41,9 @@ class NodeClient:
         return self._call("GET", path, None)[0]
 
     def pages(self, path: str) -> Iterator[Any]:
-        """Every entry of a list at /api/v1/`path`, page after page as the answers' Link headers name them."""
+        """Every entry of a list at /api/v1/`path`, page after page as the answers' Link headers
+        name them.
+        """
         following: str | None = path
         while following is not None:
             entries, link = self._call("GET", following, None)
@@ -47,7 +53,8 @@ class NodeClient:
     def post(self, path: str, body: Any = None) -> Any:
         """POST JSON to /api/v1/`path` and give its JSON answer.
 
-        RequestError in the node's own words when it refuses, NodeUnreachable when it does not answer.
+        RequestError in the node's own words when it refuses, NodeUnreachable when it does not
+        answer.
         """
         return self._call("POST", path, body)[0]
 
@@ -76,7 +83,9 @@ class NodeClient:
 
 
 def _next_page(link: str) -> str | None:
-    """The path of the next page below /api/v1 in a Link header (RFC 8288), None where there is none."""
+    """The path of the next page below /api/v1 in a Link header (RFC 8288), None where there is
+    none.
+    """
     found = re.search(rf'<{PREFIX}/([^>]*)>;\s*rel="next"', link)
     return None if found is None else found[1]
 

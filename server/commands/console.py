@@ -10,7 +10,9 @@ QUIET_S = 10.0  # between two lines of progress where lines cannot be rewritten
 
 
 def say(text: str, *, error: bool = False) -> None:
-    """One line for the person: to standard output, or to standard error when it is what went wrong."""
+    """One line for the person: to standard output, or to standard error when it is what went
+    wrong.
+    """
     stream = sys.stderr if error else sys.stdout
     stream.write(f"{text}\n")
     stream.flush()
@@ -32,7 +34,9 @@ def _is_figure(text: str) -> bool:
 
 
 class Progress:
-    """Long work as it goes on: one line that is rewritten on a terminal, elsewhere a line every ten seconds."""
+    """Long work as it goes on: one line that is rewritten on a terminal, elsewhere a line every ten
+    seconds.
+    """
 
     def __init__(self, label: str) -> None:
         self._label = label

@@ -1,4 +1,6 @@
-"""What the commands need composed: server.compose.composition fits as it is, and tests pass a fake."""
+"""What the commands need composed: server.compose.composition fits as it is, and tests pass a
+fake.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ if TYPE_CHECKING:  # it reads DICOM headers' words, and `segnode --help` shall l
 
 
 class Composition(Protocol):
-    """The composition root, with one function for each kind of process; each imports its rooms inside."""
+    """The composition root, with one function for each kind of process; each imports its rooms
+    inside.
+    """
 
     def serve(self, settings: Settings, config_files: Sequence[Path]) -> int:
         """Run listener, workers and API as children until told to stop; the exit code."""
@@ -44,10 +48,14 @@ class Composition(Protocol):
         out: Path,
         progress: Callable[[str], None],
     ) -> Sequence[TargetSummary]:
-        """Segment a local file or folder into `out`; InputError, NotAVolume. `progress` is told in words."""
+        """Segment a local file or folder into `out`; InputError, NotAVolume. `progress` is told in
+        words.
+        """
 
     def rules(self, settings: Settings) -> Rules:
-        """What the site has configured about requests; ConfigurationError for a route that cannot work."""
+        """What the site has configured about requests; ConfigurationError for a route that cannot
+        work.
+        """
 
     def destinations(self, settings: Settings) -> Sequence[Destination]:
         """The configured destinations."""
@@ -59,7 +67,9 @@ class Composition(Protocol):
         """What models may use; ConfigurationError."""
 
     def fetch(self, settings: Settings, weights: Weights, progress: Callable[[str], None]) -> Path:
-        """Fetch weights into models.dir; where they are. `progress` is told in words. FetchFailed."""
+        """Fetch weights into models.dir; where they are. `progress` is told in words.
+        FetchFailed.
+        """
 
     def dump(self, segmenter: str, case: Path, out: Path) -> None:
         """Run a case through a segmenter's network and write its arrays; ModelsError."""

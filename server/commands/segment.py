@@ -54,7 +54,9 @@ def _segment(arguments: argparse.Namespace, composition: Composition) -> int:
 def with_models(
     settings: Settings, policy: str | None, segmenter: str | None, checkpoint: str | None = None
 ) -> Settings:
-    """`settings` with other models where they are named; ConfigurationError for a checkpoint of nobody."""
+    """`settings` with other models where they are named; ConfigurationError for a checkpoint of
+    nobody.
+    """
     if segmenter not in (None, settings.agent.segmenter):
         checkpoint = checkpoint or ""  # agent.checkpoint is the other one's
     named = {"policy": policy, "segmenter": segmenter, "checkpoint": checkpoint}

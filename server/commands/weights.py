@@ -1,4 +1,6 @@
-"""`segnode models`: which weights are known, here, whole; fetch them; run a case through a network for comparison."""
+"""`segnode models`: which weights are known, here, whole; fetch them; run a case through a network
+for comparison.
+"""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
 """The composition root: the one place that knows the concrete classes.
 
-One function per kind of process; each imports its rooms inside, so that `segnode listen` never loads
-torch and `segnode serve` neither torch nor the DICOM edge. `<storage.dir>` holds inbox/ (as received),
-work/ (one folder a request), encodings/ (by series), cache/ (compiled models), postgres/ and token, each private by its
-own mode: storage.dir itself must let the embedded PostgreSQL's own user through where the node runs as root.
+One function per kind of process; each imports its rooms inside, so that `segnode listen` never
+loads torch and `segnode serve` neither torch nor the DICOM edge. `<storage.dir>` holds inbox/ (as
+received), work/ (one folder a request), encodings/ (by series), cache/ (compiled models), postgres/
+and token, each private by its own mode: storage.dir itself must let the embedded PostgreSQL's own
+user through where the node runs as root.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from server.compose.heartbeat import (
     heartbeat,
     part_table,
 )
-from server.compose.models import benches, choice, dump, fetch, offer, resources, workbench
+from server.compose.weights import benches, choice, dump, fetch, offer, resources, workbench
 from server.errors import ConfigurationError
 from server.files import private_folder
 from server.nodes.lifecycle import announce_ready, end_with_parent, stop_on_signals, wait_for
@@ -89,7 +90,9 @@ def serve(settings: Settings, config_files: Sequence[Path]) -> int:
 
 
 def listen(settings: Settings) -> None:
-    """`segnode listen`: receives whether or not the database answers, and takes in what is complete."""
+    """`segnode listen`: receives whether or not the database answers, and takes in what is
+    complete.
+    """
     end_with_parent()
     rules(settings)  # a route that cannot work is told before anything is received for it
     stop = stop_on_signals()
@@ -266,7 +269,9 @@ def connection_limits(settings: Settings) -> ConnectionLimits:
 
 
 def segmentation_service(settings: Settings) -> SegmentationService:
-    """What the segmentation API does, on the segmenters that the site offers; none is loaded yet. UnknownModel."""
+    """What the segmentation API does, on the segmenters that the site offers; none is loaded yet.
+    UnknownModel.
+    """
     import time
     from dataclasses import replace
 
@@ -301,7 +306,9 @@ def segmentation_service(settings: Settings) -> SegmentationService:
 
 @contextmanager
 def database(settings: Settings) -> Iterator[tuple[str, Callable[[], None]]]:
-    """The record's URL while the block runs, and what to call now and then to keep an embedded server up."""
+    """The record's URL while the block runs, and what to call now and then to keep an embedded
+    server up.
+    """
     from server.nodes.postgres import EmbeddedPostgres
     from server.record.database.roles import application_url
 
@@ -318,7 +325,9 @@ def database(settings: Settings) -> Iterator[tuple[str, Callable[[], None]]]:
 
 @contextmanager
 def address(wanted: str, key: str) -> Iterator[None]:
-    """Say which setting to change when `wanted` ("host:port") is not to be had; ConfigurationError."""
+    """Say which setting to change when `wanted` ("host:port") is not to be had;
+    ConfigurationError.
+    """
     try:
         yield
     except OSError as error:
@@ -349,7 +358,9 @@ def record(settings: Settings, url: str) -> Record:
 
 
 def rules(settings: Settings) -> Rules:
-    """What the site has configured about requests; ConfigurationError for a route that cannot work."""
+    """What the site has configured about requests; ConfigurationError for a route that cannot
+    work.
+    """
     from server.rules.routing import Rules
 
     names = tuple(one.name for one in settings.destinations)
@@ -398,7 +409,9 @@ def segment(
 
 
 def database_version(settings: Settings) -> str:
-    """What database answers at database.url, in words; RecordUnavailable, ConfigurationError. Starts none."""
+    """What database answers at database.url, in words; RecordUnavailable, ConfigurationError.
+    Starts none.
+    """
     from server.nodes.postgres import EmbeddedPostgres
     from server.record.database.engine import answering, open_engine
 
@@ -418,7 +431,9 @@ def database_version(settings: Settings) -> str:
 
 
 def node_pipeline(settings: Settings) -> Pipeline:
-    """The pipeline of a worker: studies from the inbox, work folders and encodings under storage.dir."""
+    """The pipeline of a worker: studies from the inbox, work folders and encodings under
+    storage.dir.
+    """
     shelf = _shelf(settings)
 
     def headers(assignment: Assignment) -> list[InstanceHeader]:

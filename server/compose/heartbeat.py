@@ -1,4 +1,6 @@
-"""How a process of the node tells that it moves: its pulses, a probe of its disk, and the thread that makes both known."""
+"""How a process of the node tells that it moves: its pulses, a probe of its disk, and the thread
+that makes both known.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ LISTENER_LIMIT_S = 10.0
 WORKER_LIMIT_S = 30.0
 """A worker with room takes what waits within a second."""
 BUSY_LIMIT_S = 3600.0
-"""From one turn to the next of a worker whose threads are all taken; the longest are those without a GPU."""
+"""From one turn to the next of a worker whose threads are all taken; the longest are those without
+a GPU.
+"""
 
 
 @contextmanager
@@ -32,7 +36,8 @@ def heartbeat(
     url: Callable[[], Sequence[str]],
     looks: Sequence[Callable[[], None]] = (),
 ) -> Iterator[None]:
-    """Tell the record how this process is while the block runs: its `pulses`, and whether `folder` can be written.
+    """Tell the record how this process is while the block runs: its `pulses`, and whether `folder`
+    can be written.
 
     `url` gives the record's URL once its tables are there; `looks` as in Publisher.
     """

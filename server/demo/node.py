@@ -62,9 +62,11 @@ class RunningNode:
 def running_node(
     folder: Path, archive_port: int, targets: Sequence[str], more_settings: str = ""
 ) -> Iterator[RunningNode]:
-    """Run a node that routes every CT to `targets` and back to the archive; its log is `folder`/node.log.
+    """Run a node that routes every CT to `targets` and back to the archive; its log is
+    `folder`/node.log.
 
-    `more_settings` is TOML of further sections. Raises NodeUnreachable with the end of the log when it does not become ready.
+    `more_settings` is TOML of further sections. Raises NodeUnreachable with the end of the log when
+    it does not become ready.
     """
     dicom_port, http_port = _free_ports(2)
     storage = folder / "node"

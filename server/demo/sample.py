@@ -1,7 +1,8 @@
 """The demo's CT: a real one through the package installer, or a phantom and a loud word about it.
 
-The 20-slice contrast CT (Siemens, JPEG 2000 lossless) and its reference mask are the test files of the
-totalsegmentator source distribution (Apache-2.0). They verify, nothing is tuned or trained on them.
+The 20-slice contrast CT (Siemens, JPEG 2000 lossless) and its reference mask are the test files of
+the totalsegmentator source distribution (Apache-2.0). They verify, nothing is tuned or trained on
+them.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Sample:
-    """A CT to send: its files, and the reference label map (NIfTI) with the label of each structure, if any."""
+    """A CT to send: its files, and the reference label map (NIfTI) with the label of each
+    structure, if any.
+    """
 
     name: str
     files: tuple[Path, ...]
@@ -136,7 +139,8 @@ def _members(tar: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:
 
 
 def _identify(path: Path) -> None:
-    # published with SOP class, all three UIDs and PatientID empty: the file meta still has the first two
+    # published with SOP class, all three UIDs and PatientID empty: the file meta still has the
+    # first two
     dataset = pydicom.dcmread(path)
     dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID
     dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID

@@ -1,4 +1,6 @@
-"""Dice against the sample's reference mask, brought to the source grid by affine, never by index."""
+"""Dice against the sample's reference mask, brought to the source grid by affine, never by
+index.
+"""
 
 from __future__ import annotations
 

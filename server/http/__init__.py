@@ -1,1 +1,3 @@
-"""The HTTP API: bearer tokens, problem details, and the record as JSON. Starts no work by itself."""
+"""The HTTP API: bearer tokens, problem details, and the record as JSON. Starts no work by
+itself.
+"""

@@ -1,4 +1,6 @@
-"""The guard in front of the API: bearer tokens (RFC 6750), asked for before anything else is looked at."""
+"""The guard in front of the API: bearer tokens (RFC 6750), asked for before anything else is looked
+at.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ from server.http.tokens import Tokens
 
 
 class TokenGuard:
-    """ASGI middleware: no request but to `open_paths` gets further without a token, not even its body is read."""
+    """ASGI middleware: no request but to `open_paths` gets further without a token, not even its
+    body is read.
+    """
 
     def __init__(self, app: ASGIApp, tokens: Tokens, open_paths: frozenset[str]) -> None:
         self._app, self._tokens, self._open_paths = app, tokens, open_paths

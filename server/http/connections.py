@@ -1,4 +1,6 @@
-"""How long a peer may take over a request, and how many connections it may hold: uvicorn itself bounds neither."""
+"""How long a peer may take over a request, and how many connections it may hold: uvicorn itself
+bounds neither.
+"""
 
 from __future__ import annotations
 
@@ -24,10 +26,11 @@ _MEDIA_TYPE = "application/problem+json"
 
 @dataclass(frozen=True)
 class ConnectionLimits:
-    """`connections` in all and `per_address`; `head_s` from the first moment to the end of a request's headers.
+    """`connections` in all and `per_address`; `head_s` from the first moment to the end of a
+    request's headers.
 
-    A body may take `body_s`, and more as long as `body_bytes_per_s` arrive on average; an answer that is not taken for
-    `write_s` is given up.
+    A body may take `body_s`, and more as long as `body_bytes_per_s` arrive on average; an answer
+    that is not taken for `write_s` is given up.
     """
 
     connections: int = 512
@@ -62,7 +65,9 @@ class Connections:
 
 
 class BoundedProtocol(H11Protocol):
-    """uvicorn's HTTP/1.1 on one connection, with a deadline for whatever the peer has to do next."""
+    """uvicorn's HTTP/1.1 on one connection, with a deadline for whatever the peer has to do
+    next.
+    """
 
     def __init__(self, *arguments: Any, connections: Connections, **options: Any) -> None:
         super().__init__(*arguments, **options)

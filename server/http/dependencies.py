@@ -48,7 +48,9 @@ class ListPart:
 
 @dataclass(frozen=True)
 class Watch:
-    """What is asked of the node as a whole, once for all who ask at the same time, and threads for calls that wait."""
+    """What is asked of the node as a whole, once for all who ask at the same time, and threads for
+    calls that wait.
+    """
 
     readiness: Shared[Readiness]
     exposition: Shared[str]
@@ -99,7 +101,9 @@ def one_more(wanted: Page) -> Page:
 def linked(
     request: Request, response: Response, wanted: Page, rows: Sequence[Row]
 ) -> tuple[Row, ...]:
-    """The rows of the page; where there is one more, the answer's Link header names the next page (RFC 8288)."""
+    """The rows of the page; where there is one more, the answer's Link header names the next page
+    (RFC 8288).
+    """
     shown = tuple(rows[: wanted.limit])
     if len(rows) > len(shown):
         following = request.url.include_query_params(cursor=shown[-1].number)

@@ -44,7 +44,9 @@ Row = TypeVar("Row", StudySummary, RequestSummary)
 
 
 class FakeRecord:
-    """A RecordPort in memory. `away`, if set, is raised by every call, as if PostgreSQL were gone."""
+    """A RecordPort in memory. `away`, if set, is raised by every call, as if PostgreSQL were
+    gone.
+    """
 
     def __init__(self) -> None:
         self.away: Exception | None = None

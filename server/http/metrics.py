@@ -58,7 +58,8 @@ def _record_up(value: int) -> list[str]:
 def _by_state(
     name: str, said: str, states: Iterable[State], counts: Mapping[State, int]
 ) -> list[str]:
-    # every state has its line, also with nothing in it: a series that comes and goes cannot be alerted on
+    # every state has its line, also with nothing in it: a series that comes and goes cannot be
+    # alerted on
     return _metric(name, said, {f'{{state="{state}"}}': counts.get(state, 0) for state in states})
 
 

@@ -1,4 +1,6 @@
-"""Errors on the wire: problem details (RFC 9457), each kind of error with its one row in one table."""
+"""Errors on the wire: problem details (RFC 9457), each kind of error with its one row in one
+table.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ from server.http.headers import ALWAYS
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 5
-"""How long a client should wait: PostgreSQL is up again in a few seconds, or not soon, and a busy process has room."""
+"""How long a client should wait: PostgreSQL is up again in a few seconds, or not soon, and a busy
+process has room.
+"""
 
 
 @dataclass(frozen=True)
@@ -150,7 +154,9 @@ def kind_of(error: Exception) -> Kind:
 def problem(
     scope: Scope, kind: Kind, detail: str, headers: Mapping[str, str] | None = None, **more: Any
 ) -> JSONResponse:
-    """A problem as the answer to the request of `scope`; `more` are members beyond the RFC's five."""
+    """A problem as the answer to the request of `scope`; `more` are members beyond the RFC's
+    five.
+    """
     body = {
         "type": f"urn:segnode:problem:{kind.name}",
         "title": kind.title,

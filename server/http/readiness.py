@@ -13,7 +13,9 @@ from server.record.views import PartView
 
 OK = "ok"
 FUTURE_S = 5.0
-"""A heartbeat dated further ahead than this says that the database's clock was set back: its age is not known."""
+"""A heartbeat dated further ahead than this says that the database's clock was set back: its age is
+not known.
+"""
 SILENT_LIMIT_S = 15.0
 """A process that moves at all says so every second, whatever its loops are busy with."""
 
@@ -56,8 +58,8 @@ def readiness(services: Services) -> Readiness:
 def part_fault(part: Part, instances: Sequence[PartView]) -> str | None:
     """What is wrong with a part, in a sentence; None when it does its work.
 
-    One that stands still on this machine exists and is a fault. On another machine it may just as well have ended, so
-    that there it is none as long as another one of its kind moves.
+    One that stands still on this machine exists and is a fault. On another machine it may just as
+    well have ended, so that there it is none as long as another one of its kind moves.
     """
     faults = [(each, fault_of(each)) for each in instances]
     sentences = [fault for each, fault in faults if fault is not None and each.here]

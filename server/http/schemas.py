@@ -1,4 +1,6 @@
-"""The JSON of the API: what is taken and what is answered, field by field. Views of the record fit by name."""
+"""The JSON of the API: what is taken and what is answered, field by field. Views of the record fit
+by name.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ from server.values import DeliveryState, RequestState, StudyState
 EXAMPLE_STUDY = "1.2.826.0.1.3680043.8.498.1"
 EXAMPLE_SERIES = f"{EXAMPLE_STUDY}.2"
 EXAMPLE_ID = "0b9c4d9e-6a55-4a4e-9a0b-4e4a7c1c3f2d"
-# no UID is longer (PS3.5 section 9); what else may be wrong with one, the record finds by not having it
+# no UID is longer (PS3.5 section 9); what else may be wrong with one, the record finds by not
+# having it
 Uid = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\x00-\x20\x7f]+$")]
 
 

@@ -26,7 +26,9 @@ class _TellingServer(uvicorn.Server):
         self._on_ready = on_ready
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - as uvicorn calls it
-        """Stop, and no more: raised again afterwards, the signal would end the process before its owner cleans up."""
+        """Stop, and no more: raised again afterwards, the signal would end the process before its
+        owner cleans up.
+        """
         self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -50,7 +52,8 @@ def serve(
     on_ready: Callable[[], None],
     limits: ConnectionLimits | None = None,
 ) -> None:
-    """Answer on `host`:`port` until SIGTERM or SIGINT, then finish what is under way; `on_ready` is called once.
+    """Answer on `host`:`port` until SIGTERM or SIGINT, then finish what is under way; `on_ready` is
+    called once.
 
     Raises OSError when the address cannot be had.
     """

@@ -24,7 +24,9 @@ class Tokens:
     digests: tuple[bytes, ...]
 
     def actor(self, token: str) -> str | None:
-        """Who a token stands for, in words the audit trail may hold, or None if nobody; in constant time."""
+        """Who a token stands for, in words the audit trail may hold, or None if nobody; in constant
+        time.
+        """
         digest = _digest(token)
         # every digest is compared, so that the time tells nothing about which one is near
         known = [hmac.compare_digest(digest, each) for each in self.digests]
@@ -41,7 +43,9 @@ def tokens_of(texts: tuple[str, ...]) -> Tokens:
 
 
 def load_tokens(tokens_file: str, storage: Path) -> Tokens:
-    """The tokens of `tokens_file`, one a line; for "" the node's own, made in `storage` if there is none yet."""
+    """The tokens of `tokens_file`, one a line; for "" the node's own, made in `storage` if there is
+    none yet.
+    """
     if tokens_file:
         return tokens_of(tuple(_lines(Path(tokens_file))))
     return tokens_of((own_token(storage),))
@@ -63,7 +67,9 @@ def own_token(storage: Path) -> str:
 
 
 def first_token(path: Path) -> str:
-    """The first token of a file, for a command that asks a node; ConfigurationError if there is none."""
+    """The first token of a file, for a command that asks a node; ConfigurationError if there is
+    none.
+    """
     lines = _lines(path)
     if not lines:
         raise ConfigurationError(f"{path} holds no token: remove it, and the node makes one")

@@ -1,1 +1,3 @@
-"""The segmentation API: an image, boxes and clicks in, masks out. For training rollouts and interactive clients."""
+"""The segmentation API: an image, boxes and clicks in, masks out. For training rollouts and
+interactive clients.
+"""

@@ -1,4 +1,6 @@
-"""No more calls, and no more of their bodies, than the process can hold in memory: the others are asked to come back."""
+"""No more calls, and no more of their bodies, than the process can hold in memory: the others are
+asked to come back.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ _TIMES_A_BODY = 3
 
 
 class Admission:
-    """ASGI middleware: 503 with Retry-After beyond `most` calls at once, or when `account` has no room for a body.
+    """ASGI middleware: 503 with Retry-After beyond `most` calls at once, or when `account` has no
+    room for a body.
 
     `free_paths` are always let through.
     """

@@ -22,7 +22,9 @@ PREFIX = "/api/v1/segmentation"
 OPEN_PATHS = frozenset({f"{PREFIX}/openapi.json", f"{PREFIX}/health"})
 
 WAITING_FOR_A_SEGMENTER = 16
-"""Calls that wait for a segmenter to be loaded; of all that may be in flight, most are left to those that are there."""
+"""Calls that wait for a segmenter to be loaded; of all that may be in flight, most are left to
+those that are there.
+"""
 
 
 def create_app(service: Service, tokens: Tokens) -> FastAPI:

@@ -1,4 +1,6 @@
-"""The segmenters of the process, each with its encodings: what is asked of them, and what is refused beforehand."""
+"""The segmenters of the process, each with its encodings: what is asked of them, and what is
+refused beforehand.
+"""
 
 from __future__ import annotations
 
@@ -21,18 +23,24 @@ from server.interactive.images import SentImage
 from server.interactive.memory import MemoryAccount
 
 UNDO_PX = Limits().undo_px
-"""A click takes back one of the opposite sign within so many pixels, as in the agent's own turns."""
+"""A click takes back one of the opposite sign within so many pixels, as in the agent's own
+turns.
+"""
 
 _DRAWN_BYTES = 4 + 1 + 2
-"""Bytes a pixel of an answer: its logits at the image's size, the mask, and the picture that is sent of it."""
+"""Bytes a pixel of an answer: its logits at the image's size, the mask, and the picture that is
+sent of it.
+"""
 
 _TRIAL_SHAPE = (64, 64)
 
 
 class Drawer:
-    """One segmenter at work on images that clients send; for as many threads as the segmenter is for.
+    """One segmenter at work on images that clients send; for as many threads as the segmenter is
+    for.
 
-    `logits_shape` (h, w) is that of its low-resolution logits, learnt from a first trial, which also warms it up.
+    `logits_shape` (h, w) is that of its low-resolution logits, learnt from a first trial, which
+    also warms it up.
     """
 
     def __init__(
@@ -52,10 +60,11 @@ class Drawer:
         return self._kept(sha256).source_shape
 
     def draw(self, image: SentImage | str, prompts: Prompts) -> Segmentation:
-        """The mask for prompts on an image, or on one known by its SHA-256 (UnknownImage if it is kept no more).
+        """The mask for prompts on an image, or on one known by its SHA-256 (UnknownImage if it is
+        kept no more).
 
-        Raises PromptNotUnderstood when the segmenter cannot use them, BadPrompt when there are none, TooManyCalls when no
-        memory is left for it.
+        Raises PromptNotUnderstood when the segmenter cannot use them, BadPrompt when there are
+        none, TooManyCalls when no memory is left for it.
         """
         if not (prompts.box or prompts.points or prompts.text or prompts.mask is not None):
             raise BadPrompt("there is nothing to draw from: add a box or a click first")
@@ -67,7 +76,8 @@ class Drawer:
     def add(self, prompts: Prompts, action: AddBox | AddPoint, shape: tuple[int, int]) -> Prompts:
         """`prompts` with one more box or click on an image of `shape` (rows, columns).
 
-        Raises PromptNotUnderstood for a kind the segmenter cannot use, BadPrompt for a place outside the image.
+        Raises PromptNotUnderstood for a kind the segmenter cannot use, BadPrompt for a place
+        outside the image.
         """
         kind = PromptKind.BOX if isinstance(action, AddBox) else PromptKind.POINT
         self.require(kind)
@@ -86,7 +96,9 @@ class Drawer:
             raise PromptNotUnderstood(self.name, tuple(known))
 
     def going_on(self, prompts: Prompts, drawn: Segmentation | None) -> Prompts:
-        """`prompts` with the logits of what was drawn last, for a segmenter that goes on from them."""
+        """`prompts` with the logits of what was drawn last, for a segmenter that goes on from
+        them.
+        """
         goes_on = drawn is not None and PromptKind.MASK in self.understands
         return replace(prompts, previous_logits=drawn.logits if drawn and goes_on else None)
 
@@ -119,9 +131,11 @@ class Drawer:
 
 
 class Drawers:
-    """The segmenters that clients may name, each opened at its first use; the first name is the default.
+    """The segmenters that clients may name, each opened at its first use; the first name is the
+    default.
 
-    One is opened after the other, on a thread of its own: those that are open are served all the while.
+    One is opened after the other, on a thread of its own: those that are open are served all the
+    while.
     """
 
     def __init__(self, names: Sequence[str], open_drawer: Callable[[str], Drawer]) -> None:
@@ -136,13 +150,17 @@ class Drawers:
         return self._names
 
     def get(self, name: str | None = None) -> Drawer:
-        """The segmenter of that name, or the default, when it is open; UnknownModel lists the names."""
+        """The segmenter of that name, or the default, when it is open; UnknownModel lists the
+        names.
+        """
         return self.opened(name).result()
 
     def opened(self, name: str | None = None) -> Future[Drawer]:
-        """The segmenter of that name, or the default: open, or being opened, by one thread for all who ask meanwhile.
+        """The segmenter of that name, or the default: open, or being opened, by one thread for all
+        who ask meanwhile.
 
-        What goes wrong reaches all of them, and the next one tries again. UnknownModel lists the names.
+        What goes wrong reaches all of them, and the next one tries again. UnknownModel lists the
+        names.
         """
         wanted = name or self._names[0]
         if wanted not in self._names:

@@ -23,11 +23,15 @@ _NPY = b"\x93NUMPY"
 _WIDTHS = {"uint8": 255.0, "uint16": 65535.0}
 _GREY_BYTES = 4 + 4 + 12
 _COLOUR_BYTES = 12 + 4 + 12
-"""Bytes a pixel: as float32, what a step takes beside it, and the segmenter's own copy, which may be RGB."""
+"""Bytes a pixel: as float32, what a step takes beside it, and the segmenter's own copy, which may
+be RGB.
+"""
 _BAND_ROWS = 256
 _JPEG, _SCAN = b"\xff\xd8", b"\xff\xda"
 _MOST_SCANS = 200
-"""Of a progressive JPEG; encoders write some ten, each costs a pass over all pixels, and one takes but a few bytes."""
+"""Of a progressive JPEG; encoders write some ten, each costs a pass over all pixels, and one takes
+but a few bytes.
+"""
 _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
@@ -45,7 +49,9 @@ _DAMAGED = (
     struct.error,
     zlib.error,
 )
-"""What Pillow and NumPy (which reads a header as Python) raise for bytes that are not what they begin as."""
+"""What Pillow and NumPy (which reads a header as Python) raise for bytes that are not what they
+begin as.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +66,8 @@ class SentImage:
         return hashlib.sha256(self.content).hexdigest()
 
     def working_bytes(self, max_pixels: int) -> int:
-        """At most so much memory is taken by `pixels` and by a segmenter that makes its input of them.
+        """At most so much memory is taken by `pixels` and by a segmenter that makes its input of
+        them.
 
         Only the header is read. Raises as `pixels`.
         """
@@ -70,8 +77,9 @@ class SentImage:
     def pixels(self, max_pixels: int) -> NDArray[np.float32]:
         """The image in 0..1: (rows, columns) float32 if grey, else (rows, columns, 3) RGB.
 
-        8- and 16-bit integers are divided by their largest value; floats must be in 0..1 already. Nothing is unpacked
-        before its size is known. Raises ImageTooLarge above `max_pixels`, BadImage for what is no image.
+        8- and 16-bit integers are divided by their largest value; floats must be in 0..1 already.
+        Nothing is unpacked before its size is known. Raises ImageTooLarge above `max_pixels`,
+        BadImage for what is no image.
         """
         with _opened(self.content, max_pixels) as opened:
             if isinstance(opened, _Array):
@@ -100,7 +108,8 @@ class _Picture:
 
     @property
     def bytes_per_pixel(self) -> int:
-        # the decoder's coefficients, where it keeps them all (a progressive JPEG), and the picture as it decodes it
+        # the decoder's coefficients, where it keeps them all (a progressive JPEG), and the picture
+        # as it decodes it
         unpacked = (8 if "progressive" in self.picture.info else 0) + 4
         return unpacked + (_GREY_BYTES if self.is_grey else _COLOUR_BYTES)
 
@@ -129,7 +138,9 @@ class _Array:
 
 @contextmanager
 def _opened(content: bytes, max_pixels: int) -> Iterator[_Picture | _Array]:
-    """The image with its header read and its size looked at; what is raised while it is read on is BadImage."""
+    """The image with its header read and its size looked at; what is raised while it is read on is
+    BadImage.
+    """
     if content.startswith(_NPY):
         with _read_as("the .npy file is damaged or cut off", max_pixels):
             yield _opened_npy(content, max_pixels)
@@ -178,7 +189,9 @@ def _from_npy(opened: _Array) -> NDArray[np.float32]:
 
 
 def _from_picture(opened: _Picture) -> NDArray[np.float32]:
-    """Grey in its own depth, everything else as RGB; transparency is ignored. Band by band, to take less memory."""
+    """Grey in its own depth, everything else as RGB; transparency is ignored. Band by band, to take
+    less memory.
+    """
     picture = opened.picture
     picture.load()
     deep = picture.mode.startswith("I")

@@ -1,4 +1,6 @@
-"""Memory for what is being worked on: reserved before it is taken, so that no number of clients takes more than there is."""
+"""Memory for what is being worked on: reserved before it is taken, so that no number of clients
+takes more than there is.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,8 @@ class MemoryAccount:
     def reserved(self, wanted_bytes: int, wait_s: float = WAIT_S) -> Iterator[None]:
         """Hold so much while the block runs, once others have left room.
 
-        Raises ImageTooLarge where it is more than there ever is, TooManyCalls when there is no room within `wait_s`.
+        Raises ImageTooLarge where it is more than there ever is, TooManyCalls when there is no room
+        within `wait_s`.
         """
         if wanted_bytes > self._total_bytes:
             raise ImageTooLarge(

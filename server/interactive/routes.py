@@ -1,4 +1,6 @@
-"""/sessions, /predict and /health. Whatever takes time runs on a thread, so that the process always answers."""
+"""/sessions, /predict and /health. Whatever takes time runs on a thread, so that the process always
+answers.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,9 @@ OwnSession = Annotated[Session, Depends(_session)]
 
 
 async def _drawer(request: Request, name: str | None) -> Drawer:
-    """The segmenter of that name; nobody but its own callers waits while it is loaded, and they hold no thread."""
+    """The segmenter of that name; nobody but its own callers waits while it is loaded, and they
+    hold no thread.
+    """
     opened = cast("Service", request.app.state.service).drawers.opened(name)
     if opened.done():
         return opened.result()
@@ -92,14 +96,18 @@ def add_box(asked: BoxIn, session: OwnSession) -> SessionOut:
 
 @sessions.post("/{session_id}/points")
 def add_point(asked: PointJson, session: OwnSession) -> SessionOut:
-    """Click; it takes back earlier clicks of the opposite sign within 3 pixels. Nothing is segmented yet."""
+    """Click; it takes back earlier clicks of the opposite sign within 3 pixels. Nothing is
+    segmented yet.
+    """
     session.add(AddPoint(point_of(asked)))
     return session_out(session)
 
 
 @sessions.post("/{session_id}/undo")
 def undo(session: OwnSession) -> SessionOut:
-    """Take back the last box or click, and what was drawn since: prompts and logits are as before it."""
+    """Take back the last box or click, and what was drawn since: prompts and logits are as before
+    it.
+    """
     session.undo()
     return session_out(session)
 
@@ -108,7 +116,9 @@ def undo(session: OwnSession) -> SessionOut:
 def segment(
     session: OwnSession, service: WithService, asked: AskIn | None = None
 ) -> SegmentationOut:
-    """Draw: all prompts so far together with the last logits. Asked again without a new prompt, the same mask."""
+    """Draw: all prompts so far together with the last logits. Asked again without a new prompt, the
+    same mask.
+    """
     service.store.check_memory()
     drawn, wanted = session.segment(), asked or AskIn()
     return segmentation_out(
@@ -127,7 +137,9 @@ async def predict(asked: PredictIn, service: WithService, request: Request) -> S
 async def predict_with_state(
     asked: PredictStateIn, service: WithService, request: Request
 ) -> SegmentationOut:
-    """One mask, going on from the logits of the last; 404 when an image named by its hash is not kept any more."""
+    """One mask, going on from the logits of the last; 404 when an image named by its hash is not
+    kept any more.
+    """
     drawer = await _drawer(request, asked.segmenter)
     return await run_in_threadpool(lambda: _sent(service.predict_with_state(drawer, asked), asked))
 

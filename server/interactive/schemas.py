@@ -1,4 +1,6 @@
-"""The JSON of the segmentation API, field by field. Coordinates are pixels (x, y), zero at the first pixel's centre."""
+"""The JSON of the segmentation API, field by field. Coordinates are pixels (x, y), zero at the
+first pixel's centre.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,8 @@ class MaskFormat(StrEnum):
 
 
 class _Taken(BaseModel):
-    # strict: what is sent is of its kind already, "5" is no number and 1 no yes; but JSON has no tuples and no enumerations
+    # strict: what is sent is of its kind already, "5" is no number and 1 no yes; but JSON has no
+    # tuples and no enumerations
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 

@@ -42,7 +42,9 @@ class Service:
         return drawer.draw(image, prompts), image.sha256
 
     def predict_with_state(self, drawer: Drawer, asked: PredictStateIn) -> tuple[Segmentation, str]:
-        """A mask from all prompts and the last logits, on an image sent now or earlier, and its SHA-256."""
+        """A mask from all prompts and the last logits, on an image sent now or earlier, and its
+        SHA-256.
+        """
         if (asked.image is None) == (asked.image_sha256 is None):
             raise BadPrompt("give either the image or its image_sha256")
         image: SentImage | str
@@ -80,7 +82,9 @@ def open_service(
     open_drawer: Callable[[str, Encodings, MemoryAccount], Drawer],
     clock: Callable[[], float],
 ) -> Service:
-    """The service over segmenters of these names, the default first; `open_drawer` is called once for each."""
+    """The service over segmenters of these names, the default first; `open_drawer` is called once
+    for each.
+    """
     encodings = Encodings(bounds.memory_bytes // 2)
     account = MemoryAccount(bounds.working_bytes)
     drawers = Drawers(names, lambda name: open_drawer(name, encodings, account))

@@ -20,7 +20,9 @@ _ID_BYTES = 16
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """Where a session stands: `prompts` added so far, what was `drawn` last, and whether that answers them all."""
+    """Where a session stands: `prompts` added so far, what was `drawn` last, and whether that
+    answers them all.
+    """
 
     prompts: Prompts
     drawn: Segmentation | None = None
@@ -34,7 +36,9 @@ class State:
 
 @dataclass(eq=False)
 class Session:
-    """One session. `shape` (rows, columns) of its image; `past` the states that undo goes back to, oldest first."""
+    """One session. `shape` (rows, columns) of its image; `past` the states that undo goes back to,
+    oldest first.
+    """
 
     id: str
     owner: str
@@ -76,7 +80,8 @@ class Session:
     @property
     def nbytes(self) -> int:
         """Bytes of masks and logits; the image counts apart, since sessions share it."""
-        # states share what they have in common, and a copy is safe to walk while another thread appends
+        # states share what they have in common, and a copy is safe to walk while another thread
+        # appends
         distinct = {id(each.drawn): each.nbytes for each in (*list(self.past), self.state)}
         return sum(distinct.values())
 
@@ -95,7 +100,9 @@ class SessionStore:
             return len(self._sessions)
 
     def open(self, owner: str, image: SentImage, drawer: Drawer, target: str) -> Session:
-        """A new session; TooManySessions, BadImage, ImageTooLarge. The image is encoded first, if it is not yet."""
+        """A new session; TooManySessions, BadImage, ImageTooLarge. The image is encoded first, if
+        it is not yet.
+        """
         self.check_room()
         shape = drawer.shape_of(image)
         with self._lock:
@@ -162,6 +169,8 @@ class SessionStore:
             self._sessions.popitem(last=False)
 
     def _shared(self, image: SentImage) -> SentImage:
-        """The same image of another session where there is one: a batch of rollouts keeps it once."""
+        """The same image of another session where there is one: a batch of rollouts keeps it
+        once.
+        """
         same = (each.image for each in self._sessions.values() if each.image.sha256 == image.sha256)
         return next(same, image)

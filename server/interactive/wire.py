@@ -1,4 +1,6 @@
-"""Arrays as JSON carries them: masks as PNG or run lengths, logits as float32, images as files; all bytes in base64."""
+"""Arrays as JSON carries them: masks as PNG or run lengths, logits as float32, images as files; all
+bytes in base64.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,9 @@ def logits_of(sent: LogitsJson, shape: tuple[int, ...]) -> NDArray[np.float32]:
 
 
 def mask_of(sent: SentImage, shape: tuple[int, int], max_pixels: int) -> NDArray[np.bool_]:
-    """An outline (rows, columns) bool from an image of that shape, foreground above half; BadPrompt, BadImage."""
+    """An outline (rows, columns) bool from an image of that shape, foreground above half;
+    BadPrompt, BadImage.
+    """
     pixels = sent.pixels(max_pixels)
     if pixels.shape != shape:
         raise BadPrompt(f"a mask is grey and has the image's {shape[0]} x {shape[1]} pixels")
@@ -66,7 +70,9 @@ def segmentation_out(
 
 
 def runs(mask: NDArray[np.bool_]) -> list[int]:
-    """Run lengths of a mask, row by row, the first of background (0 when the first pixel is inside)."""
+    """Run lengths of a mask, row by row, the first of background (0 when the first pixel is
+    inside).
+    """
     flat = mask.ravel()
     turns = np.flatnonzero(flat[1:] != flat[:-1]) + 1
     lengths = np.diff(np.concatenate(([0], turns, [flat.size])))
@@ -75,7 +81,9 @@ def runs(mask: NDArray[np.bool_]) -> list[int]:
 
 
 def share(opinion: float) -> float:
-    """A segmenter's opinion as JSON can say it, 0..1: a network may say NaN, which counts as none."""
+    """A segmenter's opinion as JSON can say it, 0..1: a network may say NaN, which counts as
+    none.
+    """
     return min(max(float(opinion), 0.0), 1.0) if math.isfinite(opinion) else 0.0
 
 

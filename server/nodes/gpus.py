@@ -1,4 +1,6 @@
-"""Which NVIDIA GPUs there are, found without loading anything: the supervisor starts a worker for each."""
+"""Which NVIDIA GPUs there are, found without loading anything: the supervisor starts a worker for
+each.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +26,8 @@ def gpus_for_workers(
 ) -> tuple[str, ...]:
     """What CUDA_VISIBLE_DEVICES shall be for each worker; () for one worker with what it finds.
 
-    `device` is models.device: only "auto" spreads over all GPUs. Those that `environment` lets this process see are
-    taken as they are named there, else those that `listed` finds.
+    `device` is models.device: only "auto" spreads over all GPUs. Those that `environment` lets this
+    process see are taken as they are named there, else those that `listed` finds.
     """
     if device != "auto":
         return ()
@@ -39,7 +41,9 @@ def gpus_for_workers(
 
 
 def list_gpus(driver_folder: Path = DRIVER_FOLDER) -> tuple[str, ...]:
-    """The GPUs as the driver's own tool lists them, by UUID; by number where only the driver says how many; () for none."""
+    """The GPUs as the driver's own tool lists them, by UUID; by number where only the driver says
+    how many; () for none.
+    """
     said = _tool_says()
     if said is not None:
         return gpus_in(said)

@@ -1,8 +1,9 @@
-"""Headers are read in a process that may die: files are what peers sent, and the listener must outlive each of them.
+"""Headers are read in a process that may die: files are what peers sent, and the listener must
+outlive each of them.
 
-One child, started at the first file and again when it has died, with bounds on memory and time of its own. Paths go in and
-headers come out as JSON, a line each. A file that kills its reader twice is unreadable, with the reason; once may have been
-the machine's fault.
+One child, started at the first file and again when it has died, with bounds on memory and time of
+its own. Paths go in and headers come out as JSON, a line each. A file that kills its reader twice
+is unreadable, with the reason; once may have been the machine's fault.
 """
 
 from __future__ import annotations
@@ -76,7 +77,9 @@ class HeaderProcess:
         self.close()
 
     def read_header(self, path: Path) -> InstanceHeader:
-        """As dicom_node.series.header.read_header; UnreadableDataset also for a file that its reader does not survive."""
+        """As dicom_node.series.header.read_header; UnreadableDataset also for a file that its
+        reader does not survive.
+        """
         with self._lock:
             for attempt in range(1, _ATTEMPTS + 1):
                 try:
@@ -143,7 +146,9 @@ class HeaderProcess:
 
 
 def _environment() -> dict[str, str]:
-    """What the child needs of ours: no secret of a setting, and numerical libraries of one thread's memory."""
+    """What the child needs of ours: no secret of a setting, and numerical libraries of one thread's
+    memory.
+    """
     ours = {key: text for key, text in os.environ.items() if not key.startswith(ENVIRONMENT_PREFIX)}
     return ours | dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"), "1")
 

@@ -1,7 +1,7 @@
 """The pulses of a process made known: rows in the record, which an API on any machine reads.
 
-Rows and not files, because listener, workers and API may run on different machines and share only the database;
-without the database no node is ready anyway.
+Rows and not files, because listener, workers and API may run on different machines and share only
+the database; without the database no node is ready anyway.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class Parts(Protocol):
 class Publisher:
     """A thread that tells the record how the pulses of this process are; it beats none of them.
 
-    `open_parts` makes the record usable, and is called until it succeeds. `looks` are called before each time: they
-    beat the pulses of loops that are not ours, from what can be seen of them.
+    `open_parts` makes the record usable, and is called until it succeeds. `looks` are called before
+    each time: they beat the pulses of loops that are not ours, from what can be seen of them.
     """
 
     def __init__(
@@ -98,10 +98,11 @@ class Publisher:
 
 
 class StorageProbe:
-    """A thread that writes a small file to `folder` as instances and results are written, fsync and rename included.
+    """A thread that writes a small file to `folder` as instances and results are written, fsync and
+    rename included.
 
-    Its pulse beats when that worked; a write that fails is its fault, one that never returns lets it grow old. It is a
-    fault too when fewer than `minimum_free_bytes` are free.
+    Its pulse beats when that worked; a write that fails is its fault, one that never returns lets
+    it grow old. It is a fault too when fewer than `minimum_free_bytes` are free.
     """
 
     def __init__(self, folder: Path, minimum_free_bytes: int, pulse: Pulse) -> None:

@@ -1,7 +1,9 @@
-"""From what arrived to requests: indexes after the reply, completes what is quiet. Runs in the listener's process.
+"""From what arrived to requests: indexes after the reply, completes what is quiet. Runs in the
+listener's process.
 
-The listener never waits for it: while the database is away images are received as ever, and taken up when it is back.
-A study's fault is the study's: it is tried a few times and then given up with a REJECTED request, and no other waits for it.
+The listener never waits for it: while the database is away images are received as ever, and taken
+up when it is back. A study's fault is the study's: it is tried a few times and then given up with a
+REJECTED request, and no other waits for it.
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ STOP_S = 3.0
 # the largest study is indexed and completed in less on a slow disk
 LIMIT_S = 120.0
 ATTEMPTS = 5
-"""Tries of a study before it is given up: with the waits between them a quarter of a minute, in which a disk may come back."""
+"""Tries of a study before it is given up: with the waits between them a quarter of a minute, in
+which a disk may come back.
+"""
 FIRST_WAIT_S = 1.0
 """Wait after the first failed try; twice as long after each further one."""
 LONGEST_STUDY_WAIT_S = 600.0
@@ -55,14 +59,17 @@ class Watch(Protocol):
 
 @dataclass(frozen=True)
 class _Trouble:
-    """A study that could not be taken in `failures` times in a row; not tried again before `not_before_s` on the clock."""
+    """A study that could not be taken in `failures` times in a row; not tried again before
+    `not_before_s` on the clock.
+    """
 
     failures: int
     not_before_s: float
 
 
 class Intake:
-    """`open_record` makes the database usable and gives the completion; it is called until it succeeds.
+    """`open_record` makes the database usable and gives the completion; it is called until it
+    succeeds.
 
     `pulse` is beaten between two studies; it says so when none can be taken in.
     """
@@ -91,12 +98,16 @@ class Intake:
         self._thread.start()
 
     def stop(self) -> None:
-        """End after the study in hand, if that is soon; what is not done is found at the next start."""
+        """End after the study in hand, if that is soon; what is not done is found at the next
+        start.
+        """
         self._stop.set()
         self._thread.join(timeout=STOP_S)
 
     def tick(self) -> None:
-        """Index what changed, complete what is due. RecordUnavailable: call again later, nothing is lost."""
+        """Index what changed, complete what is due. RecordUnavailable: call again later, nothing is
+        lost.
+        """
         completion = self._opened()
         self._changed |= self._watch.changed()
         due = self._watch.due(self._quiet_s)
@@ -110,14 +121,17 @@ class Intake:
                 self._watch.forget(study)
 
     def _complete(self, completion: Completion, study: str) -> None:
-        """Complete a study, or give it up if this was its last try: only then is it sure that no more comes."""
+        """Complete a study, or give it up if this was its last try: only then is it sure that no
+        more comes.
+        """
         failures = self._failures(study) + 1
         last = failures >= ATTEMPTS
         try:
             completion.complete(study, evidence="quiet", whatever=last)
         except RecordUnavailable:
             raise
-        # one study's boundary at its last try: whatever it is, trying again did not help, and a person must see it
+        # one study's boundary at its last try: whatever it is, trying again did not help, and a
+        # person must see it
         except Exception as error:
             if not last:
                 raise

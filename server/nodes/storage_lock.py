@@ -1,4 +1,6 @@
-"""A storage.dir belongs to one node: a second one on it would take in the first one's studies and send them again."""
+"""A storage.dir belongs to one node: a second one on it would take in the first one's studies and
+send them again.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ _ASK_AGAIN_S = 0.1
 
 @contextmanager
 def storage_of(storage: Path, part: str, patience_s: float | None = None) -> Iterator[None]:
-    """Hold `storage` for this process's `part` ("serve", "listen") while the block runs; the lock goes with the process.
+    """Hold `storage` for this process's `part` ("serve", "listen") while the block runs; the lock
+    goes with the process.
 
     ConfigurationError when another process of that part holds it.
     """

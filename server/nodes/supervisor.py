@@ -1,6 +1,8 @@
-"""`segnode serve`: owns the database if it is embedded, and keeps the listener, the worker and the API running.
+"""`segnode serve`: owns the database if it is embedded, and keeps the listener, the worker and the
+API running.
 
-Loads neither models nor the DICOM edge: whatever takes a child down cannot take this process with it.
+Loads neither models nor the DICOM edge: whatever takes a child down cannot take this process with
+it.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ FAILURES_AT_START = 3
 
 @dataclass(frozen=True)
 class ChildSpec:
-    """A process to keep running: `name` for the log, `command` its argument list, `environment` what it alone is given.
+    """A process to keep running: `name` for the log, `command` its argument list, `environment`
+    what it alone is given.
 
     A node whose `essential` process cannot even start gives up; the others are tried for ever.
     """
@@ -44,7 +47,8 @@ class ChildSpec:
 def node_children(config_files: Sequence[str], gpus: Sequence[str] = ()) -> tuple[ChildSpec, ...]:
     """The listener, the workers and the API of one node, with the same configuration files.
 
-    A worker for each of `gpus` (as CUDA_VISIBLE_DEVICES names them) that sees no other, or one where there are none.
+    A worker for each of `gpus` (as CUDA_VISIBLE_DEVICES names them) that sees no other, or one
+    where there are none.
     """
     options = tuple(word for file in config_files for word in ("--config", str(file)))
 
@@ -80,8 +84,9 @@ class _Child:
 class Supervisor:
     """Starts the children, restarts those that crash, and stops them all.
 
-    `environment` is given to each child; `on_ready` is called once, with what each child said of itself, when all
-    are ready; `keep_up` is called now and then to look after what the children need (the embedded database).
+    `environment` is given to each child; `on_ready` is called once, with what each child said of
+    itself, when all are ready; `keep_up` is called now and then to look after what the children
+    need (the embedded database).
     """
 
     def __init__(

@@ -1,4 +1,6 @@
-"""From arriving to complete: the index follows the disk, what is new makes a version, routes make requests."""
+"""From arriving to complete: the index follows the disk, what is new makes a version, routes make
+requests.
+"""
 
 from __future__ import annotations
 
@@ -42,10 +44,11 @@ class Completion:
     def index(self, study_instance_uid: str, *, whatever: bool = False) -> None:
         """Bring the index of a study up to what the disk holds; repeating it adds nothing.
 
-        An instance that cannot be read for now raises; with `whatever` it is indexed with its reason, as long as
-        there is another one that can be.
+        An instance that cannot be read for now raises; with `whatever` it is indexed with its
+        reason, as long as there is another one that can be.
         """
-        # counted before anything is read: what comes meanwhile is more than was counted, and found at a start
+        # counted before anything is read: what comes meanwhile is more than was counted, and found
+        # at a start
         files = self._shelf.stored.count_files(study_instance_uid)
         with self._sessions.begin() as session:
             known = studies.known_instances(session, study_instance_uid)
@@ -67,9 +70,9 @@ class Completion:
         evidence: str,
         whatever: bool = False,
     ) -> StudyView:
-        """The study is whole: what is new makes the next version, which supersedes requests of earlier ones
-        and gets requests by route; a REJECTED one where none of its instances can be read. Nothing new changes nothing.
-        `whatever` as in `index`. UnknownStudy.
+        """The study is whole: what is new makes the next version, which supersedes requests of
+        earlier ones and gets requests by route; a REJECTED one where none of its instances can be
+        read. Nothing new changes nothing. `whatever` as in `index`. UnknownStudy.
         """
         self.index(study_instance_uid, whatever=whatever)
         with self._sessions.begin() as session:
@@ -81,7 +84,8 @@ class Completion:
                     if why_unreadable is None:
                         requests.move(session, row, RequestState.SUPERSEDED, actor)
             else:
-                # requests of earlier versions end first: none of them still sends when its successor begins
+                # requests of earlier versions end first: none of them still sends when its
+                # successor begins
                 ended = requests.supersede(session, study_instance_uid, version)
                 for new in (*self._by_route(session, study, ended), *self._again(study, ended)):
                     requests.create(session, self._jobs, self._rules.catalogue, new)
@@ -91,11 +95,11 @@ class Completion:
             return reading.study(session, study_instance_uid)
 
     def give_up(self, study_instance_uid: str, sentence: str) -> None:
-        """A study cannot be taken in, and `sentence` says why: it is left alone until something new comes or a person
-        asks again, and a REJECTED request shows it.
+        """A study cannot be taken in, and `sentence` says why: it is left alone until something new
+        comes or a person asks again, and a REJECTED request shows it.
 
-        That request is by the route that matches what is indexed; by none where that is not known. Saying it again
-        adds nothing.
+        That request is by the route that matches what is indexed; by none where that is not known.
+        Saying it again adds nothing.
         """
         files = self._shelf.stored.count_files(study_instance_uid)
         with self._sessions.begin() as session:
@@ -113,7 +117,8 @@ class Completion:
         )
 
     def unsettled(self) -> tuple[str, ...]:
-        """Studies that a start must look at: neither complete nor given up, or with other files than when they were.
+        """Studies that a start must look at: neither complete nor given up, or with other files
+        than when they were.
 
         Folders are listed, no file is opened.
         """

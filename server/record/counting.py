@@ -1,4 +1,6 @@
-"""Numbers about the record, for health and metrics: what triggers keep is summed up, nothing is counted anew."""
+"""Numbers about the record, for health and metrics: what triggers keep is summed up, nothing is
+counted anew.
+"""
 
 from __future__ import annotations
 

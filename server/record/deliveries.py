@@ -1,4 +1,6 @@
-"""What a try to deliver tells the record: one row a destination, the next try queued in the same transaction."""
+"""What a try to deliver tells the record: one row a destination, the next try queued in the same
+transaction.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ class Try:
 
 
 class Deliveries:
-    """The record as the delivery workflow sees it; all calls may be repeated. Results lie under `storage`."""
+    """The record as the delivery workflow sees it; all calls may be repeated. Results lie under
+    `storage`.
+    """
 
     def __init__(self, sessions: Sessions, jobs: Jobs, storage: Path = Path()) -> None:
         self._sessions = sessions

@@ -1,4 +1,6 @@
-"""The index of headers: every instance gets its row, and one that PostgreSQL refuses is shown with its reason."""
+"""The index of headers: every instance gets its row, and one that PostgreSQL refuses is shown with
+its reason.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Added:
-    """What came into the index: rows, rows that are not our own results, series that had no row before."""
+    """What came into the index: rows, rows that are not our own results, series that had no row
+    before.
+    """
 
     instances: int = 0
     not_ours: int = 0
@@ -44,7 +48,9 @@ class Added:
 
 
 def add(session: Session, study_instance_uid: str, headers: Sequence[InstanceHeader]) -> Added:
-    """Index the headers that are new, under the study's lock. RecordUnavailable; no single row's fault raises."""
+    """Index the headers that are new, under the study's lock. RecordUnavailable; no single row's
+    fault raises.
+    """
     sent = _sent(session, [header.sop_instance_uid for header in headers])
     rows = [_row(study_instance_uid, header, sent) for header in headers]
     mentioned = {row["series_instance_uid"] for row in rows}
@@ -59,7 +65,9 @@ def add(session: Session, study_instance_uid: str, headers: Sequence[InstanceHea
 
 
 def _insert(session: Session, rows: list[Row]) -> Iterator[bool]:
-    """Insert rows; for each that was new, whether it is ours. A refused batch is halved until the refused row is alone."""
+    """Insert rows; for each that was new, whether it is ours. A refused batch is halved until the
+    refused row is alone.
+    """
     try:
         with session.begin_nested():
             query = insert(InstanceRow).on_conflict_do_nothing().returning(InstanceRow.ours)
@@ -123,7 +131,9 @@ def _sent(session: Session, uids: Sequence[str]) -> set[str]:
 
 
 def series_of(session: Session, study_instance_uid: str, uids: set[str]) -> set[str]:
-    """Those of `uids` that are series of the study in the index; one look into the index for each."""
+    """Those of `uids` that are series of the study in the index; one look into the index for
+    each.
+    """
     wanted = func.unnest(sorted(uids)).table_valued("uid").render_derived(name="wanted")
     there = (
         select(InstanceRow.sop_instance_uid)
@@ -143,7 +153,9 @@ def _faults(header: InstanceHeader) -> list[str]:
 
 
 def _row(study_instance_uid: str, header: InstanceHeader, sent: set[str]) -> Row:
-    """A header as its row: every value such that its column holds it, and named in `faults` where it was not."""
+    """A header as its row: every value such that its column holds it, and named in `faults` where
+    it was not.
+    """
     uids = {
         "SeriesInstanceUID": header.series_instance_uid,
         "SOPInstanceUID": header.sop_instance_uid,

@@ -1,4 +1,6 @@
-"""Lists of studies and requests, page by page: each page is read by an index from the row where the last one ended."""
+"""Lists of studies and requests, page by page: each page is read by an index from the row where the
+last one ended.
+"""
 
 from __future__ import annotations
 

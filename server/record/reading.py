@@ -33,7 +33,9 @@ from server.record.views import (
 from server.values import DeliveryState, RequestState, StudyState
 
 MOST_FAULTY = 100
-"""Faulty instances that a study shows; a series of 2,000 with the same fault says it often enough."""
+"""Faulty instances that a study shows; a series of 2,000 with the same fault says it often
+enough.
+"""
 
 _WHOLE = (
     selectinload(RequestRow.targets),

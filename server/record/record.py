@@ -1,4 +1,6 @@
-"""The record as HTTP, commands and the intake see it: each call is one transaction, each answer a frozen value."""
+"""The record as HTTP, commands and the intake see it: each call is one transaction, each answer a
+frozen value.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,8 @@ from server.values import RequestState, StudyState
 class Record:
     """Studies and requests. Every method may raise RecordUnavailable; nothing is half done then.
 
-    `jobs` hands work over in the same transaction, `rules` is what the site configured, `shelf` the inbox on disk.
+    `jobs` hands work over in the same transaction, `rules` is what the site configured, `shelf` the
+    inbox on disk.
     """
 
     def __init__(self, sessions: Sessions, jobs: Jobs, rules: Rules, shelf: Shelf) -> None:
@@ -57,8 +60,9 @@ class Record:
     ) -> Submitted:
         """Make a request on a complete study; lower `priority` comes first (1..1000).
 
-        `policy` and `segmenter` are who works on it, None for the site's own. NoTargets, BadTarget, TooManyTargets,
-        UnknownDestination, UnknownStudy, StudyIncomplete, and models.errors for a pair that is not here.
+        `policy` and `segmenter` are who works on it, None for the site's own. NoTargets, BadTarget,
+        TooManyTargets, UnknownDestination, UnknownStudy, StudyIncomplete, and models.errors for a
+        pair that is not here.
         """
         wanted, pair = self._rules.targets(targets), self._rules.pair(policy, segmenter)
         with self._sessions.begin() as session:
@@ -128,7 +132,9 @@ class Record:
             return self._view(session, row)
 
     def cancel(self, request_id: str, *, actor: str) -> RequestView:
-        """End a request that has not ended; work on it stops at its next turn. UnknownRequest, WrongState."""
+        """End a request that has not ended; work on it stops at its next turn. UnknownRequest,
+        WrongState.
+        """
         with self._sessions.begin() as session:
             row = requests.locked(session, request_id)
             requests.move(session, row, RequestState.CANCELLED, actor)

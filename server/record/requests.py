@@ -1,4 +1,6 @@
-"""Requests: made with their job and audit row in one transaction, moved only along the table of states."""
+"""Requests: made with their job and audit row in one transaction, moved only along the table of
+states.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,9 @@ def create(session: Session, jobs: Jobs, catalogue: Catalogue, new: NewRequest) 
 def create_rejected(
     session: Session, pipeline_version: int, catalogue: Catalogue, new: NewRequest, sentence: str
 ) -> RequestRow:
-    """A request that ended before there was anything to work on: `sentence` says why. Nothing is queued."""
+    """A request that ended before there was anything to work on: `sentence` says why. Nothing is
+    queued.
+    """
     row = _row(new, catalogue, pipeline_version)
     row.state, row.ended_at = RequestState.REJECTED, row.created_at
     row.error, row.failed_stage = bounded(sentence), INDEX_STAGE
@@ -162,7 +166,9 @@ def move(
     actor: str = audit.SYSTEM,
     **detail: Any,
 ) -> None:
-    """Change a request's state along the table, with its audit row; nothing if it is there already."""
+    """Change a request's state along the table, with its audit row; nothing if it is there
+    already.
+    """
     before = RequestState(row.state)
     if before == after:
         return
@@ -173,7 +179,9 @@ def move(
 
 
 def begin_anew(session: Session, jobs: Jobs, row: RequestRow, *, actor: str, reason: str) -> None:
-    """Start the next run of a request: from the beginning, or, once it was sending, with the sending."""
+    """Start the next run of a request: from the beginning, or, once it was sending, with the
+    sending.
+    """
     sending = row.state == RequestState.SENDING or row.failed_stage == "send"
     row.run += 1
     row.pipeline_version = jobs.pipeline_version
@@ -206,7 +214,9 @@ def begin_older_anew(session: Session, jobs: Jobs) -> int:
 
 
 def _begun_anew(session: Session, jobs: Jobs, row: RequestRow) -> bool:
-    """Begin a request of an older pipeline anew; False, and a line in the log, where that is refused."""
+    """Begin a request of an older pipeline anew; False, and a line in the log, where that is
+    refused.
+    """
     request_id = row.id  # after an error the row can no longer be asked
     reason = f"pipeline {row.pipeline_version} is now {jobs.pipeline_version}"
     try:

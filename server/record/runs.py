@@ -1,6 +1,8 @@
-"""What a running workflow tells the record. Every call first makes sure the work is still wanted: RunEnded if not.
+"""What a running workflow tells the record. Every call first makes sure the work is still wanted:
+RunEnded if not.
 
-All calls may be repeated: a step that is run again after a crash finds what it wrote and adds nothing.
+All calls may be repeated: a step that is run again after a crash finds what it wrote and adds
+nothing.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ from server.values import (
     TargetSummary,
 )
 
-# A stage that took its worker down with it this often is not tried again: one request must not stop the others.
+# A stage that took its worker down with it this often is not tried again: one request must not stop
+# the others.
 STAGE_ATTEMPTS = 5
 
 _STATE_OF_STAGE = {
@@ -55,7 +58,8 @@ class Runs:
         self._storage = storage
 
     def enter(self, request_id: str, run: int, stage: str, part: int | None = None) -> Assignment:
-        """A stage begins ("select", "outline" and "segment" with their target as `part`, "follow", "write"): what is to be done.
+        """A stage begins ("select", "outline" and "segment" with their target as `part`, "follow",
+        "write"): what is to be done.
 
         A stage that has begun too often ends the request as FAILED.
         """

@@ -1,7 +1,9 @@
-"""The record's door: whatever comes from outside becomes a value that PostgreSQL can hold, of bounded size.
+"""The record's door: whatever comes from outside becomes a value that PostgreSQL can hold, of
+bounded size.
 
-Text has no NUL and no half of a surrogate pair, a UID is no longer than a UID, an integer fits its column, JSON has no
-NaN. The first bounds are those of whoever read the value; these hold whoever that was.
+Text has no NUL and no half of a surrogate pair, a UID is no longer than a UID, an integer fits its
+column, JSON has no NaN. The first bounds are those of whoever read the value; these hold whoever
+that was.
 """
 
 from __future__ import annotations
@@ -39,7 +41,9 @@ class StorableText(TypeDecorator[str]):
 
 
 def json_text(value: Any) -> str:
-    """JSON that a jsonb column takes: text and keys storable, NaN, infinities and endless integers null."""
+    """JSON that a jsonb column takes: text and keys storable, NaN, infinities and endless integers
+    null.
+    """
     return json.dumps(_json_value(value), allow_nan=False)
 
 
@@ -64,7 +68,9 @@ def bounded(text: str, longest: int = LONGEST_TEXT) -> str:
 
 
 def bounded_uid(uid: str) -> str:
-    """A UID as it is; anything else as a key of its own of at most 64 characters, so that it can be shown and found."""
+    """A UID as it is; anything else as a key of its own of at most 64 characters, so that it can be
+    shown and found.
+    """
     if is_uid(uid):
         return uid
     digest = hashlib.sha256(uid.encode("utf-8", "surrogatepass")).hexdigest()
@@ -72,7 +78,9 @@ def bounded_uid(uid: str) -> str:
 
 
 def column_integer(value: int | None) -> int | None:
-    """`value` if an integer column holds it, else None: a number that cannot be used is no number."""
+    """`value` if an integer column holds it, else None: a number that cannot be used is no
+    number.
+    """
     if value is None or value.bit_length() > _INTEGER_BITS:
         return None
     return value

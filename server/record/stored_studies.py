@@ -1,4 +1,6 @@
-"""What the disk holds of a study, header by header: the inbox is the truth, the record only its index."""
+"""What the disk holds of a study, header by header: the inbox is the truth, the record only its
+index.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ class Stored(Protocol):
     """The part of dicom_node.receive.inbox.Inbox that reads."""
 
     def counted_studies(self) -> Iterator[tuple[str, int]]:
-        """Study Instance UIDs on disk, each with how many files its folders hold; no file is opened."""
+        """Study Instance UIDs on disk, each with how many files its folders hold; no file is
+        opened.
+        """
 
     def count_files(self, study_instance_uid: str) -> int:
         """How many files the folders of a study hold; no file is opened."""
@@ -50,8 +54,9 @@ class Shelf:
     ) -> Iterator[InstanceHeader]:
         """Headers of a study's instances but those `known` by (series, SOP instance) UID.
 
-        What cannot be read is there all the same, with a fault and the reason. UIDs are those the instance is filed under.
-        What may be read at the next try (the disk failed) raises, unless it shall be there `whatever` happens.
+        What cannot be read is there all the same, with a fault and the reason. UIDs are those the
+        instance is filed under. What may be read at the next try (the disk failed) raises, unless
+        it shall be there `whatever` happens.
         """
         for instance in self.stored.instances(study_instance_uid):
             if (instance.series_instance_uid, instance.sop_instance_uid) not in known:

@@ -54,10 +54,12 @@ class Base(DeclarativeBase):
 
 
 class StudyRow(Base):
-    """A study: `version` counts how often it was complete, 0 before the first time; `number` is the order of lists.
+    """A study: `version` counts how often it was complete, 0 before the first time; `number` is the
+    order of lists.
 
-    `instances`, `series` and `requests` are how many rows it has in those tables, changed in the same transaction.
-    `files` is how many files its folders had when it was last indexed, or given up with `fault`: what a start compares.
+    `instances`, `series` and `requests` are how many rows it has in those tables, changed in the
+    same transaction. `files` is how many files its folders had when it was last indexed, or given
+    up with `fault`: what a start compares.
     """
 
     __tablename__ = "studies"
@@ -76,7 +78,9 @@ class StudyRow(Base):
 
 
 class StudyVersionRow(Base):
-    """One time a study was complete: `evidence` "quiet" or "forced", `instances` without our own results."""
+    """One time a study was complete: `evidence` "quiet" or "forced", `instances` without our own
+    results.
+    """
 
     __tablename__ = "study_versions"
 
@@ -135,7 +139,8 @@ class ConflictRow(Base):
 
 
 class RequestRow(Base):
-    """A request. `policy` and `segmenter` are who works on it; `run` counts beginnings: work of an earlier run finds its number stale and stops.
+    """A request. `policy` and `segmenter` are who works on it; `run` counts beginnings: work of an
+    earlier run finds its number stale and stops.
 
     `stage_attempts` counts how often the current stage was begun in this run.
     """
@@ -217,7 +222,9 @@ class TurnRow(Base):
 
 
 class ResultRow(Base):
-    """A written and checked SEG or SR; its UID follows from request and study version, `path` is from storage.dir on."""
+    """A written and checked SEG or SR; its UID follows from request and study version, `path` is
+    from storage.dir on.
+    """
 
     __tablename__ = "results"
 
@@ -244,7 +251,9 @@ class DeliveryRow(Base):
 
 
 class WorkerRow(Base):
-    """A live worker: `heartbeat_at` by the database's clock; host, boot and process tell whether it can still be."""
+    """A live worker: `heartbeat_at` by the database's clock; host, boot and process tell whether it
+    can still be.
+    """
 
     __tablename__ = "workers"
 
@@ -257,7 +266,8 @@ class WorkerRow(Base):
 
 
 class PartRow(Base):
-    """A part of the node in one process, as that process told at `published_at` by the database's clock.
+    """A part of the node in one process, as that process told at `published_at` by the database's
+    clock.
 
     `age_s` since its loop had moved then; it stands still beyond `limit_s`.
     """
@@ -293,9 +303,11 @@ class AuditRow(Base):
 
 
 class TallyRow(Base):
-    """`change` more of `kind` ("requests", "studies", "deliveries") are in `state`: the sum of all rows is how many there are.
+    """`change` more of `kind` ("requests", "studies", "deliveries") are in `state`: the sum of all
+    rows is how many there are.
 
-    Triggers add rows, RecordCounting sums them up: nobody waits for a row that another transaction counts in.
+    Triggers add rows, RecordCounting sums them up: nobody waits for a row that another transaction
+    counts in.
     """
 
     __tablename__ = "tallies"

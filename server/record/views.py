@@ -18,7 +18,8 @@ PAGE = 50
 
 @dataclass(frozen=True)
 class Page:
-    """A part of a list: at most `limit` rows beyond the one numbered `after`, oldest first or, with `newest`, last first.
+    """A part of a list: at most `limit` rows beyond the one numbered `after`, oldest first or, with
+    `newest`, last first.
 
     The time it takes does not depend on how far into the list it is, nor on how long that is.
     """
@@ -33,7 +34,9 @@ FIRST_PAGE = Page()
 
 @dataclass(frozen=True)
 class TargetView:
-    """A target: `status` None until it has ended, `volume_ml` None unless segmented, `confidence` 0..1."""
+    """A target: `status` None until it has ended, `volume_ml` None unless segmented, `confidence`
+    0..1.
+    """
 
     index: int
     text: str
@@ -73,10 +76,12 @@ class DeliveryView:
 
 @dataclass(frozen=True)
 class RequestView:
-    """A request whole. `series_instance_uid` the series worked on, or asked for, or None while unknown.
+    """A request whole. `series_instance_uid` the series worked on, or asked for, or None while
+    unknown.
 
-    `policy` and `segmenter` who works on it. `error` one sentence, `failed_stage` "select", "segment", "write" or "send"; `stage_seconds` wall-clock by
-    stage; `run` counts beginnings from 1; `supersedes` the request of an earlier study version it replaces.
+    `policy` and `segmenter` who works on it. `error` one sentence, `failed_stage` "select",
+    "segment", "write" or "send"; `stage_seconds` wall-clock by stage; `run` counts beginnings from
+    1; `supersedes` the request of an earlier study version it replaces.
     """
 
     id: str
@@ -141,7 +146,9 @@ class TurnView:
 
 @dataclass(frozen=True)
 class SeriesView:
-    """A series of a study: how many instances; `ours` when it is a result of Segnode that came back."""
+    """A series of a study: how many instances; `ours` when it is a result of Segnode that came
+    back.
+    """
 
     series_instance_uid: str
     modality: str
@@ -162,7 +169,9 @@ class ConflictView:
 
 @dataclass(frozen=True)
 class FaultyInstanceView:
-    """An instance of which something could not be used: `faults` are names of attributes, or sentences."""
+    """An instance of which something could not be used: `faults` are names of attributes, or
+    sentences.
+    """
 
     sop_instance_uid: str
     series_instance_uid: str
@@ -181,7 +190,8 @@ class StudyVersionView:
 
 @dataclass(frozen=True)
 class StudySummary:
-    """A study in a list; `version` 0 until it is first complete, `number` its place in the order of lists.
+    """A study in a list; `version` 0 until it is first complete, `number` its place in the order of
+    lists.
 
     `fault` is one sentence where the node has given the study up.
     """
@@ -243,10 +253,12 @@ class Counts:
 
 @dataclass(frozen=True)
 class PartView:
-    """A part of the node in one process: `age_s` since its loop moved, standing still beyond `limit_s`.
+    """A part of the node in one process: `age_s` since its loop moved, standing still beyond
+    `limit_s`.
 
-    `silent_s` since its process spoke, negative when that is dated in the future; `here` if that process is on this machine,
-    so that it is known to exist. `doing` is what the loop last did, `fault` a sentence when that fails.
+    `silent_s` since its process spoke, negative when that is dated in the future; `here` if that
+    process is on this machine, so that it is known to exist. `doing` is what the loop last did,
+    `fault` a sentence when that fails.
     """
 
     part: Part

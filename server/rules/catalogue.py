@@ -1,4 +1,6 @@
-"""The catalogue: what a person typed -> a coded structure. Reads the folder config/structures once."""
+"""The catalogue: what a person typed -> a coded structure. Reads the folder config/structures
+once.
+"""
 
 from __future__ import annotations
 
@@ -28,9 +30,9 @@ Of = TypeVar("Of")
 class Structure:
     """One entry: `key` in snake case, `label` for viewers, its codes, `cielab` L* a* b*.
 
-    `laterality` modifies `type` where that says no side itself; `region` is where a finding lies. `source` says
-    where a code is from that pydicom's dictionary of PS3.16 does not list. `tracking_id` tells structures of one
-    result apart.
+    `laterality` modifies `type` where that says no side itself; `region` is where a finding lies.
+    `source` says where a code is from that pydicom's dictionary of PS3.16 does not list.
+    `tracking_id` tells structures of one result apart.
     """
 
     key: str
@@ -48,8 +50,8 @@ class Structure:
 class Catalogue:
     """All structures by key, and the names that stand for them.
 
-    `places` are what a finding can lie in, by key: the structures, and those that a name stands for both sides of.
-    `findings` go with any of them: "liver_lesion" is in no table.
+    `places` are what a finding can lie in, by key: the structures, and those that a name stands for
+    both sides of. `findings` go with any of them: "liver_lesion" is in no table.
     """
 
     structures: dict[str, Structure]
@@ -59,7 +61,9 @@ class Catalogue:
     free_text_category: Code
 
     def targets(self, text: str) -> tuple[Target, ...]:
-        """The targets a user's words stand for: one, several ("kidneys"), or the words as free text."""
+        """The targets a user's words stand for: one, several ("kidneys"), or the words as free
+        text.
+        """
         keys = self.names.keys_of(text)
         if keys is None:
             return (Target(text),)
@@ -68,7 +72,8 @@ class Catalogue:
         return tuple(Target(self.structures[key].label.lower(), key) for key in keys)
 
     def structure(self, target: Target) -> Structure:
-        """How a target is labelled, coded and coloured; free text gets a private code of its own words.
+        """How a target is labelled, coded and coloured; free text gets a private code of its own
+        words.
 
         KeyError for a key that the catalogue does not hold.
         """
@@ -93,7 +98,9 @@ class Catalogue:
         raise KeyError(key)
 
     def _free_text(self, text: str) -> Structure:
-        """The code is a digest, so that other words in any script have another one; the words are its meaning."""
+        """The code is a digest, so that other words in any script have another one; the words are
+        its meaning.
+        """
         digest = hashlib.blake2b(fold(text).encode(), digest_size=8).digest()
         value = "T" + digest.hex()[:15].upper()
         words = " ".join(text.split())[:_LONGEST_LABEL]
@@ -155,7 +162,9 @@ class _Reader:
         return Catalogue(self._structures, self._places, self._findings, self._names, category)
 
     def _entries(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
-        """Every entry with its file and key; a file's own category is its entries' unless they say another."""
+        """Every entry with its file and key; a file's own category is its entries' unless they say
+        another.
+        """
         seen: set[str] = set()
         for path in sorted(self._folder.glob("*.toml")):
             if path.name == _CODING_FILE:

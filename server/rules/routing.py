@@ -21,11 +21,14 @@ from server.values import Pair
 
 MAX_TEXT = 200
 LONGEST_TEXT = 1024
-"""Characters of an attribute that are compared; no description that a route is written for is longer (PS3.5: LO has 64)."""
+"""Characters of an attribute that are compared; no description that a route is written for is
+longer (PS3.5: LO has 64).
+"""
 
 
 def matches(when: Mapping[str, str], attributes: Mapping[str, str]) -> bool:
-    """Whether every pattern fits: `*` any text, `?` one character, case ignored; a missing attribute is empty.
+    """Whether every pattern fits: `*` any text, `?` one character, case ignored; a missing
+    attribute is empty.
 
     >>> matches({"Modality": "CT", "StudyDescription": "*abdomen*"}, {"Modality": "CT"})
     False
@@ -36,8 +39,9 @@ def matches(when: Mapping[str, str], attributes: Mapping[str, str]) -> bool:
 def _fits(pattern: str, text: str) -> bool:
     """Whether the whole of `text` fits, its first LONGEST_TEXT characters where there are more.
 
-    Each piece between two `*` is looked for once, at the first place where it fits: an earlier one leaves most to those
-    that follow, so nothing is ever tried again. At most len(pattern) * len(text) characters are compared.
+    Each piece between two `*` is looked for once, at the first place where it fits: an earlier one
+    leaves most to those that follow, so nothing is ever tried again. At most len(pattern) *
+    len(text) characters are compared.
     """
     # not fnmatch: its [brackets] are not wildcards of DICOM (PS3.4 C.2.2.2.4)
     first, *others = pattern.lower().split("*")
@@ -67,7 +71,9 @@ def _piece_at(piece: str, text: str, place: int) -> bool:
 
 
 Offer = Callable[[str | None, str | None], Pair]
-"""Who works for a request that names this policy and this segmenter (None: the site's own); models.errors."""
+"""Who works for a request that names this policy and this segmenter (None: the site's own);
+models.errors.
+"""
 
 
 def as_said(policy: str | None, segmenter: str | None) -> Pair:
@@ -79,7 +85,8 @@ def as_said(policy: str | None, segmenter: str | None) -> Pair:
 class Rules:
     """What the site has configured about requests: names it knows, routes, limits.
 
-    `destinations` all configured names; `max_targets` most structures one request may ask for; `pair` says who works.
+    `destinations` all configured names; `max_targets` most structures one request may ask for;
+    `pair` says who works.
     """
 
     catalogue: Catalogue
@@ -106,7 +113,9 @@ class Rules:
         )
 
     def targets(self, texts: Sequence[str]) -> tuple[Target, ...]:
-        """What is asked for, each structure once; NoTargets, TooManyTargets, BadTarget say what is wrong."""
+        """What is asked for, each structure once; NoTargets, TooManyTargets, BadTarget say what is
+        wrong.
+        """
         if not texts:
             raise NoTargets("nothing is asked for: name at least one target, such as 'liver'")
         self._check_count(len(texts))
@@ -132,7 +141,9 @@ class Rules:
     def where_to(
         self, asked: Sequence[str] | None, instances: Iterable[Mapping[str, str]]
     ) -> tuple[str, ...]:
-        """The destinations named, else those of the first matching route, else all; UnknownDestination."""
+        """The destinations named, else those of the first matching route, else all;
+        UnknownDestination.
+        """
         if asked is not None:
             unknown = sorted(set(asked) - set(self.destinations))
             if unknown:

@@ -1,6 +1,7 @@
 """Names as people type them: compared without case, accents, articles and word order of the side.
 
-Nothing is guessed: a word that is not in the catalogue, a slip of the pen among them, makes a name unknown.
+Nothing is guessed: a word that is not in the catalogue, a slip of the pen among them, makes a name
+unknown.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ def fold(text: str) -> str:
 
 
 def words_of(text: str) -> tuple[str, ...]:
-    """The words of a text, bare: lower case, no accents, no punctuation, numbers apart from letters.
+    """The words of a text, bare: lower case, no accents, no punctuation, numbers apart from
+    letters.
 
     >>> words_of("Riñón_izquierdo, L1")
     ('rinon', 'izquierdo', 'l', '1')
@@ -45,7 +47,9 @@ def spellings(name: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Words:
-    """Words round a name, bare: of a side, of both, without meaning, of pictures and where they are taken."""
+    """Words round a name, bare: of a side, of both, without meaning, of pictures and where they are
+    taken.
+    """
 
     sides: Mapping[str, str]
     both: frozenset[str]
@@ -65,12 +69,16 @@ class Words:
         )
 
     def key(self, words: Iterable[str]) -> str:
-        """Words without articles and prepositions, joined; all of them where nothing else would be left."""
+        """Words without articles and prepositions, joined; all of them where nothing else would be
+        left.
+        """
         listed = tuple(words)
         return " ".join(self.meaningful(listed) or listed)
 
     def meaningful(self, words: tuple[str, ...]) -> tuple[str, ...]:
-        """Words without articles and prepositions; a letter before a number is none of them ("L1", "D 12")."""
+        """Words without articles and prepositions; a letter before a number is none of them ("L1",
+        "D 12").
+        """
         followers = (*words[1:], "")
         return tuple(
             word
@@ -86,7 +94,9 @@ class Words:
         return named.pop(), tuple(word for word in words if word not in self.sides)
 
     def readings(self, words: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-        """The words, then without the picture they are said of: "liver in abdomen ct", "liver in abdomen", "liver"."""
+        """The words, then without the picture they are said of: "liver in abdomen ct", "liver in
+        abdomen", "liver".
+        """
         yield words
         end = len(words)
         while end > 1 and words[end - 1] in self.pictures:
@@ -100,10 +110,12 @@ class Words:
 
 @dataclass(frozen=True)
 class Names:
-    """What every name stands for: `keys` several structures each, `places` one place, `findings` one finding.
+    """What every name stands for: `keys` several structures each, `places` one place, `findings`
+    one finding.
 
-    `sided` holds names that say something with a side only; all are compared as `Words.key` makes them.
-    `side_of` the side that a structure lies on, "" for none; `sides_of` the keys of a place's two sides.
+    `sided` holds names that say something with a side only; all are compared as `Words.key` makes
+    them. `side_of` the side that a structure lies on, "" for none; `sides_of` the keys of a place's
+    two sides.
     """
 
     words: Words

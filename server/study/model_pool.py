@@ -1,4 +1,6 @@
-"""The models of one worker: pairs of policy and segmenter, opened when asked for, the longest unused given up."""
+"""The models of one worker: pairs of policy and segmenter, opened when asked for, the longest
+unused given up.
+"""
 
 from __future__ import annotations
 

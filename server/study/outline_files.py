@@ -1,6 +1,8 @@
-"""Outlines as files: what a target has come to before it is finished, so that a worker that was killed goes on from it.
+"""Outlines as files: what a target has come to before it is finished, so that a worker that was
+killed goes on from it.
 
-One .npz a target: `record` the JSON of everything but the masks, `slices` their indices, `bits` the masks packed.
+One .npz a target: `record` the JSON of everything but the masks, `slices` their indices, `bits` the
+masks packed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A picture a person can judge: axial slices with contours, legend, scale, sides.
 
-Drawn from the source grid and the masks that were written, not from the working grid, so what is wrong
-on the way back to the source would show here.
+Drawn from the source grid and the masks that were written, not from the working grid, so what is
+wrong on the way back to the source would show here.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ Rgb = tuple[int, int, int]
 
 
 class Sizes(StrEnum):
-    """What can be said of how large something is: of a volume, of a picture, of one of unknown scale."""
+    """What can be said of how large something is: of a volume, of a picture, of one of unknown
+    scale.
+    """
 
     MILLILITRES = "ml"
     SQUARE_MM = "mm2"
@@ -53,9 +55,11 @@ class Drawn:
 
 @dataclass(frozen=True, eq=False)
 class AxialView:
-    """A volume turned to be looked at: slices from the feet up, rows front to back, columns right to left.
+    """A volume turned to be looked at: slices from the feet up, rows front to back, columns right
+    to left.
 
-    `spacing_mm` (z, y, x), `colour` (z, y, x, 3) RGB if there is any; made by permuting and flipping axes only.
+    `spacing_mm` (z, y, x), `colour` (z, y, x, 3) RGB if there is any; made by permuting and
+    flipping axes only.
     """
 
     grey: NDArray[np.float32]
@@ -72,7 +76,8 @@ def draw_preview(
     title: str,
     sizes: Sizes = Sizes.MILLILITRES,
 ) -> None:
-    """Write the picture as PNG to `path`, whole or not at all, with no more about sizes than `sizes` allows.
+    """Write the picture as PNG to `path`, whole or not at all, with no more about sizes than
+    `sizes` allows.
 
     No patient data is drawn.
     """
@@ -95,7 +100,9 @@ def draw_preview(
 
 
 def rgb_of_cielab(cielab: tuple[float, float, float]) -> Rgb:
-    """The sRGB values 0..255 of a CIELab colour (D65 white, IEC 61966-2-1), clipped to what a screen can show."""
+    """The sRGB values 0..255 of a CIELab colour (D65 white, IEC 61966-2-1), clipped to what a
+    screen can show.
+    """
     lightness, a, b = cielab
     fy = (lightness + 16.0) / 116.0
     f = np.array([fy + a / 500.0, fy, fy - b / 200.0])
@@ -110,7 +117,8 @@ def rgb_of_cielab(cielab: tuple[float, float, float]) -> Rgb:
 
 
 def _axial_view(volume: Volume, segments: Sequence[Drawn]) -> AxialView:
-    # direction[i, j]: how far array axis j points along LPS axis i (x to the left, y to the back, z up)
+    # direction[i, j]: how far array axis j points along LPS axis i (x to the left, y to the back, z
+    # up)
     direction = volume.geometry.affine_zyx_to_lps[:3, :3]
     spacing = np.linalg.norm(direction, axis=0)
     cosines = direction / spacing
@@ -229,7 +237,9 @@ def _legend(
     colours: Sequence[Rgb],
     texts: Sequence[str],
 ) -> None:
-    """Title, then a line of text under every label, to the right of column `left`; `texts` the title first."""
+    """Title, then a line of text under every label, to the right of column `left`; `texts` the
+    title first.
+    """
     draw = ImageDraw.Draw(sheet)
     large, small = ImageFont.load_default(15), ImageFont.load_default(12)
     title, *told = texts

@@ -1,4 +1,6 @@
-"""The agent's work on the targets of one volume: outlined one by one, followed together, finished one by one."""
+"""The agent's work on the targets of one volume: outlined one by one, followed together, finished
+one by one.
+"""
 
 from __future__ import annotations
 
@@ -41,8 +43,8 @@ class VolumeWork:
         outlines: Mapping[int, Outline],
         on_turn: Callable[[int, Turn], None],
     ) -> dict[int, Outline]:
-        """The outlines (by target index) followed through the volume: one pass for all that are seen through the same
-        window. Only those that changed are answered.
+        """The outlines (by target index) followed through the volume: one pass for all that are
+        seen through the same window. Only those that changed are answered.
         """
         changed: dict[int, Outline] = {}
         for slices, together in self._by_slices(asked).items():
@@ -78,8 +80,8 @@ class VolumeWork:
 def work_on_targets(
     work: VolumeWork, asked: Sequence[AskedTarget], on_turn: Callable[[int, Turn], None]
 ) -> Iterator[TargetResult]:
-    """All targets of a volume from beginning to end, each given as it ends, in the order asked, so that no two whole masks
-    need to be kept; every turn is told with its target's index.
+    """All targets of a volume from beginning to end, each given as it ends, in the order asked, so
+    that no two whole masks need to be kept; every turn is told with its target's index.
     """
 
     def teller(index: int) -> Callable[[Turn], None]:

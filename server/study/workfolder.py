@@ -1,4 +1,5 @@
-"""What one request leaves on disk between its stages: arrays and JSON, each written whole or not at all.
+"""What one request leaves on disk between its stages: arrays and JSON, each written whole or not at
+all.
 
 <folder>/intensities.npy    (z, y, x) float32 on the source grid, read back memory-mapped
 <folder>/colour.npy         (z, y, x, 3) uint8 RGB, only where the image has colours
@@ -93,7 +94,9 @@ class WorkFolder:
         write_json(self.path / "volume.json", record)
 
     def load_volume(self) -> SourceVolume:
-        """The volume of `save_volume`; its intensities are memory-mapped, and writing to them changes no file."""
+        """The volume of `save_volume`; its intensities are memory-mapped, and writing to them
+        changes no file.
+        """
         record = json.loads((self.path / "volume.json").read_text(encoding="utf-8"))
         frames = tuple(
             SourceFrame(**frame | {"path": Path(os.path.normpath(self.path / frame["path"]))})
@@ -197,7 +200,9 @@ class EncodingStore:
     limit_bytes: int
 
     def of_series(self, series_instance_uid: str) -> Path:
-        """The folder of a series, made if missing and marked as used now. Only a UID names one (dicom_node.receive.dataset_uids)."""
+        """The folder of a series, made if missing and marked as used now. Only a UID names one
+        (dicom_node.receive.dataset_uids).
+        """
         name = series_instance_uid if is_uid(series_instance_uid) else _NO_UID
         folder = private_folder(private_folder(self.path) / name)
         os.utime(folder)

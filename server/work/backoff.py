@@ -1,4 +1,6 @@
-"""How long to wait before the next try. Policy (how many tries, where they are kept) is the server's."""
+"""How long to wait before the next try. Policy (how many tries, where they are kept) is the
+server's.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +17,10 @@ def delay_s(
 ) -> float:
     """Seconds to wait after failed try number `attempt` (one-based).
 
-    Exponential, `base_s * factor ** (attempt - 1)`, never above `maximum_s`, then shortened by up to the share `jitter`
-    (0..1) so that requests which failed together do not come back together. `random` gives numbers in [0, 1):
-    `random.random`, or a constant in a test. ValueError for an attempt below 1 or values out of range.
+    Exponential, `base_s * factor ** (attempt - 1)`, never above `maximum_s`, then shortened by up
+    to the share `jitter` (0..1) so that requests which failed together do not come back together.
+    `random` gives numbers in [0, 1): `random.random`, or a constant in a test. ValueError for an
+    attempt below 1 or values out of range.
 
     >>> delay_s(3, 5.0, 2.0, 600.0, 0.0, lambda: 0.5)
     20.0

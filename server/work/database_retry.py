@@ -1,6 +1,8 @@
-"""Waiting for PostgreSQL: work in hand is never thrown away because the database is away for a while.
+"""Waiting for PostgreSQL: work in hand is never thrown away because the database is away for a
+while.
 
-What PostgreSQL refuses is another matter: it would refuse it for ever, so that is the caller's to end.
+What PostgreSQL refuses is another matter: it would refuse it for ever, so that is the caller's to
+end.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ PASSING_TRIES = 5
 
 
 def insist(call: Callable[[], T], sleep: Callable[[float], object] = time.sleep) -> T:
-    """The answer of `call`, however long PostgreSQL is away; says so in the log once and when it is back.
+    """The answer of `call`, however long PostgreSQL is away; says so in the log once and when it is
+    back.
 
     RecordRefused passes, after a few tries where two transactions got in each other's way.
     """

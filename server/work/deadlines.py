@@ -1,9 +1,11 @@
-"""Stages that end: each has a deadline, is asked whether it is still wanted, and is stopped when it goes on all the same.
+"""Stages that end: each has a deadline, is asked whether it is still wanted, and is stopped when it
+goes on all the same.
 
-A stage calls libraries that loop over what peers sent and ask nobody, so it is asked from outside: a thread looks at
-every stage that runs. One that is too late, takes too much memory, or whose request was cancelled is interrupted at its
-next instruction of Python. One that is deep in a library, and does not come back within `grace_s`, ends its worker: the
-request has ended in the record by then, so that nobody takes it up again, and the supervisor starts another worker.
+A stage calls libraries that loop over what peers sent and ask nobody, so it is asked from outside:
+a thread looks at every stage that runs. One that is too late, takes too much memory, or whose
+request was cancelled is interrupted at its next instruction of Python. One that is deep in a
+library, and does not come back within `grace_s`, ends its worker: the request has ended in the
+record by then, so that nobody takes it up again, and the supervisor starts another worker.
 """
 
 from __future__ import annotations
@@ -36,17 +38,22 @@ _SHARE_OF_MEMORY = 0.9
 
 
 class StageInterrupted(BaseException):
-    """Raised within a stage that shall not go on. No Exception: libraries that read files catch those and go on."""
+    """Raised within a stage that shall not go on. No Exception: libraries that read files catch
+    those and go on.
+    """
 
 
 class StageUnwanted(StageInterrupted):
-    """The same, because the request was cancelled or superseded: what it left is not needed any more."""
+    """The same, because the request was cancelled or superseded: what it left is not needed any
+    more.
+    """
 
 
 @dataclass(frozen=True)
 class StageLimits:
-    """How long each stage may take, in seconds ("outline" and "segment" for each target), and how much memory the
-    worker may have (bytes; 0: nine tenths of the machine's). `grace_s` is from the interruption to the worker's end.
+    """How long each stage may take, in seconds ("outline" and "segment" for each target), and how
+    much memory the worker may have (bytes; 0: nine tenths of the machine's). `grace_s` is from the
+    interruption to the worker's end.
     """
 
     select_s: float = 900.0
@@ -91,7 +98,9 @@ class _Running:
 
 
 class StageWatch:
-    """Watches the stages of a worker. `end_worker` ends the process, told why; `memory_bytes` says what it has now."""
+    """Watches the stages of a worker. `end_worker` ends the process, told why; `memory_bytes` says
+    what it has now.
+    """
 
     def __init__(
         self,
@@ -122,7 +131,9 @@ class StageWatch:
 
     @contextmanager
     def stage(self, request_id: str, run: int, stage: str) -> Iterator[None]:
-        """A stage runs in this thread while the block does; StageInterrupted when it shall not go on."""
+        """A stage runs in this thread while the block does; StageInterrupted when it shall not go
+        on.
+        """
         now = self._clock()
         running = _Running(request_id, run, stage, now, now)
         with self._lock:
@@ -154,7 +165,8 @@ class StageWatch:
                 if each.interrupted_s is None:
                     self._judge(each, now)
         except RecordUnavailable:
-            # nobody can be told, and a stage that waits for the database is not late because of itself
+            # nobody can be told, and a stage that waits for the database is not late because of
+            # itself
             for each in running:
                 each.began_s += now - self._looked_s
         self._looked_s = now
@@ -230,7 +242,9 @@ def _end_worker(sentence: str) -> None:
 
 
 def _own_memory_bytes() -> int:
-    """What this process has for itself: pages of files, such as a mapped volume, are not counted where that is known."""
+    """What this process has for itself: pages of files, such as a mapped volume, are not counted
+    where that is known.
+    """
     memory = psutil.Process().memory_info()
     return int(memory.rss - getattr(memory, "shared", 0))
 

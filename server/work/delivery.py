@@ -1,4 +1,6 @@
-"""One try to deliver. The next one is another workflow, queued for later: nothing sleeps, a dead PACS blocks nobody."""
+"""One try to deliver. The next one is another workflow, queued for later: nothing sleeps, a dead
+PACS blocks nobody.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ JITTER = 0.25
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How hard a destination is tried ([delivery]): tries in all, seconds before the second, longest wait in seconds."""
+    """How hard a destination is tried ([delivery]): tries in all, seconds before the second,
+    longest wait in seconds.
+    """
 
     attempts: int
     delay_s: float

@@ -1,5 +1,5 @@
-"""Whether a worker moves. Its loop is DBOS's own, so what it does is looked at from both ends: stages that begin and turns
-that come, and requests that wait although there is room for them.
+"""Whether a worker moves. Its loop is DBOS's own, so what it does is looked at from both ends:
+stages that begin and turns that come, and requests that wait although there is room for them.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from server.values import Assignment, ResultSummary, Selection, TargetSummary
 class Movement:
     """Beats `pulse` for a worker of `requests_at_once` threads.
 
-    `waiting` gives the request that has waited longest, if any. While there is room for it and it still waits, nobody
-    takes work, and the pulse is not beaten. A worker whose threads are all taken has `busy_limit_s` from one turn to the next.
+    `waiting` gives the request that has waited longest, if any. While there is room for it and it
+    still waits, nobody takes work, and the pulse is not beaten. A worker whose threads are all
+    taken has `busy_limit_s` from one turn to the next.
     """
 
     def __init__(
@@ -124,7 +125,9 @@ class WatchedStages:
 
 
 def longest_waiting(client: DBOSClient, pipeline_version: int) -> str | None:
-    """The workflow that has waited longest for a worker of this pipeline number; RecordUnavailable."""
+    """The workflow that has waited longest for a worker of this pipeline number;
+    RecordUnavailable.
+    """
     try:
         found = client.list_workflows(
             status=WorkflowStatusString.ENQUEUED.value,

@@ -1,7 +1,8 @@
-"""One stage of a request as a step: does it, tells the record, and turns every way it can end into an answer.
+"""One stage of a request as a step: does it, tells the record, and turns every way it can end into
+an answer.
 
-A step answers with what the workflow needs to go on, or None when the request has ended. It never raises: what
-failed is in the record, in one sentence.
+A step answers with what the workflow needs to go on, or None when the request has ended. It never
+raises: what failed is in the record, in one sentence.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Workers that died leave workflows behind; those that live take them over. DBOS does not do this by itself."""
+"""Workers that died leave workflows behind; those that live take them over. DBOS does not do this
+by itself.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,9 @@ def resume_orphans(client: DBOSClient, workers: Workers) -> list[str]:
 
 
 def hasten_deliveries(client: DBOSClient, longest_wait_s: float) -> list[str]:
-    """Shorten waits that are longer than any may be: they were reckoned before the clock was put back. Their ids."""
+    """Shorten waits that are longer than any may be: they were reckoned before the clock was put
+    back. Their ids.
+    """
     waiting = client.list_workflows(
         status=WorkflowStatusString.DELAYED.value,
         queue_name=DELIVERY_QUEUE,
@@ -82,8 +86,8 @@ _BROKEN_STATES: list[str] = [
 
 
 class BrokenWorkflows:
-    """Ends the requests and deliveries whose workflows DBOS gave up: our steps never raise, so that such a workflow was
-    changed from outside, or its entry cannot be read.
+    """Ends the requests and deliveries whose workflows DBOS gave up: our steps never raise, so that
+    such a workflow was changed from outside, or its entry cannot be read.
     """
 
     def __init__(
@@ -107,7 +111,8 @@ class BrokenWorkflows:
         return ended
 
     def _foreign(self) -> list[str]:
-        # DBOS cannot even say of these that they failed: it would say so in the form that it does not know
+        # DBOS cannot even say of these that they failed: it would say so in the form that it does
+        # not know
         query = text(
             f"SELECT workflow_uuid FROM {DBOS_SCHEMA}.workflow_status "  # noqa: S608 - our own constant
             "WHERE status = :running AND queue_name = ANY(:queues) AND serialization <> :ours"
@@ -137,7 +142,9 @@ class BrokenWorkflows:
 
 
 def renew_older(client: DBOSClient, sessions: Sessions, jobs: Jobs) -> int:
-    """Work of older pipeline numbers begins anew and its workflows are cancelled; how many requests."""
+    """Work of older pipeline numbers begins anew and its workflows are cancelled; how many
+    requests.
+    """
     with sessions.begin() as session:
         renewed = requests.begin_older_anew(session, jobs)
     known = client.list_workflows(
@@ -156,8 +163,9 @@ def renew_older(client: DBOSClient, sessions: Sessions, jobs: Jobs) -> int:
 class Heartbeat:
     """A thread that says this worker lives and takes over from those that do not.
 
-    Silence counts only while this worker itself has heard from the database all along: after the database was away,
-    every worker is given time to speak up. No delivery waits longer than `longest_wait_s`, whatever the clock does.
+    Silence counts only while this worker itself has heard from the database all along: after the
+    database was away, every worker is given time to speak up. No delivery waits longer than
+    `longest_wait_s`, whatever the clock does.
     """
 
     def __init__(

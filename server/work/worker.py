@@ -1,4 +1,6 @@
-"""A worker process: launches DBOS, beats, and works on one request or several while it delivers others."""
+"""A worker process: launches DBOS, beats, and works on one request or several while it delivers
+others.
+"""
 
 from __future__ import annotations
 
@@ -40,10 +42,11 @@ DELIVERIES_AT_ONCE = 4
 
 
 class Worker:
-    """One a process: DBOS is one a process. `stages` does the work, `destinations` by name take the results.
+    """One a process: DBOS is one a process. `stages` does the work, `destinations` by name take the
+    results.
 
-    `stages` is called by `requests_at_once` threads, each of which works on one request, within `limits`. Results
-    lie under `storage`.
+    `stages` is called by `requests_at_once` threads, each of which works on one request, within
+    `limits`. Results lie under `storage`.
     """
 
     def __init__(
@@ -117,7 +120,9 @@ class Worker:
         self._engine.dispose()
 
     def longest_waiting(self) -> str | None:
-        """The request's workflow that has waited longest for a worker like this one; RecordUnavailable."""
+        """The request's workflow that has waited longest for a worker like this one;
+        RecordUnavailable.
+        """
         return longest_waiting(self._client, self._jobs.pipeline_version)
 
     def _configuration(self) -> DBOSConfig:

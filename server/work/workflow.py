@@ -1,4 +1,5 @@
-"""The durable workflows. Finished steps are not repeated, an unfinished one is run again from its beginning.
+"""The durable workflows. Finished steps are not repeated, an unfinished one is run again from its
+beginning.
 
 Change the order or number of steps -> raise server.record.database.jobs.PIPELINE_VERSION.
 """

@@ -1,4 +1,6 @@
-"""The trace says through which window a target was looked at, and older traces without one stay readable."""
+"""The trace says through which window a target was looked at, and older traces without one stay
+readable.
+"""
 
 from __future__ import annotations
 

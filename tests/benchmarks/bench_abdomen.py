@@ -1,10 +1,12 @@
-"""A full abdomen, 300 slices and 5 targets, from files to checked results: seconds by stage, and how much is not the models'.
+"""A full abdomen, 300 slices and 5 targets, from files to checked results: seconds by stage, and
+how much is not the models'.
 
     python tests/benchmarks/bench_abdomen.py [SLICES]
 
-The slices are those of the real sample CT, interpolated along the body, so every organ is on most of them: more work than a
-real abdomen of that length gives. Planner and segmenter are the node's defaults on this machine. What is spent inside calls of
-the segmenter and the policy counts as the models'; the rest is Segnode's own. Writes bench-out/abdomen.json.
+The slices are those of the real sample CT, interpolated along the body, so every organ is on most
+of them: more work than a real abdomen of that length gives. Planner and segmenter are the node's
+defaults on this machine. What is spent inside calls of the segmenter and the policy counts as the
+models'; the rest is Segnode's own. Writes bench-out/abdomen.json.
 """
 
 from __future__ import annotations
@@ -42,7 +44,9 @@ TARGETS = ("liver", "spleen", "stomach", "aorta", "left_kidney")
 
 
 class Stopwatch:
-    """Seconds spent inside the models; what a call spends in another one (a planner that has a slice encoded) is the other's."""
+    """Seconds spent inside the models; what a call spends in another one (a planner that has a
+    slice encoded) is the other's.
+    """
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -81,7 +85,9 @@ class Timed:
 
 
 class TimedBench:
-    """A workbench whose slices are timed: making them ready and keeping their encodings is Segnode's own work, whoever asks."""
+    """A workbench whose slices are timed: making them ready and keeping their encodings is
+    Segnode's own work, whoever asks.
+    """
 
     def __init__(self, bench: Workbench, watch: Stopwatch) -> None:
         self._bench, self._watch = bench, watch

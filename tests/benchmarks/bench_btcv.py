@@ -1,8 +1,10 @@
-"""The locator and LiteMedSAM on BTCV's validation patients: python tests/benchmarks/bench_btcv.py [--split validation]
+"""The locator and LiteMedSAM on BTCV's validation patients: python tests/benchmarks/bench_btcv.py
+[--split validation]
 
-A table a line an organ: mean 2-D Dice over the slices with the organ for a box round the truth (the peer: what
-the segmenter could do), for the agent's first box and for the agent after its turns, and how often
-"absent" was answered where the organ is not. Written to bench-out/btcv.json. Needs ../shared/data/btcv.
+A table a line an organ: mean 2-D Dice over the slices with the organ for a box round the truth (the
+peer: what the segmenter could do), for the agent's first box and for the agent after its turns, and
+how often "absent" was answered where the organ is not. Written to bench-out/btcv.json. Needs
+../shared/data/btcv.
 """
 
 from __future__ import annotations
@@ -37,7 +39,9 @@ LARGE = ("liver", "spleen", "right_kidney", "left_kidney", "aorta")
 
 @dataclass(frozen=True)
 class Result:
-    """One organ on one slice: Dice where it is, None where it is not; `absent` what the agent answered."""
+    """One organ on one slice: Dice where it is, None where it is not; `absent` what the agent
+    answered.
+    """
 
     organ: str
     oracle: float | None

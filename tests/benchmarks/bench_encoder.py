@@ -1,8 +1,10 @@
-"""LiteMedSAM's image encoder, a slice at a time: python tests/benchmarks/bench_encoder.py [--threads N] [--runs N]
+"""LiteMedSAM's image encoder, a slice at a time: python tests/benchmarks/bench_encoder.py
+[--threads N] [--runs N]
 
-ONNX Runtime as the node uses it beside eager torch (the peer), interleaved so that other load on the
-machine hits both alike; least and median of the runs, and the worst difference of the embeddings. The
-least is the encoder's own time on a machine that does other work as well. Written to bench-out/encoder.json.
+ONNX Runtime as the node uses it beside eager torch (the peer), interleaved so that other load on
+the machine hits both alike; least and median of the runs, and the worst difference of the
+embeddings. The least is the encoder's own time on a machine that does other work as well. Written
+to bench-out/encoder.json.
 """
 
 from __future__ import annotations

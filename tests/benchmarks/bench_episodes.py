@@ -1,11 +1,13 @@
-"""50 episodes of 5 turns on one image set: python tests/benchmarks/bench_episodes.py [--device cuda:0] [--episodes N]
+"""50 episodes of 5 turns on one image set: python tests/benchmarks/bench_episodes.py [--device
+cuda:0] [--episodes N]
 
-Ours (lock-step batches, what was read is kept, a slice is encoded once) beside the original's way as its published
-code goes: one episode at a time, the whole history read again each turn, the segmenter's encoder run at every click.
-Prompts, pictures, language model, segmenter and clicks are the same. The model's weights are random (the geometry is
-Qwen2.5-VL's, tens of millions of parameters), so it is asked in earnest, for the time that takes, and the action is taken from a
-script. On a CPU the original's way is timed on a share of the episodes, half before and half after ours, and
-scaled: its episodes are alike and independent. Written to bench-out/episodes.json.
+Ours (lock-step batches, what was read is kept, a slice is encoded once) beside the original's way
+as its published code goes: one episode at a time, the whole history read again each turn, the
+segmenter's encoder run at every click. Prompts, pictures, language model, segmenter and clicks are
+the same. The model's weights are random (the geometry is Qwen2.5-VL's, tens of millions of
+parameters), so it is asked in earnest, for the time that takes, and the action is taken from a
+script. On a CPU the original's way is timed on a share of the episodes, half before and half after
+ours, and scaled: its episodes are alike and independent. Written to bench-out/episodes.json.
 """
 
 from __future__ import annotations
@@ -133,7 +135,9 @@ class Directed:
 
 
 class ReadsWhole:
-    """The original's way: each conversation alone, all of it and all of its pictures, in one `generate`."""
+    """The original's way: each conversation alone, all of it and all of its pictures, in one
+    `generate`.
+    """
 
     name = "original"
 
@@ -176,8 +180,8 @@ class ReadsWhole:
 
 @dataclass(frozen=True)
 class Arm:
-    """What one way took: seconds in all, of this process's processors, and in the language model; times that a slice
-    was encoded.
+    """What one way took: seconds in all, of this process's processors, and in the language model;
+    times that a slice was encoded.
     """
 
     episodes: int
@@ -246,7 +250,8 @@ def _run(
         )
         for number in range(episodes)
     ]
-    # what random words lead to must not end an episode early: it is the time of five turns that is asked for
+    # what random words lead to must not end an episode early: it is the time of five turns that is
+    # asked for
     limits = replace(Limits(), max_turns=TURNS, refusals_in_a_row=99, stalls_in_a_row=99)
     began, worked = time.perf_counter(), time.process_time()
     if together:

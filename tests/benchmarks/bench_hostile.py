@@ -2,8 +2,9 @@
 
     python tests/benchmarks/bench_hostile.py [--attacks 10000] [--seed 20]
 
-Prints how long the sound exchanges took and what the listening processes held at the start and at the end, and ends with 1 when a sound
-exchange was refused or they grew. Writes bench-out/hostile.json.
+Prints how long the sound exchanges took and what the listening processes held at the start and at
+the end, and ends with 1 when a sound exchange was refused or they grew. Writes
+bench-out/hostile.json.
 """
 
 from __future__ import annotations

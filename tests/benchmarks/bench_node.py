@@ -2,8 +2,9 @@
 
     python tests/benchmarks/bench_node.py
 
-Index, choose and load the volume, keep it, keep five masks, write and check SEG and SR, trace and preview,
-send both to an archive in a process of its own. Writes bench-out/node.json; peak memory is this process's.
+Index, choose and load the volume, keep it, keep five masks, write and check SEG and SR, trace and
+preview, send both to an archive in a process of its own. Writes bench-out/node.json; peak memory is
+this process's.
 """
 
 from __future__ import annotations

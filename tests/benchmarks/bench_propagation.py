@@ -1,15 +1,18 @@
-"""MedSAM2 through a volume, all objects in one pass: python tests/benchmarks/bench_propagation.py [--slices N] [--objects N]
+"""MedSAM2 through a volume, all objects in one pass: python tests/benchmarks/bench_propagation.py
+[--slices N] [--objects N]
 
-Ours as the node uses it (float32, encodings kept in a folder, each slice encoded once, an object followed until it ends)
-against the upstream recipe in the same process: the package sam2, float32, one object at a time, each from its outline
-forward over the whole volume and, after a reset, backward, every slice encoded for every object. Random weights of the real
-architecture at 512 pixels, biased so that every object is seen on every slice. The objects live where five organs of the
-abdomen do in 45 cm of body, on 31 % of the slices on average (LIVES); the benchmark says where they end, as the agent's
-stop rules do in the node, after drawing one slice too many each way.
+Ours as the node uses it (float32, encodings kept in a folder, each slice encoded once, an object
+followed until it ends) against the upstream recipe in the same process: the package sam2, float32,
+one object at a time, each from its outline forward over the whole volume and, after a reset,
+backward, every slice encoded for every object. Random weights of the real architecture at 512
+pixels, biased so that every object is seen on every slice. The objects live where five organs of
+the abdomen do in 45 cm of body, on 31 % of the slices on average (LIVES); the benchmark says where
+they end, as the agent's stop rules do in the node, after drawing one slice too many each way.
 
-Ours runs whole. Upstream would take half an hour for 300 slices, so one object is run over --upstream-slices of them and the
-rest is reckoned at its seconds a slice once all memories are full: "measured" and "reckoned" are both printed. Memory is that of a
-process of its own that follows one object through 1,000 slices. Written to bench-out/propagation.json.
+Ours runs whole. Upstream would take half an hour for 300 slices, so one object is run over
+--upstream-slices of them and the rest is reckoned at its seconds a slice once all memories are
+full: "measured" and "reckoned" are both printed. Memory is that of a process of its own that
+follows one object through 1,000 slices. Written to bench-out/propagation.json.
 """
 
 from __future__ import annotations
@@ -52,7 +55,9 @@ CONFIG = "configs/sam2.1/sam2.1_hiera_t.yaml"
 
 
 def upstream(seed: int = 0) -> Any:
-    """sam2's video predictor at MedSAM2's settings, with random weights that see an object everywhere."""
+    """sam2's video predictor at MedSAM2's settings, with random weights that see an object
+    everywhere.
+    """
     from sam2.build_sam import build_sam2_video_predictor
 
     torch.manual_seed(seed)
@@ -125,7 +130,9 @@ def ours(
 
 
 def theirs(network: Any, depth: int) -> list[list[float]]:
-    """Seconds of each slice of one object, forward and backward, as the recipe has it; the first holds the prompt."""
+    """Seconds of each slice of one object, forward and backward, as the recipe has it; the first
+    holds the prompt.
+    """
     from sam2 import sam2_video_predictor
 
     from models.segmenters.sam2.decoder import model_input
@@ -145,7 +152,9 @@ def theirs(network: Any, depth: int) -> list[list[float]]:
 
 
 class FewSlices:
-    """A volume as deep as one likes of which only `DISTINCT` slices are different: nothing is held that grows with it."""
+    """A volume as deep as one likes of which only `DISTINCT` slices are different: nothing is held
+    that grows with it.
+    """
 
     DISTINCT = 4
     spacing_mm, window = (1.0, 1.0, 1.0), ""
@@ -187,14 +196,18 @@ def memory_part(folder: Path, depth: int) -> Iterator[tuple[int, int]]:
 
 
 def memory(folder: Path, depth: int) -> dict[int, int]:
-    """Bytes that a process of its own holds, by how many slices it has followed one object through."""
+    """Bytes that a process of its own holds, by how many slices it has followed one object
+    through.
+    """
     command = [sys.executable, __file__, "--memory-of", str(folder), "--memory-slices", str(depth)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return {int(z): held for z, held in json.loads(done.stdout.splitlines()[-1]).items()}
 
 
 def bfloat16_part(folder: Path, cache: Path, plain: Sam2VolumeSegmenter) -> dict[str, float]:
-    """What bfloat16 on this CPU would bring and cost, on 12 slices of one object: not the default."""
+    """What bfloat16 on this CPU would bring and cost, on 12 slices of one object: not the
+    default.
+    """
     runs: dict[str, list[Followed]] = {}
     seconds: dict[str, float] = {}
     for name, model in (("float32", plain), ("bfloat16", segmenter(folder, Precision.BFLOAT16))):
@@ -262,7 +275,8 @@ def report(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "ratio": theirs_s / ours_s,
         "bfloat16": bfloat16_part(folder, folder / "few", model),
     }
-    # had every object been on every slice: the slices it was not followed to, at the seconds of one on kept encodings
+    # had every object been on every slice: the slices it was not followed to, at the seconds of one
+    # on kept encodings
     beyond = options.objects * (options.slices - 1) - len(drawn) - 2 * options.objects
     everywhere_s = ours_s + beyond * result["bfloat16"]["float32_s_a_slice"]
     result |= {"everywhere_reckoned_s": everywhere_s, "everywhere_ratio": theirs_s / everywhere_s}

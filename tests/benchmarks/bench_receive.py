@@ -1,10 +1,13 @@
-"""Receiving beside Orthanc and DCMTK: CT instances of 525 kB from one and from four senders, then many small ones, and one large.
+"""Receiving beside Orthanc and DCMTK: CT instances of 525 kB from one and from four senders, then
+many small ones, and one large.
 
-    python tests/benchmarks/bench_receive.py [--repeats 3] [--instances 400] [--small 20000] [--large-mb 500] [--associations 2000]
+    python tests/benchmarks/bench_receive.py [--repeats 3] [--instances 400] [--small 20000]
+    [--large-mb 500] [--associations 2000]
 
-The sender is DCMTK's storescu with PDUs of 128 kB, for all, and no side delays small packets (TCP_NODELAY); each sender has its
-own files with its own UIDs; the receivers get the same files, in alternation, and start empty each time. We fsync every instance
-and its folder; Orthanc runs with SyncStorageArea on; `storescp --fork` fsyncs nothing. `peak MB` is the largest process of a
+The sender is DCMTK's storescu with PDUs of 128 kB, for all, and no side delays small packets
+(TCP_NODELAY); each sender has its own files with its own UIDs; the receivers get the same files, in
+alternation, and start empty each time. We fsync every instance and its folder; Orthanc runs with
+SyncStorageArea on; `storescp --fork` fsyncs nothing. `peak MB` is the largest process of a
 receiver's. 0 leaves a part out. Prints tables and writes bench-out/receive.json.
 """
 
@@ -36,7 +39,8 @@ OURS, PEER, DCMTK = "segnode", "orthanc", "storescp"
 SENDERS = (1, 4)
 SIDE = 512  # 512 x 512 x 16 bit: 525 kB
 SMALL_SIDE = 68  # 10 kB
-# DCMTK, and Orthanc which is built on it, waits 40 ms for an acknowledgement at every answer without this
+# DCMTK, and Orthanc which is built on it, waits 40 ms for an acknowledgement at every answer
+# without this
 NO_DELAY = {**os.environ, "TCP_NODELAY": "1"}
 STORESCU, STORESCP = "/usr/bin/storescu", "/usr/bin/storescp"
 ORTHANC = shutil.which("Orthanc") or "/usr/sbin/Orthanc"
@@ -58,7 +62,9 @@ with Listener(node, "127.0.0.1", int(sys.argv[2]), inbox, StudyWatch(), receiver
 
 @dataclass(frozen=True)
 class Run:
-    """One receiver taking all instances once; `peak_mb` of its largest process (VmHWM) and `cpu_s` of all of them."""
+    """One receiver taking all instances once; `peak_mb` of its largest process (VmHWM) and `cpu_s`
+    of all of them.
+    """
 
     part: str
     receiver: str
@@ -76,7 +82,9 @@ class Run:
 
 
 def make_instances(folder: Path, instances: int, senders: int, side: int = SIDE) -> list[Path]:
-    """One folder a sender, each a series of its own; pixels are noise that no file system can shorten."""
+    """One folder a sender, each a series of its own; pixels are noise that no file system can
+    shorten.
+    """
     rng = np.random.default_rng(5)
     pixels = rng.integers(-1000, 1500, (side, side), dtype=np.int16)
     folders = []
@@ -246,7 +254,9 @@ def processes(pid: int) -> list[int]:
 
 
 def usage(pid: int) -> tuple[float, float]:
-    """CPU seconds so far, of all processes of a receiver, and peak resident megabytes of the largest."""
+    """CPU seconds so far, of all processes of a receiver, and peak resident megabytes of the
+    largest.
+    """
     ticks, peak_kib = 0, 0
     for number in processes(pid):
         fields = Path(f"/proc/{number}/stat").read_text().rsplit(")", 1)[1].split()
@@ -284,7 +294,9 @@ def measure(part: str, receiver: str, folders: list[Path], scratch: Path) -> Run
 
 
 def summary(runs: list[Run]) -> list[dict[str, float | str]]:
-    """One row for each part, number of senders and receiver, with the ratio of its rate to each peer's."""
+    """One row for each part, number of senders and receiver, with the ratio of its rate to each
+    peer's.
+    """
     kinds = dict.fromkeys((run.part, run.senders) for run in runs)
     rows = []
     for kind in kinds:
@@ -333,7 +345,9 @@ def table(rows: list[dict[str, float | str]]) -> str:
 
 
 def measure_all(options: argparse.Namespace, receivers: list[str], scratch: Path) -> list[Run]:
-    """Every receiver in alternation: slices from one sender and from several, small instances, one large."""
+    """Every receiver in alternation: slices from one sender and from several, small instances, one
+    large.
+    """
     runs: list[Run] = []
 
     def take(part: str, folders: list[Path], repeats: int) -> None:
@@ -355,7 +369,9 @@ def measure_all(options: argparse.Namespace, receivers: list[str], scratch: Path
 
 
 def measure_associations(count: int, scratch: Path) -> dict[str, float]:
-    """Resident megabytes of our largest process after a tenth of so many associations with one C-ECHO, and after all of them."""
+    """Resident megabytes of our largest process after a tenth of so many associations with one
+    C-ECHO, and after all of them.
+    """
     with tempfile.TemporaryDirectory(dir=scratch) as name, segnode(Path(name)) as (port, pid):
         resident = []
         begun = time.monotonic()
@@ -372,7 +388,9 @@ def _resident_mb(pid: int) -> float:
 
 
 def _echo(port: int) -> None:
-    """One association with a C-ECHO in it, by hand: a library would take longer than what is measured."""
+    """One association with a C-ECHO in it, by hand: a library would take longer than what is
+    measured.
+    """
 
     def item(kind: int, value: bytes) -> bytes:
         return struct.pack(">BBH", kind, 0, len(value)) + value

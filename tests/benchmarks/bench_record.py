@@ -1,10 +1,12 @@
-"""How long the record takes to answer and to start, at three sizes: neither may grow with what is stored.
+"""How long the record takes to answer and to start, at three sizes: neither may grow with what is
+stored.
 
     python tests/benchmarks/bench_record.py [--sizes 1000 10000 100000] [--million]
 
-A study of 50 instances and one request each. Calls go through the whole API in this process, the least of 15; a start is what
-listener, API and worker do before they work: tables brought up to date, studies on disk held against the record, work of
-dead workers looked for. Writes bench-out/record.json.
+A study of 50 instances and one request each. Calls go through the whole API in this process, the
+least of 15; a start is what listener, API and worker do before they work: tables brought up to
+date, studies on disk held against the record, work of dead workers looked for. Writes
+bench-out/record.json.
 """
 
 from __future__ import annotations
@@ -42,7 +44,8 @@ from server.work.takeover import renew_older, resume_orphans
 INSTANCES_A_STUDY = 50
 CALLS = 15
 TOKEN = "a-token-of-good-length"
-# the largest size may take this many times what the smallest takes, and a moment more on a busy machine
+# the largest size may take this many times what the smallest takes, and a moment more on a busy
+# machine
 MOST_GROWTH, SLACK_MS = 3.0, 20.0
 
 
@@ -61,7 +64,9 @@ def main() -> None:
 
 
 def measured(folder: Path, instances: int) -> dict[str, float]:
-    """Milliseconds of each call and each part of a start, with so many instances on disk and on record."""
+    """Milliseconds of each call and each part of a start, with so many instances on disk and on
+    record.
+    """
     server = EmbeddedPostgres(folder)
     url = server.start()
     try:
@@ -122,7 +127,9 @@ def calls(sessions: Sessions, record: Record, folder: Path, studies: int) -> dic
 
 
 def timed(call: Callable[[], object], times: int) -> float:
-    """The least of so many calls after a first one, in milliseconds: what the machine does beside is no figure of ours."""
+    """The least of so many calls after a first one, in milliseconds: what the machine does beside
+    is no figure of ours.
+    """
     call()
     spent = []
     for _ in range(times):

@@ -1,4 +1,6 @@
-"""The phantoms themselves: what the other tests believe of them, checked with a reader of its own."""
+"""The phantoms themselves: what the other tests believe of them, checked with a reader of its
+own.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +23,8 @@ def test_the_liver_lies_to_the_right_in_every_orientation(phantoms, tmp_path, or
         + phantom.affine_zyx_to_lps[:3, 3]
     )
 
-    # the liver's ellipsoid is centred at x = -62 (patient right), a little in front, at the middle's height;
-    # the right kidney bites a little off behind
+    # the liver's ellipsoid is centred at x = -62 (patient right), a little in front, at the
+    # middle's height; the right kidney bites a little off behind
     assert np.allclose(points.mean(axis=0), (-62, -8, 5), atol=5)
 
 

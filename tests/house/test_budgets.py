@@ -1,4 +1,6 @@
-"""The house's budgets, measured with `ast` on the tree and, so that each gate is seen to close, on planted faults."""
+"""The house's budgets, measured with `ast` on the tree and, so that each gate is seen to close, on
+planted faults.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ EXEMPTION = re.compile(
 
 @dataclass
 class Findings:
-    """What was measured in some files: places over budget, and the sizes that the medians are taken of."""
+    """What was measured in some files: places over budget, and the sizes that the medians are taken
+    of.
+    """
 
     over: list[str] = field(default_factory=list)
     file_lines: list[int] = field(default_factory=list)

@@ -1,4 +1,6 @@
-"""deploy/: linted as far as a machine without a container engine can, and tried on a real Orthanc and systemd."""
+"""deploy/: linted as far as a machine without a container engine can, and tried on a real Orthanc
+and systemd.
+"""
 
 from __future__ import annotations
 

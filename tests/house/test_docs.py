@@ -1,4 +1,6 @@
-"""Documentation is held like code: settings, errors, commands, options and recipes all have their line."""
+"""Documentation is held like code: settings, errors, commands, options and recipes all have their
+line.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Every gate of the one check is seen to close: a planted fault makes its command fail, and names itself."""
+"""Every gate of the one check is seen to close: a planted fault makes its command fail, and names
+itself.
+"""
 
 from __future__ import annotations
 

@@ -43,7 +43,9 @@ print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
 
 
 def loaded(folder: Path, what: str, port: int, *arguments: str) -> set[str]:
-    """The top-level modules in a process that ran `segnode` with `arguments`; nothing listens at its database."""
+    """The top-level modules in a process that ran `segnode` with `arguments`; nothing listens at
+    its database.
+    """
     environment = {key: text for key, text in os.environ.items() if not key.startswith("SEGNODE_")}
     environment |= {
         "SEGNODE_NODE__HOST": "127.0.0.1",

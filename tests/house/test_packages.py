@@ -1,4 +1,6 @@
-"""The rooms' names are generic, so what is installed under them is guarded; and the wheel is whole."""
+"""The rooms' names are generic, so what is installed under them is guarded; and the wheel is
+whole.
+"""
 
 from __future__ import annotations
 
@@ -135,7 +137,7 @@ def test_tampering_would_be_seen(what: str, line: str) -> None:
         "server/config/default.toml",
         "server/config/structures/coding.toml",
         "server/record/database/migrations/env.py",
-        "server/record/migrations/script.py.mako",
+        "server/record/database/migrations/script.py.mako",
         "models/policies/locator/weights/locator.safetensors",
     ],
 )
@@ -145,7 +147,9 @@ def test_the_wheel_carries_what_the_node_reads(wheel: Path, name: str) -> None:
 
 def test_the_wheel_carries_every_migration_and_the_licence(repository: Path, wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
-    versions = (repository / "server" / "record" / "migrations" / "versions").glob("*.py")
+    versions = (repository / "server" / "record" / "database" / "migrations" / "versions").glob(
+        "*.py"
+    )
 
     assert {str(path.relative_to(repository)) for path in versions} <= set(names)
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
@@ -178,4 +182,4 @@ def test_the_installed_wheel_checks_itself(installed: Path, tmp_path: Path) -> N
 
     assert answer.returncode == 0, answer.stdout + answer.stderr
     # the weights it read are those it brought, not those of the checkout
-    assert str(installed / "models" / "locator" / "weights") in answer.stdout
+    assert str(installed / "models" / "policies" / "locator" / "weights") in answer.stdout

@@ -1,4 +1,6 @@
-"""OHIF as a hospital would put it up: its build, our configuration and the archive behind one origin."""
+"""OHIF as a hospital would put it up: its build, our configuration and the archive behind one
+origin.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,9 @@ _CONFIGURATION = {
 
 
 class _ViewerPages(SimpleHTTPRequestHandler):
-    """The viewer's files at the root, DICOMweb handed on to the archive: the browser sees one origin."""
+    """The viewer's files at the root, DICOMweb handed on to the archive: the browser sees one
+    origin.
+    """
 
     protocol_version = "HTTP/1.1"  # the viewer asks for hundreds of files
     archive_port = 0
@@ -116,7 +120,8 @@ def ohif_build() -> Path:
     return build
 
 
-# the software renderer: there is no graphics card in a test machine, and the viewer draws with WebGL alone
+# the software renderer: there is no graphics card in a test machine, and the viewer draws with
+# WebGL alone
 _FLAGS = (
     "--no-sandbox",
     "--disable-quic",

@@ -1,6 +1,8 @@
-"""Situations from the field, each with its right outcome: as files, and through the network byte for byte.
+"""Situations from the field, each with its right outcome: as files, and through the network byte
+for byte.
 
-The folders are those of shared/data/cases; each holds a body with one bright liver of 370 ml on 6 slices, unless said otherwise.
+The folders are those of shared/data/cases; each holds a body with one bright liver of 370 ml on 6
+slices, unless said otherwise.
 """
 
 from __future__ import annotations
@@ -42,8 +44,9 @@ UNSPEAKABLE = re.compile(
 
 @dataclass(frozen=True)
 class Outcome:
-    """`done` None where both ends are right; `ml` of the target where it is done; `words` that the sentence (refused) or the
-    warnings (done) hold, in any case of letters; `volume_ml_open` where the drawn volume is nobody's claim.
+    """`done` None where both ends are right; `ml` of the target where it is done; `words` that the
+    sentence (refused) or the warnings (done) hold, in any case of letters; `volume_ml_open` where
+    the drawn volume is nobody's claim.
     """
 
     done: bool | None
@@ -79,7 +82,9 @@ OUTCOMES = {
 
 @dataclass(frozen=True)
 class Ended:
-    """How a case ended: `sentence` of a refusal, `warnings` of a result, its `volume_ml`, the slices of its SEG's source."""
+    """How a case ended: `sentence` of a refusal, `warnings` of a result, its `volume_ml`, the
+    slices of its SEG's source.
+    """
 
     done: bool
     sentence: str = ""
@@ -184,7 +189,8 @@ def ended_request(node: RunningNode, request_id: str) -> dict[str, Any]:
 
 
 def test_through_the_network(cases: Path, node: RunningNode) -> None:
-    # every case is sent before the first is asked for: each then has to do with all the others in the queue
+    # every case is sent before the first is asked for: each then has to do with all the others in
+    # the queue
     studies: dict[str, str] = {}
     for name in OUTCOMES:
         files = dicom_files(cases / name)

@@ -1,4 +1,5 @@
-"""Hundreds of hostile connections, and after each hundred a sound peer is served as if nothing had been.
+"""Hundreds of hostile connections, and after each hundred a sound peer is served as if nothing had
+been.
 
 The long form, ten thousand of them, is tests/benchmarks/bench_hostile.py.
 """
@@ -51,7 +52,9 @@ def settled(hostile: ModuleType, process_id: int, descriptors: int) -> object:
 
 
 def listed(node: RunningNode) -> None:
-    """Wait until something that was stored is listed: then every process that listening needs has been started."""
+    """Wait until something that was stored is listed: then every process that listening needs has
+    been started.
+    """
     deadline = time.monotonic() + LIMIT_S
     while not node.client.get("studies"):
         assert time.monotonic() < deadline, "nothing that was stored is listed"

@@ -1,4 +1,6 @@
-"""`kill -9` at every step, and start again: finished once, one SEG, no turn twice, an audit trail that adds up."""
+"""`kill -9` at every step, and start again: finished once, one SEG, no turn twice, an audit trail
+that adds up.
+"""
 
 from __future__ import annotations
 
@@ -224,7 +226,8 @@ def test_a_request_that_always_kills_its_worker_fails_and_frees_the_queue(
     record.complete(STUDY, actor="test")
     poisonous = record.submit(STUDY, ["liver"], actor="test").id
 
-    # Act: it takes five workers with it; another request waits for the sixth, who may take either first
+    # Act: it takes five workers with it; another request waits for the sixth, who may take either
+    # first
     for _ in range(5):
         (tmp_path / "kill-at").write_text("segment 0")
         assert start_worker().wait(timeout=LIMIT_S) == -signal.SIGKILL
@@ -255,8 +258,9 @@ def test_the_database_stops_and_starts_again_in_the_middle(
         for following in ("written", "stored", "nowhere"):
             wait_for((tmp_path / "waiting").is_file)
 
-            # Act: the server stops; the worker goes on and finds nobody; the server starts. The next point is
-            # named while the worker cannot reach it, and "waiting" goes once the worker has left this one.
+            # Act: the server stops; the worker goes on and finds nobody; the server starts. The
+            # next point is named while the worker cannot reach it, and "waiting" goes once the
+            # worker has left this one.
             postgres._server.stop()
             with pytest.raises(RecordUnavailable):
                 record.request(request_id)

@@ -1,4 +1,6 @@
-"""A whole node as a PACS meets it: listener, worker, API and database as real processes, on synthetic patients."""
+"""A whole node as a PACS meets it: listener, worker, API and database as real processes, on
+synthetic patients.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,9 @@
-"""A radiologist opens the result in OHIF: it is in the list, it loads, and it lies where the organ lies.
+"""A radiologist opens the result in OHIF: it is in the list, it loads, and it lies where the organ
+lies.
 
-Where the organ should be on the screen is worked out from the phantom's own grid, and that the grid is where the
-viewer draws the CT is held against the grey values of the screenshot: nothing of the viewer's geometry is asked.
+Where the organ should be on the screen is worked out from the phantom's own grid, and that the grid
+is where the viewer draws the CT is held against the grey values of the screenshot: nothing of the
+viewer's geometry is asked.
 """
 
 from __future__ import annotations
@@ -46,7 +48,9 @@ Picture = NDArray[np.uint8]
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """The study in the archive: the phantom, which slice has which instance number, and the SEG's header."""
+    """The study in the archive: the phantom, which slice has which instance number, and the SEG's
+    header.
+    """
 
     phantom: Any
     z_of_number: Mapping[int, int]
@@ -60,7 +64,9 @@ class Case:
 
 
 def fitted(plane: NDArray[Any], height: int, width: int) -> NDArray[Any]:
-    """A slice (rows, columns) as it fills a viewport: as large as fits, in the middle, zero around it."""
+    """A slice (rows, columns) as it fills a viewport: as large as fits, in the middle, zero around
+    it.
+    """
     scale = min(height / plane.shape[0], width / plane.shape[1])
     rows, columns = (
         np.floor((np.arange(pixels) + 0.5 - pixels / 2) / scale + voxels / 2).clip(-1, voxels)
@@ -70,9 +76,11 @@ def fitted(plane: NDArray[Any], height: int, width: int) -> NDArray[Any]:
 
 
 def faults(picture: Picture, hu: NDArray[np.int16], organ: Mask) -> list[str]:
-    """What is wrong with a picture (height, width, rgb) of a slice that should show `organ` (rows, columns) in green.
+    """What is wrong with a picture (height, width, rgb) of a slice that should show `organ` (rows,
+    columns) in green.
 
-    The outline may lie a voxel beside the organ's edge. Only the body is looked at: texts lie outside of it.
+    The outline may lie a voxel beside the organ's edge. Only the body is looked at: texts lie
+    outside of it.
     """
     height, width = picture.shape[:2]
     body = fitted(hu > -500, height, width)
@@ -94,7 +102,9 @@ def faults(picture: Picture, hu: NDArray[np.int16], organ: Mask) -> list[str]:
 
 
 def hue_error(pixels: NDArray[np.uint8]) -> float:
-    """How far the median colour of pixels (n, rgb) is from the SEG's recommended hue, 0..0.5 of a circle."""
+    """How far the median colour of pixels (n, rgb) is from the SEG's recommended hue, 0..0.5 of a
+    circle.
+    """
     seen = colorsys.rgb_to_hsv(*np.median(pixels, axis=0) / 255)[0]
     meant = colorsys.rgb_to_hsv(*GREEN_RGB)[0]
     return abs((seen - meant + 0.5) % 1.0 - 0.5)
@@ -144,7 +154,9 @@ def archive(
 
 
 class Viewer:
-    """OHIF with a study open, as a person in front of the screen sees it; `complaints` is what the console said."""
+    """OHIF with a study open, as a person in front of the screen sees it; `complaints` is what the
+    console said.
+    """
 
     def __init__(self, page: Any) -> None:
         self.page = page
@@ -178,7 +190,9 @@ class Viewer:
         return label, [int(part) for part in re.findall(r"\d+", colour)]
 
     def slices(self) -> Iterator[int]:
-        """Turn the wheel through the stack from its first to its last slice; gives each instance number."""
+        """Turn the wheel through the stack from its first to its last slice; gives each instance
+        number.
+        """
         box = self._canvas.bounding_box()
         self.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
         number, index, count = self._place()
@@ -206,7 +220,9 @@ class Viewer:
         return np.asarray(Image.open(BytesIO(png)).convert("RGB"))
 
     def faults(self, hu: NDArray[np.int16], organ: Mask) -> list[str]:
-        """The faults that remain of the slice shown: it is drawn some time after its number is told."""
+        """The faults that remain of the slice shown: it is drawn some time after its number is
+        told.
+        """
         deadline = time.monotonic() + 60
         while (found := faults(self.picture(), hu, organ)) and time.monotonic() < deadline:
             self.page.wait_for_timeout(250)

@@ -1,4 +1,6 @@
-"""The processes of a node as `segnode serve` runs them: killed whole, started again, without a database, told to stop."""
+"""The processes of a node as `segnode serve` runs them: killed whole, started again, without a
+database, told to stop.
+"""
 
 from __future__ import annotations
 
@@ -236,7 +238,8 @@ DECOY = "from pathlib import Path\nPath({marker!r}, __name__ + '.ran').touch()\n
 
 @pytest.mark.parametrize("command", ["serve", "check"])
 def test_nothing_runs_that_lies_in_the_folder_it_is_started_in(node: Node, command: str) -> None:
-    # Arrange: the rooms' names, a module of Python's own and one of a library, all of them somebody else's
+    # Arrange: the rooms' names, a module of Python's own and one of a library, all of them somebody
+    # else's
     marker = node.folder / "ran"
     marker.mkdir()
     for name in ("agent", "server", "dicom_node", "models", "config"):

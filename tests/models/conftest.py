@@ -1,4 +1,6 @@
-"""Fixtures of the models' tests: one LiteMedSAM a session, the sample CT as a volume with its labels."""
+"""Fixtures of the models' tests: one LiteMedSAM a session, the sample CT as a volume with its
+labels.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ class SampleCt:
 
 @pytest.fixture(scope="session")
 def sample_ct(shared_data: Path) -> SampleCt:
-    """The 20-slice contrast CT, read with pydicom and nibabel alone; labels mapped by affine, not by index."""
+    """The 20-slice contrast CT, read with pydicom and nibabel alone; labels mapped by affine, not
+    by index.
+    """
     folder = shared_data / "ct_dicom_totalseg"
     files = [pydicom.dcmread(path) for path in (folder / "dicom").iterdir()]
     files.sort(key=lambda file: float(file.ImagePositionPatient[2]))

@@ -1,4 +1,6 @@
-"""The workbench: a volume in any orientation in, a mask on its own grid out, the encoder once a slice."""
+"""The workbench: a volume in any orientation in, a mask on its own grid out, the encoder once a
+slice.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ from models.runtime.resources import LanguageOptions, Resources
 
 @pytest.fixture
 def torso():
-    """A coronal series (z runs front to back), 40 × 60 × 60 at 1 mm: air, a body, a bright ball; and the ball."""
+    """A coronal series (z runs front to back), 40 × 60 × 60 at 1 mm: air, a body, a bright ball;
+    and the ball.
+    """
     affine = np.zeros((4, 4))
     affine[1, 0], affine[2, 1], affine[0, 2], affine[3, 3] = 1.0, -1.0, 1.0, 1.0
     z, y, x = np.mgrid[:40, :60, :60]

@@ -1,4 +1,6 @@
-"""The networks on a GPU against the same ones on the processor; skipped in one line where there is no GPU."""
+"""The networks on a GPU against the same ones on the processor; skipped in one line where there is
+no GPU.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Names to models: every name builds, an unknown one is told the names there are, and nothing loads early."""
+"""Names to models: every name builds, an unknown one is told the names there are, and nothing loads
+early.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +72,8 @@ def test_the_weights_in_use_are_the_policys_then_the_segmenters():
         LITEMEDSAM,
     )
     assert weights_of(policy="threshold", segmenter="fake", resources=nothing) == ()
-    # the locator reads LiteMedSAM's encodings, and brings that encoder along where another network draws
+    # the locator reads LiteMedSAM's encodings, and brings that encoder along where another network
+    # draws
     assert weights_of(policy="locator", segmenter="medsam2", resources=nothing) == (
         LOCATOR,
         LITEMEDSAM,

@@ -1,4 +1,6 @@
-"""What the server's tests share: a record on a real database, a shelf that holds what a test puts on it."""
+"""What the server's tests share: a record on a real database, a shelf that holds what a test puts
+on it.
+"""
 
 from __future__ import annotations
 

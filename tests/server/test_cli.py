@@ -321,7 +321,9 @@ def node(
     free_port: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[FakeNode]:
-    """A fake node at the configured address, whose requests end DONE or as the test's parameter says."""
+    """A fake node at the configured address, whose requests end DONE or as the test's parameter
+    says.
+    """
     monkeypatch.setenv("SEGNODE_HTTP__PORT", str(free_port))
     running = FakeNode(free_port, storage, getattr(request, "param", "DONE"))
     yield running

@@ -138,7 +138,8 @@ def test_nothing_but_unknown_targets_still_leaves_trace_and_preview(
 def test_a_file_of_two_series_is_refused_by_name_and_no_folder_is_touched(
     models: LocalModels, phantoms: Any, tmp_path: Path
 ) -> None:
-    # Arrange: behind the pixels another Series Instance UID, which is the path of a folder of somebody else
+    # Arrange: behind the pixels another Series Instance UID, which is the path of a folder of
+    # somebody else
     path = phantoms.torso_ct(tmp_path / "ct", shape=(6, 96, 96)).paths[3]
     outside = tmp_path / "outside"
     outside.mkdir(mode=0o755)

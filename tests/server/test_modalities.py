@@ -1,4 +1,6 @@
-"""Every kind of picture, with every planner and every segmenter, from file to 0/255 mask at the picture's own size."""
+"""Every kind of picture, with every planner and every segmenter, from file to 0/255 mask at the
+picture's own size.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +78,9 @@ PICTURES: dict[str, Callable[[], Image.Image]] = {
 
 
 def box_of_the_spot(_: Conversation) -> str:
-    """What the scripted model always says: a box round the bright spot, in thousandths of what it sees."""
+    """What the scripted model always says: a box round the bright spot, in thousandths of what it
+    sees.
+    """
     arguments = {"bbox_2d": [195, 345, 505, 655]}
     return f"<tool_call>{json.dumps({'name': 'add_bbox', 'arguments': arguments})}</tool_call>"
 
@@ -140,7 +144,9 @@ def segmenters(
 
 @pytest.fixture(scope="module")
 def litemedsam() -> LiteMedSam:
-    """The shipped segmenter, run by torch: the export alone would take longer than these pictures."""
+    """The shipped segmenter, run by torch: the export alone would take longer than these
+    pictures.
+    """
     return LiteMedSam(threads=1, eager=True)
 
 

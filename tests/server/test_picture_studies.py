@@ -1,4 +1,6 @@
-"""Pictures go the whole way: DICOM in, SEG and SR out, in colour, without a volume that nobody measured."""
+"""Pictures go the whole way: DICOM in, SEG and SR out, in colour, without a volume that nobody
+measured.
+"""
 
 from __future__ import annotations
 

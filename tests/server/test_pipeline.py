@@ -1,4 +1,6 @@
-"""The whole way from files to checked results, on synthetic patients in every position, without weights."""
+"""The whole way from files to checked results, on synthetic patients in every position, without
+weights.
+"""
 
 from __future__ import annotations
 
@@ -75,7 +77,8 @@ def test_the_liver_comes_back_where_it_is(
     # Act
     (liver,), results = run(pipeline, asked)
 
-    # Assert: decoded from the SEG's bytes, on the source grid, against the mask that was drawn into the patient
+    # Assert: decoded from the SEG's bytes, on the source grid, against the mask that was drawn into
+    # the patient
     volume = WorkFolder(tmp_path / "request-1").load_volume()
     shown = segment_masks(Path(results[0].path), volume)["Liver"]
     assert liver.status == TargetStatus.SEGMENTED

@@ -1,4 +1,5 @@
-"""Folders of small random language models of real architectures, with processors and a tokenizer trained here.
+"""Folders of small random language models of real architectures, with processors and a tokenizer
+trained here.
 
 Loaded by path through the fixture `chat_folders` (tests/conftest.py), and by the benchmarks.
 """
@@ -109,7 +110,9 @@ TINY = Size()
 def trained_tokenizer(
     marks: list[str], size: Size, named: dict[str, str] | None = None
 ) -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer trained on a few sentences of the protocols; `named` marks by their roles."""
+    """A byte-level BPE tokenizer trained on a few sentences of the protocols; `named` marks by
+    their roles.
+    """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -198,7 +201,9 @@ def save_qwen2_5_vl(folder: Path, size: Size = TINY) -> None:
 
 
 def save_llava(folder: Path, size: Size = TINY) -> None:
-    """LLaVA on Llama and CLIP, of random weights: ordinary positions, and a template without tools."""
+    """LLaVA on Llama and CLIP, of random weights: ordinary positions, and a template without
+    tools.
+    """
     tokenizer = trained_tokenizer(["<pad>", "<s>", "</s>", "<image>"], size)
     vision = CLIPVisionConfig(
         hidden_size=size.vision_width,

@@ -1,6 +1,8 @@
-"""A peer that means no good: mutated PDUs and data sets for a DICOM port, the same for the same seed.
+"""A peer that means no good: mutated PDUs and data sets for a DICOM port, the same for the same
+seed.
 
-Each `Attack` is one connection. Reached through the fixture `hostile` (tests cannot import each other), and by tests/benchmarks/bench_hostile.py:
+Each `Attack` is one connection. Reached through the fixture `hostile` (tests cannot import each
+other), and by tests/benchmarks/bench_hostile.py:
 
     for attack in hostile.attacks(seed=1, count=100):
         hostile.send(port, attack)
@@ -37,7 +39,9 @@ UIDS = b"1.2.826.0.1.3680043.8.498.77"
 
 @dataclass(frozen=True)
 class Attack:
-    """One connection: `request` is sent at once, `after` when the association is accepted; `rude` resets instead of closing."""
+    """One connection: `request` is sent at once, `after` when the association is accepted; `rude`
+    resets instead of closing.
+    """
 
     kind: str
     request: bytes
@@ -106,13 +110,17 @@ def command(
 
 
 def pdv(context_id: int, control: int, body: bytes, length: int | None = None) -> bytes:
-    """A presentation data value with its header (PS3.8 annex E.2): control bit 0 a command, bit 1 its last part."""
+    """A presentation data value with its header (PS3.8 annex E.2): control bit 0 a command, bit 1
+    its last part.
+    """
     told = len(body) + 2 if length is None else length
     return struct.pack(">LBB", told & 0xFFFF_FFFF, context_id & 255, control & 255) + body
 
 
 def dataset(chance: random.Random, tail: bytes = b"") -> tuple[bytes, bytes]:
-    """(SOP Instance UID, data set in explicit VR little endian) with `tail` between the instance's and the study's UIDs."""
+    """(SOP Instance UID, data set in explicit VR little endian) with `tail` between the instance's
+    and the study's UIDs.
+    """
     uid = b"%s.%d" % (UIDS, chance.randrange(10**9))
     body = ui(8, 0x16, CT) + ui(8, 0x18, uid) + tail + ui(0x20, 0xD, uid) + ui(0x20, 0xE, uid)
     return uid, body
@@ -270,7 +278,9 @@ _KINDS: tuple[Callable[[random.Random], Attack], ...] = (
 
 
 def send(port: int, attack: Attack) -> None:
-    """Make the connection, say it all, take what comes within a moment and leave. What the node does about it is its own."""
+    """Make the connection, say it all, take what comes within a moment and leave. What the node
+    does about it is its own.
+    """
     with socket.socket() as wire:
         wire.settimeout(ANSWER_S)
         if attack.rude:
@@ -288,7 +298,9 @@ def send(port: int, attack: Attack) -> None:
 
 
 def sound_exchange(port: int, called: bytes = b"SEGNODE") -> float:
-    """A C-ECHO and a C-STORE as they should be, each answered with Success; the seconds it took. AssertionError otherwise."""
+    """A C-ECHO and a C-STORE as they should be, each answered with Success; the seconds it took.
+    AssertionError otherwise.
+    """
     began = time.monotonic()
     uid, body = dataset(random.Random(time.time_ns()))
     body += struct.pack("<HH2sHL", 0x7FE0, 0x10, b"OW", 0, 512) + bytes(512)
@@ -349,6 +361,8 @@ def footprint(parent: int) -> Footprint:
 
 
 def listening_process(parent: int) -> int:
-    """The id of the `listen` child of a node whose supervisor is `parent`: its command line names the part."""
+    """The id of the `listen` child of a node whose supervisor is `parent`: its command line names
+    the part.
+    """
     family = psutil.Process(parent).children(recursive=True)
     return next(process.pid for process in family if "listen" in process.cmdline())

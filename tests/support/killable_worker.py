@@ -2,8 +2,9 @@
 
     python killable_worker.py DATABASE_URL FOLDER
 
-FOLDER/kill-at names the point; the file is gone when it has struck. At the point that FOLDER/wait-at names it says so in
-FOLDER/waiting and waits for that file to go. FOLDER/stop ends the process in good order.
+FOLDER/kill-at names the point; the file is gone when it has struck. At the point that
+FOLDER/wait-at names it says so in FOLDER/waiting and waits for that file to go. FOLDER/stop ends
+the process in good order.
 """
 
 from __future__ import annotations

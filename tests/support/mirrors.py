@@ -1,4 +1,6 @@
-"""A mirror of a hub on a real socket, whose faults a test chooses. Loaded by path and started by the fixture `mirror` (tests/conftest.py)."""
+"""A mirror of a hub on a real socket, whose faults a test chooses. Loaded by path and started by
+the fixture `mirror` (tests/conftest.py).
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ class Asked:
 
 @dataclass
 class Mirror:
-    """What the server holds, path → bytes; `faults` are taken one a request, first come first; None is no fault."""
+    """What the server holds, path → bytes; `faults` are taken one a request, first come first; None
+    is no fault.
+    """
 
     url: str = ""
     files: dict[str, bytes] = field(default_factory=dict)
@@ -33,7 +37,9 @@ class Mirror:
     asked: list[Asked] = field(default_factory=list)
 
     def hold(self, repo: str, files: dict[str, bytes], large: set[str] = frozenset()) -> None:
-        """A repository with its tree; those in `large` are told by SHA-256, the others as git hashes them."""
+        """A repository with its tree; those in `large` are told by SHA-256, the others as git
+        hashes them.
+        """
         tree = []
         for name, content in files.items():
             self.files[f"/{repo}/resolve/main/{name}"] = content
@@ -95,7 +101,9 @@ class Handler(BaseHTTPRequestHandler):
         headers: dict[str, str] | None = None,
         sent: int | None = None,
     ) -> None:
-        """A whole answer; with `sent`, only so many of the bytes that it announces, and the connection ends."""
+        """A whole answer; with `sent`, only so many of the bytes that it announces, and the
+        connection ends.
+        """
         self.send_response(status)
         for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
             self.send_header(name, value)

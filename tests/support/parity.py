@@ -1,4 +1,6 @@
-"""A segmenter of ours beside the predictor of its authors' package, with the same weights on the same slice."""
+"""A segmenter of ours beside the predictor of its authors' package, with the same weights on the
+same slice.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,9 @@ class Pair:
         return cls(ours, ours.encode(image.astype(np.float32) / 255), theirs)
 
     def upstream(self, prompts, *, multimask=True):
-        """(logits at the slice's size, predicted IoU, low-resolution logits) as upstream answers."""
+        """(logits at the slice's size, predicted IoU, low-resolution logits) as upstream
+        answers.
+        """
         points, box, earlier = prompts.points, prompts.box, prompts.previous_logits
         return self.theirs.predict(
             point_coords=np.array([(p.x, p.y) for p in points]) if points else None,
@@ -64,7 +68,9 @@ class Pair:
         )
 
     def check(self, prompts):
-        """Our answer is upstream's best of three, and so are the candidates' predicted IoUs; gives the answer."""
+        """Our answer is upstream's best of three, and so are the candidates' predicted IoUs; gives
+        the answer.
+        """
         answer = self.ours.segment(self.encoding, prompts)
         logits, ious, low_res = self.upstream(prompts)
         best = int(ious.argmax())

@@ -1,7 +1,9 @@
-"""Independent programs that the interoperability tests talk to, known by what they answer and not by their name.
+"""Independent programs that the interoperability tests talk to, known by what they answer and not
+by their name.
 
-pynetdicom installs a `storescp`, an `echoscu` and others of DCMTK's names into every environment: a test that took one of them for
-DCMTK would hold our own library against itself. Reached through the fixture `peer` (tests cannot import each other).
+pynetdicom installs a `storescp`, an `echoscu` and others of DCMTK's names into every environment: a
+test that took one of them for DCMTK would hold our own library against itself. Reached through the
+fixture `peer` (tests cannot import each other).
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ _QUESTIONS = {
 
 @cache
 def find(program: str) -> str | None:
-    """The path of the first `program` on PATH, or beside this interpreter, that answers as itself; None where none does."""
+    """The path of the first `program` on PATH, or beside this interpreter, that answers as itself;
+    None where none does.
+    """
     return next((str(path) for path in _candidates(program) if answers_as(path, program)), None)
 
 
@@ -47,7 +51,9 @@ def answers_as(path: Path, program: str) -> bool:
 
 
 def _candidates(program: str) -> Iterator[Path]:
-    """Executable files of that name; dcmqi's tools come with the Python environment, which nobody has on PATH."""
+    """Executable files of that name; dcmqi's tools come with the Python environment, which nobody
+    has on PATH.
+    """
     folders = [*os.environ.get("PATH", "").split(os.pathsep), str(Path(sys.executable).parent)]
     for folder in filter(None, folders):
         path = Path(folder, program)

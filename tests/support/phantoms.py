@@ -1,12 +1,15 @@
-"""Synthetic patients as real DICOM files: a torso of ellipsoids in HU, with the masks that are known to be in it.
+"""Synthetic patients as real DICOM files: a torso of ellipsoids in HU, with the masks that are
+known to be in it.
 
-Reached through the fixture `phantoms` (tests cannot import each other). The patient stands still in LPS mm and the
-scanner moves around it: every orientation shows the same liver at the same place, so a flip shows up as a wrong place.
+Reached through the fixture `phantoms` (tests cannot import each other). The patient stands still in
+LPS mm and the scanner moves around it: every orientation shows the same liver at the same place, so
+a flip shows up as a wrong place.
 
     phantom = phantoms.torso_ct(tmp_path, orientation="oblique", shape=(24, 96, 96), shuffle=7)
     phantom.masks["liver"]                 # (z, y, x) bool, z rising along the slice normal
 
-What the options lack, `edit(z, dataset)` does: it is called with every data set before it is written.
+What the options lack, `edit(z, dataset)` does: it is called with every data set before it is
+written.
 """
 
 from __future__ import annotations
@@ -78,10 +81,12 @@ ORGANS: Mapping[str, tuple[float, tuple[float, float, float], tuple[float, float
 
 @dataclass(frozen=True, eq=False)
 class Phantom:
-    """What was written. Arrays are (z, y, x) with z rising along the slice normal, whatever the files' order.
+    """What was written. Arrays are (z, y, x) with z rising along the slice normal, whatever the
+    files' order.
 
-    `paths[i]` is the file of the slice that was the i-th to be written: `z_of_path` tells its z. `hu` int16, `masks` bool,
-    `affine_zyx_to_lps` (4, 4) of the full grid, before any option left slices out or moved them.
+    `paths[i]` is the file of the slice that was the i-th to be written: `z_of_path` tells its z.
+    `hu` int16, `masks` bool, `affine_zyx_to_lps` (4, 4) of the full grid, before any option left
+    slices out or moved them.
     """
 
     folder: Path
@@ -97,7 +102,9 @@ class Phantom:
 
 @dataclass(frozen=True)
 class Grid:
-    """Where the scanner samples: `shape` (z, y, x), `spacing_mm` (z, y, x), the grid's middle at `centre_mm` (LPS)."""
+    """Where the scanner samples: `shape` (z, y, x), `spacing_mm` (z, y, x), the grid's middle at
+    `centre_mm` (LPS).
+    """
 
     shape: tuple[int, int, int] = (24, 96, 96)
     spacing_mm: tuple[float, float, float] = (5.0, 4.0, 4.0)
@@ -115,7 +122,9 @@ class Grid:
 
 
 def anatomy(grid: Grid, seed: int = 0) -> tuple[NDArray[np.int16], dict[str, NDArray[np.bool_]]]:
-    """HU (z, y, x) int16 of the torso as `grid` samples it, and each organ's mask (bool, disjoint)."""
+    """HU (z, y, x) int16 of the torso as `grid` samples it, and each organ's mask (bool,
+    disjoint).
+    """
     hu = np.empty(grid.shape, np.int16)
     masks = {name: np.zeros(grid.shape, bool) for name in ORGANS}
     rng = np.random.default_rng(seed)
@@ -129,7 +138,9 @@ def anatomy(grid: Grid, seed: int = 0) -> tuple[NDArray[np.int16], dict[str, NDA
 
 
 def _section(grid: Grid, z: int) -> tuple[NDArray[np.float64], NDArray[np.int_]]:
-    """Noiseless HU of slice z (y, x) and the index into ORGANS of what lies there, -1 where none does."""
+    """Noiseless HU of slice z (y, x) and the index into ORGANS of what lies there, -1 where none
+    does.
+    """
     affine = grid.affine()
     rows, columns = np.ogrid[: grid.shape[1], : grid.shape[2]]
     point = [
@@ -176,9 +187,11 @@ class Identity:
 
 @dataclass(frozen=True)
 class Look:
-    """How pixels are stored: header HU = stored * slope + intercept, inverted for MONOCHROME1 display only.
+    """How pixels are stored: header HU = stored * slope + intercept, inverted for MONOCHROME1
+    display only.
 
-    `rescale(z)` gives slope and intercept of slice z, None leaves both out (stored values are then the HU).
+    `rescale(z)` gives slope and intercept of slice z, None leaves both out (stored values are then
+    the HU).
     """
 
     signed: bool = True
@@ -204,10 +217,11 @@ class Look:
 class Series:
     """What makes this series differ from a plain one.
 
-    `shuffle` seeds random instance numbers and file names; `skip` leaves slices out; `moved_mm` moves slices along the
-    normal; `repeat` writes slices twice at one position; `phases` writes the whole stack n times, with acquisition
-    numbers 1..n; `tilt_deg` shears the stack as a tilted gantry does; `localizer` adds a coronal scout to the series;
-    `series_instance_uid` joins an existing series.
+    `shuffle` seeds random instance numbers and file names; `skip` leaves slices out; `moved_mm`
+    moves slices along the normal; `repeat` writes slices twice at one position; `phases` writes the
+    whole stack n times, with acquisition numbers 1..n; `tilt_deg` shears the stack as a tilted
+    gantry does; `localizer` adds a coronal scout to the series; `series_instance_uid` joins an
+    existing series.
     """
 
     name: str = "torso"
@@ -240,10 +254,11 @@ def torso_ct(
     hu: NDArray[np.int16] | None = None,
     **series: Any,
 ) -> Phantom:
-    """Write the torso into `folder` as one series; keywords that are not named here are fields of `Series`.
+    """Write the torso into `folder` as one series; keywords that are not named here are fields of
+    `Series`.
 
-    `enhanced` writes one Enhanced CT object instead (frames in shuffled order with `shuffle`; `edit` gets z = 0 and
-    the whole object). `hu` (z, y, x) takes the torso's place.
+    `enhanced` writes one Enhanced CT object instead (frames in shuffled order with `shuffle`;
+    `edit` gets z = 0 and the whole object). `hu` (z, y, x) takes the torso's place.
     """
     options = Series(**series)
     cosines = ORIENTATIONS[orientation] if isinstance(orientation, str) else orientation
@@ -303,7 +318,8 @@ def setting(**values: object) -> Edit:
 
 
 def patch(path: Path, keyword: str, value: bytes, vr: str = "") -> None:
-    """Write one attribute of an Explicit VR Little Endian file byte for byte, legal or not, without anybody mending it.
+    """Write one attribute of an Explicit VR Little Endian file byte for byte, legal or not, without
+    anybody mending it.
 
     In the VR of the dictionary, or in `vr`; a missing one is put where it belongs.
     """
@@ -422,7 +438,9 @@ class _Writer:
         return [(z, phase, number) for number, (z, phase) in enumerate(planned, start=1)]
 
     def _position(self, z: int) -> NDArray[np.float64]:
-        """Image Position (Patient) of slice z: the first voxel's centre, moved and sheared as asked."""
+        """Image Position (Patient) of slice z: the first voxel's centre, moved and sheared as
+        asked.
+        """
         along = z * self.grid.spacing_mm[0] + self.series.moved_mm.get(z, 0.0)
         row, column = np.array(self.grid.cosines[:3]), np.array(self.grid.cosines[3:])
         shear = np.tan(np.deg2rad(self.series.tilt_deg)) * along

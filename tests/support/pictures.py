@@ -1,4 +1,6 @@
-"""Single DICOM images of every kind that is no slice: an ellipse on a ground, stored in every way they are stored."""
+"""Single DICOM images of every kind that is no slice: an ellipse on a ground, stored in every way
+they are stored.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,9 @@ KINDS: dict[str, tuple[UID, str, bool]] = {
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """What was written: `grey` (rows, columns) or `rgb` (rows, columns, 3) uint8 as it should be seen, `mask` the body."""
+    """What was written: `grey` (rows, columns) or `rgb` (rows, columns, 3) uint8 as it should be
+    seen, `mask` the body.
+    """
 
     path: Path
     mask: NDArray[np.bool_]
@@ -67,8 +71,9 @@ def picture(
     edit: Callable[[Dataset], None] | None = None,
     **elements: Any,
 ) -> Picture:
-    """Write one image. `stored` its photometric interpretation (default by kind); `elements` DICOM keywords to set,
-    None to leave out; `edit` changes the data set before it is compressed; images of one `series` share a series.
+    """Write one image. `stored` its photometric interpretation (default by kind); `elements` DICOM
+    keywords to set, None to leave out; `edit` changes the data set before it is compressed; images
+    of one `series` share a series.
     """
     sop_class, modality, colour = KINDS[kind]
     mask = _ellipse(shape)

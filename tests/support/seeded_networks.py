@@ -1,4 +1,6 @@
-"""Networks with seeded weights, a function of key and shape alone, for tests without any download; and sam2, built as its authors do."""
+"""Networks with seeded weights, a function of key and shape alone, for tests without any download;
+and sam2, built as its authors do.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ NARROW = Architecture(
     side_px=128,
     memory_layers=1,
 )
-"""SAM 2.1 in all its parts, with a narrow trunk and one memory layer at 128 pixels: tests run in milliseconds."""
+"""SAM 2.1 in all its parts, with a narrow trunk and one memory layer at 128 pixels: tests run in
+milliseconds.
+"""
 
 _KEYS = Path(__file__).parents[1] / "golden" / "sam2-upstream-keys.json"
 
@@ -54,7 +58,9 @@ def upstream_shapes(size: str) -> dict[str, tuple[int, ...]]:
 
 @cache
 def sam2_state(size: str = "narrow", seed: int = SEED, object_score: float = 5.0):
-    """A state dict under upstream's keys; `object_score` is the bias that says whether an object is there at all."""
+    """A state dict under upstream's keys; `object_score` is the bias that says whether an object is
+    there at all.
+    """
     state = seeded(upstream_shapes(size), seed)
     state["sam_mask_decoder.pred_obj_score_head.layers.2.bias"] = torch.tensor([object_score])
     return state
@@ -87,7 +93,9 @@ def sam_checkpoint(folder: Path, architecture: SamArchitecture = NARROW_SAM) -> 
 
 
 class LetterReader:
-    """Text as the codes of its letters, in place of CLIP's tokenizer: (ids, mask), both (1, length)."""
+    """Text as the codes of its letters, in place of CLIP's tokenizer: (ids, mask), both (1,
+    length).
+    """
 
     def tokens(self, structure: str):
         """A beginning, the letters, an end (the highest id, as CLIP has it)."""
@@ -136,7 +144,9 @@ def upstream(package: str) -> None:
 
 
 def upstream_sam2(architecture: Architecture, state: Mapping[str, torch.Tensor], *, video: bool):
-    """The package sam2's model from its own configuration, as an image predictor's network or a video predictor."""
+    """The package sam2's model from its own configuration, as an image predictor's network or a
+    video predictor.
+    """
     upstream("sam2")
     from hydra.core.global_hydra import GlobalHydra
     from sam2.build_sam import build_sam2, build_sam2_video_predictor

@@ -1,6 +1,8 @@
-"""An established association that only stores: fragments go from the connection into files, and every request is answered.
+"""An established association that only stores: fragments go from the connection into files, and
+every request is answered.
 
-One thread, one association. Memory: a block for the data set in flight and a command set, whatever the peer sends.
+One thread, one association. Memory: a block for the data set in flight and a command set, whatever
+the peer sends.
 """
 
 from __future__ import annotations
@@ -77,9 +79,11 @@ class OnUse(Protocol):
 
 
 class StoreRequests:
-    """What becomes of C-STORE requests: each data set goes into the inbox as it comes, and has a status at the end.
+    """What becomes of C-STORE requests: each data set goes into the inbox as it comes, and has a
+    status at the end.
 
-    Both paths use it. `on_arrival` is told of every stored instance before its status is known to anybody.
+    Both paths use it. `on_arrival` is told of every stored instance before its status is known to
+    anybody.
     """
 
     def __init__(self, inbox: Inbox, peer: Peer, on_arrival: Callable[[Arrival], None]) -> None:
@@ -107,7 +111,9 @@ class StoreRequests:
             self._refuse(error)
 
     def room(self) -> memoryview | None:
-        """Where to put what comes next of the data set; None when it has been refused and is only to be passed over."""
+        """Where to put what comes next of the data set; None when it has been refused and is only
+        to be passed over.
+        """
         try:
             return self._incoming.room() if self._incoming else None
         except Exception as error:  # noqa: BLE001 - the peer must get an answer, whatever it is
@@ -120,7 +126,9 @@ class StoreRequests:
             self._incoming.received(count)
 
     def passed_over(self, count: int) -> None:
-        """`count` bytes belong to a data set that is not kept; ProtocolError when that is endless."""
+        """`count` bytes belong to a data set that is not kept; ProtocolError when that is
+        endless.
+        """
         self._passed_bytes += count
         if self._passed_bytes > MAX_DRAINED_BYTES:
             raise out_of_order("a data set that was refused is endless")
@@ -168,9 +176,11 @@ class StoreRequests:
 
 
 class StoringAssociation:
-    """Serves one association until it ends; `serve` always raises, an AssociationEnded that says how.
+    """Serves one association until it ends; `serve` always raises, an AssociationEnded that says
+    how.
 
-    `contexts` are those that were accepted, by their identifiers; `on_use` is told what each request is for.
+    `contexts` are those that were accepted, by their identifiers; `on_use` is told what each
+    request is for.
     """
 
     def __init__(

@@ -1,10 +1,13 @@
-"""Which SOP classes are for storage, without a dictionary: what no standard knew of is taken for a storage class, too."""
+"""Which SOP classes are for storage, without a dictionary: what no standard knew of is taken for a
+storage class, too.
+"""
 
 from __future__ import annotations
 
 VERIFICATION = "1.2.840.10008.1.1"  # PS3.4 A.4
 _DICOM = "1.2.840.10008"
-# Services by the beginnings of their UIDs (PS3.6 table A-1): queries, work lists, print, commitment and what is no SOP class
+# Services by the beginnings of their UIDs (PS3.6 table A-1): queries, work lists, print, commitment
+# and what is no SOP class
 _SERVICES = tuple(
     f"{_DICOM}.{root}."
     for root in (
@@ -16,7 +19,8 @@ _SERVICES = tuple(
         "5.1.4.1.1.201.1.1",
     )
 )  # fmt: skip
-# Storage classes among them: media directory, stored print, hard copy, RT delivery, hanging protocols, palettes, implants
+# Storage classes among them: media directory, stored print, hard copy, RT delivery, hanging
+# protocols, palettes, implants
 _STORED_ALL_THE_SAME = frozenset(
     f"{_DICOM}.{rest}"
     for rest in (
@@ -27,7 +31,9 @@ _STORED_ALL_THE_SAME = frozenset(
 
 
 def is_storage(sop_class_uid: str) -> bool:
-    """Whether a SOP class is a storage class, or none of a service that the standard has elsewhere."""
+    """Whether a SOP class is a storage class, or none of a service that the standard has
+    elsewhere.
+    """
     if sop_class_uid in _STORED_ALL_THE_SAME:
         return True
     return not f"{sop_class_uid}.".startswith(_SERVICES)

@@ -1,4 +1,6 @@
-"""A connection as bytes with deadlines: no read or write waits longer, and nothing is buffered beyond a page."""
+"""A connection as bytes with deadlines: no read or write waits longer, and nothing is buffered
+beyond a page.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,8 @@ _SHORTEST_TICK_S, _LONGEST_TICK_S = 0.05, 1.0
 class Wire:
     """The bytes of one connection, for one thread; only `end` may be called from others.
 
-    Every read and write raises PeerSilent once `deadline_s` (of time.monotonic) has passed, PeerLost when the peer is gone
-    and EndedByUs after `end`. `send_timeout_s` bounds each write.
+    Every read and write raises PeerSilent once `deadline_s` (of time.monotonic) has passed,
+    PeerLost when the peer is gone and EndedByUs after `end`. `send_timeout_s` bounds each write.
     """
 
     def __init__(self, connection: socket.socket, send_timeout_s: float, tick_s: float) -> None:
@@ -27,7 +29,8 @@ class Wire:
         self._why_ended = ""
         self._buffer = memoryview(bytearray(_BUFFER_BYTES))
         self._start = self._stop = 0
-        # a blocking socket with a time-out of the kernel's needs one call a read; Python's own would need two
+        # a blocking socket with a time-out of the kernel's needs one call a read; Python's own
+        # would need two
         connection.settimeout(None)
         tick_s = min(max(tick_s, _SHORTEST_TICK_S), _LONGEST_TICK_S)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(tick_s))
@@ -93,7 +96,9 @@ class Wire:
         self._shut(socket.SHUT_RD)
 
     def hang_up(self, last_words: bytes = b"") -> None:
-        """Close, after `last_words` if any. What the peer still sends meanwhile is read, or it would not hear them."""
+        """Close, after `last_words` if any. What the peer still sends meanwhile is read, or it
+        would not hear them.
+        """
         try:
             if last_words:
                 self.socket.sendall(last_words)
@@ -127,7 +132,8 @@ class Wire:
                 raise self._lost() from error
             if count == 0:
                 raise self._lost()
-            # also after bytes have come: a peer that sends one now and then is no better than a silent one
+            # also after bytes have come: a peer that sends one now and then is no better than a
+            # silent one
             if time.monotonic() > self.deadline_s:
                 raise PeerSilent("the peer was silent, or slow, for too long")
             if count > 0:

@@ -1,4 +1,5 @@
-"""Making other patients and scanners out of a labelled slice, before the segmenter's encoder sees it.
+"""Making other patients and scanners out of a labelled slice, before the segmenter's encoder sees
+it.
 
 No left-right flips: the side is what tells a left kidney from a right one.
 """
@@ -30,7 +31,9 @@ LEVEL_HU, WIDTH_LOG, GAMMA_LOG = (
 
 
 def hounsfield(pixels: NDArray[np.generic]) -> NDArray[np.float32]:
-    """A slice of any scale (rows, columns) in approximate HU, not clipped (models.images.normalise)."""
+    """A slice of any scale (rows, columns) in approximate HU, not clipped
+    (models.images.normalise).
+    """
     scale = measure_ct(pixels)
     low, high = WINDOW_HU
     share = (pixels.astype(np.float32) - scale.low) / max(scale.high - scale.low, 1e-6)
@@ -84,7 +87,9 @@ def _moved(
 
 
 def _grid(shape: tuple[int, ...], rng: np.random.Generator) -> torch.Tensor:
-    """Where each pixel is fetched from (1, rows, columns, 2), in halves of the field of view, (x, y)."""
+    """Where each pixel is fetched from (1, rows, columns, 2), in halves of the field of view, (x,
+    y).
+    """
     turn = np.deg2rad(rng.uniform(-ROTATION_DEG, ROTATION_DEG))
     scale = np.exp(rng.uniform(*np.log(SCALE)))
     aspect = np.exp(rng.uniform(-ASPECT, ASPECT))
@@ -104,7 +109,9 @@ def _grid(shape: tuple[int, ...], rng: np.random.Generator) -> torch.Tensor:
 
 
 def _rougher(hu: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-    """Another reconstruction kernel and dose: sometimes blurred, sometimes with noise of some grain."""
+    """Another reconstruction kernel and dose: sometimes blurred, sometimes with noise of some
+    grain.
+    """
     if rng.random() < 0.3:
         hu = ndimage.gaussian_filter(hu, rng.uniform(*BLUR_PX))
     if rng.random() < 0.5:

@@ -1,4 +1,6 @@
-"""Reading the BTCV slices: PNG pictures and index masks of 21 patients (models/policies/locator/weights/MODEL_CARD.md)."""
+"""Reading the BTCV slices: PNG pictures and index masks of 21 patients
+(models/policies/locator/weights/MODEL_CARD.md).
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,8 @@ from PIL import Image
 class LabelledSlice:
     """One axial slice, column 0 = the patient's right.
 
-    `pixels` (rows, columns) uint8 on a scale of the slice's own, not HU; `labels` (rows, columns) uint8,
-    0 the background, 1 to 13 as models.policies.locator.knowledge.ORGANS counts them.
+    `pixels` (rows, columns) uint8 on a scale of the slice's own, not HU; `labels` (rows, columns)
+    uint8, 0 the background, 1 to 13 as models.policies.locator.knowledge.ORGANS counts them.
     """
 
     patient: str

@@ -1,7 +1,7 @@
 """What the locator knows: its organs, and the lungs by a rule.
 
-Lungs are not among BTCV's labels, but on CT they need no network: they are the large air-filled parts inside
-the body, and the body's midline says which is which.
+Lungs are not among BTCV's labels, but on CT they need no network: they are the large air-filled
+parts inside the body, and the body's midline says which is which.
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ _VESSELS_PX = 3  # closing that takes the vessels into the lung
 
 
 def body_of(image: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """The patient (rows, columns) bool on a windowed slice in 0..1, holes filled; all False without one."""
+    """The patient (rows, columns) bool on a windowed slice in 0..1, holes filled; all False without
+    one.
+    """
     solid = ndimage.binary_opening(image > BODY_LEVEL, iterations=_OPENING_PX)
     labels, count = ndimage.label(solid)
     if count == 0:
@@ -50,7 +52,8 @@ def body_of(image: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 
 def lung_map(image: NDArray[np.float32], lung: str) -> NDArray[np.float32]:
-    """How likely each pixel of a windowed slice in 0..1 belongs to `lung`, (rows, columns) float32: 0 or 1.
+    """How likely each pixel of a windowed slice in 0..1 belongs to `lung`, (rows, columns) float32:
+    0 or 1.
 
     Air inside the body in parts of at least 1 % of it, on the lung's side of the body's midline
     (column 0 is the patient's right). Gas in the stomach or bowel is told apart by its even
@@ -82,6 +85,8 @@ def _closed(part: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _has_vessels(part: NDArray[np.bool_], image: NDArray[np.float32]) -> bool:
-    """Whether bright specks are enclosed by the part: vessels and bronchi, which gas has none of."""
+    """Whether bright specks are enclosed by the part: vessels and bronchi, which gas has none
+    of.
+    """
     enclosed = ndimage.binary_fill_holes(part) & ~part
     return bool(np.count_nonzero(enclosed & (image > BODY_LEVEL)) > 0.002 * part.sum())

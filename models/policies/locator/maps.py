@@ -1,4 +1,6 @@
-"""Where the locator sees each structure of a volume: one probability map a slice, neighbours agreeing."""
+"""Where the locator sees each structure of a volume: one probability map a slice, neighbours
+agreeing.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +31,9 @@ Encoder = Callable[[NDArray[np.float32]], Encoding]
 class OrganMaps:
     """Probability maps of one volume's slices; the network runs once a slice, for all organs.
 
-    What it reads is LiteMedSAM's embedding of a slice: the segmenter's, or that of `own_encoder` where another one draws.
-    Either is asked once a slice; what is kept of it are the network's logits, a ninth of its size.
+    What it reads is LiteMedSAM's embedding of a slice: the segmenter's, or that of `own_encoder`
+    where another one draws. Either is asked once a slice; what is kept of it are the network's
+    logits, a ninth of its size.
     """
 
     def __init__(
@@ -41,7 +44,9 @@ class OrganMaps:
         self._maps: OrderedDict[tuple[int, str], NDArray[np.float32]] = OrderedDict()
 
     def map(self, z: int, structure: str) -> NDArray[np.float32]:
-        """How likely each pixel of slice `z` belongs to `structure`, (rows, columns) float32 in 0..1."""
+        """How likely each pixel of slice `z` belongs to `structure`, (rows, columns) float32 in
+        0..1.
+        """
         key = (z, structure)
         if key not in self._maps:
             lung = structure in LUNGS
@@ -69,7 +74,9 @@ class OrganMaps:
         return found
 
     def _neighbourhood(self, z: int) -> NDArray[np.float32]:
-        """Logits (14, 128, 128) float32 of slice `z`, averaged with its neighbours by distance in mm."""
+        """Logits (14, 128, 128) float32 of slice `z`, averaged with its neighbours by distance in
+        mm.
+        """
         step_mm = self._slices.spacing_mm[0]
         reach = int(_REACH_SIGMAS * NEIGHBOUR_MM / step_mm)
         near = range(max(0, z - reach), min(self._slices.shape[0], z + reach + 1))

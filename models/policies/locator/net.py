@@ -30,7 +30,9 @@ _BODY_LEVEL = 0.05  # of the window: fat is 0.15, air and most of the couch 0
 
 
 class Block(nn.Module):
-    """A residual block: 3x3 convolution of some `dilation`, 1x1 convolution, whole channels dropped."""
+    """A residual block: 3x3 convolution of some `dilation`, 1x1 convolution, whole channels
+    dropped.
+    """
 
     def __init__(self, channels: int, dilation: int, dropout: float) -> None:
         super().__init__()
@@ -89,8 +91,8 @@ def network_input(
 ) -> torch.Tensor:
     """What the network reads (batch, 274, 64, 64), float32.
 
-    `embedding` (batch, 256, 64, 64) of the segmenter; `square` (batch, 256, 256) the slice in 0..1 as
-    the segmenter's encoder saw it; `position` (batch, 2, 64, 64) from `body_position`.
+    `embedding` (batch, 256, 64, 64) of the segmenter; `square` (batch, 256, 256) the slice in 0..1
+    as the segmenter's encoder saw it; `position` (batch, 2, 64, 64) from `body_position`.
     """
     pixels = functional.pixel_unshuffle(square[:, None], IMAGE_PX // CELLS)
     # embeddings lie in +-0.6: brought to the range of the others
@@ -100,8 +102,8 @@ def network_input(
 def body_position(square: NDArray[np.float32]) -> NDArray[np.float32]:
     """Where each cell lies in the body (2, 64, 64) float32: (y, x), -1 and 1 at the body's edges.
 
-    `square` (256, 256) in 0..1. The body is the largest thing brighter than air; cells beyond twice its
-    size are clipped to +-2.
+    `square` (256, 256) in 0..1. The body is the largest thing brighter than air; cells beyond twice
+    its size are clipped to +-2.
     """
     labels, count = ndimage.label(ndimage.binary_opening(square > _BODY_LEVEL, iterations=2))
     rows, columns = slice(0, IMAGE_PX), slice(0, IMAGE_PX)
@@ -115,7 +117,9 @@ def body_position(square: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def load_locator(path: Path) -> Locator:
-    """The trained network in evaluation mode; raises OSError or RuntimeError when `path` does not fit."""
+    """The trained network in evaluation mode; raises OSError or RuntimeError when `path` does not
+    fit.
+    """
     locator = Locator()
     locator.load_state_dict({name: value.float() for name, value in load_file(path).items()})
     return locator.eval().requires_grad_(requires_grad=False)

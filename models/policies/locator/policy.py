@@ -1,4 +1,5 @@
-"""The embedded planner (agent.ports.Policy): the locator points, LiteMedSAM draws, each checks the other.
+"""The embedded planner (agent.ports.Policy): the locator points, LiteMedSAM draws, each checks the
+other.
 
 The first box goes round what the locator sees. LiteMedSAM does not understand clicks, so a
 correction is another box: looser, tighter, or round what was drawn where the locator agrees. Every
@@ -32,7 +33,8 @@ WEIGHTS = Path(__file__).parent / "weights" / "locator.safetensors"
 
 @dataclass(frozen=True)
 class Aim:
-    """A way to draw a box: round what lies above `level`, widened by `margin_px` of the model's 256.
+    """A way to draw a box: round what lies above `level`, widened by `margin_px` of the model's
+    256.
 
     Parts smaller than `least_share` of the largest one are left outside.
     """
@@ -48,7 +50,9 @@ AIMS = (
     Aim(0.5, 1, 0.9, "round the largest part alone"),
     Aim(0.15, 2, 0.3, "a looser box, in case the edge was missed"),
 )
-"""In the order of the turns, the best single box first; cross-validated (models/policies/locator/train.py has the log)."""
+"""In the order of the turns, the best single box first; cross-validated
+(models/policies/locator/train.py has the log).
+"""
 
 SUPPORT_LEVEL, SUPPORT_PX = 0.1, 2
 """Where the locator agrees at all: above this level, widened by this many of the model's pixels."""
@@ -64,9 +68,9 @@ _CARRIED_BLUR = 2.0 / MODEL_PX  # of the slice's side: an outline moves that muc
 class LocatorPolicy:
     """Plans for 13 abdominal organs and the lungs on CT, without a language model.
 
-    `weights` of models.policies.locator.net. Raises OSError or RuntimeError when they are missing or do not fit.
-    `own_encoder` is LiteMedSAM's, for slices that another segmenter encodes; None: the slices' encodings are LiteMedSAM's.
-    For threads that work on different volumes.
+    `weights` of models.policies.locator.net. Raises OSError or RuntimeError when they are missing
+    or do not fit. `own_encoder` is LiteMedSAM's, for slices that another segmenter encodes; None:
+    the slices' encodings are LiteMedSAM's. For threads that work on different volumes.
     """
 
     name = "locator"
@@ -77,7 +81,9 @@ class LocatorPolicy:
         self._mixed: _Mixed | None = None
 
     def check(self, target: Target) -> None:
-        """Raise UnknownTarget unless the target is one of models.policies.locator.knowledge.KNOWN."""
+        """Raise UnknownTarget unless the target is one of
+        models.policies.locator.knowledge.KNOWN.
+        """
         if target.structure not in KNOWN:
             known = tuple(key.replace("_", " ") for key in KNOWN)
             raise UnknownTarget(target.text, self.name, known)
@@ -112,7 +118,9 @@ class LocatorPolicy:
         return Reply(Absent("there is nothing to draw a box round"))
 
     def appraise(self, observation: Observation, segmentation: Segmentation) -> float:
-        """The Dice to expect, 0..1: how well mask and map agree and what the segmenter thinks of it."""
+        """The Dice to expect, 0..1: how well mask and map agree and what the segmenter thinks of
+        it.
+        """
         return expected_dice(
             agreement(segmentation.mask, self._expected(observation)), segmentation.predicted_iou
         )
@@ -123,7 +131,9 @@ class LocatorPolicy:
         slices: Slices,  # noqa: ARG002
         voxels: NDArray[np.bool_],  # noqa: ARG002
     ) -> Inspection:
-        """Nothing to correct beyond what does not fit its neighbours, which the agent sees itself."""
+        """Nothing to correct beyond what does not fit its neighbours, which the agent sees
+        itself.
+        """
         return Inspection()
 
     def _structure(self, target: Target) -> str:
@@ -182,7 +192,9 @@ class _Mixed:
 
 
 def agreement(mask: NDArray[np.bool_], expected: NDArray[np.float32]) -> float:
-    """Soft Dice of a mask and a map in 0..1, both (rows, columns): 1 only for a map that is sure."""
+    """Soft Dice of a mask and a map in 0..1, both (rows, columns): 1 only for a map that is
+    sure.
+    """
     total = float(np.count_nonzero(mask)) + float(expected.sum())
     return 2 * float(expected[mask].sum()) / total if total else 0.0
 
@@ -194,7 +206,9 @@ def expected_dice(agreed: float, predicted_iou: float) -> float:
 
 
 CALIBRATION = (-0.31, 0.63, 0.72)
-"""Least squares on the cross-validated masks (r = 0.85): constant, per agreement, per predicted IoU."""
+"""Least squares on the cross-validated masks (r = 0.85): constant, per agreement, per predicted
+IoU.
+"""
 
 
 def _boxes(expected: NDArray[np.float32], best: Segmentation | None) -> Iterator[tuple[str, Box]]:

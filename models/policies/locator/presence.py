@@ -20,9 +20,9 @@ LEAST_AREA_PX = {
     "right_adrenal_gland": 25.0,
     "left_adrenal_gland": 25.0,
 }
-"""Area at which a structure is as likely there as not on a slice among others. Cross-validated: 60 for all costs
-0.01 of the mean Dice against 15 and raises the share of rightly absent answers from 0.92 to 0.96; adrenal
-glands are smaller."""
+"""Area at which a structure is as likely there as not on a slice among others. Cross-validated: 60
+for all costs 0.01 of the mean Dice against 15 and raises the share of rightly absent answers from
+0.92 to 0.96; adrenal glands are smaller."""
 
 _LEAST_AREA_PX = 40.0  # of all others
 
@@ -35,8 +35,9 @@ LONE_AREA_PX = {
     "right_adrenal_gland": 25.0,
     "left_adrenal_gland": 25.0,
 }
-"""The same for a slice without neighbours that could bear it out. The cheapest three areas, in mean Dice, that
-answer "absent" rightly for 0.97 in two folds of the training patients (models/policies/locator/train.py has the log)."""
+"""The same for a slice without neighbours that could bear it out. The cheapest three areas, in mean
+Dice, that answer "absent" rightly for 0.97 in two folds of the training patients
+(models/policies/locator/train.py has the log)."""
 
 _LONE_AREA_PX = 60.0  # of all others
 _STEEPNESS = 1.5  # of presence over the logarithm of the area
@@ -47,7 +48,9 @@ _MOST_KEYS = 3
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a map shows: `area_px` more likely than not, in the model's pixels; `peak` the highest value."""
+    """What a map shows: `area_px` more likely than not, in the model's pixels; `peak` the highest
+    value.
+    """
 
     area_px: float
     peak: float
@@ -62,8 +65,8 @@ def evidence(expected: NDArray[np.float32]) -> Evidence:
 def presence(structure: str, found: Evidence, *, alone: bool) -> float:
     """How likely the structure is on the slice, 0..1; 0.5 at the least area that is believed.
 
-    `alone` for a volume of one slice: near an organ's end the locator is often sure of it a slice too
-    far, which only a neighbour could tell.
+    `alone` for a volume of one slice: near an organ's end the locator is often sure of it a slice
+    too far, which only a neighbour could tell.
     """
     least = least_area_px(structure, alone=alone)
     odds = ((found.area_px + 1) / (least + 1)) ** _STEEPNESS
@@ -71,7 +74,9 @@ def presence(structure: str, found: Evidence, *, alone: bool) -> float:
 
 
 def least_area_px(structure: str, *, alone: bool) -> float:
-    """The area from which a structure is believed, in the model's pixels, on a slice `alone` or among others."""
+    """The area from which a structure is believed, in the model's pixels, on a slice `alone` or
+    among others.
+    """
     if alone:
         return LONE_AREA_PX.get(structure, _LONE_AREA_PX)
     return LEAST_AREA_PX.get(structure, _LEAST_AREA_PX)
@@ -80,10 +85,11 @@ def least_area_px(structure: str, *, alone: bool) -> float:
 def key_slices(
     likely: tuple[float, ...], areas: tuple[float, ...], step_mm: float
 ) -> tuple[int, ...]:
-    """The slices to draw in full, best first; none when no stretch of slices agrees that it is there.
+    """The slices to draw in full, best first; none when no stretch of slices agrees that it is
+    there.
 
-    A stretch must span 6 mm, or the whole volume where that is thinner. Further key slices lie
-    away from the earlier ones by a third of the structure's extent, so that parts far apart are found.
+    A stretch must span 6 mm, or the whole volume where that is thinner. Further key slices lie away
+    from the earlier ones by a third of the structure's extent, so that parts far apart are found.
     """
     needed = min(len(likely), max(1, math.ceil(_LEAST_EXTENT_MM / step_mm)))
     agreed = [z for run in _runs(likely) if len(run) >= needed for z in run]

@@ -1,54 +1,77 @@
-"""Training the locator from nothing, read from top to bottom. The command that made the shipped weights:
+"""Training the locator from nothing, read from top to bottom. The command that made the shipped
+weights:
 
-    python -m models.policies.locator.train --data ../shared/data/btcv --work /tmp/locator --out models/policies/locator/weights
+    python -m models.policies.locator.train --data ../shared/data/btcv --work /tmp/locator --out
+    models/policies/locator/weights
 
-Stages: (1) every training slice as it is and in ten made-up variants goes through LiteMedSAM's encoder once
-and is kept in --work (1331 embeddings, 2.8 GB); (2) 900 steps on those, with a cheap warp of
-the features on top; (3) weights as float16 safetensors. The validation patients are read by neither stage.
+Stages: (1) every training slice as it is and in ten made-up variants goes through LiteMedSAM's
+encoder once and is kept in --work (1331 embeddings, 2.8 GB); (2) 900 steps on those, with a cheap
+warp of the features on top; (3) weights as float16 safetensors. The validation patients are read by
+neither stage.
 
 Departures from common practice (nnU-Net, MedSAM fine-tuning), with the reason:
-- The encoder stays frozen: 17 patients cannot teach 10 million weights, and the segmenter needs the embedding anyway.
-- Augmentation comes before the encoder, a fixed number of variants: an encoder run costs thirty times a training image.
-- The features themselves are warped a little at each step. An embedding of a shifted slice is nearly the shifted
+- The encoder stays frozen: 17 patients cannot teach 10 million weights, and the segmenter needs the
+  embedding anyway.
+- Augmentation comes before the encoder, a fixed number of variants: an encoder run costs thirty
+  times a training image.
+- The features themselves are warped a little at each step. An embedding of a shifted slice is
+  nearly the shifted
   embedding, so this is nearly free augmentation.
-- The shipped weights are a moving average of the last few hundred steps, which replaces early stopping: there is no
+- The shipped weights are a moving average of the last few hundred steps, which replaces early
+  stopping: there is no
   patient to spare for choosing an epoch.
 
-Log of experiments, 2026-11-21, two shared CPU cores. "Cross-validated" is: trained on 13 of the 17 training patients,
-measured on 001, 007, 023, 032 (31 slices); one fold of the four, for want of time. Mean 2-D Dice over the slices with
-the organ: liver, spleen, kidneys, aorta / all 13. The validation patients had no part in any choice.
-- Normalisation, boxes round the truth +-3 px, 34 slices, mean of organs: per-slice min-max 0.694; window measured in the
-  body, width 400: 0.837, width 300: 0.819, width 600: 0.800; width 400 and cut to the body: 0.828 (not adopted).
-- The locator's own map, 900 steps: 0.848 / 0.733. (An earlier probe with min-max pictures, five variants and no
+Log of experiments, 2026-11-21, two shared CPU cores. "Cross-validated" is: trained on 13 of the 17
+training patients, measured on 001, 007, 023, 032 (31 slices); one fold of the four, for want of
+time. Mean 2-D Dice over the slices with the organ: liver, spleen, kidneys, aorta / all 13. The
+validation patients had no part in any choice.
+- Normalisation, boxes round the truth +-3 px, 34 slices, mean of organs: per-slice min-max 0.694;
+  window measured in the
+  body, width 400: 0.837, width 300: 0.819, width 600: 0.800; width 400 and cut to the body: 0.828
+  (not adopted).
+- The locator's own map, 900 steps: 0.848 / 0.733. (An earlier probe with min-max pictures, five
+  variants and no
   position in the body had 0.567 over all 13, on other patients.)
-- One box: at 0.5 and 3 px 0.863 / 0.779 (adopted as the first turn); at 0.5 and 1 px 0.859 / 0.761; at 0.3 and 2 px
+- One box: at 0.5 and 3 px 0.863 / 0.779 (adopted as the first turn); at 0.5 and 1 px 0.859 / 0.761;
+  at 0.3 and 2 px
   0.860 / 0.771; at 0.7 and 0 px 0.849 / 0.725: a box may rather be loose than tight.
-- Several boxes, the best kept by agreement with the map plus predicted IoU: 0.880 / 0.790 (adopted). By agreement
-  alone 0.878 / 0.781, by agreement of the masks among themselves 0.865 / 0.778 (not adopted). The best of twelve
-  boxes, chosen by the truth, 0.891 / 0.812; a box round the truth 0.906 / 0.844.
-- Most of the gain comes from the box round the largest part (aorta 0.85 to 0.91): the map has specks elsewhere.
-- Without gain: the mean of first box and drawn box (0.766), a majority of the masks (0.767), cutting the mask to
+- Several boxes, the best kept by agreement with the map plus predicted IoU: 0.880 / 0.790
+  (adopted). By agreement
+  alone 0.878 / 0.781, by agreement of the masks among themselves 0.865 / 0.778 (not adopted). The
+  best of twelve boxes, chosen by the truth, 0.891 / 0.812; a box round the truth 0.906 / 0.844.
+- Most of the gain comes from the box round the largest part (aorta 0.85 to 0.91): the map has
+  specks elsewhere.
+- Without gain: the mean of first box and drawn box (0.766), a majority of the masks (0.767),
+  cutting the mask to
   where the locator agrees (+0.004 after a tight box, nothing after a loose one).
-- "Absent" below an area of 15 px of 256 x 256: 0.920 right, 0.777 all 13; 60 px: 0.960 and 0.767; 90 px: 0.973 and
+- "Absent" below an area of 15 px of 256 x 256: 0.920 right, 0.777 all 13; 60 px: 0.960 and 0.767;
+  90 px: 0.973 and
   0.731. Adopted 60 for the large organs, 40 for the others, 25 for the adrenal glands.
-- "Absent" on a lone slice, chosen again on two folds: the one above and 002, 021, 028, 036 (30 slices; its network stopped
-  at step 600 of 900, for want of time). 437 absences, 356 presences. Demanded: absent right for 0.97 of both folds
-  together at the least mean Dice. Area thresholds large / other / adrenal, absent right, all 13 (the folds one by one):
-  60 / 40 / 25, as before: 0.959, 0.777 (0.951, 0.766; 0.967, 0.788).
-  250 / 60 / 25, adopted, the best of 315 triples: 0.973, 0.768 (0.960, 0.759; 0.986, 0.776). Large organs 0.951 to 0.976;
-  organs that are there and missed 0.079 to 0.098. Chosen on one fold for 0.97 and read on the other, such triples
-  give 0.942 and 0.977: the promise is good to some 0.02.
-  Other evidence brings no more, so none was adopted. Logistic regressions with an intercept a group, fitted on one fold and
-  read on the other, all 13 at 0.97 absent: area 0.753, with the peak 0.751, with the area at 0.5 against that at 0.1
-  0.765, with the best mask's score 0.766, that score alone 0.744. Area against a share of the organ's median 0.742.
-  False finds are mostly an organ's end drawn a slice too far, with every sign of certainty.
-- Stage 1 of the shipped weights ran once, before this file had its present form; the first twelve variants and two plain
-  slices were compared: labels equal, pictures equal to one grey level, embeddings to bfloat16's rounding.
-- The shipped weights on the validation patients (27 slices): first box 0.890 / 0.770, after the turns 0.908 / 0.797, truth's
-  box 0.924 / 0.869; absent 0.914 with the areas 60 / 40 / 25. With 250 / 60 / 25, looked at once: 0.944, after the turns
-  0.896 / 0.782. Left so, though less than cross-validation promised: the validation patients choose nothing.
-Cost on two cores: stage 1 0.45 s an example (547 s for 1210 variants), stage 2 0.44 s a step (397 s for 900), so about
-17 minutes in all; beside other work the shipped run's stage 2 took longer, on one thread.
+- "Absent" on a lone slice, chosen again on two folds: the one above and 002, 021, 028, 036 (30
+  slices; its network stopped
+  at step 600 of 900, for want of time). 437 absences, 356 presences. Demanded: absent right for
+  0.97 of both folds together at the least mean Dice. Area thresholds large / other / adrenal,
+  absent right, all 13 (the folds one by one): 60 / 40 / 25, as before: 0.959, 0.777 (0.951, 0.766;
+  0.967, 0.788). 250 / 60 / 25, adopted, the best of 315 triples: 0.973, 0.768 (0.960, 0.759; 0.986,
+  0.776). Large organs 0.951 to 0.976; organs that are there and missed 0.079 to 0.098. Chosen on
+  one fold for 0.97 and read on the other, such triples give 0.942 and 0.977: the promise is good to
+  some 0.02. Other evidence brings no more, so none was adopted. Logistic regressions with an
+  intercept a group, fitted on one fold and read on the other, all 13 at 0.97 absent: area 0.753,
+  with the peak 0.751, with the area at 0.5 against that at 0.1 0.765, with the best mask's score
+  0.766, that score alone 0.744. Area against a share of the organ's median 0.742. False finds are
+  mostly an organ's end drawn a slice too far, with every sign of certainty.
+- Stage 1 of the shipped weights ran once, before this file had its present form; the first twelve
+  variants and two plain
+  slices were compared: labels equal, pictures equal to one grey level, embeddings to bfloat16's
+  rounding.
+- The shipped weights on the validation patients (27 slices): first box 0.890 / 0.770, after the
+  turns 0.908 / 0.797, truth's
+  box 0.924 / 0.869; absent 0.914 with the areas 60 / 40 / 25. With 250 / 60 / 25, looked at once:
+  0.944, after the turns 0.896 / 0.782. Left so, though less than cross-validation promised: the
+  validation patients choose nothing.
+Cost on two cores: stage 1 0.45 s an example (547 s for 1210 variants), stage 2 0.44 s a step (397 s
+for 900), so about 17 minutes in all; beside other work the shipped run's stage 2 took longer, on
+one thread.
 """
 
 from __future__ import annotations
@@ -106,7 +129,8 @@ CLASS_WEIGHTS = (
 PLAIN_SHARE = 0.25  # of a batch: slices as they are; the others are variants
 WARP_RAD, WARP_LOG_SCALE, WARP_SHIFT = 0.175, 0.15, 0.1  # of the features, at every step
 WEIGHTS_NAME = "locator.safetensors"
-_DONE = "examples.txt"  # in --work: written last, so that an interrupted run is not taken for a whole one
+# in --work: written last, so that an interrupted run is not taken for a whole one
+_DONE = "examples.txt"
 
 
 @dataclass(frozen=True)
@@ -127,8 +151,9 @@ class Schedule:
 class Examples:
     """What stage 1 leaves: arrays with one row an example, on disk.
 
-    `embedding` (n, 256, 64, 64) float16; `square` (n, 256, 256) uint8, the slice as the encoder saw it, 0..255;
-    `labels` (n, 128, 128) uint8; `plain` how many of the first rows are slices as they are.
+    `embedding` (n, 256, 64, 64) float16; `square` (n, 256, 256) uint8, the slice as the encoder saw
+    it, 0..255; `labels` (n, 128, 128) uint8; `plain` how many of the first rows are slices as they
+    are.
     """
 
     embedding: NDArray[np.float16]
@@ -147,7 +172,9 @@ class Examples:
 def make_examples(
     slices: Iterable[LabelledSlice], encode: Encode, schedule: Schedule, work: Path
 ) -> Examples:
-    """Encode every slice as it is and `schedule.variants` times changed; arrays are written under `work`."""
+    """Encode every slice as it is and `schedule.variants` times changed; arrays are written under
+    `work`.
+    """
     sources = [(hounsfield(one.pixels), one.labels) for one in slices]
     kept = _kept(len(sources), schedule, work)
     if kept is not None:
@@ -219,7 +246,9 @@ def _empty(plain: int, count: int, work: Path) -> Examples:
 
 
 def _at_map_size(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Labels (rows, columns) at the network's 128 x 128, laid in the square as the encoder's picture is."""
+    """Labels (rows, columns) at the network's 128 x 128, laid in the square as the encoder's
+    picture is.
+    """
     side = max(labels.shape)
     nearest = ((np.arange(MAP_PX) + 0.5) * side / MAP_PX).astype(int)
     padded = np.zeros((side, side), dtype=np.uint8)
@@ -231,7 +260,9 @@ def _at_map_size(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def fit(examples: Examples, schedule: Schedule, device: str = "cpu") -> tuple[Locator, list[float]]:
-    """Train on `examples`; returns the averaged network in evaluation mode and the loss of every step."""
+    """Train on `examples`; returns the averaged network in evaluation mode and the loss of every
+    step.
+    """
     torch.manual_seed(schedule.seed)
     rng = np.random.default_rng(schedule.seed)
     network = Locator(schedule.dropout).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch does not type the format

@@ -15,9 +15,10 @@ MASK_TOKENS = 4
 class Architecture:
     """Widths and depths of an IMIS-Net; the defaults are the published ViT-B.
 
-    `trained_side_px` is the side that position tables in the checkpoint are for, whatever side the network works at.
-    `global_blocks` of the image encoder look at the whole image, the others at windows of `window` patches. The last
-    two words of the `vocabulary` are CLIP's start and end of text.
+    `trained_side_px` is the side that position tables in the checkpoint are for, whatever side the
+    network works at. `global_blocks` of the image encoder look at the whole image, the others at
+    windows of `window` patches. The last two words of the `vocabulary` are CLIP's start and end of
+    text.
     """
 
     width: int = 768

@@ -1,4 +1,6 @@
-"""IMIS-Net's checkpoint and our module: every tensor of one has its place in the other, or is known to have none."""
+"""IMIS-Net's checkpoint and our module: every tensor of one has its place in the other, or is known
+to have none.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ _POSITION_IDS = "embeddings.position_ids"  # saved by older versions of transfor
 
 
 def load_imisnet(path: Path) -> ImisNet:
-    """The published network with the checkpoint at `path`, float32, in evaluation mode, at side 1024.
+    """The published network with the checkpoint at `path`, float32, in evaluation mode, at side
+    1024.
 
     CheckpointUnreadable, or WrongArchitecture naming what was found instead.
     """
@@ -31,7 +34,9 @@ def load_imisnet(path: Path) -> ImisNet:
 
 
 def from_upstream(state: Mapping[str, Tensor], architecture: Architecture = VIT_B) -> ImisNet:
-    """A network of `architecture` with upstream's `state` (key → tensor), strictly; WrongArchitecture otherwise."""
+    """A network of `architecture` with upstream's `state` (key → tensor), strictly;
+    WrongArchitecture otherwise.
+    """
     network = ImisNet(architecture)
     inner = _has_inner_text_model(network)
     ours = {
@@ -44,7 +49,9 @@ def from_upstream(state: Mapping[str, Tensor], architecture: Architecture = VIT_
 
 
 def upstream_shapes(network: ImisNet) -> dict[str, tuple[int, ...]]:
-    """The names and shapes of the checkpoint that fits `network`, the tensors that are never used included."""
+    """The names and shapes of the checkpoint that fits `network`, the tensors that are never used
+    included.
+    """
     shapes = {
         upstream_name(name): tuple(value.shape) for name, value in network.state_dict().items()
     }
@@ -56,7 +63,8 @@ def upstream_shapes(network: ImisNet) -> dict[str, tuple[int, ...]]:
 def own_name(name: str, *, inner_text_model: bool) -> str:
     """Upstream's name of a tensor as our module has it.
 
-    `inner_text_model`: transformers 4 has a `text_model` within the text model, as upstream does; 5 has dropped it.
+    `inner_text_model`: transformers 4 has a `text_model` within the text model, as upstream does; 5
+    has dropped it.
     """
     if name.startswith(_VIT):
         inner = name.removeprefix(_VIT).replace(".mlp.fc", ".mlp.lin")

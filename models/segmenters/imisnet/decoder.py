@@ -15,7 +15,9 @@ from models.segmenters.imisnet.architecture import MASK_TOKENS, Architecture
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """What the decoder draws for n prompts: `logits` (n, 4, s, s), `ious` (n, 4) raw, `semantics` (n, 4, 512)."""
+    """What the decoder draws for n prompts: `logits` (n, 4, s, s), `ious` (n, 4) raw, `semantics`
+    (n, 4, 512).
+    """
 
     logits: Tensor
     ious: Tensor
@@ -25,7 +27,8 @@ class Candidates:
 class Decoder(nn.Module):
     """Prompts and an image embedding in, four candidate masks out.
 
-    The names of its parts are those of the checkpoint; tokens go in as iou (1), mask (4), semantic (4), prompts.
+    The names of its parts are those of the checkpoint; tokens go in as iou (1), mask (4), semantic
+    (4), prompts.
     """
 
     def __init__(self, architecture: Architecture) -> None:
@@ -60,8 +63,9 @@ class Decoder(nn.Module):
     ) -> Candidates:
         """Draw n prompts.
 
-        `image` (n, width, h, w) the embedding under each prompt, `positions` (1, width, h, w), `sparse` (n, tokens, width)
-        with the text among them, `dense` (n, width, h, w), `text` (n, width) or None.
+        `image` (n, width, h, w) the embedding under each prompt, `positions` (1, width, h, w),
+        `sparse` (n, tokens, width) with the text among them, `dense` (n, width, h, w), `text` (n,
+        width) or None.
         """
         own = torch.cat(
             [self.iou_token.weight, self.mask_tokens.weight, self.semantic_tokens.weight]
@@ -81,7 +85,9 @@ class Decoder(nn.Module):
         )
 
     def _masks(self, states: Tensor, upscaled: Tensor, text: Tensor | None) -> Tensor:
-        """Logits (n, 4, s, s): each mask token's weights, and the text's beside them, on the pixels' features."""
+        """Logits (n, 4, s, s): each mask token's weights, and the text's beside them, on the
+        pixels' features.
+        """
         weights = torch.stack(
             [
                 network(states[:, number])

@@ -18,7 +18,9 @@ _DEVIATION = np.array([58.395, 57.12, 57.375], dtype=np.float32)
 
 
 def rgb_of(image: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """A slice in 0..1, grey (rows, columns) or RGB (rows, columns, 3), as RGB (rows, columns, 3) uint8."""
+    """A slice in 0..1, grey (rows, columns) or RGB (rows, columns, 3), as RGB (rows, columns, 3)
+    uint8.
+    """
     levels = np.rint(np.clip(image, 0.0, 1.0) * 255).astype(np.uint8)
     return np.repeat(levels[..., None], 3, axis=2) if levels.ndim == 2 else levels
 
@@ -34,7 +36,9 @@ def model_input(rgb: NDArray[np.uint8], side_px: int) -> NDArray[np.float32]:
 
 
 def source_logits(low: Tensor, side_px: int, source_shape: tuple[int, int]) -> Tensor:
-    """Logits (n, side/4, side/4) at the slice's own size (n, rows, columns): bilinear to the square, then to the slice."""
+    """Logits (n, side/4, side/4) at the slice's own size (n, rows, columns): bilinear to the
+    square, then to the slice.
+    """
     square = functional.interpolate(
         low[:, None], size=(side_px, side_px), mode="bilinear", align_corners=False
     )
@@ -43,7 +47,9 @@ def source_logits(low: Tensor, side_px: int, source_shape: tuple[int, int]) -> T
 
 
 def scaled(points_xy: Sequence[tuple[float, float]], encoding: Encoding, side_px: int) -> Tensor:
-    """Points xy in a slice's pixels in the model's, (n, 2) float32: x·S/W and y·S/H; the network adds the half pixel."""
+    """Points xy in a slice's pixels in the model's, (n, 2) float32: x·S/W and y·S/H; the network
+    adds the half pixel.
+    """
     rows, columns = encoding.source_shape
     factors = (side_px / columns, side_px / rows)
     return torch.tensor([(x * factors[0], y * factors[1]) for x, y in points_xy])

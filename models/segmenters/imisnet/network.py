@@ -1,4 +1,6 @@
-"""IMIS-Net as one module: SAM's image and prompt encoder at width 768, its own decoder, CLIP's text model."""
+"""IMIS-Net as one module: SAM's image and prompt encoder at width 768, its own decoder, CLIP's text
+model.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ _BLOCK_EPS = 1e-5  # of LayerNorm in the image encoder's blocks; SAM's own build
 class ImisNet(nn.Module):
     """The network as it comes from the checkpoint, at the side that its position tables are for.
 
-    `at_side` makes it work at another side. Its parts bear upstream's names (models.segmenters.imisnet.checkpoint has the rest).
+    `at_side` makes it work at another side. Its parts bear upstream's names
+    (models.segmenters.imisnet.checkpoint has the rest).
     """
 
     def __init__(self, architecture: Architecture) -> None:
@@ -58,10 +61,11 @@ class ImisNet(nn.Module):
         return self.text_out_dim.weight.device
 
     def at_side(self, side_px: int) -> ImisNet:
-        """This network as it came from the checkpoint, from now on at `side_px` (a multiple of 16, ValueError otherwise).
+        """This network as it came from the checkpoint, from now on at `side_px` (a multiple of 16,
+        ValueError otherwise).
 
-        The absolute positions are resampled once, bicubic with antialias; the relative ones of the global blocks
-        the package resamples as it runs.
+        The absolute positions are resampled once, bicubic with antialias; the relative ones of the
+        global blocks the package resamples as it runs.
         """
         if side_px <= 0 or side_px % PATCH_PX:
             raise ValueError(f"the side must be a multiple of {PATCH_PX} pixels, not {side_px}")
@@ -77,7 +81,9 @@ class ImisNet(nn.Module):
         return self
 
     def text_embedding(self, token_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Token ids and their mask, both (n, length), as (n, width): the state at the first end token, projected."""
+        """Token ids and their mask, both (n, length), as (n, width): the state at the first end
+        token, projected.
+        """
         state = self.text_model(input_ids=token_ids, attention_mask=attention_mask)
         embedding: Tensor = self.text_out_dim(state.pooler_output)
         return embedding
@@ -92,8 +98,9 @@ class ImisNet(nn.Module):
     ) -> Candidates:
         """The candidates for n prompts in the model's pixels.
 
-        `image` (n, width, h, w); `points` (n, k, 2) xy with labels (n, k), 1 in and 0 out; `boxes` (n, 4) xyxy; `masks`
-        (n, 1, 4h, 4w) raw logits; `text` (n, width). What is None is not asked with.
+        `image` (n, width, h, w); `points` (n, k, 2) xy with labels (n, k), 1 in and 0 out; `boxes`
+        (n, 4) xyxy; `masks` (n, 1, 4h, 4w) raw logits; `text` (n, width). What is None is not asked
+        with.
         """
         sparse, dense = self.prompt_encoder(points=points, boxes=boxes, masks=masks)
         # the package cannot tell the number of prompts from a text alone
@@ -107,7 +114,9 @@ class ImisNet(nn.Module):
 
 
 def resampled_positions(table: Tensor, patches: int) -> Tensor:
-    """A table of positions (1, h, w, width) at (1, patches, patches, width): bicubic, antialias; unchanged at its size."""
+    """A table of positions (1, h, w, width) at (1, patches, patches, width): bicubic, antialias;
+    unchanged at its size.
+    """
     if table.shape[1:3] == (patches, patches):
         return table
     resampled = functional.interpolate(

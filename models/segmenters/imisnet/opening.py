@@ -24,13 +24,15 @@ def open_imisnet(
 ) -> ImisNetSegmenter:
     """The segmenter with the weights at `checkpoint`.
 
-    Text is read when CLIP's tokenizer lies beside the checkpoint or among the weights (models.segmenters.imisnet.text names the
-    files). CheckpointUnreadable, WrongArchitecture, DeviceMissing.
+    Text is read when CLIP's tokenizer lies beside the checkpoint or among the weights
+    (models.segmenters.imisnet.text names the files). CheckpointUnreadable, WrongArchitecture,
+    DeviceMissing.
     """
     torch.set_num_threads(resources.threads or usable_cores())
     device = chosen_device(resources.device)
     network = load_imisnet(checkpoint).at_side(side_px).to(device)
-    # ONNX Runtime wins 3 to 10 % on this encoder and takes twice the memory, so torch runs it everywhere
+    # ONNX Runtime wins 3 to 10 % on this encoder and takes twice the memory, so torch runs it
+    # everywhere
     encoder = EagerEncoder(network.image_encoder, device, chosen_dtype(resources.precision, device))
     folders = (checkpoint.parent, *([resources.weights_dir] if resources.weights_dir else []))
     places = [place for folder in folders for place in (folder / FOLDER, folder)]

@@ -1,4 +1,6 @@
-"""Prompts of the agent as tensors of IMIS-Net: those of one form go through the decoder together."""
+"""Prompts of the agent as tensors of IMIS-Net: those of one form go through the decoder
+together.
+"""
 
 from __future__ import annotations
 

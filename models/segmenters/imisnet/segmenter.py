@@ -1,4 +1,6 @@
-"""IMIS-Net as the agent's segmenter: points, boxes, earlier masks and text, several asks in one run of the decoder."""
+"""IMIS-Net as the agent's segmenter: points, boxes, earlier masks and text, several asks in one run
+of the decoder.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +27,13 @@ _TEXTS_KEPT = 256
 
 
 class ImisNetSegmenter:
-    """A promptable segmenter (agent.ports.Segmenter) on a loaded `network`, at the side that this works at.
+    """A promptable segmenter (agent.ports.Segmenter) on a loaded `network`, at the side that this
+    works at.
 
-    `reader` of text (None: it takes no text); `encoder` of images at that side (None: the network's own, in torch). All
-    clicks, the box, the earlier logits (or an outline) and the text go in together; of masks 1 to 3 the one of the
-    highest predicted IoU is the answer. One instance serves one thread at a time.
+    `reader` of text (None: it takes no text); `encoder` of images at that side (None: the network's
+    own, in torch). All clicks, the box, the earlier logits (or an outline) and the text go in
+    together; of masks 1 to 3 the one of the highest predicted IoU is the answer. One instance
+    serves one thread at a time.
     """
 
     name = NAME
@@ -52,17 +56,23 @@ class ImisNetSegmenter:
         return kinds if self._reader is None else kinds | {PromptKind.TEXT}
 
     def encode(self, image: NDArray[np.float32]) -> Features:
-        """Run the image encoder on a slice (rows, columns) or (rows, columns, 3) float32 in 0..1, of any shape."""
+        """Run the image encoder on a slice (rows, columns) or (rows, columns, 3) float32 in 0..1,
+        of any shape.
+        """
         rows, columns = image.shape[:2]
         (embedding,) = self._encoder(model_input(rgb_of(image), self._network.side_px))
         return Features(embedding[0], (rows, columns))
 
     def segment(self, encoding: Encoding, prompts: Prompts) -> Segmentation:
-        """The mask for everything that `prompts` holds; PromptNotUnderstood when that is nothing it takes."""
+        """The mask for everything that `prompts` holds; PromptNotUnderstood when that is nothing it
+        takes.
+        """
         return self.segment_many([Ask(encoding, prompts)])[0]
 
     def segment_many(self, asks: Sequence[Ask]) -> list[Segmentation]:
-        """One mask an ask, in order; asks of the same form go in one run of the decoder, whatever their slices."""
+        """One mask an ask, in order; asks of the same form go in one run of the decoder, whatever
+        their slices.
+        """
         for ask in asks:
             require_understood(self.name, self.understands, ask.prompts)
         return in_groups(asks, Form.of, self._draw)
@@ -81,7 +91,9 @@ class ImisNetSegmenter:
         return answers
 
     def _chosen(self, low: Tensor, ious: Tensor, encoding: Encoding) -> Segmentation:
-        """Of `low` (4, s, s) the best of masks 1 to 3; mask 0 is for networks that give a single one."""
+        """Of `low` (4, s, s) the best of masks 1 to 3; mask 0 is for networks that give a single
+        one.
+        """
         opinions = ious[1:].tolist()
         choice = int(ious[1:].argmax())
         chosen = low[1 + choice]

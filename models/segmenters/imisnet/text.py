@@ -13,7 +13,9 @@ from transformers import CLIPTokenizer
 _log = logging.getLogger(__name__)
 
 FILES = ("vocab.json", "merges.txt")
-"""What a folder must hold; they are those of openai/clip-vit-base-patch32 on the Hugging Face hub."""
+"""What a folder must hold; they are those of openai/clip-vit-base-patch32 on the Hugging Face
+hub.
+"""
 
 FOLDER = "clip-vit-base-patch32"
 """The folder that is looked for beside the checkpoint and among the weights."""
@@ -30,7 +32,9 @@ def sentence(structure: str) -> str:
 
 
 class TextReader:
-    """Sentences as CLIP's token ids, from the tokenizer's files in `folder`; `positions` is the most that is read."""
+    """Sentences as CLIP's token ids, from the tokenizer's files in `folder`; `positions` is the
+    most that is read.
+    """
 
     def __init__(self, folder: Path, positions: int) -> None:
         vocabulary, merges = (str(folder / name) for name in FILES)
@@ -47,7 +51,9 @@ class TextReader:
 
 
 def text_reader(places: Iterable[Path], positions: int) -> TextReader | None:
-    """The reader from the first of `places` (folders) that holds the tokenizer's files; None, and a line in the log, if none."""
+    """The reader from the first of `places` (folders) that holds the tokenizer's files; None, and a
+    line in the log, if none.
+    """
     places = tuple(dict.fromkeys(places))
     for folder in places:
         if all((folder / name).is_file() for name in FILES):

@@ -1,1 +1,3 @@
-"""SAM ViT-B, ViT-L and ViT-H on the package segment-anything: its modules, weights that we load ourselves."""
+"""SAM ViT-B, ViT-L and ViT-H on the package segment-anything: its modules, weights that we load
+ourselves.
+"""

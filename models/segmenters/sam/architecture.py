@@ -1,7 +1,9 @@
-"""The sizes of SAM as data, and the network of each, built without its package's own loading of checkpoints.
+"""The sizes of SAM as data, and the network of each, built without its package's own loading of
+checkpoints.
 
-Kirillov et al., "Segment Anything", 2023; the numbers are those of segment-anything 1.0, build_sam.py. That builder reads a
-checkpoint with everything a pickle may hold, and onto the device it was saved from; models.weights.checkpoints does neither.
+Kirillov et al., "Segment Anything", 2023; the numbers are those of segment-anything 1.0,
+build_sam.py. That builder reads a checkpoint with everything a pickle may hold, and onto the device
+it was saved from; models.weights.checkpoints does neither.
 """
 
 from __future__ import annotations
@@ -30,8 +32,9 @@ _DEVIATION = (58.395, 57.12, 57.375)
 
 @dataclass(frozen=True)
 class Architecture:
-    """A SAM network. `name` as models.weights.checkpoints describes its weights; `width`, `depth` and `heads` of its vision
-    transformer, `global_blocks` those whose attention sees the whole image, `side_px` of the square it works on.
+    """A SAM network. `name` as models.weights.checkpoints describes its weights; `width`, `depth`
+    and `heads` of its vision transformer, `global_blocks` those whose attention sees the whole
+    image, `side_px` of the square it works on.
     """
 
     name: str

@@ -28,9 +28,10 @@ from models.weights.hashes import file_sha256
 class SamSegmenter:
     """A promptable segmenter (agent.ports.Segmenter) with the weights of `checkpoint`.
 
-    `name` in configuration. A box, all clicks and the earlier logits (or an outline) go in together; of three candidates the
-    one of the highest predicted IoU is the answer. CheckpointUnreadable or WrongArchitecture when the file does not fit.
-    Coordinates are scaled as upstream scales them (see models.segmenters.sam2.segmenter).
+    `name` in configuration. A box, all clicks and the earlier logits (or an outline) go in
+    together; of three candidates the one of the highest predicted IoU is the answer.
+    CheckpointUnreadable or WrongArchitecture when the file does not fit. Coordinates are scaled as
+    upstream scales them (see models.segmenters.sam2.segmenter).
     """
 
     understands = frozenset({PromptKind.BOX, PromptKind.POINT, PromptKind.MASK})
@@ -59,7 +60,8 @@ class SamSegmenter:
         return self._encoder.runtime
 
     def encode(self, image: NDArray[np.float32]) -> Features:
-        """Run the image encoder on a slice (rows, columns) or (rows, columns, 3) float32 in 0..1, of any shape.
+        """Run the image encoder on a slice (rows, columns) or (rows, columns, 3) float32 in 0..1,
+        of any shape.
 
         Embedding (256, s, s), s a sixteenth of the network's side.
         """
@@ -71,12 +73,14 @@ class SamSegmenter:
         return Features(embedding[0], (rows, columns))
 
     def segment(self, encoding: Encoding, prompts: Prompts) -> Segmentation:
-        """The mask for a box, clicks, an outline or earlier logits, together as they are; PromptNotUnderstood for text."""
+        """The mask for a box, clicks, an outline or earlier logits, together as they are;
+        PromptNotUnderstood for text.
+        """
         return self.segment_many([Ask(encoding, prompts)])[0]
 
     def segment_many(self, asks: Sequence[Ask]) -> list[Segmentation]:
-        """The masks for several asks, in order; prompts of as many clicks, all with a box or none, go in one run of
-        the decoder, whatever slices they are on.
+        """The masks for several asks, in order; prompts of as many clicks, all with a box or none,
+        go in one run of the decoder, whatever slices they are on.
         """
         for ask in asks:
             require_understood(self.name, self.understands, ask.prompts)
@@ -91,8 +95,11 @@ class SamSegmenter:
         ]
 
     def candidates(self, asks: Sequence[Ask], *, multimask: bool = True) -> tuple[Tensor, Tensor]:
-        """Logits (n, m, 4s, 4s) and predicted IoU (n, m) for asks of one shape; m is 3, or 1 when not `multimask`."""
-        # stacked by numpy: an embedding may be a read-only view of a file, which torch does not take
+        """Logits (n, m, 4s, 4s) and predicted IoU (n, m) for asks of one shape; m is 3, or 1 when
+        not `multimask`.
+        """
+        # stacked by numpy: an embedding may be a read-only view of a file, which torch does not
+        # take
         embeddings = torch.from_numpy(np.stack([ask.encoding.embedding for ask in asks]))
         frames = [Frame.of(ask.encoding.source_shape, self.architecture.side_px) for ask in asks]
         pairs = list(zip(asks, frames, strict=True))
@@ -139,7 +146,9 @@ def _clicks(prompts: Prompts, frame: Frame) -> Tensor | None:
 
 
 class PromptDecoder:
-    """Draws candidate masks; the prompts are encoded in float32, the decoder computes with `dtype`."""
+    """Draws candidate masks; the prompts are encoded in float32, the decoder computes with
+    `dtype`.
+    """
 
     def __init__(self, network: Sam, dtype: torch.dtype = torch.float32) -> None:
         self._encoder, self._decoder, self._dtype = (
@@ -161,8 +170,8 @@ class PromptDecoder:
     ) -> tuple[Tensor, Tensor]:
         """Logits (n, m, 4s, 4s) and predicted IoU (n, m), float32.
 
-        `embeddings` (n, 256, s, s) of the slice of each, `points` (n, k, 3) x, y, label and `boxes` (n, 4) in the
-        network's pixels, `masks` n earlier logits (4s, 4s) or None.
+        `embeddings` (n, 256, s, s) of the slice of each, `points` (n, k, 3) x, y, label and `boxes`
+        (n, 4) in the network's pixels, `masks` n earlier logits (4s, 4s) or None.
         """
         with torch.inference_mode():
             clicks = None if points is None else (points[..., :2], points[..., 2])
@@ -183,7 +192,9 @@ class PromptDecoder:
         return logits.float(), ious.float()
 
     def _dense(self, none: Tensor, masks: Sequence[Tensor | None]) -> Tensor:
-        """What is known of each mask (n, 256, s, s): its earlier logits, or `none` (n or 1, 256, s, s)."""
+        """What is known of each mask (n, 256, s, s): its earlier logits, or `none` (n or 1, 256, s,
+        s).
+        """
         dense = none.expand(len(masks), -1, -1, -1).clone()
         given = [place for place, mask in enumerate(masks) if mask is not None]
         if given:

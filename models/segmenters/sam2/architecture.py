@@ -1,7 +1,8 @@
 """The sizes of SAM 2.1 as data, and transformers' configuration for each.
 
-Ravi et al., "SAM 2: Segment Anything in Images and Videos", 2024; the numbers are those of the package sam2 1.1.0,
-configs/sam2.1/*.yaml. MedSAM2 is the tiny size at 512 pixels a side in place of 1024.
+Ravi et al., "SAM 2: Segment Anything in Images and Videos", 2024; the numbers are those of the
+package sam2 1.1.0, configs/sam2.1/*.yaml. MedSAM2 is the tiny size at 512 pixels a side in place of
+1024.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ STRIDE_PX = 16  # the model's pixels for one of its coarsest map
 class Hiera:
     """The image encoder's trunk (Ryali et al., "Hiera", 2023).
 
-    `width` channels of the first stage (each further stage has twice as many), `heads` of its attention (twice as many
-    each time), `blocks` a stage, `global_blocks` the blocks whose attention sees the whole image, `windows` the side of
-    the others' windows a stage, `background` the side of the position map under the windows.
+    `width` channels of the first stage (each further stage has twice as many), `heads` of its
+    attention (twice as many each time), `blocks` a stage, `global_blocks` the blocks whose
+    attention sees the whole image, `windows` the side of the others' windows a stage, `background`
+    the side of the position map under the windows.
     """
 
     width: int
@@ -37,8 +39,8 @@ class Hiera:
 
 @dataclass(frozen=True)
 class Architecture:
-    """A SAM 2.1 network. `name` as models.weights.checkpoints describes its weights, `side_px` of the square it works on,
-    `memory_layers` of the attention to earlier slices.
+    """A SAM 2.1 network. `name` as models.weights.checkpoints describes its weights, `side_px` of
+    the square it works on, `memory_layers` of the attention to earlier slices.
     """
 
     name: str

@@ -1,11 +1,15 @@
-"""The attention of a slice to an object's memories, with the modules of transformers' Sam2VideoModel.
+"""The attention of a slice to an object's memories, with the modules of transformers'
+Sam2VideoModel.
 
 The same numbers as theirs to rounding, with less work:
 
-- What a slice does before it meets a memory (the first layer's attention to itself) is the same for all objects, so
+- What a slice does before it meets a memory (the first layer's attention to itself) is the same for
+  all objects, so
   it is done once a slice.
-- Memories have 64 channels and are projected to 256 as values. A row of attention weights sums to one, so weighing the
-  64 channels and projecting the sum gives the same: a quarter of the work of the second product, and no values to keep.
+- Memories have 64 channels and are projected to 256 as values. A row of attention weights sums to
+  one, so weighing the
+  64 channels and projecting the sum gives the same: a quarter of the work of the second product,
+  and no values to keep.
 """
 
 from __future__ import annotations
@@ -25,7 +29,9 @@ _INPUT_POSITIONS = 0.1  # how much of the slice's positions is added to its feat
 
 
 class MemoryAttention:
-    """Conditions a slice's features on what objects bring to it (one head, as all SAM 2.1 networks have)."""
+    """Conditions a slice's features on what objects bring to it (one head, as all SAM 2.1 networks
+    have).
+    """
 
     def __init__(self, network: Sam2VideoModel) -> None:
         self._network = network
@@ -45,14 +51,18 @@ class MemoryAttention:
             self._rotation = torch.complex(cos[0, :, ::2], sin[0, :, ::2])
 
     def look(self, features: Tensor) -> Tensor:
-        """A slice's features (1, 256, h, w) without memory -> (1, h·w, 256) after its attention to itself."""
+        """A slice's features (1, 256, h, w) without memory -> (1, h·w, 256) after its attention to
+        itself.
+        """
         slice_tokens = features.flatten(2).transpose(1, 2)
         return self._with_itself(
             self._layers[0], slice_tokens + _INPUT_POSITIONS * self._slice_positions
         )
 
     def __call__(self, looked: Tensor, recalls: Sequence[Recall]) -> Tensor:
-        """Condition a slice that was looked at on n objects' memories of equal size: (n, h·w, 256)."""
+        """Condition a slice that was looked at on n objects' memories of equal size: (n, h·w,
+        256).
+        """
         memory, keys = self._memories(recalls)
         pointer_tokens = memory.shape[1] - len(recalls[0].features) * looked.shape[1]
         tokens = looked
@@ -85,14 +95,18 @@ class MemoryAttention:
         return drawn
 
     def _rotated(self, tokens: Tensor) -> Tensor:
-        """Tokens (n, k·h·w, 256) turned by their place on the grid (rotary encoding), for each of k grids anew."""
+        """Tokens (n, k·h·w, 256) turned by their place on the grid (rotary encoding), for each of k
+        grids anew.
+        """
         n, length, channels = tokens.shape
         pairs = tokens.float().reshape(n, -1, len(self._rotation), channels // 2, 2)
         turned = torch.view_as_real(torch.view_as_complex(pairs) * self._rotation)
         return turned.reshape(n, length, channels).to(tokens.dtype)
 
     def _memories(self, recalls: Sequence[Recall]) -> tuple[Tensor, Tensor]:
-        """Memory tokens (n, m, 64) and the same with their places in space and time; the pointers come last."""
+        """Memory tokens (n, m, 64) and the same with their places in space and time; the pointers
+        come last.
+        """
         memories, keys = zip(*(self._memory(recall) for recall in recalls), strict=True)
         return torch.stack(memories), torch.stack(keys)
 
@@ -112,7 +126,9 @@ class MemoryAttention:
         return torch.cat(memory), torch.cat(keys)
 
     def _pointers(self, recall: Recall) -> tuple[Tensor, Tensor]:
-        """Pointers, each cut into tokens of a memory's channels (4·p, 64), and their places in time."""
+        """Pointers, each cut into tokens of a memory's channels (4·p, 64), and their places in
+        time.
+        """
         ago, pointers = zip(*recall.pointers, strict=True)
         tokens = torch.stack(pointers)
         place = torch.tensor(ago, dtype=torch.float32, device=tokens.device) / (recall.reach - 1)
@@ -123,7 +139,9 @@ class MemoryAttention:
 
 
 def sine_encoding(places: Tensor, channels: int) -> Tensor:
-    """Places (n,) in time -> (n, channels): sines, then cosines, of frequencies from 1 down to 1/10000."""
+    """Places (n,) in time -> (n, channels): sines, then cosines, of frequencies from 1 down to
+    1/10000.
+    """
     half = channels // 2
     order = torch.arange(half, dtype=torch.float32, device=places.device)
     angles = places[:, None] / 10000 ** (2 * (order // 2) / half)
@@ -131,7 +149,9 @@ def sine_encoding(places: Tensor, channels: int) -> Tensor:
 
 
 def _weighed(query: Tensor, key: Tensor, memory: Tensor) -> Tensor:
-    """Memories (n, m, c) weighed by how well their keys (n, m, d) answer the queries (n or 1, q, d): (n, q, c)."""
+    """Memories (n, m, c) weighed by how well their keys (n, m, d) answer the queries (n or 1, q,
+    d): (n, q, c).
+    """
     memory = memory.to(query.dtype)
     if query.device.type != "cpu":
         wide = query.expand(len(key), -1, -1)

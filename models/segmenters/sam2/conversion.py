@@ -1,4 +1,5 @@
-"""The names of SAM 2.1's weights: upstream's (package sam2, the published checkpoints) as transformers calls them.
+"""The names of SAM 2.1's weights: upstream's (package sam2, the published checkpoints) as
+transformers calls them.
 
 The table is applied from top to bottom, each row to what the rows above have made of a name.
 """
@@ -72,10 +73,11 @@ _POINTS = tuple(f"sam_prompt_encoder.point_embeddings.{label}.weight" for label 
 
 
 def to_transformers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Upstream's state dict under transformers' names; a name that the table does not know is kept as it is.
+    """Upstream's state dict under transformers' names; a name that the table does not know is kept
+    as it is.
 
-    Two tensors are not merely renamed: the four point embeddings (1, 256) become one (4, 256), and the matrix of
-    the random frequencies is there twice. KeyError when one of the five is missing.
+    Two tensors are not merely renamed: the four point embeddings (1, 256) become one (4, 256), and
+    the matrix of the random frequencies is there twice. KeyError when one of the five is missing.
     """
     converted = {converted_name(key): value for key, value in state.items() if key not in _POINTS}
     converted["prompt_encoder.point_embed.weight"] = torch.cat([state[key] for key in _POINTS])

@@ -1,4 +1,5 @@
-"""SAM 2.1's image path on transformers' modules: pixels to feature maps, maps and prompts to candidate masks.
+"""SAM 2.1's image path on transformers' modules: pixels to feature maps, maps and prompts to
+candidate masks.
 
 The numbers of the package sam2 1.1.0, sam2/sam2_image_predictor.py, to rounding.
 """
@@ -21,9 +22,11 @@ _DEVIATION = (0.229, 0.224, 0.225)
 
 
 def model_input(image: NDArray[np.float32], side_px: int) -> NDArray[np.float32]:
-    """A slice (rows, columns) or (rows, columns, 3) in 0..1 as the network sees it: (1, 3, side, side) float32.
+    """A slice (rows, columns) or (rows, columns, 3) in 0..1 as the network sees it: (1, 3, side,
+    side) float32.
 
-    Squashed to the square (the aspect is not kept), bilinear with antialias, less ImageNet's mean over its deviation.
+    Squashed to the square (the aspect is not kept), bilinear with antialias, less ImageNet's mean
+    over its deviation.
     """
     channels = image[None] if image.ndim == 2 else image.transpose(2, 0, 1)
     pixels = torch.from_numpy(np.array(channels, dtype=np.float32))[None]
@@ -36,10 +39,11 @@ def model_input(image: NDArray[np.float32], side_px: int) -> NDArray[np.float32]
 
 
 class SliceEncoder(torch.nn.Module):
-    """Pixels (n, 3, S, S) to the maps that prompts are decoded on, S/16 = s: (n, 256, s, s), (n, 32, 4s, 4s), (n, 64, 2s, 2s).
+    """Pixels (n, 3, S, S) to the maps that prompts are decoded on, S/16 = s: (n, 256, s, s), (n,
+    32, 4s, 4s), (n, 64, 2s, 2s).
 
-    The embedding holds `no_memory_embedding`, which the image path adds and the path through a volume does not; the finer
-    maps are already projected for the mask decoder.
+    The embedding holds `no_memory_embedding`, which the image path adds and the path through a
+    volume does not; the finer maps are already projected for the mask decoder.
     """
 
     def __init__(self, network: Sam2VideoModel) -> None:
@@ -58,8 +62,9 @@ class SliceEncoder(torch.nn.Module):
 class PromptBatch:
     """Prompts of one shape for n masks.
 
-    `maps` of the slice of each, n in front, as SliceEncoder gives them; `points` (n, k, 2) float32 in the network's pixels,
-    `labels` (n, k) as in models.segmenters.prompting, k may be 0; `masks` (h, w) logits at the network's low resolution or None.
+    `maps` of the slice of each, n in front, as SliceEncoder gives them; `points` (n, k, 2) float32
+    in the network's pixels, `labels` (n, k) as in models.segmenters.prompting, k may be 0; `masks`
+    (h, w) logits at the network's low resolution or None.
     """
 
     maps: tuple[Tensor, Tensor, Tensor]
@@ -69,7 +74,9 @@ class PromptBatch:
 
 
 class PromptDecoder:
-    """Draws candidate masks; the prompts are encoded in float32, the decoder computes with `dtype`."""
+    """Draws candidate masks; the prompts are encoded in float32, the decoder computes with
+    `dtype`.
+    """
 
     def __init__(self, network: Sam2VideoModel, dtype: torch.dtype = torch.float32) -> None:
         self._network, self._dtype = network, dtype
@@ -78,9 +85,11 @@ class PromptDecoder:
             self._positions = network.get_image_wide_positional_embeddings()
 
     def __call__(self, batch: PromptBatch, *, multimask: bool = True) -> tuple[Tensor, Tensor]:
-        """Logits (n, m, 4s, 4s) and predicted IoU (n, m), float32; m is 3, or 1 when not `multimask`.
+        """Logits (n, m, 4s, 4s) and predicted IoU (n, m), float32; m is 3, or 1 when not
+        `multimask`.
 
-        The single mask is the best of the three where it is not stable itself (as sam2's builder sets it up).
+        The single mask is the best of the three where it is not stable itself (as sam2's builder
+        sets it up).
         """
         embedding, finest, finer = batch.maps
         count = len(embedding)
@@ -98,7 +107,9 @@ class PromptDecoder:
         return masks[:, 0].float(), ious[:, 0].float()
 
     def _sparse(self, batch: PromptBatch) -> Tensor:
-        """Tokens (n, 1, k + 1, 256): corners and clicks, then one padding point; without any, no token at all."""
+        """Tokens (n, 1, k + 1, 256): corners and clicks, then one padding point; without any, no
+        token at all.
+        """
         count, points = batch.labels.shape
         if points == 0:
             width = self._network.prompt_encoder.hidden_size

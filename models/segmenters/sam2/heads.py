@@ -1,6 +1,8 @@
-"""Prompts and features into masks, scores and pointers: SAM 2.1's prompt encoder and mask decoder for many objects.
+"""Prompts and features into masks, scores and pointers: SAM 2.1's prompt encoder and mask decoder
+for many objects.
 
-Follows the package sam2 1.1.0, sam2/modeling/sam2_base.py, _forward_sam_heads, with transformers' modules.
+Follows the package sam2 1.1.0, sam2/modeling/sam2_base.py, _forward_sam_heads, with transformers'
+modules.
 """
 
 from __future__ import annotations
@@ -19,8 +21,9 @@ NO_OBJECT = -1024.0
 class Drawn:
     """What the decoder drew of n objects on one slice.
 
-    `logits` (n, S/4, S/4) float32, NO_OBJECT where the object is not there; `ious` (n, candidates) its opinion of each
-    candidate, `choice` (n,) the one taken; `presence` (n,) logit that the object is there; `pointer` (n, 256) float32.
+    `logits` (n, S/4, S/4) float32, NO_OBJECT where the object is not there; `ious` (n, candidates)
+    its opinion of each candidate, `choice` (n,) the one taken; `presence` (n,) logit that the
+    object is there; `pointer` (n, 256) float32.
     """
 
     logits: Tensor
@@ -37,8 +40,9 @@ class Drawn:
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """Prompts in the model's pixels, the same for all objects: `points` (p, 2) xy, `labels` (p,) int32 as SAM 2 numbers
-    them (1 in, 0 out, 2 and 3 a box's corners), `mask` (n, 1, S/4, S/4) logits or None.
+    """Prompts in the model's pixels, the same for all objects: `points` (p, 2) xy, `labels` (p,)
+    int32 as SAM 2 numbers them (1 in, 0 out, 2 and 3 a box's corners), `mask` (n, 1, S/4, S/4)
+    logits or None.
     """
 
     points: Tensor | None = None
@@ -68,10 +72,11 @@ class Heads:
         *,
         several: bool,
     ) -> Drawn:
-        """Draw n objects from their conditioned features (n, 256, h, w) and the slice's finer maps (1, c, …).
+        """Draw n objects from their conditioned features (n, 256, h, w) and the slice's finer maps
+        (1, c, …).
 
-        `several`: the best of three candidates, by the decoder's own opinion; else its single mask, replaced by the
-        best of three where that is unstable.
+        `several`: the best of three candidates, by the decoder's own opinion; else its single mask,
+        replaced by the best of three where that is unstable.
         """
         sparse, dense = self._nothing if question is None else self._encode(question)
         masks, ious, tokens, presence = self._network.mask_decoder(
@@ -90,7 +95,9 @@ class Heads:
         return Drawn(logits, ious, choice, presence, pointer)
 
     def absent_pointer(self, pointer: Tensor, there: Tensor) -> Tensor:
-        """Pointers (n, 256), with the learned one for "not there" in place of those whose object is not `there` (n,)."""
+        """Pointers (n, 256), with the learned one for "not there" in place of those whose object is
+        not `there` (n,).
+        """
         return torch.where(there[:, None], pointer, self._network.no_object_pointer)
 
     def _pointer(self, token: Tensor, there: Tensor) -> Tensor:

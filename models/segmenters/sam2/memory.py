@@ -1,7 +1,8 @@
-"""What is remembered of an object: its outlines, six slices behind and fifteen pointers, however long the volume is.
+"""What is remembered of an object: its outlines, six slices behind and fifteen pointers, however
+long the volume is.
 
-Ravi et al., "SAM 2", 2024, section 4 (memory bank); which memory is recalled where follows the package sam2 1.1.0,
-sam2/modeling/sam2_base.py, _prepare_memory_conditioned_features.
+Ravi et al., "SAM 2", 2024, section 4 (memory bank); which memory is recalled where follows the
+package sam2 1.1.0, sam2/modeling/sam2_base.py, _prepare_memory_conditioned_features.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Memory:
-    """One object on slice `z`: `features` (h·w, 64) bfloat16 of where it was, `pointer` (256,) float32 of what it was."""
+    """One object on slice `z`: `features` (h·w, 64) bfloat16 of where it was, `pointer` (256,)
+    float32 of what it was.
+    """
 
     z: int
     features: Tensor
@@ -26,8 +29,9 @@ class Memory:
 class Recall:
     """What one object brings to a slice.
 
-    `features` (slices ago, features), 0 for outlines, which have no place in time; `pointers` (slices ago, pointer), 0
-    and up: outlines that lie ahead bring no pointer. `reach` slices is the furthest that pointers go back, plus one.
+    `features` (slices ago, features), 0 for outlines, which have no place in time; `pointers`
+    (slices ago, pointer), 0 and up: outlines that lie ahead bring no pointer. `reach` slices is the
+    furthest that pointers go back, plus one.
     """
 
     features: tuple[tuple[int, Tensor], ...]
@@ -42,8 +46,8 @@ class Recall:
 
 @dataclass(frozen=True)
 class Capacity:
-    """How much is remembered: `slices` features in all, of which one is an outline's (7), `pointers` at most (16),
-    `outlines` at most at a time (-1: all that there are).
+    """How much is remembered: `slices` features in all, of which one is an outline's (7),
+    `pointers` at most (16), `outlines` at most at a time (-1: all that there are).
     """
 
     slices: int = 7
@@ -52,9 +56,11 @@ class Capacity:
 
 
 class Bank:
-    """The memories of one object on its way through a volume of `depth` slices: `step` 1 upwards, -1 downwards.
+    """The memories of one object on its way through a volume of `depth` slices: `step` 1 upwards,
+    -1 downwards.
 
-    Holds its `outlines` (z → memory, shared by all ways from them) and, of the slices drawn, the last few.
+    Holds its `outlines` (z → memory, shared by all ways from them) and, of the slices drawn, the
+    last few.
     """
 
     def __init__(
@@ -91,7 +97,8 @@ class Bank:
 
 
 def closest(outlines: Mapping[int, Memory], z: int, at_most: int) -> dict[int, Memory]:
-    """The outlines that are attended to on slice `z`: the nearest below, the nearest at or above, then the nearest left.
+    """The outlines that are attended to on slice `z`: the nearest below, the nearest at or above,
+    then the nearest left.
 
     All of them when there are no more than `at_most`, or for -1. Upstream wants at least two.
     """

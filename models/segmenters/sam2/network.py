@@ -18,8 +18,8 @@ def load_network(
 ) -> Sam2VideoModel:
     """The network in evaluation mode on `device`, float32, without gradients.
 
-    `state` upstream's key → tensor, as models.weights.checkpoints.load_state gives it. WrongArchitecture when a tensor is
-    missing, left over or of another shape.
+    `state` upstream's key → tensor, as models.weights.checkpoints.load_state gives it.
+    WrongArchitecture when a tensor is missing, left over or of another shape.
     """
     network = Sam2VideoModel(architecture.config())
     try:

@@ -1,4 +1,6 @@
-"""SAM 2.1 and MedSAM2 as a 2-D segmenter: boxes, clicks and masks on an encoded slice (agent.ports.Segmenter)."""
+"""SAM 2.1 and MedSAM2 as a 2-D segmenter: boxes, clicks and masks on an encoded slice
+(agent.ports.Segmenter).
+"""
 
 from __future__ import annotations
 
@@ -37,12 +39,14 @@ from models.weights.hashes import file_sha256
 class Sam2Segmenter:
     """A promptable segmenter (agent.ports.Segmenter) with the weights of `checkpoint`.
 
-    `name` in configuration. A box, all clicks and the earlier logits (or an outline) go in together; of three candidates the
-    one of the highest predicted IoU is the answer. CheckpointUnreadable or WrongArchitecture when the file does not fit.
+    `name` in configuration. A box, all clicks and the earlier logits (or an outline) go in
+    together; of three candidates the one of the highest predicted IoU is the answer.
+    CheckpointUnreadable or WrongArchitecture when the file does not fit.
 
-    A coordinate is scaled as upstream scales it, x · S / W, with no regard to where in the pixel it lies: a pixel's
-    centre, 0 in this project, is upstream's edge. The network then adds half of *its* pixels. Against the exact place this
-    is off by (1 - S / W) / 2 network pixels, none where the slice has the network's size; it was trained that way.
+    A coordinate is scaled as upstream scales it, x · S / W, with no regard to where in the pixel it
+    lies: a pixel's centre, 0 in this project, is upstream's edge. The network then adds half of
+    *its* pixels. Against the exact place this is off by (1 - S / W) / 2 network pixels, none where
+    the slice has the network's size; it was trained that way.
     """
 
     understands = frozenset({PromptKind.BOX, PromptKind.POINT, PromptKind.MASK})
@@ -71,21 +75,25 @@ class Sam2Segmenter:
         return self._encoder.runtime
 
     def encode(self, image: NDArray[np.float32]) -> Features:
-        """Run the image encoder on a slice (rows, columns) or (rows, columns, 3) float32 in 0..1, of any shape.
+        """Run the image encoder on a slice (rows, columns) or (rows, columns, 3) float32 in 0..1,
+        of any shape.
 
-        Embedding (256, s, s) and finer maps (32, 4s, 4s), (64, 2s, 2s), s a sixteenth of the network's side.
+        Embedding (256, s, s) and finer maps (32, 4s, 4s), (64, 2s, 2s), s a sixteenth of the
+        network's side.
         """
         rows, columns = image.shape[:2]
         embedding, finest, finer = self._encoder(model_input(image, self.architecture.side_px))
         return Features(embedding[0], (rows, columns), (finest[0], finer[0]))
 
     def segment(self, encoding: Encoding, prompts: Prompts) -> Segmentation:
-        """The mask for a box, clicks, an outline or earlier logits, together as they are; PromptNotUnderstood for text."""
+        """The mask for a box, clicks, an outline or earlier logits, together as they are;
+        PromptNotUnderstood for text.
+        """
         return self.segment_many([Ask(encoding, prompts)])[0]
 
     def segment_many(self, asks: Sequence[Ask]) -> list[Segmentation]:
-        """The masks for several asks, in order; prompts with as many points go in one run of the decoder, whatever
-        slices they are on.
+        """The masks for several asks, in order; prompts with as many points go in one run of the
+        decoder, whatever slices they are on.
         """
         for ask in asks:
             require_understood(self.name, self.understands, ask.prompts)
@@ -129,7 +137,9 @@ def _tokens(ask: Ask) -> int:
 def stacked_maps(
     encodings: Sequence[Encoding], device: torch.device
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The maps of several encodings, n in front, on `device`; each encoding is brought there once."""
+    """The maps of several encodings, n in front, on `device`; each encoding is brought there
+    once.
+    """
     first: dict[int, int] = {}
     places = [first.setdefault(id(each), len(first)) for each in encodings]
     different = list({id(each): each for each in encodings}.values())

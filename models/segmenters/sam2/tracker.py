@@ -1,9 +1,11 @@
-"""One step of following objects with SAM 2.1: what was an outline is remembered, what is remembered is drawn.
+"""One step of following objects with SAM 2.1: what was an outline is remembered, what is remembered
+is drawn.
 
-Both upstream libraries hold all slices, encode them anew for each object and follow one object at a time. This one is
-given a slice's features, made once, and draws all objects on it together; it holds nothing itself (models/segmenters/sam2/memory.py
-is what an object remembers). The numbers are those of the package sam2 1.1.0 (SAM2VideoPredictor without hole filling),
-which its tests compare, also where transformers' own video model differs: after a mask prompt the pointer comes from the
+Both upstream libraries hold all slices, encode them anew for each object and follow one object at a
+time. This one is given a slice's features, made once, and draws all objects on it together; it
+holds nothing itself (models/segmenters/sam2/memory.py is what an object remembers). The numbers are
+those of the package sam2 1.1.0 (SAM2VideoPredictor without hole filling), which its tests compare,
+also where transformers' own video model differs: after a mask prompt the pointer comes from the
 single mask, and the memory from the mask brought down to the low resolution and up again.
 """
 
@@ -39,8 +41,9 @@ class Look:
 
 
 class Tracker:
-    """Follows objects with a network in evaluation mode. Every call belongs in torch.inference_mode(), and in
-    models.runtime.devices.computing where another precision than float32 is wanted.
+    """Follows objects with a network in evaluation mode. Every call belongs in
+    torch.inference_mode(), and in models.runtime.devices.computing where another precision than
+    float32 is wanted.
     """
 
     def __init__(self, network: Sam2VideoModel) -> None:
@@ -56,7 +59,8 @@ class Tracker:
         return device
 
     def look(self, z: int, encoding: Encoding) -> Look:
-        """Take slice `z` in hand. `encoding` as the image path made it: with the embedding for "no memory" added.
+        """Take slice `z` in hand. `encoding` as the image path made it: with the embedding for "no
+        memory" added.
 
         SegmenterFailed for another network's encoding.
         """
@@ -70,8 +74,8 @@ class Tracker:
         return Look(z, embedding - self._no_memory, tuple(high_res))
 
     def outline(self, look: Look, mask: NDArray[np.bool_]) -> tuple[Tensor, Memory]:
-        """An outline (rows, columns) that somebody drew as low-resolution logits (S/4, S/4), and what is remembered of it;
-        an empty one says that the object is not there.
+        """An outline (rows, columns) that somebody drew as low-resolution logits (S/4, S/4), and
+        what is remembered of it; an empty one says that the object is not there.
         """
         square = self._squared(mask)
         low_res = functional.interpolate(
@@ -90,7 +94,9 @@ class Tracker:
         return logits[0], Memory(look.z, features[0], pointer[0])
 
     def prompted(self, look: Look, question: Question) -> tuple[Drawn, Memory]:
-        """Draw one object from points (a box is two) without memory, and what is remembered of it."""
+        """Draw one object from points (a box is two) without memory, and what is remembered of
+        it.
+        """
         least, most = self._config.multimask_min_pt_num, self._config.multimask_max_pt_num
         drawn = self._heads.draw(
             look.features + self._no_memory,
@@ -102,7 +108,8 @@ class Tracker:
         return drawn, Memory(look.z, features[0], drawn.pointer[0])
 
     def follow(self, look: Look, recalls: Sequence[Recall]) -> list[tuple[Drawn, Memory]]:
-        """Draw objects from their memories, and what is remembered of each: as many answers as `recalls`, in order.
+        """Draw objects from their memories, and what is remembered of each: as many answers as
+        `recalls`, in order.
 
         Objects with as much to remember are worked on together, as many at once as suit the device.
         """
@@ -148,7 +155,8 @@ class Tracker:
         return (resized >= 0.5).float()  # half covered is inside, as upstream has it
 
     def _encoded(self, look: Look, logits: Tensor, there: Tensor, *, given: bool) -> Tensor:
-        """What is remembered of masks (n, S/4, S/4) logits: (n, h·w, 64), rounded to bfloat16 as upstream keeps it.
+        """What is remembered of masks (n, S/4, S/4) logits: (n, h·w, 64), rounded to bfloat16 as
+        upstream keeps it.
 
         Of a mask that somebody has `given` the edge is hard.
         """

@@ -1,8 +1,10 @@
-"""MedSAM2 and SAM 2.1 through a volume: objects followed from their outlines by memory, all in one pass over the slices.
+"""MedSAM2 and SAM 2.1 through a volume: objects followed from their outlines by memory, all in one
+pass over the slices.
 
-The recipe of MedSAM2 (Ma et al., "MedSAM2: Segment Anything in 3D Medical Images and Videos", 2025): outlines go in as mask
-prompts, and each direction begins with nothing but them. Beside that recipe, an object has several outlines (a reader's
-corrections), ends where it is said to end, and shares each slice's features with all others.
+The recipe of MedSAM2 (Ma et al., "MedSAM2: Segment Anything in 3D Medical Images and Videos",
+2025): outlines go in as mask prompts, and each direction begins with nothing but them. Beside that
+recipe, an object has several outlines (a reader's corrections), ends where it is said to end, and
+shares each slice's features with all others.
 """
 
 from __future__ import annotations
@@ -43,9 +45,10 @@ class Sam2VolumeSegmenter(Sam2Segmenter):
     ) -> Iterator[Followed]:
         """Follow all objects up, then down (agent.ports.VolumeSegmenter).
 
-        A Followed's score is the network's own opinion whether the object is there (its object score through a sigmoid);
-        below a half nothing is drawn. How well it is drawn is the segmentation's predicted IoU. SegmenterFailed for an
-        outline that cannot be followed and for slices of another segmenter.
+        A Followed's score is the network's own opinion whether the object is there (its object
+        score through a sigmoid); below a half nothing is drawn. How well it is drawn is the
+        segmentation's predicted IoU. SegmenterFailed for an outline that cannot be followed and for
+        slices of another segmenter.
         """
         yield from follow_objects(self._tracker, slices, seeds, lives_on, dtype=self._dtype)
 
@@ -58,13 +61,17 @@ def follow_objects(
     *,
     dtype: torch.dtype = torch.float32,
 ) -> Iterator[Followed]:
-    """Sam2VolumeSegmenter.propagate with a tracker that is there already, computing with `dtype`."""
+    """Sam2VolumeSegmenter.propagate with a tracker that is there already, computing with
+    `dtype`.
+    """
     strands = strands_of(seeds, slices.shape)
     yield from sweep(strands, _Pass(tracker, dtype, slices, seeds).draw, lives_on)
 
 
 class _Pass:
-    """One propagation: the memories of the strands that are under way, and nothing of the slices behind them."""
+    """One propagation: the memories of the strands that are under way, and nothing of the slices
+    behind them.
+    """
 
     def __init__(
         self, tracker: Tracker, dtype: torch.dtype, slices: Slices, seeds: Sequence[Seed]

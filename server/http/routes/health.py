@@ -1,4 +1,6 @@
-"""/health: is the process alive, and can the node work? Neither waits for a thread that other handlers use."""
+"""/health: is the process alive, and can the node work? Neither waits for a thread that other
+handlers use.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ from server.http.schemas import LiveOut, PartOut, ReadyOut
 router = APIRouter(prefix="/health", tags=["health"])
 
 LIMIT_S = 8.0
-"""How long the database may take; longer than it takes to find that nobody answers at its address."""
+"""How long the database may take; longer than it takes to find that nobody answers at its
+address.
+"""
 
 
 @router.get("/live")
@@ -25,7 +29,9 @@ async def live() -> LiveOut:
 
 @router.get("/ready", response_model=ReadyOut, responses=problem_responses(503))
 async def ready(request: Request, watch: WithWatch) -> JSONResponse:
-    """Listener, intake, worker, database and disk do their work; 503 with the reason when one of them does not."""
+    """Listener, intake, worker, database and disk do their work; 503 with the reason when one of
+    them does not.
+    """
     try:
         seen = await watch.readiness.get()
     except TimeoutError:

@@ -22,7 +22,9 @@ router = APIRouter(prefix="/requests", tags=["requests"])
     responses=problem_responses(413),
 )
 def submit(asked: RequestIn, response: Response, services: WithServices, actor: Asker) -> Submitted:
-    """Ask for targets in a study that the node holds and that is complete; the work goes on by itself."""
+    """Ask for targets in a study that the node holds and that is complete; the work goes on by
+    itself.
+    """
     taken = services.record.submit(
         asked.study_instance_uid,
         asked.targets,
@@ -46,7 +48,8 @@ def list_requests(
     state: RequestState | None = None,
     study_instance_uid: Annotated[Uid | None, Query()] = None,
 ) -> tuple[RequestSummary, ...]:
-    """Requests, oldest first, without what hangs on them; `state` and `study_instance_uid` pick some of them.
+    """Requests, oldest first, without what hangs on them; `state` and `study_instance_uid` pick
+    some of them.
 
     The next page is in the Link header.
     """

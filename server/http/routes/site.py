@@ -28,7 +28,9 @@ async def list_destinations(services: WithServices) -> list[DestinationSettings]
     "/destinations/{name}/echo", tags=["destinations"], responses=problem_responses(429, 502)
 )
 async def echo(name: str, services: WithServices, watch: WithWatch) -> EchoOut:
-    """C-ECHO to a destination; 502 with the reason when it does not answer, 429 when too many are asked at once."""
+    """C-ECHO to a destination; 502 with the reason when it does not answer, 429 when too many are
+    asked at once.
+    """
     known = {each.settings.name: each.destination for each in services.destinations}
     if name not in known:
         raise HTTPException(
@@ -49,7 +51,8 @@ def audit(
 
 
 def in_utc(moment: datetime) -> datetime:
-    """The same moment in UTC, or the first or last one there is: PostgreSQL knows no offset beyond 15:59.
+    """The same moment in UTC, or the first or last one there is: PostgreSQL knows no offset beyond
+    15:59.
 
     >>> in_utc(datetime.fromisoformat("0001-01-01T00:00:00+23:59")).isoformat()
     '0001-01-01T00:00:00+00:00'

@@ -23,7 +23,9 @@ router = APIRouter(prefix="/studies", tags=["studies"])
 def list_studies(
     request: Request, response: Response, services: WithServices, page: WithPage
 ) -> tuple[StudySummary, ...]:
-    """Studies, in the order in which they were first heard of; the next page is in the Link header."""
+    """Studies, in the order in which they were first heard of; the next page is in the Link
+    header.
+    """
     return linked(request, response, page, services.record.studies(one_more(page)))
 
 
@@ -37,7 +39,9 @@ def show(study_instance_uid: str, services: WithServices) -> StudyWholeOut:
 async def complete(
     study_instance_uid: str, services: WithServices, watch: WithWatch, actor: Asker
 ) -> StudyWholeOut:
-    """Hold the study for whole now, without waiting for its quiet time; 429 when too many are being read at once."""
+    """Hold the study for whole now, without waiting for its quiet time; 429 when too many are being
+    read at once.
+    """
     return _whole(
         await watch.completions.run(
             lambda: services.record.complete(study_instance_uid, actor=actor)

@@ -1,6 +1,7 @@
 """Connections to PostgreSQL: one dialect, and errors of our own for all that it may answer.
 
-What SQLAlchemy and the drivers raise quotes the statement and its values; nothing of that leaves this module.
+What SQLAlchemy and the drivers raise quotes the statement and its values; nothing of that leaves
+this module.
 """
 
 from __future__ import annotations
@@ -21,19 +22,24 @@ from server.record.storable import json_text
 
 CONNECT_TIMEOUT_S = 5
 
-# PostgreSQL, appendix A: connection exceptions; shut down, crashed, starting, dropped; too many connections
+# PostgreSQL, appendix A: connection exceptions; shut down, crashed, starting, dropped; too many
+# connections
 _AWAY = re.compile(r"08...|57P..|53300")
-# no room on the database's disk, and a stand-by that only reads: no study's fault, and every study would meet it
+# no room on the database's disk, and a stand-by that only reads: no study's fault, and every study
+# would meet it
 _WRITES_NOTHING = re.compile(r"53100|25006")
 # serialization failures, deadlocks, a lock that was not to be had
 _PASSING = re.compile(r"40...|55P03")
 
-# a table, column or function that is not there, or not allowed: the message names it and nothing else
+# a table, column or function that is not there, or not allowed: the message names it and nothing
+# else
 _NAMES_ONLY = re.compile(r"42703|42P01|42883|42501")
 
 
 def record_url(url: str) -> URL:
-    """The URL for our own tables: always psycopg 2, whatever the site wrote (bare means psycopg 3 in SQLAlchemy 2.1)."""
+    """The URL for our own tables: always psycopg 2, whatever the site wrote (bare means psycopg 3
+    in SQLAlchemy 2.1).
+    """
     return make_url(url).set(drivername="postgresql+psycopg2")
 
 
@@ -56,7 +62,9 @@ def open_engine(url: str, *, pool_size: int = 5) -> Engine:
 
 @contextmanager
 def answering() -> Iterator[None]:
-    """Turn what PostgreSQL and its driver answer into RecordUnavailable or RecordRefused; every other error passes."""
+    """Turn what PostgreSQL and its driver answer into RecordUnavailable or RecordRefused; every
+    other error passes.
+    """
     try:
         yield
     except (StatementError, PoolTimeout) as error:
@@ -65,7 +73,9 @@ def answering() -> Iterator[None]:
 
 
 def record_error(error: Exception) -> RecordError:
-    """What SQLAlchemy or a driver raised, in our words: the connection is away, or this was refused."""
+    """What SQLAlchemy or a driver raised, in our words: the connection is away, or this was
+    refused.
+    """
     if isinstance(error, PoolTimeout):
         return RecordUnavailable("PostgreSQL is busy: no connection of the pool came free in time")
     sqlstate = _sqlstate(error)
@@ -91,7 +101,9 @@ def _sqlstate(error: Exception) -> str:
 
 
 def _lost(error: Exception) -> bool:
-    """Whether an error without a code is the connection's: psycopg 2 has none for what the server did not say."""
+    """Whether an error without a code is the connection's: psycopg 2 has none for what the server
+    did not say.
+    """
     if not isinstance(error, DBAPIError):
         return False
     kind = type(error).__name__
@@ -133,6 +145,8 @@ class Sessions:
 
     @contextmanager
     def begin(self) -> Iterator[Session]:
-        """One transaction; RecordUnavailable when PostgreSQL is away, RecordRefused when it does not take it."""
+        """One transaction; RecordUnavailable when PostgreSQL is away, RecordRefused when it does
+        not take it.
+        """
         with answering(), self._make.begin() as session:
             yield session

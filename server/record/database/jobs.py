@@ -1,4 +1,6 @@
-"""How the record hands work over: the job is written in the transaction of the request itself, or not at all."""
+"""How the record hands work over: the job is written in the transaction of the request itself, or
+not at all.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ from server.record.database.plain_workflows import WORKFLOW_JSON
 
 logger = logging.getLogger(__name__)
 
-# Raised by hand whenever the steps of the workflow change: work begun by an older number begins anew.
+# Raised by hand whenever the steps of the workflow change: work begun by an older number begins
+# anew.
 PIPELINE_VERSION = 3
 
 STUDY_QUEUE = "studies"
@@ -30,7 +33,9 @@ class Jobs(Protocol):
     pipeline_version: int  # the number of the steps that new work will follow
 
     def study(self, session: Session, request_id: str, run: int, priority: int) -> None:
-        """Queue the work on a request within `session`'s transaction; lower `priority` comes first."""
+        """Queue the work on a request within `session`'s transaction; lower `priority` comes
+        first.
+        """
 
     def delivery(
         self,
@@ -41,7 +46,9 @@ class Jobs(Protocol):
         attempt: int,
         delay_s: float,
     ) -> None:
-        """Queue one try to deliver within `session`'s transaction, not before `delay_s` have passed."""
+        """Queue one try to deliver within `session`'s transaction, not before `delay_s` have
+        passed.
+        """
 
 
 def workflow_id(request_id: str, run: int) -> str:
@@ -50,7 +57,8 @@ def workflow_id(request_id: str, run: int) -> str:
 
 
 def work_named(workflow: str) -> tuple[str, int, tuple[str, int] | None]:
-    """The request, the run, and for a delivery its destination and try, that a workflow is called after.
+    """The request, the run, and for a delivery its destination and try, that a workflow is called
+    after.
 
     >>> work_named("ab12:run-2:send:pacs:3")
     ('ab12', 2, ('pacs', 3))

@@ -21,9 +21,9 @@ _ASK_AGAIN_S = 0.1
 def upgrade(engine: Engine) -> None:
     """Bring our tables and DBOS's to this version; RecordUnavailable when PostgreSQL is away.
 
-    Processes that start together wait for each other. They ask for the lock again and again, each time in a
-    statement that ends at once: DBOS builds indexes concurrently, which waits for every statement that is open,
-    so that one which waited for the lock would be waited for in turn.
+    Processes that start together wait for each other. They ask for the lock again and again, each
+    time in a statement that ends at once: DBOS builds indexes concurrently, which waits for every
+    statement that is open, so that one which waited for the lock would be waited for in turn.
     """
     with (
         answering(),

@@ -1,7 +1,8 @@
-"""Who may do what in the embedded database: its owner makes the tables, the node works as a role that owns nothing.
+"""Who may do what in the embedded database: its owner makes the tables, the node works as a role
+that owns nothing.
 
-A fault in a statement of the node's can then neither change tables, nor take a line out of the audit trail, nor run a
-program of the database server's machine, which a superuser may.
+A fault in a statement of the node's can then neither change tables, nor take a line out of the
+audit trail, nor run a program of the database server's machine, which a superuser may.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ _GRANTS = (
 
 
 def application_url(owner_url: str) -> str:
-    """Bring the tables at `owner_url` up to date, and give the URL of the role that the node works as; RecordUnavailable.
+    """Bring the tables at `owner_url` up to date, and give the URL of the role that the node works
+    as; RecordUnavailable.
 
     Doing so again is harmless, also by several processes at once.
     """

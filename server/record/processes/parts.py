@@ -1,4 +1,6 @@
-"""How the parts of the node are, wherever they run: a row for each part of each process, by the database's clock."""
+"""How the parts of the node are, wherever they run: a row for each part of each process, by the
+database's clock.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,8 @@ class PartTable:
     def publish(self, states: Sequence[PulseState]) -> None:
         """See server.nodes.heartbeat.Parts."""
         with self._sessions.begin() as session:
-            # a heartbeat that a power cut takes away is not missed, and a disk is spared a flush each second
+            # a heartbeat that a power cut takes away is not missed, and a disk is spared a flush
+            # each second
             session.execute(text("SET LOCAL synchronous_commit = off"))
             for state in states:
                 seen = {
@@ -59,7 +62,9 @@ class PartTable:
             )
 
     def sweep(self) -> None:
-        """Remove rows of processes that certainly ended, and those that nobody has touched for a day."""
+        """Remove rows of processes that certainly ended, and those that nobody has touched for a
+        day.
+        """
         with self._sessions.begin() as session:
             forgotten = func.now() - timedelta(seconds=FORGOTTEN_S)
             for row in session.scalars(select(PartRow).with_for_update(skip_locked=True)):

@@ -19,7 +19,9 @@ from server.record.tables import WorkerRow
 
 @dataclass(frozen=True)
 class WorkerIdentity:
-    """A worker process. `machine` names boot and process namespace: only there does its number mean anything."""
+    """A worker process. `machine` names boot and process namespace: only there does its number mean
+    anything.
+    """
 
     executor_id: str
     machine: str
@@ -33,7 +35,9 @@ class WorkerIdentity:
         return cls(name, _machine(), os.getpid(), _started(os.getpid()) or "")
 
     def is_gone(self) -> bool:
-        """Whether this process has certainly ended: seen from its own machine only, otherwise False."""
+        """Whether this process has certainly ended: seen from its own machine only, otherwise
+        False.
+        """
         return self.machine == _machine() and _started(self.process_id) != self.process_started
 
 
@@ -52,7 +56,8 @@ def _started(process_id: int) -> str | None:
         stat = Path(f"/proc/{process_id}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
-    # the name in brackets may hold anything; field 22 counted from 1 is the 20th after it (proc(5)); Z is dead
+    # the name in brackets may hold anything; field 22 counted from 1 is the 20th after it
+    # as proc(5) says; Z is dead
     fields = stat.rpartition(")")[2].split()
     return None if fields[0] in "ZX" else fields[19]
 
@@ -80,9 +85,11 @@ class Workers:
             )
 
     def bury(self, limit_s: float | None) -> list[str]:
-        """Remove workers that have certainly ended, and those silent for `limit_s` seconds; their ids.
+        """Remove workers that have certainly ended, and those silent for `limit_s` seconds; their
+        ids.
 
-        A worker that last beat in the future did so before the database's clock was put back: its silence begins now.
+        A worker that last beat in the future did so before the database's clock was put back: its
+        silence begins now.
         """
         with self._sessions.begin() as session:
             session.execute(

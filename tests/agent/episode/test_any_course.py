@@ -167,7 +167,8 @@ def test_every_target(
     for z in range(DEPTH):
         for role in ON_A_SLICE:
             spent = sum(turn.slice_index == z and turn.role is role for turn in turns)
-            # a slice may be carried to twice, from below and from above, and looked at twice: inspected, reviewed
+            # a slice may be carried to twice, from below and from above, and looked at twice:
+            # inspected, reviewed
             assert spent <= limit.turns(role) * (1 if role is Role.KEY else 2) * len(
                 {z for z in key_slices if 0 <= z < DEPTH}
             )

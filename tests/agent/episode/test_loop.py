@@ -458,7 +458,9 @@ class TestTimes:
 
 
 def test_the_golden_episode_of_five_turns(play, square, tmp_path, repository: Path) -> None:
-    """A box, a better one, a worse click, garbage, stop: the trace as version 1 wrote it, byte for byte."""
+    """A box, a better one, a worse click, garbage, stop: the trace as version 1 wrote it, byte for
+    byte.
+    """
     # Arrange
     replies = [
         Reply(BOX, "a box round the bright organ"),

@@ -124,7 +124,8 @@ def test_seconds_are_shared(run, images, clock) -> None:
     turns, _ = run(run_together(starts(slices), Together(), FakeSegmenter(), Limits(), clock=clock))
 
     first = [turn for _, turn in turns[:4]]
-    # half a second for four replies and, for the three that drew, for three answers; half a second of appraisal each
+    # half a second for four replies and, for the three that drew, for three answers; half a second
+    # of appraisal each
     assert [turn.policy_s for turn in first] == [0.625, 0.625, 0.625, 0.125]
     assert [turn.segmenter_s for turn in first] == pytest.approx([1 / 6, 1 / 6, 1 / 6, 0.0])
 

@@ -26,7 +26,9 @@ ROWS, COLUMNS = 32, 64
 
 
 class ColourSlices(ArraySlices):
-    """Slices whose pictures have colours: red grows to the right, green downwards, blue is the slice's number."""
+    """Slices whose pictures have colours: red grows to the right, green downwards, blue is the
+    slice's number.
+    """
 
     def picture(self, z: int) -> NDArray[np.float32]:
         depth, rows, columns = self.shape
@@ -39,8 +41,8 @@ class ColourSlices(ArraySlices):
 
 @pytest.fixture
 def volume() -> ArraySlices:
-    """Five slices, each a grey of its own, 2 mm pixels, 3 mm apart. Greys are quarters, so that every machine's
-    arithmetic is exact.
+    """Five slices, each a grey of its own, 2 mm pixels, 3 mm apart. Greys are quarters, so that
+    every machine's arithmetic is exact.
     """
     greys = np.array([0.25, 0.5, 0.75, 0.5, 0.25], dtype=np.float32)
     array = np.broadcast_to(greys[:, None, None], (5, ROWS, COLUMNS)).copy()
@@ -102,7 +104,9 @@ def five_turns(
     square_at: Callable[[int, int], NDArray[np.bool_]],
     scripts: dict[Dialect, list[str]],
 ) -> Callable[..., tuple[ScriptedChat, list[Turn]]]:
-    """The episode of `scripts` on slice 2 through the real loop: kept, refused, rolled back, kept, stopped."""
+    """The episode of `scripts` on slice 2 through the real loop: kept, refused, rolled back, kept,
+    stopped.
+    """
 
     def work(
         settings: LanguageSettings, replies: Sequence[str | Answer] = ()

@@ -86,7 +86,8 @@ class TestSheet:
     @pytest.mark.parametrize(
         ("spacing_mm", "tile_px", "length_px", "label"),
         [
-            # slices of 64 columns; three tiles of 64 and two gaps are 196 px across, a third of it 65 px
+            # slices of 64 columns; three tiles of 64 and two gaps are 196 px across, a third of it
+            # 65 px
             (2.0, 64, 50, "100 mm"),  # 65 px are 130 mm
             (0.1, 64, 50, "5 mm"),  # 65 px are 6.5 mm
             (0.01, 64, 100, "1 mm"),  # the shortest there is

@@ -1,4 +1,6 @@
-"""Whatever happens in an episode, the conversation before a turn is the beginning of every later one."""
+"""Whatever happens in an episode, the conversation before a turn is the beginning of every later
+one.
+"""
 
 from __future__ import annotations
 

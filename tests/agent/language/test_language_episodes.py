@@ -1,4 +1,6 @@
-"""The language policy at work in the real loop and through whole volumes, with a chat model that looks at its pictures."""
+"""The language policy at work in the real loop and through whole volumes, with a chat model that
+looks at its pictures.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,8 @@ def slices(organ: np.ndarray) -> ArraySlices:
 
 
 class Reader:
-    """Answers as a model does that sees bright things: a box round them in thousandths of the picture, then stop.
+    """Answers as a model does that sees bright things: a box round them in thousandths of the
+    picture, then stop.
 
     Speaks tool calls. Of a contact sheet it names the slices given to it.
     """

@@ -1,4 +1,6 @@
-"""The language policy as its port promises: what it asks, how often, how warm, and what it makes of the answers."""
+"""The language policy as its port promises: what it asks, how often, how warm, and what it makes of
+the answers.
+"""
 
 from __future__ import annotations
 
@@ -163,8 +165,9 @@ class TestActing:
     def test_a_place_in_the_picture_is_a_place_on_the_slice(
         self, volume: ArraySlices, call: Written
     ) -> None:
-        # 64 x 32 is shown 8 times enlarged, 128 rows below the top of 512 x 512. The middle of the picture is 255.5:
-        # x = (255.5 + 0.5) / 8 - 0.5 = 31.5, y = (255.5 - 128 + 0.5) / 8 - 0.5 = 15.5
+        # 64 x 32 is shown 8 times enlarged, 128 rows below the top of 512 x 512. The middle of the
+        # picture is 255.5: x = (255.5 + 0.5) / 8 - 0.5 = 31.5, y = (255.5 - 128 + 0.5) / 8 - 0.5 =
+        # 15.5
         half = 999 / 2
         planner, _ = policy(call("add_point", point_2d=[round(half), 500], point_type="positive"))
 

@@ -79,7 +79,8 @@ class TestFiveTurns:
     def test_every_picture_shows_what_was_there_at_its_turn(
         self, five_turns: FiveTurns, dialect: Dialect, square_at: SquareAt
     ) -> None:
-        # the originals showed the first turn's overlay as the clean image, and the clean one as "updated mask"
+        # the originals showed the first turn's overlay as the clean image, and the clean one as
+        # "updated mask"
         chat, turns = five_turns(LanguageSettings(dialect))
         kept = [Outcome.KEPT, Outcome.REFUSED, Outcome.ROLLED_BACK, Outcome.KEPT, Outcome.STOPPED]
         first, second = square_at(8, 8), square_at(16, 16)

@@ -277,8 +277,8 @@ def test_every_action_has_words_that_mean_it(
     text = render_reply(action, LETTERBOX, dialect, thought)
     understood = parse_reply(text, LETTERBOX, dialect)
 
-    # Assert: the view enlarges 1.28 times; a step of 1/999 may be lost at the picture's edge, half of
-    # one elsewhere, and a box thinner than a step is widened by one
+    # Assert: the view enlarges 1.28 times; a step of 1/999 may be lost at the picture's edge, half
+    # of one elsewhere, and a box thinner than a step is widened by one
     assert _near(understood, action, within_px=2 * (511 / 999) / 1.28)
 
 

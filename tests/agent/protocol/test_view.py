@@ -158,8 +158,8 @@ def test_steps_lie_on_the_picture(view: View, u: float, v: float, steps: int) ->
     across, down = point_steps(view, point, steps)
     x, y = view.from_fraction(across / steps, down / steps)
 
-    # Assert: within a step, which at the picture's edge may be needed to stay on it, and half a pixel
-    # of the image, beyond whose outermost centres nothing can be named
+    # Assert: within a step, which at the picture's edge may be needed to stay on it, and half a
+    # pixel of the image, beyond whose outermost centres nothing can be named
     one_step = (max(view.size) / steps + 0.5) / min(view.scale)
     assert abs(x - point.x) <= one_step + 1e-6
     assert abs(y - point.y) <= one_step + 1e-6

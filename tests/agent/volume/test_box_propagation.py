@@ -1,4 +1,6 @@
-"""A segmenter that only draws in a slice, made to follow objects: from box to box, as long as the grey levels stay."""
+"""A segmenter that only draws in a slice, made to follow objects: from box to box, as long as the
+grey levels stay.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Objects followed by the segmenter itself: all in one pass, only as far as they live, corrected where it matters."""
+"""Objects followed by the segmenter itself: all in one pass, only as far as they live, corrected
+where it matters.
+"""
 
 from __future__ import annotations
 

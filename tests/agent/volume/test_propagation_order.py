@@ -1,4 +1,6 @@
-"""Where objects are followed to: the nearer outline, bounds, ends, and one pass up and one down for all."""
+"""Where objects are followed to: the nearer outline, bounds, ends, and one pass up and one down for
+all.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +78,9 @@ def test_what_cannot_be_followed_is_refused(seed: Seed, words: str) -> None:
 
 class TestSweep:
     def walk(self, seeds: Sequence[Seed], ends: Sequence[tuple[int, int]] = ()) -> tuple:
-        """What was drawn [(z, objects)], and what was yielded [(object, z)], when objects end at `ends`."""
+        """What was drawn [(z, objects)], and what was yielded [(object, z)], when objects end at
+        `ends`.
+        """
         drawn = []
 
         def draw(z: int, strands: Sequence[Strand]) -> list[Followed]:
@@ -120,7 +124,9 @@ class TestSweep:
 class TestFakeVolumeSegmenter:
     @pytest.fixture
     def cone(self) -> np.ndarray:
-        """A slanting bright body on slices 2 to 9 of 12, so slanting that slice 9 is beside slice 5, on a darker one."""
+        """A slanting bright body on slices 2 to 9 of 12, so slanting that slice 9 is beside slice
+        5, on a darker one.
+        """
         image = np.full((12, 48, 48), 0.2, dtype=np.float32)
         for z in range(2, 10):
             image[z, 20:40, 4:46] = 0.5

@@ -1,4 +1,6 @@
-"""No sentence that a person reads has a word of Python in it, whatever one attribute of a file says."""
+"""No sentence that a person reads has a word of Python in it, whatever one attribute of a file
+says.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Files with bytes overwritten or cut off: each study becomes a volume or a sentence, never another exception."""
+"""Files with bytes overwritten or cut off: each study becomes a volume or a sentence, never another
+exception.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What is received, indexed and decoded is read by one walk: no bytes make the UIDs mean one thing here and another there."""
+"""What is received, indexed and decoded is read by one walk: no bytes make the UIDs mean one thing
+here and another there.
+"""
 
 from __future__ import annotations
 
@@ -214,7 +216,8 @@ def test_behind_thirty_thousand_elements(
 @pytest.mark.parametrize(
     "odd",
     [
-        # a VR to come has four bytes of length behind two reserved ones; some write it as if it were an old one
+        # a VR to come has four bytes of length behind two reserved ones; some write it as if it
+        # were an old one
         struct.pack("<HH2sHL", 0x0009, 0x1001, b"ZZ", 0, 6) + b"abcdef",
         struct.pack("<HH2sHL", 0x0009, 0x1001, b"ZZ", 0, 0),
         struct.pack("<HH2sH", 0x0009, 0x1001, b"ZZ", 6) + b"abcdef",

@@ -1,4 +1,6 @@
-"""Messages as no library sends them: split anywhere, out of order, for services that we do not have. Both paths alike."""
+"""Messages as no library sends them: split anywhere, out of order, for services that we do not
+have. Both paths alike.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,8 @@ def test_a_message_may_be_split_anywhere(
     peer = raw(listening().port)
     peer.associate((1, CT))
 
-    # one fragment of one byte, an empty one, the end of the command and the data set's beginning in one PDU
+    # one fragment of one byte, an empty one, the end of the command and the data set's beginning in
+    # one PDU
     peer.send(wire.p_data((1, 1, command[:1]), (1, 1, b"")))
     peer.send(wire.p_data((1, 3, command[1:]), (1, 0, data[:1])))
     for start in range(1, len(data), 100):

@@ -43,7 +43,9 @@ def head_of(dataset: Dataset) -> Head:
 
 
 def nested(depth: int, *, undefined: bool) -> Sequence:
-    """A sequence in a sequence in a sequence, before the UIDs that count, with decoys of them inside."""
+    """A sequence in a sequence in a sequence, before the UIDs that count, with decoys of them
+    inside.
+    """
     item = Dataset()
     item.SOPInstanceUID = "9.9"
     item.StudyInstanceUID = "9.9.9"

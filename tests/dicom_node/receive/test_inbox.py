@@ -318,7 +318,9 @@ def test_a_study_that_is_not_here_has_no_instances(store: Store, study: str) -> 
 
 @pytest.fixture
 def synced(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """The files and folders that were put on disk, in their order, a file under all the names it then had."""
+    """The files and folders that were put on disk, in their order, a file under all the names it
+    then had.
+    """
     paths: list[Path] = []
     fsync = os.fsync
 
@@ -369,7 +371,9 @@ def test_the_same_again_is_put_on_disk_before_it_is_acknowledged(
 
 
 def torn(store: Store, path: Path, keep_bytes: int | None) -> Path:
-    """`path` as a crash before its fsync may leave it: with its temporary name still there, and cut off."""
+    """`path` as a crash before its fsync may leave it: with its temporary name still there, and cut
+    off.
+    """
     leftover = store.root / ".incoming" / "1-of-a-crash"
     leftover.hardlink_to(path)
     if keep_bytes is not None:

@@ -1,4 +1,6 @@
-"""A data set on its way into its file: in memory up to a block, and the same bytes whatever its length."""
+"""A data set on its way into its file: in memory up to a block, and the same bytes whatever its
+length.
+"""
 
 from __future__ import annotations
 

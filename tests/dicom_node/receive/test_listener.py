@@ -1,4 +1,6 @@
-"""The listener over real sockets: what is taken, what it is answered with, and that it is on disk by then."""
+"""The listener over real sockets: what is taken, what it is answered with, and that it is on disk
+by then.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Peers that talk nonsense, vanish or fall silent: nothing half-stored, nothing left behind, the next peer served."""
+"""Peers that talk nonsense, vanish or fall silent: nothing half-stored, nothing left behind, the
+next peer served.
+"""
 
 from __future__ import annotations
 
@@ -227,7 +229,8 @@ def test_an_association_dropped_in_mid_transfer_leaves_no_half_file(
         association = sender.association
         context = association.accepted_contexts[0].context_id
         connection = association.dul.socket.socket
-        # the second request's command never comes, and its data only in part: one PDU with a fragment, "not the last"
+        # the second request's command never comes, and its data only in part: one PDU with a
+        # fragment, "not the last"
         fragment = bytes([context, 0x00]) + torn[:300]
         pdv = struct.pack(">L", len(fragment)) + fragment
         connection.sendall(struct.pack(">BBL", P_DATA, 0, len(pdv) + 5000) + pdv)

@@ -1,4 +1,6 @@
-"""The listener's process is killed while peers send: what was answered with success is there, whole, and nothing half."""
+"""The listener's process is killed while peers send: what was answered with success is there,
+whole, and nothing half.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ with Listener(node, "127.0.0.1", 0, Inbox(Path(sys.argv[1])), RecordingObserver(
 def node(
     tmp_path: Path, repository: Path, reference: bool
 ) -> Iterator[Callable[[], tuple[Any, int]]]:
-    """Starts a listener in a process of its own on the same inbox; gives the process and its port."""
+    """Starts a listener in a process of its own on the same inbox; gives the process and its
+    port.
+    """
     started: list[subprocess.Popen[str]] = []
 
     def start() -> tuple[subprocess.Popen[str], int]:

@@ -1,4 +1,6 @@
-"""DCMTK as an independent sender: what it sends is what is stored, and it agrees with our answers."""
+"""DCMTK as an independent sender: what it sends is what is stored, and it agrees with our
+answers.
+"""
 
 from __future__ import annotations
 

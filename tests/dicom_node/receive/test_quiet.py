@@ -1,4 +1,6 @@
-"""pydicom's own warnings, with values and paths in them, reach neither the terminal nor the log, from any thread."""
+"""pydicom's own warnings, with values and paths in them, reach neither the terminal nor the log,
+from any thread.
+"""
 
 from __future__ import annotations
 

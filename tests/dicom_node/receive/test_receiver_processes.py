@@ -1,4 +1,6 @@
-"""Receivers in processes of their own: one port, one count of places, and one that dies takes nothing else with it."""
+"""Receivers in processes of their own: one port, one count of places, and one that dies takes
+nothing else with it.
+"""
 
 from __future__ import annotations
 

@@ -147,7 +147,8 @@ class TestFound:
 
         liver, kidney = below(report, "Measurement Group")
 
-        # Ellipsoids: 4/3 pi x the semi-axes 68 x 72 x 60 mm and 24 x 22 x 44 mm; voxels are 5 x 4 x 4 mm
+        # Ellipsoids: 4/3 pi x the semi-axes 68 x 72 x 60 mm and 24 x 22 x 44 mm; voxels are 5 x 4 x
+        # 4 mm
         assert number(liver, "Volume") == (pytest.approx(1230.5, rel=0.03), "mL")
         assert number(kidney, "Volume") == (pytest.approx(97.3, rel=0.05), "mL")
         assert number(liver, "Long Axis") == (pytest.approx(144, abs=6), "mm")

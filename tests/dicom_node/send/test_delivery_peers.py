@@ -1,4 +1,6 @@
-"""Delivery to independent archives as real processes: DCMTK's storescp with its faults, and Orthanc."""
+"""Delivery to independent archives as real processes: DCMTK's storescp with its faults, and
+Orthanc.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Delivery to peers in the same process: every answer a destination may give, and every way it may not answer."""
+"""Delivery to peers in the same process: every answer a destination may give, and every way it may
+not answer.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,9 @@ def results(
 
 
 class Archive:
-    """A storage SCP that answers as told: `statuses` one a C-STORE, the last one for ever; keeps `received`."""
+    """A storage SCP that answers as told: `statuses` one a C-STORE, the last one for ever; keeps
+    `received`.
+    """
 
     def __init__(
         self, *, ae_title: str = "PACS", supports: Any = None, statuses: tuple[int, ...] = (0x0000,)
@@ -357,7 +361,8 @@ class TestNotTakenAtAll:
         results: tuple[WrittenResult, WrittenResult],
         tmp_path: Path,
     ) -> None:
-        # Arrange: more than the buffers of two sockets hold, to a peer whose line goes dead after the first bytes
+        # Arrange: more than the buffers of two sockets hold, to a peer whose line goes dead after
+        # the first bytes
         ds = pydicom.dcmread(results[0].path)
         ds.PixelData = bytes(50_000_000)
         ds.save_as(tmp_path / "large.dcm")
@@ -441,7 +446,9 @@ def _stop_within_a_pdu(server: socket.socket) -> None:
 
 
 def _forward_only_the_beginning(server: socket.socket, port: int) -> None:
-    """Let an association with the archive on `port` begin, then take nothing more without hanging up."""
+    """Let an association with the archive on `port` begin, then take nothing more without hanging
+    up.
+    """
     connection, _ = server.accept()
     with connection, socket.create_connection(("127.0.0.1", port)) as behind:
         behind.sendall(connection.recv(65536))
@@ -450,7 +457,9 @@ def _forward_only_the_beginning(server: socket.socket, port: int) -> None:
 
 
 def _reject_and_hang_up(server: socket.socket, rejection: tuple[int, int, int] = (1, 1, 7)) -> None:
-    """Answer one A-ASSOCIATE-RQ with an A-ASSOCIATE-RJ of result, source and reason (PS3.8 9.3.4), and hang up."""
+    """Answer one A-ASSOCIATE-RQ with an A-ASSOCIATE-RJ of result, source and reason (PS3.8 9.3.4),
+    and hang up.
+    """
     connection, _ = server.accept()
     with connection:
         connection.recv(65536)

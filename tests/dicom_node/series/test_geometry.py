@@ -30,7 +30,8 @@ def plane(number, position, orientation=AXIAL, frame_number=None, uid="1.2", **v
 
 
 def test_the_affine_written_out() -> None:
-    # sagittal: rows run to the back (+y), columns to the feet (-z), so the normal is y x -z = -x, to the right
+    # sagittal: rows run to the back (+y), columns to the feet (-z), so the normal is y x -z = -x,
+    # to the right
     sagittal = (0.0, 1.0, 0.0, 0.0, 0.0, -1.0)
     left, right = (
         plane(1, (10.0, -50.0, 80.0), sagittal),

@@ -263,7 +263,9 @@ def two_acquisitions(
     first: Any = None,
     second: Any = None,
 ) -> Any:
-    """Six slices of 5 mm, and `count` more of another acquisition `offset_mm` higher, in one series."""
+    """Six slices of 5 mm, and `count` more of another acquisition `offset_mm` higher, in one
+    series.
+    """
     one = phantoms.torso_ct(
         folder / "a", edit=first or phantoms.setting(AcquisitionNumber=1), **SMALL
     )

@@ -1,4 +1,6 @@
-"""What is no volume is refused with a sentence that names the instances, says what was found and what to do."""
+"""What is no volume is refused with a sentence that names the instances, says what was found and
+what to do.
+"""
 
 from __future__ import annotations
 

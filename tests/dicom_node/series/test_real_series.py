@@ -69,7 +69,8 @@ def test_the_sample_lies_where_its_reference_masks_lie(shared_data, organ) -> No
     zyx = np.round(lps @ inverse[:3, :3].T + inverse[:3, 3]).astype(int)
     grey = volume.intensities[tuple(zyx.T)]
 
-    # enhanced organs are even; mirrored masks would take in gas, fat and bone (standard deviation 150 and more)
+    # enhanced organs are even; mirrored masks would take in gas, fat and bone (standard deviation
+    # 150 and more)
     assert 60 < np.median(grey) < 250
     assert grey.std() < 60
 

@@ -1,4 +1,6 @@
-"""What a series is, is said as it is and in few words: mosaics, cone beam images, a series for every slice."""
+"""What a series is, is said as it is and in few words: mosaics, cone beam images, a series for
+every slice.
+"""
 
 from __future__ import annotations
 

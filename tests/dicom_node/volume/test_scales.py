@@ -1,4 +1,6 @@
-"""What grey values mean: scale, unit and sign are what the header and the values say together, or the series is refused."""
+"""What grey values mean: scale, unit and sign are what the header and the values say together, or
+the series is refused.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ def refusal(phantom) -> str:
 
 @pytest.fixture
 def stored(phantoms, tmp_path):
-    """CT of HU + 1024, unsigned, with these attributes beside it; `spoil(array, z)` changes the stored values."""
+    """CT of HU + 1024, unsigned, with these attributes beside it; `spoil(array, z)` changes the
+    stored values.
+    """
 
     def build(spoil=None, *, rescale=lambda z: (1.0, -1024.0), signed=False, **values):
         look = phantoms.Look(signed=signed, rescale=rescale)

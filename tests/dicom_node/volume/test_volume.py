@@ -1,4 +1,6 @@
-"""A series becomes a volume whose voxels lie where the patient is, in whatever order and direction it was acquired."""
+"""A series becomes a volume whose voxels lie where the patient is, in whatever order and direction
+it was acquired.
+"""
 
 from __future__ import annotations
 

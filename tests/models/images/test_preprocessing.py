@@ -1,4 +1,6 @@
-"""Source grid to working grid and back: bit-exact where only turned, true to half a voxel where resampled."""
+"""Source grid to working grid and back: bit-exact where only turned, true to half a voxel where
+resampled.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ TURNS = [
 
 
 def grid(shape, order=(2, 1, 0), signs=(1, 1, 1), spacing=(1.0, 1.0, 1.0), turn_deg=(0, 0, 0)):
-    """A grid whose axes z, y, x run along patient axes `order` (0 x, 1 y, 2 z), then turned about the patient's."""
+    """A grid whose axes z, y, x run along patient axes `order` (0 x, 1 y, 2 z), then turned about
+    the patient's.
+    """
     directions = np.zeros((3, 3))
     for axis, (along, sign) in enumerate(zip(order, signs, strict=True)):
         directions[along, axis] = sign

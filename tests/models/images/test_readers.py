@@ -1,4 +1,6 @@
-"""Readers and writers: every kind of file comes in where it lies in the patient, and masks go back out alike."""
+"""Readers and writers: every kind of file comes in where it lies in the patient, and masks go back
+out alike.
+"""
 
 from __future__ import annotations
 
@@ -98,7 +100,9 @@ def test_a_picture_is_one_slice(tmp_path, mode, pixels, value, modality):
 
 
 def drawn(kind):
-    """A picture 6 x 4 of a kind that PIL writes: grey on a ramp, or red on the left and blue on the right."""
+    """A picture 6 x 4 of a kind that PIL writes: grey on a ramp, or red on the left and blue on the
+    right.
+    """
     ramp = np.arange(24, dtype=np.uint8).reshape(4, 6) * 10
     colour = np.zeros((4, 6, 3), dtype=np.uint8)
     colour[:, :3, 0], colour[:, 3:, 2] = 200, 100

@@ -1,4 +1,6 @@
-"""Encoded slices: the encoder runs once a slice, survives a restart, never serves another image's encoding."""
+"""Encoded slices: the encoder runs once a slice, survives a restart, never serves another image's
+encoding.
+"""
 
 from __future__ import annotations
 
@@ -211,7 +213,9 @@ def test_threads_that_ask_at_once_share_one_pass(volume):
 
 
 def test_half_precision_on_disk_does_not_move_the_mask(litemedsam, sample_ct, tmp_path):
-    """float16 embeddings: the liver's mask differs from float32's in no more than 1 pixel in 1000."""
+    """float16 embeddings: the liver's mask differs from float32's in no more than 1 pixel in
+    1000.
+    """
     # Arrange
     truth = sample_ct.labels["liver"]
     z = int(truth.sum(axis=(1, 2)).argmax())

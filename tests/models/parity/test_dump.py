@@ -1,4 +1,6 @@
-"""`segnode models dump`: a case on disk to the arrays that trials outside compare with upstream's."""
+"""`segnode models dump`: a case on disk to the arrays that trials outside compare with
+upstream's.
+"""
 
 from __future__ import annotations
 

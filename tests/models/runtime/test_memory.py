@@ -127,7 +127,9 @@ def test_what_counts_as_out_of_memory(fault: Exception, said: bool) -> None:
 
 
 def test_onnx_runtime_really_says_so() -> None:
-    """What its arena says is in one line with where it says it; a network of its own, for an error that is really raised."""
+    """What its arena says is in one line with where it says it; a network of its own, for an error
+    that is really raised.
+    """
     said = (
         "[ONNXRuntimeError] : 1 : FAIL : Non-zero status code returned while running Conv node. Name:'/seq/Conv' Status "
         "Message: /onnxruntime_src/onnxruntime/core/framework/bfc_arena.cc:360 void* "

@@ -1,4 +1,6 @@
-"""The exported encoder: the same numbers as torch, cached once, and torch where it cannot be had."""
+"""The exported encoder: the same numbers as torch, cached once, and torch where it cannot be
+had.
+"""
 
 from __future__ import annotations
 
@@ -134,7 +136,9 @@ def test_the_graph_has_named_ends(network, pixels):
 
 
 def test_what_it_cannot_do_is_raised_as_torch_raises_it(network):
-    """So that whoever waits for "out of memory" hears it of either; its own errors have no root that could be caught."""
+    """So that whoever waits for "out of memory" hears it of either; its own errors have no root
+    that could be caught.
+    """
     encoder = OnnxEncoder(export(network, SHAPE), threads=1)
 
     with pytest.raises(RuntimeError, match="ONNXRuntimeError"):

@@ -58,7 +58,9 @@ def test_a_box_gives_the_ellipse_inside_it_at_source_size(litemedsam, shape):
 
 
 def test_where_the_structure_lies_does_not_drift(litemedsam):
-    """The mask's centre is the structure's, to half a pixel: no half-pixel error in box or resize."""
+    """The mask's centre is the structure's, to half a pixel: no half-pixel error in box or
+    resize.
+    """
     # Arrange
     truth = ellipse((512, 400), (120, 390), (50, 40))
 
@@ -163,7 +165,9 @@ def test_the_slice_lies_at_the_top_left_of_the_square_and_the_rest_is_zero():
 
 
 def test_a_box_in_source_pixels_becomes_a_box_in_model_pixels():
-    """Half the size: pixel centre 0 lies at -0.25, 511 at 255.25 (edges -0.5 and 255.5 stay edges)."""
+    """Half the size: pixel centre 0 lies at -0.25, 511 at 255.25 (edges -0.5 and 255.5 stay
+    edges).
+    """
     fit = Fit.of((512, 512))
 
     assert fit.inner_shape == (256, 256)

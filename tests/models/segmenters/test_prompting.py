@@ -1,4 +1,6 @@
-"""What the promptable segmenters share: kinds of prompt, tables of clicks, groups of asks, the answer of several candidates."""
+"""What the promptable segmenters share: kinds of prompt, tables of clicks, groups of asks, the
+answer of several candidates.
+"""
 
 from __future__ import annotations
 

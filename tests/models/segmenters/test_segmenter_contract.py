@@ -1,4 +1,6 @@
-"""What every segmenter keeps to (agent.ports.Segmenter), whatever it is built of. A new one is a line in OPENERS."""
+"""What every segmenter keeps to (agent.ports.Segmenter), whatever it is built of. A new one is a
+line in OPENERS.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +62,9 @@ OPENERS = {
 
 @pytest.fixture(scope="module", params=["litemedsam", *OPENERS])
 def segmenter(request, networks, tmp_path_factory):
-    """Each segmenter once, with its smallest network; LiteMedSAM has one size, and is there for all tests."""
+    """Each segmenter once, with its smallest network; LiteMedSAM has one size, and is there for all
+    tests.
+    """
     before = torch.get_num_threads()
     if request.param == "litemedsam":
         yield request.getfixturevalue("litemedsam")
@@ -76,7 +80,9 @@ def encoded(segmenter):
 
 
 def picture(shape, seed=0):
-    """A slice of this shape, grey or RGB, float32 in 0..1: noise with a brighter block in the middle."""
+    """A slice of this shape, grey or RGB, float32 in 0..1: noise with a brighter block in the
+    middle.
+    """
     image = np.random.default_rng(seed).random(shape, dtype=np.float32) * 0.3
     rows, columns = shape[:2]
     image[rows // 4 : rows - rows // 4, columns // 4 : columns - columns // 4] += 0.5
@@ -213,7 +219,9 @@ def test_what_it_drew_can_go_back_in(segmenter, encoded):
 
 
 def test_many_asks_at_once_are_what_each_is_alone(segmenter, encoded):
-    """Mixed prompts on slices of different shapes, interleaved, one twice: each answer in its place."""
+    """Mixed prompts on slices of different shapes, interleaved, one twice: each answer in its
+    place.
+    """
     # Arrange
     slices = {
         shape: encoded(shape, seed) for seed, shape in enumerate([(64, 64), (90, 31), (20, 75)])
@@ -260,7 +268,9 @@ def test_the_same_question_has_the_same_answer(segmenter):
 
 
 def test_what_it_is_given_stays_as_it_was(segmenter):
-    """Images and encodings that nobody may write to, views with strides of their own: read, and left alone."""
+    """Images and encodings that nobody may write to, views with strides of their own: read, and
+    left alone.
+    """
     # Arrange
     image = picture((40, 96))[:, ::2]
     before = image.copy()
@@ -279,7 +289,9 @@ def test_what_it_is_given_stays_as_it_was(segmenter):
 
 
 def test_an_encoding_is_all_that_is_needed_later(segmenter):
-    """Features that were kept on disk and read again, by another process even, are as good as new."""
+    """Features that were kept on disk and read again, by another process even, are as good as
+    new.
+    """
     # Arrange
     encoding = segmenter.encode(picture((64, 48)))
     if not isinstance(encoding, Features):

@@ -46,7 +46,9 @@ class Gate(FakeSegmenter):
 
 
 def answered_while_one_is_drawn(gate: Gate, batcher: Batcher, wanted: Sequence[Ask]) -> list:
-    """The futures of `wanted`, each asked by a thread of its own while a first prompt is being drawn."""
+    """The futures of `wanted`, each asked by a thread of its own while a first prompt is being
+    drawn.
+    """
     with ThreadPoolExecutor(len(wanted) + 1) as pool:
         first = pool.submit(batcher.segment_many, asks(1))
         assert gate.entered.wait(LIMIT_S)

@@ -26,7 +26,9 @@ def full(*_: object) -> None:
 
 
 class Cramped(FakeVolumeSegmenter):
-    """Runs out of memory beyond `prompts` at once, `objects` in a pass, and in the first `encodes` encodings."""
+    """Runs out of memory beyond `prompts` at once, `objects` in a pass, and in the first `encodes`
+    encodings.
+    """
 
     def __init__(self, prompts: int = 99, objects: int = 99, encodes: int = 0) -> None:
         super().__init__()
@@ -176,7 +178,9 @@ def test_what_is_served_follows_only_if_it_can() -> None:
 
 
 def test_following_and_encoding_do_not_wait_for_each_other_for_ever() -> None:
-    """A pass holds memory and encodes slices while another thread wants all memory to encode its own."""
+    """A pass holds memory and encodes slices while another thread wants all memory to encode its
+    own.
+    """
     # Arrange
     budget = MemoryBudget(70, patience_s=LIMIT_S)
     segmenter = served(FakeVolumeSegmenter(), budget, Needs(70, 5, 20))

@@ -1,4 +1,6 @@
-"""Fetching one file from a real HTTP server that cuts, lies, refuses and sends on: whole or not at all."""
+"""Fetching one file from a real HTTP server that cuts, lies, refuses and sends on: whole or not at
+all.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Weights: known by name, licence and source; held against what was published and what was recorded."""
+"""Weights: known by name, licence and source; held against what was published and what was
+recorded.
+"""
 
 from __future__ import annotations
 

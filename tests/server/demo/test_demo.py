@@ -1,4 +1,6 @@
-"""The demo's parts: scores by affine, a phantom that is a volume, and a loud word when the real CT is not to be had."""
+"""The demo's parts: scores by affine, a phantom that is a volume, and a loud word when the real CT
+is not to be had.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ from server.demo.score import dice, reference_labels_on
 
 
 def test_the_reference_is_read_by_position_whatever_its_axes(tmp_path: Path) -> None:
-    # Arrange: one labelled voxel at LPS (10, -20, 35) mm, in a NIfTI whose axes run left, anterior, superior
+    # Arrange: one labelled voxel at LPS (10, -20, 35) mm, in a NIfTI whose axes run left, anterior,
+    # superior
     affine_ras = np.diag([-2.0, 2.0, 5.0, 1.0])
     affine_ras[:3, 3] = (30, -10, 0)
     labels = np.zeros((30, 20, 12), np.int16)
@@ -29,7 +32,8 @@ def test_the_reference_is_read_by_position_whatever_its_axes(tmp_path: Path) -> 
     affine = np.array([[0, 0, 2.0, -28], [0, 2.0, 0, -28], [5.0, 0, 0, 0], [0, 0, 0, 1]])
     on_grid = reference_labels_on(tmp_path / "labels.nii.gz", (12, 20, 30), affine)
 
-    # Assert: index (z, y, x) of that position, worked out by hand: z = 35/5, y = (-20+28)/2, x = (10+28)/2
+    # Assert: index (z, y, x) of that position, worked out by hand:
+    # z is 35/5, y is (-20+28)/2 and x is (10+28)/2
     assert [tuple(map(int, index)) for index in np.argwhere(on_grid == 7)] == [(7, 4, 19)]
 
 

@@ -1,4 +1,6 @@
-"""Connections on real sockets: half a request is not waited for, and nobody holds more connections than his share."""
+"""Connections on real sockets: half a request is not waited for, and nobody holds more connections
+than his share.
+"""
 
 from __future__ import annotations
 

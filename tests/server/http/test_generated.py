@@ -1,6 +1,8 @@
-"""Generated calls: for each operation of the API's own description, values of the right and of the wrong kind.
+"""Generated calls: for each operation of the API's own description, values of the right and of the
+wrong kind.
 
-Whatever is sent, the answer has a status that the description names, and is JSON that nobody sniffs or keeps.
+Whatever is sent, the answer has a status that the description names, and is JSON that nobody sniffs
+or keeps.
 """
 
 from __future__ import annotations

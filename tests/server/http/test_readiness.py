@@ -1,4 +1,6 @@
-"""When a node may be sent work: every part moves; and who waits for something keeps no answer about that back."""
+"""When a node may be sent work: every part moves; and who waits for something keeps no answer about
+that back.
+"""
 
 from __future__ import annotations
 

@@ -76,7 +76,9 @@ def disc() -> NDArray[np.bool_]:
 
 @pytest.fixture
 def drawn(disc: NDArray[np.bool_]) -> Segmentation:
-    """What the fake draws of `image` in the box (16, 15, 44, 35) when it is asked without any API."""
+    """What the fake draws of `image` in the box (16, 15, 44, 35) when it is asked without any
+    API.
+    """
     fake = FakeSegmenter()
     pixels = np.where(disc, 200, 40).astype(np.float32) / 255
     answer = fake.segment(fake.encode(pixels), Prompts(Box(16, 15, 44, 35)))

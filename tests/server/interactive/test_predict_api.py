@@ -26,7 +26,9 @@ def as_logits(array: NDArray[Any]) -> dict[str, Any]:
 
 @pytest.fixture
 def scripted(disc: Mask) -> ScriptedSegmenter:
-    """Answers the same to everything, and remembers what it was asked; the first time is the trial."""
+    """Answers the same to everything, and remembers what it was asked; the first time is the
+    trial.
+    """
     return ScriptedSegmenter([segmentation(disc, 0.9)] * 20)
 
 

@@ -1,4 +1,6 @@
-"""Images as clients send them, hostile ones too: read to the last bit, or refused before they cost anything."""
+"""Images as clients send them, hostile ones too: read to the last bit, or refused before they cost
+anything.
+"""
 
 from __future__ import annotations
 

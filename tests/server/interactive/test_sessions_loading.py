@@ -24,7 +24,9 @@ from server.interactive.service import Service, open_service
 
 
 class Loads:
-    """Opens "quick" at once and "slow" when a test says so; `faults` are raised first, if there are any."""
+    """Opens "quick" at once and "slow" when a test says so; `faults` are raised first, if there are
+    any.
+    """
 
     def __init__(self) -> None:
         self.names: list[str] = []
@@ -67,7 +69,8 @@ def ask(api: TestClient, image: str, segmenter: str) -> int:
 def test_others_are_served_while_a_segmenter_is_loaded(
     api: TestClient, service: Service, image: str, loads: Loads, until: Callable[..., Any]
 ) -> None:
-    # Arrange: the first is there, as at the start; more ask for the slow one than there are threads for calls
+    # Arrange: the first is there, as at the start; more ask for the slow one than there are threads
+    # for calls
     service.drawers.get()
     asking = 60
     with ThreadPoolExecutor(asking) as pool:

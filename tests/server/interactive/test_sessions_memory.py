@@ -1,4 +1,6 @@
-"""What is worked on is reserved before it is taken: by the header of an image, in every format, and bombs in none."""
+"""What is worked on is reserved before it is taken: by the header of an image, in every format, and
+bombs in none.
+"""
 
 from __future__ import annotations
 

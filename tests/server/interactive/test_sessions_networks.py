@@ -1,4 +1,6 @@
-"""Real networks behind the API, with seeded weights: clicks, boxes, logits and candidates as the segmenter has them."""
+"""Real networks behind the API, with seeded weights: clicks, boxes, logits and candidates as the
+segmenter has them.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""`segnode sessions` as a process of its own, with the segmenter that needs nothing fetched, over a real socket."""
+"""`segnode sessions` as a process of its own, with the segmenter that needs nothing fetched, over a
+real socket.
+"""
 
 from __future__ import annotations
 

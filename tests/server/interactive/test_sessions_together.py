@@ -23,7 +23,9 @@ THREADS = 32
 
 
 class GatheringSegmenter(FakeSegmenter):
-    """The fake, which notes how many prompts came in one call, and waits in the first real one for others to gather."""
+    """The fake, which notes how many prompts came in one call, and waits in the first real one for
+    others to gather.
+    """
 
     def __init__(self, waiting: Callable[[], bool]) -> None:
         self.batches: list[int] = []

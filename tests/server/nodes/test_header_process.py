@@ -14,7 +14,8 @@ from dicom_node.errors import FaultyDataset, UnreadableDataset
 from dicom_node.series.header import read_header
 from server.nodes.header_process import HeaderProcess
 
-# Dies of "deadly", dies once of "unlucky", says what is no JSON of "odd" and another file's header of "mixed"
+# Dies of "deadly", dies once of "unlucky", says what is no JSON of "odd" and another file's header
+# of "mixed"
 FAKE_CHILD = """
 import json, pathlib, sys
 print("ready", flush=True)

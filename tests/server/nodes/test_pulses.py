@@ -1,4 +1,6 @@
-"""Pulses, what beats them, and how they are made known: without a database, on a clock of our own."""
+"""Pulses, what beats them, and how they are made known: without a database, on a clock of our
+own.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Counts by state are kept by triggers: right after every change, whoever makes it, and summed up now and then."""
+"""Counts by state are kept by triggers: right after every change, whoever makes it, and summed up
+now and then.
+"""
 
 from __future__ import annotations
 

@@ -247,7 +247,8 @@ def test_a_rejection_without_anything_new_behind_it_is_superseded_too(make_desk:
 
 
 def test_a_start_looks_only_at_what_is_not_settled(desk: Any) -> None:
-    # Arrange: complete; complete and grown; given up; given up and grown; indexed only; never heard of
+    # Arrange: complete; complete and grown; given up; given up and grown; indexed only; never heard
+    # of
     names = {name: f"{STUDY}.{n}" for n, name in enumerate("abcdef", start=1)}
     for name in "abcde":
         desk.held.put(2, study=names[name])

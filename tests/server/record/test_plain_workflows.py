@@ -1,4 +1,6 @@
-"""Who may write into the database makes the node run nothing: workflows hold JSON, and what holds anything else is refused."""
+"""Who may write into the database makes the node run nothing: workflows hold JSON, and what holds
+anything else is refused.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What PostgreSQL answers, in the record's own words: away, or refused; no statement and no value in either."""
+"""What PostgreSQL answers, in the record's own words: away, or refused; no statement and no value
+in either.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The node works as a role that owns nothing: enough for every request, too little to change a table or the audit trail."""
+"""The node works as a role that owns nothing: enough for every request, too little to change a
+table or the audit trail.
+"""
 
 from __future__ import annotations
 

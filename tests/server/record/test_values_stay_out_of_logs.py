@@ -1,4 +1,6 @@
-"""Whatever PostgreSQL refuses in whichever part of the node: no statement, no value, no patient attribute in log or answer."""
+"""Whatever PostgreSQL refuses in whichever part of the node: no statement, no value, no patient
+attribute in log or answer.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +69,9 @@ class DueWatch:
 
 
 def refuse(desk: Any, table: str, event: str = "INSERT OR UPDATE") -> None:
-    """Let PostgreSQL refuse every change of a table, and quote the whole row as it does with its own errors."""
+    """Let PostgreSQL refuse every change of a table, and quote the whole row as it does with its
+    own errors.
+    """
     with desk.sessions.begin() as session:
         session.execute(
             text(

@@ -1,4 +1,6 @@
-"""The whole catalogue: every name one thing, every code from a list that is not ours, every language understood."""
+"""The whole catalogue: every name one thing, every code from a list that is not ours, every
+language understood.
+"""
 
 from __future__ import annotations
 
@@ -345,8 +347,8 @@ class TestCodes:
         }
 
         assert len(rows) == 124
-        # SNOMED CT's 29700009 is the right subclavian artery alone; the left appendage has a code of its own; both
-        # veins together are coded as the portal vein, as PS3.16 lists it
+        # SNOMED CT's 29700009 is the right subclavian artery alone; the left appendage has a code
+        # of its own; both veins together are coded as the portal vein, as PS3.16 lists it
         assert others == {
             "subclavian_artery_left",
             "subclavian_artery_right",

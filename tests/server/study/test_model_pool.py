@@ -1,4 +1,6 @@
-"""The models of a worker: each pair opened once, the longest unused given up, and who may be asked for."""
+"""The models of a worker: each pair opened once, the longest unused given up, and who may be asked
+for.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ import pytest
 
 from models.errors import LanguageMisconfigured, UnknownModel, WeightsMissing
 from models.loaded_models import Workbench, open_workbench
-from server.compose.models import benches, choice, offer, resources
+from server.compose.weights import benches, choice, offer, resources
 from server.settings import Settings, load_settings
 from server.study.model_pool import Benches
 from server.values import Pair

@@ -41,7 +41,8 @@ def reddest_column(path: Path) -> float:
     "axes", ["stored axially", "stored from left to right", "stored sagittally"]
 )
 def test_the_patients_right_is_on_the_left_of_the_picture(tmp_path: Path, axes: str) -> None:
-    # Arrange: one blob on the patient's right (x < 0 in LPS), on three ways of storing the same patient
+    # Arrange: one blob on the patient's right (x < 0 in LPS), on three ways of storing the same
+    # patient
     shape = {"stored sagittally": (40, 8, 40)}.get(axes, (8, 40, 40))
     columns = {
         "stored axially": [(0, 0, 5.0), (0, 2.0, 0), (2.0, 0, 0)],

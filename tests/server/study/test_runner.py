@@ -1,4 +1,6 @@
-"""Targets outlined one by one, followed together, finished one by one: in one process, and across a crash."""
+"""Targets outlined one by one, followed together, finished one by one: in one process, and across a
+crash.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Volumes ready for the models: as many as requests are worked on, the longest unused given up first."""
+"""Volumes ready for the models: as many as requests are worked on, the longest unused given up
+first.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Stages end: at their deadline, when their request is cancelled, when they take too much; and the next request runs."""
+"""Stages end: at their deadline, when their request is cancelled, when they take too much; and the
+next request runs.
+"""
 
 from __future__ import annotations
 

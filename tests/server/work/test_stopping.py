@@ -5,7 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
-# tells itself to stop again and again, each time a little earlier or later around the beginning of the wait
+# tells itself to stop again and again, each time a little earlier or later around the beginning of
+# the wait
 AT_ANY_MOMENT = """
 import os, random, signal, threading
 from server.processes import stop_on_signals, wait_for

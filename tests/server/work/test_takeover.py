@@ -107,7 +107,8 @@ def set_heartbeats(desk: Any, moment: str) -> None:
 
 
 def test_no_delivery_waits_for_a_clock_that_was_put_back(desk: Any, client: Any) -> None:
-    # Arrange: one that waits as it should, one that was to be tried in ten seconds of a clock of tomorrow
+    # Arrange: one that waits as it should, one that was to be tried in ten seconds of a clock of
+    # tomorrow
     with desk.sessions.begin() as session:
         for name, delay_s in (("soon", 10.0), ("tomorrow", 86_410.0)):
             desk.jobs.delivery(session, name, "pacs", 1, 2, delay_s)

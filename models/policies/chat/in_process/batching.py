@@ -3,8 +3,9 @@
     columns     0 ........... past | past ......... past + fresh | generated
     one row     0 0 0 kept kept kept | 0 0 new new new new       | says says
 
-Rows lie right-aligned in both parts, so that the last column of every row is its last token; the attention mask
-hides what fills the gaps, and the positions are those that the whole conversation has when it is read at once.
+Rows lie right-aligned in both parts, so that the last column of every row is its last token; the
+attention mask hides what fills the gaps, and the positions are those that the whole conversation
+has when it is read at once.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ _ROOM_COLUMNS = 128  # a layer grows by so many tokens at a time
 
 
 class RoomyLayer(DynamicLayer):  # type: ignore[misc]  # transformers is not typed
-    """A growing cache layer with room for the tokens to come: the usual one is copied whole for every token."""
+    """A growing cache layer with room for the tokens to come: the usual one is copied whole for
+    every token.
+    """
 
     def __init__(self, state: LayerState | None = None) -> None:
         super().__init__()
@@ -95,7 +98,9 @@ class Batch:
         )
 
     def spread(self, values: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Each row's values (..., tokens) of all its tokens, laid into (..., batch, past + fresh), zero in the gaps."""
+        """Each row's values (..., tokens) of all its tokens, laid into (..., batch, past + fresh),
+        zero in the gaps.
+        """
         first = values[0]
         laid = first.new_zeros((*first.shape[:-1], len(values), self.columns))
         for row, value in enumerate(values):
@@ -111,7 +116,9 @@ def lay_batch(
     filler: int,
     device: torch.device,
 ) -> Batch:
-    """Lay conversations side by side behind what was found of them; gaps hold the token `filler`."""
+    """Lay conversations side by side behind what was found of them; gaps hold the token
+    `filler`.
+    """
     past = max(_tokens(found) for found in founds)
     fresh = max(len(each) - _tokens(found) for each, found in zip(readings, founds, strict=True))
     ids = torch.full((len(readings), past + fresh), filler)
@@ -144,7 +151,9 @@ def _tokens(found: Found | None) -> int:
 
 
 def _state(founds: Sequence[Found | None], layer: int, past: int) -> LayerState | None:
-    """One layer's kept columns of all rows, (batch, heads, past, size); None when nothing is kept."""
+    """One layer's kept columns of all rows, (batch, heads, past, size); None when nothing is
+    kept.
+    """
     example = next((found.kept.layers[layer] for found in founds if found), None)
     if example is None:
         return None

@@ -1,7 +1,9 @@
-"""What a model has read, kept between the turns of episodes: keys and values of every layer, within a limit.
+"""What a model has read, kept between the turns of episodes: keys and values of every layer, within
+a limit.
 
-A conversation grows by its end, so what was read of it at the last turn is a prefix of what is read now. Entries
-are found by the tokens and the pixels themselves: the longest prefix that is the same, of any episode.
+A conversation grows by its end, so what was read of it at the last turn is a prefix of what is read
+now. Entries are found by the tokens and the pixels themselves: the longest prefix that is the same,
+of any episode.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ LayerState = tuple[torch.Tensor, torch.Tensor]
 
 @dataclass(frozen=True, eq=False)
 class Kept:
-    """The state of all layers after `reading`, of which the first `prompt_tokens` were the prompt."""
+    """The state of all layers after `reading`, of which the first `prompt_tokens` were the
+    prompt.
+    """
 
     reading: Reading
     prompt_tokens: int
@@ -41,7 +45,9 @@ class Found:
 
 
 class KeptStates:
-    """Entries up to `limit_bytes` in all; the one used longest ago goes first. One thread at a time."""
+    """Entries up to `limit_bytes` in all; the one used longest ago goes first. One thread at a
+    time.
+    """
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit = limit_bytes
@@ -71,7 +77,9 @@ class KeptStates:
         return best
 
     def put(self, kept: Kept, found: Found | None = None) -> None:
-        """Keep an entry that was read on from `found`; that one is let go when all of its prompt is in the new one."""
+        """Keep an entry that was read on from `found`; that one is let go when all of its prompt is
+        in the new one.
+        """
         if found is not None and found.tokens >= found.kept.prompt_tokens:
             self._entries.pop(found.number, None)
         if kept.nbytes > self._limit:

@@ -1,4 +1,6 @@
-"""One run of a model over a batch: how it is asked, and the tokens that each row was answered with."""
+"""One run of a model over a batch: how it is asked, and the tokens that each row was answered
+with.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +65,9 @@ class Generator:
     def run(
         self, inputs: Mapping[str, Any], asking: Asking, prompt_tokens: list[int]
     ) -> list[Spoken]:
-        """The replies to `inputs` (batch, columns) of the model, rows of `prompt_tokens` tokens each."""
+        """The replies to `inputs` (batch, columns) of the model, rows of `prompt_tokens` tokens
+        each.
+        """
         columns = inputs["input_ids"].shape[1]
         said = ActionSaid(self._loaded.processor.tokenizer, self._closing, columns)
         first = _FirstLogits()

@@ -1,4 +1,6 @@
-"""A multimodal language model from a folder: its class told by its own configuration, never by its path."""
+"""A multimodal language model from a folder: its class told by its own configuration, never by its
+path.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ from models.errors import UnusableModel
 from models.runtime.devices import chosen_device, chosen_dtype
 from models.runtime.resources import LanguageOptions, Quantisation, Resources
 
-_SHARE_OF_FREE = 4  # of the memory that is free once the model is there, one part in so many is for what it has read
+# of the memory that is free once the model is there, one part in so many is for what it has read
+_SHARE_OF_FREE = 4
 _GIVEN = {"local_files_only": True, "trust_remote_code": False}
 
 
@@ -49,7 +52,9 @@ class Loaded:
 
     @property
     def context_tokens(self) -> int | None:
-        """The longest conversation it was made for, in tokens; None when its configuration does not say."""
+        """The longest conversation it was made for, in tokens; None when its configuration does not
+        say.
+        """
         longest = getattr(
             self.model.config.get_text_config(decoder=True), "max_position_embeddings", None
         )
@@ -57,10 +62,12 @@ class Loaded:
 
 
 def load_chat_model(resources: Resources) -> Loaded:
-    """The model in the folder `resources.language.model`, or of that name in the hub's cache on this machine.
+    """The model in the folder `resources.language.model`, or of that name in the hub's cache on
+    this machine.
 
-    Nothing is downloaded, weights are safetensors only, and no code that came with them is run. UnusableModel
-    says what is missing, or what the model is if it is not one that is shown images and answers in text.
+    Nothing is downloaded, weights are safetensors only, and no code that came with them is run.
+    UnusableModel says what is missing, or what the model is if it is not one that is shown images
+    and answers in text.
     """
     options = resources.language
     place = Path(options.model).expanduser()

@@ -1,6 +1,7 @@
 """Pictures as a model sees them: the vision tower runs once for each, however often it is shown.
 
-The clean slice at the start of fifty episodes is one picture; so is each overlay in all later turns.
+The clean slice at the start of fifty episodes is one picture; so is each overlay in all later
+turns.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ _AT_ONCE = 8  # pictures in one run of the vision tower
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """How a picture is written into the prompt: its text, its image tokens, its `grid` (1, 3) of frames,
-    rows and columns of patches where the model's positions need it.
+    """How a picture is written into the prompt: its text, its image tokens, its `grid` (1, 3) of
+    frames, rows and columns of patches where the model's positions need it.
     """
 
     text: str
@@ -34,7 +35,9 @@ class Layout:
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """What the vision tower made of one picture: `pooled` (tokens, features), and `deep` the same by layer."""
+    """What the vision tower made of one picture: `pooled` (tokens, features), and `deep` the same
+    by layer.
+    """
 
     pooled: torch.Tensor
     deep: tuple[torch.Tensor, ...] = ()
@@ -73,7 +76,9 @@ class Pictures:
         return found
 
     def features(self, pictures: Sequence[Picture]) -> ModelOutput | None:
-        """The vision tower's output for pictures in order, as the model takes it instead of pixels."""
+        """The vision tower's output for pictures in order, as the model takes it instead of
+        pixels.
+        """
         if not pictures:
             return None
         seen = self._all_seen(pictures)

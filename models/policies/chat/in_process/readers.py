@@ -1,7 +1,9 @@
-"""Two ways to put conversations before a model: going on from what it has read, or reading them whole.
+"""Two ways to put conversations before a model: going on from what it has read, or reading them
+whole.
 
-`GoingOn` needs a model whose layers remember every token and that takes pictures from its vision tower ready made.
-Most do; whether one really answers the same is not believed but tried, once, when it is loaded (trial.py).
+`GoingOn` needs a model whose layers remember every token and that takes pictures from its vision
+tower ready made. Most do; whether one really answers the same is not believed but tried, once, when
+it is loaded (trial.py).
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ _WORTH_READING_ONCE = 32  # tokens: below that, a run of its own costs more than
 
 @dataclass(frozen=True, eq=False)
 class Prompt:
-    """A conversation made ready: its text, its pictures, and what the model takes in (where that is known before)."""
+    """A conversation made ready: its text, its pictures, and what the model takes in (where that is
+    known before).
+    """
 
     text: str
     pictures: tuple[Picture, ...]
@@ -135,7 +139,9 @@ class GoingOn:
         self._pictures.clear()
 
     def _read_ahead(self, prompts: Sequence[Prompt], readings: Sequence[Reading]) -> None:
-        """Read once what several conversations begin with (the system's words, the same clean slice) and none has read."""
+        """Read once what several conversations begin with (the system's words, the same clean
+        slice) and none has read.
+        """
         for row, reading in enumerate(readings):
             common = max((reading.shared(other) for other in readings[row + 1 :]), default=0)
             found = self.kept.find(reading)
@@ -203,7 +209,9 @@ class GoingOn:
         return inputs if features is None else inputs | {"mm_encoder_outputs": {"image": features}}
 
     def _positions(self, prompt: Prompt) -> torch.Tensor:
-        """Where the tokens stand: (tokens,), or (3, tokens) for a model that counts time, rows and columns."""
+        """Where the tokens stand: (tokens,), or (3, tokens) for a model that counts time, rows and
+        columns.
+        """
         reading = _read(prompt)
         counts = getattr(self._loaded.model.base_model, "get_rope_index", None)
         if counts is None:
@@ -247,6 +255,8 @@ def _grids(layouts: Sequence[Layout]) -> tuple[torch.Tensor, ...]:
 
 
 def _adds_special_tokens(loaded: Loaded, text: str) -> bool:
-    """Whether the tokenizer still has to begin the text with its own mark; templates may have done so."""
+    """Whether the tokenizer still has to begin the text with its own mark; templates may have done
+    so.
+    """
     begin = loaded.processor.tokenizer.bos_token
     return not (begin and text.startswith(begin))

@@ -16,8 +16,9 @@ from agent.language.chat import Conversation, Message, Picture
 class Renderer:
     """Writes conversations as one model reads them, up to where its answer begins.
 
-    Nothing that a person or a model said can pass for one of the template's own marks (a message's end, a picture):
-    in what was said these are broken by a space after their first character. Tags of the protocols stay whole.
+    Nothing that a person or a model said can pass for one of the template's own marks (a message's
+    end, a picture): in what was said these are broken by a space after their first character. Tags
+    of the protocols stay whole.
     """
 
     def __init__(self, processor: ProcessorMixin) -> None:
@@ -28,7 +29,9 @@ class Renderer:
         self._marks = _marks(processor)
 
     def text(self, conversation: Conversation) -> str:
-        """The prompt, with the template's one mark for each picture; ChatFailed for tools it has no place for."""
+        """The prompt, with the template's one mark for each picture; ChatFailed for tools it has no
+        place for.
+        """
         tools = [tool.schema for tool in conversation.tools]
         if tools and not self._takes_tools:
             raise ChatFailed(

@@ -31,7 +31,8 @@ def closing_tokens(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
 
 
 class ActionSaid(StoppingCriteria):  # type: ignore[misc]  # transformers is not typed
-    """Ends each reply of a batch once it is complete; the first `prompt_columns` tokens are not of the reply.
+    """Ends each reply of a batch once it is complete; the first `prompt_columns` tokens are not of
+    the reply.
 
     `lengths` holds, by row, how many tokens a reply had when it was.
     """

@@ -29,7 +29,9 @@ class Reading:
         return int(self.ids.size)
 
     def shared(self, other: Reading) -> int:
-        """How many tokens from the start are the same in both, pixels included; never ends inside a picture."""
+        """How many tokens from the start are the same in both, pixels included; never ends inside a
+        picture.
+        """
         shorter = min(len(self), len(other))
         differs = np.flatnonzero(self.ids[:shorter] != other.ids[:shorter])
         common = int(differs[0]) if differs.size else shorter
@@ -52,7 +54,8 @@ class Reading:
 def placed_pictures(
     ids: NDArray[np.int64], image_token: int, digests: Sequence[str], counts: Sequence[int]
 ) -> tuple[Placed, ...]:
-    """Where each picture lies: the first `counts[0]` image tokens are the first picture's, and so on.
+    """Where each picture lies: the first `counts[0]` image tokens are the first picture's, and so
+    on.
 
     ValueError when there are not as many image tokens as the counts say.
     """

@@ -1,7 +1,8 @@
 """A multimodal language model in this process, on transformers (agent.language.chat.ChatModel).
 
-Conversations of many episodes are answered in one run. What the model has read of an episode is kept, so a turn
-costs the new picture, the new words and the answer, however long the episode has become.
+Conversations of many episodes are answered in one run. What the model has read of an episode is
+kept, so a turn costs the new picture, the new words and the answer, however long the episode has
+become.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ _log = logging.getLogger(__name__)
 
 
 class TransformersChat:
-    """Qwen3-VL, Qwen2.5-VL or any other image-text-to-text model; at most `batch` conversations in one run."""
+    """Qwen3-VL, Qwen2.5-VL or any other image-text-to-text model; at most `batch` conversations in
+    one run.
+    """
 
     def __init__(self, loaded: Loaded, *, batch: int) -> None:
         if batch < 1:
@@ -45,7 +48,8 @@ class TransformersChat:
     ) -> list[Answer]:
         """An answer for each conversation, in order; `temperature` 0 is greedy.
 
-        Raises ChatFailed for a conversation that is longer than the model can read, or for which there is no memory.
+        Raises ChatFailed for a conversation that is longer than the model can read, or for which
+        there is no memory.
         """
         asking = Asking(temperature, max_new_tokens)
         with self._one_at_a_time:
@@ -79,7 +83,9 @@ class TransformersChat:
         return self._say(prompts[:half], asking) + self._say(prompts[half:], asking)
 
     def _try(self, prompts: Sequence[Prompt], asking: Asking) -> list[Spoken] | None:
-        """The replies, or None when memory ran out: what the run held is free again when this returns."""
+        """The replies, or None when memory ran out: what the run held is free again when this
+        returns.
+        """
         try:
             return self._reader.say(prompts, asking)
         except (MemoryError, RuntimeError) as fault:

@@ -27,7 +27,8 @@ def chosen_reader(loaded: Loaded, generator: Generator) -> Reader:
     going_on = GoingOn(loaded, generator)
     try:
         apart = _apart(going_on, whole)
-    # the code of some model family, asked in a way it may not know: whatever it raises, there is the other way
+    # the code of some model family, asked in a way it may not know: whatever it raises, there is
+    # the other way
     except (
         ArithmeticError,
         AttributeError,

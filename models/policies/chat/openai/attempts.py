@@ -1,4 +1,6 @@
-"""One attempt at a server: a request out, the reply's bytes in, and every fault sorted by whether to try again."""
+"""One attempt at a server: a request out, the reply's bytes in, and every fault sorted by whether
+to try again.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +34,8 @@ class Reply:
 class Fault:
     """An attempt without an answer.
 
-    `reason` in words; `passing` whether the same may work later; `retry_after_s` the least wait the server asked for;
-    `refusal` its words where it refused the request itself (400).
+    `reason` in words; `passing` whether the same may work later; `retry_after_s` the least wait the
+    server asked for; `refusal` its words where it refused the request itself (400).
     """
 
     reason: str
@@ -45,7 +47,8 @@ class Fault:
 async def attempt(
     client: httpx.AsyncClient, url: str, body: Mapping[str, Any], timeout_s: float, now_s: float
 ) -> Reply | Fault:
-    """Ask once, within `timeout_s` from connecting to the last byte; `now_s` the time of day, for dates in replies.
+    """Ask once, within `timeout_s` from connecting to the last byte; `now_s` the time of day, for
+    dates in replies.
 
     Never raises for what a server or the network does; redirects are not followed.
     """
@@ -100,7 +103,9 @@ def _redirected(response: httpx.Response) -> str:
 
 
 def retry_after_s(said: str, now_s: float) -> float | None:
-    """Seconds to wait as a Retry-After header says them (RFC 9110 section 10.2.3); None when it says nothing usable."""
+    """Seconds to wait as a Retry-After header says them (RFC 9110 section 10.2.3); None when it
+    says nothing usable.
+    """
     if said.strip().isdecimal():
         return float(said.strip()[:9])
     try:
@@ -110,7 +115,9 @@ def retry_after_s(said: str, now_s: float) -> float | None:
 
 
 def _plain(text: str) -> str:
-    """A server's words as they may stand in a log: one short line, and nothing that looks like an image or a key."""
+    """A server's words as they may stand in a log: one short line, and nothing that looks like an
+    image or a key.
+    """
     words = " ".join(_ENCODED.sub("…", text[: 40 * _TOLD_CHARS]).split())
     printable = "".join(each for each in words if each.isprintable())
     return printable if len(printable) <= _TOLD_CHARS else printable[: _TOLD_CHARS - 1] + "…"

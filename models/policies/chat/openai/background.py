@@ -12,7 +12,9 @@ T = TypeVar("T")
 
 
 class Background:
-    """Runs coroutines for callers that are not asynchronous; the thread ends with this object or with the process."""
+    """Runs coroutines for callers that are not asynchronous; the thread ends with this object or
+    with the process.
+    """
 
     def __init__(self, name: str) -> None:
         self._loop = asyncio.new_event_loop()
@@ -35,7 +37,9 @@ class Background:
 
 
 def _turn(loop: asyncio.AbstractEventLoop) -> None:
-    """Run until stopped; what then is still open (a connection being closed) is cancelled and waited for."""
+    """Run until stopped; what then is still open (a connection being closed) is cancelled and
+    waited for.
+    """
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
         runner.get_loop().run_forever()
 

@@ -1,7 +1,8 @@
 """Where patient data may go: only to hosts that the site has named, and by default to none.
 
-A host is compared as it is written, in lower case and without asking DNS: what a name points to can change, what the
-site has allowed cannot. This machine counts as any other host, since a port of it may be a tunnel.
+A host is compared as it is written, in lower case and without asking DNS: what a name points to can
+change, what the site has allowed cannot. This machine counts as any other host, since a port of it
+may be a tunnel.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ _PORTS = {"http": 80, "https": 443}
 def checked(endpoint: str, allowed_hosts: Collection[str]) -> httpx.URL:
     """The base URL of a server that patient data may go to; nothing is connected.
 
-    An entry of `allowed_hosts` is "host" (every port of it) or "host:port"; IPv6 as "::1" or "[::1]:8000". Raises
-    HostNotAllowed, with the entry to add, or LanguageMisconfigured for what is no URL of a server.
+    An entry of `allowed_hosts` is "host" (every port of it) or "host:port"; IPv6 as "::1" or
+    "[::1]:8000". Raises HostNotAllowed, with the entry to add, or LanguageMisconfigured for what is
+    no URL of a server.
     """
     url = _parsed(endpoint)
     if not {_name(url), host_and_port(url)} & {each.strip().lower() for each in allowed_hosts}:

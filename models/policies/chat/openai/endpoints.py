@@ -1,6 +1,8 @@
-"""The servers that a language model is asked at: episodes go round them, and one that has failed is left alone for a while.
+"""The servers that a language model is asked at: episodes go round them, and one that has failed is
+left alone for a while.
 
-An episode stays where it began as long as that server is well: there its earlier turns are still in the prefix cache.
+An episode stays where it began as long as that server is well: there its earlier turns are still in
+the prefix cache.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ _REMEMBERED = 4096  # episodes whose server is known; servers forget sooner
 
 @dataclass(eq=False)
 class Endpoint:
-    """One server: its base URL, how it wants to be asked, and until when (by the pool's clock) it is left alone."""
+    """One server: its base URL, how it wants to be asked, and until when (by the pool's clock) it
+    is left alone.
+    """
 
     url: httpx.URL
     manner: Manner
@@ -41,7 +45,9 @@ class Endpoint:
 
 
 class Endpoints:
-    """The pool of servers, for any number of threads; `clock` tells seconds from some fixed start."""
+    """The pool of servers, for any number of threads; `clock` tells seconds from some fixed
+    start.
+    """
 
     def __init__(self, endpoints: Sequence[Endpoint], clock: Callable[[], float]) -> None:
         self._endpoints, self._clock = list(endpoints), clock
@@ -49,10 +55,11 @@ class Endpoints:
         self._lock = threading.Lock()
 
     def next(self, episode: Hashable) -> Endpoint:
-        """The server that `episode` was asked at before, if it may be asked; else the one whose turn it is.
+        """The server that `episode` was asked at before, if it may be asked; else the one whose
+        turn it is.
 
-        The turn is that of the one that has waited longest among those that may be asked, or of the one that rests
-        the shortest.
+        The turn is that of the one that has waited longest among those that may be asked, or of the
+        one that rests the shortest.
         """
         with self._lock:
             now = self._clock()

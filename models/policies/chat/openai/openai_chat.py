@@ -1,8 +1,9 @@
 """A chat model behind any server that speaks OpenAI's chat completions: vLLM, SGLang, GPT.
 
-The conversations of a batch are asked in parallel, a server that fails is replaced by the next, and nothing leaves for
-a host that the site has not allowed (models/policies/chat/openai/egress.py). The server sees each conversation as the one before plus
-new messages, to the letter, so that its prefix cache holds.
+The conversations of a batch are asked in parallel, a server that fails is replaced by the next, and
+nothing leaves for a host that the site has not allowed (models/policies/chat/openai/egress.py). The
+server sees each conversation as the one before plus new messages, to the letter, so that its prefix
+cache holds.
 """
 
 from __future__ import annotations
@@ -37,15 +38,16 @@ from models.runtime.resources import LanguageOptions
 
 logger = logging.getLogger(__name__)
 
-_BEGINNING = 2  # messages that tell one episode from another: the rules, and the first picture with its question
+# messages that tell one episode from another: the rules, and the first picture with its question
+_BEGINNING = 2
 _KEPT_PICTURES = 64  # a history is said again every turn; its pictures are encoded once
 
 
 class OpenAiChat:
     """See agent.language.chat.ChatModel. For any number of threads; `close` ends its connections.
 
-    Raises LanguageMisconfigured at once for options that cannot work, and HostNotAllowed for an endpoint that is not
-    on the allow-list, before anything is connected.
+    Raises LanguageMisconfigured at once for options that cannot work, and HostNotAllowed for an
+    endpoint that is not on the allow-list, before anything is connected.
     """
 
     def __init__(
@@ -68,7 +70,9 @@ class OpenAiChat:
     def answer(
         self, conversations: Sequence[Conversation], *, temperature: float, max_new_tokens: int
     ) -> list[Answer]:
-        """An answer for each conversation, in order; ChatFailed when one of them got none (the others are dropped)."""
+        """An answer for each conversation, in order; ChatFailed when one of them got none (the
+        others are dropped).
+        """
         asking = self._answer_all(conversations, temperature, max_new_tokens)
         try:
             return self._background.run(asking)
@@ -109,7 +113,8 @@ class OpenAiChat:
                 )
                 timeout_s = min(self._patience.timeout_s, deadline_s - self._clock.now())
                 logger.info(
-                    "asking the language model at %s: %d pictures",  # where to and how much, never what
+                    # where to and how much, never what
+                    "asking the language model at %s: %d pictures",
                     endpoint.name,
                     len(conversation.pictures),
                 )
@@ -139,7 +144,9 @@ class OpenAiChat:
             return Fault(f"gave no answer: {nothing}", passing=True)
 
     async def _wait(self, endpoint: Endpoint, fault: Fault, failed: int, deadline_s: float) -> None:
-        """Wait for the next attempt, not at all if another server may be asked; ChatFailed when there is none."""
+        """Wait for the next attempt, not at all if another server may be asked; ChatFailed when
+        there is none.
+        """
         if not fault.passing:
             raise ChatFailed(f"the language model at {endpoint.name} {_hinted(fault)}")
         self._endpoints.failed(endpoint, max(fault.retry_after_s or 0.0, REST_S))
@@ -190,11 +197,14 @@ def _headers(api_key_file: Path | None) -> dict[str, str]:
 async def _open(
     headers: Mapping[str, str], concurrency: int
 ) -> tuple[httpx.AsyncClient, asyncio.Semaphore]:
-    """The connections and the room for requests at once; both belong to the loop they are made on."""
+    """The connections and the room for requests at once; both belong to the loop they are made
+    on.
+    """
     client = httpx.AsyncClient(
         headers=headers,
         follow_redirects=False,
-        trust_env=False,  # a proxy of the environment would be one more host, and nobody has allowed it
+        # a proxy of the environment would be one more host, and nobody has allowed it
+        trust_env=False,
         timeout=None,  # noqa: S113 - each attempt has its own, to the last byte
         limits=httpx.Limits(max_connections=None, max_keepalive_connections=concurrency),
     )

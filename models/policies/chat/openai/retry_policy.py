@@ -43,7 +43,9 @@ class SystemClock:
 
 @dataclass(frozen=True)
 class Patience:
-    """At most `attempts` at a conversation, `timeout_s` each, and `attempts` times that altogether, waits included."""
+    """At most `attempts` at a conversation, `timeout_s` each, and `attempts` times that altogether,
+    waits included.
+    """
 
     attempts: int
     timeout_s: float
@@ -55,6 +57,8 @@ class Patience:
         return self.attempts * self.timeout_s
 
     def wait_s(self, failed: int, asked_s: float | None) -> float:
-        """Seconds to wait after the `failed`-th fault (from one): doubling, half of it by chance, and what was asked."""
+        """Seconds to wait after the `failed`-th fault (from one): doubling, half of it by chance,
+        and what was asked.
+        """
         longest = min(_FIRST_WAIT_S * 2.0 ** min(failed - 1, 16), _LONGEST_WAIT_S)
         return max(longest * (0.5 + 0.5 * self.chance.random()), asked_s or 0.0)

@@ -1,7 +1,8 @@
-"""OpenAI's chat completions on the wire: a conversation as the body of a request, a reply's body as an answer.
+"""OpenAI's chat completions on the wire: a conversation as the body of a request, a reply's body as
+an answer.
 
-Written for what vLLM, SGLang and OpenAI's own service have in common; where one of them refuses a parameter,
-`adapted` says what to do without it. Nothing here connects to anything.
+Written for what vLLM, SGLang and OpenAI's own service have in common; where one of them refuses a
+parameter, `adapted` says what to do without it. Nothing here connects to anything.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from agent.storable_text import storable
 from agent.turns import Usage
 
 CALL_ANSWERED = "Done. What came of it follows."
-"""What every native call of the history is answered with: the API wants an answer before the next message."""
+"""What every native call of the history is answered with: the API wants an answer before the next
+message.
+"""
 
 _FUNCTION_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _MOST_TOKENS = 10**9  # no reply takes more, and a price can be put on it
@@ -36,8 +39,8 @@ class NoReply(ValueError):
 class Manner:
     """How one server wants to be asked.
 
-    `model` the name it knows; `native_tools` whether functions are offered beside the text; `renamed` parameters by
-    their new names, `dropped` parameters that it does not take.
+    `model` the name it knows; `native_tools` whether functions are offered beside the text;
+    `renamed` parameters by their new names, `dropped` parameters that it does not take.
     """
 
     model: str
@@ -74,7 +77,9 @@ def request_body(
     max_new_tokens: int,
     url_of: Callable[[Picture], str] = data_url,
 ) -> dict[str, Any]:
-    """The JSON of a request; what two conversations have in common is the same to the letter in both."""
+    """The JSON of a request; what two conversations have in common is the same to the letter in
+    both.
+    """
     body: dict[str, Any] = {
         "model": manner.model,
         "messages": _messages(conversation.messages, manner.native_tools, url_of),
@@ -92,7 +97,9 @@ def request_body(
 
 
 def adapted(manner: Manner, refusal: str) -> Manner | None:
-    """How to ask after a server has refused a request (400) with these words; None when they name nothing we can change."""
+    """How to ask after a server has refused a request (400) with these words; None when they name
+    nothing we can change.
+    """
     if "max_completion_tokens" in refusal and "max_tokens" not in manner.renamed:
         renamed = {**manner.renamed, "max_tokens": "max_completion_tokens"}
         return Manner(manner.model, manner.native_tools, renamed, manner.dropped)
@@ -104,9 +111,11 @@ def adapted(manner: Manner, refusal: str) -> Manner | None:
 
 
 def answer_of(body: bytes, model: str, prices: Prices) -> Answer:
-    """The answer in a reply's body; `model` names who gave it where the body does not. NoReply for anything else.
+    """The answer in a reply's body; `model` names who gave it where the body does not. NoReply for
+    anything else.
 
-    A reply that was cut off at its longest is an answer; whether it still means something the parser will say.
+    A reply that was cut off at its longest is an answer; whether it still means something the
+    parser will say.
     """
     reply = _object(body)
     choices = reply.get("choices")
@@ -121,7 +130,9 @@ def answer_of(body: bytes, model: str, prices: Prices) -> Answer:
 
 
 def refusal_of(body: bytes) -> str:
-    """Why a server refused a request, in its own words (OpenAI's error object, or text), "" when it gave none."""
+    """Why a server refused a request, in its own words (OpenAI's error object, or text), "" when it
+    gave none.
+    """
     try:
         reply = _object(body)
     except NoReply:
@@ -202,7 +213,9 @@ def _object(body: bytes) -> Mapping[str, Any]:
 
 
 def _text(message: Mapping[str, Any]) -> str:
-    """All that was said: what the model thought to itself first, in the tags that the protocols know."""
+    """All that was said: what the model thought to itself first, in the tags that the protocols
+    know.
+    """
     said = _words(message.get("content")) or _words(message.get("refusal"))
     thought = _words(message.get("reasoning_content")) or _words(message.get("reasoning"))
     if not thought:

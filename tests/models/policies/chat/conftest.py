@@ -1,4 +1,6 @@
-"""Small random language models in folders, loaded by the product's own code, and conversations with pictures."""
+"""Small random language models in folders, loaded by the product's own code, and conversations with
+pictures.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,9 @@ def model_folders(
 
 @pytest.fixture
 def load(model_folders: dict[str, Path]) -> Callable[..., Loaded]:
-    """Loads a family from its folder, fresh; keyword arguments replace fields of what was loaded."""
+    """Loads a family from its folder, fresh; keyword arguments replace fields of what was
+    loaded.
+    """
 
     def loaded(family: str, **changed: Any) -> Loaded:
         options = LanguageOptions(model=str(model_folders[family]))
@@ -83,7 +87,8 @@ def next_turn(picture: Callable[..., Picture]) -> Callable[[Conversation, str, i
 
 @pytest.fixture
 def plainly() -> Callable[..., tuple[np.ndarray, torch.Tensor]]:
-    """The reference: one conversation alone, read whole by transformers' own processor and generate, greedy.
+    """The reference: one conversation alone, read whole by transformers' own processor and
+    generate, greedy.
 
     Gives the ids of the reply and the logits (vocabulary,) of its first token.
     """

@@ -1,4 +1,6 @@
-"""Whole episodes with a language model that talks nonsense: a clear end, nothing lost, nothing crashed."""
+"""Whole episodes with a language model that talks nonsense: a clear end, nothing lost, nothing
+crashed.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The embedded planner: what it knows, what it draws first, how it corrects itself, when it says absent.
+"""The embedded planner: what it knows, what it draws first, how it corrects itself, when it says
+absent.
 
 The lungs' rule needs no network, so they show the policy's whole course exactly.
 """
@@ -29,7 +30,9 @@ LUNG = Target("right lung", "right_lung")
 
 
 class WideEncoding(FakeEncoding):
-    """The fake's encoding with an embedding (256, 64, 64) that holds nothing but the slice's brightness."""
+    """The fake's encoding with an embedding (256, 64, 64) that holds nothing but the slice's
+    brightness.
+    """
 
     @property
     def embedding(self) -> NDArray[np.float32]:

@@ -1,7 +1,8 @@
-"""A tiny IMIS-Net with seeded weights, and the network once more, written plainly from its description.
+"""A tiny IMIS-Net with seeded weights, and the network once more, written plainly from its
+description.
 
-`PlainImisNet` computes with upstream's names and nothing of `segment-anything`, `transformers` or our own modules; its
-`Faults` are the mistakes that an implementation can make.
+`PlainImisNet` computes with upstream's names and nothing of `segment-anything`, `transformers` or
+our own modules; its `Faults` are the mistakes that an implementation can make.
 """
 
 from __future__ import annotations
@@ -206,7 +207,9 @@ class PlainImisNet:
         return torch.stack(rows).permute(2, 0, 1)[None]
 
     def candidates(self, embedding, sparse, mask=None, text=None):
-        """Logits (4, 4s, 4s), ious (4,), semantics (4, k) for one prompt; `mask` raw logits (4s, 4s)."""
+        """Logits (4, 4s, 4s), ious (4,), semantics (4, k) for one prompt; `mask` raw logits (4s,
+        4s).
+        """
         state, at = self.state, "mask_decoder."
         names = ("iou_token", "mask_tokens", "semantic_tokens")
         own = torch.cat([state[f"{at}{name}.weight"] for name in names])
@@ -358,7 +361,9 @@ def published_shapes(shared_data: Path) -> dict[str, tuple[int, ...]]:
 
 @pytest.fixture(scope="session")
 def clip_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a tokenizer of CLIP's kind: every byte, alone and at a word's end, and two merges."""
+    """A folder with a tokenizer of CLIP's kind: every byte, alone and at a word's end, and two
+    merges.
+    """
     from transformers.convert_slow_tokenizer import bytes_to_unicode
 
     letters = list(bytes_to_unicode().values())

@@ -1,4 +1,6 @@
-"""The arrays for outside trials, tiny; and the full-size network once, from a training script's checkpoint."""
+"""The arrays for outside trials, tiny; and the full-size network once, from a training script's
+checkpoint.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""IMIS-Net against a plain derivation of its own, with the mistakes that such a comparison must see."""
+"""IMIS-Net against a plain derivation of its own, with the mistakes that such a comparison must
+see.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,9 @@ def spoken(network):
 
 
 def drawn_by_both(network, plain, *, points=False, box=False, mask=False, text=False):
-    """(ours, theirs): logits (4, s, s), ious (4,), semantics (4, k) for the same prompt on the same embedding."""
+    """(ours, theirs): logits (4, s, s), ious (4,), semantics (4, k) for the same prompt on the same
+    embedding.
+    """
     embedding = embedded(network, picture())
     said = spoken(network) if text else None
     low = torch.randn((network.side_px // 4,) * 2, generator=torch.Generator().manual_seed(2)) * 4
@@ -147,7 +151,9 @@ def test_a_fault_in_the_prompts_would_be_seen(tiny_at, plain_at, fault, asked):
 
 
 def test_logits_grow_to_the_square_first_and_to_the_slice_then():
-    """One pixel of 16 x 16 is half a pixel of the slice: going there directly gives other values at the edges."""
+    """One pixel of 16 x 16 is half a pixel of the slice: going there directly gives other values at
+    the edges.
+    """
     # Arrange
     low = torch.randn(1, 16, 16, generator=torch.Generator().manual_seed(1))
 
@@ -181,7 +187,9 @@ def test_a_picture_is_squashed_by_the_nearest_pixel():
 
 @pytest.fixture(scope="module")
 def full_shapes():
-    """Names and shapes of the checkpoint that the full network takes; nothing is computed with it."""
+    """Names and shapes of the checkpoint that the full network takes; nothing is computed with
+    it.
+    """
     with torch.device("meta"):
         return upstream_shapes(ImisNet(VIT_B))
 

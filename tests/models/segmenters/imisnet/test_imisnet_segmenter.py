@@ -1,4 +1,6 @@
-"""IMIS-Net as a segmenter: every prompt counts, several at once are each alone, text as CLIP reads it."""
+"""IMIS-Net as a segmenter: every prompt counts, several at once are each alone, text as CLIP reads
+it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""SAM against the predictor of segment-anything 1.0 with the same weights: the same numbers to 1e-4."""
+"""SAM against the predictor of segment-anything 1.0 with the same weights: the same numbers to
+1e-4.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Sam2VolumeSegmenter: objects together as alone, each slice encoded once, nothing held that grows with the slices."""
+"""Sam2VolumeSegmenter: objects together as alone, each slice encoded once, nothing held that grows
+with the slices.
+"""
 
 from __future__ import annotations
 
@@ -82,7 +84,9 @@ def test_each_object_is_drawn_on_every_other_slice_at_the_slices_own_size(segmen
 
 
 def test_objects_together_are_as_they_are_alone(segmenter, slices):
-    """Of different key slices, so that some have much to remember where others have little; two of equal size."""
+    """Of different key slices, so that some have much to remember where others have little; two of
+    equal size.
+    """
     seeds = [Seed({2: LEFT}), Seed({2: RIGHT}), Seed({6: LOW}), Seed({1: LEFT, 9: RIGHT})]
 
     together = followed(segmenter, slices, seeds)

@@ -20,7 +20,8 @@ from models.segmenters.sam2.network import load_network
 from models.segmenters.sam2.segmenter import Sam2Segmenter
 
 pytestmark = pytest.mark.filterwarnings(
-    "ignore:`torch.jit.script` is deprecated:DeprecationWarning"  # upstream's transforms are scripted
+    # upstream's transforms are scripted
+    "ignore:`torch.jit.script` is deprecated:DeprecationWarning"
 )
 
 

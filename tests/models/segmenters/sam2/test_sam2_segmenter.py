@@ -1,4 +1,6 @@
-"""SAM 2.1 as a segmenter: where prompts land, mixed prompts in one run, bfloat16, what is refused at the start."""
+"""SAM 2.1 as a segmenter: where prompts land, mixed prompts in one run, bfloat16, what is refused
+at the start.
+"""
 
 from __future__ import annotations
 

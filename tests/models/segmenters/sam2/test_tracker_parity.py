@@ -1,4 +1,6 @@
-"""Objects through a volume: our numbers against the package sam2's video predictor, on the same seeded weights."""
+"""Objects through a volume: our numbers against the package sam2's video predictor, on the same
+seeded weights.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ ONE_CLICK, TWO_CLICKS, IN_BOX = Prompt(clicks=1), Prompt(clicks=2), Prompt(box=T
 
 
 class Upstream:
-    """sam2's video predictor over frames that are already tensors, the one name that needs replacing."""
+    """sam2's video predictor over frames that are already tensors, the one name that needs
+    replacing.
+    """
 
     def __init__(self, network, frames: torch.Tensor, monkeypatch) -> None:
         from sam2 import sam2_video_predictor
@@ -244,7 +248,9 @@ def test_of_few_slices_the_pointers_places_are_their_share(both, monkeypatch):
 
 @pytest.mark.parametrize("pair", [ALWAYS, ON_SOME], indirect=True)
 def test_the_logits_are_worth_comparing(both, request):
-    """Masks of some size that change from slice to slice; and an object that is there on some slices, not on others."""
+    """Masks of some size that change from slice to slice; and an object that is there on some
+    slices, not on others.
+    """
     upstream, _ = both
 
     theirs = upstream.follow({2: MASK}, 2, reverse=False)
@@ -260,7 +266,9 @@ def test_the_logits_are_worth_comparing(both, request):
 
 
 def test_the_dump_of_a_volume_is_upstreams(pair, monkeypatch):
-    """Slices not of the network's size, prepared as MedSAM2's scripts do it; every array by its name."""
+    """Slices not of the network's size, prepared as MedSAM2's scripts do it; every array by its
+    name.
+    """
     from PIL import Image
 
     from models.parity.sam2_video import dump_sam2_video

@@ -1,6 +1,7 @@
 """Counts are kept where lists show them, and lists are read by index.
 
-Revision 0004. Before it every page of studies read all instances, and every look at the metrics all requests.
+Revision 0004. Before it every page of studies read all instances, and every look at the metrics all
+requests.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ UPDATE studies SET requests = counted.requests FROM (
     SELECT study_instance_uid, count(*) AS requests FROM requests GROUP BY study_instance_uid
 ) AS counted WHERE counted.study_instance_uid = studies.study_instance_uid
 """
-# every file that was indexed or kept apart is one file on disk; where there are more, the next start looks at the study
+# every file that was indexed or kept apart is one file on disk; where there are more, the next
+# start looks at the study
 _COUNT_FILES = """
 UPDATE studies SET files = instances + (
     SELECT count(*) FROM conflicts WHERE conflicts.study_instance_uid = studies.study_instance_uid

@@ -1,4 +1,6 @@
-"""The chat model as the agent sees it: answers in order, whatever the batch, and failures that say what to do."""
+"""The chat model as the agent sees it: answers in order, whatever the batch, and failures that say
+what to do.
+"""
 
 from __future__ import annotations
 

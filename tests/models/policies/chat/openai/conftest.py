@@ -1,4 +1,6 @@
-"""A server that speaks OpenAI's chat completions over real HTTP and does as it is told, faults included."""
+"""A server that speaks OpenAI's chat completions over real HTTP and does as it is told, faults
+included.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ from models.runtime.resources import LanguageOptions
 
 @dataclass(frozen=True)
 class Said:
-    """What the server answers: status, headers and body, in `chunks` after each of which it may `linger_s`.
+    """What the server answers: status, headers and body, in `chunks` after each of which it may
+    `linger_s`.
 
     `cut` closes the connection after so many bytes although more were announced.
     """
@@ -46,7 +49,9 @@ Script = Callable[[Heard], Said]
 
 
 def completion(text: str | None = "ok", **more: Any) -> Said:
-    """A plain answer; `more` are members of its message, `usage` and `finish_reason` those of the reply."""
+    """A plain answer; `more` are members of its message, `usage` and `finish_reason` those of the
+    reply.
+    """
     usage = more.pop("usage", {"prompt_tokens": 1000, "completion_tokens": 20})
     finish = more.pop("finish_reason", "stop")
     message = {"role": "assistant", "content": text, **more}
@@ -63,7 +68,9 @@ def refused(status: int, message: str = "", **headers: str) -> Said:
 
 
 class Server:
-    """A server on a port of the loopback; `heard` is what it was asked, `most_at_once` how many at a time."""
+    """A server on a port of the loopback; `heard` is what it was asked, `most_at_once` how many at
+    a time.
+    """
 
     def __init__(self, script: Script) -> None:
         self.heard: list[Heard] = []
@@ -170,7 +177,9 @@ MakeChat = Callable[..., OpenAiChat]
 
 @pytest.fixture
 def serve() -> Iterator[MakeServer]:
-    """Starts servers: `serve(said, said, …)` answers in that order (the last for ever), `serve(script)` as a function says."""
+    """Starts servers: `serve(said, said, …)` answers in that order (the last for ever),
+    `serve(script)` as a function says.
+    """
     started: list[Server] = []
 
     def start(*said: Said | Script) -> Server:
@@ -195,7 +204,9 @@ def clock() -> FakeClock:
 
 @pytest.fixture
 def connect(clock: FakeClock) -> Iterator[MakeChat]:
-    """Opens chats with servers, which are allowed unless `allowed_hosts` says otherwise; `timeout_s` is of real time."""
+    """Opens chats with servers, which are allowed unless `allowed_hosts` says otherwise;
+    `timeout_s` is of real time.
+    """
     opened: list[OpenAiChat] = []
 
     def open_chat(

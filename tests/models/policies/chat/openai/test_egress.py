@@ -1,4 +1,6 @@
-"""Nothing leaves for a host that the site has not named, and nobody is asked where a name points to."""
+"""Nothing leaves for a host that the site has not named, and nobody is asked where a name points
+to.
+"""
 
 from __future__ import annotations
 

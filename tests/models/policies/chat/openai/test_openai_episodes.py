@@ -1,4 +1,6 @@
-"""The language policy, a server and the loop together: what a site runs, but for the model's eyes."""
+"""The language policy, a server and the loop together: what a site runs, but for the model's
+eyes.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,8 @@ def dice(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
 
 
 class Reader:
-    """A server's model that sees bright things in the pictures it is sent: a box round them, then stop.
+    """A server's model that sees bright things in the pictures it is sent: a box round them, then
+    stop.
 
     Answers in the manner of `settings`; of contact sheets it names slice `key` and finds no fault.
     """
@@ -68,7 +71,9 @@ class Reader:
         )
 
     def _last(self, messages: list[dict[str, Any]]) -> tuple[str, NDArray[np.uint8]]:
-        """The words of the last message and its last picture, or that of the message before it that has one."""
+        """The words of the last message and its last picture, or that of the message before it that
+        has one.
+        """
         parts = messages[-1]["content"]
         words = " ".join(part["text"] for part in parts if part["type"] == "text")
         url = [part["image_url"]["url"] for part in parts if part["type"] == "image_url"][-1]

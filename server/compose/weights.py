@@ -60,7 +60,9 @@ def benches(settings: Settings) -> Benches:
 
 
 def offer(settings: Settings) -> Offer:
-    """Who may be asked for: what a request names has to be here, what the site chose is found out by the worker."""
+    """Who may be asked for: what a request names has to be here, what the site chose is found out
+    by the worker.
+    """
 
     def pair(policy: str | None, segmenter: str | None) -> Pair:
         from models.choice import choose
@@ -77,7 +79,9 @@ def offer(settings: Settings) -> Offer:
 
 
 def choice(settings: Settings) -> Choice:
-    """The policy and the segmenter that the settings mean here, "auto" resolved; nothing is loaded."""
+    """The policy and the segmenter that the settings mean here, "auto" resolved; nothing is
+    loaded.
+    """
     from models.choice import choose
 
     return choose(settings.agent.policy, settings.agent.segmenter, resources(settings))
@@ -86,7 +90,8 @@ def choice(settings: Settings) -> Choice:
 def resources(settings: Settings, segmenter: str = "") -> Resources:
     """What models may use, of [agent], [models] and [language].
 
-    agent.checkpoint is agent.segmenter's: another `segmenter` ("": that one) is given its usual weights.
+    agent.checkpoint is agent.segmenter's: another `segmenter` ("": that one) is given its usual
+    weights.
     """
     from models.choice import located_model
     from models.runtime.resources import LanguageOptions, Resources
