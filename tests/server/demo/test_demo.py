@@ -33,7 +33,7 @@ def test_the_reference_is_read_by_position_whatever_its_axes(tmp_path: Path) -> 
     on_grid = reference_labels_on(tmp_path / "labels.nii.gz", (12, 20, 30), affine)
 
     # Assert: index (z, y, x) of that position, worked out by hand:
-    # z is 35/5, y is (-20+28)/2 and x is (10+28)/2
+    # 35/5 along z, (-20+28)/2 along y, (10+28)/2 along x
     assert [tuple(map(int, index)) for index in np.argwhere(on_grid == 7)] == [(7, 4, 19)]
 
 
