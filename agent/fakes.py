@@ -17,20 +17,20 @@ from scipy import ndimage
 from agent.actions import Absent, Action, AddBox, Stop
 from agent.errors import SegmenterFailed, UnknownTarget
 from agent.ports import (
-    Ask,
+    Assessment,
+    ContinueIf,
     Encoding,
-    Followed,
-    Inspection,
-    LivesOn,
+    Localisation,
     Observation,
+    PromptedSlice,
+    PropagatedSlice,
     Reply,
     Seed,
     Segmenter,
     Slices,
-    Survey,
 )
 from agent.values import Box, Point, PromptKind, Prompts, Role, Segmentation, Target
-from agent.volume.propagation_order import Strand, strands_of, sweep
+from agent.volume.propagation_order import PropagationPath, strands_of, sweep
 
 _LOW_RES = 64  # side of the fake's logits
 _TOLERANCE = 0.025  # intensities this near the box's centre belong to the structure
@@ -70,13 +70,13 @@ class FakeSegmenter:
     """
 
     name = "fake"
-    understands = frozenset({PromptKind.BOX, PromptKind.POINT})
+    supported_prompts = frozenset({PromptKind.BOX, PromptKind.POINT})
 
     def encode(self, image: NDArray[np.float32]) -> FakeEncoding:
         """Keep the slice (rows, columns) float32; of RGB (rows, columns, 3) the mean."""
         return FakeEncoding(image if image.ndim == 2 else image.mean(axis=2))
 
-    def segment_many(self, asks: Sequence[Ask]) -> list[Segmentation]:
+    def segment_many(self, asks: Sequence[PromptedSlice]) -> list[Segmentation]:
         """One mask an ask, in order."""
         return [self.segment(ask.encoding, ask.prompts) for ask in asks]
 
@@ -112,25 +112,25 @@ class FakeVolumeSegmenter(FakeSegmenter):
         self.drawn: list[tuple[int, tuple[int, ...]]] = []
 
     def propagate(
-        self, slices: Slices, seeds: Sequence[Seed], lives_on: LivesOn
-    ) -> Iterator[Followed]:
+        self, slices: Slices, seeds: Sequence[Seed], continue_if: ContinueIf
+    ) -> Iterator[PropagatedSlice]:
         """Follow all objects up, then down (agent.ports.VolumeSegmenter)."""
-        before: dict[Strand, NDArray[np.bool_]] = {}
+        before: dict[PropagationPath, NDArray[np.bool_]] = {}
 
-        def draw(z: int, strands: Sequence[Strand]) -> list[Followed]:
+        def draw(z: int, strands: Sequence[PropagationPath]) -> list[PropagatedSlice]:
             self.drawn.append((z, tuple(strand.index for strand in strands)))
             return [step(z, strand) for strand in strands]
 
-        def step(z: int, strand: Strand) -> Followed:
+        def step(z: int, strand: PropagationPath) -> PropagatedSlice:
             outline = seeds[strand.index].masks[strand.origin]
             bright = float(np.median(slices.image(strand.origin)[outline]))
             was = before.get(strand, outline)
             mask, score = _overlapping(np.abs(slices.image(z) - bright) <= _FOLLOWS, was)
             if mask.any():
                 before[strand] = mask
-            return Followed(strand.index, z, segmentation(mask, score), score)
+            return PropagatedSlice(strand.index, z, segmentation(mask, score), score)
 
-        yield from sweep(strands_of(seeds, slices.shape), draw, lives_on)
+        yield from sweep(strands_of(seeds, slices.shape), draw, continue_if)
 
 
 class ScriptedSegmenter:
@@ -141,17 +141,17 @@ class ScriptedSegmenter:
     def __init__(
         self,
         answers: Iterable[Segmentation | str],
-        understands: frozenset[PromptKind] = frozenset(PromptKind),
+        supported_prompts: frozenset[PromptKind] = frozenset(PromptKind),
     ) -> None:
         self._answers = iter(answers)
-        self.understands = understands
+        self.supported_prompts = supported_prompts
         self.asked: list[Prompts] = []
 
     def encode(self, image: NDArray[np.float32]) -> FakeEncoding:
         """Keep the slice (rows, columns) float32."""
         return FakeEncoding(image)
 
-    def segment_many(self, asks: Sequence[Ask]) -> list[Segmentation]:
+    def segment_many(self, asks: Sequence[PromptedSlice]) -> list[Segmentation]:
         """The next answers, one an ask."""
         return [self.segment(ask.encoding, ask.prompts) for ask in asks]
 
@@ -212,7 +212,7 @@ class ScriptedPolicy:
     """Says what it was told to: replies by (slice, role), then by role, in order; "stop" when they
     run out.
 
-    `survey_says` is its survey. It appraises a mask by the segmenter's predicted IoU, and keeps
+    `survey_says` is its survey. It scores a mask by the segmenter's predicted IoU, and keeps
     what it was shown in `seen`.
     """
 
@@ -220,18 +220,18 @@ class ScriptedPolicy:
 
     def __init__(
         self,
-        survey_says: Survey,
+        survey_says: Localisation,
         replies: Mapping[Role | tuple[int, Role], Iterable[Action | Reply]],
-        inspection: Inspection | None = None,
+        inspection: Assessment | None = None,
     ) -> None:
-        self._survey, self._inspection = survey_says, inspection or Inspection()
+        self._survey, self._inspection = survey_says, inspection or Assessment()
         self._replies = {key: iter(script) for key, script in replies.items()}
         self.seen: list[Observation] = []
 
     def check(self, target: Target) -> None:
         """Knows every target."""
 
-    def survey(self, target: Target, slices: Slices) -> Survey:  # noqa: ARG002  a script does not look
+    def localise(self, target: Target, slices: Slices) -> Localisation:  # noqa: ARG002  a script does not look
         """The survey it was given."""
         return self._survey
 
@@ -244,7 +244,7 @@ class ScriptedPolicy:
                 return said if isinstance(said, Reply) else Reply(said)
         return Reply(Stop())
 
-    def appraise(
+    def score(
         self,
         observation: Observation,  # noqa: ARG002  a script does not look
         segmentation: Segmentation,
@@ -252,12 +252,12 @@ class ScriptedPolicy:
         """The segmenter's own opinion."""
         return segmentation.predicted_iou
 
-    def inspect(
+    def assess(
         self,
         target: Target,  # noqa: ARG002  a script does not look
         slices: Slices,  # noqa: ARG002
         voxels: NDArray[np.bool_],  # noqa: ARG002
-    ) -> Inspection:
+    ) -> Assessment:
         """The inspection it was given; content with everything otherwise."""
         return self._inspection
 
@@ -304,13 +304,15 @@ class ThresholdPolicy:
         """UnknownTarget unless there is a band for the target."""
         self._band(target)
 
-    def survey(self, target: Target, slices: Slices) -> Survey:
+    def localise(self, target: Target, slices: Slices) -> Localisation:
         """Every slice's largest island; the key slice is the one with the most."""
         sizes = [np.count_nonzero(self._island(target, slices, z)) for z in range(slices.shape[0])]
         best = int(np.argmax(sizes))
         if not sizes[best]:
-            return Survey((0.0,) * len(sizes), (), f"nothing as bright as {target.text} is there")
-        return Survey(tuple(1.0 if size else 0.0 for size in sizes), (best,))
+            return Localisation(
+                (0.0,) * len(sizes), (), f"nothing as bright as {target.text} is there"
+            )
+        return Localisation(tuple(1.0 if size else 0.0 for size in sizes), (best,))
 
     def act(self, observation: Observation) -> Reply:
         """A box round the island, then stop; absent where there is none."""
@@ -324,20 +326,20 @@ class ThresholdPolicy:
             AddBox(Box.around(island).grown(_MARGIN_PX, (rows, columns))), "a box round it"
         )
 
-    def appraise(self, observation: Observation, segmentation: Segmentation) -> float:
+    def score(self, observation: Observation, segmentation: Segmentation) -> float:
         """IoU of the mask with the island."""
         island = self._island(observation.target, observation.slices, observation.slice_index)
         union = np.count_nonzero(island | segmentation.mask)
         return float(np.count_nonzero(island & segmentation.mask) / union) if union else 0.0
 
-    def inspect(
+    def assess(
         self,
         target: Target,  # noqa: ARG002  brightness has no opinion on the whole
         slices: Slices,  # noqa: ARG002
         voxels: NDArray[np.bool_],  # noqa: ARG002
-    ) -> Inspection:
+    ) -> Assessment:
         """Nothing to correct."""
-        return Inspection()
+        return Assessment()
 
     def _band(self, target: Target) -> Band:
         for key in (target.structure, target.text.strip().lower().replace(" ", "_")):

@@ -35,7 +35,7 @@ class Encoding(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Ask:
+class PromptedSlice:
     """One question to a segmenter: what to draw on which encoded slice."""
 
     encoding: Encoding
@@ -50,7 +50,7 @@ class Segmenter(Protocol):
         """Name in configuration, traces and results."""
 
     @property
-    def understands(self) -> frozenset[PromptKind]:
+    def supported_prompts(self) -> frozenset[PromptKind]:
         """The kinds of prompt that improve its answer; others are refused as an observation."""
 
     def encode(self, image: NDArray[np.float32]) -> Encoding:
@@ -61,7 +61,7 @@ class Segmenter(Protocol):
     def segment(self, encoding: Encoding, prompts: Prompts) -> Segmentation:
         """The mask for prompts in the slice's own pixels, at the slice's own size."""
 
-    def segment_many(self, asks: Sequence[Ask]) -> list[Segmentation]:
+    def segment_many(self, asks: Sequence[PromptedSlice]) -> list[Segmentation]:
         """The masks for several asks, in order, on the same or on different slices: one run of the
         decoder where their prompts can share one.
         """
@@ -113,7 +113,7 @@ class Seed:
 
 
 @dataclass(frozen=True, eq=False)
-class Followed:
+class PropagatedSlice:
     """Object number `index` as it was drawn on slice `z`; `score` 0..1 how sure the model is that
     it is there.
     """
@@ -124,7 +124,7 @@ class Followed:
     score: float
 
 
-LivesOn = Callable[[Followed], bool]
+ContinueIf = Callable[[PropagatedSlice], bool]
 """Whether an object goes on beyond a slice; False ends it in that direction, and that slice is not
 kept.
 """
@@ -135,20 +135,20 @@ class VolumeSegmenter(Segmenter, Protocol):
     """A segmenter that follows objects from slice to slice by itself (MedSAM2, SAM 2)."""
 
     def propagate(
-        self, slices: Slices, seeds: Sequence[Seed], lives_on: LivesOn
-    ) -> Iterator[Followed]:
+        self, slices: Slices, seeds: Sequence[Seed], continue_if: ContinueIf
+    ) -> Iterator[PropagatedSlice]:
         """Follow all objects from their outlines, upwards and downwards, and yield each slice as it
         is drawn.
 
         The seeds' own slices are not yielded. Between two outlines of one object a slice is
-        followed from the nearer one. An object is followed until `lives_on` says no, its bounds, or
+        followed from the nearer one. An object is followed until `continue_if` says no, its bounds, or
         the volume's edge. All objects go in one pass over the slices, each slice is encoded once,
         and what is held does not grow with the slices.
         """
 
 
 @dataclass(frozen=True)
-class Inspection:
+class Assessment:
     """What a policy thinks of a drawn object: `slices` that need correcting, the worst first;
     `replies` as said.
     """
@@ -158,7 +158,7 @@ class Inspection:
 
 
 @dataclass(frozen=True)
-class Survey:
+class Localisation:
     """What a policy thinks of a whole volume before drawing.
 
     `presence` one value 0..1 a slice, or () from a policy that gives no figures; `key_slices`
@@ -185,7 +185,7 @@ class Observation:
     last turn that drew one, `best` the best so far; `carried` (rows, columns) bool the neighbouring
     slice's mask when the structure is carried through the volume; `shown` what the policy was shown
     after each of `turns`: the best mask at that time (rows, columns), None while there was none;
-    `understands` the prompts that the segmenter takes; `opening` the mask it was shown before its
+    `supported_prompts` the prompts that the segmenter takes; `opening` the mask it was shown before its
     first turn (under review), if any.
     """
 
@@ -199,7 +199,7 @@ class Observation:
     carried: NDArray[np.bool_] | None = None
     turns_left: int = 1
     shown: tuple[NDArray[np.bool_] | None, ...] = ()
-    understands: frozenset[PromptKind] = frozenset(PromptKind)
+    supported_prompts: frozenset[PromptKind] = frozenset(PromptKind)
     opening: NDArray[np.bool_] | None = None
 
 
@@ -225,16 +225,16 @@ class Policy(Protocol):
     def check(self, target: Target) -> None:
         """Raise UnknownTarget when this policy cannot look for `target`."""
 
-    def survey(self, target: Target, slices: Slices) -> Survey:
+    def localise(self, target: Target, slices: Slices) -> Localisation:
         """Look over the whole volume: where is the target, and is it there at all?"""
 
     def act(self, observation: Observation) -> Reply:
         """The next action on a slice. On Role.CARRY, Absent means "it ends before this slice"."""
 
-    def appraise(self, observation: Observation, segmentation: Segmentation) -> float:
+    def score(self, observation: Observation, segmentation: Segmentation) -> float:
         """How good a segmentation is, 0..1, comparable within a target; the highest one is kept."""
 
-    def inspect(self, target: Target, slices: Slices, voxels: NDArray[np.bool_]) -> Inspection:
+    def assess(self, target: Target, slices: Slices, voxels: NDArray[np.bool_]) -> Assessment:
         """Look over a drawn object (z, y, x) bool: which slices should be corrected? None is an
         answer.
         """

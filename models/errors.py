@@ -146,14 +146,14 @@ class MemoryShort(ModelsError):
 
 
 class PromptNotUnderstood(ModelsError):
-    """A segmenter was asked with prompts that it cannot use; `understands` names the kinds it
+    """A segmenter was asked with prompts that it cannot use; `supported_prompts` names the kinds it
     can.
     """
 
-    def __init__(self, segmenter: str, understands: tuple[str, ...]) -> None:
-        self.segmenter, self.understands = segmenter, understands
+    def __init__(self, segmenter: str, supported_prompts: tuple[str, ...]) -> None:
+        self.segmenter, self.supported_prompts = segmenter, supported_prompts
         super().__init__(
-            f"{segmenter} needs a prompt of one of these kinds and no other: {', '.join(understands)}."
+            f"{segmenter} needs a prompt of one of these kinds and no other: {', '.join(supported_prompts)}."
         )
 
 

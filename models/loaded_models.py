@@ -31,7 +31,7 @@ from models.serving.opening import open_served
 
 
 @dataclass(frozen=True, eq=False)
-class Workbench:
+class LoadedModels:
     """A policy and a segmenter. `weights_sha256` of both, the policy's first; `encoder` names what
     made a kept encoding ("" where they cannot be kept); `window` is the one the policy needs for
     everything (None: each structure its own); `slice_step_mm` closer slices are merged to at least
@@ -61,7 +61,7 @@ class PreparedVolume:
 
     grid: WorkingGrid
     working: Volume
-    bench: Workbench
+    bench: LoadedModels
     folder: Path | None
     _by_window: dict[str, EncodedSlices] = field(default_factory=dict)
 
@@ -128,7 +128,7 @@ def open_workbench(
     resources: Resources | None = None,
     slice_step_mm: float = 0.0,
     opening: Callable[[str, Resources], Segmenter] = open_served,
-) -> Workbench:
+) -> LoadedModels:
     """Load a policy and a segmenter by name; `opening` loads the segmenter.
 
     UnknownModel for a name that is not there, WeightsMissing or WeightsChanged for weights that are
@@ -141,7 +141,7 @@ def open_workbench(
     drawing = opening(segmenter, resources)
     if planner.sparing and not resources.language.every_slice:
         drawing = following(drawing)
-    return Workbench(
+    return LoadedModels(
         policy=open_policy(policy, resources, segmenter=segmenter),
         segmenter=drawing,
         weights_sha256=tuple(hashes),

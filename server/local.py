@@ -25,7 +25,7 @@ from models.images.readers import can_read, is_picture, read_volume
 from models.images.writers import write_label_map, write_pictures
 from server.errors import InputError, NothingToReport
 from server.pipeline import Pipeline, summarise
-from server.ports import Workbench
+from server.ports import LoadedModels
 from server.rules.catalogue import Catalogue
 from server.study.preview import Drawn, Sizes, draw_preview
 from server.study.runner import VolumeWork, work_on_targets
@@ -53,7 +53,7 @@ class LocalRun:
 class LocalModels:
     """Who does the work: models loaded at first use, the catalogue, the agent's budgets."""
 
-    workbench: Callable[[], Workbench]
+    workbench: Callable[[], LoadedModels]
     catalogue: Catalogue
     limits: Limits
 

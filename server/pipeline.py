@@ -44,7 +44,7 @@ from dicom_node.values import (
 from dicom_node.volume.volume import load_volume
 from dicom_node.voxels import Voxels
 from server.errors import NothingToReport
-from server.ports import Prepared, Workbench
+from server.ports import LoadedModels, Prepared
 from server.rules.catalogue import Catalogue
 from server.study.preview import Drawn, Sizes, draw_preview
 from server.study.runner import VolumeWork
@@ -67,7 +67,7 @@ class Pipeline:
         headers: Callable[[Assignment], Sequence[InstanceHeader]],
         folder: Callable[[str], Path],
         encodings: EncodingStore,
-        workbench: Callable[[Assignment], Workbench],
+        workbench: Callable[[Assignment], LoadedModels],
         catalogue: Catalogue,
         limits: Limits,
         at_once: int = 1,
@@ -248,7 +248,7 @@ def agent_volume(volume: SourceVolume) -> Volume:
     return Volume(volume.intensities, geometry, volume.modality, volume.colour)
 
 
-def algorithm_of(workbench: Workbench) -> Algorithm:
+def algorithm_of(workbench: LoadedModels) -> Algorithm:
     """What a result says of who made it."""
     name = f"{workbench.policy.name} + {workbench.segmenter.name}"
     return Algorithm(name, version("segnode"), workbench.weights_sha256)

@@ -76,7 +76,7 @@ class Prepared(Protocol):
         """A mask (z, y, x) of the working grid on the volume's own grid, shape and affine exact."""
 
 
-class Workbench(Protocol):
+class LoadedModels(Protocol):
     """The models of one worker: loaded once, used for every study."""
 
     @property

@@ -53,7 +53,7 @@ class DeliveryState(StrEnum):
 
 
 @dataclass(frozen=True)
-class Pair:
+class ModelPair:
     """Who plans and who draws for a request, by the names in configuration."""
 
     policy: str
@@ -83,7 +83,7 @@ class Assignment:
     study_version: int
     series_instance_uid: str | None
     targets: tuple[AskedTarget, ...]
-    pair: Pair | None = None
+    pair: ModelPair | None = None
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from agent.values import Box, Point, PromptKind, Prompts
 _EDGE_PX = 0.5  # a pixel's area reaches this far beyond its centre
 
 
-def settled(action: Action) -> Action:
+def normalise_action(action: Action) -> Action:
     """`action` as it goes on record: plain numbers, and Malformed for a click that is nowhere."""
     match action:
         case AddBox(Box(x0, y0, x1, y1)):
@@ -25,15 +25,17 @@ def settled(action: Action) -> Action:
             return action
 
 
-def refusal(
-    action: AddBox | AddPoint, understands: Collection[PromptKind], shape: tuple[int, int]
+def why_invalid(
+    action: AddBox | AddPoint, supported_prompts: Collection[PromptKind], shape: tuple[int, int]
 ) -> str | None:
     """Why a drawing action cannot be run on a slice of `shape` (rows, columns), or None if it
     can.
     """
     kind = PromptKind.BOX if isinstance(action, AddBox) else PromptKind.POINT
-    if kind not in understands:
-        known = " and ".join(k for k in (PromptKind.BOX, PromptKind.POINT) if k in understands)
+    if kind not in supported_prompts:
+        known = " and ".join(
+            k for k in (PromptKind.BOX, PromptKind.POINT) if k in supported_prompts
+        )
         return f"this segmenter does not understand a {kind}; use {known or 'no drawing action'}"
     rows, columns = shape
     if not all(_inside(x, columns) and _inside(y, rows) for x, y in _corners(action)):
@@ -43,7 +45,7 @@ def refusal(
     return None
 
 
-def merged(prompts: Prompts, action: AddBox | AddPoint, undo_px: float) -> Prompts:
+def apply_action(prompts: Prompts, action: AddBox | AddPoint, undo_px: float) -> Prompts:
     """`prompts` with one more action: a box replaces the box, a click joins the clicks.
 
     A click takes back earlier clicks of the opposite sign within `undo_px`: the later word counts.

@@ -12,10 +12,10 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Sequence
 
-from agent.episode.state import Clock, Desk, Objection, no_objection
+from agent.episode.state import Clock, EpisodeState, Objection, no_objection
 from agent.errors import SegmenterFailed
 from agent.limits import Limits
-from agent.ports import Ask, BatchPolicy, Observation, Policy, Reply, Segmenter
+from agent.ports import BatchPolicy, Observation, Policy, PromptedSlice, Reply, Segmenter
 from agent.turns import Episode, Turn
 from agent.values import Segmentation
 
@@ -33,10 +33,10 @@ def run_episode(
     """Work on one slice until the policy stops or its budget is spent; yields turns, returns the
     Episode.
 
-    `start`, `first_index` and `objection` as in Desk. Errors other than SegmenterFailed pass
+    `start`, `first_index` and `objection` as in EpisodeState. Errors other than SegmenterFailed pass
     through.
     """
-    desk = Desk(
+    state = EpisodeState(
         start,
         policy,
         segmenter,
@@ -45,14 +45,14 @@ def run_episode(
         objection=objection,
         clock=clock,
     )
-    while desk.open:
+    while state.open:
         began = clock()
-        reply = policy.act(desk.seen())
+        reply = policy.act(state.observe())
         thought = clock()
-        ask = desk.hear(reply, thought - began)
+        ask = state.step(reply, thought - began)
         answer = None if ask is None else _answer(segmenter, ask)
-        yield desk.settle(answer, 0.0 if ask is None else clock() - thought)
-    return desk.episode
+        yield state.record(answer, 0.0 if ask is None else clock() - thought)
+    return state.episode
 
 
 def run_together(
@@ -69,27 +69,29 @@ def run_together(
     Each episode goes as it would alone; a turn's seconds are its share of the calls made for all.
     The starts may be on different volumes and for different targets.
     """
-    desks = [
-        Desk(start, policy, segmenter, limits, first_index=0, objection=no_objection, clock=clock)
+    states = [
+        EpisodeState(
+            start, policy, segmenter, limits, first_index=0, objection=no_objection, clock=clock
+        )
         for start in starts
     ]
-    while at_work := [(index, desk) for index, desk in enumerate(desks) if desk.open]:
+    while at_work := [(index, state) for index, state in enumerate(states) if state.open]:
         began = clock()
-        replies = _replies(policy, [desk.seen() for _, desk in at_work])
+        replies = _replies(policy, [state.observe() for _, state in at_work])
         thought = clock()
         policy_s = (thought - began) / len(at_work)
         asks = [
-            desk.hear(reply, policy_s) for (_, desk), reply in zip(at_work, replies, strict=True)
+            state.step(reply, policy_s) for (_, state), reply in zip(at_work, replies, strict=True)
         ]
         wanted = [ask for ask in asks if ask is not None]
         answers = iter(_answers(segmenter, wanted))
         segmenter_s = (clock() - thought) / max(len(wanted), 1)
-        for (index, desk), ask in zip(at_work, asks, strict=True):
+        for (index, state), ask in zip(at_work, asks, strict=True):
             if ask is None:
-                yield index, desk.settle(None, 0.0)
+                yield index, state.record(None, 0.0)
             else:
-                yield index, desk.settle(next(answers), segmenter_s)
-    return [desk.episode for desk in desks]
+                yield index, state.record(next(answers), segmenter_s)
+    return [state.episode for state in states]
 
 
 def _replies(policy: Policy, seen: Sequence[Observation]) -> list[Reply]:
@@ -98,7 +100,7 @@ def _replies(policy: Policy, seen: Sequence[Observation]) -> list[Reply]:
     return [policy.act(one) for one in seen]
 
 
-def _answers(segmenter: Segmenter, asks: Sequence[Ask]) -> list[Segmentation | str]:
+def _answers(segmenter: Segmenter, asks: Sequence[PromptedSlice]) -> list[Segmentation | str]:
     """An answer or a fault for each ask; where the batch as a whole fails, each is asked alone."""
     if not asks:
         return []
@@ -108,7 +110,7 @@ def _answers(segmenter: Segmenter, asks: Sequence[Ask]) -> list[Segmentation | s
         return [_answer(segmenter, ask) for ask in asks]
 
 
-def _answer(segmenter: Segmenter, ask: Ask) -> Segmentation | str:
+def _answer(segmenter: Segmenter, ask: PromptedSlice) -> Segmentation | str:
     try:
         return segmenter.segment(ask.encoding, ask.prompts)
     except SegmenterFailed as failure:

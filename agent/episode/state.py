@@ -1,7 +1,7 @@
 """A slice being worked on: what the policy is shown, what its reply asks for, and what becomes of
 the answer.
 
-A turn has three steps, so that many desks can be served at once: `seen` is put before the policy,
+A turn has three steps, so that many states can be served at once: `seen` is put before the policy,
 `hear` turns its reply into a question to the segmenter (or None), `settle` takes the answer and
 writes the turn down. Rules that the papers leave open:
 
@@ -23,10 +23,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.actions import Absent, Action, AddBox, AddPoint, Malformed, NameSlices, Stop
-from agent.episode.actions_to_prompts import merged, refusal, same_action, settled
+from agent.episode.actions_to_prompts import (
+    apply_action,
+    normalise_action,
+    same_action,
+    why_invalid,
+)
 from agent.episode.tidy import tidy_slice
 from agent.limits import Limits
-from agent.ports import Ask, Observation, Policy, Reply, Segmenter
+from agent.ports import Observation, Policy, PromptedSlice, Reply, Segmenter
 from agent.turns import Episode, Outcome, Turn
 from agent.values import PromptKind, Prompts, Segmentation, Target
 
@@ -59,7 +64,7 @@ class _Verdict:
 
 @dataclass(frozen=True, eq=False)
 class _Heard:
-    """A reply that waits for its end: the settled action, and either its verdict or the prompts to
+    """A reply that waits for its end: the normalise_action action, and either its verdict or the prompts to
     draw.
     """
 
@@ -70,7 +75,7 @@ class _Heard:
     prompts: Prompts = field(default_factory=Prompts)
 
 
-class Desk:
+class EpisodeState:
     """One episode: the prompts that made the best mask, and the turns so far.
 
     `start` names target, slice and role; its `carried`, `latest` and `best` are shown to the policy
@@ -92,12 +97,12 @@ class Desk:
         opened_with = start.best or start.latest
         self._start = replace(
             start,
-            understands=segmenter.understands,
+            supported_prompts=segmenter.supported_prompts,
             opening=None if opened_with is None else opened_with.mask,
         )
         self._policy, self._limits, self._first_index = policy, limits, first_index
         self._objection, self._clock = objection, clock
-        self._prompts = Prompts(text=_spoken(start.target, segmenter.understands))
+        self._prompts = Prompts(text=_spoken(start.target, segmenter.supported_prompts))
         self._latest = start.latest
         self._shown: list[NDArray[np.bool_] | None] = []
         self._heard: _Heard | None = None
@@ -123,7 +128,7 @@ class Desk:
         """What the turns have led to so far."""
         return Episode(tuple(self.turns), self.best, self.score, self.absent)
 
-    def seen(self) -> Observation:
+    def observe(self) -> Observation:
         """What the policy is shown now."""
         return replace(
             self._start,
@@ -134,23 +139,23 @@ class Desk:
             shown=tuple(self._shown),
         )
 
-    def hear(self, reply: Reply, policy_s: float) -> Ask | None:
+    def step(self, reply: Reply, policy_s: float) -> PromptedSlice | None:
         """Take the policy's reply, thought over for `policy_s`; what to ask the segmenter, if
         anything.
         """
-        action = settled(reply.action)
+        action = normalise_action(reply.action)
         verdict = self._without_drawing(action)
         if verdict is not None or not isinstance(action, AddBox | AddPoint):
             self._heard = _Heard(reply, action, policy_s, verdict)
             return None
-        prompts = merged(self._prompts, action, self._limits.undo_px)
+        prompts = apply_action(self._prompts, action, self._limits.undo_px)
         self._heard = _Heard(reply, action, policy_s, prompts=prompts)
-        takes_masks = PromptKind.MASK in self._start.understands
+        takes_masks = PromptKind.MASK in self._start.supported_prompts
         logits = self.best.logits if self.best is not None and takes_masks else None
         encoding = self._start.slices.encoding(self._start.slice_index)
-        return Ask(encoding, replace(prompts, previous_logits=logits))
+        return PromptedSlice(encoding, replace(prompts, previous_logits=logits))
 
-    def settle(self, answer: Segmentation | str | None, segmenter_s: float) -> Turn:
+    def record(self, answer: Segmentation | str | None, segmenter_s: float) -> Turn:
         """Write the turn down: `answer` to what `hear` asked (a fault in words where the segmenter
         failed).
         """
@@ -202,7 +207,7 @@ class Desk:
 
     def _refused(self, action: AddBox | AddPoint) -> _Verdict | None:
         start = self._start
-        fault = refusal(action, start.understands, start.slices.shape[1:])
+        fault = why_invalid(action, start.supported_prompts, start.slices.shape[1:])
         if fault is not None:
             return _Verdict(Outcome.REFUSED, fault)
         if any(same_action(action, turn.action) for turn in self.turns):
@@ -249,12 +254,12 @@ class Desk:
             return _Verdict(
                 Outcome.UNCHANGED, "the mask did not change: try something else, or stop", drawn
             )
-        seen = self.seen()
+        observation = self.observe()
         self._latest = drawn
         objection = self._objection(drawn)
         if objection is not None:
             return _Verdict(Outcome.ROLLED_BACK, f"{objection}; the mask was not kept", drawn)
-        return self._compare(drawn, prompts, seen)
+        return self._compare(drawn, prompts, observation)
 
     def _compare(self, drawn: Segmentation, prompts: Prompts, seen: Observation) -> _Verdict:
         began = self._clock()
@@ -268,13 +273,13 @@ class Desk:
         return _Verdict(Outcome.KEPT, told, drawn, score, appraisal_s)
 
     def _appraise(self, seen: Observation, drawn: Segmentation) -> float:
-        score = self._policy.appraise(seen, drawn)
+        score = self._policy.score(seen, drawn)
         return float(min(max(score, 0.0), 1.0)) if math.isfinite(score) else 0.0
 
 
-def _spoken(target: Target, understands: Collection[PromptKind]) -> str:
+def _spoken(target: Target, supported_prompts: Collection[PromptKind]) -> str:
     """The target's name for a segmenter that reads; "" for one that does not."""
-    if PromptKind.TEXT not in understands:
+    if PromptKind.TEXT not in supported_prompts:
         return ""
     return target.text if target.structure is None else target.structure.replace("_", " ")
 

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from agent.actions import Absent, Malformed, NameSlices
 from agent.errors import ChatFailed, NoAnswer
 from agent.language.chat import Answer, ChatModel, Conversation
-from agent.language.prompt_builder import WITHOUT_EFFECT, Interviewer
-from agent.language.replies import spoken
+from agent.language.prompt_builder import WITHOUT_EFFECT, PromptBuilder
+from agent.language.replies import reply_text
 from agent.language.settings import LanguageSettings
 from agent.language.views import view_of
-from agent.ports import Inspection, Observation, Reply, Slices, Survey
+from agent.ports import Assessment, Localisation, Observation, Reply, Slices
 from agent.protocol.dialects import Dialect, parse_reply
 from agent.protocol.slice_replies import parse_inspection, parse_survey
 from agent.values import Segmentation, Target
@@ -53,12 +53,12 @@ class LanguagePolicy:
     ) -> None:
         self.name = name
         self._chat, self._settings, self._clock = chat, settings, clock
-        self._interviewer = Interviewer.of(settings)
+        self._interviewer = PromptBuilder.of(settings)
 
     def check(self, target: Target) -> None:
         """Any target that is said in words will do; the model is asked in those very words."""
 
-    def survey(self, target: Target, slices: Slices) -> Survey:
+    def localise(self, target: Target, slices: Slices) -> Localisation:
         """The slices that the model names on contact sheets, or that the target is absent.
 
         A single slice needs no question: whether the target is on it, the episode tells. NoAnswer
@@ -66,32 +66,32 @@ class LanguagePolicy:
         """
         depth = slices.shape[0]
         if depth == 1:
-            return Survey((), (0,))
+            return Localisation((), (0,))
         question = self._interviewer.about_volume(target, slices)
         replies = self._asked(question, lambda said: parse_survey(said, depth, self._dialect))
         match replies[-1].action:
             case NameSlices(named):
-                return Survey((), named, replies=replies)
+                return Localisation((), named, replies=replies)
             case Absent(reason):
-                return Survey((), (), reason, replies)
+                return Localisation((), (), reason, replies)
             case _:
                 raise self._no_answer("where the target is", replies)
 
-    def inspect(self, target: Target, slices: Slices, voxels: NDArray[np.bool_]) -> Inspection:
+    def assess(self, target: Target, slices: Slices, voxels: NDArray[np.bool_]) -> Assessment:
         """The slices that the model finds wrong on contact sheets with the outlines drawn; none for
         nothing drawn.
 
         NoAnswer when all tries failed.
         """
         if not voxels.any():
-            return Inspection()
+            return Assessment()
         depth = slices.shape[0]
         question = self._interviewer.about_drawing(target, slices, voxels)
         replies = self._asked(question, lambda said: parse_inspection(said, depth, self._dialect))
         action = replies[-1].action
         if not isinstance(action, NameSlices):
             raise self._no_answer("what is wrong with the outlines", replies)
-        return Inspection(action.slices, replies)
+        return Assessment(action.slices, replies)
 
     def act(self, observation: Observation) -> Reply:
         """The next action on a slice, or Malformed."""
@@ -112,7 +112,7 @@ class LanguagePolicy:
             replies |= zip(indices, self._acted(asked, temperature), strict=True)
         return [replies[index] for index in range(len(observations))]
 
-    def appraise(self, observation: Observation, segmentation: Segmentation) -> float:
+    def score(self, observation: Observation, segmentation: Segmentation) -> float:
         """The segmenter's own opinion, how little its mask hangs on the threshold, and, next to a
         slice that is done, how much of the two is common.
         """
@@ -132,7 +132,7 @@ class LanguagePolicy:
         answers, seconds = self._answers(talks, temperature)
         replies = []
         for observation, answer in zip(observations, answers, strict=True):
-            said, view = spoken(answer), view_of(observation, self._settings)
+            said, view = reply_text(answer), view_of(observation, self._settings)
             action = parse_reply(said, view, self._dialect)
             replies.append(Reply(action, said, answer.usage, seconds / len(talks)))
         return replies
@@ -145,7 +145,7 @@ class LanguagePolicy:
         for failures in range(self._settings.retries + 1):
             temperature = self._settings.temperature_after(failures)
             (answer,), seconds = self._answers([question], temperature)
-            said = spoken(answer)
+            said = reply_text(answer)
             action = parse(said)
             replies.append(Reply(action, said, answer.usage, seconds))
             if not isinstance(action, Malformed):

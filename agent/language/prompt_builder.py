@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from agent.language.chat import Conversation, Message
 from agent.language.contact_sheet import contact_sheet, ends_and_between, evenly_chosen
 from agent.language.overlay import TINTS, painted, seen_in
-from agent.language.replies import replayed
+from agent.language.replies import as_message
 from agent.language.settings import LanguageSettings
-from agent.language.templates import PromptBook, load_prompts
+from agent.language.templates import PromptTemplates, load_prompts
 from agent.language.views import view_of
 from agent.ports import Observation, Slices
 from agent.protocol.dialects import Dialect
@@ -42,20 +42,20 @@ _OPENINGS = {Role.CARRY: "carry", Role.REVIEW: "review"}
 
 
 @dataclass(frozen=True)
-class Interviewer:
+class PromptBuilder:
     """Puts questions to a language model in a site's prompts and manner."""
 
     settings: LanguageSettings
-    book: PromptBook
+    book: PromptTemplates
 
     @classmethod
-    def of(cls, settings: LanguageSettings) -> Interviewer:
+    def of(cls, settings: LanguageSettings) -> PromptBuilder:
         """With the prompts that the settings name; BadPrompts as `load_prompts`."""
         return cls(settings, load_prompts(settings.dialect, settings.prompts))
 
     def about_slice(self, observation: Observation) -> Conversation:
         """The conversation before the next turn of an episode."""
-        tools = understood(observation.understands)
+        tools = understood(observation.supported_prompts)
         turns = range(len(observation.turns) + 1)
         view = view_of(observation, self.settings)
         seen = seen_in(view, observation.slices.picture(observation.slice_index))
@@ -113,13 +113,13 @@ class Interviewer:
         return Message("system", (self.book.say(name, tools=written),))
 
     def _reply(self, said: str) -> Message:
-        return replayed(said, native=self.settings.offers_tools)
+        return as_message(said, native=self.settings.offers_tools)
 
     def _opening(self, observation: Observation) -> str:
         return self.book.say(
             _OPENINGS.get(observation.role, "first"),
             **self._common(observation, 0),
-            segmenter=self._segmenter(observation.understands),
+            segmenter=self._segmenter(observation.supported_prompts),
             volume=self._place(observation),
         )
 
@@ -138,10 +138,10 @@ class Interviewer:
             "turns_left": observation.turns_left + len(observation.turns) - turn,
         }
 
-    def _segmenter(self, understands: Collection[PromptKind]) -> str:
-        if PromptKind.POINT not in understands:
+    def _segmenter(self, supported_prompts: Collection[PromptKind]) -> str:
+        if PromptKind.POINT not in supported_prompts:
             return self.book.say("boxes_only")
-        return self.book.say("points_only") if PromptKind.BOX not in understands else ""
+        return self.book.say("points_only") if PromptKind.BOX not in supported_prompts else ""
 
     def _place(self, observation: Observation) -> str:
         """Where in the volume a slice lies; nothing for an image on its own."""
@@ -181,12 +181,12 @@ class Interviewer:
         return self._conversation([self._system("volume_system", tools), asked], tools)
 
 
-def understood(understands: Collection[PromptKind]) -> tuple[Tool, ...]:
+def understood(supported_prompts: Collection[PromptKind]) -> tuple[Tool, ...]:
     """The functions that have an effect with a segmenter that takes these prompts."""
     useless = {
         name
         for name, kind in ((ADD_BOX, PromptKind.BOX), (ADD_POINT, PromptKind.POINT))
-        if kind not in understands
+        if kind not in supported_prompts
     }
     return tuple(tool for tool in TOOLS if tool.name not in useless)
 

@@ -1,4 +1,4 @@
-"""A model's answer as the words that go on record, and those words as the message that is replayed.
+"""A model's answer as the words that go on record, and those words as the message that is as_message.
 
 Native calls are written behind the words in the text protocol's tag, one a line, so that a turn's
 reply holds all that was said, whoever parsed it, and the same conversation can be built from the
@@ -15,14 +15,14 @@ from agent.storable_text import storable
 _OPEN, _CLOSE = "<tool_call>", "</tool_call>"
 
 
-def spoken(answer: Answer) -> str:
+def reply_text(answer: Answer) -> str:
     """All that an answer says, as text that can be kept and sent again: `Turn.reply`."""
     words = [answer.text] if answer.text or not answer.calls else []
     return storable("\n".join([*words, *map(_tagged, answer.calls)]))
 
 
-def replayed(said: str, *, native: bool) -> Message:
-    """The assistant's message that was `said`; with `native` the inverse of `spoken`, else the text
+def as_message(said: str, *, native: bool) -> Message:
+    """The assistant's message that was `said`; with `native` the inverse of `reply_text`, else the text
     as it is.
     """
     lines, calls = said.split("\n"), list[Call]()

@@ -53,7 +53,7 @@ _NEEDED: Mapping[str, frozenset[str]] = {
 
 
 @dataclass(frozen=True)
-class PromptBook:
+class PromptTemplates:
     """All prompts of one dialect, by name."""
 
     templates: Mapping[str, str]
@@ -68,7 +68,7 @@ class PromptBook:
         return "\n".join(line for line in lines if line is not None).strip()
 
 
-def load_prompts(dialect: Dialect, folder: Path | None = None) -> PromptBook:
+def load_prompts(dialect: Dialect, folder: Path | None = None) -> PromptTemplates:
     """The prompts for `dialect`; those that the site's `folder` holds in place of ours.
 
     BadPrompts when the folder, or a file in it, is none that can be used; the sentence names it and
@@ -79,7 +79,7 @@ def load_prompts(dialect: Dialect, folder: Path | None = None) -> PromptBook:
     if folder is not None:
         _check_names(folder)
         places = [folder / dialect, folder, *places]
-    return PromptBook({name: _found(f"{name}.txt", places) for name in PLACEHOLDERS})
+    return PromptTemplates({name: _found(f"{name}.txt", places) for name in PLACEHOLDERS})
 
 
 def _check_names(folder: Path) -> None:

@@ -14,10 +14,10 @@ from agent.turns import Turn
 from agent.values import Role, Segmentation
 from agent.volume.neighbours import adjacent, between
 from agent.volume.propagate import corrected, follow
-from agent.volume.target_state import Canvas
+from agent.volume.target_state import TargetState
 
 
-def inspect(canvas: Canvas) -> Generator[Turn, None, None]:
+def assess(target_state: TargetState) -> Generator[Turn, None, None]:
     """Ask the policy which slices need correcting and work on them, the worst first; yields the
     turns.
 
@@ -25,66 +25,70 @@ def inspect(canvas: Canvas) -> Generator[Turn, None, None]:
     corrections are followed again, only as far as they matter. An inspection that fails is a
     warning: the object is there already.
     """
-    if canvas.slices.shape[0] == 1:
+    if target_state.slices.shape[0] == 1:
         return
     try:
-        found = canvas.workers.policy.inspect(canvas.target, canvas.slices, canvas.voxels())
+        found = target_state.config.policy.assess(
+            target_state.target, target_state.slices, target_state.voxels()
+        )
     except NoAnswer as error:
-        yield from canvas.tell(Role.INSPECT, error.replies)
-        canvas.warnings.append(f"the whole was not inspected: {error}")
+        yield from target_state.tell(Role.INSPECT, error.replies)
+        target_state.warnings.append(f"the whole was not inspected: {error}")
         return
     except AgentError as error:
-        canvas.warnings.append(f"the whole was not inspected: {error}")
+        target_state.warnings.append(f"the whole was not inspected: {error}")
         return
-    yield from canvas.tell(Role.INSPECT, found.replies)
-    depth = canvas.slices.shape[0]
+    yield from target_state.tell(Role.INSPECT, found.replies)
+    depth = target_state.slices.shape[0]
     named = [int(z) for z in dict.fromkeys(found.slices) if 0 <= z < depth]
     redrawn: list[int] = []
-    for z in named[: canvas.limits.inspected_slices]:
-        mended = yield from _redraw(canvas, z)
+    for z in named[: target_state.limits.inspected_slices]:
+        mended = yield from _redraw(target_state, z)
         redrawn += [z] if mended else []
-        if z not in canvas.masks:
-            _cut_beyond(canvas, z)
-    yield from _follow_again(canvas, redrawn)
+        if z not in target_state.masks:
+            _cut_beyond(target_state, z)
+    yield from _follow_again(target_state, redrawn)
 
 
-def _redraw(canvas: Canvas, z: int) -> Generator[Turn, None, bool]:
+def _redraw(target_state: TargetState, z: int) -> Generator[Turn, None, bool]:
     """Work on slice `z`; whether it has a new mask. Said to be absent there, its mask goes."""
-    around = adjacent(canvas.masks, z)
+    around = adjacent(target_state.masks, z)
     expected = between(*around) if len(around) == 2 else (around[0] if around else None)
-    earlier = canvas.take(z) if z in canvas.masks else None
+    earlier = target_state.take(z) if z in target_state.masks else None
     suspect = None if earlier is None else Segmentation.shown(earlier[0])
-    episode = yield from canvas.draw(z, Role.REVIEW, carried=expected, suspect=suspect)
+    episode = yield from target_state.draw(z, Role.REVIEW, carried=expected, suspect=suspect)
     if episode.best is not None:
         return True
     if earlier is not None and not episode.absent:
-        canvas.put(z, *earlier)
+        target_state.put(z, *earlier)
     elif earlier is not None:
-        canvas.warnings.append(f"slice {z} was cut: on a second look the structure is not there")
+        target_state.warnings.append(
+            f"slice {z} was cut: on a second look the structure is not there"
+        )
     return False
 
 
-def _cut_beyond(canvas: Canvas, z: int) -> None:
+def _cut_beyond(target_state: TargetState, z: int) -> None:
     """Take away what was reached through slice `z`, where the structure is not: all that lies
     beyond it as seen from the key slices, if they are on one side of it.
     """
-    sides = {np.sign(z - key) for key in canvas.key_slices}
-    beyond = [n for n in canvas.masks if sides == {np.sign(n - z)}]
+    sides = {np.sign(z - key) for key in target_state.key_slices}
+    beyond = [n for n in target_state.masks if sides == {np.sign(n - z)}]
     for n in beyond:
-        canvas.take(n)
+        target_state.take(n)
     if beyond:
-        canvas.warnings.append(
+        target_state.warnings.append(
             f"slices {min(beyond)} to {max(beyond)} were cut too: they were reached through slice {z}"
         )
 
 
-def _follow_again(canvas: Canvas, redrawn: list[int]) -> Generator[Turn, None, None]:
-    segmenter, stretch = canvas.workers.segmenter, corrected(canvas, redrawn)
+def _follow_again(target_state: TargetState, redrawn: list[int]) -> Generator[Turn, None, None]:
+    segmenter, stretch = target_state.config.segmenter, corrected(target_state, redrawn)
     if stretch is None or not isinstance(segmenter, VolumeSegmenter):
         return
-    told = len(canvas.turns)
+    told = len(target_state.turns)
     try:
-        follow([canvas], canvas.slices, segmenter, [stretch])
+        follow([target_state], target_state.slices, segmenter, [stretch])
     except SegmenterFailed as failure:
-        canvas.warnings.append(f"the corrections were not followed: {failure}")
-    yield from canvas.turns[told:]
+        target_state.warnings.append(f"the corrections were not followed: {failure}")
+    yield from target_state.turns[told:]

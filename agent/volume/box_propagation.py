@@ -15,17 +15,17 @@ from numpy.typing import NDArray
 
 from agent.episode.tidy import tidy_slice
 from agent.ports import (
-    Ask,
+    ContinueIf,
     Encoding,
-    Followed,
-    LivesOn,
+    PromptedSlice,
+    PropagatedSlice,
     Seed,
     Segmenter,
     Slices,
     VolumeSegmenter,
 )
 from agent.values import Box, PromptKind, Prompts, Segmentation
-from agent.volume.propagation_order import Strand, strands_of, sweep
+from agent.volume.propagation_order import PropagationPath, strands_of, sweep
 
 _LEVELS = 16  # of grey 0..1: 25 HU in the abdomen's window, more than its noise
 _LEAST_GROWTH_PX = 2.0
@@ -44,9 +44,9 @@ class SteppingSegmenter:
         return self._segmenter.name
 
     @property
-    def understands(self) -> frozenset[PromptKind]:
+    def supported_prompts(self) -> frozenset[PromptKind]:
         """As the segmenter's."""
-        return self._segmenter.understands
+        return self._segmenter.supported_prompts
 
     def encode(self, image: NDArray[np.float32]) -> Encoding:
         """As the segmenter's."""
@@ -56,13 +56,13 @@ class SteppingSegmenter:
         """As the segmenter's."""
         return self._segmenter.segment(encoding, prompts)
 
-    def segment_many(self, asks: Sequence[Ask]) -> list[Segmentation]:
+    def segment_many(self, asks: Sequence[PromptedSlice]) -> list[Segmentation]:
         """As the segmenter's."""
         return self._segmenter.segment_many(asks)
 
     def propagate(
-        self, slices: Slices, seeds: Sequence[Seed], lives_on: LivesOn
-    ) -> Iterator[Followed]:
+        self, slices: Slices, seeds: Sequence[Seed], continue_if: ContinueIf
+    ) -> Iterator[PropagatedSlice]:
         """Follow all objects up, then down (agent.ports.VolumeSegmenter), those on a slice in one
         run of the decoder.
 
@@ -73,19 +73,21 @@ class SteppingSegmenter:
         behind = {one: seeds[one.index].masks[one.origin] for one in strands}
         outlined = {one: _levels(slices.image(one.origin)[behind[one]]) for one in strands}
 
-        def draw(z: int, here: Sequence[Strand]) -> list[Followed]:
+        def draw(z: int, here: Sequence[PropagationPath]) -> list[PropagatedSlice]:
             encoding, image = slices.encoding(z), slices.image(z)
             boxes = [_grown_box(behind[one], slices.spacing_mm) for one in here]
-            drawn = self.segment_many([Ask(encoding, Prompts(box)) for box in boxes])
+            drawn = self.segment_many([PromptedSlice(encoding, Prompts(box)) for box in boxes])
             for strand, one in zip(here, drawn, strict=True):
                 if one.mask.any():
                     behind[strand] = tidy_slice(one.mask)
             return [
-                Followed(strand.index, z, one, _common(outlined[strand], _levels(image[one.mask])))
+                PropagatedSlice(
+                    strand.index, z, one, _common(outlined[strand], _levels(image[one.mask]))
+                )
                 for strand, one in zip(here, drawn, strict=True)
             ]
 
-        yield from sweep(strands, draw, lives_on)
+        yield from sweep(strands, draw, continue_if)
 
 
 def following(segmenter: Segmenter) -> VolumeSegmenter:

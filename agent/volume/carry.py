@@ -9,10 +9,12 @@ from typing import Literal
 
 from agent.turns import Outcome, Turn
 from agent.values import Role, Segmentation
-from agent.volume.target_state import Canvas
+from agent.volume.target_state import TargetState
 
 
-def carry(canvas: Canvas, key_slice: int, step: Literal[-1, 1]) -> Generator[Turn, None, None]:
+def propagate_slice_by_slice(
+    target_state: TargetState, key_slice: int, step: Literal[-1, 1]
+) -> Generator[Turn, None, None]:
     """Carry the mask of `key_slice` towards higher (`step` 1) or lower slices; yields the turns.
 
     It ends at the volume's edge, at a slice that is drawn already, or after `end_after` slices in
@@ -20,30 +22,32 @@ def carry(canvas: Canvas, key_slice: int, step: Literal[-1, 1]) -> Generator[Tur
     upon its neighbour (drift). A drifting mask is an observation first, so the policy may mend it.
     """
     z, missing = key_slice + step, 0
-    while 0 <= z < canvas.slices.shape[0] and z not in canvas.masks:
-        if canvas.likely(z):
+    while 0 <= z < target_state.slices.shape[0] and z not in target_state.masks:
+        if target_state.likely(z):
             last = z - step * (missing + 1)
-            yield from _follow(canvas, z, (last, last - step))
-        missing = 0 if z in canvas.masks else missing + 1
-        if missing >= canvas.limits.end_after:
+            yield from _follow(target_state, z, (last, last - step))
+        missing = 0 if z in target_state.masks else missing + 1
+        if missing >= target_state.limits.end_after:
             return
         z += step
 
 
-def _follow(canvas: Canvas, z: int, behind: tuple[int, int]) -> Generator[Turn, None, None]:
+def _follow(
+    target_state: TargetState, z: int, behind: tuple[int, int]
+) -> Generator[Turn, None, None]:
     """Draw slice `z` after the slices `behind` it: the last one with a mask, and the one before
     that.
     """
-    neighbourhood, from_slice = canvas.neighbourhood, behind[0]
-    before = tuple(canvas.masks[n] for n in behind if n in canvas.masks)
+    neighbourhood, from_slice = target_state.neighbourhood, behind[0]
+    before = tuple(target_state.masks[n] for n in behind if n in target_state.masks)
 
     def drifts(drawn: Segmentation) -> str | None:
         return neighbourhood.drift(drawn.mask, before)
 
-    episode = yield from canvas.draw(z, Role.CARRY, carried=before[0], objection=drifts)
+    episode = yield from target_state.draw(z, Role.CARRY, carried=before[0], objection=drifts)
     lost = [turn for turn in episode.turns if turn.outcome is Outcome.ROLLED_BACK]
     if episode.best is None and not episode.absent and lost:
-        canvas.warnings.append(
+        target_state.warnings.append(
             f"on slice {z} the outline could not be followed from slice {from_slice}: "
             f"{lost[-1].observation}"
         )

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from agent.turns import Turn
 from agent.values import Role, Segmentation
 from agent.volume.neighbours import adjacent, between, radius_px
-from agent.volume.target_state import Canvas
+from agent.volume.target_state import TargetState
 
 _FILLED_TRUST = 0.5  # a filled slice was drawn by nobody: half the score of its lesser neighbour
 
@@ -27,40 +27,40 @@ class _Finding:
     weight: float
 
 
-def review(canvas: Canvas) -> Generator[Turn, None, None]:
+def check_consistency(target_state: TargetState) -> Generator[Turn, None, None]:
     """Correct the object slice by slice, the clearest case first, each slice once; yields the
     turns.
 
     The policy is asked to redraw a slice that does not fit. What it cannot mend is filled from the
     two neighbours, or cut where there is only one or the two do not meet; both are warned of.
     """
-    if not canvas.masks:
+    if not target_state.masks:
         return
-    lowest, highest = min(canvas.masks), max(canvas.masks)
-    findings = {z: _finding(canvas, z) for z in range(lowest, highest + 1)}
+    lowest, highest = min(target_state.masks), max(target_state.masks)
+    findings = {z: _finding(target_state, z) for z in range(lowest, highest + 1)}
     reviewed: set[int] = set()
     while unfit := [one for z, one in findings.items() if one is not None and z not in reviewed]:
-        if len(reviewed) == canvas.limits.review_slices:
-            canvas.warnings.append(
+        if len(reviewed) == target_state.limits.review_slices:
+            target_state.warnings.append(
                 f"{len(unfit)} slices more than were reviewed do not fit their neighbours: "
                 "the outline needs a person's eye"
             )
             return
         worst = max(unfit, key=lambda one: one.weight)
         reviewed.add(worst.z)
-        yield from _correct(canvas, worst)
+        yield from _correct(target_state, worst)
         changed = range(max(worst.z - 1, lowest), min(worst.z + 1, highest) + 1)
-        findings |= {z: _finding(canvas, z) for z in changed}
+        findings |= {z: _finding(target_state, z) for z in changed}
 
 
-def _finding(canvas: Canvas, z: int) -> _Finding | None:
+def _finding(target_state: TargetState, z: int) -> _Finding | None:
     """What is wrong with slice `z`, or None."""
-    around = adjacent(canvas.masks, z)
-    if z not in canvas.masks:
+    around = adjacent(target_state.masks, z)
+    if z not in target_state.masks:
         gap = len(around) == 2
         return _Finding(z, "it is empty between two slices that are not", 0.0) if gap else None
-    why = canvas.neighbourhood.runaway(canvas.masks[z], around) if around else None
-    return None if why is None else _Finding(z, why, _misfit(canvas.masks[z], around))
+    why = target_state.neighbourhood.runaway(target_state.masks[z], around) if around else None
+    return None if why is None else _Finding(z, why, _misfit(target_state.masks[z], around))
 
 
 def _misfit(mask: NDArray[np.bool_], around: tuple[NDArray[np.bool_], ...]) -> float:
@@ -71,15 +71,15 @@ def _misfit(mask: NDArray[np.bool_], around: tuple[NDArray[np.bool_], ...]) -> f
     return len(around) * 1000.0 + min(max(ratio, 1 / ratio) for ratio in ratios)
 
 
-def _correct(canvas: Canvas, finding: _Finding) -> Generator[Turn, None, None]:
-    z, around = finding.z, adjacent(canvas.masks, finding.z)
+def _correct(target_state: TargetState, finding: _Finding) -> Generator[Turn, None, None]:
+    z, around = finding.z, adjacent(target_state.masks, finding.z)
     expected = between(*around) if len(around) == 2 else around[0]
-    suspect = canvas.take(z)[0] if z in canvas.masks else None
+    suspect = target_state.take(z)[0] if z in target_state.masks else None
 
     def misfits(drawn: Segmentation) -> str | None:
-        return canvas.neighbourhood.runaway(drawn.mask, around)
+        return target_state.neighbourhood.runaway(drawn.mask, around)
 
-    episode = yield from canvas.draw(
+    episode = yield from target_state.draw(
         z,
         Role.REVIEW,
         carried=expected,
@@ -89,7 +89,9 @@ def _correct(canvas: Canvas, finding: _Finding) -> Generator[Turn, None, None]:
     if episode.best is not None:
         return
     if len(around) == 2 and expected.any():
-        canvas.put(z, expected, _FILLED_TRUST * min(canvas.scores[z - 1], canvas.scores[z + 1]))
-        canvas.warnings.append(f"slice {z} was filled from its neighbours: {finding.why}")
+        target_state.put(
+            z, expected, _FILLED_TRUST * min(target_state.scores[z - 1], target_state.scores[z + 1])
+        )
+        target_state.warnings.append(f"slice {z} was filled from its neighbours: {finding.why}")
     elif suspect is not None:
-        canvas.warnings.append(f"slice {z} was cut: {finding.why}")
+        target_state.warnings.append(f"slice {z} was cut: {finding.why}")

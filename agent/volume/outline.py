@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from agent.episode.state import Clock
 from agent.errors import AgentError, NoAnswer
 from agent.limits import Limits
-from agent.ports import BatchPolicy, Policy, Segmenter, Slices, Survey
+from agent.ports import BatchPolicy, Localisation, Policy, Segmenter, Slices
 from agent.turns import WHOLE_VOLUME, Outcome, TargetResult, Turn
 from agent.values import Role, Target, TargetStatus
-from agent.volume.target_state import Canvas, Workers
+from agent.volume.target_state import EpisodeConfig, TargetState
 
 _UNKNOWN_PRESENCE = 0.5  # of a survey that gave no figures
 
@@ -30,7 +30,7 @@ class Outline:
     """A target's masks (rows, columns) bool by slice, their scores 0..1, and the turns that led to
     them.
 
-    `key_slices` were worked on in full; `presence` as in Survey; `followed` says that the masks
+    `key_slices` were worked on in full; `presence` as in Localisation; `followed` says that the masks
     went through the volume already; `ended` is the result where there is nothing to follow.
     """
 
@@ -45,25 +45,25 @@ class Outline:
     ended: TargetResult | None = None
 
     @classmethod
-    def of(cls, canvas: Canvas, *, followed: bool = False) -> Outline:
-        """What is on a canvas."""
+    def of(cls, target_state: TargetState, *, followed: bool = False) -> Outline:
+        """What is on a target_state."""
         return cls(
-            canvas.target,
-            canvas.presence,
-            dict(canvas.masks),
-            dict(canvas.scores),
-            tuple(canvas.key_slices),
-            tuple(canvas.turns),
-            tuple(canvas.warnings),
+            target_state.target,
+            target_state.presence,
+            dict(target_state.masks),
+            dict(target_state.scores),
+            tuple(target_state.key_slices),
+            tuple(target_state.turns),
+            tuple(target_state.warnings),
             followed,
         )
 
-    def canvas(self, slices: Slices, workers: Workers) -> Canvas:
-        """A canvas to go on working on."""
-        return Canvas(
+    def target_state(self, slices: Slices, config: EpisodeConfig) -> TargetState:
+        """A target_state to go on working on."""
+        return TargetState(
             self.target,
             slices,
-            workers,
+            config,
             self.presence,
             dict(self.masks),
             dict(self.scores),
@@ -87,73 +87,79 @@ def outline_target(
     A target the policy does not know, or a survey that fails, ends FAILED with the reason; a
     structure that is not there ends ABSENT. AgentError never leaves; other errors pass through.
     """
-    canvas = Canvas(target, slices, Workers(policy, segmenter, limits or Limits(), clock))
+    target_state = TargetState(
+        target, slices, EpisodeConfig(policy, segmenter, limits or Limits(), clock)
+    )
     try:
         policy.check(target)
-        survey = policy.survey(target, slices)
+        survey = policy.localise(target, slices)
     except NoAnswer as error:
-        yield from canvas.tell(Role.SURVEY, error.replies)
-        return _ended(canvas, TargetStatus.FAILED, str(error))
+        yield from target_state.tell(Role.SURVEY, error.replies)
+        return _ended(target_state, TargetStatus.FAILED, str(error))
     except AgentError as error:
-        return _ended(canvas, TargetStatus.FAILED, str(error))
-    yield from canvas.tell(Role.SURVEY, survey.replies)
+        return _ended(target_state, TargetStatus.FAILED, str(error))
+    yield from target_state.tell(Role.SURVEY, survey.replies)
     if survey.absent:
         reason = survey.reason or "not found on any slice"
-        return _ended(canvas, TargetStatus.ABSENT, reason, 1.0 - _likeliest(survey))
-    canvas.presence = survey.presence
+        return _ended(target_state, TargetStatus.ABSENT, reason, 1.0 - _likeliest(survey))
+    target_state.presence = survey.presence
     try:
-        yield from _work_on_key_slices(canvas, survey)
+        yield from _work_on_key_slices(target_state, survey)
     except AgentError as error:
-        return _ended(canvas, TargetStatus.FAILED, str(error))
-    if not canvas.masks:
-        return _nothing_drawn(canvas, survey)
-    return Outline.of(canvas)
+        return _ended(target_state, TargetStatus.FAILED, str(error))
+    if not target_state.masks:
+        return _nothing_drawn(target_state, survey)
+    return Outline.of(target_state)
 
 
 def ended_result(
-    canvas: Canvas, status: TargetStatus, reason: str, confidence: float = 0.0
+    target_state: TargetState, status: TargetStatus, reason: str, confidence: float = 0.0
 ) -> TargetResult:
     """A result without a mask."""
     return TargetResult(
-        target=canvas.target,
+        target=target_state.target,
         status=status,
         voxels=None,
         confidence=float(np.clip(confidence, 0.0, 1.0)),
-        turns=tuple(canvas.turns),
+        turns=tuple(target_state.turns),
         reason=reason,
-        warnings=tuple(canvas.warnings),
-        window=canvas.slices.window,
+        warnings=tuple(target_state.warnings),
+        window=target_state.slices.window,
     )
 
 
-def _work_on_key_slices(canvas: Canvas, survey: Survey) -> Generator[Turn, None, None]:
-    depth = canvas.slices.shape[0]
+def _work_on_key_slices(
+    target_state: TargetState, survey: Localisation
+) -> Generator[Turn, None, None]:
+    depth = target_state.slices.shape[0]
     named = [int(z) for z in dict.fromkeys(survey.key_slices) if 0 <= z < depth]
-    wanted = named[: canvas.limits.key_slices]
-    if isinstance(canvas.workers.policy, BatchPolicy):
-        yield from canvas.draw_together(wanted, Role.KEY)
+    wanted = named[: target_state.limits.key_slices]
+    if isinstance(target_state.config.policy, BatchPolicy):
+        yield from target_state.draw_together(wanted, Role.KEY)
     else:
         for z in wanted:
-            yield from canvas.draw(z, Role.KEY)
-    canvas.key_slices += [z for z in wanted if z in canvas.masks]
+            yield from target_state.draw(z, Role.KEY)
+    target_state.key_slices += [z for z in wanted if z in target_state.masks]
 
 
-def _nothing_drawn(canvas: Canvas, survey: Survey) -> Outline:
+def _nothing_drawn(target_state: TargetState, survey: Localisation) -> Outline:
     """The end of a target that the survey expected and no key slice showed."""
-    drawing = [turn for turn in canvas.turns if turn.slice_index != WHOLE_VOLUME]
+    drawing = [turn for turn in target_state.turns if turn.slice_index != WHOLE_VOLUME]
     last_turns = {turn.slice_index: turn for turn in drawing}
     if drawing and all(turn.outcome is Outcome.ABSENT for turn in last_turns.values()):
         reason = "looked for on the likeliest slices and not found there"
-        return _ended(canvas, TargetStatus.ABSENT, reason, 1.0 - _likeliest(survey))
+        return _ended(target_state, TargetStatus.ABSENT, reason, 1.0 - _likeliest(survey))
     said = [turn.observation for turn in drawing if turn.observation]
     why = said[-1] if said else "the planner named no slice of this volume"
-    return _ended(canvas, TargetStatus.FAILED, f"no usable mask was drawn: {why}")
+    return _ended(target_state, TargetStatus.FAILED, f"no usable mask was drawn: {why}")
 
 
-def _likeliest(survey: Survey) -> float:
+def _likeliest(survey: Localisation) -> float:
     return max(survey.presence, default=_UNKNOWN_PRESENCE)
 
 
-def _ended(canvas: Canvas, status: TargetStatus, reason: str, confidence: float = 0.0) -> Outline:
-    result = ended_result(canvas, status, reason, confidence)
-    return Outline(canvas.target, turns=result.turns, warnings=result.warnings, ended=result)
+def _ended(
+    target_state: TargetState, status: TargetStatus, reason: str, confidence: float = 0.0
+) -> Outline:
+    result = ended_result(target_state, status, reason, confidence)
+    return Outline(target_state.target, turns=result.turns, warnings=result.warnings, ended=result)

@@ -15,16 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.episode.tidy import tidy_slice
-from agent.ports import Followed, Observation, Seed, Slices, VolumeSegmenter
+from agent.ports import Observation, PropagatedSlice, Seed, Slices, VolumeSegmenter
 from agent.values import Role
-from agent.volume.target_state import Canvas
+from agent.volume.target_state import TargetState
 
 Mask2D = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Stretch:
-    """Which slices of a canvas are followed anew: from `seeds`, between `lowest` and `highest`,
+class PropagationRange:
+    """Which slices of a target_state are followed anew: from `seeds`, between `lowest` and `highest`,
     both included.
     """
 
@@ -34,21 +34,24 @@ class Stretch:
 
 
 def follow(
-    canvases: Sequence[Canvas],
+    target_states: Sequence[TargetState],
     slices: Slices,
     segmenter: VolumeSegmenter,
-    stretches: Sequence[Stretch] | None = None,
+    stretches: Sequence[PropagationRange] | None = None,
 ) -> None:
-    """Follow every canvas's masks through `slices`, all in one pass, and put what is drawn on the
-    canvases.
+    """Follow every target_state's masks through `slices`, all in one pass, and put what is drawn on the
+    target_states.
 
     Without `stretches` each goes from its key slices as far as the survey allows; with them (one a
-    canvas) only there, and a stretch ends where what is drawn agrees with what was drawn before. A
+    target_state) only there, and a stretch ends where what is drawn agrees with what was drawn before. A
     turn of the whole volume is written down for each. SegmenterFailed passes through; what was
     drawn until then stays.
     """
-    stretches = stretches or [_whole(canvas) for canvas in canvases]
-    tracks = [_Track(canvas, stretch) for canvas, stretch in zip(canvases, stretches, strict=True)]
+    stretches = stretches or [_whole(target_state) for target_state in target_states]
+    tracks = [
+        _PropagatedObject(target_state, stretch)
+        for target_state, stretch in zip(target_states, stretches, strict=True)
+    ]
     seeds = [track.seed for track in tracks]
     began = time.perf_counter()
     for drawn in segmenter.propagate(slices, seeds, lambda one: tracks[one.index].takes(one)):
@@ -58,14 +61,14 @@ def follow(
         track.write_down(share_s)
 
 
-class _Track:
+class _PropagatedObject:
     """One object on its way: what was drawn of it last in each direction, and whether it goes
     on.
     """
 
-    def __init__(self, canvas: Canvas, stretch: Stretch) -> None:
-        self._canvas, self._stretch = canvas, stretch
-        self._before = dict(canvas.masks)
+    def __init__(self, target_state: TargetState, stretch: PropagationRange) -> None:
+        self._canvas, self._stretch = target_state, stretch
+        self._before = dict(target_state.masks)
         self._drawn: dict[int, Mask2D] = {}
 
     @property
@@ -73,7 +76,7 @@ class _Track:
         masks = {z: self._canvas.masks[z] for z in self._stretch.seeds}
         return Seed(masks, self._stretch.lowest, self._stretch.highest)
 
-    def takes(self, drawn: Followed) -> bool:
+    def takes(self, drawn: PropagatedSlice) -> bool:
         """Whether the object goes on beyond what was drawn; what is refused is not kept."""
         limits, mask = self._canvas.limits, tidy_slice(drawn.segmentation.mask)
         if not (
@@ -90,14 +93,14 @@ class _Track:
         earlier = self._before.get(drawn.z)
         return earlier is None or dice(mask, earlier) < limits.settled_overlap
 
-    def keep(self, drawn: Followed) -> None:
-        """Put a slice on the canvas, with the policy's opinion weighed by the model's own."""
-        canvas = self._canvas
+    def keep(self, drawn: PropagatedSlice) -> None:
+        """Put a slice on the state, with the policy's opinion weighed by the model's own."""
+        target_state = self._canvas
         tidy = replace(drawn.segmentation, mask=tidy_slice(drawn.segmentation.mask))
-        seen = Observation(canvas.target, canvas.slices, drawn.z, Role.CARRY)
-        opinion = canvas.workers.policy.appraise(seen, tidy)
+        seen = Observation(target_state.target, target_state.slices, drawn.z, Role.CARRY)
+        opinion = target_state.config.policy.score(seen, tidy)
         score = float(np.clip(np.nan_to_num(opinion * drawn.score), 0.0, 1.0))
-        canvas.put(drawn.z, tidy.mask, score)
+        target_state.put(drawn.z, tidy.mask, score)
         self._drawn[drawn.z] = tidy.mask
 
     def write_down(self, seconds: float) -> None:
@@ -112,23 +115,23 @@ class _Track:
         return tuple(known[n] for n in (z - 1, z + 1) if n in known)
 
 
-def corrected(canvas: Canvas, slices_redrawn: Iterable[int]) -> Stretch | None:
+def corrected(target_state: TargetState, slices_redrawn: Iterable[int]) -> PropagationRange | None:
     """The stretch that corrections on `slices_redrawn` can change: to the next mask that is trusted
     on each side.
 
     Trusted are key slices and the corrections themselves. None where nothing was corrected.
     """
-    redrawn = {z for z in slices_redrawn if z in canvas.masks}
+    redrawn = {z for z in slices_redrawn if z in target_state.masks}
     if not redrawn:
         return None
-    trusted = sorted(redrawn | {z for z in canvas.key_slices if z in canvas.masks})
-    depth = canvas.slices.shape[0]
+    trusted = sorted(redrawn | {z for z in target_state.key_slices if z in target_state.masks})
+    depth = target_state.slices.shape[0]
     below = [z for z in trusted if z < min(redrawn)]
     above = [z for z in trusted if z > max(redrawn)]
     lowest = below[-1] + 1 if below else 0
     highest = above[0] - 1 if above else depth - 1
     seeds = tuple(z for z in trusted if lowest - 1 <= z <= highest + 1)
-    return Stretch(seeds, lowest, highest)
+    return PropagationRange(seeds, lowest, highest)
 
 
 def dice(one: Mask2D, other: Mask2D) -> float:
@@ -137,15 +140,17 @@ def dice(one: Mask2D, other: Mask2D) -> float:
     return 2 * float(np.count_nonzero(one & other)) / total if total else 1.0
 
 
-def _whole(canvas: Canvas) -> Stretch:
+def _whole(target_state: TargetState) -> PropagationRange:
     """From the key slices outwards until the survey has seen nothing for `end_after` slices."""
-    seeds = tuple(sorted(canvas.masks))
-    return Stretch(seeds, _reach(canvas, seeds[0], -1), _reach(canvas, seeds[-1], 1))
+    seeds = tuple(sorted(target_state.masks))
+    return PropagationRange(
+        seeds, _reach(target_state, seeds[0], -1), _reach(target_state, seeds[-1], 1)
+    )
 
 
-def _reach(canvas: Canvas, z: int, step: int) -> int:
-    unlikely, depth = 0, canvas.slices.shape[0]
-    while 0 <= z + step < depth and unlikely < canvas.limits.end_after:
+def _reach(target_state: TargetState, z: int, step: int) -> int:
+    unlikely, depth = 0, target_state.slices.shape[0]
+    while 0 <= z + step < depth and unlikely < target_state.limits.end_after:
         z += step
-        unlikely = 0 if canvas.likely(z) else unlikely + 1
+        unlikely = 0 if target_state.likely(z) else unlikely + 1
     return z - step * unlikely

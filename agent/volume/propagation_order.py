@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from agent.errors import SegmenterFailed
-from agent.ports import Followed, LivesOn, Seed
+from agent.ports import ContinueIf, PropagatedSlice, Seed
 
 
 @dataclass(frozen=True)
-class Strand:
+class PropagationPath:
     """Object number `index` followed from its outline on slice `origin`: the slices `first` to
     `last`, both included.
 
@@ -35,13 +35,13 @@ class Strand:
         return self.first * self.step <= z * self.step <= self.last * self.step
 
 
-DrawSlice = Callable[[int, Sequence[Strand]], Sequence[Followed]]
+DrawSlice = Callable[[int, Sequence[PropagationPath]], Sequence[PropagatedSlice]]
 """Draw slice `z` for these strands, each of which was drawn on the slice before or begins here: one
 answer a strand, in order.
 """
 
 
-def strands_of(seeds: Sequence[Seed], shape: tuple[int, int, int]) -> list[Strand]:
+def strands_of(seeds: Sequence[Seed], shape: tuple[int, int, int]) -> list[PropagationPath]:
     """Every stretch to follow in a volume of `shape` (z, y, x).
 
     A slice between two outlines belongs to the nearer one, to the lower of two equally near. An
@@ -49,7 +49,7 @@ def strands_of(seeds: Sequence[Seed], shape: tuple[int, int, int]) -> list[Stran
     towards it ends before it. Outlines outside a seed's bounds are known but their strands begin at
     the bound. SegmenterFailed for a seed that cannot be followed.
     """
-    found: list[Strand] = []
+    found: list[PropagationPath] = []
     for index, seed in enumerate(seeds):
         _check(seed, shape)
         lowest = max(0, seed.lowest if seed.lowest is not None else 0)
@@ -58,16 +58,22 @@ def strands_of(seeds: Sequence[Seed], shape: tuple[int, int, int]) -> list[Stran
             if np.any(seed.masks[origin]):
                 up, down = max(origin + 1, lowest), min(origin - 1, highest)
                 found += [
-                    Strand(index, origin, up, min(_upper_end(seed, origin, highest), highest), 1),
-                    Strand(index, origin, down, max(_lower_end(seed, origin, lowest), lowest), -1),
+                    PropagationPath(
+                        index, origin, up, min(_upper_end(seed, origin, highest), highest), 1
+                    ),
+                    PropagationPath(
+                        index, origin, down, max(_lower_end(seed, origin, lowest), lowest), -1
+                    ),
                 ]
     return [strand for strand in found if strand.covers(strand.first)]
 
 
-def sweep(strands: Sequence[Strand], draw: DrawSlice, lives_on: LivesOn) -> Iterator[Followed]:
+def sweep(
+    strands: Sequence[PropagationPath], draw: DrawSlice, continue_if: ContinueIf
+) -> Iterator[PropagatedSlice]:
     """Go up through the slices once, then down once, with all strands that are on a slice together.
 
-    A strand for which `lives_on` says no is not yielded there and goes no further.
+    A strand for which `continue_if` says no is not yielded there and goes no further.
     """
     for step in (1, -1):
         going = [strand for strand in strands if strand.step == step]
@@ -77,7 +83,7 @@ def sweep(strands: Sequence[Strand], draw: DrawSlice, lives_on: LivesOn) -> Iter
             if not present:
                 continue
             for strand, followed in zip(present, draw(z, present), strict=True):
-                if lives_on(followed):
+                if continue_if(followed):
                     yield followed
                 else:
                     going.remove(strand)

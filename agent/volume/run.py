@@ -23,12 +23,12 @@ from agent.limits import Limits
 from agent.ports import Policy, Segmenter, Slices, VolumeSegmenter
 from agent.turns import TargetResult, Turn
 from agent.values import Target, TargetStatus
-from agent.volume.assessment import inspect
-from agent.volume.carry import carry
-from agent.volume.consistency import review
+from agent.volume.assessment import assess
+from agent.volume.carry import propagate_slice_by_slice
+from agent.volume.consistency import check_consistency
 from agent.volume.outline import Outline, ended_result, outline_target
 from agent.volume.propagate import follow
-from agent.volume.target_state import Canvas, Workers
+from agent.volume.target_state import EpisodeConfig, TargetState
 
 _DOUBTFUL = 0.5  # a confidence below this is worth a warning
 _WORTH_SAYING = 0.02  # of the voxels, left out as parts that hang on nothing
@@ -50,94 +50,98 @@ def segment_target(
     through.
     """
     outline = yield from outline_target(target, slices, policy, segmenter, limits, clock=clock)
-    workers, told = Workers(policy, segmenter, limits or Limits(), clock), len(outline.turns)
-    (outline,) = follow_outlines([outline], slices, workers)
+    config, told = EpisodeConfig(policy, segmenter, limits or Limits(), clock), len(outline.turns)
+    (outline,) = follow_outlines([outline], slices, config)
     yield from outline.turns[told:]
-    return (yield from finish_target(outline, slices, workers))
+    return (yield from finish_target(outline, slices, config))
 
 
-def follow_outlines(outlines: Sequence[Outline], slices: Slices, workers: Workers) -> list[Outline]:
+def follow_outlines(
+    outlines: Sequence[Outline], slices: Slices, config: EpisodeConfig
+) -> list[Outline]:
     """Outlines with their masks followed through `slices` in one pass, in order; ended ones as they
     are.
 
     With a segmenter that does not follow by itself, or fails at it, they are left for
-    `finish_target` to carry on.
+    `finish_target` to propagate_slice_by_slice on.
     """
     waiting = [one for one in outlines if one.ended is None and not one.followed]
-    segmenter = workers.segmenter
+    segmenter = config.segmenter
     if not waiting or slices.shape[0] == 1 or not isinstance(segmenter, VolumeSegmenter):
         return list(outlines)
-    canvases = [one.canvas(slices, workers) for one in waiting]
+    target_states = [one.target_state(slices, config) for one in waiting]
     try:
-        follow(canvases, slices, segmenter)
+        follow(target_states, slices, segmenter)
     except SegmenterFailed as failure:
         return [_warned(one, f"carried slice by slice: {failure}") for one in outlines]
-    done = iter(Outline.of(canvas, followed=True) for canvas in canvases)
+    done = iter(Outline.of(target_state, followed=True) for target_state in target_states)
     return [next(done) if one.ended is None and not one.followed else one for one in outlines]
 
 
 def finish_target(
-    outline: Outline, slices: Slices, workers: Workers
+    outline: Outline, slices: Slices, config: EpisodeConfig
 ) -> Generator[Turn, None, TargetResult]:
-    """Carry what was not followed, have the policy look at the whole, review it, sum it up; yields
+    """Carry what was not followed, have the policy look at the whole, check its consistency, sum it up; yields
     the further turns.
 
     A policy that cannot go on ends the target FAILED with the reason: half an object is none.
     """
     if outline.ended is not None:
         return outline.ended
-    canvas = outline.canvas(slices, workers)
+    target_state = outline.target_state(slices, config)
     try:
-        yield from _finish(canvas, followed=outline.followed)
+        yield from _finish(target_state, followed=outline.followed)
     except AgentError as error:
-        return ended_result(canvas, TargetStatus.FAILED, str(error))
-    return _result(canvas)
+        return ended_result(target_state, TargetStatus.FAILED, str(error))
+    return _result(target_state)
 
 
-def _finish(canvas: Canvas, *, followed: bool) -> Generator[Turn, None, None]:
+def _finish(target_state: TargetState, *, followed: bool) -> Generator[Turn, None, None]:
     if not followed:
-        for z in tuple(canvas.key_slices):
-            yield from carry(canvas, z, 1)
-            yield from carry(canvas, z, -1)
-    yield from inspect(canvas)
-    yield from review(canvas)
+        for z in tuple(target_state.key_slices):
+            yield from propagate_slice_by_slice(target_state, z, 1)
+            yield from propagate_slice_by_slice(target_state, z, -1)
+    yield from assess(target_state)
+    yield from check_consistency(target_state)
 
 
 def _warned(outline: Outline, said: str) -> Outline:
     return outline if outline.ended else replace(outline, warnings=(*outline.warnings, said))
 
 
-def _result(canvas: Canvas) -> TargetResult:
-    drawn = canvas.voxels()
+def _result(target_state: TargetState) -> TargetResult:
+    drawn = target_state.voxels()
     if not drawn.any():
-        return ended_result(canvas, TargetStatus.FAILED, "no slice's mask stood up to the review")
-    voxels = tidy_object(drawn, canvas.key_slices)
+        return ended_result(
+            target_state, TargetStatus.FAILED, "no slice's mask stood up to the review"
+        )
+    voxels = tidy_object(drawn, target_state.key_slices)
     left_out = 1.0 - np.count_nonzero(voxels) / np.count_nonzero(drawn)
     if left_out >= _WORTH_SAYING:
-        canvas.warnings.append(
+        target_state.warnings.append(
             f"{100 * left_out:.0f} % of what was drawn lay apart from the rest and was left out"
         )
-    confidence = _confidence(canvas, voxels)
+    confidence = _confidence(target_state, voxels)
     return TargetResult(
-        target=canvas.target,
+        target=target_state.target,
         status=TargetStatus.SEGMENTED,
         voxels=voxels,
         confidence=confidence,
-        turns=tuple(canvas.turns),
-        warnings=(*canvas.warnings, *_doubts(voxels, confidence)),
-        window=canvas.slices.window,
+        turns=tuple(target_state.turns),
+        warnings=(*target_state.warnings, *_doubts(voxels, confidence)),
+        window=target_state.slices.window,
     )
 
 
-def _confidence(canvas: Canvas, voxels: NDArray[np.bool_]) -> float:
+def _confidence(target_state: TargetState, voxels: NDArray[np.bool_]) -> float:
     """Mean score of the slices, weighted by area, times how sure the survey was of the key
     slices.
     """
     areas = np.count_nonzero(voxels, axis=(1, 2))
-    scores = np.array([canvas.scores.get(z, 0.0) for z in range(len(areas))])
+    scores = np.array([target_state.scores.get(z, 0.0) for z in range(len(areas))])
     presence = 1.0
-    if canvas.presence:
-        presence = max(canvas.presence[z] for z in canvas.key_slices)
+    if target_state.presence:
+        presence = max(target_state.presence[z] for z in target_state.key_slices)
     return float(np.clip(np.average(scores, weights=areas) * presence, 0.0, 1.0))
 
 

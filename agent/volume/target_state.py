@@ -20,7 +20,7 @@ from agent.volume.neighbours import Neighbourhood
 
 
 @dataclass(frozen=True)
-class Workers:
+class EpisodeConfig:
     """Who works on a target, within which limits, by which clock."""
 
     policy: Policy
@@ -30,7 +30,7 @@ class Workers:
 
 
 @dataclass(eq=False)
-class Canvas:
+class TargetState:
     """What has been drawn of one target so far; changes as the work goes on and never leaves this
     room.
 
@@ -40,7 +40,7 @@ class Canvas:
 
     target: Target
     slices: Slices
-    workers: Workers
+    config: EpisodeConfig
     presence: tuple[float, ...] = ()
     masks: dict[int, NDArray[np.bool_]] = field(default_factory=dict)
     scores: dict[int, float] = field(default_factory=dict)
@@ -51,7 +51,7 @@ class Canvas:
     @property
     def limits(self) -> Limits:
         """The limits all episodes share."""
-        return self.workers.limits
+        return self.config.limits
 
     @property
     def neighbourhood(self) -> Neighbourhood:
@@ -71,7 +71,7 @@ class Canvas:
         suspect: Segmentation | None = None,
         objection: Objection = no_objection,
     ) -> Generator[Turn, None, Episode]:
-        """Work on slice `z`: yields its turns, and puts the mask on the canvas if one was kept.
+        """Work on slice `z`: yields its turns, and puts the mask on the state if one was kept.
 
         `carried` is what the neighbours suggest, `suspect` the mask under review: it is shown to
         the policy as the latest one, and is not put back.
@@ -85,13 +85,13 @@ class Canvas:
     def draw_together(
         self, slice_indices: Sequence[int], role: Role
     ) -> Generator[Turn, None, None]:
-        """Work on slices that are new to the canvas, in lock-step; yields their turns as they
-        happen, puts masks on the canvas.
+        """Work on slices that are new to the state, in lock-step; yields their turns as they
+        happen, puts masks on the state.
         """
         starts = [Observation(self.target, self.slices, z, role) for z in slice_indices]
-        workers = self.workers
+        config = self.config
         turns = run_together(
-            starts, workers.policy, workers.segmenter, self.limits, clock=workers.clock
+            starts, config.policy, config.segmenter, self.limits, clock=config.clock
         )
         while True:
             try:
@@ -158,12 +158,12 @@ class Canvas:
     def _recorded(self, start: Observation, objection: Objection) -> Generator[Turn, None, Episode]:
         episode = run_episode(
             start,
-            self.workers.policy,
-            self.workers.segmenter,
+            self.config.policy,
+            self.config.segmenter,
             self.limits,
             first_index=self._turns_on(start.slice_index),
             objection=objection,
-            clock=self.workers.clock,
+            clock=self.config.clock,
         )
         while True:
             try:

@@ -49,7 +49,7 @@ def is_uid(text: str) -> bool:
     return _UID.fullmatch(text) is not None
 
 
-def peek(dataset: bytes | memoryview, transfer_syntax_uid: str) -> Head:
+def dataset_uids(dataset: bytes | memoryview, transfer_syntax_uid: str) -> Head:
     """Read the UIDs from a data set encoded in a transfer syntax.
 
     A peer that says explicit and means implicit VR, or the other way round, is understood. Raises

@@ -24,7 +24,7 @@ from pathlib import Path
 from dicom_node.arrivals import Arrival, KeptAs, Sent, StoredInstance
 from dicom_node.errors import InboxError, UnreadableDataset, WrongUids
 from dicom_node.log_text import quoted
-from dicom_node.receive.dataset_uids import Head, is_uid, peek
+from dicom_node.receive.dataset_uids import Head, dataset_uids, is_uid
 from dicom_node.receive.disk import (
     FreeRoom,
     disk_errors,
@@ -92,7 +92,7 @@ class Inbox:
         """
         sent = incoming.sent
         with incoming.dataset() as dataset:
-            head = peek(dataset, sent.transfer_syntax_uid)
+            head = dataset_uids(dataset, sent.transfer_syntax_uid)
         _check_uids(head, sent)
         folder = self._root / head.study_instance_uid / head.series_instance_uid
         with disk_errors():

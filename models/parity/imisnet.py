@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from agent.ports import Ask
+from agent.ports import PromptedSlice
 from agent.values import Box, Point, Prompts
 from models.runtime.encoding import Features
 from models.segmenters.imisnet.architecture import VIT_B, Architecture
@@ -91,7 +91,9 @@ class _Case:
 
     def _drawn(self, prompts: Prompts, *, reads: bool = False) -> Arrays:
         network, shape = self._network, self._encoding.source_shape
-        drawn = draw(network, [Ask(self._encoding, prompts)], self._text if reads else None)
+        drawn = draw(
+            network, [PromptedSlice(self._encoding, prompts)], self._text if reads else None
+        )
         choice = 0 if self._single else 1 + int(drawn.ious[0, 1:].argmax())
         low = drawn.logits[:, choice]
         logits = source_logits(low, network.side_px, shape)[:, None]

@@ -20,7 +20,7 @@ from models.segmenters.prompting import CORNER_FIRST, CORNER_LAST
 from models.segmenters.sam2.decoder import SliceEncoder, model_input
 from models.segmenters.sam2.heads import Question
 from models.segmenters.sam2.memory import Bank, Capacity, Memory
-from models.segmenters.sam2.tracker import Look, Tracker
+from models.segmenters.sam2.tracker import SliceFeatures, Tracker
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -96,7 +96,7 @@ class _VideoCase:
         drawn: NDArray[np.float32] = full[:, 0].numpy()
         return drawn
 
-    def _look(self, z: int) -> Look:
+    def _look(self, z: int) -> SliceFeatures:
         return self._tracker.look(z, self._encodings[z])
 
     def _pixels(self, plane: NDArray[np.uint8]) -> Tensor:

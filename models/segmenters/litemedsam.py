@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from agent.ports import Ask, Encoding
+from agent.ports import Encoding, PromptedSlice
 from agent.values import Box, PromptKind, Prompts, Segmentation
 from models.errors import PromptNotUnderstood
 from models.runtime.cores import usable_cores
@@ -73,7 +73,7 @@ class LiteMedSam:
     """
 
     name = "litemedsam"
-    understands = frozenset({PromptKind.BOX})
+    supported_prompts = frozenset({PromptKind.BOX})
 
     def __init__(
         self,
@@ -119,7 +119,7 @@ class LiteMedSam:
         """
         return self._segment_boxes(encoding, [self._box(prompts)])[0]
 
-    def segment_many(self, asks: Sequence[Ask]) -> list[Segmentation]:
+    def segment_many(self, asks: Sequence[PromptedSlice]) -> list[Segmentation]:
         """One mask an ask, in order; asks on the same slice go in one run of the decoder."""
         boxes = [self._box(ask.prompts) for ask in asks]
         together: dict[int, list[int]] = {}
@@ -133,8 +133,10 @@ class LiteMedSam:
 
     def _box(self, prompts: Prompts) -> Box:
         kinds = kinds_of(replace(prompts, previous_logits=None))
-        if prompts.box is None or kinds != self.understands:
-            raise PromptNotUnderstood(self.name, tuple(kind.value for kind in self.understands))
+        if prompts.box is None or kinds != self.supported_prompts:
+            raise PromptNotUnderstood(
+                self.name, tuple(kind.value for kind in self.supported_prompts)
+            )
         return prompts.box
 
     def _segment_boxes(self, encoding: Encoding, boxes: Sequence[Box]) -> list[Segmentation]:

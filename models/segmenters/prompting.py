@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from agent.ports import Ask
+from agent.ports import PromptedSlice
 from agent.values import PromptKind, Prompts, Segmentation
 from models.errors import PromptNotUnderstood
 
@@ -33,14 +33,14 @@ def kinds_of(prompts: Prompts) -> frozenset[PromptKind]:
 
 
 def require_understood(
-    name: str, understands: frozenset[PromptKind], prompts: Prompts
+    name: str, supported_prompts: frozenset[PromptKind], prompts: Prompts
 ) -> frozenset[PromptKind]:
     """The kinds of prompt that are there; PromptNotUnderstood when there is none, or one that
     segmenter `name` cannot use.
     """
     kinds = kinds_of(prompts)
-    if not kinds or kinds - understands:
-        raise PromptNotUnderstood(name, tuple(sorted(kind.value for kind in understands)))
+    if not kinds or kinds - supported_prompts:
+        raise PromptNotUnderstood(name, tuple(sorted(kind.value for kind in supported_prompts)))
     return kinds
 
 
@@ -57,9 +57,9 @@ def corners_and_clicks(prompts: Prompts) -> tuple[NDArray[np.float32], NDArray[n
 
 
 def in_groups(
-    asks: Sequence[Ask],
-    kind: Callable[[Ask], Hashable],
-    draw: Callable[[Sequence[Ask]], list[Segmentation]],
+    asks: Sequence[PromptedSlice],
+    kind: Callable[[PromptedSlice], Hashable],
+    draw: Callable[[Sequence[PromptedSlice]], list[Segmentation]],
 ) -> list[Segmentation]:
     """Answer all asks, in order: those of one `kind` go to `draw` together, at most AT_ONCE at a
     time.

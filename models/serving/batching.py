@@ -13,13 +13,13 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from agent.ports import Ask
+from agent.ports import PromptedSlice
 from agent.values import Segmentation
 
 
 @dataclass(frozen=True, eq=False)
 class _Waiting:
-    ask: Ask
+    ask: PromptedSlice
     answer: Future[Segmentation] = field(default_factory=Future)
 
 
@@ -30,13 +30,15 @@ class Batcher:
     A prompt that makes a batch fail fails alone: the others of that batch are drawn one by one.
     """
 
-    def __init__(self, draw: Callable[[Sequence[Ask]], list[Segmentation]], most: int = 32) -> None:
+    def __init__(
+        self, draw: Callable[[Sequence[PromptedSlice]], list[Segmentation]], most: int = 32
+    ) -> None:
         self._draw_together, self._most = draw, most
         self._queue: list[_Waiting] = []
         self._changed = threading.Condition()
         self._drawing = False
 
-    def segment_many(self, asks: Sequence[Ask]) -> list[Segmentation]:
+    def segment_many(self, asks: Sequence[PromptedSlice]) -> list[Segmentation]:
         """The masks for `asks`, in order, drawn together with what other threads ask; raises what
         the segmenter raises.
         """

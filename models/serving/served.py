@@ -19,7 +19,16 @@ import torch
 from numpy.typing import NDArray
 
 from agent.errors import SegmenterFailed
-from agent.ports import Ask, Encoding, Followed, LivesOn, Seed, Segmenter, Slices, VolumeSegmenter
+from agent.ports import (
+    ContinueIf,
+    Encoding,
+    PromptedSlice,
+    PropagatedSlice,
+    Seed,
+    Segmenter,
+    Slices,
+    VolumeSegmenter,
+)
 from agent.values import PromptKind, Prompts, Segmentation
 from models.errors import MemoryShort
 from models.runtime.memory import MemoryBudget, is_out_of_memory
@@ -67,9 +76,9 @@ class ServedSegmenter:
         return self._segmenter.name
 
     @property
-    def understands(self) -> frozenset[PromptKind]:
+    def supported_prompts(self) -> frozenset[PromptKind]:
         """As the segmenter's."""
-        return self._segmenter.understands
+        return self._segmenter.supported_prompts
 
     def encode(self, image: NDArray[np.float32]) -> Encoding:
         """As the segmenter's, one at a time; SegmenterFailed when no memory is to be had
@@ -85,13 +94,13 @@ class ServedSegmenter:
 
     def segment(self, encoding: Encoding, prompts: Prompts) -> Segmentation:
         """As the segmenter's, in one run with what other threads ask at the time."""
-        return self.segment_many([Ask(encoding, prompts)])[0]
+        return self.segment_many([PromptedSlice(encoding, prompts)])[0]
 
-    def segment_many(self, asks: Sequence[Ask]) -> list[Segmentation]:
+    def segment_many(self, asks: Sequence[PromptedSlice]) -> list[Segmentation]:
         """As the segmenter's, in one run with what other threads ask at the time."""
         return self._batcher.segment_many(asks)
 
-    def _draw(self, asks: Sequence[Ask]) -> list[Segmentation]:
+    def _draw(self, asks: Sequence[PromptedSlice]) -> list[Segmentation]:
         """Draw a batch, or its halves where it is too much at once."""
         if len(asks) == 1:
             return self._admitted(self._needs.ask_bytes, lambda model: model.segment_many(asks))
@@ -144,15 +153,15 @@ class ServedVolumeSegmenter(ServedSegmenter):
     """
 
     def propagate(
-        self, slices: Slices, seeds: Sequence[Seed], lives_on: LivesOn
-    ) -> Iterator[Followed]:
+        self, slices: Slices, seeds: Sequence[Seed], continue_if: ContinueIf
+    ) -> Iterator[PropagatedSlice]:
         """As the segmenter's; where memory runs out the pass begins anew in halves, then on the
         CPU, and slices that were yielded before come again.
         """
         together = min(len(seeds), self._needs.objects_at_once)
         try:
             with self._budget.claim(together * self._needs.object_bytes):
-                yield from _follower(self._segmenter).propagate(slices, seeds, lives_on)
+                yield from _follower(self._segmenter).propagate(slices, seeds, continue_if)
             return
         except MemoryShort as fault:
             raise SegmenterFailed(str(fault)) from fault
@@ -162,18 +171,18 @@ class ServedVolumeSegmenter(ServedSegmenter):
             _log.warning("%d objects in one pass were too many for memory", len(seeds))
         _release()
         if len(seeds) == 1:
-            yield from self._alone(slices, seeds, lives_on)
+            yield from self._alone(slices, seeds, continue_if)
             return
         half = len(seeds) // 2
-        yield from self.propagate(slices, seeds[:half], lives_on)
-        yield from _renumbered(self.propagate, slices, seeds[half:], lives_on, half)
+        yield from self.propagate(slices, seeds[:half], continue_if)
+        yield from _renumbered(self.propagate, slices, seeds[half:], continue_if, half)
 
     def _alone(
-        self, slices: Slices, seeds: Sequence[Seed], lives_on: LivesOn
-    ) -> Iterator[Followed]:
+        self, slices: Slices, seeds: Sequence[Seed], continue_if: ContinueIf
+    ) -> Iterator[PropagatedSlice]:
         if self._build_spare is None:
             raise SegmenterFailed(f"there is not enough memory for {self.name} to follow an object")
-        yield from _follower(self._spare).propagate(slices, seeds, lives_on)
+        yield from _follower(self._spare).propagate(slices, seeds, continue_if)
 
 
 def served(
@@ -188,18 +197,18 @@ def served(
 
 
 def _renumbered(
-    propagate: Callable[[Slices, Sequence[Seed], LivesOn], Iterator[Followed]],
+    propagate: Callable[[Slices, Sequence[Seed], ContinueIf], Iterator[PropagatedSlice]],
     slices: Slices,
     seeds: Sequence[Seed],
-    lives_on: LivesOn,
+    continue_if: ContinueIf,
     first: int,
-) -> Iterator[Followed]:
+) -> Iterator[PropagatedSlice]:
     """The later objects of a pass that was halved, under the numbers they have in the whole."""
 
-    def whole(one: Followed) -> Followed:
-        return Followed(one.index + first, one.z, one.segmentation, one.score)
+    def whole(one: PropagatedSlice) -> PropagatedSlice:
+        return PropagatedSlice(one.index + first, one.z, one.segmentation, one.score)
 
-    for one in propagate(slices, seeds, lambda drawn: lives_on(whole(drawn))):
+    for one in propagate(slices, seeds, lambda drawn: continue_if(whole(drawn))):
         yield whole(one)
 
 

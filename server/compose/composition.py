@@ -43,9 +43,9 @@ if TYPE_CHECKING:
     from server.http.connections import ConnectionLimits
     from server.interactive.service import Service as SegmentationService
     from server.pipeline import Pipeline
-    from server.ports import Workbench
+    from server.ports import LoadedModels
     from server.record.record import Record
-    from server.record.stored_studies import Shelf
+    from server.record.stored_studies import StoredStudyReader
     from server.rules.routing import Rules
     from server.values import Assignment, TargetSummary
 
@@ -209,12 +209,12 @@ def api(settings: Settings) -> None:
     from server.http.tokens import load_tokens
     from server.record.counting import RecordCounting
     from server.record.database.engine import Sessions, open_engine
-    from server.work.database_retry import insist
+    from server.work.database_retry import retry_while_database_away
 
     end_with_parent()
     tokens = load_tokens(settings.http.tokens_file, settings.storage.dir)
     with database(settings) as (url, _):
-        insist(lambda: migrate(url))
+        retry_while_database_away(lambda: migrate(url))
         counted = Sessions(open_engine(url, pool_size=2))
         services = Services(
             record=record(settings, url),
@@ -278,7 +278,7 @@ def segmentation_service(settings: Settings) -> SegmentationService:
     from models.registry import segmenter_entry
     from models.serving.opening import open_served
     from server.interactive.bounds import Bounds
-    from server.interactive.drawing import Drawer
+    from server.interactive.drawing import SegmenterService
     from server.interactive.encodings import Encodings
     from server.interactive.memory import MemoryAccount
     from server.interactive.service import open_service
@@ -295,11 +295,13 @@ def segmentation_service(settings: Settings) -> SegmentationService:
         working_bytes=wanted.working_bytes,
     )
 
-    def open_drawer(name: str, encodings: Encodings, account: MemoryAccount) -> Drawer:
+    def open_drawer(name: str, encodings: Encodings, account: MemoryAccount) -> SegmenterService:
         may_use = resources(settings)
         if name != own:  # agent.checkpoint is the other one's
             may_use = replace(may_use, checkpoint=None)
-        return Drawer(open_served(name, may_use), encodings, account, bounds.max_image_pixels)
+        return SegmenterService(
+            open_served(name, may_use), encodings, account, bounds.max_image_pixels
+        )
 
     return open_service(bounds, names, open_drawer, time.monotonic)
 
@@ -455,7 +457,7 @@ def pipeline(
     store = EncodingStore(settings.storage.dir / "encodings", settings.storage.encodings_bytes)
     opened, pair = benches(settings), offer(settings)
 
-    def bench_of(assignment: Assignment) -> Workbench:
+    def bench_of(assignment: Assignment) -> LoadedModels:
         return opened.bench(assignment.pair or pair(None, None))
 
     return Pipeline(
@@ -476,12 +478,12 @@ def limits(settings: Settings) -> Limits:
     return Limits(max_turns=settings.agent.max_turns)
 
 
-def _shelf(settings: Settings) -> Shelf:
+def _shelf(settings: Settings) -> StoredStudyReader:
     """What is stored, its headers read in a process that may die of them."""
     from server.nodes.header_process import HeaderProcess
-    from server.record.stored_studies import Shelf
+    from server.record.stored_studies import StoredStudyReader
 
-    return Shelf(_inbox(settings), HeaderProcess().read_header)
+    return StoredStudyReader(_inbox(settings), HeaderProcess().read_header)
 
 
 def _inbox(settings: Settings) -> Inbox:

@@ -13,32 +13,32 @@ from typing import TYPE_CHECKING
 from server.commands.console import FetchProgress
 from server.errors import ConfigurationError
 from server.settings import AgentSettings, Settings
-from server.values import Pair
+from server.values import ModelPair
 
 if TYPE_CHECKING:
     from models.choice import Choice
     from models.runtime.resources import Resources
     from models.serving.opening import SharedSegmenters
     from models.weights.weights import Weights
-    from server.ports import Workbench
-    from server.rules.routing import Offer
-    from server.study.model_pool import Benches
+    from server.ports import LoadedModels
+    from server.rules.routing import ModelSelector
+    from server.study.model_pool import ModelPool
 
 
-def workbench(settings: Settings) -> Callable[[], Workbench]:
+def workbench(settings: Settings) -> Callable[[], LoadedModels]:
     """The configured models, loaded at the first call and kept."""
     opened = benches(settings)
 
-    def configured() -> Workbench:
+    def configured() -> LoadedModels:
         chosen = choice(settings)
-        return opened.bench(Pair(chosen.policy, chosen.segmenter))
+        return opened.bench(ModelPair(chosen.policy, chosen.segmenter))
 
     return configured
 
 
-def benches(settings: Settings) -> Benches:
+def benches(settings: Settings) -> ModelPool:
     """The models of a worker by their names, loaded when asked for."""
-    from server.study.model_pool import Benches
+    from server.study.model_pool import ModelPool
 
     @cache
     def shared() -> SharedSegmenters:
@@ -46,7 +46,7 @@ def benches(settings: Settings) -> Benches:
 
         return SharedSegmenters()
 
-    def open_bench(pair: Pair) -> Workbench:
+    def open_bench(pair: ModelPair) -> LoadedModels:
         from models.loaded_models import open_workbench
 
         return open_workbench(
@@ -56,15 +56,15 @@ def benches(settings: Settings) -> Benches:
             opening=shared().open,
         )
 
-    return Benches(open_bench, settings.models.at_once)
+    return ModelPool(open_bench, settings.models.at_once)
 
 
-def offer(settings: Settings) -> Offer:
+def offer(settings: Settings) -> ModelSelector:
     """Who may be asked for: what a request names has to be here, what the site chose is found out
     by the worker.
     """
 
-    def pair(policy: str | None, segmenter: str | None) -> Pair:
+    def pair(policy: str | None, segmenter: str | None) -> ModelPair:
         from models.choice import choose
         from models.registry import require_here
 
@@ -73,7 +73,7 @@ def offer(settings: Settings) -> Offer:
         chosen = choose(policy or agent.policy, segmenter or agent.segmenter, may_use)
         if policy or segmenter:
             require_here(policy=chosen.policy, segmenter=chosen.segmenter, resources=may_use)
-        return Pair(chosen.policy, chosen.segmenter)
+        return ModelPair(chosen.policy, chosen.segmenter)
 
     return pair
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from agent.actions import AddBox, AddPoint, Malformed
-from agent.episode.actions_to_prompts import merged, refusal, settled
+from agent.episode.actions_to_prompts import apply_action, normalise_action, why_invalid
 from agent.limits import Limits
 from agent.ports import Encoding, Segmenter
 from agent.values import Box, Point, PromptKind, Prompts, Segmentation
@@ -35,7 +35,7 @@ sent of it.
 _TRIAL_SHAPE = (64, 64)
 
 
-class Drawer:
+class SegmenterService:
     """One segmenter at work on images that clients send; for as many threads as the segmenter is
     for.
 
@@ -48,7 +48,7 @@ class Drawer:
     ) -> None:
         self._segmenter, self._encodings, self._max_pixels = segmenter, encodings, max_pixels
         self._account = account
-        self.name, self.understands = segmenter.name, segmenter.understands
+        self.name, self.supported_prompts = segmenter.name, segmenter.supported_prompts
         self.logits_shape = self._trial().logits.shape
 
     def shape_of(self, image: SentImage) -> tuple[int, int]:
@@ -81,30 +81,30 @@ class Drawer:
         """
         kind = PromptKind.BOX if isinstance(action, AddBox) else PromptKind.POINT
         self.require(kind)
-        sound = settled(action)
+        sound = normalise_action(action)
         if isinstance(sound, Malformed):
             raise BadPrompt(sound.fault)
-        fault = refusal(action, self.understands, shape)
+        fault = why_invalid(action, self.supported_prompts, shape)
         if fault is not None:
             raise BadPrompt(fault)
-        return merged(prompts, action, UNDO_PX)
+        return apply_action(prompts, action, UNDO_PX)
 
     def require(self, kind: PromptKind) -> None:
         """PromptNotUnderstood unless the segmenter can use prompts of this kind."""
-        if kind not in self.understands:
-            known = (each.value for each in PromptKind if each in self.understands)
+        if kind not in self.supported_prompts:
+            known = (each.value for each in PromptKind if each in self.supported_prompts)
             raise PromptNotUnderstood(self.name, tuple(known))
 
     def going_on(self, prompts: Prompts, drawn: Segmentation | None) -> Prompts:
         """`prompts` with the logits of what was drawn last, for a segmenter that goes on from
         them.
         """
-        goes_on = drawn is not None and PromptKind.MASK in self.understands
+        goes_on = drawn is not None and PromptKind.MASK in self.supported_prompts
         return replace(prompts, previous_logits=drawn.logits if drawn and goes_on else None)
 
     def named(self, target: str) -> Prompts:
         """The prompts to begin with: the target's name for a segmenter that reads, else none."""
-        return Prompts(text=target if PromptKind.TEXT in self.understands else "")
+        return Prompts(text=target if PromptKind.TEXT in self.supported_prompts else "")
 
     def _encoding(self, image: SentImage) -> Encoding:
         def encode() -> Encoding:
@@ -121,7 +121,7 @@ class Drawer:
 
     def _trial(self) -> Segmentation:
         rows, columns = _TRIAL_SHAPE
-        if PromptKind.BOX in self.understands:
+        if PromptKind.BOX in self.supported_prompts:
             prompts = Prompts(Box(columns * 0.25, rows * 0.25, columns * 0.75, rows * 0.75))
         else:
             prompts = Prompts(points=(Point(columns / 2, rows / 2),))
@@ -130,7 +130,7 @@ class Drawer:
         return self._segmenter.segment(self._segmenter.encode(image), prompts)
 
 
-class Drawers:
+class SegmenterPool:
     """The segmenters that clients may name, each opened at its first use; the first name is the
     default.
 
@@ -138,9 +138,11 @@ class Drawers:
     while.
     """
 
-    def __init__(self, names: Sequence[str], open_drawer: Callable[[str], Drawer]) -> None:
+    def __init__(
+        self, names: Sequence[str], open_drawer: Callable[[str], SegmenterService]
+    ) -> None:
         self._names, self._open = tuple(names), open_drawer
-        self._opened: dict[str, Future[Drawer]] = {}
+        self._opened: dict[str, Future[SegmenterService]] = {}
         self._lock = threading.Lock()
         self._opening = threading.Lock()
 
@@ -149,13 +151,13 @@ class Drawers:
         """What may be asked for, the default first."""
         return self._names
 
-    def get(self, name: str | None = None) -> Drawer:
+    def get(self, name: str | None = None) -> SegmenterService:
         """The segmenter of that name, or the default, when it is open; UnknownModel lists the
         names.
         """
         return self.opened(name).result()
 
-    def opened(self, name: str | None = None) -> Future[Drawer]:
+    def opened(self, name: str | None = None) -> Future[SegmenterService]:
         """The segmenter of that name, or the default: open, or being opened, by one thread for all
         who ask meanwhile.
 
@@ -169,7 +171,7 @@ class Drawers:
             known = self._opened.get(wanted)
             if known is not None:
                 return known
-            made: Future[Drawer] = Future()
+            made: Future[SegmenterService] = Future()
             made.set_running_or_notify_cancel()  # who gives up waiting cancels it for nobody else
             self._opened[wanted] = made
         opening = threading.Thread(
@@ -178,7 +180,7 @@ class Drawers:
         opening.start()
         return made
 
-    def _fill(self, name: str, made: Future[Drawer]) -> None:
+    def _fill(self, name: str, made: Future[SegmenterService]) -> None:
         try:
             with self._opening:
                 drawer = self._open(name)

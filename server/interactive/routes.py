@@ -14,7 +14,7 @@ from agent.actions import AddBox, AddPoint
 from agent.values import Segmentation
 from server.http.dependencies import Asker
 from server.http.waiting import Counter
-from server.interactive.drawing import Drawer
+from server.interactive.drawing import SegmenterService
 from server.interactive.schemas import (
     AskIn,
     BoxIn,
@@ -50,7 +50,7 @@ def _session(session_id: str, service: WithService, actor: Asker) -> Session:
 OwnSession = Annotated[Session, Depends(_session)]
 
 
-async def _drawer(request: Request, name: str | None) -> Drawer:
+async def _drawer(request: Request, name: str | None) -> SegmenterService:
     """The segmenter of that name; nobody but its own callers waits while it is loaded, and they
     hold no thread.
     """

@@ -9,7 +9,7 @@ from agent.actions import AddBox, AddPoint
 from agent.values import Box, Point, PromptKind, Prompts, Segmentation
 from server.errors import BadPrompt
 from server.interactive.bounds import Bounds
-from server.interactive.drawing import Drawer, Drawers
+from server.interactive.drawing import SegmenterPool, SegmenterService
 from server.interactive.encodings import Encodings
 from server.interactive.images import SentImage
 from server.interactive.memory import MemoryAccount
@@ -23,12 +23,12 @@ class Service:
     """Everything that the routes need."""
 
     bounds: Bounds
-    drawers: Drawers
+    drawers: SegmenterPool
     encodings: Encodings
     store: SessionStore
     account: MemoryAccount
 
-    def predict(self, drawer: Drawer, asked: PredictIn) -> tuple[Segmentation, str]:
+    def predict(self, drawer: SegmenterService, asked: PredictIn) -> tuple[Segmentation, str]:
         """A mask from everything at once, and the image's SHA-256."""
         image = image_of(asked.image)
         shape = drawer.shape_of(image)
@@ -41,7 +41,9 @@ class Service:
             prompts = replace(prompts, mask=outline)
         return drawer.draw(image, prompts), image.sha256
 
-    def predict_with_state(self, drawer: Drawer, asked: PredictStateIn) -> tuple[Segmentation, str]:
+    def predict_with_state(
+        self, drawer: SegmenterService, asked: PredictStateIn
+    ) -> tuple[Segmentation, str]:
         """A mask from all prompts and the last logits, on an image sent now or earlier, and its
         SHA-256.
         """
@@ -57,7 +59,7 @@ class Service:
         return drawer.draw(image, self._prompts(drawer, shape, asked)), sha256
 
     def _prompts(
-        self, drawer: Drawer, shape: tuple[int, int], asked: PredictIn | PredictStateIn
+        self, drawer: SegmenterService, shape: tuple[int, int], asked: PredictIn | PredictStateIn
     ) -> Prompts:
         """All prompts of a request, by the same rules as one after the other in a session."""
         if len(asked.points) >= self.bounds.max_prompts:
@@ -71,7 +73,7 @@ class Service:
             prompts = drawer.add(prompts, AddPoint(point_of(point)), shape)
         if asked.previous_logits is not None:
             logits = logits_of(asked.previous_logits, drawer.logits_shape)
-            goes_on = PromptKind.MASK in drawer.understands
+            goes_on = PromptKind.MASK in drawer.supported_prompts
             prompts = replace(prompts, previous_logits=logits if goes_on else None)
         return prompts
 
@@ -79,7 +81,7 @@ class Service:
 def open_service(
     bounds: Bounds,
     names: Sequence[str],
-    open_drawer: Callable[[str, Encodings, MemoryAccount], Drawer],
+    open_drawer: Callable[[str, Encodings, MemoryAccount], SegmenterService],
     clock: Callable[[], float],
 ) -> Service:
     """The service over segmenters of these names, the default first; `open_drawer` is called once
@@ -87,7 +89,7 @@ def open_service(
     """
     encodings = Encodings(bounds.memory_bytes // 2)
     account = MemoryAccount(bounds.working_bytes)
-    drawers = Drawers(names, lambda name: open_drawer(name, encodings, account))
+    drawers = SegmenterPool(names, lambda name: open_drawer(name, encodings, account))
     return Service(bounds, drawers, encodings, SessionStore(bounds, clock), account)
 
 
@@ -112,7 +114,7 @@ def session_out(session: Session) -> SessionOut:
     return SessionOut(
         id=session.id,
         segmenter=session.drawer.name,
-        understands=tuple(k.value for k in PromptKind if k in session.drawer.understands),
+        understands=tuple(k.value for k in PromptKind if k in session.drawer.supported_prompts),
         image_sha256=session.image.sha256,
         shape=session.shape,
         target=session.target,

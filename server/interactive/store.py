@@ -12,7 +12,7 @@ from agent.actions import AddBox, AddPoint
 from agent.values import Prompts, Segmentation
 from server.errors import BadPrompt, NothingToUndo, TooManySessions, UnknownSession
 from server.interactive.bounds import Bounds
-from server.interactive.drawing import Drawer
+from server.interactive.drawing import SegmenterService
 from server.interactive.images import SentImage
 
 _ID_BYTES = 16
@@ -44,7 +44,7 @@ class Session:
     owner: str
     image: SentImage
     shape: tuple[int, int]
-    drawer: Drawer
+    drawer: SegmenterService
     target: str
     state: State
     used_s: float
@@ -99,7 +99,7 @@ class SessionStore:
             self._expire()
             return len(self._sessions)
 
-    def open(self, owner: str, image: SentImage, drawer: Drawer, target: str) -> Session:
+    def open(self, owner: str, image: SentImage, drawer: SegmenterService, target: str) -> Session:
         """A new session; TooManySessions, BadImage, ImageTooLarge. The image is encoded first, if
         it is not yet.
         """

@@ -13,7 +13,7 @@ from server.record import audit, reading, requests, studies
 from server.record.database.engine import Sessions
 from server.record.database.jobs import Jobs
 from server.record.requests import NewRequest
-from server.record.stored_studies import WHOLE, Shelf
+from server.record.stored_studies import WHOLE, StoredStudyReader
 from server.record.tables import RequestRow, StudyRow
 from server.record.views import StudyView
 from server.rules.routing import Rules
@@ -35,7 +35,9 @@ class Completion:
     Both work on the same tables under the study's row lock, so it does not matter who is first.
     """
 
-    def __init__(self, sessions: Sessions, jobs: Jobs, rules: Rules, shelf: Shelf) -> None:
+    def __init__(
+        self, sessions: Sessions, jobs: Jobs, rules: Rules, shelf: StoredStudyReader
+    ) -> None:
         self._sessions = sessions
         self._jobs = jobs
         self._rules = rules

@@ -23,7 +23,7 @@ _OPEN = (DeliveryState.PENDING, DeliveryState.RETRYING)
 
 
 @dataclass(frozen=True)
-class Try:
+class DeliveryAttempt:
     """One try to deliver: the `attempt`-th (one-based) of `run` of a request to `destination`."""
 
     request_id: str
@@ -42,7 +42,7 @@ class Deliveries:
         self._jobs = jobs
         self._storage = storage
 
-    def begin(self, one: Try) -> tuple[WrittenResult, ...]:
+    def begin(self, one: DeliveryAttempt) -> tuple[WrittenResult, ...]:
         """What is to be sent; RunEnded when this try is not wanted any more."""
         with self._sessions.begin() as session:
             row, _ = _open(session, one)
@@ -57,7 +57,7 @@ class Deliveries:
                 for result in row.results
             )
 
-    def delivered(self, one: Try, seconds: float) -> None:
+    def delivered(self, one: DeliveryAttempt, seconds: float) -> None:
         """The destination took everything."""
         with self._sessions.begin() as session:
             row, delivery = _open(session, one)
@@ -67,7 +67,9 @@ class Deliveries:
             _took(row, seconds)
             _settle(session, row)
 
-    def failed(self, one: Try, sentence: str, seconds: float, again_in_s: float | None) -> None:
+    def failed(
+        self, one: DeliveryAttempt, sentence: str, seconds: float, again_in_s: float | None
+    ) -> None:
         """The destination did not; the next try is in `again_in_s` seconds, or never (None)."""
         with self._sessions.begin() as session:
             row, delivery = _open(session, one)
@@ -85,7 +87,7 @@ class Deliveries:
                 )
 
 
-def _open(session: Session, one: Try) -> tuple[RequestRow, DeliveryRow]:
+def _open(session: Session, one: DeliveryAttempt) -> tuple[RequestRow, DeliveryRow]:
     row = requests.working(session, one.request_id, one.run)
     delivery = session.get(DeliveryRow, (one.request_id, one.destination))
     # a later try than this one is under way when a step is repeated after it was recorded
@@ -99,7 +101,7 @@ def _move(
     row: RequestRow,
     delivery: DeliveryRow,
     after: DeliveryState,
-    one: Try,
+    one: DeliveryAttempt,
     error: str | None = None,
 ) -> None:
     before = DeliveryState(delivery.state)

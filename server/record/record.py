@@ -15,7 +15,7 @@ from server.record.completion import Completion
 from server.record.database.engine import Sessions
 from server.record.database.jobs import Jobs
 from server.record.requests import DEFAULT_PRIORITY, NewRequest
-from server.record.stored_studies import Shelf
+from server.record.stored_studies import StoredStudyReader
 from server.record.tables import RequestRow, StudyRow
 from server.record.views import (
     FIRST_PAGE,
@@ -39,7 +39,9 @@ class Record:
     inbox on disk.
     """
 
-    def __init__(self, sessions: Sessions, jobs: Jobs, rules: Rules, shelf: Shelf) -> None:
+    def __init__(
+        self, sessions: Sessions, jobs: Jobs, rules: Rules, shelf: StoredStudyReader
+    ) -> None:
         self._sessions = sessions
         self._jobs = jobs
         self._rules = rules

@@ -23,7 +23,7 @@ from server.record.states import check_request
 from server.record.storable import bounded
 from server.record.tables import DeliveryRow, RequestRow, StudyRow, TargetRow
 from server.rules.catalogue import Catalogue
-from server.values import ENDED_STATES, DeliveryState, Pair, RequestState
+from server.values import ENDED_STATES, DeliveryState, ModelPair, RequestState
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class NewRequest:
     destinations: tuple[str, ...]
     actor: str
     series_instance_uid: str | None = None
-    pair: Pair | None = None
+    pair: ModelPair | None = None
     route: str | None = None
     priority: int = DEFAULT_PRIORITY
     supersedes: str | None = None
@@ -264,11 +264,11 @@ def targets_of(row: RequestRow) -> tuple[Target, ...]:
     return tuple(Target(target.text, target.structure) for target in row.targets)
 
 
-def pair_of(row: RequestRow) -> Pair | None:
+def pair_of(row: RequestRow) -> ModelPair | None:
     """Who works on a request; None where it was made before that could be chosen."""
     if row.policy is None or row.segmenter is None:
         return None
-    return Pair(row.policy, row.segmenter)
+    return ModelPair(row.policy, row.segmenter)
 
 
 def destinations_of(row: RequestRow, known: Iterable[str]) -> tuple[str, ...]:

@@ -39,7 +39,7 @@ class Stored(Protocol):
 
 
 @dataclass(frozen=True)
-class Shelf:
+class StoredStudyReader:
     """The inbox with `read_header` (dicom_node.series.header): stored instances as headers."""
 
     stored: Stored

@@ -17,7 +17,7 @@ from server.errors import (
 from server.rules.catalogue import Catalogue
 from server.rules.synonyms import fold
 from server.settings import RouteSettings
-from server.values import Pair
+from server.values import ModelPair
 
 MAX_TEXT = 200
 LONGEST_TEXT = 1024
@@ -70,15 +70,15 @@ def _piece_at(piece: str, text: str, place: int) -> bool:
     return all(c in ("?", text[place + index]) for index, c in enumerate(piece))
 
 
-Offer = Callable[[str | None, str | None], Pair]
+ModelSelector = Callable[[str | None, str | None], ModelPair]
 """Who works for a request that names this policy and this segmenter (None: the site's own);
 models.errors.
 """
 
 
-def as_said(policy: str | None, segmenter: str | None) -> Pair:
-    """An Offer that leaves what nobody chose to the worker."""
-    return Pair(policy or "auto", segmenter or "auto")
+def as_said(policy: str | None, segmenter: str | None) -> ModelPair:
+    """An ModelSelector that leaves what nobody chose to the worker."""
+    return ModelPair(policy or "auto", segmenter or "auto")
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Rules:
     destinations: tuple[str, ...]
     routes: tuple[RouteSettings, ...] = ()
     max_targets: int = 200
-    pair: Offer = as_said
+    pair: ModelSelector = as_said
 
     def __post_init__(self) -> None:
         for route in self.routes:

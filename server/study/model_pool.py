@@ -10,22 +10,22 @@ from collections import OrderedDict
 from collections.abc import Callable
 from threading import Lock
 
-from server.ports import Workbench
-from server.values import Pair
+from server.ports import LoadedModels
+from server.values import ModelPair
 
 logger = logging.getLogger(__name__)
 
 
-class Benches:
+class ModelPool:
     """At most `at_once` open workbenches; `open_bench` loads the models of a pair."""
 
-    def __init__(self, open_bench: Callable[[Pair], Workbench], at_once: int) -> None:
+    def __init__(self, open_bench: Callable[[ModelPair], LoadedModels], at_once: int) -> None:
         self._open = open_bench
         self._at_once = at_once
-        self._kept: OrderedDict[Pair, Workbench] = OrderedDict()
+        self._kept: OrderedDict[ModelPair, LoadedModels] = OrderedDict()
         self._lock = Lock()
 
-    def bench(self, pair: Pair) -> Workbench:
+    def bench(self, pair: ModelPair) -> LoadedModels:
         """The pair's workbench; whatever opening raises leaves the others open."""
         with self._lock:
             if pair not in self._kept:

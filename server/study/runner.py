@@ -14,8 +14,8 @@ from agent.turns import TargetResult, Turn
 from agent.values import Target
 from agent.volume.outline import Outline, outline_target
 from agent.volume.run import finish_target, follow_outlines
-from agent.volume.target_state import Workers
-from server.ports import Prepared, Workbench
+from agent.volume.target_state import EpisodeConfig
+from server.ports import LoadedModels, Prepared
 from server.values import AskedTarget
 
 T = TypeVar("T")
@@ -25,7 +25,7 @@ T = TypeVar("T")
 class VolumeWork:
     """The models, a volume made ready for them, and the agent's budgets."""
 
-    workbench: Workbench
+    workbench: LoadedModels
     prepared: Prepared
     limits: Limits
 
@@ -64,8 +64,8 @@ class VolumeWork:
         return _told(finish_target(outline, self._slices(asked), self._workers), on_turn)
 
     @property
-    def _workers(self) -> Workers:
-        return Workers(self.workbench.policy, self.workbench.segmenter, self.limits)
+    def _workers(self) -> EpisodeConfig:
+        return EpisodeConfig(self.workbench.policy, self.workbench.segmenter, self.limits)
 
     def _slices(self, asked: AskedTarget) -> Slices:
         return self.prepared.slices_for(asked.structure or asked.text)

@@ -23,7 +23,9 @@ PASSING_TRIES = 5
 """How often two transactions may get in each other's way before that is no accident."""
 
 
-def insist(call: Callable[[], T], sleep: Callable[[float], object] = time.sleep) -> T:
+def retry_while_database_away(
+    call: Callable[[], T], sleep: Callable[[float], object] = time.sleep
+) -> T:
     """The answer of `call`, however long PostgreSQL is away; says so in the log once and when it is
     back.
 

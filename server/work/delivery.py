@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from dicom_node.errors import PermanentDeliveryError, TransientDeliveryError
 from dicom_node.ports import Destination
 from server.errors import RecordRefused, RunEnded
-from server.record.deliveries import Deliveries, Try
+from server.record.deliveries import Deliveries, DeliveryAttempt
 from server.traces import bare_trace
 from server.work import backoff
-from server.work.database_retry import insist
+from server.work.database_retry import retry_while_database_away
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class DeliveryStep:
         self._deliveries = deliveries
         self._policy = policy
 
-    def attempt(self, one: Try) -> str:
+    def attempt(self, one: DeliveryAttempt) -> str:
         """Make a try; "delivered", "failed" or, when it is not wanted any more, "ended"."""
         try:
             return self._attempt(one)
@@ -70,12 +70,12 @@ class DeliveryStep:
             logger.error("how %s went cannot be recorded: %s", one, refused)
             return self._give_up(one, str(refused))
 
-    def _attempt(self, one: Try) -> str:
-        results = insist(lambda: self._deliveries.begin(one))
+    def _attempt(self, one: DeliveryAttempt) -> str:
+        results = retry_while_database_away(lambda: self._deliveries.begin(one))
         destination = self._destinations.get(one.destination)
         if destination is None:
             sentence = f"no destination called '{one.destination}' is configured any more"
-            insist(lambda: self._deliveries.failed(one, sentence, 0.0, None))
+            retry_while_database_away(lambda: self._deliveries.failed(one, sentence, 0.0, None))
             return "failed"
         started = time.monotonic()
         try:
@@ -89,20 +89,24 @@ class DeliveryStep:
             sentence = "sending ended with a fault of Segnode itself; the log says where"
             return self._failed(one, sentence, started, permanent=False)
         seconds = time.monotonic() - started
-        insist(lambda: self._deliveries.delivered(one, seconds))
+        retry_while_database_away(lambda: self._deliveries.delivered(one, seconds))
         return "delivered"
 
-    def _give_up(self, one: Try, sentence: str) -> str:
+    def _give_up(self, one: DeliveryAttempt, sentence: str) -> str:
         """The record refuses how a try went: it would refuse every further one."""
         try:
-            insist(lambda: self._deliveries.failed(one, sentence, 0.0, None))
+            retry_while_database_away(lambda: self._deliveries.failed(one, sentence, 0.0, None))
         except (RunEnded, RecordRefused) as second:
             logger.error("%s", second)
         return "failed"
 
-    def _failed(self, one: Try, sentence: str, started: float, *, permanent: bool) -> str:
+    def _failed(
+        self, one: DeliveryAttempt, sentence: str, started: float, *, permanent: bool
+    ) -> str:
         seconds = time.monotonic() - started
         again_in_s = None if permanent else self._policy.wait_s(one.attempt)
         logger.warning("try %d to deliver to %s failed: %s", one.attempt, one.destination, sentence)
-        insist(lambda: self._deliveries.failed(one, sentence, seconds, again_in_s))
+        retry_while_database_away(
+            lambda: self._deliveries.failed(one, sentence, seconds, again_in_s)
+        )
         return "failed"

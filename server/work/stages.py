@@ -21,7 +21,7 @@ from server.ports import Stages
 from server.record.runs import Runs
 from server.traces import bare_trace
 from server.values import Assignment
-from server.work.database_retry import insist
+from server.work.database_retry import retry_while_database_away
 from server.work.deadlines import StageInterrupted, StageUnwanted, StageWatch
 
 logger = logging.getLogger(__name__)
@@ -44,7 +44,9 @@ class StageSteps:
             started = time.monotonic()
             selection = self._stages.select(assignment)
             seconds = time.monotonic() - started
-            insist(lambda: self._runs.selected(request_id, run, selection, seconds))
+            retry_while_database_away(
+                lambda: self._runs.selected(request_id, run, selection, seconds)
+            )
             return len(assignment.targets)
 
         return self._step(request_id, run, "select", None, act)
@@ -53,7 +55,7 @@ class StageSteps:
         """Draw one target on its key slices, turn by turn."""
 
         def on_turn(turn: Turn) -> None:
-            insist(lambda: self._runs.turn(request_id, run, index, turn))
+            retry_while_database_away(lambda: self._runs.turn(request_id, run, index, turn))
 
         def act(assignment: Assignment) -> bool:
             return self._timed(
@@ -66,7 +68,7 @@ class StageSteps:
         """Follow all targets through the volume."""
 
         def on_turn(index: int, turn: Turn) -> None:
-            insist(lambda: self._runs.turn(request_id, run, index, turn))
+            retry_while_database_away(lambda: self._runs.turn(request_id, run, index, turn))
 
         def act(assignment: Assignment) -> bool:
             return self._timed(assignment, run, lambda: self._stages.follow(assignment, on_turn))
@@ -77,14 +79,16 @@ class StageSteps:
         """Finish one target, turn by turn."""
 
         def on_turn(turn: Turn) -> None:
-            insist(lambda: self._runs.turn(request_id, run, index, turn))
+            retry_while_database_away(lambda: self._runs.turn(request_id, run, index, turn))
 
         def act(assignment: Assignment) -> bool:
             started, before = time.monotonic(), self._stages.encoder_passes(assignment)
             summary = self._stages.segment(assignment, index, on_turn)
             passes = max(self._stages.encoder_passes(assignment) - before, 0)
             seconds = time.monotonic() - started
-            insist(lambda: self._runs.target_done(request_id, run, summary, seconds, passes))
+            retry_while_database_away(
+                lambda: self._runs.target_done(request_id, run, summary, seconds, passes)
+            )
             return True
 
         return self._step(request_id, run, "segment", index, act)
@@ -94,10 +98,10 @@ class StageSteps:
 
         def act(assignment: Assignment) -> bool:
             started = time.monotonic()
-            targets = insist(lambda: self._runs.targets(request_id))
+            targets = retry_while_database_away(lambda: self._runs.targets(request_id))
             results = self._stages.write(assignment, targets)
             seconds = time.monotonic() - started
-            insist(lambda: self._runs.written(request_id, run, results, seconds))
+            retry_while_database_away(lambda: self._runs.written(request_id, run, results, seconds))
             self._stages.discard(assignment)
             return True
 
@@ -106,7 +110,7 @@ class StageSteps:
     def send(self, request_id: str, run: int) -> bool | None:
         """Hand the results over to the deliveries."""
         try:
-            insist(lambda: self._runs.send(request_id, run))
+            retry_while_database_away(lambda: self._runs.send(request_id, run))
         except RunEnded:
             return None
         except RecordRefused as refused:
@@ -120,7 +124,9 @@ class StageSteps:
         work()
         passes = max(self._stages.encoder_passes(assignment) - before, 0)
         seconds = time.monotonic() - started
-        insist(lambda: self._runs.worked(assignment.request_id, run, "segment", seconds, passes))
+        retry_while_database_away(
+            lambda: self._runs.worked(assignment.request_id, run, "segment", seconds, passes)
+        )
         return True
 
     def _step(
@@ -132,7 +138,9 @@ class StageSteps:
         act: Callable[[Assignment], T],
     ) -> T | None:
         try:
-            assignment = insist(lambda: self._runs.enter(request_id, run, stage, part))
+            assignment = retry_while_database_away(
+                lambda: self._runs.enter(request_id, run, stage, part)
+            )
         except RunEnded as ended:
             logger.info("%s", ended)
             return None
@@ -172,7 +180,7 @@ class StageSteps:
 
     def _tell(self, request_id: str, call: Callable[[], None]) -> None:
         try:
-            insist(call)
+            retry_while_database_away(call)
         except RunEnded as ended:
             logger.info("%s", ended)
         except RecordRefused as refused:

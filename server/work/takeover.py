@@ -18,7 +18,7 @@ from server.record import requests
 from server.record.database.engine import Sessions
 from server.record.database.jobs import DBOS_SCHEMA, DELIVERY_QUEUE, STUDY_QUEUE, Jobs, work_named
 from server.record.database.plain_workflows import WORKFLOW_JSON
-from server.record.deliveries import Deliveries, Try
+from server.record.deliveries import Deliveries, DeliveryAttempt
 from server.record.processes.workers import WorkerIdentity, Workers
 from server.record.runs import Runs
 
@@ -131,7 +131,7 @@ class BrokenWorkflows:
             if delivery is None:
                 self._runs.fail(request_id, run, "select", BROKEN)
             else:
-                one = Try(request_id, delivery[0], run, delivery[1])
+                one = DeliveryAttempt(request_id, delivery[0], run, delivery[1])
                 self._deliveries.failed(one, BROKEN, 0.0, None)
         except (RunEnded, RequestError, ValueError):
             return False  # long ended, or no work of ours

@@ -27,7 +27,7 @@ from server.record.database.plain_workflows import WORKFLOW_JSON
 from server.record.deliveries import Deliveries
 from server.record.processes.workers import WorkerIdentity, Workers
 from server.record.runs import Runs
-from server.work.database_retry import insist
+from server.work.database_retry import retry_while_database_away
 from server.work.deadlines import StageLimits, StageWatch
 from server.work.delivery import DeliveryStep, RetryPolicy
 from server.work.movement import longest_waiting
@@ -84,9 +84,9 @@ class Worker:
 
     def start(self) -> None:
         """Wait for the database, take over what dead workers left, and begin to work."""
-        insist(lambda: upgrade(self._engine))
-        insist(lambda: self._workers.beat(self.identity))
-        insist(lambda: renew_older(self._client, self._sessions, self._jobs))
+        retry_while_database_away(lambda: upgrade(self._engine))
+        retry_while_database_away(lambda: self._workers.beat(self.identity))
+        retry_while_database_away(lambda: renew_older(self._client, self._sessions, self._jobs))
         DBOS(config=self._configuration())
         register(self._steps, self._delivery)
         DBOS.launch()

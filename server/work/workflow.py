@@ -9,7 +9,7 @@ from __future__ import annotations
 from dbos import DBOS
 
 from server.record.database.jobs import DELIVERY_WORKFLOW, STUDY_WORKFLOW
-from server.record.deliveries import Try
+from server.record.deliveries import DeliveryAttempt
 from server.work.delivery import DeliveryStep
 from server.work.stages import StageSteps
 
@@ -39,5 +39,5 @@ def register(stages: StageSteps, delivery: DeliveryStep) -> None:
 
     @DBOS.workflow(name=DELIVERY_WORKFLOW)
     def delivery_try(request_id: str, destination: str, run: int, attempt: int) -> str:
-        one = Try(request_id, destination, run, attempt)
+        one = DeliveryAttempt(request_id, destination, run, attempt)
         return DBOS.run_step({"name": "send"}, delivery.attempt, one)

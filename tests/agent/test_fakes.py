@@ -18,7 +18,7 @@ from agent.fakes import (
     ellipse,
     segmentation,
 )
-from agent.ports import Observation, Survey
+from agent.ports import Localisation, Observation
 from agent.trace import turn_record
 from agent.turns import TargetResult
 from agent.values import Box, Point, PromptKind, Prompts, Role, Target, TargetStatus
@@ -162,7 +162,7 @@ class TestFakeSegmenter:
             FakeSegmenter().segment(Other(), Prompts())
 
     def test_what_it_understands(self) -> None:
-        assert FakeSegmenter.understands == {PromptKind.BOX, PromptKind.POINT}
+        assert FakeSegmenter.supported_prompts == {PromptKind.BOX, PromptKind.POINT}
 
 
 class TestArraySlices:
@@ -207,7 +207,7 @@ class TestScripts:
     def test_replies_by_slice_come_before_replies_by_role(self) -> None:
         box = AddBox(Box(0, 0, 1, 1))
         policy = ScriptedPolicy(
-            Survey((), (0,)), {(2, Role.CARRY): [box], Role.CARRY: [Absent("ended")]}
+            Localisation((), (0,)), {(2, Role.CARRY): [box], Role.CARRY: [Absent("ended")]}
         )
         slices = ArraySlices(np.zeros((3, 4, 4), dtype=np.float32), FakeSegmenter())
         seen = Observation(Target("x"), slices, 2, Role.CARRY)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from agent.actions import Absent, Malformed
 from agent.language.chat import Answer, Call
-from agent.language.replies import replayed, spoken
+from agent.language.replies import as_message, reply_text
 from agent.storable_text import storable
 
 
@@ -42,7 +42,7 @@ def test_what_an_action_says_can_be_kept() -> None:
 
 
 def test_a_reply_can_be_kept_and_sent_again() -> None:
-    said = spoken(Answer("see\0 \ud800", (Call("stop\udfff", "{}"),)))
+    said = reply_text(Answer("see\0 \ud800", (Call("stop\udfff", "{}"),)))
 
     said.encode("utf-8")
-    assert replayed(said, native=True).text == "see\ufffd \ufffd"
+    assert as_message(said, native=True).text == "see\ufffd \ufffd"

@@ -29,7 +29,7 @@ from agent.limits import Limits
 from agent.values import Volume
 from dicom_node.series.header import read_header
 from dicom_node.volume.volume import load_volume
-from models.loaded_models import PreparedVolume, Workbench, open_workbench
+from models.loaded_models import LoadedModels, PreparedVolume, open_workbench
 from server.commands.console import say, table
 from server.demo.sample import prepare_sample
 from server.pipeline import Pipeline
@@ -89,7 +89,7 @@ class TimedBench:
     Segnode's own work, whoever asks.
     """
 
-    def __init__(self, bench: Workbench, watch: Stopwatch) -> None:
+    def __init__(self, bench: LoadedModels, watch: Stopwatch) -> None:
         self._bench, self._watch = bench, watch
 
     def __getattr__(self, name: str) -> Any:
@@ -132,10 +132,10 @@ def main() -> None:
     report(slices, stages, watch.seconds)
 
 
-def timed_bench(bench: Workbench, watch: Stopwatch) -> Workbench:
+def timed_bench(bench: LoadedModels, watch: Stopwatch) -> LoadedModels:
     """The workbench with policy and segmenter under the watch."""
     drawing = {"encode": "encoder", "segment": "decoder", "segment_many": "decoder"}
-    planning = dict.fromkeys(("survey", "act", "appraise", "inspect"), "planner")
+    planning = dict.fromkeys(("survey", "act", "score", "inspect"), "planner")
     return replace(
         bench,
         segmenter=Timed(bench.segmenter, watch, drawing),

@@ -34,7 +34,7 @@ import numpy as np
 import torch
 
 from agent.geometry import Geometry
-from agent.ports import Encoding, Followed, Seed
+from agent.ports import Encoding, PropagatedSlice, Seed
 from agent.values import Volume
 from models.images.slices import EncodedSlices
 from models.runtime.resources import Precision, Resources
@@ -115,7 +115,7 @@ def key_slice(number: int, depth: int) -> int:
 
 def ours(
     model: Sam2VolumeSegmenter, depth: int, objects: int, folder: Path
-) -> tuple[float, list[Followed]]:
+) -> tuple[float, list[PropagatedSlice]]:
     """Seconds for all objects through the volume, and what was drawn."""
     volume = Volume(
         np.stack([plane(z) for z in range(depth)]),
@@ -208,7 +208,7 @@ def bfloat16_part(folder: Path, cache: Path, plain: Sam2VolumeSegmenter) -> dict
     """What bfloat16 on this CPU would bring and cost, on 12 slices of one object: not the
     default.
     """
-    runs: dict[str, list[Followed]] = {}
+    runs: dict[str, list[PropagatedSlice]] = {}
     seconds: dict[str, float] = {}
     for name, model in (("float32", plain), ("bfloat16", segmenter(folder, Precision.BFLOAT16))):
         slices = EncodedSlices(

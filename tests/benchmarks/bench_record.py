@@ -36,7 +36,7 @@ from server.record.database.jobs import DbosJobs, open_client
 from server.record.database.migrate import upgrade
 from server.record.processes.workers import Workers
 from server.record.record import Record
-from server.record.stored_studies import Shelf
+from server.record.stored_studies import StoredStudyReader
 from server.rules.catalogue import load_catalogue
 from server.rules.routing import Rules
 from server.work.takeover import renew_older, resume_orphans
@@ -82,7 +82,7 @@ def measured(folder: Path, instances: int) -> dict[str, float]:
             sessions,
             jobs,
             Rules(load_catalogue(), ("pacs",)),
-            Shelf(Inbox(inbox), read_header),
+            StoredStudyReader(Inbox(inbox), read_header),
         )
         milliseconds = calls(sessions, record, folder, studies) | {
             "start: tables": timed(lambda: upgrade(engine), 3),

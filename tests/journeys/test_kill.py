@@ -26,7 +26,7 @@ from server.record.database.jobs import DbosJobs
 from server.record.database.migrate import upgrade
 from server.record.record import Record
 from server.record.states import REQUEST_TRANSITIONS
-from server.record.stored_studies import Shelf
+from server.record.stored_studies import StoredStudyReader
 from server.rules.catalogue import load_catalogue
 from server.rules.routing import Rules
 from server.values import ENDED_STATES, RequestState
@@ -65,7 +65,7 @@ def read_header(path: Path) -> InstanceHeader:
 def opened_record(url: str) -> Iterator[Record]:
     engine, jobs = open_engine(url), DbosJobs(url)
     rules = Rules(load_catalogue(), ("pacs",))
-    yield Record(Sessions(engine), jobs, rules, Shelf(OneStudy(), read_header))
+    yield Record(Sessions(engine), jobs, rules, StoredStudyReader(OneStudy(), read_header))
     jobs.close()
     engine.dispose()
 

@@ -15,7 +15,7 @@ import torch
 
 from agent.fakes import ArraySlices
 from agent.language.chat import Conversation, Message, Picture
-from agent.ports import Ask, Seed
+from agent.ports import PromptedSlice, Seed
 from agent.values import Box, Point, Prompts
 from models.policies.chat.in_process.transformers_chat import transformers_chat
 from models.runtime.resources import LanguageOptions, Precision, Quantisation, Resources
@@ -57,7 +57,7 @@ def opened(networks: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Ca
 def logits_of(segmenter: Any) -> np.ndarray:
     image = np.random.default_rng(5).random(SHAPE, dtype=np.float32)
     encoding = segmenter.encode(image)
-    answers = segmenter.segment_many([Ask(encoding, prompts) for prompts in PROMPTS])
+    answers = segmenter.segment_many([PromptedSlice(encoding, prompts) for prompts in PROMPTS])
     assert all(answer.mask.shape == SHAPE for answer in answers)
     return np.stack([answer.logits for answer in answers])
 

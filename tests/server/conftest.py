@@ -20,9 +20,9 @@ from server.record.deliveries import Deliveries
 from server.record.processes.workers import Workers
 from server.record.record import Record
 from server.record.runs import Runs
-from server.record.stored_studies import Shelf
+from server.record.stored_studies import StoredStudyReader
 from server.rules.catalogue import Catalogue, load_catalogue
-from server.rules.routing import Offer, Rules, as_said
+from server.rules.routing import ModelSelector, Rules, as_said
 from server.settings import RouteSettings
 from server.values import ENDED_STATES, RequestState
 from server.work.delivery import RetryPolicy
@@ -165,14 +165,14 @@ def make_desk(database_url: str) -> Iterator[Callable[..., Desk]]:
         destinations: tuple[str, ...] = ("pacs", "archive"),
         pipeline_version: int = PIPELINE_VERSION,
         held: HeldStudies | None = None,
-        pair: Offer = as_said,
+        pair: ModelSelector = as_said,
     ) -> Desk:
         held = held or HeldStudies()
         catalogue = load_catalogue()
         rules = Rules(catalogue, destinations, routes, max_targets=20, pair=pair)
         sessions = Sessions(open_engine(database_url))
         jobs = DbosJobs(database_url, pipeline_version)
-        shelf = Shelf(held, held.read_header)
+        shelf = StoredStudyReader(held, held.read_header)
         desk = Desk(
             url=database_url,
             held=held,

@@ -25,7 +25,7 @@ from agent.limits import Limits
 from agent.ports import Policy, Segmenter
 from agent.trace import read_trace
 from models.images.windows import ABDOMEN
-from models.loaded_models import Workbench
+from models.loaded_models import LoadedModels
 from models.policies.locator.net import EMBEDDING_SHAPE, Locator
 from models.policies.locator.policy import LocatorPolicy
 from models.runtime.encoding import Features
@@ -153,7 +153,7 @@ def litemedsam() -> LiteMedSam:
 def run(
     path: Path, out: Path, policy: Policy, segmenter: Segmenter, *targets: str
 ) -> dict[str, TargetSummary]:
-    bench = Workbench(policy=policy, segmenter=segmenter, window=ABDOMEN)
+    bench = LoadedModels(policy=policy, segmenter=segmenter, window=ABDOMEN)
     models = LocalModels(lambda: bench, CATALOGUE, LIMITS)
     asked = asked_targets(targets, CATALOGUE)
     summaries = segment_files(LocalRun(path, asked, out), models, lambda index, turn: None)

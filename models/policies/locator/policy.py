@@ -3,7 +3,7 @@ other.
 
 The first box goes round what the locator sees. LiteMedSAM does not understand clicks, so a
 correction is another box: looser, tighter, or round what was drawn where the locator agrees. Every
-mask is appraised by how well it and the locator's map agree, and the loop keeps the best one.
+mask is scored by how well it and the locator's map agree, and the loop keeps the best one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from scipy import ndimage
 
 from agent.actions import Absent, AddBox, Stop
 from agent.errors import UnknownTarget
-from agent.ports import Inspection, Observation, Reply, Slices, Survey
+from agent.ports import Assessment, Localisation, Observation, Reply, Slices
 from agent.values import Box, Role, Segmentation, Target
 from models.policies.locator.knowledge import KNOWN
 from models.policies.locator.maps import Encoder, OrganMaps
@@ -32,7 +32,7 @@ WEIGHTS = Path(__file__).parent / "weights" / "locator.safetensors"
 
 
 @dataclass(frozen=True)
-class Aim:
+class BoxStrategy:
     """A way to draw a box: round what lies above `level`, widened by `margin_px` of the model's
     256.
 
@@ -46,9 +46,9 @@ class Aim:
 
 
 AIMS = (
-    Aim(0.5, 3, 0.15, "round what is more likely than not"),
-    Aim(0.5, 1, 0.9, "round the largest part alone"),
-    Aim(0.15, 2, 0.3, "a looser box, in case the edge was missed"),
+    BoxStrategy(0.5, 3, 0.15, "round what is more likely than not"),
+    BoxStrategy(0.5, 1, 0.9, "round the largest part alone"),
+    BoxStrategy(0.15, 2, 0.3, "a looser box, in case the edge was missed"),
 )
 """In the order of the turns, the best single box first; cross-validated
 (models/policies/locator/train.py has the log).
@@ -57,7 +57,7 @@ AIMS = (
 SUPPORT_LEVEL, SUPPORT_PX = 0.1, 2
 """Where the locator agrees at all: above this level, widened by this many of the model's pixels."""
 
-ENOUGH = 0.93
+SUFFICIENT_SCORE = 0.93
 """A score from which no further box is tried: there is nothing left to win."""
 
 CARRIED_WEIGHT = 0.3  # of the neighbour's mask beside the locator's map; falls with the distance
@@ -88,7 +88,7 @@ class LocatorPolicy:
             known = tuple(key.replace("_", " ") for key in KNOWN)
             raise UnknownTarget(target.text, self.name, known)
 
-    def survey(self, target: Target, slices: Slices) -> Survey:
+    def localise(self, target: Target, slices: Slices) -> Localisation:
         """Look at every slice; absent unless enough neighbouring slices show the structure."""
         structure = self._structure(target)
         maps = self._maps_of(slices)
@@ -97,17 +97,17 @@ class LocatorPolicy:
         areas = tuple(one.area_px for one in seen)
         keys = key_slices(likely, areas, slices.spacing_mm[0])
         if keys:
-            return Survey(likely, keys, f"seen on {sum(p >= 0.5 for p in likely)} slices")
+            return Localisation(likely, keys, f"seen on {sum(p >= 0.5 for p in likely)} slices")
         likeliest = max(likely, default=0.0)
         reason = f"no slice shows it: the likeliest one reaches {likeliest:.2f} of 1"
-        return Survey(likely, (), reason)
+        return Localisation(likely, (), reason)
 
     def act(self, observation: Observation) -> Reply:
         """The next box that was not tried, until one is good enough or none is left."""
         expected = self._expected(observation)
         if not observation.turns and self._gone(observation):
             return Reply(Absent("the locator sees nothing of it on this slice"))
-        if observation.turns and (observation.turns[-1].score or 0.0) >= ENOUGH:
+        if observation.turns and (observation.turns[-1].score or 0.0) >= SUFFICIENT_SCORE:
             return Reply(Stop(), "mask and map agree")
         tried = [turn.action.box for turn in observation.turns if isinstance(turn.action, AddBox)]
         for why, box in _boxes(expected, observation.best):
@@ -117,7 +117,7 @@ class LocatorPolicy:
             return Reply(Stop(), "no box is left to try")
         return Reply(Absent("there is nothing to draw a box round"))
 
-    def appraise(self, observation: Observation, segmentation: Segmentation) -> float:
+    def score(self, observation: Observation, segmentation: Segmentation) -> float:
         """The Dice to expect, 0..1: how well mask and map agree and what the segmenter thinks of
         it.
         """
@@ -125,16 +125,16 @@ class LocatorPolicy:
             agreement(segmentation.mask, self._expected(observation)), segmentation.predicted_iou
         )
 
-    def inspect(
+    def assess(
         self,
-        target: Target,  # noqa: ARG002  every slice was appraised as it was drawn
+        target: Target,  # noqa: ARG002  every slice was scored as it was drawn
         slices: Slices,  # noqa: ARG002
         voxels: NDArray[np.bool_],  # noqa: ARG002
-    ) -> Inspection:
+    ) -> Assessment:
         """Nothing to correct beyond what does not fit its neighbours, which the agent sees
         itself.
         """
-        return Inspection()
+        return Assessment()
 
     def _structure(self, target: Target) -> str:
         self.check(target)

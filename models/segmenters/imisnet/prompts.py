@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agent.ports import Ask
+from agent.ports import PromptedSlice
 from agent.values import Prompts
 from models.segmenters.imisnet.decoder import Candidates
 from models.segmenters.imisnet.frames import scaled
@@ -31,7 +31,7 @@ class Form:
     text: bool
 
     @classmethod
-    def of(cls, ask: Ask) -> Form:
+    def of(cls, ask: PromptedSlice) -> Form:
         """The form of what is asked."""
         prompts = ask.prompts
         return cls(
@@ -42,7 +42,7 @@ class Form:
         )
 
 
-def draw(network: ImisNet, asks: Sequence[Ask], text: Tensor | None) -> Candidates:
+def draw(network: ImisNet, asks: Sequence[PromptedSlice], text: Tensor | None) -> Candidates:
     """The candidates for asks of one form, in order; `text` (n, width) where they have one."""
     device = network.device
     # an embedding may be a read-only view of a file, which torch does not take
@@ -56,7 +56,7 @@ def draw(network: ImisNet, asks: Sequence[Ask], text: Tensor | None) -> Candidat
     )
 
 
-def _points(network: ImisNet, asks: Sequence[Ask]) -> tuple[Tensor, Tensor] | None:
+def _points(network: ImisNet, asks: Sequence[PromptedSlice]) -> tuple[Tensor, Tensor] | None:
     """Clicks (n, k, 2) in the model's pixels and labels (n, k): 1 in, 0 out."""
     if not asks[0].prompts.points:
         return None
@@ -68,7 +68,7 @@ def _points(network: ImisNet, asks: Sequence[Ask]) -> tuple[Tensor, Tensor] | No
     return torch.stack(xy).to(network.device), torch.tensor(labels, device=network.device)
 
 
-def _boxes(network: ImisNet, asks: Sequence[Ask]) -> Tensor | None:
+def _boxes(network: ImisNet, asks: Sequence[PromptedSlice]) -> Tensor | None:
     """Boxes (n, 4) x0 y0 x1 y1 in the model's pixels."""
     corners = [
         scaled([(box.x0, box.y0), (box.x1, box.y1)], ask.encoding, network.side_px).flatten()
@@ -78,7 +78,7 @@ def _boxes(network: ImisNet, asks: Sequence[Ask]) -> Tensor | None:
     return torch.stack(corners).to(network.device) if corners else None
 
 
-def _masks(network: ImisNet, asks: Sequence[Ask]) -> Tensor | None:
+def _masks(network: ImisNet, asks: Sequence[PromptedSlice]) -> Tensor | None:
     """Raw logits (n, 1, side/4, side/4) to start from."""
     given = [_mask(ask.prompts, network.side_px // 4) for ask in asks]
     masks = [mask for mask in given if mask is not None]

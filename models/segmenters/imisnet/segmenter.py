@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from agent.ports import Ask, Encoding
+from agent.ports import Encoding, PromptedSlice
 from agent.values import PromptKind, Prompts, Segmentation
 from models.runtime.encoding import Features
 from models.runtime.onnx_encoder import EagerEncoder, ImageEncoder
@@ -50,7 +50,7 @@ class ImisNetSegmenter:
         self._texts: OrderedDict[str, Tensor] = OrderedDict()
 
     @property
-    def understands(self) -> frozenset[PromptKind]:
+    def supported_prompts(self) -> frozenset[PromptKind]:
         """Everything, but text only where CLIP's tokenizer is at hand."""
         kinds = frozenset({PromptKind.BOX, PromptKind.POINT, PromptKind.MASK})
         return kinds if self._reader is None else kinds | {PromptKind.TEXT}
@@ -67,17 +67,17 @@ class ImisNetSegmenter:
         """The mask for everything that `prompts` holds; PromptNotUnderstood when that is nothing it
         takes.
         """
-        return self.segment_many([Ask(encoding, prompts)])[0]
+        return self.segment_many([PromptedSlice(encoding, prompts)])[0]
 
-    def segment_many(self, asks: Sequence[Ask]) -> list[Segmentation]:
+    def segment_many(self, asks: Sequence[PromptedSlice]) -> list[Segmentation]:
         """One mask an ask, in order; asks of the same form go in one run of the decoder, whatever
         their slices.
         """
         for ask in asks:
-            require_understood(self.name, self.understands, ask.prompts)
+            require_understood(self.name, self.supported_prompts, ask.prompts)
         return in_groups(asks, Form.of, self._draw)
 
-    def _draw(self, asks: Sequence[Ask]) -> list[Segmentation]:
+    def _draw(self, asks: Sequence[PromptedSlice]) -> list[Segmentation]:
         """The answers to asks of one form, as many at once as memory should hold."""
         at_once = max(1, _PIXELS_AT_ONCE // self._network.side_px**2)
         answers: list[Segmentation] = []

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from segment_anything.modeling import Sam
 from torch import Tensor
 
-from agent.ports import Ask, Encoding
+from agent.ports import Encoding, PromptedSlice
 from agent.values import PromptKind, Prompts, Segmentation
 from models.runtime.cores import usable_cores
 from models.runtime.devices import chosen_device, chosen_dtype, computing
@@ -34,7 +34,7 @@ class SamSegmenter:
     upstream scales them (see models.segmenters.sam2.segmenter).
     """
 
-    understands = frozenset({PromptKind.BOX, PromptKind.POINT, PromptKind.MASK})
+    supported_prompts = frozenset({PromptKind.BOX, PromptKind.POINT, PromptKind.MASK})
 
     def __init__(
         self, name: str, checkpoint: Path, architecture: Architecture, *, resources: Resources
@@ -76,17 +76,17 @@ class SamSegmenter:
         """The mask for a box, clicks, an outline or earlier logits, together as they are;
         PromptNotUnderstood for text.
         """
-        return self.segment_many([Ask(encoding, prompts)])[0]
+        return self.segment_many([PromptedSlice(encoding, prompts)])[0]
 
-    def segment_many(self, asks: Sequence[Ask]) -> list[Segmentation]:
+    def segment_many(self, asks: Sequence[PromptedSlice]) -> list[Segmentation]:
         """The masks for several asks, in order; prompts of as many clicks, all with a box or none,
         go in one run of the decoder, whatever slices they are on.
         """
         for ask in asks:
-            require_understood(self.name, self.understands, ask.prompts)
+            require_understood(self.name, self.supported_prompts, ask.prompts)
         return in_groups(asks, _shape, self._draw)
 
-    def _draw(self, asks: Sequence[Ask]) -> list[Segmentation]:
+    def _draw(self, asks: Sequence[PromptedSlice]) -> list[Segmentation]:
         frames = [Frame.of(ask.encoding.source_shape, self.architecture.side_px) for ask in asks]
         low_res, ious = self.candidates(asks)
         return [
@@ -94,7 +94,9 @@ class SamSegmenter:
             for low, iou, frame in zip(low_res, ious, frames, strict=True)
         ]
 
-    def candidates(self, asks: Sequence[Ask], *, multimask: bool = True) -> tuple[Tensor, Tensor]:
+    def candidates(
+        self, asks: Sequence[PromptedSlice], *, multimask: bool = True
+    ) -> tuple[Tensor, Tensor]:
         """Logits (n, m, 4s, 4s) and predicted IoU (n, m) for asks of one shape; m is 3, or 1 when
         not `multimask`.
         """
@@ -120,7 +122,7 @@ class SamSegmenter:
         return None if prompts.mask is None else frame.prompt(prompts.mask, side)
 
 
-def _shape(ask: Ask) -> tuple[int, bool]:
+def _shape(ask: PromptedSlice) -> tuple[int, bool]:
     return len(ask.prompts.points), ask.prompts.box is not None
 
 

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from agent.ports import Ask, Encoding
+from agent.ports import Encoding, PromptedSlice
 from agent.values import PromptKind, Prompts, Segmentation
 from models.runtime.cores import usable_cores
 from models.runtime.devices import chosen_device, chosen_dtype
@@ -49,7 +49,7 @@ class Sam2Segmenter:
     the slice has the network's size; it was trained that way.
     """
 
-    understands = frozenset({PromptKind.BOX, PromptKind.POINT, PromptKind.MASK})
+    supported_prompts = frozenset({PromptKind.BOX, PromptKind.POINT, PromptKind.MASK})
 
     def __init__(
         self, name: str, checkpoint: Path, architecture: Architecture, *, resources: Resources
@@ -89,24 +89,24 @@ class Sam2Segmenter:
         """The mask for a box, clicks, an outline or earlier logits, together as they are;
         PromptNotUnderstood for text.
         """
-        return self.segment_many([Ask(encoding, prompts)])[0]
+        return self.segment_many([PromptedSlice(encoding, prompts)])[0]
 
-    def segment_many(self, asks: Sequence[Ask]) -> list[Segmentation]:
+    def segment_many(self, asks: Sequence[PromptedSlice]) -> list[Segmentation]:
         """The masks for several asks, in order; prompts with as many points go in one run of the
         decoder, whatever slices they are on.
         """
         for ask in asks:
-            require_understood(self.name, self.understands, ask.prompts)
+            require_understood(self.name, self.supported_prompts, ask.prompts)
         return in_groups(asks, _tokens, self._draw)
 
-    def _draw(self, asks: Sequence[Ask]) -> list[Segmentation]:
+    def _draw(self, asks: Sequence[PromptedSlice]) -> list[Segmentation]:
         low_res, ious = self._decoder(self._batch(asks))
         return [
             answer(low, iou, partial(resized, shape=ask.encoding.source_shape))
             for low, iou, ask in zip(low_res, ious, asks, strict=True)
         ]
 
-    def _batch(self, asks: Sequence[Ask]) -> PromptBatch:
+    def _batch(self, asks: Sequence[PromptedSlice]) -> PromptBatch:
         tables = [corners_and_clicks(ask.prompts) for ask in asks]
         points = [self._scaled(xy, ask.encoding) for (xy, _), ask in zip(tables, asks, strict=True)]
         labels = torch.from_numpy(np.stack([labels for _, labels in tables]))
@@ -130,7 +130,7 @@ class Sam2Segmenter:
         return None
 
 
-def _tokens(ask: Ask) -> int:
+def _tokens(ask: PromptedSlice) -> int:
     return len(ask.prompts.points) + (2 if ask.prompts.box is not None else 0)
 
 

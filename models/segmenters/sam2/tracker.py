@@ -32,7 +32,7 @@ _CERTAIN = 10.0  # the logit of a pixel that was said to be inside; of one outsi
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
+class SliceFeatures:
     """A slice in hand: `features` (1, 256, h, w) without memory, and its finer maps (1, c, …)."""
 
     z: int
@@ -58,7 +58,7 @@ class Tracker:
         device: torch.device = self.network.no_memory_embedding.device
         return device
 
-    def look(self, z: int, encoding: Encoding) -> Look:
+    def look(self, z: int, encoding: Encoding) -> SliceFeatures:
         """Take slice `z` in hand. `encoding` as the image path made it: with the embedding for "no
         memory" added.
 
@@ -71,9 +71,9 @@ class Tracker:
         embedding, *high_res = (
             torch.from_numpy(np.ascontiguousarray(one)).to(self.device)[None] for one in maps
         )
-        return Look(z, embedding - self._no_memory, tuple(high_res))
+        return SliceFeatures(z, embedding - self._no_memory, tuple(high_res))
 
-    def outline(self, look: Look, mask: NDArray[np.bool_]) -> tuple[Tensor, Memory]:
+    def outline(self, look: SliceFeatures, mask: NDArray[np.bool_]) -> tuple[Tensor, Memory]:
         """An outline (rows, columns) that somebody drew as low-resolution logits (S/4, S/4), and
         what is remembered of it; an empty one says that the object is not there.
         """
@@ -93,7 +93,7 @@ class Tracker:
         features = self._encoded(look, logits, there, given=True)
         return logits[0], Memory(look.z, features[0], pointer[0])
 
-    def prompted(self, look: Look, question: Question) -> tuple[Drawn, Memory]:
+    def prompted(self, look: SliceFeatures, question: Question) -> tuple[Drawn, Memory]:
         """Draw one object from points (a box is two) without memory, and what is remembered of
         it.
         """
@@ -107,7 +107,7 @@ class Tracker:
         features = self._encoded(look, drawn.logits, drawn.presence > 0, given=True)
         return drawn, Memory(look.z, features[0], drawn.pointer[0])
 
-    def follow(self, look: Look, recalls: Sequence[Recall]) -> list[tuple[Drawn, Memory]]:
+    def follow(self, look: SliceFeatures, recalls: Sequence[Recall]) -> list[tuple[Drawn, Memory]]:
         """Draw objects from their memories, and what is remembered of each: as many answers as
         `recalls`, in order.
 
@@ -126,7 +126,7 @@ class Tracker:
         return [drawn[place] for place in range(len(recalls))]
 
     def _follow(
-        self, look: Look, tokens: Tensor, recalls: Sequence[Recall]
+        self, look: SliceFeatures, tokens: Tensor, recalls: Sequence[Recall]
     ) -> list[tuple[Drawn, Memory]]:
         side = look.features.shape[-1]
         conditioned = self._attention(tokens, recalls).transpose(1, 2)
@@ -154,7 +154,9 @@ class Tracker:
         )
         return (resized >= 0.5).float()  # half covered is inside, as upstream has it
 
-    def _encoded(self, look: Look, logits: Tensor, there: Tensor, *, given: bool) -> Tensor:
+    def _encoded(
+        self, look: SliceFeatures, logits: Tensor, there: Tensor, *, given: bool
+    ) -> Tensor:
         """What is remembered of masks (n, S/4, S/4) logits: (n, h·w, 64), rounded to bfloat16 as
         upstream keeps it.
 

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from agent.ports import Followed, LivesOn, Seed, Slices
+from agent.ports import ContinueIf, PropagatedSlice, Seed, Slices
 from agent.values import Segmentation
-from agent.volume.propagation_order import Strand, strands_of, sweep
+from agent.volume.propagation_order import PropagationPath, strands_of, sweep
 from models.runtime.devices import chosen_dtype, computing
 from models.runtime.resources import Resources
 from models.segmenters.sam2.architecture import Architecture
@@ -41,8 +41,8 @@ class Sam2VolumeSegmenter(Sam2Segmenter):
         self._dtype = chosen_dtype(resources.precision, self.device)
 
     def propagate(
-        self, slices: Slices, seeds: Sequence[Seed], lives_on: LivesOn
-    ) -> Iterator[Followed]:
+        self, slices: Slices, seeds: Sequence[Seed], continue_if: ContinueIf
+    ) -> Iterator[PropagatedSlice]:
         """Follow all objects up, then down (agent.ports.VolumeSegmenter).
 
         A Followed's score is the network's own opinion whether the object is there (its object
@@ -50,22 +50,22 @@ class Sam2VolumeSegmenter(Sam2Segmenter):
         segmentation's predicted IoU. SegmenterFailed for an outline that cannot be followed and for
         slices of another segmenter.
         """
-        yield from follow_objects(self._tracker, slices, seeds, lives_on, dtype=self._dtype)
+        yield from follow_objects(self._tracker, slices, seeds, continue_if, dtype=self._dtype)
 
 
 def follow_objects(
     tracker: Tracker,
     slices: Slices,
     seeds: Sequence[Seed],
-    lives_on: LivesOn,
+    continue_if: ContinueIf,
     *,
     dtype: torch.dtype = torch.float32,
-) -> Iterator[Followed]:
+) -> Iterator[PropagatedSlice]:
     """Sam2VolumeSegmenter.propagate with a tracker that is there already, computing with
     `dtype`.
     """
     strands = strands_of(seeds, slices.shape)
-    yield from sweep(strands, _Pass(tracker, dtype, slices, seeds).draw, lives_on)
+    yield from sweep(strands, _Pass(tracker, dtype, slices, seeds).draw, continue_if)
 
 
 class _Pass:
@@ -85,9 +85,9 @@ class _Pass:
             outlines=config.max_cond_frame_num,
         )
         self._outlines: list[dict[int, Memory]] | None = None
-        self._banks: dict[Strand, Bank] = {}
+        self._banks: dict[PropagationPath, Bank] = {}
 
-    def draw(self, z: int, strands: Sequence[Strand]) -> list[Followed]:
+    def draw(self, z: int, strands: Sequence[PropagationPath]) -> list[PropagatedSlice]:
         """Draw slice `z` for these strands (agent.volume.propagation_order.DrawSlice)."""
         with torch.inference_mode(), computing(self._tracker.device, self._dtype):
             if self._outlines is None:
@@ -102,11 +102,13 @@ class _Pass:
                 self._banks[strand].remember(memory)
             masks = source_masks([one.logits for one, _ in drawn], self._slices.shape[1:])
         return [
-            Followed(strand.index, z, _segmentation(one, mask), float(one.presence.sigmoid()))
+            PropagatedSlice(
+                strand.index, z, _segmentation(one, mask), float(one.presence.sigmoid())
+            )
             for strand, (one, _), mask in zip(strands, drawn, masks, strict=True)
         ]
 
-    def _bank(self, outlines: dict[int, Memory], strand: Strand) -> Bank:
+    def _bank(self, outlines: dict[int, Memory], strand: PropagationPath) -> Bank:
         return Bank(outlines, strand.step, self._slices.shape[0], self._capacity)
 
     def _remembered(self) -> list[dict[int, Memory]]:

@@ -17,7 +17,12 @@ from agent.actions import (
     action_from_record,
     action_record,
 )
-from agent.episode.actions_to_prompts import merged, refusal, same_action, settled
+from agent.episode.actions_to_prompts import (
+    apply_action,
+    normalise_action,
+    same_action,
+    why_invalid,
+)
 from agent.values import Box, Point, PromptKind, Prompts
 
 ALL = frozenset(PromptKind)
@@ -37,22 +42,24 @@ def click(x: float, y: float, positive: bool = True) -> AddPoint:
     ],
 )
 def test_an_opposite_click_within_three_pixels_undoes(second: AddPoint, left: list) -> None:
-    prompts = merged(merged(Prompts(), click(10, 10), 3.0), second, 3.0)
+    prompts = apply_action(apply_action(Prompts(), click(10, 10), 3.0), second, 3.0)
 
     assert [(point.x, point.y) for point in prompts.points] == left
 
 
 def test_a_box_replaces_the_box_and_leaves_the_clicks() -> None:
-    prompts = merged(merged(Prompts(), click(10, 10), 3.0), AddBox(Box(0, 0, 5, 5)), 3.0)
+    prompts = apply_action(
+        apply_action(Prompts(), click(10, 10), 3.0), AddBox(Box(0, 0, 5, 5)), 3.0
+    )
 
-    prompts = merged(prompts, AddBox(Box(1, 1, 9, 9)), 3.0)
+    prompts = apply_action(prompts, AddBox(Box(1, 1, 9, 9)), 3.0)
 
     assert prompts.box == Box(1, 1, 9, 9)
     assert len(prompts.points) == 1
 
 
 @pytest.mark.parametrize(
-    ("action", "understands", "says"),
+    ("action", "supported_prompts", "says"),
     [
         (click(1, 1), {PromptKind.BOX}, "does not understand a point; use box"),
         (AddBox(Box(0, 0, 1, 1)), {PromptKind.POINT}, "does not understand a box; use point"),
@@ -61,13 +68,13 @@ def test_a_box_replaces_the_box_and_leaves_the_clicks() -> None:
         (AddBox(Box(0, 0, 19, 10)), ALL, "the box leaves the image"),
     ],
 )
-def test_refusals_name_what_would_do(action, understands, says: str) -> None:
-    assert says in (refusal(action, understands, (10, 20)) or "")
+def test_refusals_name_what_would_do(action, supported_prompts, says: str) -> None:
+    assert says in (why_invalid(action, supported_prompts, (10, 20)) or "")
 
 
 @pytest.mark.parametrize("action", [click(19.5, 9.5), click(-0.5, 0), AddBox(Box(0, 0, 19, 9))])
 def test_the_whole_slice_may_be_prompted(action) -> None:
-    assert refusal(action, ALL, (10, 20)) is None
+    assert why_invalid(action, ALL, (10, 20)) is None
 
 
 @pytest.mark.parametrize(
@@ -100,7 +107,7 @@ def test_actions_are_the_same_to_half_a_pixel(one: Action, other: Action, same: 
 )
 def test_whatever_a_policy_hands_in_goes_on_record_and_comes_back(action: Action) -> None:
     # Act
-    on_record = settled(action)
+    on_record = normalise_action(action)
     back = action_from_record(json.loads(json.dumps(action_record(on_record), allow_nan=False)))
 
     # Assert

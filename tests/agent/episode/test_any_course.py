@@ -18,7 +18,7 @@ from agent.fakes import (
     segmentation,
 )
 from agent.limits import Limits
-from agent.ports import Inspection, Observation, Reply, Slices, Survey
+from agent.ports import Assessment, Localisation, Observation, Reply, Slices
 from agent.trace import Trace, trace_from_record, trace_record
 from agent.turns import Episode, Outcome, TargetResult, Turn
 from agent.values import Box, Point, PromptKind, Role, Segmentation, Target, TargetStatus
@@ -64,24 +64,24 @@ class AnyPolicy:
 
     name = "any"
 
-    def __init__(self, replies: list[Action], survey_says: Survey) -> None:
+    def __init__(self, replies: list[Action], survey_says: Localisation) -> None:
         self._replies, self._survey, self._said = replies, survey_says, 0
 
     def check(self, target: Target) -> None:
         """Knows every target."""
 
-    def survey(self, target: Target, slices: Slices) -> Survey:
+    def localise(self, target: Target, slices: Slices) -> Localisation:
         return self._survey
 
     def act(self, observation: Observation) -> Reply:
         self._said += 1
         return Reply(self._replies[self._said % len(self._replies)])
 
-    def appraise(self, observation: Observation, drawn: Segmentation) -> float:
+    def score(self, observation: Observation, drawn: Segmentation) -> float:
         return drawn.predicted_iou
 
-    def inspect(self, target: Target, slices: Slices, voxels) -> Inspection:
-        return Inspection(self._survey.key_slices)
+    def assess(self, target: Target, slices: Slices, voxels) -> Assessment:
+        return Assessment(self._survey.key_slices)
 
 
 ON_A_SLICE = (Role.KEY, Role.CARRY, Role.REVIEW)
@@ -112,7 +112,7 @@ def test_every_episode(
 
     # Act
     turns, episode = played(
-        run_episode(start, AnyPolicy(replies, Survey((), ())), segmenter, limit)
+        run_episode(start, AnyPolicy(replies, Localisation((), ())), segmenter, limit)
     )
 
     # Assert
@@ -153,7 +153,7 @@ def test_every_target(
     blocks = np.random.default_rng(seed).integers(0, 3, (DEPTH, 4, 4)) / 2
     image = np.kron(blocks, np.ones((1, 4, 4))).astype(np.float32)
     segmenter = kind()
-    policy = AnyPolicy(replies, Survey(presence, tuple(key_slices)))
+    policy = AnyPolicy(replies, Localisation(presence, tuple(key_slices)))
 
     # Act
     turns, result = played(

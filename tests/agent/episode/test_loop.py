@@ -13,7 +13,7 @@ from agent.actions import Absent, Action, AddBox, AddPoint, Malformed, Stop
 from agent.episode.loop import run_episode
 from agent.fakes import ArraySlices, ScriptedPolicy, ScriptedSegmenter, segmentation
 from agent.limits import Limits
-from agent.ports import Observation, Reply, Survey
+from agent.ports import Localisation, Observation, Reply
 from agent.trace import Trace, TracedTarget, read_trace, turn_record, write_trace
 from agent.turns import Episode, Outcome, Turn
 from agent.values import (
@@ -41,13 +41,13 @@ def play(run, clock):
         answers: Iterable[Segmentation | str] = (),
         *,
         limits: Limits | None = None,
-        understands: frozenset[PromptKind] = frozenset(PromptKind),
+        supported_prompts: frozenset[PromptKind] = frozenset(PromptKind),
         role: Role = Role.KEY,
         **more,
     ) -> tuple[list[Turn], Episode, ScriptedSegmenter, ScriptedPolicy]:
-        segmenter = ScriptedSegmenter(answers, understands)
+        segmenter = ScriptedSegmenter(answers, supported_prompts)
         slices = ArraySlices(np.zeros((3, 32, 32), dtype=np.float32), segmenter)
-        policy = ScriptedPolicy(Survey((1.0,) * 3, (1,)), {role: replies})
+        policy = ScriptedPolicy(Localisation((1.0,) * 3, (1,)), {role: replies})
         start_with = {name: more.pop(name) for name in ("latest", "best") if name in more}
         start = Observation(Target("liver"), slices, 1, role, **start_with)
         turns, ended = run(
@@ -159,7 +159,7 @@ class TestPromptsAddUp:
         _, _, segmenter, _ = play(
             [BOX, WIDER],
             [segmentation(square(), 0.5), segmentation(square(side=11), 0.6)],
-            understands=frozenset({PromptKind.BOX}),
+            supported_prompts=frozenset({PromptKind.BOX}),
         )
 
         assert segmenter.asked[1].previous_logits is None
@@ -236,7 +236,7 @@ class TestRefused:
         turns, _, segmenter, _ = play(
             [CLICK, BOX, Stop()],
             [segmentation(square())],
-            understands=frozenset({PromptKind.BOX}),
+            supported_prompts=frozenset({PromptKind.BOX}),
         )
 
         assert outcomes(turns) == ["refused", "kept", "stopped"]
@@ -345,7 +345,7 @@ class TestTheSegmenterFails:
 
         segmenter = Broken([])
         slices = ArraySlices(np.zeros((3, 32, 32), dtype=np.float32), segmenter)
-        policy = ScriptedPolicy(Survey((1.0,) * 3, (1,)), {Role.KEY: [BOX]})
+        policy = ScriptedPolicy(Localisation((1.0,) * 3, (1,)), {Role.KEY: [BOX]})
         start = Observation(Target("liver"), slices, 1, Role.KEY)
 
         with pytest.raises(MemoryError):

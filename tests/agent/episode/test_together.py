@@ -12,7 +12,7 @@ from agent.episode.loop import run_episode, run_together
 from agent.errors import SegmenterFailed
 from agent.fakes import ArraySlices, FakeSegmenter, ThresholdPolicy
 from agent.limits import Limits
-from agent.ports import Ask, Observation, Reply, Slices, Survey
+from agent.ports import Localisation, Observation, PromptedSlice, Reply, Slices
 from agent.values import Box, Role, Segmentation, Target
 from agent.volume.outline import outline_target
 
@@ -26,7 +26,7 @@ class Counting(FakeSegmenter):
         self.batches: list[int] = []
         self.fails = fails
 
-    def segment_many(self, asks: Sequence[Ask]) -> list[Segmentation]:
+    def segment_many(self, asks: Sequence[PromptedSlice]) -> list[Segmentation]:
         self.batches.append(len(asks))
         if self.fails:
             raise SegmenterFailed("too many at once")
@@ -98,10 +98,10 @@ def test_a_targets_key_slices_go_in_lock_step_where_the_policy_can(run, images) 
     # Arrange
     segmenter = Counting()
     slices = ArraySlices(images, segmenter)
-    survey = Survey((0.9, 0.9, 0.9, 0.9), (1, 3, 0))
+    survey = Localisation((0.9, 0.9, 0.9, 0.9), (1, 3, 0))
 
     class Seeing(Together):
-        def survey(self, target: Target, slices: Slices) -> Survey:
+        def localise(self, target: Target, slices: Slices) -> Localisation:
             return survey
 
     policy = Seeing()
@@ -145,7 +145,7 @@ def test_an_episode_may_be_shown_its_own_past(run) -> None:
             turn = len(observation.turns)
             return Reply(AddBox(boxes[turn]) if turn < 2 else Stop())
 
-        def appraise(self, observation: Observation, segmentation: Segmentation) -> float:
+        def score(self, observation: Observation, segmentation: Segmentation) -> float:
             return float(segmentation.mask.mean())
 
     # Act
@@ -155,4 +155,4 @@ def test_an_episode_may_be_shown_its_own_past(run) -> None:
     assert [len(one.shown) for one in seen] == [0, 1, 2]
     assert [int(mask.sum()) for mask in seen[2].shown] == [64, 196]
     assert seen[1].shown[0] is seen[2].shown[0]
-    assert seen[0].understands == FakeSegmenter.understands
+    assert seen[0].supported_prompts == FakeSegmenter.supported_prompts

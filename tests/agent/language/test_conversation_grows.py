@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from agent.actions import Malformed
 from agent.fakes import ArraySlices, FakeSegmenter
-from agent.language.prompt_builder import Interviewer
-from agent.language.replies import replayed
+from agent.language.prompt_builder import PromptBuilder
+from agent.language.replies import as_message
 from agent.language.settings import LanguageSettings
 from agent.ports import Observation
 from agent.protocol.dialects import Dialect
@@ -64,7 +64,7 @@ def test_each_conversation_begins_with_the_one_before(
     carried: np.ndarray | None,
     opening: np.ndarray | None,
 ) -> None:
-    interviewer = Interviewer.of(manner)
+    interviewer = PromptBuilder.of(manner)
     start = Observation(
         Target("x"), SLICES, 1, role, carried=carried, opening=opening, turns_left=5
     )
@@ -83,7 +83,7 @@ def test_each_conversation_begins_with_the_one_before(
     for number, (earlier, later) in enumerate(pairwise(talks)):
         grown = len(earlier.messages)
         assert later.messages[:grown] == earlier.messages
-        said = replayed(course[number][0].reply, native=manner.offers_tools)
+        said = as_message(course[number][0].reply, native=manner.offers_tools)
         assert later.messages[grown] == said
         assert len(later.messages) == grown + 2
         assert later.tools == earlier.tools

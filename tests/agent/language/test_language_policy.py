@@ -21,7 +21,7 @@ from agent.language.chat import Answer, Call, Conversation
 from agent.language.fakes import ScriptedChat
 from agent.language.policy import LanguagePolicy
 from agent.language.settings import LanguageSettings
-from agent.ports import BatchPolicy, Inspection, Observation, Survey
+from agent.ports import Assessment, BatchPolicy, Localisation, Observation
 from agent.protocol.dialects import Dialect
 from agent.turns import Outcome, Turn, Usage
 from agent.values import Point, Role, Segmentation, Target
@@ -53,7 +53,7 @@ class TestSurvey:
         said = "Best in the middle.\n" + call("name_slices", slices=[2, 4])
         planner, chat = policy(said)
 
-        survey = planner.survey(BILE, volume)
+        survey = planner.localise(BILE, volume)
 
         assert (survey.key_slices, survey.presence, survey.absent) == ((2, 4), (), False)
         (reply,) = survey.replies
@@ -64,7 +64,7 @@ class TestSurvey:
     def test_absent_with_its_reason(self, volume: ArraySlices, call: Written) -> None:
         planner, _ = policy(call("absent_action", reason="it was removed"))
 
-        survey = planner.survey(BILE, volume)
+        survey = planner.localise(BILE, volume)
 
         assert (survey.absent, survey.reason) == (True, "it was removed")
         assert survey.replies[0].action == Absent("it was removed")
@@ -73,7 +73,7 @@ class TestSurvey:
         planner, chat = policy()
         alone = ArraySlices(volume.image(0)[None], volume._segmenter)
 
-        assert planner.survey(BILE, alone) == Survey((), (0,))
+        assert planner.localise(BILE, alone) == Localisation((), (0,))
         assert chat.heard == []
 
     def test_each_fault_is_told_and_the_next_try_is_warmer(
@@ -82,7 +82,7 @@ class TestSurvey:
         tries = ["Slice two.", call("name_slices", slices=[5]), call("name_slices", slices=[2])]
         planner, chat = policy(*tries, temperature=0.1, retry_temperature=0.4)
 
-        survey = planner.survey(BILE, volume)
+        survey = planner.localise(BILE, volume)
 
         assert survey.key_slices == (2,)
         assert [reply.text for reply in survey.replies] == tries
@@ -101,7 +101,7 @@ class TestSurvey:
         with pytest.raises(
             NoAnswer, match=rf"\(scripted-chat\).* in {retries + 1} tries: .*no tool call"
         ) as failed:
-            planner.survey(BILE, volume)
+            planner.localise(BILE, volume)
 
         assert len(failed.value.replies) == len(chat.heard) == retries + 1
 
@@ -112,7 +112,7 @@ class TestSurvey:
             native_tools=True,
         )
 
-        assert planner.survey(BILE, volume).key_slices == (3,)
+        assert planner.localise(BILE, volume).key_slices == (3,)
         assert [tool.name for tool in chat.heard[0].tools] == ["name_slices", "absent_action"]
         assert chat.heard[1].messages[2].calls == (Call("name_slices", '{"slices": [9]}'),)
 
@@ -120,7 +120,7 @@ class TestSurvey:
         planner, _ = policy(ChatFailed("nobody listens at the endpoint"))
 
         with pytest.raises(ChatFailed, match="nobody listens"):
-            planner.survey(BILE, volume)
+            planner.localise(BILE, volume)
 
 
 class TestInspection:
@@ -138,7 +138,7 @@ class TestInspection:
     ) -> None:
         planner, _ = policy(call(name, **arguments))
 
-        inspection = planner.inspect(BILE, volume, drawn(volume, 1, 2, 3))
+        inspection = planner.assess(BILE, volume, drawn(volume, 1, 2, 3))
 
         assert inspection.slices == slices
         assert [reply.action for reply in inspection.replies] == [NameSlices(slices)]
@@ -147,14 +147,14 @@ class TestInspection:
         planner, _ = policy(*["All is well."] * 9)
 
         with pytest.raises(NoAnswer, match="what is wrong with the outlines in 3 tries") as failed:
-            planner.inspect(BILE, volume, drawn(volume, 2))
+            planner.assess(BILE, volume, drawn(volume, 2))
 
         assert len(failed.value.replies) == 3
 
     def test_nothing_drawn_is_not_asked_about(self, volume: ArraySlices) -> None:
         planner, chat = policy()
 
-        assert planner.inspect(BILE, volume, drawn(volume)) == Inspection()
+        assert planner.assess(BILE, volume, drawn(volume)) == Assessment()
         assert chat.heard == []
 
 
@@ -288,9 +288,9 @@ class TestAppraisal:
         )
         firm, shaky = segmentation(mask, 0.8), Segmentation(mask, logits, 0.8)
 
-        assert planner.appraise(here, firm) == pytest.approx((0.8 + 1.0) / 2)
-        assert planner.appraise(here, shaky) == pytest.approx((0.8 + 0.5) / 2)
-        assert planner.appraise(here, Segmentation.shown(mask)) == 0.0
+        assert planner.score(here, firm) == pytest.approx((0.8 + 1.0) / 2)
+        assert planner.score(here, shaky) == pytest.approx((0.8 + 0.5) / 2)
+        assert planner.score(here, Segmentation.shown(mask)) == 0.0
 
     def test_next_to_a_slice_that_is_done_the_common_part_counts(
         self, volume: ArraySlices, square_at: Callable[[int, int], NDArray[np.bool_]]
@@ -300,16 +300,16 @@ class TestAppraisal:
         over, half, apart = (segmentation(square_at(x, 8), 1.0) for x in (8, 12, 40))
 
         # Dice with the neighbour 1, 0.5 and 0, at a quarter of the weight
-        assert planner.appraise(here, over) == pytest.approx(1.0)
-        assert planner.appraise(here, half) == pytest.approx(0.875)
-        assert planner.appraise(here, apart) == pytest.approx(0.75)
-        assert planner.appraise(replace(here, carried=None), apart) == pytest.approx(1.0)
+        assert planner.score(here, over) == pytest.approx(1.0)
+        assert planner.score(here, half) == pytest.approx(0.875)
+        assert planner.score(here, apart) == pytest.approx(0.75)
+        assert planner.score(replace(here, carried=None), apart) == pytest.approx(1.0)
 
     def test_opinions_stay_within_bounds(self, volume: ArraySlices) -> None:
         planner, _ = policy()
         here = Observation(BILE, volume, 0, Role.KEY)
 
-        assert planner.appraise(here, segmentation(np.ones((32, 64), dtype=np.bool_), 1.7)) == 1.0
+        assert planner.score(here, segmentation(np.ones((32, 64), dtype=np.bool_), 1.7)) == 1.0
 
 
 class TestSettings:

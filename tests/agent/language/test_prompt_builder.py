@@ -16,7 +16,7 @@ from agent.actions import Malformed, Stop
 from agent.fakes import ArraySlices
 from agent.language.chat import Answer, Call, Conversation, Message, Picture
 from agent.language.fakes import ScriptedChat
-from agent.language.prompt_builder import Interviewer, shown_before, understood
+from agent.language.prompt_builder import PromptBuilder, shown_before, understood
 from agent.language.settings import LanguageSettings
 from agent.language.views import view_of
 from agent.ports import Observation
@@ -136,10 +136,14 @@ class TestSystem:
         self, dialect: Dialect, volume: ArraySlices
     ) -> None:
         observation = Observation(
-            BILE, volume, 0, Role.KEY, understands=frozenset({PromptKind.BOX, PromptKind.MASK})
+            BILE,
+            volume,
+            0,
+            Role.KEY,
+            supported_prompts=frozenset({PromptKind.BOX, PromptKind.MASK}),
         )
 
-        talk = Interviewer.of(LanguageSettings(dialect)).about_slice(observation)
+        talk = PromptBuilder.of(LanguageSettings(dialect)).about_slice(observation)
 
         offered = talk.messages[0].text
         assert ("add_bbox" in offered) is (dialect is Dialect.TOOL_CALL)
@@ -149,7 +153,7 @@ class TestSystem:
         assert "understands boxes only" in texts(talk)[0]
 
     def test_the_schemas_are_those_of_the_vocabulary(self, volume: ArraySlices) -> None:
-        talk = Interviewer.of(LanguageSettings()).about_slice(
+        talk = PromptBuilder.of(LanguageSettings()).about_slice(
             Observation(BILE, volume, 0, Role.KEY)
         )
 
@@ -170,7 +174,7 @@ class TestRoles:
     ) -> None:
         observation = Observation(BILE, volume, 1, Role.CARRY, carried=square_at(8, 8))
 
-        talk = Interviewer.of(LanguageSettings()).about_slice(observation)
+        talk = PromptBuilder.of(LanguageSettings()).about_slice(observation)
 
         (picture,) = talk.pictures
         yellow = np.all(picture.pixels == (255, 255, 0), axis=2)
@@ -199,13 +203,13 @@ class TestRoles:
         np.testing.assert_array_equal(shown[0], square_at(8, 8))
         np.testing.assert_array_equal(shown[1], square_at(8, 8))
         np.testing.assert_array_equal(shown[2], drawn)
-        talk = Interviewer.of(LanguageSettings()).about_slice(observation)
+        talk = PromptBuilder.of(LanguageSettings()).about_slice(observation)
         assert "does not fit its neighbours" in texts(talk)[0]
         assert "had no effect: a whole sentence.\n" in texts(talk)[1]  # one full stop is enough
 
     def test_an_image_on_its_own_is_no_slice_of_a_volume(self, volume: ArraySlices) -> None:
         alone = ArraySlices(volume.image(2)[None], volume._segmenter)
-        about = Interviewer.of(LanguageSettings()).about_slice
+        about = PromptBuilder.of(LanguageSettings()).about_slice
 
         in_volume = texts(about(Observation(BILE, volume, 2, Role.KEY)))[0]
         single = texts(about(Observation(BILE, alone, 0, Role.KEY)))[0]
@@ -226,7 +230,7 @@ class TestViews:
     ) -> None:
         observation = Observation(BILE, volume, 0, Role.KEY)
 
-        talk = Interviewer.of(LanguageSettings(image_px=image_px)).about_slice(observation)
+        talk = PromptBuilder.of(LanguageSettings(image_px=image_px)).about_slice(observation)
 
         assert talk.pictures[0].size == size
 
@@ -263,7 +267,7 @@ class TestVolumes:
     def test_the_survey_shows_sheets_and_asks_for_slices(
         self, dialect: Dialect, volume: ArraySlices
     ) -> None:
-        interviewer = Interviewer.of(LanguageSettings(dialect, sheets=2, sheet_slices=2))
+        interviewer = PromptBuilder.of(LanguageSettings(dialect, sheets=2, sheet_slices=2))
 
         talk = interviewer.about_volume(BILE, volume)
 
@@ -279,7 +283,7 @@ class TestVolumes:
 
     def test_the_same_pictures_come_before_any_target(self, volume: ArraySlices) -> None:
         # so that a server that keeps what it has read reads the sheets once for all targets
-        about = Interviewer.of(LanguageSettings()).about_volume
+        about = PromptBuilder.of(LanguageSettings()).about_volume
 
         one, other = about(Target("liver"), volume), about(Target("spleen"), volume)
 
@@ -292,7 +296,7 @@ class TestVolumes:
         voxels = np.zeros((5, 32, 64), dtype=np.bool_)
         voxels[2] = square_at(8, 8)
 
-        talk = Interviewer.of(LanguageSettings(tile_px=64)).about_drawing(BILE, volume, voxels)
+        talk = PromptBuilder.of(LanguageSettings(tile_px=64)).about_drawing(BILE, volume, voxels)
 
         sheet = talk.pictures[0].pixels  # slices 1, 2 and 3 in two columns
         outlined = np.all(sheet == (0, 255, 0), axis=2)
@@ -305,10 +309,10 @@ class TestVolumes:
         nothing = np.zeros((5, 32, 64), dtype=np.bool_)
 
         with pytest.raises(ValueError, match="nothing drawn"):
-            Interviewer.of(LanguageSettings()).about_drawing(BILE, volume, nothing)
+            PromptBuilder.of(LanguageSettings()).about_drawing(BILE, volume, nothing)
 
     def test_asking_again_keeps_what_was_said(self, volume: ArraySlices) -> None:
-        interviewer = Interviewer.of(LanguageSettings())
+        interviewer = PromptBuilder.of(LanguageSettings())
         first = interviewer.about_volume(BILE, volume)
 
         again = interviewer.asked_again(first, "slice ninety", "90 is no slice")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent.errors import BadPrompts
-from agent.language.templates import PLACEHOLDERS, PromptBook, load_prompts
+from agent.language.templates import PLACEHOLDERS, PromptTemplates, load_prompts
 from agent.protocol.dialects import Dialect
 
 SHIPPED = Path(__file__).parents[3] / "agent" / "language" / "prompts"
@@ -71,13 +71,13 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
 
 class TestSaying:
     def test_lines_without_content_are_left_out(self) -> None:
-        book = PromptBook({"first": "$volume\n\nIt is: $target\n$mask $neighbour\nNow.\n\n"})
+        book = PromptTemplates({"first": "$volume\n\nIt is: $target\n$mask $neighbour\nNow.\n\n"})
 
         said = book.say("first", volume="", target="liver", mask="", neighbour="yellow")
 
         assert said == "It is: liver\n yellow\nNow."
 
     def test_what_a_user_said_is_never_filled_in(self) -> None:
-        book = PromptBook({"first": "$target $$5"})
+        book = PromptTemplates({"first": "$target $$5"})
 
         assert book.say("first", target="the $mask ${x} $") == "the $mask ${x} $ $5"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from agent.fakes import ArraySlices, FakeSegmenter, FakeVolumeSegmenter, ellipse
-from agent.ports import Ask, Followed, Seed, VolumeSegmenter
+from agent.ports import PromptedSlice, PropagatedSlice, Seed, VolumeSegmenter
 from agent.values import Box, Segmentation
 from agent.volume.box_propagation import SteppingSegmenter, following
 
@@ -24,7 +24,7 @@ class Counting(FakeSegmenter):
     def __init__(self) -> None:
         self.runs: list[list[Box]] = []
 
-    def segment_many(self, asks: Sequence[Ask]) -> list[Segmentation]:
+    def segment_many(self, asks: Sequence[PromptedSlice]) -> list[Segmentation]:
         self.runs.append([ask.prompts.box for ask in asks if ask.prompts.box is not None])
         return super().segment_many(asks)
 
@@ -36,7 +36,9 @@ def discs(radii: Sequence[int] = RADII, *, level: float = 0.6) -> np.ndarray:
     return volume
 
 
-def follow(volume: np.ndarray, seed: Seed, segmenter: FakeSegmenter, **kind) -> list[Followed]:
+def follow(
+    volume: np.ndarray, seed: Seed, segmenter: FakeSegmenter, **kind
+) -> list[PropagatedSlice]:
     slices = ArraySlices(volume, segmenter, **kind)
     stepping = SteppingSegmenter(segmenter)
     return list(stepping.propagate(slices, [seed], lambda one: one.score >= 0.5))
@@ -116,5 +118,5 @@ def test_who_follows_already_is_left_alone():
     assert following(follows) is follows
     stepping = following(draws)
     assert isinstance(stepping, VolumeSegmenter)
-    assert (stepping.name, stepping.understands) == (draws.name, draws.understands)
+    assert (stepping.name, stepping.supported_prompts) == (draws.name, draws.supported_prompts)
     assert stepping.encode(image).source_shape == (SIDE, SIDE)

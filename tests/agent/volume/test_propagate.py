@@ -13,13 +13,13 @@ from agent.actions import Absent, AddBox, NameSlices, Stop
 from agent.errors import NoAnswer, SegmenterFailed
 from agent.fakes import ArraySlices, FakeVolumeSegmenter, ScriptedPolicy, segmentation
 from agent.limits import Limits
-from agent.ports import Followed, Inspection, LivesOn, Reply, Seed, Slices, Survey
+from agent.ports import Assessment, ContinueIf, Localisation, PropagatedSlice, Reply, Seed, Slices
 from agent.turns import WHOLE_VOLUME, Outcome
 from agent.values import Box, Role, Target, TargetStatus
 from agent.volume.outline import outline_target
-from agent.volume.propagate import Stretch, corrected, dice, follow
+from agent.volume.propagate import PropagationRange, corrected, dice, follow
 from agent.volume.run import finish_target, follow_outlines, segment_target
-from agent.volume.target_state import Canvas, Workers
+from agent.volume.target_state import EpisodeConfig, TargetState
 
 DEPTH, SIDE = 12, 48
 LIVER, SPLEEN = Target("liver", "liver"), Target("spleen", "spleen")
@@ -39,7 +39,7 @@ def boxed(left: int) -> list[AddBox | Stop]:
 
 
 def planner(key: int, left: int, **kinds: object) -> ScriptedPolicy:
-    return ScriptedPolicy(Survey((), (key,)), {(key, Role.KEY): boxed(left)}, **kinds)
+    return ScriptedPolicy(Localisation((), (key,)), {(key, Role.KEY): boxed(left)}, **kinds)
 
 
 @pytest.fixture
@@ -62,8 +62,8 @@ class TestOnePass:
             outlines.append(outline)
 
         # Act
-        workers = Workers(planner(5, 6), segmenter, limits)
-        liver, spleen = follow_outlines(outlines, slices, workers)
+        config = EpisodeConfig(planner(5, 6), segmenter, limits)
+        liver, spleen = follow_outlines(outlines, slices, config)
 
         # Assert: both are whole, and no slice was drawn in more than one go a direction
         assert sorted(liver.masks) == list(LIVER_LIVES)
@@ -93,12 +93,12 @@ class TestOnePass:
         assert result.voxels.sum() == 12 * 12
 
     def test_what_has_ended_stays_as_it_is(self, run, slices, segmenter) -> None:
-        nowhere = ScriptedPolicy(Survey((), (), "not there"), {})
+        nowhere = ScriptedPolicy(Localisation((), (), "not there"), {})
         _, absent = run(outline_target(LIVER, slices, nowhere, segmenter))
-        workers = Workers(nowhere, segmenter)
+        config = EpisodeConfig(nowhere, segmenter)
 
-        (same,) = follow_outlines([absent], slices, workers)
-        _, result = run(finish_target(same, slices, workers))
+        (same,) = follow_outlines([absent], slices, config)
+        _, result = run(finish_target(same, slices, config))
 
         assert same is absent
         assert result.status is TargetStatus.ABSENT
@@ -110,12 +110,12 @@ class TestOnePass:
         # Arrange
         class Failing(FakeVolumeSegmenter):
             def propagate(
-                self, slices: Slices, seeds: Sequence[Seed], lives_on: LivesOn
-            ) -> Iterator[Followed]:
+                self, slices: Slices, seeds: Sequence[Seed], continue_if: ContinueIf
+            ) -> Iterator[PropagatedSlice]:
                 raise SegmenterFailed("no memory left")
 
         policy = ScriptedPolicy(
-            Survey((), (5,)),
+            Localisation((), (5,)),
             {(5, Role.KEY): boxed(6)}
             | {(z, Role.CARRY): boxed(6) for z in (3, 4, 6, 7)}
             | {Role.CARRY: [Absent()] * 10},
@@ -138,8 +138,8 @@ class Drawing(FakeVolumeSegmenter):
         self.seeds: Sequence[Seed] = ()
 
     def propagate(
-        self, slices: Slices, seeds: Sequence[Seed], lives_on: LivesOn
-    ) -> Iterator[Followed]:
+        self, slices: Slices, seeds: Sequence[Seed], continue_if: ContinueIf
+    ) -> Iterator[PropagatedSlice]:
         self.seeds = seeds
         lowest, highest = seeds[0].lowest, seeds[0].highest
         for way in (range(6, highest + 1), range(4, lowest - 1, -1)):
@@ -147,98 +147,102 @@ class Drawing(FakeVolumeSegmenter):
                 side, score = self.says.get(z, (0, 0.0))
                 mask = np.zeros((SIDE, SIDE), dtype=np.bool_)
                 mask[8 : 8 + side, 6 : 6 + side] = True
-                followed = Followed(0, z, segmentation(mask, score), score)
-                if not lives_on(followed):
+                followed = PropagatedSlice(0, z, segmentation(mask, score), score)
+                if not continue_if(followed):
                     break
                 yield followed
 
 
-def canvas_with(segmenter, slices, **kinds) -> Canvas:
+def canvas_with(segmenter, slices, **kinds) -> TargetState:
     mask = np.zeros((SIDE, SIDE), dtype=np.bool_)
     mask[8:20, 6:18] = True
-    workers = Workers(planner(5, 6), segmenter, Limits())
-    return Canvas(LIVER, slices, workers, masks={5: mask}, scores={5: 1.0}, key_slices=[5], **kinds)
+    config = EpisodeConfig(planner(5, 6), segmenter, Limits())
+    return TargetState(
+        LIVER, slices, config, masks={5: mask}, scores={5: 1.0}, key_slices=[5], **kinds
+    )
 
 
 class TestEnds:
     def test_an_unsure_model_ends_the_object(self, slices) -> None:
-        canvas = canvas_with(Drawing({6: (12, 0.9), 7: (12, 0.4), 8: (12, 0.9)}), slices)
+        target_state = canvas_with(Drawing({6: (12, 0.9), 7: (12, 0.4), 8: (12, 0.9)}), slices)
 
-        follow([canvas], slices, canvas.workers.segmenter)
+        follow([target_state], slices, target_state.config.segmenter)
 
-        assert sorted(canvas.masks) == [5, 6]
+        assert sorted(target_state.masks) == [5, 6]
 
     def test_an_opinion_that_is_no_number_ends_the_object(self, slices) -> None:
-        canvas = canvas_with(Drawing({6: (12, 0.9), 7: (12, float("nan")), 8: (12, 0.9)}), slices)
+        target_state = canvas_with(
+            Drawing({6: (12, 0.9), 7: (12, float("nan")), 8: (12, 0.9)}), slices
+        )
 
-        follow([canvas], slices, canvas.workers.segmenter)
+        follow([target_state], slices, target_state.config.segmenter)
 
-        assert sorted(canvas.masks) == [5, 6]
+        assert sorted(target_state.masks) == [5, 6]
 
     def test_a_flood_is_stopped_and_said(self, slices) -> None:
-        canvas = canvas_with(Drawing({6: (12, 0.9), 7: (36, 0.9), 8: (36, 0.9)}), slices)
+        target_state = canvas_with(Drawing({6: (12, 0.9), 7: (36, 0.9), 8: (36, 0.9)}), slices)
 
-        follow([canvas], slices, canvas.workers.segmenter)
+        follow([target_state], slices, target_state.config.segmenter)
 
-        assert sorted(canvas.masks) == [5, 6]
-        (warning,) = canvas.warnings
+        assert sorted(target_state.masks) == [5, 6]
+        (warning,) = target_state.warnings
         assert "slice 7: the area jumped to 9.0 times" in warning
 
     def test_the_survey_bounds_the_way(self, slices) -> None:
         drawing = Drawing(dict.fromkeys(range(DEPTH), (12, 0.9)))
         presence = (0.0, 0.0, 0.0, 0.0, 0.9, 1.0, 0.9, 0.0, 0.8, 0.0, 0.0, 0.9)
-        canvas = canvas_with(drawing, slices, presence=presence)
+        target_state = canvas_with(drawing, slices, presence=presence)
 
-        follow([canvas], slices, drawing)
+        follow([target_state], slices, drawing)
 
         # one unlikely slice is gone through (7), two in a row are not (9 and 10)
         assert (drawing.seeds[0].lowest, drawing.seeds[0].highest) == (4, 8)
-        assert sorted(canvas.masks) == [4, 5, 6, 7, 8]
+        assert sorted(target_state.masks) == [4, 5, 6, 7, 8]
 
     def test_a_score_is_the_opinion_of_both(self, slices) -> None:
-        canvas = canvas_with(Drawing({6: (12, 0.8)}), slices)
+        target_state = canvas_with(Drawing({6: (12, 0.8)}), slices)
 
-        follow([canvas], slices, canvas.workers.segmenter)
+        follow([target_state], slices, target_state.config.segmenter)
 
         # the scripted policy repeats the model's predicted IoU, 0.8, and the model is sure to 0.8
-        assert canvas.scores[6] == pytest.approx(0.64)
+        assert target_state.scores[6] == pytest.approx(0.64)
 
 
 class TestCorrections:
     def test_only_as_far_as_the_next_trusted_masks(self, slices, segmenter) -> None:
-        canvas = canvas_with(segmenter, slices)
-        canvas.masks.update(dict.fromkeys(LIVER_LIVES, canvas.masks[5]))
-        canvas.key_slices.append(9)
+        target_state = canvas_with(segmenter, slices)
+        target_state.masks.update(dict.fromkeys(LIVER_LIVES, target_state.masks[5]))
+        target_state.key_slices.append(9)
 
-        assert corrected(canvas, [7]) == Stretch((5, 7, 9), 6, 8)
-        assert corrected(canvas, [3]) == Stretch((3, 5), 0, 4)
-        assert corrected(canvas, []) is None
+        assert corrected(target_state, [7]) == PropagationRange((5, 7, 9), 6, 8)
+        assert corrected(target_state, [3]) == PropagationRange((3, 5), 0, 4)
+        assert corrected(target_state, []) is None
 
     def test_a_correction_ends_where_nothing_changes(self, slices) -> None:
         # Arrange: slices 2 to 9 are drawn; followed again, slice 6 changes and slice 7 does not
         drawing = Drawing({6: (10, 0.9), 7: (12, 0.9), 8: (12, 0.9)})
-        canvas = canvas_with(drawing, slices)
-        canvas.masks.update(dict.fromkeys(LIVER_LIVES, canvas.masks[5]))
-        canvas.scores.update(dict.fromkeys(LIVER_LIVES, 0.5))
+        target_state = canvas_with(drawing, slices)
+        target_state.masks.update(dict.fromkeys(LIVER_LIVES, target_state.masks[5]))
+        target_state.scores.update(dict.fromkeys(LIVER_LIVES, 0.5))
 
         # Act
-        follow([canvas], slices, drawing, [Stretch((5,), 0, DEPTH - 1)])
+        follow([target_state], slices, drawing, [PropagationRange((5,), 0, DEPTH - 1)])
 
         # Assert
-        assert canvas.masks[6].sum() == 100
-        assert (canvas.scores[7], canvas.scores[8]) == (0.5, 0.5)
+        assert target_state.masks[6].sum() == 100
+        assert (target_state.scores[7], target_state.scores[8]) == (0.5, 0.5)
 
     def test_what_the_policy_names_is_redrawn_and_followed_again(
         self, run, slices, segmenter
     ) -> None:
         # Arrange
         policy = ScriptedPolicy(
-            Survey((), (5,)),
+            Localisation((), (5,)),
             {
                 (5, Role.KEY): boxed(6),
                 (8, Role.REVIEW): [AddBox(Box(6, 8, 17, 16)), Stop()],
             },
-            Inspection((8, 99), (Reply(NameSlices((8,)), "slice 8 spills", seconds=1.5),)),
+            Assessment((8, 99), (Reply(NameSlices((8,)), "slice 8 spills", seconds=1.5),)),
         )
 
         # Act
@@ -255,9 +259,9 @@ class TestCorrections:
 
     def test_what_is_not_there_on_a_second_look_is_cut(self, run, slices, segmenter) -> None:
         policy = ScriptedPolicy(
-            Survey((), (5,)),
+            Localisation((), (5,)),
             {(5, Role.KEY): boxed(6), (9, Role.REVIEW): [Absent("bowel")]},
-            Inspection((9,)),
+            Assessment((9,)),
         )
 
         _, result = run(segment_target(LIVER, slices, policy, segmenter))
@@ -267,9 +271,9 @@ class TestCorrections:
 
     def test_what_was_reached_through_it_is_cut_too(self, run, slices, segmenter) -> None:
         policy = ScriptedPolicy(
-            Survey((), (5,)),
+            Localisation((), (5,)),
             {(5, Role.KEY): boxed(6), (7, Role.REVIEW): [Absent("bowel")]},
-            Inspection((7,)),
+            Assessment((7,)),
         )
 
         _, result = run(segment_target(LIVER, slices, policy, segmenter))
@@ -279,13 +283,13 @@ class TestCorrections:
 
     def test_between_key_slices_nothing_more_is_cut(self, run, slices, segmenter) -> None:
         policy = ScriptedPolicy(
-            Survey((), (3, 8)),
+            Localisation((), (3, 8)),
             {
                 (3, Role.KEY): boxed(6),
                 (8, Role.KEY): boxed(6),
                 (6, Role.REVIEW): [Absent("bowel")],
             },
-            Inspection((6,)),
+            Assessment((6,)),
         )
 
         _, result = run(segment_target(LIVER, slices, policy, segmenter))
@@ -295,9 +299,9 @@ class TestCorrections:
 
     def test_an_object_that_is_nowhere_on_a_second_look_fails(self, run, slices, segmenter) -> None:
         policy = ScriptedPolicy(
-            Survey((), (5,)),
+            Localisation((), (5,)),
             {(5, Role.KEY): boxed(6), Role.REVIEW: [Absent("bowel")] * 4},
-            Inspection((5, 4, 6)),
+            Assessment((5, 4, 6)),
         )
 
         _, result = run(segment_target(LIVER, slices, policy, segmenter))
@@ -307,9 +311,9 @@ class TestCorrections:
 
     def test_what_cannot_be_mended_keeps_its_mask(self, run, slices, segmenter) -> None:
         policy = ScriptedPolicy(
-            Survey((), (5,)),
+            Localisation((), (5,)),
             {(5, Role.KEY): boxed(6), (8, Role.REVIEW): [Stop(), Stop()]},
-            Inspection((8,)),
+            Assessment((8,)),
         )
 
         _, result = run(segment_target(LIVER, slices, policy, segmenter))
@@ -319,10 +323,10 @@ class TestCorrections:
 
     def test_an_inspection_without_an_answer_is_a_warning(self, run, slices, segmenter) -> None:
         class Mute(ScriptedPolicy):
-            def inspect(self, target, slices, voxels) -> Inspection:
+            def assess(self, target, slices, voxels) -> Assessment:
                 raise NoAnswer("three replies, no slice", (Reply(Absent(), "er"),))
 
-        policy = Mute(Survey((), (5,)), {(5, Role.KEY): boxed(6)})
+        policy = Mute(Localisation((), (5,)), {(5, Role.KEY): boxed(6)})
 
         turns, result = run(segment_target(LIVER, slices, policy, segmenter))
 
@@ -334,7 +338,7 @@ class TestCorrections:
 class TestSurveysOnRecord:
     def test_each_reply_is_a_turn(self, run, slices, segmenter) -> None:
         said = (Reply(NameSlices((5,)), "the dome is on slice 5"),)
-        policy = ScriptedPolicy(Survey((), (5,), replies=said), {(5, Role.KEY): boxed(6)})
+        policy = ScriptedPolicy(Localisation((), (5,), replies=said), {(5, Role.KEY): boxed(6)})
 
         turns, _ = run(segment_target(LIVER, slices, policy, segmenter))
 
@@ -344,10 +348,12 @@ class TestSurveysOnRecord:
 
     def test_a_survey_without_an_answer_fails_with_its_turns(self, run, slices, segmenter) -> None:
         class Mute(ScriptedPolicy):
-            def survey(self, target, slices) -> Survey:
+            def localise(self, target, slices) -> Localisation:
                 raise NoAnswer("nothing that could be read", (Reply(Stop(), "hm"),))
 
-        turns, result = run(segment_target(LIVER, slices, Mute(Survey((), ()), {}), segmenter))
+        turns, result = run(
+            segment_target(LIVER, slices, Mute(Localisation((), ()), {}), segmenter)
+        )
 
         assert result.status is TargetStatus.FAILED
         assert result.reason == "nothing that could be read"

@@ -11,15 +11,15 @@ import pytest
 
 from agent.errors import SegmenterFailed
 from agent.fakes import ArraySlices, FakeVolumeSegmenter, ellipse, segmentation
-from agent.ports import Followed, Seed, VolumeSegmenter
-from agent.volume.propagation_order import Strand, strands_of, sweep
+from agent.ports import PropagatedSlice, Seed, VolumeSegmenter
+from agent.volume.propagation_order import PropagationPath, strands_of, sweep
 
 SHAPE = (20, 8, 9)
 SOME = np.ones((8, 9), dtype=np.bool_)
 NONE = np.zeros((8, 9), dtype=np.bool_)
 
 
-def slices_of(*strands: Strand) -> list[tuple[int, list[int]]]:
+def slices_of(*strands: PropagationPath) -> list[tuple[int, list[int]]]:
     """What each strand covers: (outline, slices in the order they are drawn)."""
     return [(s.origin, list(range(s.first, s.last + s.step, s.step))) for s in strands]
 
@@ -83,9 +83,9 @@ class TestSweep:
         """
         drawn = []
 
-        def draw(z: int, strands: Sequence[Strand]) -> list[Followed]:
+        def draw(z: int, strands: Sequence[PropagationPath]) -> list[PropagatedSlice]:
             drawn.append((z, tuple(strand.index for strand in strands)))
-            return [Followed(strand.index, z, segmentation(SOME), 1.0) for strand in strands]
+            return [PropagatedSlice(strand.index, z, segmentation(SOME), 1.0) for strand in strands]
 
         followed = sweep(strands_of(seeds, SHAPE), draw, lambda one: (one.index, one.z) not in ends)
         return drawn, [(one.index, one.z) for one in followed]
@@ -115,7 +115,7 @@ class TestSweep:
         assert yielded == [(0, 3), (0, 11), (0, 12), (0, 9), (0, 8), (0, 7)]
 
     def test_nothing_is_drawn_before_it_is_asked_for(self) -> None:
-        def draw(z: int, strands: Sequence[Strand]) -> list[Followed]:
+        def draw(z: int, strands: Sequence[PropagationPath]) -> list[PropagatedSlice]:
             raise AssertionError("drawn too early")
 
         sweep(strands_of([Seed({2: SOME})], SHAPE), draw, lambda _: True)

@@ -15,7 +15,7 @@ from agent.actions import Absent, Action, AddBox, Stop
 from agent.errors import SegmenterFailed, UnknownTarget
 from agent.fakes import ArraySlices, FakeEncoding, ScriptedPolicy, ThresholdPolicy, segmentation
 from agent.limits import Limits
-from agent.ports import Survey
+from agent.ports import Localisation
 from agent.trace import Trace, read_trace, write_trace
 from agent.turns import TargetResult, Turn
 from agent.values import Box, PromptKind, Prompts, Role, Segmentation, Target, TargetStatus
@@ -29,7 +29,7 @@ class FillsBoxes:
     """A segmenter whose mask is the box."""
 
     name = "fills boxes"
-    understands = frozenset({PromptKind.BOX})
+    supported_prompts = frozenset({PromptKind.BOX})
 
     def encode(self, image) -> FakeEncoding:
         return FakeEncoding(image)
@@ -65,14 +65,14 @@ def play(run, clock):
         carry: Script | None = None,
         review: Script | None = None,
         *,
-        survey: Survey | None = None,
+        survey: Localisation | None = None,
         limits: Limits | None = None,
         depth: int = DEPTH,
     ) -> tuple[list[Turn], TargetResult, ScriptedPolicy]:
         segmenter = FillsBoxes()
         slices = ArraySlices(np.zeros((depth, 64, 64), dtype=np.float32), segmenter)
         policy = ScriptedPolicy(
-            survey or Survey((1.0,) * depth, tuple(key)),
+            survey or Localisation((1.0,) * depth, tuple(key)),
             {
                 **by_slice(Role.KEY, key),
                 **by_slice(Role.CARRY, carry or {}),
@@ -142,7 +142,7 @@ class TestTheWayThrough:
         assert [turn.role for turn in on_five] == [Role.CARRY] * 2 + [Role.REVIEW] * 2
 
     def test_slices_the_survey_rules_out_are_not_asked_about(self, play) -> None:
-        survey = Survey((0.0, 0.0, 0.0, 0.9, 1.0, 0.9, 0.0, 0.0, 0.0), (4,))
+        survey = Localisation((0.0, 0.0, 0.0, 0.9, 1.0, 0.9, 0.0, 0.0, 0.0), (4,))
         carry = {3: square(8), 5: square(8)}
 
         turns, result, _ = play({4: square(10)}, carry, survey=survey)
@@ -151,7 +151,7 @@ class TestTheWayThrough:
         assert areas(result) == [0, 0, 0, 64, 100, 64, 0, 0, 0]
 
     def test_a_survey_without_figures_rules_nothing_out(self, play) -> None:
-        turns, result, _ = play({4: square(10)}, {3: square(8)}, survey=Survey((), (4,)))
+        turns, result, _ = play({4: square(10)}, {3: square(8)}, survey=Localisation((), (4,)))
 
         assert slices_asked(turns, Role.CARRY) == [5, 6, 3, 2, 1]
         assert result.confidence == pytest.approx(0.9)
@@ -166,7 +166,7 @@ class TestTheWayThrough:
     def test_it_can_be_stopped_between_turns(self) -> None:
         segmenter = FillsBoxes()
         slices = ArraySlices(np.zeros((9, 64, 64), dtype=np.float32), segmenter)
-        policy = ScriptedPolicy(Survey((1.0,) * 9, (4,)), by_slice(Role.KEY, {4: square(10)}))
+        policy = ScriptedPolicy(Localisation((1.0,) * 9, (4,)), by_slice(Role.KEY, {4: square(10)}))
         work = segment_target(LIVER, slices, policy, segmenter)
 
         next(work)
@@ -202,7 +202,7 @@ class TestSeveralKeySlices:
         assert slices_asked(turns, Role.KEY) == [4, 1]
 
     def test_repeated_and_impossible_ones_are_left_out(self, play) -> None:
-        survey = Survey((1.0,) * 9, (99, -1, 4, 4, 1))
+        survey = Localisation((1.0,) * 9, (99, -1, 4, 4, 1))
 
         turns, _, _ = play({4: square(10), 1: square(10)}, survey=survey)
 
@@ -341,7 +341,7 @@ class TestReview:
         assert areas(result)[5] == 18 * 18
 
     def test_the_review_has_a_budget_and_says_so(self, play) -> None:
-        survey = Survey((1.0,) * 9, (0, 2, 4))
+        survey = Localisation((1.0,) * 9, (0, 2, 4))
 
         turns, result, _ = play(
             {0: square(10), 2: square(10), 4: square(10)},
@@ -372,7 +372,7 @@ def test_an_island_that_hangs_on_nothing_is_left_out_and_said(run) -> None:
     image[5] = 1.0
     segmenter = WithAnIsland()
     policy = ScriptedPolicy(
-        Survey((), (4,)),
+        Localisation((), (4,)),
         {
             **by_slice(Role.KEY, {4: square(10)}),
             **by_slice(Role.CARRY, {5: square(10)}),
@@ -390,7 +390,7 @@ def test_an_island_that_hangs_on_nothing_is_left_out_and_said(run) -> None:
 
 class TestHowItEnds:
     def test_a_target_the_survey_does_not_find_is_absent(self, play) -> None:
-        survey = Survey((0.1,) * 9, (), "no slice looks like it")
+        survey = Localisation((0.1,) * 9, (), "no slice looks like it")
 
         turns, result, _ = play({}, survey=survey)
 
@@ -401,7 +401,7 @@ class TestHowItEnds:
         assert result.confidence == pytest.approx(0.9)
 
     def test_absent_on_every_key_slice_is_absent(self, play) -> None:
-        survey = Survey((0.3,) * 9, (2, 6))
+        survey = Localisation((0.3,) * 9, (2, 6))
 
         _, result, _ = play({2: [Absent()], 6: [Absent()]}, survey=survey)
 
@@ -417,7 +417,7 @@ class TestHowItEnds:
         assert result.confidence == 0.0
 
     def test_key_slices_outside_the_volume_have_failed(self, play) -> None:
-        _, result, _ = play({}, survey=Survey((1.0,) * 9, (77,)))
+        _, result, _ = play({}, survey=Localisation((1.0,) * 9, (77,)))
 
         assert result.status is TargetStatus.FAILED
         assert "named no slice of this volume" in result.reason
@@ -435,13 +435,15 @@ class TestHowItEnds:
 
     def test_a_survey_the_segmenter_fails_at_has_failed(self, run) -> None:
         class CannotLook(ScriptedPolicy):
-            def survey(self, target, slices):
+            def localise(self, target, slices):
                 raise SegmenterFailed("the encoder ran out of memory")
 
         segmenter = FillsBoxes()
         slices = ArraySlices(np.zeros((3, 64, 64), dtype=np.float32), segmenter)
 
-        _, result = run(segment_target(LIVER, slices, CannotLook(Survey((), ()), {}), segmenter))
+        _, result = run(
+            segment_target(LIVER, slices, CannotLook(Localisation((), ()), {}), segmenter)
+        )
 
         assert result.status is TargetStatus.FAILED
         assert result.reason == "the encoder ran out of memory"
@@ -458,7 +460,7 @@ class TestHowItEnds:
         ]
 
     def test_the_confidence_is_weighted_by_area_and_presence(self, play) -> None:
-        survey = Survey((0.0, 0.0, 0.0, 0.5, 0.5, 0.5, 0.0, 0.0, 0.0), (4,))
+        survey = Localisation((0.0, 0.0, 0.0, 0.5, 0.5, 0.5, 0.0, 0.0, 0.0), (4,))
 
         _, result, _ = play({4: square(10)}, {5: square(8)}, survey=survey)
 

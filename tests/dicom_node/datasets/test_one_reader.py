@@ -23,7 +23,7 @@ from pydicom.uid import (
 from dicom_node.datasets.dataset_files import read_dataset
 from dicom_node.elements import EXPLICIT_LITTLE, UNDEFINED, walk
 from dicom_node.errors import FaultyDataset, UnreadableDataset
-from dicom_node.receive.dataset_uids import peek
+from dicom_node.receive.dataset_uids import dataset_uids
 from dicom_node.receive.part10 import FileMeta, encode_head, read_meta
 from dicom_node.series.header import read_header
 from dicom_node.sources import InMemory
@@ -97,7 +97,7 @@ def assert_found(
     header_of: Callable[..., InstanceHeader], dataset: bytes, syntax: str = ExplicitVRLittleEndian
 ) -> InstanceHeader:
     """Both readers give the UIDs of the slice."""
-    head = peek(dataset, syntax)
+    head = dataset_uids(dataset, syntax)
     assert (head.study_instance_uid, head.series_instance_uid) == (STUDY, SERIES)
     header = header_of(dataset, syntax)
     assert (header.study_instance_uid, header.series_instance_uid) == (STUDY, SERIES)
@@ -125,7 +125,7 @@ def test_a_second_identity_makes_a_data_set_faulty_wherever_it_stands(
     dataset = slice_with(second, before=before)
 
     with pytest.raises(FaultyDataset, match=f"two values of {name}"):
-        peek(dataset, ExplicitVRLittleEndian)
+        dataset_uids(dataset, ExplicitVRLittleEndian)
     with pytest.raises(FaultyDataset, match=f"two values of {name}"):
         header_of(dataset)
 
@@ -137,7 +137,7 @@ def test_a_second_identity_in_a_deflated_data_set_is_found_behind_whatever_is_lo
     packed = deflated(slice_with(second, before="7FE0"))
 
     with pytest.raises(FaultyDataset, match="Series Instance UID"):
-        peek(packed, DeflatedExplicitVRLittleEndian)
+        dataset_uids(packed, DeflatedExplicitVRLittleEndian)
     with pytest.raises(FaultyDataset, match="Series Instance UID"):
         header_of(packed, DeflatedExplicitVRLittleEndian)
 
@@ -155,7 +155,7 @@ def test_an_error_on_its_way_holds_no_mapped_file_open(tmp_path: Path, syntax: s
         memoryview(mapped) as whole,
         whole[0:] as view,
     ):
-        peek(view, syntax)
+        dataset_uids(view, syntax)
 
 
 def test_the_same_value_again_is_no_fault(header_of: Callable[..., InstanceHeader]) -> None:
@@ -316,7 +316,7 @@ def test_what_inflates_beyond_every_image_is_refused(
     packed = bomb(300)
     assert len(packed) < 1 << 20
 
-    for read in (peek, header_of):
+    for read in (dataset_uids, header_of):
         with pytest.raises(FaultyDataset, match="larger than 256 MB when inflated"):
             read(packed, DeflatedExplicitVRLittleEndian)
 
@@ -343,7 +343,7 @@ def test_a_long_run_of_odd_elements_is_given_up_early(packed: bool) -> None:
     data = explicit(0x00080005, "CS", "ISO_IR 100") + bytes(2 << 20)
 
     with pytest.raises(FaultyDataset, match="more than 100,000 elements of no known VR"):
-        peek(
+        dataset_uids(
             deflated(data) if packed else data,
             DeflatedExplicitVRLittleEndian if packed else ExplicitVRLittleEndian,
         )
@@ -369,7 +369,9 @@ def test_a_uid_that_the_end_cuts_off_is_none(promised: int) -> None:
     cut = explicit(0x0020000E, "UN", SERIES, promised)
 
     with pytest.raises(UnreadableDataset, match="Series Instance UID"):
-        peek(groups["0008"] + explicit(0x0020000D, "UI", STUDY) + cut, ExplicitVRLittleEndian)
+        dataset_uids(
+            groups["0008"] + explicit(0x0020000D, "UI", STUDY) + cut, ExplicitVRLittleEndian
+        )
 
 
 @pytest.mark.parametrize("promised", [34, 1 << 30, UNDEFINED])
@@ -408,7 +410,7 @@ def test_damage_anywhere_gives_uids_or_a_sentence(
             )
         data = bytes(damaged)
         try:
-            head = peek(data, ExplicitVRLittleEndian)
+            head = dataset_uids(data, ExplicitVRLittleEndian)
         except UnreadableDataset:
             continue
         if not {head.sop_class_uid, head.sop_instance_uid} <= {"", CTImageStorage, INSTANCE}:

@@ -1,4 +1,4 @@
-"""The UIDs are found in every encoding, and no bytes can hurt the peek."""
+"""The UIDs are found in every encoding, and no bytes can hurt the dataset_uids."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pydicom.uid import (
 )
 
 from dicom_node.errors import UnreadableDataset
-from dicom_node.receive.dataset_uids import Head, is_uid, peek
+from dicom_node.receive.dataset_uids import Head, dataset_uids, is_uid
 
 SYNTAXES = [
     ImplicitVRLittleEndian,
@@ -63,7 +63,7 @@ def test_the_uids_are_found(
 ) -> None:
     dataset = ct()
 
-    assert peek(as_sent(dataset, syntax), syntax) == head_of(dataset)
+    assert dataset_uids(as_sent(dataset, syntax), syntax) == head_of(dataset)
 
 
 @pytest.mark.parametrize("syntax", SYNTAXES)
@@ -74,7 +74,7 @@ def test_uids_inside_sequences_are_not_taken_for_the_data_sets_own(
     dataset = ct(ReferencedStudySequence=nested(5, undefined=undefined))
     dataset["ReferencedStudySequence"].is_undefined_length = undefined
 
-    assert peek(as_sent(dataset, syntax), syntax) == head_of(dataset)
+    assert dataset_uids(as_sent(dataset, syntax), syntax) == head_of(dataset)
 
 
 def test_an_unknown_sequence_of_undefined_length_is_implicit_inside(
@@ -93,7 +93,9 @@ def test_an_unknown_sequence_of_undefined_length_is_implicit_inside(
     whole = as_sent(dataset)
     cut = whole.index(struct.pack("<HH", 0x0010, 0x0010))  # Patient's Name comes next
 
-    assert peek(whole[:cut] + unknown + whole[cut:], ExplicitVRLittleEndian) == head_of(dataset)
+    assert dataset_uids(whole[:cut] + unknown + whole[cut:], ExplicitVRLittleEndian) == head_of(
+        dataset
+    )
 
 
 @pytest.mark.parametrize(
@@ -108,7 +110,7 @@ def test_a_peer_that_means_the_other_vr_encoding_is_understood(
 ) -> None:
     dataset = ct()
 
-    assert peek(as_sent(dataset, true), declared) == head_of(dataset)
+    assert dataset_uids(as_sent(dataset, true), declared) == head_of(dataset)
 
 
 def test_what_comes_after_the_series_is_not_read(
@@ -118,7 +120,7 @@ def test_what_comes_after_the_series_is_not_read(
     whole = as_sent(dataset)
     end = whole.index(dataset.SeriesInstanceUID.encode()) + len(dataset.SeriesInstanceUID) + 1
 
-    assert peek(whole[:end] + b"\xff" * 5000, ExplicitVRLittleEndian) == head_of(dataset)
+    assert dataset_uids(whole[:end] + b"\xff" * 5000, ExplicitVRLittleEndian) == head_of(dataset)
 
 
 def test_a_big_deflated_data_set_is_inflated_no_further_than_needed(
@@ -126,7 +128,7 @@ def test_a_big_deflated_data_set_is_inflated_no_further_than_needed(
 ) -> None:
     bomb = as_sent(ct(PixelData=bytes(64 << 20)), DeflatedExplicitVRLittleEndian)
 
-    head = peek(bomb, DeflatedExplicitVRLittleEndian)
+    head = dataset_uids(bomb, DeflatedExplicitVRLittleEndian)
 
     assert is_uid(head.series_instance_uid)
 
@@ -138,7 +140,7 @@ def test_a_header_longer_than_the_first_inflated_step_is_followed(
     dataset.add_new(0x00091001, "OB", bytes(200_000))
     sent = as_sent(dataset, DeflatedExplicitVRLittleEndian)
 
-    assert peek(sent, DeflatedExplicitVRLittleEndian) == head_of(dataset)
+    assert dataset_uids(sent, DeflatedExplicitVRLittleEndian) == head_of(dataset)
 
 
 @pytest.mark.parametrize("keyword", ["StudyInstanceUID", "SeriesInstanceUID"])
@@ -153,13 +155,13 @@ def test_a_data_set_that_cannot_be_filed_is_unreadable(
     sent = as_sent(ct(**{keyword: value}))
 
     with pytest.raises(UnreadableDataset, match="Instance UID"):
-        peek(sent, ExplicitVRLittleEndian)
+        dataset_uids(sent, ExplicitVRLittleEndian)
 
 
 def test_missing_sop_uids_are_empty(
     ct: Callable[..., Dataset], as_sent: Callable[..., bytes]
 ) -> None:
-    head = peek(as_sent(ct(SOPClassUID=None, SOPInstanceUID=None)), ExplicitVRLittleEndian)
+    head = dataset_uids(as_sent(ct(SOPClassUID=None, SOPInstanceUID=None)), ExplicitVRLittleEndian)
 
     assert (head.sop_class_uid, head.sop_instance_uid) == ("", "")
 
@@ -169,7 +171,7 @@ def test_the_originals_of_the_sample_with_empty_uids_are_unreadable(shared_data:
         dataset = path.read_bytes()
         body = dataset[dataset.index(struct.pack("<HH2s", 0x0008, 0x0005, b"CS")) :]
         with pytest.raises(UnreadableDataset, match="Study Instance UID"):
-            peek(body, JPEG2000Lossless)
+            dataset_uids(body, JPEG2000Lossless)
 
 
 @pytest.mark.parametrize(
@@ -192,14 +194,14 @@ def test_the_originals_of_the_sample_with_empty_uids_are_unreadable(shared_data:
 @pytest.mark.parametrize("syntax", SYNTAXES)
 def test_hostile_bytes_are_unreadable_and_no_worse(data: bytes, syntax: str) -> None:
     with pytest.raises(UnreadableDataset):
-        peek(data, syntax)
+        dataset_uids(data, syntax)
 
 
 @settings(max_examples=300, deadline=None)
 @given(data=st.binary(max_size=400), syntax=st.sampled_from(SYNTAXES))
 def test_any_bytes_give_uids_or_unreadable(data: bytes, syntax: str) -> None:
     try:
-        head = peek(data, syntax)
+        head = dataset_uids(data, syntax)
     except UnreadableDataset:
         return
     assert is_uid(head.study_instance_uid)
@@ -220,7 +222,7 @@ def test_a_damaged_head_gives_uids_or_unreadable(
 ) -> None:
     whole = as_sent(ct(ReferencedStudySequence=nested(3, undefined=True)), syntax)
     try:
-        head = peek(whole[:at] + junk + whole[at + len(junk) :], syntax)
+        head = dataset_uids(whole[:at] + junk + whole[at + len(junk) :], syntax)
     except UnreadableDataset:
         return
     assert is_uid(head.series_instance_uid)
@@ -241,7 +243,7 @@ def test_real_odd_files_give_what_pydicom_reads(shared_data: Path) -> None:
         if not (wanted[0] and wanted[1]):
             continue
         length = struct.unpack_from("<L", content, 140)[0]
-        head = peek(content[144 + length :], reference.file_meta.TransferSyntaxUID)
+        head = dataset_uids(content[144 + length :], reference.file_meta.TransferSyntaxUID)
         found = [head.study_instance_uid, head.series_instance_uid, head.sop_instance_uid]
         assert found == wanted, path.name
         read += 1

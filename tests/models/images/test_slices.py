@@ -21,7 +21,7 @@ class CountingSegmenter:
     """Encodes a slice as its mean and its spread, and counts."""
 
     name = "counting"
-    understands = frozenset({PromptKind.BOX})
+    supported_prompts = frozenset({PromptKind.BOX})
 
     def __init__(self):
         self.seen = []

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from agent.ports import Ask
+from agent.ports import PromptedSlice
 from agent.values import Box, Point, PromptKind, Prompts
 from models.errors import PromptNotUnderstood, WeightsChanged, WeightsMissing
 from models.segmenters.litemedsam import Fit, LiteMedSam, model_input
@@ -103,7 +103,7 @@ def test_many_boxes_at_once_give_what_each_gives_alone(litemedsam):
     boxes = [Box(10, 10, 60, 60), Box(80, 30, 150, 110), Box(0, 0, 159, 119)]
 
     # Act
-    together = litemedsam.segment_many([Ask(encoding, Prompts(box=box)) for box in boxes])
+    together = litemedsam.segment_many([PromptedSlice(encoding, Prompts(box=box)) for box in boxes])
 
     # Assert
     assert litemedsam.segment_many([]) == []
@@ -131,7 +131,7 @@ def test_what_it_does_not_understand_is_refused(litemedsam, prompts):
 
 def test_it_says_what_it_understands_and_which_weights_it_has(litemedsam):
     assert litemedsam.name == "litemedsam"
-    assert litemedsam.understands == {PromptKind.BOX}
+    assert litemedsam.supported_prompts == {PromptKind.BOX}
     assert litemedsam.weights_sha256.startswith("79d8c9dca6db4d69d3f905579e5250af")
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from agent.ports import Ask
+from agent.ports import PromptedSlice
 from agent.values import Box, Point, PromptKind, Prompts, Segmentation
 from models.errors import PromptNotUnderstood
 from models.runtime.encoding import Features
@@ -72,7 +72,7 @@ def test_groups_are_drawn_together_and_answers_come_in_order():
     # Arrange: 70 asks of two kinds, interleaved
     encoding = Features(np.zeros((1, 1, 1), dtype=np.float32), (1, 1))
     asks = [
-        Ask(encoding, Prompts(points=(Point(number, 0),) * (1 + number % 2)))
+        PromptedSlice(encoding, Prompts(points=(Point(number, 0),) * (1 + number % 2)))
         for number in range(70)
     ]
     runs = []

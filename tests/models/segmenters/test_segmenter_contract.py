@@ -14,7 +14,7 @@ import torch
 
 from agent.errors import SegmenterFailed
 from agent.fakes import FakeSegmenter, FakeVolumeSegmenter
-from agent.ports import Ask
+from agent.ports import PromptedSlice
 from agent.values import Box, Point, PromptKind, Prompts
 from models.errors import PromptNotUnderstood
 from models.runtime.encoding import Features
@@ -170,11 +170,11 @@ def test_every_prompt_is_used_or_refused_and_none_is_ignored(segmenter, encoded,
     encoding, prompts = encoded(shape), prompt_of(kinds, shape)
 
     # Act, Assert
-    if not kinds or kinds - segmenter.understands:
+    if not kinds or kinds - segmenter.supported_prompts:
         with pytest.raises((PromptNotUnderstood, SegmenterFailed), match=segmenter.name):
             segmenter.segment(encoding, prompts)
         with pytest.raises((PromptNotUnderstood, SegmenterFailed), match=segmenter.name):
-            segmenter.segment_many([Ask(encoding, prompts)])
+            segmenter.segment_many([PromptedSlice(encoding, prompts)])
         return
     answer = segmenter.segment(encoding, prompts)
     for kind in kinds if len(kinds) > 1 else ():
@@ -184,7 +184,7 @@ def test_every_prompt_is_used_or_refused_and_none_is_ignored(segmenter, encoded,
 
 def test_every_click_counts_and_so_does_its_sign(segmenter, encoded):
     # Arrange
-    if PromptKind.POINT not in segmenter.understands:
+    if PromptKind.POINT not in segmenter.supported_prompts:
         pytest.skip(f"{segmenter.name} takes no clicks")
     encoding = encoded((64, 64))
     two = (Point(30, 30), Point(10, 50))
@@ -215,7 +215,7 @@ def test_what_it_drew_can_go_back_in(segmenter, encoded):
     assert again.logits.shape == first.logits.shape
     fresh = segmenter.segment(encoding, Prompts(box=Box(10, 10, 50, 50)))
     used = np.abs(again.logits - fresh.logits).max() > 1e-3
-    assert used == (PromptKind.MASK in segmenter.understands)
+    assert used == (PromptKind.MASK in segmenter.supported_prompts)
 
 
 def test_many_asks_at_once_are_what_each_is_alone(segmenter, encoded):
@@ -229,15 +229,16 @@ def test_many_asks_at_once_are_what_each_is_alone(segmenter, encoded):
     understood = [
         kinds
         for kinds in SUBSETS
-        if not kinds - segmenter.understands and (len(kinds) == 1 or kinds == segmenter.understands)
+        if not kinds - segmenter.supported_prompts
+        and (len(kinds) == 1 or kinds == segmenter.supported_prompts)
     ]
     asks = [
-        Ask(encoding, prompt_of(kinds, shape))
+        PromptedSlice(encoding, prompt_of(kinds, shape))
         for kinds in understood
         for shape, encoding in slices.items()
     ]
     asks += [
-        Ask(encoding, Prompts(box=Box(1, 1, 5 + number, 9)))
+        PromptedSlice(encoding, Prompts(box=Box(1, 1, 5 + number, 9)))
         for number, encoding in enumerate(slices.values())
     ]
     asks.append(asks[0])
@@ -332,7 +333,7 @@ def test_of_several_candidates_the_choice_is_the_best(segmenter, encoded):
 
 
 def test_another_models_logits_are_refused(segmenter, encoded):
-    if PromptKind.MASK not in segmenter.understands:
+    if PromptKind.MASK not in segmenter.supported_prompts:
         pytest.skip(f"{segmenter.name} takes no logits")
     encoding = encoded((64, 64))
 
@@ -344,5 +345,5 @@ def test_another_models_logits_are_refused(segmenter, encoded):
 
 def test_a_name_and_the_kinds_of_prompt_are_said(segmenter):
     assert segmenter.name
-    assert segmenter.understands
-    assert segmenter.understands <= frozenset(PromptKind)
+    assert segmenter.supported_prompts
+    assert segmenter.supported_prompts <= frozenset(PromptKind)

@@ -11,20 +11,20 @@ import pytest
 
 from agent.errors import SegmenterFailed
 from agent.fakes import FakeEncoding, FakeSegmenter
-from agent.ports import Ask
+from agent.ports import PromptedSlice
 from agent.values import Box, Point, Prompts, Segmentation
 from models.serving.batching import Batcher
 
 LIMIT_S = 20.0
 
 
-def asks(count: int) -> list[Ask]:
+def asks(count: int) -> list[PromptedSlice]:
     """Different boxes on different slices."""
     made = []
     for n in range(count):
         image = np.zeros((24, 24), dtype=np.float32)
         image[2:20, 2:20] = (n % 7 + 1) / 8
-        made.append(Ask(FakeEncoding(image), Prompts(box=Box(2, 2, 5 + n % 10, 9))))
+        made.append(PromptedSlice(FakeEncoding(image), Prompts(box=Box(2, 2, 5 + n % 10, 9))))
     return made
 
 
@@ -35,7 +35,7 @@ class Gate(FakeSegmenter):
         self.sizes: list[int] = []
         self.entered, self.released = threading.Event(), threading.Event()
 
-    def segment_many(self, asked: Sequence[Ask]) -> list[Segmentation]:
+    def segment_many(self, asked: Sequence[PromptedSlice]) -> list[Segmentation]:
         self.sizes.append(len(asked))
         if not self.entered.is_set():
             self.entered.set()
@@ -45,7 +45,9 @@ class Gate(FakeSegmenter):
         return super().segment_many(asked)
 
 
-def answered_while_one_is_drawn(gate: Gate, batcher: Batcher, wanted: Sequence[Ask]) -> list:
+def answered_while_one_is_drawn(
+    gate: Gate, batcher: Batcher, wanted: Sequence[PromptedSlice]
+) -> list:
     """The futures of `wanted`, each asked by a thread of its own while a first prompt is being
     drawn.
     """
@@ -85,7 +87,7 @@ def test_those_who_come_meanwhile_are_drawn_together() -> None:
 
 def test_a_bad_prompt_fails_alone() -> None:
     gate, wanted = Gate(), asks(3)
-    wanted[1] = Ask(wanted[1].encoding, Prompts(points=(Point(3, 3),), text="bad"))
+    wanted[1] = PromptedSlice(wanted[1].encoding, Prompts(points=(Point(3, 3),), text="bad"))
     batcher = Batcher(gate.segment_many)
 
     futures = answered_while_one_is_drawn(gate, batcher, wanted)
@@ -110,7 +112,7 @@ def test_many_threads_each_get_their_own() -> None:
 
 
 def test_a_process_that_is_told_to_stop_wakes_everybody() -> None:
-    def stopped(_: Sequence[Ask]) -> list[Segmentation]:
+    def stopped(_: Sequence[PromptedSlice]) -> list[Segmentation]:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -121,7 +123,7 @@ def test_who_has_been_answered_does_not_draw_for_others() -> None:
     answered, sizes = threading.Event(), []
     gate = Gate()
 
-    def draw(asked: Sequence[Ask]) -> list[Segmentation]:
+    def draw(asked: Sequence[PromptedSlice]) -> list[Segmentation]:
         sizes.append(len(asked))
         if len(sizes) > 1:
             assert answered.wait(LIMIT_S)  # the second run waits for the first caller to have left

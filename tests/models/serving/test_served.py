@@ -12,7 +12,15 @@ import torch
 
 from agent.errors import SegmenterFailed
 from agent.fakes import ArraySlices, FakeEncoding, FakeSegmenter, FakeVolumeSegmenter
-from agent.ports import Ask, Followed, LivesOn, Seed, Segmenter, Slices, VolumeSegmenter
+from agent.ports import (
+    ContinueIf,
+    PromptedSlice,
+    PropagatedSlice,
+    Seed,
+    Segmenter,
+    Slices,
+    VolumeSegmenter,
+)
 from agent.values import Box, Prompts, Segmentation
 from models.runtime.memory import MemoryBudget
 from models.serving.served import Needs, served
@@ -42,25 +50,27 @@ class Cramped(FakeVolumeSegmenter):
             full()
         return super().encode(image)
 
-    def segment_many(self, asks: Sequence[Ask]) -> list[Segmentation]:
+    def segment_many(self, asks: Sequence[PromptedSlice]) -> list[Segmentation]:
         self.sizes.append(len(asks))
         if len(asks) > self.prompts:
             full()
         return super().segment_many(asks)
 
     def propagate(
-        self, slices: Slices, seeds: Sequence[Seed], lives_on: LivesOn
-    ) -> Iterator[Followed]:
+        self, slices: Slices, seeds: Sequence[Seed], continue_if: ContinueIf
+    ) -> Iterator[PropagatedSlice]:
         self.passes.append(len(seeds))
         if len(seeds) > self.objects:
             full()
-        yield from super().propagate(slices, seeds, lives_on)
+        yield from super().propagate(slices, seeds, continue_if)
 
 
-def asks(count: int) -> list[Ask]:
+def asks(count: int) -> list[PromptedSlice]:
     image = np.zeros((24, 24), dtype=np.float32)
     image[2:20, 2:20] = 0.5
-    return [Ask(FakeEncoding(image), Prompts(box=Box(2, 2, 5 + n, 9))) for n in range(count)]
+    return [
+        PromptedSlice(FakeEncoding(image), Prompts(box=Box(2, 2, 5 + n, 9))) for n in range(count)
+    ]
 
 
 def tower() -> tuple[np.ndarray, list[Seed]]:
@@ -159,12 +169,12 @@ def test_a_pass_holds_memory_for_those_it_works_on_together() -> None:
     volume, seeds = tower()
     free: list[int] = []
 
-    def lives_on(_: Followed) -> bool:
+    def continue_if(_: PropagatedSlice) -> bool:
         free.append(budget.free_bytes)
         return False
 
     assert isinstance(segmenter, VolumeSegmenter)
-    list(segmenter.propagate(ArraySlices(volume, FakeSegmenter()), seeds, lives_on))
+    list(segmenter.propagate(ArraySlices(volume, FakeSegmenter()), seeds, continue_if))
 
     assert set(free) == {960}
     assert budget.free_bytes == 1000
@@ -188,14 +198,14 @@ def test_following_and_encoding_do_not_wait_for_each_other_for_ever() -> None:
     slices = ArraySlices(volume, segmenter)
     begun = threading.Event()
 
-    def lives_on(one: Followed) -> bool:
+    def continue_if(one: PropagatedSlice) -> bool:
         begun.set()
         slices.encoding(one.z)
         return bool(one.segmentation.mask.any())
 
     # Act
     with ThreadPoolExecutor(2) as pool:
-        passing = pool.submit(lambda: list(segmenter.propagate(slices, seeds, lives_on)))
+        passing = pool.submit(lambda: list(segmenter.propagate(slices, seeds, continue_if)))
         assert begun.wait(LIMIT_S)
         encoded = pool.submit(segmenter.encode, volume[0])
 

@@ -21,7 +21,7 @@ from models.serving.served import Needs, served
 from server.http.tokens import tokens_of
 from server.interactive.app import PREFIX, create_app
 from server.interactive.bounds import Bounds
-from server.interactive.drawing import Drawer
+from server.interactive.drawing import SegmenterService
 from server.interactive.encodings import Encodings
 from server.interactive.memory import MemoryAccount
 from server.interactive.service import Service, open_service
@@ -106,9 +106,9 @@ def make_service(clock: Clock) -> Callable[..., Service]:
         known = segmenters or {"fake": FakeSegmenter()}
         limits = Bounds(**bounds)
 
-        def open_drawer(name: str, kept: Encodings, account: MemoryAccount) -> Drawer:
+        def open_drawer(name: str, kept: Encodings, account: MemoryAccount) -> SegmenterService:
             shared = served(known[name], MemoryBudget(10**9), Needs(1, 1))
-            return Drawer(shared, kept, account, limits.max_image_pixels)
+            return SegmenterService(shared, kept, account, limits.max_image_pixels)
 
         return open_service(limits, list(known), open_drawer, clock)
 

@@ -134,7 +134,9 @@ def test_an_image_that_is_not_kept_must_be_sent(api: TestClient) -> None:
 def test_logits_are_left_out_for_a_segmenter_that_takes_none(
     make_client: Any, make_service: Any, image: str, disc: Mask
 ) -> None:
-    boxes = ScriptedSegmenter([segmentation(disc)] * 3, understands=frozenset({PromptKind.BOX}))
+    boxes = ScriptedSegmenter(
+        [segmentation(disc)] * 3, supported_prompts=frozenset({PromptKind.BOX})
+    )
     api = make_client(make_service({"scripted": boxes}))
     logits = as_logits(np.zeros((64, 64)))
 

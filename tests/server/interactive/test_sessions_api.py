@@ -113,7 +113,9 @@ def test_every_prompt_and_the_last_logits_go_into_every_call(
 def test_no_logits_go_to_a_segmenter_that_does_not_go_on_from_them(
     make_client: Any, make_service: Any, image: str, disc: Mask
 ) -> None:
-    segmenter = ScriptedSegmenter([segmentation(disc)] * 4, understands=frozenset({PromptKind.BOX}))
+    segmenter = ScriptedSegmenter(
+        [segmentation(disc)] * 4, supported_prompts=frozenset({PromptKind.BOX})
+    )
     api = make_client(make_service({"scripted": segmenter}))
     session = opened(api, image, target="liver")
 

@@ -17,7 +17,7 @@ from models.runtime.memory import MemoryBudget
 from models.serving.served import Needs, served
 from server.interactive.app import WAITING_FOR_A_SEGMENTER
 from server.interactive.bounds import Bounds
-from server.interactive.drawing import Drawer
+from server.interactive.drawing import SegmenterService
 from server.interactive.encodings import Encodings
 from server.interactive.memory import MemoryAccount
 from server.interactive.service import Service, open_service
@@ -33,14 +33,14 @@ class Loads:
         self.go_on = threading.Event()
         self.faults: list[Exception] = []
 
-    def open(self, name: str, encodings: Encodings, account: MemoryAccount) -> Drawer:
+    def open(self, name: str, encodings: Encodings, account: MemoryAccount) -> SegmenterService:
         self.names.append(name)
         if name == "slow":
             self.go_on.wait(20)
         if self.faults:
             raise self.faults.pop()
         segmenter = served(FakeSegmenter(), MemoryBudget(10**9), Needs(1, 1))
-        return Drawer(segmenter, encodings, account, 10**6)
+        return SegmenterService(segmenter, encodings, account, 10**6)
 
 
 @pytest.fixture

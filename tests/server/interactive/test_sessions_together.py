@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from starlette.testclient import TestClient
 
 from agent.fakes import FakeEncoding, FakeSegmenter, ellipse
-from agent.ports import Ask, Encoding
+from agent.ports import Encoding, PromptedSlice
 from agent.values import Point, Prompts, Segmentation
 from server.errors import BadImage
 from server.interactive.encodings import Encodings
@@ -37,7 +37,7 @@ class GatheringSegmenter(FakeSegmenter):
         self.encoded += 1
         return super().encode(image)
 
-    def segment_many(self, asks: Sequence[Ask]) -> list[Segmentation]:
+    def segment_many(self, asks: Sequence[PromptedSlice]) -> list[Segmentation]:
         if self._waiting():
             self.entered.set()
             self.gathered.wait(20)

@@ -18,7 +18,7 @@ from server.cli import main
 from server.compose import composition as compose
 from server.errors import ConfigurationError
 from server.nodes.storage_lock import storage_of
-from server.record.deliveries import Deliveries, Try
+from server.record.deliveries import Deliveries, DeliveryAttempt
 from server.record.runs import Runs
 from server.settings import load_settings
 from server.study.workfolder import WorkFolder
@@ -87,7 +87,9 @@ def test_results_are_found_after_storage_was_moved(desk: Any, tmp_path: Path) ->
     runs.send(request_id, 1)
 
     # Act
-    [result] = Deliveries(desk.sessions, desk.jobs, after).begin(Try(request_id, "pacs", 1, 1))
+    [result] = Deliveries(desk.sessions, desk.jobs, after).begin(
+        DeliveryAttempt(request_id, "pacs", 1, 1)
+    )
 
     # Assert
     assert desk.record.request(request_id).results[0].path == "work/r/seg.dcm"

@@ -13,7 +13,7 @@ from dicom_node.errors import PermanentDeliveryError, TransientDeliveryError
 from dicom_node.fakes import FakeDestination
 from server.errors import RunEnded
 from server.record.database.jobs import PIPELINE_VERSION, open_client
-from server.record.deliveries import Try
+from server.record.deliveries import DeliveryAttempt
 from server.values import DeliveryState, RequestState, ResultSummary, Selection
 from server.work.delivery import DeliveryStep, RetryPolicy
 
@@ -33,8 +33,8 @@ def sending(desk: Any, *destinations: str) -> str:
     return request_id
 
 
-def first_try(request_id: str, destination: str = "pacs", attempt: int = 1) -> Try:
-    return Try(request_id, destination, run=1, attempt=attempt)
+def first_try(request_id: str, destination: str = "pacs", attempt: int = 1) -> DeliveryAttempt:
+    return DeliveryAttempt(request_id, destination, run=1, attempt=attempt)
 
 
 def queued(desk: Any) -> dict[str, str]:
@@ -164,7 +164,7 @@ def test_the_tries_of_an_earlier_run_are_not_wanted_any_more(desk: Any) -> None:
     desk.record.retry(request_id, actor="jo")
     with pytest.raises(RunEnded):
         desk.deliveries.begin(first_try(request_id))
-    later = Try(request_id, "pacs", run=2, attempt=1)
+    later = DeliveryAttempt(request_id, "pacs", run=2, attempt=1)
     assert [one.sop_instance_uid for one in desk.deliveries.begin(later)] == ["2.25.1"]
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from agent.actions import Malformed, Stop
 from agent.language.chat import Answer
-from agent.language.replies import spoken
+from agent.language.replies import reply_text
 from agent.turns import Outcome, Turn
 from agent.values import Role
 from dicom_node.identity import MANUFACTURER
@@ -29,7 +29,7 @@ from server.record import requests
 from server.record.database.engine import Sessions, dbos_url, open_engine, record_url
 from server.record.database.jobs import PIPELINE_VERSION, open_client
 from server.settings import RouteSettings
-from server.values import Pair, RequestState, ResultSummary, Selection, StudyState
+from server.values import ModelPair, RequestState, ResultSummary, Selection, StudyState
 
 STUDY = "1.2.826.0.1.3680043.8.498.1"
 CT_ROUTE = RouteSettings(
@@ -56,8 +56,8 @@ def test_a_request_its_job_and_its_audit_row_come_together(desk: Any) -> None:
 
 def test_who_works_is_kept_with_the_request(make_desk: Any) -> None:
     # Arrange
-    def offer(policy: str | None, segmenter: str | None) -> Pair:
-        return Pair(policy or "locator", segmenter or "medsam2")
+    def offer(policy: str | None, segmenter: str | None) -> ModelPair:
+        return ModelPair(policy or "locator", segmenter or "medsam2")
 
     desk = make_desk(pair=offer)
     study = desk.complete_study()
@@ -69,12 +69,12 @@ def test_who_works_is_kept_with_the_request(make_desk: Any) -> None:
     # Assert
     view = desk.record.request(named)
     assert (view.policy, view.segmenter) == ("locator", "sam2-tiny")
-    assert desk.runs.enter(named, 1, "select").pair == Pair("locator", "sam2-tiny")
+    assert desk.runs.enter(named, 1, "select").pair == ModelPair("locator", "sam2-tiny")
     assert desk.record.request(unnamed).segmenter == "medsam2"
 
 
 def test_what_was_asked_of_an_earlier_version_is_worked_on_by_the_same(make_desk: Any) -> None:
-    desk = make_desk(pair=lambda policy, _: Pair(policy or "locator", "medsam2"))
+    desk = make_desk(pair=lambda policy, _: ModelPair(policy or "locator", "medsam2"))
     study = desk.complete_study()
     desk.record.submit(study, ["liver"], policy="openai", actor="test")
 
@@ -85,7 +85,7 @@ def test_what_was_asked_of_an_earlier_version_is_worked_on_by_the_same(make_desk
 
 
 def test_models_that_are_not_here_make_no_request(make_desk: Any) -> None:
-    def offer(policy: str | None, _: str | None) -> Pair:
+    def offer(policy: str | None, _: str | None) -> ModelPair:
         raise UnknownModel("policy", str(policy), ("locator",))
 
     desk = make_desk(pair=offer)
@@ -344,7 +344,7 @@ def test_a_turn_again_replaces_itself(desk: Any) -> None:
 
 def test_whatever_a_language_model_says_can_be_recorded(desk: Any) -> None:
     request_id = desk.request()
-    said = spoken(Answer("\0 \ud800 stop", usage=None))
+    said = reply_text(Answer("\0 \ud800 stop", usage=None))
     odd = Malformed(f"there is no function '{said}\0'")
 
     desk.runs.turn(request_id, 1, 0, Turn(7, 0, Role.KEY, odd, Outcome.REFUSED, reply=said))

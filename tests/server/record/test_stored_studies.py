@@ -8,7 +8,7 @@ import pytest
 
 from dicom_node.errors import FaultyDataset, UnreadableDataset
 from dicom_node.values import InstanceHeader, StoredInstance
-from server.record.stored_studies import Shelf
+from server.record.stored_studies import StoredStudyReader
 
 FILED = ("1.2.3", "1.2.3.4", "1.2.3.4.5", "1.2.840.10008.5.1.4.1.1.2")
 
@@ -33,7 +33,7 @@ def test_uids_are_those_an_instance_is_filed_under() -> None:
     def read(path: Path) -> InstanceHeader:
         return InstanceHeader(path, "9", "/tmp/elsewhere", "9.9", "9.9.9", "1.2.840.10008.1.2")
 
-    (header,) = Shelf(OneInstance(), read).headers("1.2.3")  # type: ignore[arg-type]  # it has what is asked of it
+    (header,) = StoredStudyReader(OneInstance(), read).headers("1.2.3")  # type: ignore[arg-type]  # it has what is asked of it
 
     assert uids(header) == FILED
     assert header.transfer_syntax_uid == "1.2.840.10008.1.2"
@@ -44,7 +44,7 @@ def test_what_cannot_be_read_is_there_with_the_reason(error: type[UnreadableData
     def read(path: Path) -> InstanceHeader:
         raise error("reading it takes too much memory")
 
-    (header,) = Shelf(OneInstance(), read).headers("1.2.3")  # type: ignore[arg-type]  # it has what is asked of it
+    (header,) = StoredStudyReader(OneInstance(), read).headers("1.2.3")  # type: ignore[arg-type]  # it has what is asked of it
 
     assert uids(header) == FILED
     assert header.faults == ("the whole data set",)

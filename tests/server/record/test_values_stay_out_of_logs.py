@@ -218,10 +218,10 @@ def test_a_delivery_ends_too(telling: Any, tmp_path: Path) -> None:
     )
 
     # Act
-    from server.record.deliveries import Try
+    from server.record.deliveries import DeliveryAttempt
 
     for name in ("pacs", "archive"):
-        assert sending.attempt(Try(request_id, name, 1, 1)) == "failed"
+        assert sending.attempt(DeliveryAttempt(request_id, name, 1, 1)) == "failed"
 
     # Assert
     view = telling.record.request(request_id)

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from models.errors import LanguageMisconfigured, UnknownModel, WeightsMissing
-from models.loaded_models import Workbench, open_workbench
+from models.loaded_models import LoadedModels, open_workbench
 from server.compose.weights import benches, choice, offer, resources
 from server.settings import Settings, load_settings
-from server.study.model_pool import Benches
-from server.values import Pair
+from server.study.model_pool import ModelPool
+from server.values import ModelPair
 
-A, B, C = (Pair(name, "fake") for name in "abc")
+A, B, C = (ModelPair(name, "fake") for name in "abc")
 
 
 @pytest.fixture
@@ -33,10 +33,10 @@ def settings_of(tmp_path: Path) -> Callable[..., Settings]:
     return load
 
 
-def opening(opened: list[Pair]) -> Callable[[Pair], Workbench]:
+def opening(opened: list[ModelPair]) -> Callable[[ModelPair], LoadedModels]:
     """Opens fakes, and notes whose."""
 
-    def open_bench(pair: Pair) -> Workbench:
+    def open_bench(pair: ModelPair) -> LoadedModels:
         opened.append(pair)
         return open_workbench("threshold", "fake")
 
@@ -44,8 +44,8 @@ def opening(opened: list[Pair]) -> Callable[[Pair], Workbench]:
 
 
 def test_a_pair_is_opened_once() -> None:
-    opened: list[Pair] = []
-    kept = Benches(opening(opened), at_once=2)
+    opened: list[ModelPair] = []
+    kept = ModelPool(opening(opened), at_once=2)
 
     assert kept.bench(A) is kept.bench(A)
     assert kept.bench(B) is not kept.bench(A)
@@ -53,8 +53,8 @@ def test_a_pair_is_opened_once() -> None:
 
 
 def test_the_longest_unused_is_given_up() -> None:
-    opened: list[Pair] = []
-    kept = Benches(opening(opened), at_once=2)
+    opened: list[ModelPair] = []
+    kept = ModelPool(opening(opened), at_once=2)
 
     for pair in (A, B, A, C, A, B):
         kept.bench(pair)
@@ -67,13 +67,13 @@ def test_what_is_given_up_is_gone_before_the_next_is_loaded() -> None:
     models: list[weakref.ref[object]] = []
     alive: list[int] = []
 
-    def open_bench(_: Pair) -> Workbench:
+    def open_bench(_: ModelPair) -> LoadedModels:
         alive.append(sum(model() is not None for model in models))
         bench = open_workbench("threshold", "fake")
         models.append(weakref.ref(bench.segmenter))
         return bench
 
-    kept = Benches(open_bench, at_once=1)
+    kept = ModelPool(open_bench, at_once=1)
 
     for pair in (A, B, C):
         kept.bench(pair)
@@ -84,17 +84,17 @@ def test_what_is_given_up_is_gone_before_the_next_is_loaded() -> None:
 def test_pairs_with_one_segmenter_share_it(settings_of: Callable[..., Settings]) -> None:
     kept = benches(settings_of())
 
-    one, other = (kept.bench(Pair(policy, "fake")) for policy in ("threshold", "locator"))
+    one, other = (kept.bench(ModelPair(policy, "fake")) for policy in ("threshold", "locator"))
 
     assert one.policy.name != other.policy.name
     assert one.segmenter is other.segmenter
 
 
 def test_a_pair_that_does_not_open_is_tried_again() -> None:
-    def missing(_: Pair) -> Workbench:
+    def missing(_: ModelPair) -> LoadedModels:
         raise WeightsMissing("MedSAM2_latest", Path("gone"), "fetch them")
 
-    kept = Benches(missing, at_once=1)
+    kept = ModelPool(missing, at_once=1)
 
     for _ in range(2):
         with pytest.raises(WeightsMissing):
@@ -102,7 +102,7 @@ def test_a_pair_that_does_not_open_is_tried_again() -> None:
 
 
 def test_a_worker_opens_by_name(settings_of: Callable[..., Settings]) -> None:
-    bench = benches(settings_of()).bench(Pair("threshold", "fake"))
+    bench = benches(settings_of()).bench(ModelPair("threshold", "fake"))
 
     assert (bench.policy.name, bench.segmenter.name) == ("threshold", "fake")
 
@@ -110,8 +110,8 @@ def test_a_worker_opens_by_name(settings_of: Callable[..., Settings]) -> None:
 def test_a_request_that_names_nobody_gets_the_sites_own(
     settings_of: Callable[..., Settings],
 ) -> None:
-    assert offer(settings_of())(None, None) == Pair("locator", "medsam2")
-    assert offer(settings_of(agent__segmenter="litemedsam"))(None, None) == Pair(
+    assert offer(settings_of())(None, None) == ModelPair("locator", "medsam2")
+    assert offer(settings_of(agent__segmenter="litemedsam"))(None, None) == ModelPair(
         "locator", "litemedsam"
     )
 
@@ -119,9 +119,9 @@ def test_a_request_that_names_nobody_gets_the_sites_own(
 def test_a_request_may_name_one_or_both(settings_of: Callable[..., Settings]) -> None:
     pair = offer(settings_of())
 
-    assert pair("threshold", "fake") == Pair("threshold", "fake")
-    assert pair("threshold", None) == Pair("threshold", "medsam2")
-    assert pair(None, "litemedsam") == Pair("locator", "litemedsam")
+    assert pair("threshold", "fake") == ModelPair("threshold", "fake")
+    assert pair("threshold", None) == ModelPair("threshold", "medsam2")
+    assert pair(None, "litemedsam") == ModelPair("locator", "litemedsam")
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from agent.values import Role, Target, TargetStatus, Volume
 from agent.volume.outline import Outline
 from dicom_node.series.header import read_header
 from models.images.windows import ABDOMEN
-from models.loaded_models import Workbench
+from models.loaded_models import LoadedModels
 from server.pipeline import Pipeline
 from server.rules.catalogue import load_catalogue
 from server.study.outline_files import read_outline, write_outline
@@ -32,8 +32,8 @@ LOST = AskedTarget(2, "unicorn", None)
 
 
 @pytest.fixture
-def bench() -> Workbench:
-    return Workbench(ThresholdPolicy(), FakeVolumeSegmenter(), window=ABDOMEN)
+def bench() -> LoadedModels:
+    return LoadedModels(ThresholdPolicy(), FakeVolumeSegmenter(), window=ABDOMEN)
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def make_pipeline(phantoms: Any, tmp_path: Path) -> Any:
     (tmp_path / "study").mkdir()
     phantom = phantoms.torso_ct(tmp_path / "study", shape=(24, 96, 96))
 
-    def make(bench: Workbench) -> Pipeline:
+    def make(bench: LoadedModels) -> Pipeline:
         return Pipeline(
             headers=lambda assignment: [read_header(path) for path in phantom.paths],
             folder=lambda request_id: tmp_path / request_id,
@@ -54,7 +54,7 @@ def make_pipeline(phantoms: Any, tmp_path: Path) -> Any:
     return make
 
 
-def test_all_targets_are_followed_in_one_pass(bench: Workbench, make_pipeline: Any) -> None:
+def test_all_targets_are_followed_in_one_pass(bench: LoadedModels, make_pipeline: Any) -> None:
     # Arrange
     pipeline, turns = make_pipeline(bench), []
     asked = Assignment("request-1", "1.2.3", 1, None, (*ASKED, LOST))
@@ -77,7 +77,7 @@ def test_all_targets_are_followed_in_one_pass(bench: Workbench, make_pipeline: A
 
 def test_a_new_process_goes_on_from_what_was_done(make_pipeline: Any, tmp_path: Path) -> None:
     # Arrange: one process outlines and follows, and dies
-    first = Workbench(ThresholdPolicy(), FakeVolumeSegmenter(), window=ABDOMEN)
+    first = LoadedModels(ThresholdPolicy(), FakeVolumeSegmenter(), window=ABDOMEN)
     asked = Assignment("request-1", "1.2.3", 1, None, ASKED)
     pipeline = make_pipeline(first)
     pipeline.select(asked)
@@ -91,7 +91,7 @@ def test_a_new_process_goes_on_from_what_was_done(make_pipeline: Any, tmp_path: 
         def survey(self, target: Any, slices: Any) -> Any:
             raise AssertionError("it was surveyed before")
 
-    second = Workbench(Unasked(), FakeVolumeSegmenter(), window=ABDOMEN)
+    second = LoadedModels(Unasked(), FakeVolumeSegmenter(), window=ABDOMEN)
     again = make_pipeline(second)
     repeated: list[Turn] = []
     for one in ASKED:
@@ -108,7 +108,7 @@ def test_a_new_process_goes_on_from_what_was_done(make_pipeline: Any, tmp_path: 
     assert not list((tmp_path / "request-1").glob("outline-*"))
 
 
-def test_files_go_the_same_way(bench: Workbench, phantoms: Any, tmp_path: Path) -> None:
+def test_files_go_the_same_way(bench: LoadedModels, phantoms: Any, tmp_path: Path) -> None:
     # Arrange
     phantom = phantoms.torso_ct(tmp_path, shape=(24, 96, 96))
     from dicom_node.volume.volume import load_volume
@@ -143,7 +143,7 @@ def test_files_go_the_same_way(bench: Workbench, phantoms: Any, tmp_path: Path) 
 
 class TestOutlineFiles:
     def test_an_outline_comes_back_as_it_was(
-        self, bench: Workbench, make_pipeline: Any, tmp_path: Path
+        self, bench: LoadedModels, make_pipeline: Any, tmp_path: Path
     ) -> None:
         # Arrange
         pipeline = make_pipeline(bench)

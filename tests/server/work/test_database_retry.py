@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from server.errors import RecordRefused, RecordUnavailable, RunEnded
-from server.work.database_retry import insist
+from server.work.database_retry import retry_while_database_away
 
 
 def failing(times: int) -> tuple[list[float], object]:
@@ -27,13 +27,13 @@ def failing(times: int) -> tuple[list[float], object]:
 )
 def test_it_waits_longer_and_longer_up_to_a_limit(times: int, expected: list[float]) -> None:
     waits, call = failing(times)
-    assert insist(call, waits.append) == "there"
+    assert retry_while_database_away(call, waits.append) == "there"
     assert waits == pytest.approx(expected)
 
 
 def test_it_says_so_once_and_when_it_is_over(caplog: pytest.LogCaptureFixture) -> None:
     waits, call = failing(5)
-    insist(call, waits.append)
+    retry_while_database_away(call, waits.append)
     assert [line.message for line in caplog.records] == [
         "waiting for the record: PostgreSQL does not answer",
         "the record answers again",
@@ -49,7 +49,7 @@ def test_what_is_refused_is_the_callers_after_a_few_tries(passing: bool, tries: 
         raise RecordRefused("no", sqlstate="40P01", passing=passing)
 
     with pytest.raises(RecordRefused):
-        insist(call, lambda _: None)
+        retry_while_database_away(call, lambda _: None)
     assert len(made) == tries
 
 
@@ -58,4 +58,4 @@ def test_every_other_error_is_the_callers() -> None:
         raise RunEnded("cancelled", over=True)
 
     with pytest.raises(RunEnded):
-        insist(call, lambda _: None)
+        retry_while_database_away(call, lambda _: None)

@@ -18,7 +18,7 @@ import torch
 from transformers.cache_utils import Cache, DynamicLayer
 
 from models.policies.chat.in_process.cached_prefix import Found, LayerState
-from models.policies.chat.in_process.token_sequences import Reading
+from models.policies.chat.in_process.token_sequences import TokenSequence
 
 _ROOM_COLUMNS = 128  # a layer grows by so many tokens at a time
 
@@ -69,7 +69,7 @@ class Batch:
     `input_ids` and `attention_mask` (batch, past + fresh) int64; `cache` holds the `past` columns.
     """
 
-    readings: tuple[Reading, ...]
+    readings: tuple[TokenSequence, ...]
     founds: tuple[Found | None, ...]
     past: int
     fresh: int
@@ -109,7 +109,7 @@ class Batch:
 
 
 def lay_batch(
-    readings: Sequence[Reading],
+    readings: Sequence[TokenSequence],
     founds: Sequence[Found | None],
     *,
     layers: int,

@@ -13,19 +13,19 @@ from dataclasses import dataclass
 
 import torch
 
-from models.policies.chat.in_process.token_sequences import Reading
+from models.policies.chat.in_process.token_sequences import TokenSequence
 
 LayerState = tuple[torch.Tensor, torch.Tensor]
 """Keys and values of one layer, each (heads, tokens, head size)."""
 
 
 @dataclass(frozen=True, eq=False)
-class Kept:
+class CachedPrefix:
     """The state of all layers after `reading`, of which the first `prompt_tokens` were the
     prompt.
     """
 
-    reading: Reading
+    reading: TokenSequence
     prompt_tokens: int
     layers: tuple[LayerState, ...]
 
@@ -39,7 +39,7 @@ class Kept:
 class Found:
     """What can be used again: the first `tokens` of an entry; `number` names it to the store."""
 
-    kept: Kept
+    kept: CachedPrefix
     tokens: int
     number: int
 
@@ -51,7 +51,7 @@ class KeptStates:
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit = limit_bytes
-        self._entries: OrderedDict[int, Kept] = OrderedDict()
+        self._entries: OrderedDict[int, CachedPrefix] = OrderedDict()
         self._next = 0
 
     @property
@@ -62,7 +62,7 @@ class KeptStates:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def find(self, reading: Reading) -> Found | None:
+    def find(self, reading: TokenSequence) -> Found | None:
         """The entry that shares most with the start of `reading`; None when none shares anything.
 
         The last token is never taken from an entry: the model must read something to answer.
@@ -76,7 +76,7 @@ class KeptStates:
             self._entries.move_to_end(best.number)
         return best
 
-    def put(self, kept: Kept, found: Found | None = None) -> None:
+    def put(self, kept: CachedPrefix, found: Found | None = None) -> None:
         """Keep an entry that was read on from `found`; that one is let go when all of its prompt is
         in the new one.
         """

@@ -1,7 +1,7 @@
 """Two ways to put conversations before a model: going on from what it has read, or reading them
 whole.
 
-`GoingOn` needs a model whose layers remember every token and that takes pictures from its vision
+`CachedReader` needs a model whose layers remember every token and that takes pictures from its vision
 tower ready made. Most do; whether one really answers the same is not believed but tried, once, when
 it is loaded (trial.py).
 """
@@ -20,12 +20,12 @@ from transformers.cache_utils import DynamicCache, DynamicLayer
 from agent.errors import ChatFailed
 from agent.language.chat import Conversation, Picture
 from models.policies.chat.in_process.batching import Batch, lay_batch, row_layers
-from models.policies.chat.in_process.cached_prefix import Found, Kept, KeptStates
+from models.policies.chat.in_process.cached_prefix import CachedPrefix, Found, KeptStates
 from models.policies.chat.in_process.generating import Asking, Generator, Spoken
 from models.policies.chat.in_process.loading import Loaded
 from models.policies.chat.in_process.pictures import Layout, Pictures
 from models.policies.chat.in_process.rendering import Renderer
-from models.policies.chat.in_process.token_sequences import Reading, placed_pictures
+from models.policies.chat.in_process.token_sequences import TokenSequence, placed_pictures
 
 _WORTH_READING_ONCE = 32  # tokens: below that, a run of its own costs more than it saves
 
@@ -38,7 +38,7 @@ class Prompt:
 
     text: str
     pictures: tuple[Picture, ...]
-    reading: Reading | None = None
+    reading: TokenSequence | None = None
     grids: tuple[torch.Tensor, ...] = ()
 
 
@@ -58,7 +58,7 @@ class Reader(Protocol):
         """Free the memory that holds what has been read."""
 
 
-class Whole:
+class PlainReader:
     """Reads every conversation from its start, as the model's own processor prepares it."""
 
     def __init__(self, loaded: Loaded, generator: Generator) -> None:
@@ -92,7 +92,7 @@ class Whole:
         """Nothing is kept."""
 
 
-class GoingOn:
+class CachedReader:
     """Reads only what is new in a conversation, behind what is kept of its earlier turns."""
 
     def __init__(self, loaded: Loaded, generator: Generator) -> None:
@@ -138,7 +138,7 @@ class GoingOn:
         self.kept.clear()
         self._pictures.clear()
 
-    def _read_ahead(self, prompts: Sequence[Prompt], readings: Sequence[Reading]) -> None:
+    def _read_ahead(self, prompts: Sequence[Prompt], readings: Sequence[TokenSequence]) -> None:
         """Read once what several conversations begin with (the system's words, the same clean
         slice) and none has read.
         """
@@ -150,7 +150,7 @@ class GoingOn:
                 if self.kept.find(reading) is None:
                     return  # there is no room to keep anything
 
-    def _read_only(self, prompt: Prompt, begun: Reading, found: Found | None) -> None:
+    def _read_only(self, prompt: Prompt, begun: TokenSequence, found: Found | None) -> None:
         """Read the beginning of a conversation and keep it, without an answer."""
         with torch.inference_mode():
             batch = self._laid([begun], [found])
@@ -158,10 +158,10 @@ class GoingOn:
             for name in ("input_ids", "position_ids"):
                 inputs[name] = inputs[name][..., batch.past :]
             self._loaded.model(**inputs, use_cache=True, logits_to_keep=1)
-            kept = Kept(begun, len(begun), row_layers(batch, 0, said=0))
+            kept = CachedPrefix(begun, len(begun), row_layers(batch, 0, said=0))
             self.kept.put(kept, found)
 
-    def _laid(self, readings: Sequence[Reading], founds: Sequence[Found | None]) -> Batch:
+    def _laid(self, readings: Sequence[TokenSequence], founds: Sequence[Found | None]) -> Batch:
         return lay_batch(
             readings,
             founds,
@@ -175,7 +175,7 @@ class GoingOn:
         ids: np.ndarray[Any, np.dtype[np.int64]],
         pictures: Sequence[Picture],
         layouts: Sequence[Layout],
-    ) -> Reading:
+    ) -> TokenSequence:
         digests = [picture.digest for picture in pictures]
         token = self._loaded.model.config.image_token_id
         try:
@@ -184,7 +184,7 @@ class GoingOn:
             raise ChatFailed(
                 f"the chat template of {self._loaded.name} does not show every picture once ({error})"
             ) from error
-        return Reading(ids, placed)
+        return TokenSequence(ids, placed)
 
     def _inputs(self, batch: Batch, prompts: Sequence[Prompt]) -> dict[str, Any]:
         new = [
@@ -227,7 +227,7 @@ class GoingOn:
         for row, each in enumerate(spoken):
             said = min(each.ids.size, held)
             reading = batch.readings[row].followed_by(each.ids[:said])
-            kept = Kept(reading, len(batch.readings[row]), row_layers(batch, row, said))
+            kept = CachedPrefix(reading, len(batch.readings[row]), row_layers(batch, row, said))
             self.kept.put(kept, batch.founds[row])
 
 
@@ -244,7 +244,7 @@ def remembers_all(loaded: Loaded) -> bool:
     )
 
 
-def _read(prompt: Prompt) -> Reading:
+def _read(prompt: Prompt) -> TokenSequence:
     if prompt.reading is None:
         raise ValueError("this prompt was not prepared to be gone on from")
     return prompt.reading

@@ -19,7 +19,7 @@ class Placed:
 
 
 @dataclass(frozen=True, eq=False)
-class Reading:
+class TokenSequence:
     """A conversation as the model takes it in: `ids` (tokens,) int64 and the pictures in order."""
 
     ids: NDArray[np.int64]
@@ -28,7 +28,7 @@ class Reading:
     def __len__(self) -> int:
         return int(self.ids.size)
 
-    def shared(self, other: Reading) -> int:
+    def shared(self, other: TokenSequence) -> int:
         """How many tokens from the start are the same in both, pixels included; never ends inside a
         picture.
         """
@@ -41,14 +41,14 @@ class Reading:
                 return picture.start
         return common
 
-    def begun(self, tokens: int) -> Reading:
+    def begun(self, tokens: int) -> TokenSequence:
         """Its first `tokens`, which must not end inside a picture."""
         whole = tuple(picture for picture in self.pictures if picture.end <= tokens)
-        return Reading(self.ids[:tokens], whole)
+        return TokenSequence(self.ids[:tokens], whole)
 
-    def followed_by(self, said: NDArray[np.int64]) -> Reading:
+    def followed_by(self, said: NDArray[np.int64]) -> TokenSequence:
         """This with the tokens `said` after it."""
-        return Reading(np.concatenate([self.ids, said]), self.pictures)
+        return TokenSequence(np.concatenate([self.ids, said]), self.pictures)
 
 
 def placed_pictures(

@@ -11,7 +11,7 @@ from agent.errors import ChatFailed
 from agent.language.chat import Conversation, Message, Picture
 from models.policies.chat.in_process.generating import Asking, Generator
 from models.policies.chat.in_process.loading import Loaded
-from models.policies.chat.in_process.readers import GoingOn, Reader, Whole, remembers_all
+from models.policies.chat.in_process.readers import CachedReader, PlainReader, Reader, remembers_all
 
 _log = logging.getLogger(__name__)
 _LEAST_ALIKE = {torch.float32: 1e-3, torch.bfloat16: 0.1, torch.float16: 0.05}
@@ -20,11 +20,11 @@ _SIDE_PX = 96
 
 def chosen_reader(loaded: Loaded, generator: Generator) -> Reader:
     """Going on from earlier turns where the model can, else reading each conversation whole."""
-    whole = Whole(loaded, generator)
+    whole = PlainReader(loaded, generator)
     if not remembers_all(loaded):
         _log.info("%s does not remember all it has read: each turn is read whole", loaded.name)
         return whole
-    going_on = GoingOn(loaded, generator)
+    going_on = CachedReader(loaded, generator)
     try:
         apart = _apart(going_on, whole)
     # the code of some model family, asked in a way it may not know: whatever it raises, there is
@@ -54,7 +54,7 @@ def chosen_reader(loaded: Loaded, generator: Generator) -> Reader:
     return going_on
 
 
-def _apart(going_on: GoingOn, whole: Whole) -> float:
+def _apart(going_on: CachedReader, whole: PlainReader) -> float:
     """How far apart the two answers to a second turn are, relative to the largest logit."""
     asking = Asking(max_new_tokens=2)
     first = Conversation((_user("Where is it?", 0),))

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import httpx
 
 from models.policies.chat.openai.egress import host_and_port
-from models.policies.chat.openai.wire import Manner
+from models.policies.chat.openai.wire import ServerDialect
 
 REST_S = 30.0
 """Seconds that a server which failed is not asked while another one answers."""
@@ -30,7 +30,7 @@ class Endpoint:
     """
 
     url: httpx.URL
-    manner: Manner
+    manner: ServerDialect
     rests_until_s: float = 0.0
 
     @property

@@ -24,11 +24,11 @@ from models.policies.chat.openai.attempts import Fault, Reply, attempt
 from models.policies.chat.openai.background import Background
 from models.policies.chat.openai.egress import checked
 from models.policies.chat.openai.endpoints import REST_S, Endpoint, Endpoints
-from models.policies.chat.openai.retry_policy import Clock, Patience, SystemClock
+from models.policies.chat.openai.retry_policy import Clock, RetryPolicy, SystemClock
 from models.policies.chat.openai.wire import (
-    Manner,
     NoReply,
     Prices,
+    ServerDialect,
     adapted,
     answer_of,
     data_url,
@@ -55,10 +55,10 @@ class OpenAiChat:
         options: LanguageOptions,
         *,
         clock: Clock | None = None,
-        patience: Patience | None = None,
+        patience: RetryPolicy | None = None,
     ) -> None:
         self._options, self._clock = options, clock or SystemClock()
-        self._patience = patience or Patience(options.attempts, options.timeout_s)
+        self._patience = patience or RetryPolicy(options.attempts, options.timeout_s)
         self._prices = Prices(options.price_per_million_input, options.price_per_million_output)
         self._url_of = lru_cache(maxsize=_KEPT_PICTURES)(data_url)
         self._endpoints = _endpoints(options, self._clock)
@@ -169,7 +169,7 @@ def _endpoints(options: LanguageOptions, clock: Clock) -> Endpoints:
         )
     if not options.model:
         raise LanguageMisconfigured("language.model", "name the model as the server knows it")
-    manner = Manner(options.model, options.native_tools)
+    manner = ServerDialect(options.model, options.native_tools)
     urls = [checked(each, options.allowed_hosts) for each in options.endpoints]
     return Endpoints([Endpoint(url, manner) for url in urls], clock.now)
 

@@ -42,7 +42,7 @@ class SystemClock:
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """At most `attempts` at a conversation, `timeout_s` each, and `attempts` times that altogether,
     waits included.
     """

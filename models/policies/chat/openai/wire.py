@@ -36,7 +36,7 @@ class NoReply(ValueError):
 
 
 @dataclass(frozen=True)
-class Manner:
+class ServerDialect:
     """How one server wants to be asked.
 
     `model` the name it knows; `native_tools` whether functions are offered beside the text;
@@ -71,7 +71,7 @@ def data_url(picture: Picture) -> str:
 
 def request_body(
     conversation: Conversation,
-    manner: Manner,
+    manner: ServerDialect,
     *,
     temperature: float,
     max_new_tokens: int,
@@ -96,17 +96,17 @@ def request_body(
     return {manner.renamed.get(key, key): value for key, value in kept.items()}
 
 
-def adapted(manner: Manner, refusal: str) -> Manner | None:
+def adapted(manner: ServerDialect, refusal: str) -> ServerDialect | None:
     """How to ask after a server has refused a request (400) with these words; None when they name
     nothing we can change.
     """
     if "max_completion_tokens" in refusal and "max_tokens" not in manner.renamed:
         renamed = {**manner.renamed, "max_tokens": "max_completion_tokens"}
-        return Manner(manner.model, manner.native_tools, renamed, manner.dropped)
+        return ServerDialect(manner.model, manner.native_tools, renamed, manner.dropped)
     for parameter in ("parallel_tool_calls", "temperature"):
         if parameter in refusal and parameter not in manner.dropped:
             dropped = manner.dropped | {parameter}
-            return Manner(manner.model, manner.native_tools, manner.renamed, dropped)
+            return ServerDialect(manner.model, manner.native_tools, manner.renamed, dropped)
     return None
 
 

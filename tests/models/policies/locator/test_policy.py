@@ -106,7 +106,7 @@ def test_it_names_what_it_knows(policy: LocatorPolicy) -> None:
 
 
 def test_the_survey_finds_the_slices_with_the_structure(policy: LocatorPolicy) -> None:
-    survey = policy.survey(LUNG, chest_slices(False, True, True, True, False, False))
+    survey = policy.localise(LUNG, chest_slices(False, True, True, True, False, False))
 
     assert not survey.absent
     assert set(survey.key_slices) <= {1, 2, 3}
@@ -114,7 +114,7 @@ def test_the_survey_finds_the_slices_with_the_structure(policy: LocatorPolicy) -
 
 
 def test_the_survey_says_absent_with_a_reason(policy: LocatorPolicy) -> None:
-    survey = policy.survey(LUNG, chest_slices(False, False, False))
+    survey = policy.localise(LUNG, chest_slices(False, False, False))
 
     assert survey.absent
     assert "no slice shows it" in survey.reason
@@ -123,7 +123,7 @@ def test_the_survey_says_absent_with_a_reason(policy: LocatorPolicy) -> None:
 def test_an_organ_is_looked_for_with_the_network_on_every_slice(policy: LocatorPolicy) -> None:
     slices = chest_slices(True, True)
 
-    survey = policy.survey(Target("liver", "liver"), slices)
+    survey = policy.localise(Target("liver", "liver"), slices)
 
     assert len(survey.presence) == 2
     assert slices.encoder_passes == 2
@@ -145,8 +145,8 @@ def test_beside_another_segmenter_it_encodes_each_slice_itself_and_once(tmp_path
     spleen, liver = Target("spleen", "spleen"), Target("liver", "liver")
 
     # Act
-    survey = policy.survey(spleen, slices)
-    policy.survey(liver, slices)
+    survey = policy.localise(spleen, slices)
+    policy.localise(liver, slices)
     reply = policy.act(Observation(spleen, slices, 1, Role.KEY))
 
     # Assert
@@ -187,7 +187,7 @@ def test_a_lone_slice_must_show_more_than_one_among_others(
     spleen = Target("spleen", "spleen")
 
     # Act
-    survey = policy.survey(spleen, slices)
+    survey = policy.localise(spleen, slices)
     reply = policy.act(Observation(spleen, slices, 0, Role.KEY))
 
     # Assert
@@ -228,7 +228,7 @@ def test_the_right_mask_scores_above_a_flood_and_a_miss(policy: LocatorPolicy) -
     right = lung_of(chest())
 
     scores = [
-        policy.appraise(start, segmentation(mask))
+        policy.score(start, segmentation(mask))
         for mask in (right, np.ones_like(right), np.roll(right, 80, axis=1))
     ]
 
@@ -241,8 +241,8 @@ def test_a_neighbours_mask_counts_when_carried(policy: LocatorPolicy) -> None:
     elsewhere = np.zeros((128, 160), dtype=bool)
     elsewhere[60:70, 75:85] = True
 
-    alone = policy.appraise(Observation(LUNG, slices, 0, Role.CARRY), segmentation(elsewhere))
-    carried = policy.appraise(
+    alone = policy.score(Observation(LUNG, slices, 0, Role.CARRY), segmentation(elsewhere))
+    carried = policy.score(
         Observation(LUNG, slices, 0, Role.CARRY, carried=elsewhere), segmentation(elsewhere)
     )
 
@@ -255,7 +255,7 @@ def test_another_neighbours_mask_is_not_mistaken_for_the_last_one(policy: Locato
 
     def score(carried: NDArray[np.bool_] | None) -> float:
         start = Observation(LUNG, slices, 0, Role.CARRY, carried=carried)
-        return policy.appraise(start, segmentation(drawn, iou=0.5))
+        return policy.score(start, segmentation(drawn, iou=0.5))
 
     agreeing, elsewhere = score(drawn), score(np.roll(drawn, 80, axis=1))
 

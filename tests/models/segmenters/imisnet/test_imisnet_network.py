@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from agent.ports import Ask
+from agent.ports import PromptedSlice
 from agent.values import Box, Point, Prompts
 from models.errors import WrongArchitecture
 from models.runtime.encoding import Features
@@ -68,7 +68,7 @@ def drawn_by_both(network, plain, *, points=False, box=False, mask=False, text=F
         previous_logits=low.numpy() if mask else None,
     )
     with torch.inference_mode():
-        ours = draw(network, [Ask(Features(embedding[0].numpy(), SHAPE), prompts)], said)
+        ours = draw(network, [PromptedSlice(Features(embedding[0].numpy(), SHAPE), prompts)], said)
     sparse = plain.sparse(
         SHAPE,
         points=POINTS if points else (),

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from agent.ports import Ask
+from agent.ports import PromptedSlice
 from agent.values import Box, Point, PromptKind, Prompts
 from models.errors import CheckpointUnreadable, PromptNotUnderstood, WrongArchitecture
 from models.runtime.resources import Resources
@@ -149,14 +149,14 @@ def test_many_asks_on_many_slices_are_what_each_is_alone(segmenter):
     one, other = segmenter.encode(image()), segmenter.encode(image((40, 130), seed=9))
     logits = segmenter.segment(one, BOX).logits
     asks = [
-        Ask(one, BOX),
-        Ask(other, replace(BOX, text="liver")),
-        Ask(one, CLICKS),
-        Ask(other, BOX),
-        Ask(one, replace(BOX, text="left kidney")),
-        Ask(one, replace(CLICKS, previous_logits=logits)),
-        Ask(other, replace(CLICKS, previous_logits=-logits)),
-        Ask(one, Prompts(text="spleen")),
+        PromptedSlice(one, BOX),
+        PromptedSlice(other, replace(BOX, text="liver")),
+        PromptedSlice(one, CLICKS),
+        PromptedSlice(other, BOX),
+        PromptedSlice(one, replace(BOX, text="left kidney")),
+        PromptedSlice(one, replace(CLICKS, previous_logits=logits)),
+        PromptedSlice(other, replace(CLICKS, previous_logits=-logits)),
+        PromptedSlice(one, Prompts(text="spleen")),
     ]
 
     # Act
@@ -182,7 +182,7 @@ def test_asks_of_one_form_are_one_run_of_the_decoder(segmenter, tiny_at):
 
     # Act
     segmenter.segment_many(
-        [Ask(encoding, prompts) for encoding in encodings for prompts in (BOX, CLICKS)]
+        [PromptedSlice(encoding, prompts) for encoding in encodings for prompts in (BOX, CLICKS)]
     )
 
     # Assert
@@ -259,12 +259,12 @@ class TestText:
         assert len(read) == 2
 
     def test_it_takes_text_only_with_the_tokenizer(self, tiny_at, reader):
-        assert ImisNetSegmenter(tiny_at(64)).understands == {
+        assert ImisNetSegmenter(tiny_at(64)).supported_prompts == {
             PromptKind.BOX,
             PromptKind.POINT,
             PromptKind.MASK,
         }
-        assert ImisNetSegmenter(tiny_at(64), reader=reader).understands == set(PromptKind)
+        assert ImisNetSegmenter(tiny_at(64), reader=reader).supported_prompts == set(PromptKind)
 
     def test_the_first_folder_with_both_files_is_taken(self, tmp_path, clip_files):
         # Arrange: one file alone is no tokenizer

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from agent.ports import Ask
+from agent.ports import PromptedSlice
 from agent.values import Prompts
 from models.errors import WrongArchitecture
 from models.runtime.resources import Resources
@@ -64,7 +64,7 @@ def test_logits_alone_are_a_prompt(pair, parity):
 
 
 def test_the_single_mask_is_upstreams_too(pair, prompts, parity):
-    low_res, ious = pair.ours.candidates([Ask(pair.encoding, prompts)], multimask=False)
+    low_res, ious = pair.ours.candidates([PromptedSlice(pair.encoding, prompts)], multimask=False)
 
     _, their_ious, their_low_res = pair.upstream(prompts, multimask=False)
     assert parity.gap(low_res[0], their_low_res) < parity.BOUND

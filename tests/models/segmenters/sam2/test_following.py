@@ -14,7 +14,7 @@ import torch
 
 from agent.errors import SegmenterFailed
 from agent.fakes import ArraySlices
-from agent.ports import Encoding, Followed, Seed, VolumeSegmenter
+from agent.ports import Encoding, PropagatedSlice, Seed, VolumeSegmenter
 from models.runtime.encoding import Features
 from models.runtime.resources import Precision, Resources
 from models.segmenters.sam2.memory import Bank, Capacity, Memory, closest
@@ -33,7 +33,7 @@ def disc(x: float, y: float, radius: float) -> np.ndarray:
 LEFT, RIGHT, LOW = disc(15, 20, 9), disc(36, 18, 8), disc(26, 30, 7)
 
 
-def forever(_: Followed) -> bool:
+def forever(_: PropagatedSlice) -> bool:
     return True
 
 
@@ -56,9 +56,9 @@ def slices(segmenter) -> ArraySlices:
     return ArraySlices(noise, segmenter)
 
 
-def followed(segmenter, slices, seeds: Sequence[Seed], lives_on=forever) -> dict:
+def followed(segmenter, slices, seeds: Sequence[Seed], continue_if=forever) -> dict:
     """What was drawn, by (object, slice)."""
-    drawn = list(segmenter.propagate(slices, seeds, lives_on))
+    drawn = list(segmenter.propagate(slices, seeds, continue_if))
     assert len({(one.index, one.z) for one in drawn}) == len(drawn)
     return {(one.index, one.z): one for one in drawn}
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from yaml import safe_load
 
-from agent.ports import Ask
+from agent.ports import PromptedSlice
 from agent.values import Prompts
 from models.runtime.resources import Resources
 from models.segmenters.sam2.architecture import BASE_PLUS, LARGE, MEDSAM2, SMALL, TINY
@@ -87,7 +87,7 @@ def test_logits_alone_are_a_prompt(narrow, parity):
 
 def test_the_single_mask_is_upstreams_too(narrow, prompts, parity):
     # Arrange
-    batch = narrow.ours._batch([Ask(narrow.encoding, prompts)])
+    batch = narrow.ours._batch([PromptedSlice(narrow.encoding, prompts)])
 
     # Act
     low_res, ious = narrow.ours._decoder(batch, multimask=False)

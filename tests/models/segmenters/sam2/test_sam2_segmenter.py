@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from agent.ports import Ask
+from agent.ports import PromptedSlice
 from agent.values import Box, Point, Prompts
 from models.errors import DeviceMissing, WrongArchitecture
 from models.runtime.resources import Precision, Resources
@@ -45,7 +45,7 @@ def test_prompts_are_scaled_to_the_networks_square(segmenter):
     encoding = segmenter.encode(IMAGE)
 
     batch = segmenter._batch(
-        [Ask(encoding, Prompts(box=Box(0, 0, 30, 45), points=(Point(15, 9),)))]
+        [PromptedSlice(encoding, Prompts(box=Box(0, 0, 30, 45), points=(Point(15, 9),)))]
     )
 
     np.testing.assert_allclose(batch.points[0], [[0, 0], [64, 64], [32, 12.8]], atol=1e-5)
@@ -59,7 +59,7 @@ def test_an_outline_goes_in_where_it_lies(segmenter):
     mask[45:, :30] = True
 
     # Act
-    (given,) = segmenter._batch([Ask(encoding, Prompts(mask=mask))]).masks
+    (given,) = segmenter._batch([PromptedSlice(encoding, Prompts(mask=mask))]).masks
 
     # Assert
     assert given.shape == (32, 32)
@@ -87,9 +87,9 @@ def test_prompts_of_different_slices_and_histories_share_a_run(segmenter):
     one, other = segmenter.encode(IMAGE), segmenter.encode(IMAGE[::-1, :40, 0].copy())
     logits = segmenter.segment(one, Prompts(box=BOX)).logits
     asks = [
-        Ask(one, Prompts(box=BOX, previous_logits=logits)),
-        Ask(other, Prompts(points=(Point(3, 4), Point(5, 6, positive=False)))),
-        Ask(one, Prompts(box=BOX)),
+        PromptedSlice(one, Prompts(box=BOX, previous_logits=logits)),
+        PromptedSlice(other, Prompts(points=(Point(3, 4), Point(5, 6, positive=False)))),
+        PromptedSlice(one, Prompts(box=BOX)),
     ]
 
     # Act

@@ -15,7 +15,7 @@ from models.runtime.encoding import Features
 from models.segmenters.sam2.heads import Question
 from models.segmenters.sam2.memory import Bank, Capacity, Memory
 from models.segmenters.sam2.network import load_network
-from models.segmenters.sam2.tracker import Look, Tracker
+from models.segmenters.sam2.tracker import SliceFeatures, Tracker
 
 DEPTH = 20  # more than the sixteen pointers and the seven slices that are remembered
 SHAPE = (90, 120)  # source slices, neither square nor the network's size
@@ -87,7 +87,7 @@ class Ours:
         )
         return Features(embedding, SHAPE, tuple(high_res))
 
-    def look(self, z: int) -> Look:
+    def look(self, z: int) -> SliceFeatures:
         return self.tracker.look(z, self.encoded[z])
 
     @torch.inference_mode()

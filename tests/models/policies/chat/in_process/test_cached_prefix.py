@@ -6,22 +6,22 @@ import numpy as np
 import pytest
 import torch
 
-from models.policies.chat.in_process.cached_prefix import Kept, KeptStates
-from models.policies.chat.in_process.token_sequences import Placed, Reading, placed_pictures
+from models.policies.chat.in_process.cached_prefix import CachedPrefix, KeptStates
+from models.policies.chat.in_process.token_sequences import Placed, TokenSequence, placed_pictures
 
 IMAGE = 9
 
 
-def reading(ids: list[int], *digests: str) -> Reading:
+def reading(ids: list[int], *digests: str) -> TokenSequence:
     """Tokens in which each run of three image tokens is the next picture."""
     array = np.array(ids, np.int64)
-    return Reading(array, placed_pictures(array, IMAGE, digests, [3] * len(digests)))
+    return TokenSequence(array, placed_pictures(array, IMAGE, digests, [3] * len(digests)))
 
 
-def kept(ids: list[int], prompt_tokens: int | None = None) -> Kept:
+def kept(ids: list[int], prompt_tokens: int | None = None) -> CachedPrefix:
     """A state of 8 bytes a token."""
     state = torch.zeros(1, len(ids), 1)
-    return Kept(
+    return CachedPrefix(
         reading(ids), len(ids) if prompt_tokens is None else prompt_tokens, ((state, state),)
     )
 
@@ -38,12 +38,12 @@ def kept(ids: list[int], prompt_tokens: int | None = None) -> Kept:
         (reading([1, 9, 9, 9, 9, 9, 9], "a", "b"), reading([1, 9, 9, 9, 9, 9, 9], "a", "c"), 4),
     ],
 )
-def test_what_is_the_same_from_the_start(one: Reading, other: Reading, common: int):
+def test_what_is_the_same_from_the_start(one: TokenSequence, other: TokenSequence, common: int):
     assert one.shared(other) == other.shared(one) == common
 
 
 def test_what_is_common_never_ends_inside_a_picture():
-    cut = Reading(np.array([1, 9, 9], np.int64), (Placed("a", 1, 4),))
+    cut = TokenSequence(np.array([1, 9, 9], np.int64), (Placed("a", 1, 4),))
 
     assert cut.shared(reading([1, 9, 9, 9, 2], "a")) == 1
 

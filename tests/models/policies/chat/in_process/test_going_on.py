@@ -8,7 +8,7 @@ import torch
 
 from agent.language.chat import Conversation, Message
 from models.policies.chat.in_process.generating import Asking, Generator
-from models.policies.chat.in_process.readers import GoingOn, Whole, remembers_all
+from models.policies.chat.in_process.readers import CachedReader, PlainReader, remembers_all
 from models.policies.chat.in_process.stopping import complete
 
 ASKING = Asking(max_new_tokens=7)
@@ -16,7 +16,7 @@ GROWING = ("qwen3_vl", "qwen2_5_vl", "llava")
 
 
 def going_on(loaded):
-    return GoingOn(loaded, Generator(loaded))
+    return CachedReader(loaded, Generator(loaded))
 
 
 def answers(reader, talks, asking=ASKING):
@@ -210,7 +210,7 @@ def test_in_bfloat16_going_on_stays_near_reading_whole(load, opening, next_turn)
     loaded = load("qwen3_vl")
     loaded.model.to(torch.bfloat16)
     generator = Generator(loaded)
-    reader, whole = GoingOn(loaded, generator), Whole(loaded, generator)
+    reader, whole = CachedReader(loaded, generator), PlainReader(loaded, generator)
     first = opening(0)
     (said,) = answers(reader, [first])
     second = next_turn(first, text(loaded, said), 1)
@@ -225,7 +225,7 @@ def test_a_model_with_a_sliding_window_is_not_gone_on_with(load, opening, plainl
     assert not remembers_all(loaded)
     talks = [opening(0), opening(1, "Liver.")]
 
-    spoken = answers(Whole(loaded, Generator(loaded)), talks)
+    spoken = answers(PlainReader(loaded, Generator(loaded)), talks)
 
     for talk, said in zip(talks, spoken, strict=True):
         ids, _ = plainly(loaded, talk, ASKING.max_new_tokens)

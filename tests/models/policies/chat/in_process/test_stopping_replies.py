@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from models.policies.chat.in_process.generating import Asking, Generator
-from models.policies.chat.in_process.readers import GoingOn
+from models.policies.chat.in_process.readers import CachedReader
 from models.policies.chat.in_process.stopping import closing_tokens, complete
 
 
@@ -33,7 +33,7 @@ def test_the_model_is_stopped_when_it_has_said_its_action(load, opening):
     loaded = load("qwen3_vl")
     close = loaded.processor.tokenizer.convert_tokens_to_ids("</tool_call>")
     loaded.model.generation_config.sequence_bias = [[[close], 1e6]]  # nothing else will be said
-    reader = GoingOn(loaded, Generator(loaded))
+    reader = CachedReader(loaded, Generator(loaded))
 
     spoken = reader.say(
         [reader.prepare(opening(0)), reader.prepare(opening(1))], Asking(max_new_tokens=30)
@@ -45,13 +45,13 @@ def test_the_model_is_stopped_when_it_has_said_its_action(load, opening):
 def test_a_reply_that_ended_is_not_padded_when_another_goes_on(load, opening):
     loaded = load("qwen3_vl")
     generator = Generator(loaded)
-    reader = GoingOn(loaded, generator)
+    reader = CachedReader(loaded, generator)
     asking = Asking(max_new_tokens=6)
     alone = reader.say([reader.prepare(opening(0))], asking)[0].ids
     loaded.model.generation_config.eos_token_id = int(
         alone[1]
     )  # the second word of this one ends it
-    reader = GoingOn(loaded, Generator(loaded))
+    reader = CachedReader(loaded, Generator(loaded))
 
     short, long = reader.say([reader.prepare(opening(seed)) for seed in (0, 1)], asking)
 

@@ -10,7 +10,7 @@ import torch
 from agent.errors import ChatFailed
 from agent.language.chat import Conversation, Message
 from models.policies.chat.in_process.generating import Generator
-from models.policies.chat.in_process.readers import GoingOn, Whole
+from models.policies.chat.in_process.readers import CachedReader, PlainReader
 from models.policies.chat.in_process.transformers_chat import TransformersChat, transformers_chat
 from models.policies.chat.in_process.trial import chosen_reader
 from models.runtime.resources import LanguageOptions, Resources
@@ -143,7 +143,12 @@ def test_another_fault_of_the_model_is_not_taken_for_a_lack_of_memory(load, open
 
 @pytest.mark.parametrize(
     ("family", "reader"),
-    [("qwen3_vl", GoingOn), ("qwen2_5_vl", GoingOn), ("llava", GoingOn), ("gemma3", Whole)],
+    [
+        ("qwen3_vl", CachedReader),
+        ("qwen2_5_vl", CachedReader),
+        ("llava", CachedReader),
+        ("gemma3", PlainReader),
+    ],
 )
 def test_each_family_is_read_in_the_way_it_was_tried(family, reader, load):
     loaded = load(family)
@@ -162,7 +167,7 @@ def test_a_model_that_answers_otherwise_when_gone_on_with_is_read_whole(load, ca
 
     loaded.model.get_image_features = doubled  # pixels take the inner model's own way
 
-    assert type(chosen_reader(loaded, Generator(loaded))) is Whole
+    assert type(chosen_reader(loaded, Generator(loaded))) is PlainReader
     assert "answers differently" in caplog.text
 
 
@@ -174,7 +179,7 @@ def test_a_model_that_cannot_be_asked_so_is_read_whole(load, caplog):
 
     loaded.model.get_image_features = unknown
 
-    assert type(chosen_reader(loaded, Generator(loaded))) is Whole
+    assert type(chosen_reader(loaded, Generator(loaded))) is PlainReader
     assert "unexpected keyword" in caplog.text
 
 

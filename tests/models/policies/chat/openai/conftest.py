@@ -16,7 +16,7 @@ import pytest
 
 from agent.language.chat import Conversation, Message, Picture
 from models.policies.chat.openai.openai_chat import OpenAiChat
-from models.policies.chat.openai.retry_policy import Patience
+from models.policies.chat.openai.retry_policy import RetryPolicy
 from models.runtime.resources import LanguageOptions
 
 
@@ -217,7 +217,7 @@ def connect(clock: FakeClock) -> Iterator[MakeChat]:
             "endpoints": tuple(server.url for server in servers),
             "allowed_hosts": tuple(server.host for server in servers),
         } | options
-        patience = Patience(attempts, timeout_s, chance=_Longest())  # type: ignore[arg-type] # all of Random it uses
+        patience = RetryPolicy(attempts, timeout_s, chance=_Longest())  # type: ignore[arg-type] # all of Random it uses
         opened.append(OpenAiChat(LanguageOptions(**settled), clock=clock, patience=patience))
         return opened[-1]
 

@@ -19,9 +19,9 @@ from agent.protocol.view import View
 from agent.protocol.vocabulary import TOOLS
 from models.policies.chat.openai.wire import (
     CALL_ANSWERED,
-    Manner,
     NoReply,
     Prices,
+    ServerDialect,
     adapted,
     answer_of,
     data_url,
@@ -29,10 +29,10 @@ from models.policies.chat.openai.wire import (
     request_body,
 )
 
-PLAIN = Manner("m")
+PLAIN = ServerDialect("m")
 
 
-def body_of(conversation: Conversation, manner: Manner = PLAIN) -> dict[str, Any]:
+def body_of(conversation: Conversation, manner: ServerDialect = PLAIN) -> dict[str, Any]:
     return request_body(conversation, manner, temperature=0.5, max_new_tokens=64)
 
 
@@ -82,7 +82,7 @@ def test_tools_are_offered_as_functions(question: Conversation) -> None:
 
 
 def test_no_tools_are_offered_to_a_server_that_takes_none(question: Conversation) -> None:
-    body = body_of(Conversation(question.messages, TOOLS), Manner("m", native_tools=False))
+    body = body_of(Conversation(question.messages, TOOLS), ServerDialect("m", native_tools=False))
 
     assert {"tools", "tool_choice", "parallel_tool_calls"}.isdisjoint(body)
 
@@ -150,7 +150,7 @@ def test_calls_of_the_history_are_words_for_a_server_without_tools() -> None:
         Message("user", ("sure?",)),
     )
 
-    messages = body_of(Conversation(history), Manner("m", native_tools=False))["messages"]
+    messages = body_of(Conversation(history), ServerDialect("m", native_tools=False))["messages"]
 
     assert messages[1] == {
         "role": "assistant",
@@ -189,7 +189,7 @@ def test_a_refused_parameter_is_renamed_or_left_out(question: Conversation) -> N
     "refusal", ["", "max_tokens is too large", "the image is too large", "temperature"]
 )
 def test_other_refusals_stand(refusal: str) -> None:
-    assert adapted(Manner("m", dropped=frozenset({"temperature"})), refusal) is None
+    assert adapted(ServerDialect("m", dropped=frozenset({"temperature"})), refusal) is None
 
 
 def test_a_refusal_that_was_heeded_and_comes_again_stands() -> None:
