@@ -47,11 +47,11 @@ ORTHANC = shutil.which("Orthanc") or "/usr/sbin/Orthanc"
 LISTEN = """
 import sys
 from pathlib import Path
-from dicom_node.inbox import Inbox
-from dicom_node.listener import Listener
+from dicom_node.receive.inbox import Inbox
+from dicom_node.receive.listener import Listener
 from dicom_node.receive.processes import ReceiverProcesses, processes_by_cores
 from dicom_node.receive.node import Node
-from dicom_node.watch import StudyWatch
+from dicom_node.receive.study_completeness import StudyWatch
 node, inbox = Node("SEGNODE"), Inbox(Path(sys.argv[1]))
 def receivers(desk):
     return ReceiverProcesses(node, inbox, desk, count=processes_by_cores())

@@ -259,7 +259,7 @@ from server.http.app import create_app
 from server.http.fakes import FakeCounting, FakeRecord
 from server.http.ports import Services
 from server.http.serving import serve
-from server.tokens import load_tokens
+from server.http.tokens import load_tokens
 from server.values import RequestState
 
 port, storage, end = int(sys.argv[1]), Path(sys.argv[2]), RequestState(sys.argv[3])

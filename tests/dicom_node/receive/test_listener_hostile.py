@@ -314,7 +314,7 @@ import resource, sys
 from pathlib import Path
 from dicom_node.errors import StorageFull
 from dicom_node.arrivals import Sent
-from dicom_node.inbox import Inbox
+from dicom_node.receive.inbox import Inbox
 
 data = Path(sys.argv[2]).read_bytes()
 inbox = Inbox(Path(sys.argv[1]))

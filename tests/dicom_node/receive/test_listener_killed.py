@@ -24,8 +24,8 @@ LISTEN = """
 import sys
 from pathlib import Path
 from dicom_node.fakes import RecordingObserver
-from dicom_node.inbox import Inbox
-from dicom_node.listener import Listener
+from dicom_node.receive.inbox import Inbox
+from dicom_node.receive.listener import Listener
 from dicom_node.receive.node import Node
 node = Node("SEGNODE", reference=sys.argv[2] == "True")
 with Listener(node, "127.0.0.1", 0, Inbox(Path(sys.argv[1])), RecordingObserver()) as listener:

@@ -235,8 +235,8 @@ LISTEN = """
 import sys
 from pathlib import Path
 from dicom_node.fakes import RecordingObserver
-from dicom_node.inbox import Inbox
-from dicom_node.listener import Listener
+from dicom_node.receive.inbox import Inbox
+from dicom_node.receive.listener import Listener
 from dicom_node.receive.processes import ReceiverProcesses
 from dicom_node.receive.node import Node
 inbox, node = Inbox(Path(sys.argv[1])), Node("SEGNODE")

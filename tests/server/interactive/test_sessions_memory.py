@@ -29,7 +29,7 @@ MEASURE = """
 import io, sys
 import numpy as np
 from PIL import Image
-from server.sessions.images import SentImage
+from server.interactive.images import SentImage
 
 SIDE = 1500
 stripes = np.zeros((SIDE, SIDE), np.uint8)

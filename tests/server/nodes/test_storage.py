@@ -28,7 +28,7 @@ SEG = ResultSummary("SEG", "", "1.2.840.10008.5.1.4.1.1.66.4", "2.25.1", "2.25.2
 HOLD = """
 import sys, time
 from pathlib import Path
-from server.storage_lock import storage_of
+from server.nodes.storage_lock import storage_of
 with storage_of(Path(sys.argv[1]), "listen"):
     print("held", flush=True)
     time.sleep(600)

@@ -20,7 +20,7 @@ from server.nodes.supervisor import ChildSpec, Supervisor, node_children
 READY = """
 import os, sys, time
 from pathlib import Path
-from server.processes import announce_ready, end_with_parent, stop_on_signals
+from server.nodes.lifecycle import announce_ready, end_with_parent, stop_on_signals
 end_with_parent()
 stop = stop_on_signals()
 folder = Path(sys.argv[1])
@@ -130,7 +130,7 @@ def test_a_child_does_not_outlive_a_supervisor_that_is_killed(
     # Arrange: a supervisor as a process of its own
     code = textwrap.dedent("""
         import os, sys, threading
-        from server.supervisor import ChildSpec, Supervisor
+        from server.nodes.supervisor import ChildSpec, Supervisor
         spec = ChildSpec("child", (sys.executable, "-c", sys.argv[1], sys.argv[2]))
         Supervisor([spec], environment=os.environ, on_ready=print).run(threading.Event())
     """)

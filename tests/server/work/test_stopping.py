@@ -9,7 +9,7 @@ import sys
 # the wait
 AT_ANY_MOMENT = """
 import os, random, signal, threading
-from server.processes import stop_on_signals, wait_for
+from server.nodes.lifecycle import stop_on_signals, wait_for
 
 for _ in range(400):
     stop, go = stop_on_signals(), threading.Event()
