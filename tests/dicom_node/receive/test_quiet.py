@@ -12,7 +12,7 @@ import logging, sys, threading
 from pathlib import Path
 logging.basicConfig(level=logging.DEBUG, stream=sys.stdout, format="%(name)s %(message)s")
 from dicom_node.series.header import read_header
-from dicom_node.volume import load_volume
+from dicom_node.volume.volume import load_volume
 from pydicom import dcmread
 paths = [Path(name) for name in sys.argv[1:]]
 def read():
