@@ -1,12 +1,14 @@
-"""The DICOM edge: listener, inbox, series, volume, segmentation, report, sender. Knows no agent and
-no database.
+"""The DICOM edge: from arriving instances to a volume, and from masks to results that are sent.
+
+The rooms in the order of a study: `receive`, `series`, `volume`, `results`, `send`; a newcomer opens
+`values.py` first. Nothing here knows an agent or a database.
 """
 
 import logging
 import warnings
 
-# pydicom warns of every odd value, with the value, which may be a patient's, and with a path of its
-# own. Both ways are shut here, before it is loaded: it sets the level of its log itself, and
-# filters within a block belong to no thread.
+# pydicom warns of every odd value and quotes it, by its logger and by `warnings`; the value may be a
+# patient's. Both ways are shut here, before it is loaded: it sets its logger's level itself, and a
+# filter of `warnings` within a block holds for all threads.
 logging.getLogger("pydicom").addFilter(lambda _: False)
 warnings.filterwarnings("ignore", module=r"pydicom(\.|$)")

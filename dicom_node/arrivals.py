@@ -1,5 +1,6 @@
-"""What the receiving side tells of an instance it keeps, and what its peer said of it. Loads
-nothing: every receiver has it.
+"""What the receiving side tells of an instance it keeps, and what its peer said of it.
+
+It imports the standard library alone, because every receiver's process loads it.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class StoredInstance:
-    """An instance in the inbox: where, and the UIDs it is filed under. `sha256` of the data set's
-    bytes.
+    """An instance in the inbox: where, and the UIDs it is filed under.
+
+    `sha256` is that of the data set's bytes.
     """
 
     path: Path
@@ -29,9 +31,8 @@ class KeptAs(StrEnum):
 
     NEW = "new"
     SAME = "same"  # the same bytes were here already: nothing changed
-    CONFLICT = (
-        "conflict"  # the same SOP Instance UID with other content: kept apart beside the first
-    )
+    # the same SOP Instance UID with other content: kept apart, beside the first
+    CONFLICT = "conflict"
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,8 @@ class Arrival:
 
 
 @dataclass(frozen=True)
-class Sent:
-    """What a peer's request said of the instance it carried: its UIDs, its encoding, who sent it to
-    whom.
-    """
+class StoreRequest:
+    """What a C-STORE request says of its instance: UIDs, encoding, sender and receiver."""
 
     sop_class_uid: str
     sop_instance_uid: str

@@ -1,5 +1,6 @@
-"""Files that are whole or absent: written beside, flushed to the disk, checked, and only then given
-their name.
+"""Files that are whole or absent.
+
+A file is written beside its place, flushed to disk, checked, and only then given its name.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from pathlib import Path
 
 @contextmanager
 def whole_file(path: Path, check: Callable[[Path], None]) -> Iterator[Path]:
-    """Gives a temporary path in the same folder; renamed to `path` on leaving, once it is on disk
-    and passed `check`.
+    """Gives a temporary path in the same folder.
+
+    The file is renamed to `path` on leaving, once it is on disk and has passed `check`.
 
     `check` reads the bytes that will bear the name and raises if they are not what was meant.
     Whatever goes wrong, the temporary file is removed and a file that was at `path` before stays as

@@ -1,5 +1,6 @@
-"""The one walk over a data set's bytes: which elements are at its top level, and where. Everything
-else builds on it.
+"""The one walk over a data set's bytes: which elements are at its top level, and where.
+
+Everything else builds on it.
 
 A peer may send any bytes at all: the walk is flat (it never recurses), bounded in elements,
 believes no length beyond the bytes that are there, and looks at the top level to its end, because
@@ -50,8 +51,7 @@ _ITEM_GROUPS = frozenset({b"\xfe\xff", b"\xff\xfe"})
 
 @dataclass(frozen=True)
 class Encoding:
-    """How elements are written: `explicit` VR or implicit, `order` as `struct` spells it ("<" or
-    ">").
+    """How elements are written: `explicit` VR or implicit, `order` as in `struct` ("<" or ">").
 
     UN of undefined length holds implicit VR little endian (PS3.5 6.2.2 note 2); some write it
     `explicit_in_unknown`.
@@ -92,8 +92,9 @@ class Everything:
 
 
 class Element(NamedTuple):
-    """An element of the top level. `vr` empty where none is written; `length` as written;
-    `encoding` of what it holds.
+    """An element of the top level.
+
+    `vr` is empty where none is written, `length` is as written, `encoding` is that of the content.
 
     `value` is all of it, or its beginning where it is longer than anybody could want.
     """
@@ -106,8 +107,9 @@ class Element(NamedTuple):
 
 @dataclass
 class PixelBytes:
-    """What there is of pixel data: `length_bytes`, and the number of `fragments` (offset table
-    included) if encapsulated.
+    """The extent of pixel data.
+
+    `length_bytes`, and the number of `fragments` (offset table included) if encapsulated.
     """
 
     length_bytes: int
@@ -116,8 +118,9 @@ class PixelBytes:
 
 @dataclass
 class Elements:
-    """The wanted elements of a data set's top level, each as it comes first; `ambiguous` those that
-    come again and differ.
+    """The elements of a data set's top level that were asked for, each at its first occurrence.
+
+    `ambiguous` has the tags of those that occur again with another value.
     """
 
     encoding: Encoding
@@ -139,8 +142,7 @@ def elements_of(
     wanted: Container[int],
     proof: Collection[int],
 ) -> Elements:
-    """The `wanted` top-level elements of a data set that is said to be in a transfer syntax ("":
-    not said).
+    """The top-level elements `tags` of a data set in a transfer syntax ("": not stated).
 
     A peer that says explicit and means implicit VR, or the other way round, is understood: the
     first encoding that gives all of `proof` is taken, else the one that gives most. FaultyDataset
@@ -205,8 +207,9 @@ def _source(data: bytes | memoryview, *, deflated: bool) -> Source:
 
 
 class _Open(NamedTuple):
-    """A sequence or item of undefined length that is not closed yet; `encoding` is what holds
-    outside of it.
+    """A sequence or item of undefined length that is not closed yet.
+
+    `encoding` is the one that holds outside of it.
     """
 
     encoding: Encoding
@@ -221,8 +224,9 @@ def walk(
     *,
     within_item: bool = False,
 ) -> Elements:
-    """The `wanted` elements at the top level of `source`; what is cut off or malformed ends the
-    walk.
+    """The `wanted` elements at the top level of `source`.
+
+    What is cut off or malformed ends the walk.
 
     Sequences of undefined length are walked flat: whatever has no length opens a level, a delimiter
     closes it. `within_item` ends with the item's own delimiter. FaultyDataset beyond
@@ -293,8 +297,9 @@ class _Header(NamedTuple):
 def _add_value(
     found: Elements, source: Source, at: int, header: _Header, wanted: Container[int]
 ) -> int:
-    """Take the value at `at`; where that is in the view now. A value that the data set's end cuts
-    off is none.
+    """Take the value at `at`; where that is in the view now.
+
+    A value that the data set's end cuts off is none.
     """
     if header.tag in PIXEL_TAGS:
         found.pixels = found.pixels or PixelBytes(header.length)
@@ -313,9 +318,7 @@ def _add_value(
 
 
 def _add_sequence(found: Elements, source: Source, header: _Header, span: tuple[int, int]) -> None:
-    """Take a sequence of undefined length between two positions (bytes from the data set's
-    beginning).
-    """
+    """Skip a sequence of undefined length between two positions (bytes from the beginning)."""
     first, end = (position - source.base for position in span)
     value = bytes(source.view[first : min(end, first + LONGEST_SEQUENCE_BYTES)])
     vr = b"SQ" if header.vr == b"UN" else header.vr
@@ -325,8 +328,9 @@ def _add_sequence(found: Elements, source: Source, header: _Header, span: tuple[
 def _add_fragments(
     found: Elements, source: Source, at: int, header: _Header, wanted: Container[int]
 ) -> int:
-    """Count encapsulated pixel data (PS3.5 A.4) and take it if it is wanted; the position behind
-    it.
+    """Count encapsulated pixel data (PS3.5 A.4) and take it if it is wanted.
+
+    The position behind it.
     """
     unpack = struct.Struct(header.encoding.order + "HHL").unpack_from
     first, taken = source.base + at, header.tag in wanted
@@ -366,8 +370,9 @@ _Reading = Callable[[memoryview, int], tuple[int, bytes, int, int]]
 
 
 def _readers() -> Callable[[Encoding], _Reading]:
-    """The readers of one walk, by encoding; together they read only so many odd elements:
-    FaultyDataset.
+    """The readers of one walk, by encoding.
+
+    Together they read a bounded number of odd elements; beyond it they raise FaultyDataset.
     """
     odd = count(1)
 
@@ -382,9 +387,7 @@ def _readers() -> Callable[[Encoding], _Reading]:
 
 
 def _reader(of_odd_vr: Callable[..., tuple[bytes, int, int]], encoding: Encoding) -> _Reading:
-    """Reads (tag, VR or empty, value length, position of the value) at a position with 8 bytes
-    behind it.
-    """
+    """Reads (tag, VR or empty, value length, value position) where 8 bytes follow."""
     explicit_header = struct.Struct(encoding.order + "HH2sH").unpack_from
     implicit_header = struct.Struct(encoding.order + "HHL").unpack_from
     four_bytes = struct.Struct(encoding.order + "L").unpack_from
@@ -415,8 +418,7 @@ def _reader(of_odd_vr: Callable[..., tuple[bytes, int, int]], encoding: Encoding
 def _of_odd_vr(
     view: memoryview, at: int, four_bytes: Callable[[memoryview, int], tuple[int]], length: int
 ) -> tuple[bytes, int, int]:
-    """(VR or empty, value length, position of the value) of an explicit element at `at` whose VR is
-    none that is known.
+    """(VR or empty, value length, value position) of an explicit element at `at` of unknown VR.
 
     Two capitals are a VR to come, whose length has four bytes behind two reserved ones, as in
     DCMTK; pydicom reads it as two. Anything else is an implicit element gone astray, or a length of

@@ -6,7 +6,7 @@ DicomNodeError
 │   ├── UnreadableDataset      the bytes are no data set, or lack the UIDs they are filed under
 │   │   └── FaultyDataset      a data set that contradicts itself, or is larger than any image
 │   └── WrongUids              the data set's UIDs are not those of the C-STORE request
-├── NotAVolume                 a series cannot be made into a volume; the sentence names instance numbers
+├── NotAVolume                 a series makes no volume; the sentence names instance numbers
 │   ├── NoUsableSeries         nothing in the study can be segmented
 │   ├── UnusableValue          an attribute of an image says nothing that can be used
 │   └── UndecodablePixels      pixel data that no installed codec reads, or too short
@@ -38,9 +38,7 @@ class UnreadableDataset(InboxError):
 
 
 class FaultyDataset(UnreadableDataset):
-    """A data set that contradicts itself (two patients, two studies), or is beyond what any image
-    needs.
-    """
+    """A data set that contradicts itself (two patients, two studies) or exceeds any image."""
 
 
 class WrongUids(InboxError):
@@ -52,14 +50,16 @@ class NotAVolume(DicomNodeError):
 
 
 class NoUsableSeries(NotAVolume):
-    """Nothing in the study can be segmented; the message says what was looked at and why each was
-    left out.
+    """Nothing in the study can be segmented.
+
+    The message says what was looked at and why each was left out.
     """
 
 
 class UnusableValue(NotAVolume):
-    """An attribute of an image says nothing that can be used: `attribute` as PS3.6 names it,
-    `problem` what is wrong.
+    """An attribute that holds no usable value.
+
+    `attribute` is its name in PS3.6, `problem` says what is wrong.
 
     `problem` follows the attribute and the instances in a sentence: "is "NaN", which is no finite
     number".
@@ -83,8 +83,9 @@ class ResultMismatch(DicomNodeError):
 
 
 class DeliveryError(DicomNodeError):
-    """A destination did not take an instance. `destination` its name, `status` the DIMSE status if
-    any.
+    """A destination did not take an instance.
+
+    `destination` is its name, `status` the DIMSE status if there is one.
     """
 
     def __init__(self, message: str, *, destination: str, status: int | None = None) -> None:
@@ -97,6 +98,4 @@ class TransientDeliveryError(DeliveryError):
 
 
 class PermanentDeliveryError(DeliveryError):
-    """Trying again cannot help: the destination does not take this kind of object, or found it
-    wrong.
-    """
+    """A failure that repeating cannot cure: the object is not taken, or was found wrong."""

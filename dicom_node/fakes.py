@@ -9,9 +9,7 @@ from dicom_node.values import Arrival, WrittenResult
 
 
 class RecordingObserver:
-    """An ArrivalObserver that remembers what it was told, in order: `opened`, `arrivals`,
-    `closed`.
-    """
+    """An ArrivalObserver that records its calls in order: `opened`, `arrivals`, `closed`."""
 
     def __init__(self) -> None:
         self.opened: list[str] = []
@@ -32,8 +30,7 @@ class RecordingObserver:
 
 
 class FakeDestination:
-    """A Destination that keeps what it is given: `delivered`, one tuple of results for each send
-    that went well.
+    """A Destination that keeps results: `delivered` has one tuple for each successful send.
 
     `failures` are raised by the sends to come, one each, before it works (again); `echo` raises the
     next one without using it up.

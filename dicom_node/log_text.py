@@ -22,15 +22,14 @@ def on_one_line(text: str) -> str:
 
 
 def quoted(text: str) -> str:
-    """What a peer calls itself or an instance, for a message: escaped, and cut where it is
-    endless.
-    """
+    """A peer's name or UID for a message: escaped, and cut where it is endless."""
     return on_one_line(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}...")
 
 
 class OneLineFormatter(logging.Formatter):
-    """A formatter whose records begin where they seem to: messages are escaped, what follows them
-    is indented.
+    """A formatter that keeps a record from looking like several.
+
+    Messages are escaped, what follows them is indented.
     """
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name for it
@@ -50,8 +49,9 @@ class OneLineFormatter(logging.Formatter):
 
 
 def log_lines(level: int) -> None:
-    """Log to the standard error stream, from `level` on, each record on a line of its own; for a
-    process's start.
+    """Log to the standard error stream, from `level` on, each record on a line of its own.
+
+    Called when a process starts.
     """
     handler = logging.StreamHandler()
     handler.setFormatter(OneLineFormatter(LINE_FORMAT))
@@ -60,8 +60,7 @@ def log_lines(level: int) -> None:
 
 
 def _quotes_nobody(record: logging.LogRecord) -> bool:
-    """Whether a message may be shown: pydicom quotes values it finds odd, and those may be a
-    patient's.
+    """Whether a message may be shown: pydicom quotes odd values, which may be a patient's.
 
     A filter and not a level, which pydicom sets anew when it is imported.
     """

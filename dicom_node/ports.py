@@ -30,8 +30,9 @@ class Destination(Protocol):
 
 
 class ArrivalObserver(Protocol):
-    """Told by the listener what arrives, in the association's thread: must return at once and never
-    raise.
+    """What the listener calls in the association's thread.
+
+    It must return at once and never raise.
     """
 
     def association_opened(self, association_id: str) -> None:

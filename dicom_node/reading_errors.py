@@ -28,8 +28,7 @@ _OTHERWISE = "its bytes are not what its header says"
 
 @contextmanager
 def parsing(error: type[NotAVolume], sentence: str) -> Iterator[None]:
-    """Turn anything that goes wrong inside into `error`, with `sentence` and the reason in a few
-    words.
+    """Turn anything that goes wrong inside into `error`: `sentence` and a short reason.
 
     For reading and decoding of files that other people wrote; our own errors pass through
     unchanged. What the library said may quote a value of the file: it goes no further than the
@@ -59,8 +58,7 @@ def in_words(reason: BaseException) -> str:
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Leave pydicom's warnings about odd values unsaid: what matters of them is in our own
-    sentences.
+    """Silence pydicom's warnings about odd values; our own sentences say what matters of them.
 
     Filters are the process's own, not the thread's: enter it in the calling thread, around any
     pool.

@@ -1,6 +1,4 @@
-"""Which SOP classes are source images of a volume, and which are pictures (PS3.6 table A-1, PS3.4
-B.5).
-"""
+"""Which SOP classes make a volume, and which are single images (PS3.6 table A-1, PS3.4 B.5)."""
 
 from __future__ import annotations
 
@@ -66,7 +64,8 @@ CONE_BEAM: frozenset[str] = frozenset(
     }
 )
 
-#: What modality the slices of a class are of, whatever their Modality says (PS3.3 A.3, A.4, A.21, A.36, A.38, A.56, A.70-72).
+#: The modality of a class's slices, whatever their Modality says (PS3.3 A.3, A.4, A.21, A.36,
+#: A.38, A.56, A.70-72).
 MODALITY_OF_CLASS: dict[str, str] = {
     CTImageStorage: "CT",
     EnhancedCTImageStorage: "CT",
@@ -116,7 +115,7 @@ IMAGES: frozenset[str] = VOLUMES | PICTURES | CONE_BEAM
 #: A DICOMDIR: the list of what a disc holds (PS3.3 F.3).
 DIRECTORY: str = MediaStorageDirectoryStorage
 
-#: Modality -> rank of choice: CT first, what else can be a volume where there is no CT or it is asked for.
+#: Modality -> rank of choice: CT first; the others where there is no CT, or on request.
 MODALITY_RANK: dict[str, int] = {"CT": 0, "MR": 1, "PT": 2}
 
 

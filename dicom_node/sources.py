@@ -1,6 +1,4 @@
-"""Where the walk over a data set takes its bytes from: memory as it is, or a deflated stream
-through a small window.
-"""
+"""Where the walk over a data set takes its bytes from: memory, or a deflated stream."""
 
 from __future__ import annotations
 
@@ -18,8 +16,9 @@ _INPUT_BYTES = 1 << 16
 
 
 class Source(Protocol):
-    """Bytes of a data set. `view` is what is in memory of it, from `base` (bytes from its
-    beginning) on.
+    """Bytes of a data set.
+
+    `view` is the part in memory; it begins `base` bytes behind the beginning.
     """
 
     view: memoryview
@@ -27,13 +26,10 @@ class Source(Protocol):
     hold: int | None
 
     def close(self) -> None:
-        """Let the bytes go, at once: an error that is on its way would keep a mapped file from
-        being closed.
-        """
+        """Release the bytes at once: a pending error would keep a mapped file from closing."""
 
     def more(self, at: int, need: int) -> int:
-        """Bring `need` bytes from `at` (an index of `view`, or beyond it) into `view`, as far as
-        there are so many.
+        """Bring `need` bytes from `at` (an index of `view` or beyond) into `view`, if there are.
 
         Returns where `at` is in the new view: beyond its end where the data set ends before. What
         lies before `at` may go, unless it is `hold` (bytes from the beginning) or comes after it.
@@ -59,8 +55,7 @@ class InMemory:
 
 
 class Inflated:
-    """A deflated data set (PS3.5 A.5: raw deflate, no zlib header), inflated no further than it is
-    asked for.
+    """A deflated data set (PS3.5 A.5: raw deflate, no zlib header), inflated as it is read.
 
     UnreadableDataset where it is no deflated stream, FaultyDataset beyond `limit_bytes`.
     """

@@ -1,6 +1,4 @@
-"""What a C-STORE is answered with, from the standard's tables, and the one function that maps
-errors to it.
-"""
+"""The statuses of C-STORE, from the standard's tables, and the function from errors to them."""
 
 from __future__ import annotations
 
@@ -35,8 +33,9 @@ class Category(StrEnum):
 
 @dataclass(frozen=True)
 class Status:
-    """A row of the standard: codes `first`..`last` (both included) mean `meaning`; `section` says
-    where.
+    """A row of the standard: codes `first`..`last` (both included) mean `meaning`.
+
+    `section` is its place in the standard.
     """
 
     first: int
@@ -101,8 +100,9 @@ STATUS_OF_ERROR: dict[type[DicomNodeError], int] = {
 
 
 def status_of(error: BaseException) -> int:
-    """The DIMSE status that answers a C-STORE which ended in `error`; 0x0110 for one that is not
-    ours.
+    """The DIMSE status that answers a C-STORE which ended in `error`.
+
+    0x0110 answers an error that is not of our own tree.
     """
     if not isinstance(error, DicomNodeError):
         return PROCESSING_FAILURE

@@ -17,8 +17,9 @@ from dicom_node.voxels import Voxels
 
 @dataclass(frozen=True)
 class PatientDigests:
-    """What tells patients apart, each as a short salted digest, empty where it is not given
-    (dicom_node.series.patients).
+    """Salted digests that tell patients apart, empty where not given.
+
+    Made by dicom_node.series.patients.
     """
 
     identifier: str = ""
@@ -29,8 +30,7 @@ class PatientDigests:
 
 @dataclass(frozen=True)
 class InstanceHeader:
-    """The attributes of an instance that choosing and sorting need, read tolerantly without its
-    pixels.
+    """The attributes that choosing and sorting need, read tolerantly without the pixels.
 
     Missing or unreadable values are None or empty; `faults` names attributes that could not be
     used, and `reason` says in a sentence why, where a name does not say it. Integers have 32 bits,
@@ -73,8 +73,9 @@ class InstanceHeader:
 
 @dataclass(frozen=True)
 class SourceFrame:
-    """Where slice z of a volume came from; `frame_number` is one-based, None for single-frame
-    objects.
+    """Where slice z of a volume came from.
+
+    `frame_number` is one-based, None for single-frame objects.
     """
 
     path: Path
@@ -99,8 +100,8 @@ class SourceVolume:
 
     `intensities` (z, y, x) float32 after rescale (HU for CT), z in rising order of position along
     the slice normal, y rows and x columns exactly as stored; `affine_zyx_to_lps` (4, 4) float64
-    maps (z, y, x, 1) to (x, y, z, 1) LPS mm; `frames` one a slice, same order. `warnings` and
-    `repairs` are sentences.
+    maps (z, y, x, 1) to (x, y, z, 1) LPS mm; `frames` one a slice, same order. `warnings` are
+    sentences for the report.
 
     A `picture` is one image without a place in the patient (a radiograph, an ultrasound or camera
     image): its affine says the size of a pixel only, and no frame of reference is named. It is
@@ -135,9 +136,8 @@ class Region:
 class ResultSegment:
     """One structure of a result, for SEG and SR alike.
 
-    `voxels` on the source grid, never empty; `cielab` L* 0..100, a* and b* -128..127;
-    `algorithm_name` and `algorithm_version` of policy and segmenter; `confidence` 0..1; `region`
-    where a finding lies.
+    `voxels` are on the source grid and never empty. `cielab` is L* 0..100, a* and b* -128..127;
+    `confidence` 0..1; `region` the place of a finding, None for a structure.
     """
 
     label: str
@@ -169,8 +169,9 @@ _NO_PLACES = frozenset({"49755003", "260787004"})
 
 
 def site_of(structure: ResultSegment | AbsentFinding) -> Region | None:
-    """Where a result lies: its region, else the structure itself; None for a finding nobody said
-    the place of.
+    """Where a result lies: its region, else the structure itself.
+
+    None for a finding without a stated place.
     """
     if structure.region is not None:
         return structure.region
@@ -181,8 +182,10 @@ def site_of(structure: ResultSegment | AbsentFinding) -> Region | None:
 
 @dataclass(frozen=True)
 class Algorithm:
-    """What made a result: name, version and family go into algorithm identification and
-    contributing equipment; `weights_sha256` of the segmenter's (and planner's) weights.
+    """What made a result: `name`, `version` and `family` of the algorithm.
+
+    They are written as algorithm identification and contributing equipment. `weights_sha256` are
+    the digests of the segmenter's and the planner's weights.
     """
 
     name: str
@@ -192,8 +195,7 @@ class Algorithm:
 
 @dataclass(frozen=True)
 class ResultIdentity:
-    """What result UIDs are derived from: the same request and study version give the same UIDs,
-    always.
+    """What result UIDs derive from: the same request and study version give the same UIDs.
 
     `requested_at` (aware) becomes the results' content date, so that a re-run gives the same bytes
     too; without it they carry the time of writing.

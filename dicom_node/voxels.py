@@ -17,8 +17,7 @@ Index = tuple[int, int, int]
 
 @dataclass(frozen=True, eq=False)
 class Voxels:
-    """Voxels inside, on a grid of `shape` (z, y, x): `box` (z, y, x) bool, whose first voxel is
-    `origin` of the grid.
+    """Voxels on a grid of `shape` (z, y, x): `box` (z, y, x) bool begins at `origin` of the grid.
 
     Indices start at 0. Nothing lies outside the box; that of an empty mask has no voxels.
     ValueError for a box that does not lie within the grid.
@@ -79,8 +78,9 @@ class Voxels:
         return mask
 
     def of_grid(self, grid: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The values (n,) of `grid`, an array of the grid's shape, inside; a slice is read at a
-        time.
+        """The values (n,) of `grid`, an array of the grid's shape, inside.
+
+        The grid is read slice by slice.
 
         ValueError when nothing is inside.
         """
@@ -93,9 +93,7 @@ class Voxels:
         )
 
     def turned(self, axes: Index, reverse: tuple[bool, bool, bool]) -> Voxels:
-        """The same voxels on the grid with its `axes` in this order, and then those counted
-        backwards that `reverse` says.
-        """
+        """The same voxels with `axes` in this order, then those of `reverse` counted backwards."""
         box = self.box.transpose(axes)
         shape = [self.shape[axis] for axis in axes]
         origin = [self.origin[axis] for axis in axes]

@@ -26,7 +26,7 @@ from pydantic import (
 )
 
 from agent.protocol.dialects import Dialect
-from dicom_node.receive.allowed import Allowed
+from dicom_node.receive.allowed import AllowedPeers
 from models.runtime.resources import Precision, Quantisation
 from server.database_url import fault_of
 from server.errors import ConfigurationError
@@ -46,12 +46,12 @@ class _Section(BaseModel):
 
 
 def _titles_or_addresses(entries: tuple[str, ...]) -> tuple[str, ...]:
-    Allowed.of(entries)
+    AllowedPeers.of(entries)
     return entries
 
 
 def _addresses(entries: tuple[str, ...]) -> tuple[str, ...]:
-    Allowed.of((), entries)
+    AllowedPeers.of((), entries)
     return entries
 
 

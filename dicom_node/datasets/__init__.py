@@ -1,3 +1,4 @@
-"""Data sets in files, read tolerantly: `dataset_files.py` opens one, `attribute_values.py` reads
-one attribute.
+"""Data sets in files, read tolerantly.
+
+`dataset_files.py`, opened first, reads a file; `attribute_values.py` reads one attribute.
 """

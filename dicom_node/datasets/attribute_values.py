@@ -1,5 +1,6 @@
-"""One attribute of an image at a time, out of data sets that other people wrote; what cannot be
-used is named.
+"""One attribute of an image at a time, out of data sets that other people wrote.
+
+What cannot be used is named.
 
 pydicom raises nearly every built-in error when it decodes a value, and says something of Python.
 Here the attribute is read on its own, so that the sentence can say which one it is.
@@ -32,8 +33,9 @@ def attribute_name(keyword: str) -> str:
 
 
 def decimals(ds: Dataset, keyword: str) -> tuple[float, ...]:
-    """The finite numbers of an attribute, in whatever VR it was written; none where it is missing
-    or empty.
+    """The finite numbers of an attribute, in whatever VR it was written.
+
+    None where it is missing or empty.
 
     Raises UnusableValue for what is no number.
     """
@@ -48,8 +50,9 @@ def decimals(ds: Dataset, keyword: str) -> tuple[float, ...]:
 
 
 def decimal(ds: Dataset, keyword: str) -> float | None:
-    """The one number of an attribute, None where there is none. UnusableValue for several, even
-    equal ones.
+    """The one number of an attribute, None where there is none.
+
+    UnusableValue for several, even equal ones.
     """
     numbers = decimals(ds, keyword)
     if len(numbers) > 1:
@@ -58,8 +61,9 @@ def decimal(ds: Dataset, keyword: str) -> float | None:
 
 
 def integer(ds: Dataset, keyword: str) -> int | None:
-    """The one whole number of an attribute, None where there is none. UnusableValue for anything
-    else.
+    """The one whole number of an attribute, None where there is none.
+
+    UnusableValue for anything else.
     """
     number = decimal(ds, keyword)
     if number is not None and number != int(number):
@@ -69,6 +73,7 @@ def integer(ds: Dataset, keyword: str) -> int | None:
 
 def term(ds: Dataset, keyword: str) -> str:
     """A coded text (CS) in capitals, values joined by a backslash; empty where there is none.
+
     UnusableValue.
     """
     return "\\".join(texts(ds, keyword)).upper()
@@ -82,8 +87,9 @@ def shown_term(text: str) -> str:
 
 
 def items(ds: Dataset, keyword: str) -> list[Dataset]:
-    """The items of a sequence, none where it is missing or empty. UnusableValue for what is no
-    sequence.
+    """The items of a sequence, none where it is missing or empty.
+
+    UnusableValue for what is no sequence.
     """
     value = value_of(ds, keyword)
     if value is None or (isinstance(value, str | bytes) and not value):
@@ -98,8 +104,9 @@ def items(ds: Dataset, keyword: str) -> list[Dataset]:
 
 
 def texts(ds: Dataset, keyword: str) -> tuple[str, ...]:
-    """Every value of an attribute as text, without the spaces around it. UnusableValue where it
-    cannot be read.
+    """Every value of an attribute as text, without the spaces around it.
+
+    UnusableValue where it cannot be read.
     """
     tag = Tag(keyword)
     if tag not in ds:
@@ -116,8 +123,9 @@ def texts(ds: Dataset, keyword: str) -> tuple[str, ...]:
 
 
 def value_of(ds: Dataset, keyword: str) -> Any:
-    """What pydicom makes of an attribute, None where it is missing. UnusableValue where it makes
-    nothing of it.
+    """What pydicom makes of an attribute, None where it is missing.
+
+    UnusableValue where it makes nothing of it.
     """
     try:
         return ds.get(keyword)
@@ -132,8 +140,9 @@ def _is_text(tag: int) -> bool:
 
 
 def _as_text(keyword: str, value: Any) -> str:
-    """One decoded value; two or four bytes that nobody gave a type are the number they are (PS3.5
-    6.2.2).
+    """One decoded value.
+
+    Two or four bytes that nobody gave a type are the number they are (PS3.5 6.2.2).
     """
     if isinstance(value, bytes | bytearray):
         if len(value) in {2, 4}:

@@ -33,8 +33,9 @@ BEGINNINGS = (b"\xff\xd8\xff", _SOC_SIZ)
 
 @dataclass(frozen=True)
 class Codestream:
-    """`rows`, `columns` and `components` of the coded image; `signed` None where the format cannot
-    say.
+    """`rows`, `columns` and `components` of the coded image.
+
+    `signed` None where the format cannot say.
 
     `frame` is the codestream without what lies behind its end marker; `whole` is whether it has
     one.
@@ -49,8 +50,9 @@ class Codestream:
 
 
 def reader_of(transfer_syntax_uid: str) -> Callable[[bytes], Codestream] | None:
-    """What reads frames of a transfer syntax; None for native pixels, RLE and video, which have no
-    such header.
+    """What reads frames of a transfer syntax.
+
+    None for native pixels, RLE and video, which have no such header.
     """
     if transfer_syntax_uid in JPEGTransferSyntaxes:
         return _jpeg
@@ -106,8 +108,9 @@ def _size(frame: bytes, at: int) -> tuple[int, int, int] | None:
 
 
 def _jpeg_2000(frame: bytes) -> Codestream:
-    """Begins with SIZ (ITU-T T.800 A.5.1), also behind the boxes of a JP2 file, which DICOM does
-    not allow.
+    """Whether a codestream begins with SIZ (ITU-T T.800 A.5.1).
+
+    The boxes of a JP2 file, which DICOM does not allow, may come before it.
     """
     begin = 0 if frame.startswith(_SOC_SIZ) else frame.find(_SOC_SIZ)
     size = frame[begin + 6 : begin + 43]
@@ -126,8 +129,9 @@ def _jpeg_2000(frame: bytes) -> Codestream:
 
 
 def _end_of_tiles(frame: bytes, begin: int) -> int:
-    """Behind EOC, 0 where there is none: each tile-part says its length, the last one may leave it
-    out (A.4.2).
+    """The position behind EOC, 0 where there is none (ITU-T T.800 A.4.2).
+
+    Each tile-part states its length; the last one may leave it out.
     """
     at = begin + 2
     while at + 12 <= len(frame) and frame[at] == 0xFF:

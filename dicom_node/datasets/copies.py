@@ -1,6 +1,4 @@
-"""Whether two files hold the same instance: by what their data sets say, not by how they are
-written.
-"""
+"""Whether two files hold the same instance: compared by content, not by encoding."""
 
 from __future__ import annotations
 
@@ -73,7 +71,8 @@ def _add(digest: _Hash, dataset: Dataset) -> None:
 
 
 def _vr(tag: BaseTag, written: str | None) -> str:
-    """The VR as the dictionary has it, since implicit VR writes none; of a private element as it is
-    written.
+    """The VR as the dictionary has it, since implicit VR writes none.
+
+    Of a private element as it is written.
     """
     return dictionary_VR(tag) if dictionary_has_tag(tag) else written or "UN"

@@ -101,8 +101,9 @@ def walk_file(path: Path, wanted: Container[int]) -> WalkedFile:
 
 
 def read_dataset(path: Path, *, pixels: bool = False) -> Dataset:
-    """A file's data set for pydicom to decode, with its `pixels` or without; file meta has its
-    transfer syntax.
+    """A file's data set for pydicom to decode, with its `pixels` or without.
+
+    File meta has its transfer syntax.
 
     Attributes that come twice and differ are left out: nobody can say which one is meant. Errors as
     of walk_file.
@@ -125,8 +126,9 @@ def read_dataset(path: Path, *, pixels: bool = False) -> Dataset:
 
 
 def _character_sets(dataset: Dataset) -> list[str]:
-    """The character sets of a data set for pydicom; one that it cannot even look for is taken
-    out.
+    """The character sets of a data set for pydicom.
+
+    One that it cannot even look for is taken out.
     """
     try:
         return list(convert_encodings(dataset.get("SpecificCharacterSet")))

@@ -1,6 +1,4 @@
-"""Numbers as DICOM writes them in text (DS and IS, PS3.5 table 6.2-1), and as files have them that
-write it otherwise.
-"""
+"""Numbers as DICOM writes them in text (DS and IS, PS3.5 table 6.2-1), and common deviations."""
 
 from __future__ import annotations
 
@@ -12,8 +10,9 @@ _DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 def decimal_of(text: str) -> float | None:
-    """The finite number that `text` is, None where it is none; a lone comma is a decimal point, as
-    in "0,977".
+    """The finite number that `text` is, None where it is none.
+
+    A lone comma is a decimal point, as in "0,977".
 
     Texts of more than 16 characters are illegal and still a number.
     """

@@ -1,5 +1,6 @@
-"""Values of a walked data set as text and numbers, bounded: what is longer than it can be, or no
-number, is no value.
+"""Values of a walked data set as text and numbers, bounded.
+
+What is longer than a value can be, or is no number, counts as no value.
 
 VRs: PS3.5 table 6.2-1. Where none is written, or one that nobody knows, the data dictionary says it
 (PS3.6).
@@ -43,8 +44,9 @@ def tag_of(keyword: str) -> int:
 
 
 class ElementValues:
-    """Texts and numbers of a data set's top level, or of an item. Text is in `character_sets`, the
-    item's parent's.
+    """Texts and numbers of a data set's top level, or of an item.
+
+    Text is in `character_sets`, the item's parent's.
     """
 
     def __init__(self, elements: Elements, character_sets: list[str] | None = None) -> None:
@@ -60,6 +62,7 @@ class ElementValues:
 
     def texts(self, keyword: str) -> tuple[str, ...]:
         """Every value as text, at most LONGEST_TEXT characters in all; none where there is none.
+
         NoValue.
         """
         element = self.element(keyword)
@@ -76,8 +79,9 @@ class ElementValues:
         return tuple(part.strip(" \0") for part in text.split("\\"))
 
     def numbers(self, keyword: str, count: int | None = None) -> tuple[float, ...]:
-        """Finite numbers, none where there is none. NoValue for another number of them than
-        `count`, and for what is none.
+        """Finite numbers, none where there is none.
+
+        NoValue for another number of them than `count`, and for what is none.
         """
         element = self.element(keyword)
         if element is not None and element.length > LONGEST_TEXT:
@@ -89,6 +93,7 @@ class ElementValues:
 
     def integer(self, keyword: str) -> int | None:
         """The first number, which must be whole and have 32 bits; None where there is none.
+
         NoValue.
         """
         number = next(iter(self.numbers(keyword)), None)
@@ -99,8 +104,9 @@ class ElementValues:
         return int(number)
 
     def _character_sets(self) -> list[str]:
-        """What (0008,0005) says, nothing where it is missing; an unknown one is read as if it were
-        the default.
+        """What (0008,0005) says, nothing where it is missing.
+
+        An unknown one is read as if it were the default.
         """
         element = self._elements.first.get(_CHARACTER_SET)
         if element is None or not element.value:

@@ -1,5 +1,6 @@
-"""How many frames a file's pixel data can hold: Number of Frames is a promise, the bytes are what
-is there.
+"""How many frames the pixel data of a file can hold.
+
+Number of Frames is a promise; the bytes are what is there.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ _SEVERAL_IN_A_FRAGMENT = (
 def frames_that_fit(
     pixels: PixelBytes | None, values: ElementValues, transfer_syntax_uid: str
 ) -> int:
-    """The most frames that so many bytes can be: of encapsulated pixel data at least a fragment
-    each (PS3.5 A.4).
+    """The most frames that so many bytes can be.
+
+    A frame of encapsulated pixel data takes at least a fragment (PS3.5 A.4).
     """
     if pixels is None:
         return 0

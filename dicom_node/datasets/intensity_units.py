@@ -54,8 +54,9 @@ def is_unspecified(unit_name: str) -> bool:
 
 
 def refuse_other_quantities(rescale_type: str, image_type: tuple[str, ...]) -> None:
-    """UnusableValue for CT of another quantity: what looks for organs by their attenuation finds
-    nothing in it.
+    """UnusableValue for CT of another quantity.
+
+    A search for organs by their attenuation finds nothing in such images.
     """
     advice = (
         "What is looked for is known by its Hounsfield units: send the images in Hounsfield units."

@@ -1,5 +1,4 @@
-"""What scanners write into private elements alone, of that which tells images at one position
-apart.
+"""Values in private elements that tell images at one position apart.
 
 An element (gggg,10ee) belongs to whom (gggg,0010) names (PS3.5 7.8.1); other blocks than the first
 are not looked for.
@@ -20,8 +19,9 @@ _LARGEST_B_VALUE = 100_000
 
 @dataclass(frozen=True)
 class _Private:
-    """Element `tag`, whose creator's name is `creator`, stands for `keyword`; `vr` where none is
-    written.
+    """Element `tag`, whose creator's name is `creator`, stands for `keyword`.
+
+    `vr` where none is written.
     """
 
     keyword: str
@@ -45,8 +45,9 @@ PRIVATE_TAGS = frozenset(tag for private in _PRIVATE for tag in (private.tag, pr
 
 
 def private_values(elements: Elements) -> dict[str, str]:
-    """Numbers as text by keyword: b-values, and "GEComponent" (0 magnitude, 1 phase, 2 real, 3
-    imaginary).
+    """Private numbers as text, by keyword.
+
+    b-values, and "GEComponent" (0 magnitude, 1 phase, 2 real, 3 imaginary).
     """
     values: dict[str, str] = {}
     for private in _PRIVATE:

@@ -1,6 +1,4 @@
-"""The stored values of a slice or of some frames, as the file's pixel data gives them: before
-rescale, sign right.
-"""
+"""The stored values of a slice or of frames, before rescale and with the right sign."""
 
 from __future__ import annotations
 
@@ -32,8 +30,9 @@ _END_OF_IMAGE, _MOST_PADDING_BYTES = b"\xff\xd9", 16
 
 @dataclass(frozen=True)
 class PixelFormat:
-    """How a grey pixel is stored (PS3.3 C.7.6.3): `rows` and `columns` of a frame, bits, sign,
-    `inverted` for display.
+    """How a grey pixel is stored (PS3.3 C.7.6.3).
+
+    `rows` and `columns` of a frame, bits, sign; `inverted` for MONOCHROME1.
     """
 
     rows: int
@@ -74,8 +73,9 @@ def _format(ds: Dataset, shape: tuple[int, int]) -> PixelFormat:
 
 
 def refuse_colour(photometric_interpretation: str, samples: int | None) -> None:
-    """UnusableValue for anything but grey: palette indices, RGB and the rest say nothing of what
-    was measured.
+    """UnusableValue for anything but grey.
+
+    Palette indices, RGB and the rest are no measured quantity.
     """
     advice = "A volume is made of grey values only: send the grey images that these were made of."
     if photometric_interpretation not in _GREY:
@@ -88,8 +88,7 @@ def refuse_colour(photometric_interpretation: str, samples: int | None) -> None:
 def stored_frames(
     ds: Dataset, form: PixelFormat, frames: int, indices: Sequence[int]
 ) -> Iterator[NDArray[np.generic]]:
-    """The stored values (rows, columns) of the frames with these zero-based, rising `indices`, of
-    `frames` in all.
+    """Stored values (rows, columns) of the frames at `indices` (zero-based, rising), of `frames`.
 
     Raises UndecodablePixels, which says what is wrong with the pixel data.
     """
@@ -116,8 +115,7 @@ def _native(ds: Dataset, keyword: str, form: PixelFormat, frames: int) -> bytes:
 
 
 def make_decodable(ds: Dataset, shape: tuple[int, int]) -> None:
-    """Check the pixel attributes of a single picture of `shape`, grey or in colour, and leave them
-    clean in `ds`.
+    """Check and correct in `ds` the pixel attributes of a single image of `shape`, grey or colour.
 
     UnusableValue names what no decoder could use, UndecodablePixels says what is wrong with the
     pixel data.
@@ -162,8 +160,9 @@ def _photometric(ds: Dataset, samples: int) -> str:
 
 
 def compressed_frames(ds: Dataset, frames: int) -> list[bytes]:
-    """The frames of encapsulated pixel data, whatever their fragments. UndecodablePixels where
-    there are fewer.
+    """The frames of encapsulated pixel data, whatever their fragments.
+
+    UndecodablePixels where there are fewer.
     """
     extended = None
     if "ExtendedOffsetTable" in ds and "ExtendedOffsetTableLengths" in ds:
@@ -181,9 +180,7 @@ def compressed_frames(ds: Dataset, frames: int) -> list[bytes]:
 
 
 def _by_beginning(encapsulated: bytes) -> list[bytes]:
-    """Frames without a table that says where they are: each begins with the marker of its
-    format.
-    """
+    """Frames without an offset table: each begins with the marker of its format."""
     source = BytesIO(encapsulated)
     parse_basic_offsets(source)
     frames: list[list[bytes]] = []
@@ -196,6 +193,7 @@ def _by_beginning(encapsulated: bytes) -> list[bytes]:
 
 def checked(stream: Codestream, shape: tuple[int, int], samples: int) -> Codestream:
     """The codestream, unless it is another image than `shape` (rows, columns) or breaks off.
+
     UndecodablePixels.
     """
     if (stream.rows, stream.columns) != shape:

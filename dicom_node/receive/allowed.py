@@ -15,9 +15,10 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 @dataclass(frozen=True)
-class Allowed:
-    """Calling AE titles and networks that may connect; an empty list is any. Where both are given,
-    both must match.
+class AllowedPeers:
+    """Calling AE titles and networks that may connect; an empty list is any.
+
+    Where both are given, both must match.
 
     A title proves nothing, since a peer calls itself what it likes: who may send is decided by the
     addresses.
@@ -27,7 +28,7 @@ class Allowed:
     networks: tuple[Network, ...] = ()
 
     @classmethod
-    def of(cls, entries: Iterable[str], addresses: Iterable[str] = ()) -> Allowed:
+    def of(cls, entries: Iterable[str], addresses: Iterable[str] = ()) -> AllowedPeers:
         """From one list of titles and addresses, and one of addresses alone.
 
         An entry of the first that looks like an address or network is one, and never a title.
@@ -64,8 +65,9 @@ def network(text: str) -> Network:
 
 
 def plain_address(text: str) -> Address:
-    """An address as the socket tells it, without its zone; IPv4 seen through an IPv6 socket as
-    IPv4.
+    """An address as the socket gives it, without its zone.
+
+    An IPv4 address that is mapped into IPv6 is returned as IPv4.
     """
     address = ipaddress.ip_address(text.partition("%")[0])
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:

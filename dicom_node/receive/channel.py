@@ -1,5 +1,6 @@
-"""What the listener and a receiver's process say to one another: lines of JSON over a socket pair,
-with connections attached.
+"""What the listener and a receiver's process exchange.
+
+Messages are lines of JSON over a socket pair, with connections attached.
 """
 
 from __future__ import annotations
@@ -20,14 +21,15 @@ Message = Mapping[str, Any]
 class Channel:
     """One end. Any thread may send; one receives."""
 
-    def __init__(self, ends_at: socket.socket) -> None:
-        self._socket = ends_at
+    def __init__(self, end: socket.socket) -> None:
+        self._socket = end
         self._lock = threading.Lock()
         self._attached: deque[int] = deque()
 
     def send(self, message: Message, connection: socket.socket | None = None) -> None:
-        """Send a message, with a connection if one is given. OSError when the other end is gone or
-        does not read.
+        """Send a message, with a connection if one is given.
+
+        OSError when the other end is gone or does not read.
         """
         line = json.dumps(message, separators=(",", ":")).encode() + b"\n"
         with self._lock:
@@ -36,7 +38,7 @@ class Channel:
 
     def messages(self) -> Iterator[Message]:
         """Messages as they come, until the other end is gone."""
-        heard = b""
+        unread = b""
         while True:
             try:
                 data, attached, _, _ = socket.recv_fds(self._socket, _READ_BYTES, _MOST_ATTACHED)
@@ -45,7 +47,7 @@ class Channel:
             if not data:
                 return
             self._attached += attached  # in the order in which their messages come
-            *lines, heard = (heard + data).split(b"\n")
+            *lines, unread = (unread + data).split(b"\n")
             yield from map(json.loads, lines)
 
     def connection(self) -> socket.socket:

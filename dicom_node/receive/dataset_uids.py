@@ -35,7 +35,7 @@ _UID = re.compile(r"[0-9A-Za-z][0-9A-Za-z.]{0,63}")
 
 
 @dataclass(frozen=True)
-class Head:
+class DatasetUids:
     """The UIDs of a data set, without padding; empty where the data set has none."""
 
     sop_class_uid: str
@@ -49,7 +49,7 @@ def is_uid(text: str) -> bool:
     return _UID.fullmatch(text) is not None
 
 
-def dataset_uids(dataset: bytes | memoryview, transfer_syntax_uid: str) -> Head:
+def dataset_uids(dataset: bytes | memoryview, transfer_syntax_uid: str) -> DatasetUids:
     """Read the UIDs from a data set encoded in a transfer syntax.
 
     A peer that says explicit and means implicit VR, or the other way round, is understood. Raises
@@ -57,20 +57,20 @@ def dataset_uids(dataset: bytes | memoryview, transfer_syntax_uid: str) -> Head:
     set names two of what there is one of.
     """
     elements = identified(dataset, transfer_syntax_uid, IDENTIFYING)
-    head = Head(*(uid_text(elements, tag) for tag in (SOP_CLASS, SOP_INSTANCE, STUDY, SERIES)))
+    uids = DatasetUids(
+        *(uid_text(elements, tag) for tag in (SOP_CLASS, SOP_INSTANCE, STUDY, SERIES))
+    )
     for tag in FILED_UNDER:
         if not is_uid(uid_text(elements, tag)):
             raise UnreadableDataset(f"the data set has no usable {IDENTIFYING[tag]}")
-    return head
+    return uids
 
 
 def identified(
-    dataset: bytes | memoryview, transfer_syntax_uid: str, wanted: Container[int]
+    dataset: bytes | memoryview, transfer_syntax_uid: str, tags: Container[int]
 ) -> Elements:
-    """The `wanted` elements of a data set that is one instance of one patient; else
-    FaultyDataset.
-    """
-    elements = elements_of(dataset, transfer_syntax_uid, wanted, FILED_UNDER)
+    """The elements `tags` of a data set; FaultyDataset unless it is one instance of one patient."""
+    elements = elements_of(dataset, transfer_syntax_uid, tags, FILED_UNDER)
     for tag, name in IDENTIFYING.items():
         if tag in elements.ambiguous:
             raise FaultyDataset(f"the data set has two values of {name} {tag_text(tag)}")
@@ -83,8 +83,9 @@ def tag_text(tag: int) -> str:
 
 
 def uid_text(elements: Elements, tag: int) -> str:
-    """A UID's text without its padding, empty where there is none; what is no UID is a text that
-    `is_uid` refuses.
+    """A UID's text without its padding, empty where there is none.
+
+    A value that is no UID gives a text that `is_uid` refuses.
     """
     element = elements.first.get(tag)
     return "" if element is None else element.value[:66].rstrip(b"\0 ").decode("ascii", "replace")

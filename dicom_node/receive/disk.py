@@ -1,6 +1,4 @@
-"""The inbox's file system: its errors in our words, its free room without asking for every
-instance, and fsync.
-"""
+"""The file system of the inbox: its errors as ours, its free space, and fsync."""
 
 from __future__ import annotations
 
@@ -77,9 +75,8 @@ def names_go_with_files(folder: Path) -> bool:
     return bool(kinds) and kinds <= _JOURNALS_NAMES
 
 
-class FreeRoom:
-    """What may still be written to the file system of `folder` so that `minimum_free_bytes` stay
-    free.
+class FreeSpace:
+    """How many bytes may be written to the file system of `folder`, keeping `minimum_free_bytes`.
 
     The file system is asked some twenty times a second at most; in between, what was reserved is
     counted.

@@ -36,8 +36,9 @@ class EndedByUs(AssociationEnded):
 
 
 class ProtocolError(AssociationEnded):
-    """Bytes that are not allowed here. `source` and `reason` are for the A-ABORT (PS3.8 table
-    9-26).
+    """Bytes that are not allowed here.
+
+    `source` and `reason` are for the A-ABORT (PS3.8 table 9-26).
     """
 
     def __init__(

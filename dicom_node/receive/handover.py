@@ -25,11 +25,11 @@ from pynetdicom.sop_class import uid_to_service_class
 from pynetdicom.transport import AddressInformation, AssociationSocket
 
 from dicom_node.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from dicom_node.receive.application_entity import ApplicationEntity
 from dicom_node.receive.errors import AssociationEnded, EndedByUs, PeerSilent, ProtocolError
 from dicom_node.receive.limits import MAX_COMMAND_BYTES
-from dicom_node.receive.node import Node
 from dicom_node.receive.upper_layer import commands, pdu
-from dicom_node.receive.upper_layer.association import IdleTime, OnUse, StoreRequests, out_of_order
+from dicom_node.receive.upper_layer.association import IdleTime, OnUse, StoreHandler, out_of_order
 from dicom_node.receive.upper_layer.services import VERIFICATION, is_storage
 from dicom_node.receive.upper_layer.wire import Wire
 from dicom_node.statuses import SUCCESS
@@ -40,14 +40,14 @@ _POLL_S, _END_S = 0.05, 5.0
 _UNLIMITED = 1_000_000
 
 
-class HandedOver:
+class PynetdicomAssociation:
     """One association that pynetdicom serves. `body` is its A-ASSOCIATE-RQ without the header."""
 
     def __init__(
-        self, wire: Wire, body: bytes, node: Node, store: StoreRequests, on_use: OnUse
+        self, wire: Wire, body: bytes, node: ApplicationEntity, store: StoreHandler, on_use: OnUse
     ) -> None:
         self._store = store
-        self._messages = _Messages(wire, body, node, store, on_use)
+        self._messages = _CheckedPdus(wire, body, node, store, on_use)
         self._association = _new_association(node, self._messages, wire.socket, store.peer.address)
         self._messages.accepted = lambda: {
             context.context_id: context for context in self._association.accepted_contexts
@@ -96,11 +96,11 @@ class HandedOver:
         return SUCCESS
 
 
-class _Messages:
+class _CheckedPdus:
     """The peer's PDUs, checked, as pynetdicom may have them. Read in its network thread."""
 
     def __init__(
-        self, wire: Wire, body: bytes, node: Node, store: StoreRequests, on_use: OnUse
+        self, wire: Wire, body: bytes, node: ApplicationEntity, store: StoreHandler, on_use: OnUse
     ) -> None:
         self.fault: AssociationEnded | None = None
         self.accepted: Callable[[], dict[int, Any]] = dict  # pynetdicom's contexts by identifier
@@ -167,10 +167,8 @@ class _Messages:
         return pdu.HEADER.pack(kind, len(values)) + values
 
     def _values(self, body: bytes) -> list[bytes]:
-        """The presentation data values of a P-DATA-TF PDU, without the data sets that are
-        stored.
-        """
-        passed = []
+        """The presentation data values of a P-DATA-TF PDU, without stored data sets."""
+        values = []
         position = 0
         while position < len(body):
             if position + pdu.PDV_HEADER.size > len(body):
@@ -181,11 +179,11 @@ class _Messages:
             if length < 2 or end > len(body):
                 raise ProtocolError("a presentation data value does not fit into its PDU")
             if self._goes_on(context_id, flags, value):
-                passed.append(body[position:end])
+                values.append(body[position:end])
             elif flags & pdu.IS_LAST:
-                passed.append(pdu.PDV_HEADER.pack(2, context_id, flags))
+                values.append(pdu.PDV_HEADER.pack(2, context_id, flags))
             position = end
-        return passed
+        return values
 
     def _goes_on(self, context_id: int, flags: int, value: memoryview) -> bool:
         """Take note of a fragment; whether pynetdicom is to have its bytes."""
@@ -233,7 +231,7 @@ class _Messages:
 class _CheckedSocket(AssociationSocket):
     """pynetdicom's view of the connection: reads what was checked, and leaves the closing to us."""
 
-    def __init__(self, association: Any, messages: _Messages, connection: socket.socket) -> None:
+    def __init__(self, association: Any, messages: _CheckedPdus, connection: socket.socket) -> None:
         self._messages, self._unread = messages, b""
         super().__init__(association, client_socket=connection)
 
@@ -245,15 +243,15 @@ class _CheckedSocket(AssociationSocket):
     def recv(self, nr_bytes: int) -> bytearray:
         """The next bytes of a PDU; fewer at the end of the connection."""
         self._unread = self._unread or self._messages.next_pdu()
-        taken, self._unread = self._unread[:nr_bytes], self._unread[nr_bytes:]
-        return bytearray(taken)
+        pdu_bytes, self._unread = self._unread[:nr_bytes], self._unread[nr_bytes:]
+        return bytearray(pdu_bytes)
 
     def _shutdown_socket(self) -> None:
         """Nothing: there may be last words."""
 
 
 def _new_association(
-    node: Node, messages: _Messages, connection: socket.socket, address: str
+    node: ApplicationEntity, messages: _CheckedPdus, connection: socket.socket, address: str
 ) -> Any:
     """An acceptor that has a connection and has not begun."""
     association: Any = Association(_entity(node), "acceptor")
@@ -273,10 +271,8 @@ def _new_association(
     return association
 
 
-def _entity(node: Node) -> Any:
-    """An application entity whose limits are ours: those of pynetdicom's own stay out of the
-    way.
-    """
+def _entity(node: ApplicationEntity) -> Any:
+    """An application entity with our limits; those of pynetdicom stay out of the way."""
     entity = AE(node.ae_title)
     entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
     entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
@@ -292,24 +288,25 @@ def _support_storage(event: Any) -> None:
     syntaxes: dict[UID, dict[UID, None]] = {}
     for context in event.assoc.requestor.primitive.presentation_context_definition_list:
         if context.abstract_syntax is not None and is_storage(context.abstract_syntax):
-            wanted = syntaxes.setdefault(context.abstract_syntax, {})
-            wanted.update(dict.fromkeys(context.transfer_syntax))
+            proposed_syntaxes = syntaxes.setdefault(context.abstract_syntax, {})
+            proposed_syntaxes.update(dict.fromkeys(context.transfer_syntax))
     event.assoc.acceptor.supported_contexts += [
-        build_context(sop_class, list(wanted)) for sop_class, wanted in syntaxes.items()
+        build_context(sop_class, list(proposed)) for sop_class, proposed in syntaxes.items()
     ]
 
 
 def _storage_classes(event: Any) -> dict[UID, SOPClassCommonExtendedNegotiation]:
-    """Tell pynetdicom that what we accepted belongs to the storage service, where it does not know
-    so itself.
+    """Tell pynetdicom which of the classes we accepted belong to the storage service.
+
+    It does not know all of them itself.
     """
-    unknown = {}
+    class_items = {}
     for context in event.assoc.acceptor.supported_contexts:
         sop_class = context.abstract_syntax
-        is_known = uid_to_service_class(sop_class) is StorageServiceClass
-        if is_storage(sop_class) and not is_known:
+        is_known_to_pynetdicom = uid_to_service_class(sop_class) is StorageServiceClass
+        if is_storage(sop_class) and not is_known_to_pynetdicom:
             item = SOPClassCommonExtendedNegotiation()
             item.sop_class_uid = sop_class
             item.service_class_uid = _STORAGE_SERVICE_CLASS
-            unknown[sop_class] = item
-    return unknown
+            class_items[sop_class] = item
+    return class_items

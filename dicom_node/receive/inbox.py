@@ -1,5 +1,4 @@
-"""Where arriving instances are kept: `root/<study>/<series>/<SOP instance>.dcm`, exactly as they
-were sent.
+"""Where arriving instances are kept, exactly as sent: `root/<study>/<series>/<SOP instance>.dcm`.
 
 When `keep` returns, the instance survives a power cut: the file is written under a temporary name
 on the same file system, given its name and fsynced, and so is its folder, where the file system
@@ -21,18 +20,18 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from dicom_node.arrivals import Arrival, KeptAs, Sent, StoredInstance
+from dicom_node.arrivals import Arrival, KeptAs, StoredInstance, StoreRequest
 from dicom_node.errors import InboxError, UnreadableDataset, WrongUids
 from dicom_node.log_text import quoted
-from dicom_node.receive.dataset_uids import Head, dataset_uids, is_uid
+from dicom_node.receive.dataset_uids import DatasetUids, dataset_uids, is_uid
 from dicom_node.receive.disk import (
-    FreeRoom,
+    FreeSpace,
     disk_errors,
     names_go_with_files,
     sync_file,
     sync_folder,
 )
-from dicom_node.receive.incoming import Blocks, Incoming
+from dicom_node.receive.incoming import BlockPool, IncomingDataset
 from dicom_node.receive.part10 import FileMeta, is_whole, read_meta
 
 logger = logging.getLogger(__name__)
@@ -58,8 +57,8 @@ class Inbox:
         self._root = root
         self._incoming = root / _INCOMING
         self._now = now
-        self._blocks = Blocks()
-        self._free_room = FreeRoom(root, minimum_free_bytes)
+        self._blocks = BlockPool()
+        self._free_space = FreeSpace(root, minimum_free_bytes)
         self._known_folders: set[Path] = set()
         # half-written files carry their process's number: when it has died, they are known by that
         self._names, self._number = f"{os.getpid()}-{uuid.uuid4().hex}-", itertools.count()
@@ -70,50 +69,54 @@ class Inbox:
 
     def place(self) -> tuple[Path, int]:
         """Root and watermark: another process can open the same inbox with them."""
-        return self._root, self._free_room.minimum_free_bytes
+        return self._root, self._free_space.minimum_free_bytes
 
-    def begin(self, sent: Sent) -> Incoming:
-        """Where the data set of a request goes as it comes; the caller discards it at the end,
-        whatever happens.
+    def begin(self, request: StoreRequest) -> IncomingDataset:
+        """Open the place into which the data set of a request is written as it comes.
+
+        The caller discards it at the end, whatever happens.
 
         UnreadableDataset when the request does not name an instance that can be filed.
         """
-        for name, uid in (("Instance", sent.sop_instance_uid), ("Class", sent.sop_class_uid)):
+        for name, uid in (("Instance", request.sop_instance_uid), ("Class", request.sop_class_uid)):
             if not is_uid(uid):
                 raise UnreadableDataset(f"the request has no usable SOP {name} UID")
         path = self._incoming / f"{self._names}{next(self._number)}"
-        return Incoming(sent, path, self._free_room.reserve, self._blocks)
+        return IncomingDataset(request, path, self._free_space.reserve, self._blocks)
 
-    def keep(self, incoming: Incoming) -> Arrival:
+    def keep(self, incoming: IncomingDataset) -> Arrival:
         """Keep a whole data set for good, and only then return.
 
         The same bytes again change nothing; other bytes under the same SOP Instance UID are kept
         beside the first. Raises UnreadableDataset, WrongUids, StorageFull or InboxError.
         """
-        sent = incoming.sent
+        request = incoming.request
         with incoming.dataset() as dataset:
-            head = dataset_uids(dataset, sent.transfer_syntax_uid)
-        _check_uids(head, sent)
-        folder = self._root / head.study_instance_uid / head.series_instance_uid
+            uids = dataset_uids(dataset, request.transfer_syntax_uid)
+        _check_uids(uids, request)
+        folder = self._root / uids.study_instance_uid / uids.series_instance_uid
         with disk_errors():
             path, kept_as = self._keep(incoming, folder)
             if not self._names_go_with_files:
                 sync_folder(folder)
         instance = StoredInstance(
             path=path,
-            study_instance_uid=head.study_instance_uid,
-            series_instance_uid=head.series_instance_uid,
-            sop_instance_uid=sent.sop_instance_uid,
-            sop_class_uid=sent.sop_class_uid,
+            study_instance_uid=uids.study_instance_uid,
+            series_instance_uid=uids.series_instance_uid,
+            sop_instance_uid=request.sop_instance_uid,
+            sop_class_uid=request.sop_class_uid,
             sha256=incoming.sha256(),
         )
-        return Arrival(instance, kept_as, sent.calling_ae_title, sent.calling_address, self._now())
+        return Arrival(
+            instance, kept_as, request.calling_ae_title, request.calling_address, self._now()
+        )
 
-    def store(self, dataset: bytes | memoryview, sent: Sent) -> Arrival:
-        """Keep a data set that is in memory, as `begin` and `keep` do. Nothing is left on disk when
-        it raises.
+    def store(self, dataset: bytes | memoryview, request: StoreRequest) -> Arrival:
+        """Keep a data set that is in memory, as `begin` and `keep` do.
+
+        Nothing is left on disk when it raises.
         """
-        incoming = self.begin(sent)
+        incoming = self.begin(request)
         try:
             incoming.write(dataset)
             return self.keep(incoming)
@@ -125,8 +128,9 @@ class Inbox:
         return [uid for uid, _ in self.counted_studies()]
 
     def counted_studies(self) -> Iterator[tuple[str, int]]:
-        """Study Instance UIDs, sorted, each with how many files it has, conflicts included; those
-        with none are left out.
+        """Study Instance UIDs, sorted, each with how many files it has, conflicts included.
+
+        Studies without a file are left out.
 
         Folders are listed, no file is opened: a million instances take seconds.
         """
@@ -148,14 +152,11 @@ class Inbox:
         return _stored(self._root, study_instance_uid, conflicts=False)
 
     def conflicts(self, study_instance_uid: str) -> list[StoredInstance]:
-        """What came under a SOP Instance UID that other content already had: kept, but no part of
-        the study.
-        """
+        """What came under a SOP Instance UID of other content: kept, but no part of the study."""
         return _stored(self._root, study_instance_uid, conflicts=True)
 
     def sweep(self, process_id: int | None = None) -> int:
-        """Remove what a crash left half-written and return how many files: of one process, or of
-        all.
+        """Remove what a crash of one process, or of any, left half-written; the number of files.
 
         Only while those processes store nothing.
         """
@@ -170,19 +171,16 @@ class Inbox:
 
     def free_bytes(self) -> int:
         """Room left on the inbox's file system for users that are not root."""
-        return self._free_room.free_bytes()
+        return self._free_space.free_bytes()
 
-    def _keep(self, incoming: Incoming, folder: Path) -> tuple[Path, KeptAs]:
-        """Put the bytes under the first free one of their two possible names, unless they have one
-        already.
-        """
-        uid, digest = incoming.sent.sop_instance_uid, incoming.sha256()
+    def _keep(self, incoming: IncomingDataset, folder: Path) -> tuple[Path, KeptAs]:
+        """Put the bytes under the first free one of two names, unless one has them already."""
+        uid, digest = incoming.request.sop_instance_uid, incoming.sha256()
         path, aside = folder / f"{uid}.dcm", folder / f"{uid}{_CONFLICT}{digest[:12]}.dcm"
-        if known := next((p for p in (path, aside) if _digest_at(p) == digest), None):
-            sync_file(
-                known
-            )  # another association may have it from the same peer, and not have come to its fsync
-            return known, KeptAs.SAME
+        if present := next((name for name in (path, aside) if _digest_at(name) == digest), None):
+            # another association may have written it just now and not have come to its fsync
+            sync_file(present)
+            return present, KeptAs.SAME
         self._make_durably(folder)
         temporary = incoming.written()
         for name, kept_as in ((path, KeptAs.NEW), (aside, KeptAs.CONFLICT)):
@@ -221,7 +219,7 @@ class Inbox:
         self._known_folders.add(folder)
 
 
-def _sync_or_take_back(incoming: Incoming, name: Path) -> None:
+def _sync_or_take_back(incoming: IncomingDataset, name: Path) -> None:
     """Put a file that was just linked on disk; where that fails nothing of it is left."""
     try:
         incoming.sync()
@@ -284,13 +282,14 @@ def _described(path: Path, meta: FileMeta) -> StoredInstance:
     )
 
 
-def _check_uids(head: Head, sent: Sent) -> None:
-    """The data set must be the instance that its request names. One without its own SOP UIDs is
-    taken at its request's word.
+def _check_uids(uids: DatasetUids, request: StoreRequest) -> None:
+    """The data set must be the instance that its request names.
+
+    Where it has no SOP UIDs of its own, those of the request hold.
     """
-    if head.sop_instance_uid not in {"", sent.sop_instance_uid}:
+    if uids.sop_instance_uid not in {"", request.sop_instance_uid}:
         raise WrongUids("data set and request differ in SOP Instance UID")
-    if head.sop_class_uid not in {"", sent.sop_class_uid}:
+    if uids.sop_class_uid not in {"", request.sop_class_uid}:
         raise WrongUids("data set and request differ in SOP Class UID")
 
 

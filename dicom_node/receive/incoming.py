@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from dicom_node.arrivals import Sent
+from dicom_node.arrivals import StoreRequest
 from dicom_node.receive.disk import disk_errors
 from dicom_node.receive.part10 import FileMeta, encode_head
 
@@ -31,7 +31,7 @@ _NO_DIGEST = bytes(32).hex()
 _DIRECT = getattr(os, "O_DIRECT", 0)  # not every system has it
 
 
-class Blocks:
+class BlockPool:
     """Memory for data sets in flight: one block each, page-aligned, a few kept for the next."""
 
     def __init__(self) -> None:
@@ -50,9 +50,8 @@ class Blocks:
                 self._spare.append(block)
 
 
-class Incoming:
-    """One data set on its way into the file at `path`, which need not be there until it is long or
-    complete.
+class IncomingDataset:
+    """A data set on its way into the file at `path`, which exists once it is long or complete.
 
     `reserve` is asked before anything is written. Every method raises StorageFull or InboxError
     where the disk refuses; whatever happens, `discard` must be called at the end: it leaves nothing
@@ -60,16 +59,16 @@ class Incoming:
     """
 
     def __init__(
-        self, sent: Sent, path: Path, reserve: Callable[[int], None], blocks: Blocks
+        self, request: StoreRequest, path: Path, reserve: Callable[[int], None], blocks: BlockPool
     ) -> None:
-        self.sent = sent
+        self.request = request
         self._meta = FileMeta(
-            sop_class_uid=sent.sop_class_uid,
-            sop_instance_uid=sent.sop_instance_uid,
-            transfer_syntax_uid=sent.transfer_syntax_uid,
+            sop_class_uid=request.sop_class_uid,
+            sop_instance_uid=request.sop_instance_uid,
+            transfer_syntax_uid=request.transfer_syntax_uid,
             sha256=_NO_DIGEST,
-            calling_ae_title=sent.calling_ae_title,
-            called_ae_title=sent.called_ae_title,
+            calling_ae_title=request.calling_ae_title,
+            called_ae_title=request.called_ae_title,
         )
         self._path, self._reserve, self._blocks = path, reserve, blocks
         self._head_bytes = len(encode_head(self._meta))

@@ -15,7 +15,7 @@ MAX_DRAINED_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
-class Limits:
+class PeerLimits:
     """What peers may take of us.
 
     `associations` at once, refused with "local limit exceeded" above, and of these

@@ -1,5 +1,4 @@
-"""The Storage SCP: peers connect, their instances go to the inbox, every request gets a named
-status.
+"""The Storage SCP: peers connect, instances go to the inbox, each request gets a named status.
 
 Any storage SOP class and any transfer syntax is taken as it is proposed: what a peer may send is
 decided association by association from what it asks for, so private classes and those newer than
@@ -18,10 +17,10 @@ from typing import Protocol, Self
 
 from dicom_node.arrivals import Arrival
 from dicom_node.ports import ArrivalObserver
+from dicom_node.receive.admission import AdmissionControl
 from dicom_node.receive.allowed import plain_address
-from dicom_node.receive.doorkeeper import Doorkeeper
+from dicom_node.receive.application_entity import ApplicationEntity
 from dicom_node.receive.inbox import Inbox
-from dicom_node.receive.node import Node
 from dicom_node.receive.receiver import Receiver
 
 logger = logging.getLogger(__name__)
@@ -43,28 +42,28 @@ class Receivers(Protocol):
         """End a connection soon."""
 
     def moved_s(self) -> float:
-        """When the one of them last moved that has not for longest, by the monotonic clock; called
-        a few times a second.
+        """When the receiver that is silent for longest last moved, by the monotonic clock.
+
+        It is called a few times a second.
         """
 
     def stop(self) -> None:
         """End everything, and return when that has happened."""
 
 
-class FrontDesk:
-    """Knows every connection and tells the observer: what receivers, wherever they run, ask and
-    tell.
+class ListenerRegistry:
+    """Knows every connection: answers the receivers' questions and tells the observer.
 
     `observer` is told of every association and every stored instance before the peer has its
     answer; what it raises is logged and changes nothing.
     """
 
-    def __init__(self, doorkeeper: Doorkeeper, observer: ArrivalObserver) -> None:
-        self._doorkeeper, self._observer = doorkeeper, observer
+    def __init__(self, admission: AdmissionControl, observer: ArrivalObserver) -> None:
+        self._admission, self._observer = admission, observer
 
     def associate(self, number: int, name: str) -> bool:
         """Whether a connection may have an association."""
-        if not self._doorkeeper.associate(number, name):
+        if not self._admission.associate(number, name):
             return False
         self._tell(self._observer.association_opened, name)
         return True
@@ -72,9 +71,9 @@ class FrontDesk:
     def used(self, number: int, *, to_store: bool) -> None:
         """What an association is used for."""
         if to_store:
-            self._doorkeeper.used(number)
+            self._admission.used(number)
         else:
-            self._doorkeeper.echoed(number)
+            self._admission.echoed(number)
 
     def arrived(self, number: int, name: str, arrival: Arrival) -> None:  # noqa: ARG002 - as receivers tell it
         """An instance is on disk."""
@@ -82,13 +81,13 @@ class FrontDesk:
 
     def dissociate(self, number: int) -> None:
         """The association of a connection has ended, if it had one."""
-        if name := self._doorkeeper.dissociate(number):
+        if name := self._admission.dissociate(number):
             self._tell(self._observer.association_closed, name)
 
     def leave(self, number: int) -> None:
         """A connection is closed."""
         self.dissociate(number)
-        self._doorkeeper.leave(number)
+        self._admission.leave(number)
 
     def _tell(self, notify: Callable[..., None], *what: object) -> None:
         """Call the observer."""
@@ -102,28 +101,28 @@ class Listener:
     """Accepts connections between `start` and `stop`; also a context manager.
 
     Peers must call us by `node`'s AE title. Port 0 takes a free one: `port` tells which.
-    `receivers` makes those who serve the connections, and is given the desk that they ask; without
-    it they are served in this process. `on_tick` is called by the loop that accepts connections, a
+    `receivers` makes the receivers that serve the connections, from the registry that they ask;
+    without it this process serves them. `on_tick` is called by the loop that accepts connections, a
     few times a second, with the moment of the monotonic clock at which all who serve had last
     moved: when that is long ago, or no call comes, somebody is not served.
     """
 
     def __init__(
         self,
-        node: Node,
+        node: ApplicationEntity,
         host: str,
         port: int,
         inbox: Inbox,
         observer: ArrivalObserver,
         *,
-        receivers: Callable[[FrontDesk], Receivers] | None = None,
+        receivers: Callable[[ListenerRegistry], Receivers] | None = None,
         on_tick: Callable[[float], None] = lambda _: None,
     ) -> None:
         self._on_tick = on_tick
         self._node, self._address, self._inbox = node, (host, port), inbox
-        self._doorkeeper = Doorkeeper(node.limits, self._end)
-        desk = FrontDesk(self._doorkeeper, observer)
-        self._receivers = receivers(desk) if receivers else Receiver(node, inbox, desk)
+        self._admission = AdmissionControl(node.limits, self._end)
+        registry = ListenerRegistry(self._admission, observer)
+        self._receivers = receivers(registry) if receivers else Receiver(node, inbox, registry)
         self._socket: socket.socket | None = None
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
@@ -138,7 +137,7 @@ class Listener:
     @property
     def open_associations(self) -> int:
         """Associations that are established now."""
-        return self._doorkeeper.open_associations
+        return self._admission.open_associations
 
     def start(self) -> None:
         """Clear away what a crash left half-written and listen. OSError when the port is taken."""
@@ -196,7 +195,7 @@ class Listener:
                 connection.close()
 
     def _admit(self, connection: socket.socket, address: str) -> None:
-        number = self._doorkeeper.admit(address)
+        number = self._admission.admit(address)
         if number is None:
             logger.warning("connection from %s closed: too many are open", address)
             connection.close()

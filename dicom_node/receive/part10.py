@@ -25,8 +25,9 @@ _LONG_VRS = frozenset({b"OB", b"OW", b"SQ", b"UN", b"UT"})
 
 @dataclass(frozen=True)
 class FileMeta:
-    """What we write into and read from the file meta information. `sha256` of the data set's bytes,
-    hex.
+    """What we write into and read from the file meta information.
+
+    `sha256` of the data set's bytes, hex.
     """
 
     sop_class_uid: str
@@ -38,9 +39,7 @@ class FileMeta:
 
 
 def encode_head(meta: FileMeta) -> bytes:
-    """Preamble and file meta information of a file (PS3.10 table 7.1-1), ready for the data set to
-    follow.
-    """
+    """Preamble and file meta information (PS3.10 table 7.1-1); the data set follows."""
     elements = [
         _short(0x0002, b"UI", meta.sop_class_uid.encode("ascii")),
         _short(0x0003, b"UI", meta.sop_instance_uid.encode("ascii")),
@@ -88,8 +87,9 @@ def read_meta(path: Path) -> FileMeta:
 
 
 def is_whole(path: Path) -> bool:
-    """Whether the data set in a file that we wrote is the one that its file meta says the SHA-256
-    of. OSError.
+    """Whether the data set in a file of ours has the SHA-256 stated in its file meta.
+
+    Raises OSError.
     """
     with path.open("rb") as file:
         head = file.read(MOST_META_BYTES)
@@ -117,8 +117,7 @@ def _long(element: int, value: bytes) -> bytes:
 
 
 def meta_elements(head: bytes) -> tuple[dict[int, bytes], int]:
-    """Values of group 0002 by element number, and the offset at which the data set begins, in a
-    file's beginning.
+    """Values of group 0002 by element number, and the offset at which the data set begins.
 
     The group ends where its length says so (PS3.10 table 7.1-1): elements of group 0002 behind it
     are the data set's and mean nothing. Where the group length is missing, or so wrong that no

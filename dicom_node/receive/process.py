@@ -1,5 +1,6 @@
-"""A receiver in a process of its own: `python -m dicom_node.receive.process DESCRIPTOR`, started by
-processes.py.
+"""A receiver in a process of its own, started by processes.py.
+
+The command is `python -m dicom_node.receive.process DESCRIPTOR`.
 
 The descriptor is its end of a channel to the listener. It stops when it is told so there, and dies
 when that closes: it never outlives its listener. Small on purpose: neither numpy nor pydicom is
@@ -22,11 +23,11 @@ from typing import Any
 
 from dicom_node.arrivals import Arrival, KeptAs, StoredInstance
 from dicom_node.log_text import log_lines
-from dicom_node.receive.allowed import Allowed
+from dicom_node.receive.allowed import AllowedPeers
+from dicom_node.receive.application_entity import ApplicationEntity
 from dicom_node.receive.channel import Channel, Message
 from dicom_node.receive.inbox import Inbox
-from dicom_node.receive.limits import Limits
-from dicom_node.receive.node import Node
+from dicom_node.receive.limits import PeerLimits
 from dicom_node.receive.receiver import Receiver
 
 logger = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ _ANSWER_S = 10.0
 _NOT_NEEDED = ("numpy", "PIL", "pylibjpeg", "openjpeg", "libjpeg", "rle", "jpeg_ls", "gdcm")
 
 
-def node_as_message(node: Node) -> dict[str, Any]:
+def node_as_message(node: ApplicationEntity) -> dict[str, Any]:
     """A node for a receiver's process."""
     return {
         "ae_title": node.ae_title,
@@ -48,12 +49,15 @@ def node_as_message(node: Node) -> dict[str, Any]:
     }
 
 
-def node_of(message: Message) -> Node:
+def node_of(message: Message) -> ApplicationEntity:
     """The node that `node_as_message` was given."""
     titles = frozenset(message["ae_titles"])
-    allowed = Allowed(titles, Allowed.of((), message["networks"]).networks)
-    return Node(
-        message["ae_title"], allowed, Limits(**message["limits"]), reference=message["reference"]
+    allowed = AllowedPeers(titles, AllowedPeers.of((), message["networks"]).networks)
+    return ApplicationEntity(
+        message["ae_title"],
+        allowed,
+        PeerLimits(**message["limits"]),
+        reference=message["reference"],
     )
 
 
@@ -92,8 +96,8 @@ def arrival_of(message: Message) -> Arrival:
     )
 
 
-class _FarDesk:
-    """The listener's desk, at the other end of the channel."""
+class _RemoteRegistry:
+    """The listener's registry, at the other end of the channel."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
@@ -120,11 +124,12 @@ class _FarDesk:
         self._channel.send({"kind": "used", "number": number, "to_store": to_store})
 
     def arrived(self, number: int, name: str, arrival: Arrival) -> None:
-        """Tell of an instance; what was sent is there when the peer has its answer, whatever
-        becomes of this process.
+        """Tell of an instance.
+
+        The message is with the listener before the peer has its answer, even if this process dies.
         """
-        told = {"kind": "arrived", "number": number, "name": name}
-        self._channel.send(told | arrival_as_message(arrival))
+        header = {"kind": "arrived", "number": number, "name": name}
+        self._channel.send(header | arrival_as_message(arrival))
 
     def dissociate(self, number: int) -> None:
         """Tell of the end of an association."""
@@ -145,15 +150,15 @@ def main(descriptor: int) -> None:
     begin = next(messages)
     _log(begin["log_level"])
     inbox = Inbox(Path(begin["inbox"]), begin["minimum_free_bytes"])
-    desk = _FarDesk(channel)
-    receiver = Receiver(node_of(begin["node"]), inbox, desk)
+    registry = _RemoteRegistry(channel)
+    receiver = Receiver(node_of(begin["node"]), inbox, registry)
     channel.send({"kind": "ready"})
     for message in messages:
         kind = message["kind"]
         if kind == "serve":
             receiver.serve(channel.connection(), message["address"], message["number"])
         elif kind == "associate":
-            desk.answered(message["number"], granted=message["granted"])
+            registry.answered(message["number"], granted=message["granted"])
         elif kind == "move":
             channel.send({"kind": "moves"})
         elif kind == "end":

@@ -1,5 +1,4 @@
-"""Several receivers, each in a process of its own: what takes one down costs its connections and
-nothing else.
+"""Several receivers, one a process: what takes one down costs its connections alone.
 
 The listener accepts and counts; each connection goes to the receiver that has fewest. A receiver
 that died is started again.
@@ -18,11 +17,11 @@ import time
 from dataclasses import dataclass, field
 
 from dicom_node.errors import DicomNodeError
+from dicom_node.receive.application_entity import ApplicationEntity
 from dicom_node.receive.channel import Channel, Message
 from dicom_node.receive.inbox import Inbox
-from dicom_node.receive.node import Node
 from dicom_node.receive.process import arrival_of, node_as_message
-from dicom_node.receive.receiver import Desk
+from dicom_node.receive.receiver import ConnectionRegistry
 
 logger = logging.getLogger(__name__)
 
@@ -35,41 +34,48 @@ _MOST_BY_CORES = 4
 
 
 def processes_by_cores() -> int:
-    """How many receivers a machine gets where nobody said: one a core, and few, since disks are
-    slower than cores.
+    """How many receivers a machine gets by default.
+
+    One a core, and few, since disks are slower than cores.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return min(cores or 1, _MOST_BY_CORES)
 
 
 @dataclass
-class _Process:
+class _ReceiverProcess:
     """A receiver's process; `numbers` of the connections that it has.
 
-    It answered last at `answered_s` of the monotonic clock, and has been `asked` again if it has
-    not answered yet.
+    It answered last at `answered_s` of the monotonic clock; `is_asked` while an answer is due.
     """
 
     process: subprocess.Popen[bytes]
     channel: Channel
     numbers: set[int] = field(default_factory=set)
     answered_s: float = field(default_factory=time.monotonic)
-    asked: bool = False
+    is_asked: bool = False
+
+
+def _connection_count(receiver: _ReceiverProcess) -> int:
+    return len(receiver.numbers)
 
 
 class ReceiverProcesses:
-    """Receivers for `listener.Listener`: `count` processes that keep instances in `inbox`, asking
-    and telling `desk`.
+    """Receivers for `listener.Listener`: `count` processes that keep instances in `inbox`.
+
+    Each question and notice of theirs goes to `registry`.
 
     The level of the root logger is theirs, too.
     """
 
-    def __init__(self, node: Node, inbox: Inbox, desk: Desk, *, count: int) -> None:
-        self._node, self._inbox, self._desk = node, inbox, desk
+    def __init__(
+        self, node: ApplicationEntity, inbox: Inbox, registry: ConnectionRegistry, *, count: int
+    ) -> None:
+        self._node, self._inbox, self._registry = node, inbox, registry
         self._count = count
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
-        self._running: list[_Process] = []
+        self._running: list[_ReceiverProcess] = []
         self._stopping = threading.Event()
         self._keepers: list[threading.Thread] = []
         self._moved_s = time.monotonic()
@@ -93,14 +99,14 @@ class ReceiverProcesses:
         while not self._stopping.is_set():
             with self._changed:
                 self._changed.wait_for(lambda: self._running or self._stopping.is_set(), _SEND_S)
-                receiver = min(self._running, key=lambda one: len(one.numbers), default=None)
+                receiver = min(self._running, key=_connection_count, default=None)
                 if receiver is None:
                     continue
                 receiver.numbers.add(number)
             if self._send(receiver, message, connection):
                 break
         else:
-            self._desk.leave(number)
+            self._registry.leave(number)
         connection.close()
 
     def end(self, number: int, why: str) -> None:
@@ -111,14 +117,15 @@ class ReceiverProcesses:
             self._send(receiver, {"kind": "end", "number": number, "why": why})
 
     def moved_s(self) -> float:
-        """When the one answered last that has not for longest; each is asked anew. Without any, as
-        before.
+        """When the receiver that is silent for longest last answered; each is asked anew.
+
+        While none runs, the last value is repeated.
         """
         with self._lock:
             running = list(self._running)
-            unasked = [receiver for receiver in running if not receiver.asked]
+            unasked = [receiver for receiver in running if not receiver.is_asked]
             for receiver in unasked:
-                receiver.asked = True
+                receiver.is_asked = True
         for receiver in unasked:
             self._send(receiver, {"kind": "move"})
         self._kill_those_that_stand_still()
@@ -162,7 +169,7 @@ class ReceiverProcesses:
             )
             self._stopping.wait(wait_s)
 
-    def _spawn(self) -> _Process:
+    def _spawn(self) -> _ReceiverProcess:
         ours, theirs = socket.socketpair()
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", _SEND_S, 0))
         descriptor = theirs.fileno()
@@ -172,9 +179,9 @@ class ReceiverProcesses:
             command, pass_fds=(descriptor,), stdin=subprocess.DEVNULL
         )
         theirs.close()
-        return _Process(process, Channel(ours))
+        return _ReceiverProcess(process, Channel(ours))
 
-    def _listen_to(self, receiver: _Process) -> None:
+    def _listen_to(self, receiver: _ReceiverProcess) -> None:
         """Until it is gone."""
         root, minimum_free_bytes = self._inbox.place()
         begin = {
@@ -192,23 +199,23 @@ class ReceiverProcesses:
             except Exception:  # one message's boundary: the receiver's others must be heard
                 logger.exception("a message of a receiver could not be acted upon")
 
-    def _hear(self, receiver: _Process, message: Message) -> None:
+    def _hear(self, receiver: _ReceiverProcess, message: Message) -> None:
         kind, number = message["kind"], message.get("number", 0)
         if kind == "arrived":
-            self._desk.arrived(number, message["name"], arrival_of(message))
+            self._registry.arrived(number, message["name"], arrival_of(message))
         elif kind == "associate":
-            granted = self._desk.associate(number, message["name"])
+            granted = self._registry.associate(number, message["name"])
             self._send(receiver, {"kind": kind, "number": number, "granted": granted})
         elif kind == "used":
-            self._desk.used(number, to_store=message["to_store"])
+            self._registry.used(number, to_store=message["to_store"])
         elif kind == "dissociate":
-            self._desk.dissociate(number)
+            self._registry.dissociate(number)
         elif kind == "leave":
             with self._lock:
                 receiver.numbers.discard(number)
-            self._desk.leave(number)
+            self._registry.leave(number)
         elif kind == "moves":
-            receiver.answered_s, receiver.asked = time.monotonic(), False
+            receiver.answered_s, receiver.is_asked = time.monotonic(), False
         elif kind == "ready":
             receiver.answered_s = time.monotonic()
             with self._changed:
@@ -216,19 +223,24 @@ class ReceiverProcesses:
                 self._changed.notify_all()
 
     def _kill_those_that_stand_still(self) -> None:
-        """A receiver that does not answer serves nobody and is given ever more: it is killed, and
-        another started.
+        """Kill receivers that do not answer; others are started.
+
+        Such a receiver serves nobody and is given ever more.
         """
         latest_s = time.monotonic() - _STILL_S
         with self._lock:
-            still = [one for one in self._running if one.asked and one.answered_s < latest_s]
+            still = [
+                receiver
+                for receiver in self._running
+                if receiver.is_asked and receiver.answered_s < latest_s
+            ]
             for receiver in still:
                 self._running.remove(receiver)
         for receiver in still:
             logger.error("a receiver (process %d) stands still: killed", receiver.process.pid)
             receiver.process.kill()
 
-    def _see_off(self, receiver: _Process) -> int:
+    def _see_off(self, receiver: _ReceiverProcess) -> int:
         """Clear up after a receiver that is gone, or does not answer any more; its exit code."""
         with self._lock:
             if receiver in self._running:
@@ -240,15 +252,16 @@ class ReceiverProcesses:
             receiver.process.kill()
             code = receiver.process.wait()
         for number in sorted(receiver.numbers):
-            self._desk.leave(number)
+            self._registry.leave(number)
         self._inbox.sweep(receiver.process.pid)
         return code
 
     def _send(
-        self, receiver: _Process, message: Message, connection: socket.socket | None = None
+        self, receiver: _ReceiverProcess, message: Message, connection: socket.socket | None = None
     ) -> bool:
-        """Whether it could be said. A receiver that does not read is of no use: it is killed, and
-        another started.
+        """Send a message; whether that succeeded.
+
+        A receiver that does not read is killed, and another is started.
         """
         try:
             receiver.channel.send(message, connection)

@@ -17,6 +17,7 @@ from typing import Protocol
 
 from dicom_node.arrivals import Arrival
 from dicom_node.log_text import quoted
+from dicom_node.receive.application_entity import ApplicationEntity
 from dicom_node.receive.errors import (
     BY_USER,
     REASON_NOT_SPECIFIED,
@@ -30,9 +31,8 @@ from dicom_node.receive.errors import (
 )
 from dicom_node.receive.inbox import Inbox
 from dicom_node.receive.limits import MAX_REQUEST_BYTES
-from dicom_node.receive.node import Node
 from dicom_node.receive.upper_layer import pdu
-from dicom_node.receive.upper_layer.association import Peer, StoreRequests, StoringAssociation
+from dicom_node.receive.upper_layer.association import Requestor, StoreHandler, StoringAssociation
 from dicom_node.receive.upper_layer.services import VERIFICATION, is_storage
 from dicom_node.receive.upper_layer.wire import Wire
 
@@ -41,18 +41,20 @@ logger = logging.getLogger(__name__)
 _END_S = 10.0
 
 
-class Desk(Protocol):
-    """Where a receiver asks and tells; connections are known by their numbers, associations by
-    their names.
+class ConnectionRegistry(Protocol):
+    """Decides about associations and is told what happens on each connection.
+
+    Connections are known by their numbers, associations by their names.
     """
 
     def associate(self, number: int, name: str) -> bool:
-        """Whether a connection may have an association; then everybody who must know has been
-        told.
+        """Whether a connection may have an association.
+
+        If so, the observer has been told when this returns.
         """
 
     def used(self, number: int, *, to_store: bool) -> None:
-        """What an association is used for: C-ECHO or C-STORE; once for each."""
+        """What an association is used for: C-ECHO or C-STORE. It is called once for each."""
 
     def arrived(self, number: int, name: str, arrival: Arrival) -> None:
         """An instance is on disk."""
@@ -67,10 +69,10 @@ class Desk(Protocol):
 class Receiver:
     """Serves connections until `stop`."""
 
-    def __init__(self, node: Node, inbox: Inbox, desk: Desk) -> None:
-        self._node, self._inbox, self._desk = node, inbox, desk
+    def __init__(self, node: ApplicationEntity, inbox: Inbox, registry: ConnectionRegistry) -> None:
+        self._node, self._inbox, self._registry = node, inbox, registry
         self._lock = threading.Lock()
-        self._open: dict[int, tuple[threading.Thread, _Served]] = {}
+        self._open: dict[int, tuple[threading.Thread, _ServedConnection]] = {}
 
     def start(self) -> None:
         """Nothing: a receiver begins with its first connection."""
@@ -80,7 +82,14 @@ class Receiver:
         limits = self._node.limits
         shortest_s = min(limits.request_timeout_s, limits.idle_timeout_s, limits.stall_timeout_s)
         wire = Wire(connection, limits.stall_timeout_s, shortest_s / 4)
-        served = _Served(self._node, self._inbox, self._desk, wire, Peer("", "", address), number)
+        served = _ServedConnection(
+            self._node,
+            self._inbox,
+            self._registry,
+            wire,
+            peer=Requestor("", "", address),
+            number=number,
+        )
         thread = threading.Thread(
             target=self._run, args=(served, number), name=f"connection {number}", daemon=True
         )
@@ -108,7 +117,7 @@ class Receiver:
         for thread, _ in everything:
             thread.join(_END_S)
 
-    def _run(self, served: _Served, number: int) -> None:
+    def _run(self, served: _ServedConnection, number: int) -> None:
         try:
             served.run()
         except Exception:  # the thread's boundary: a fault of ours costs one connection
@@ -118,13 +127,20 @@ class Receiver:
                 self._open.pop(number, None)
 
 
-class _Served:
+class _ServedConnection:
     """One connection."""
 
     def __init__(
-        self, node: Node, inbox: Inbox, desk: Desk, wire: Wire, peer: Peer, number: int
-    ) -> None:  # fmt: skip
-        self._node, self._inbox, self._desk = node, inbox, desk
+        self,
+        node: ApplicationEntity,
+        inbox: Inbox,
+        registry: ConnectionRegistry,
+        wire: Wire,
+        *,
+        peer: Requestor,
+        number: int,
+    ) -> None:
+        self._node, self._inbox, self._registry = node, inbox, registry
         self._wire, self._peer, self._number = wire, peer, number
         self._name = ""
         self._used: set[bool] = set()
@@ -156,19 +172,21 @@ class _Served:
     def _close(self, last_words: bytes) -> None:
         if self._name:  # first: who hears that it is over may come again at once
             logger.info("association %s closed", self._name)
-        self._desk.dissociate(self._number)
+        self._registry.dissociate(self._number)
         self._wire.hang_up(last_words)
-        self._desk.leave(self._number)
+        self._registry.leave(self._number)
 
     def _serve(self) -> bytes:
         """Serve the association that is asked for; what to say to a peer that gets none."""
         self._wire.give(self._node.limits.request_timeout_s)
         body = self._read_request()
         request = pdu.parse_request(body)
-        self._peer = Peer(request.calling_ae_title, request.called_ae_title, self._peer.address)
+        self._peer = Requestor(
+            request.calling_ae_title, request.called_ae_title, self._peer.address
+        )
         name = uuid.uuid4().hex
         rejection = self._rejection(request)
-        if rejection is None and not self._desk.associate(self._number, name):
+        if rejection is None and not self._registry.associate(self._number, name):
             rejection = pdu.LOCAL_LIMIT_EXCEEDED
         title, address = quoted(request.calling_ae_title), self._peer.address
         if rejection is not None:
@@ -176,7 +194,7 @@ class _Served:
             return pdu.reject(rejection)
         self._name = name
         logger.info("association %s opened by %s at %s", name, title, address)
-        store = StoreRequests(self._inbox, self._peer, self._arrived)
+        store = StoreHandler(self._inbox, self._peer, self._arrived)
         if self._node.reference or not all(map(_is_ours, request.contexts)):
             self._hand_over(body, store)
             return b""
@@ -193,10 +211,10 @@ class _Served:
         """The A-ASSOCIATE-RQ without its header, within its time."""
         kind, length = pdu.HEADER.unpack(self._wire.take(pdu.HEADER.size))
         if kind != pdu.ASSOCIATE_RQ:
-            known = pdu.ASSOCIATE_RQ <= kind <= pdu.ABORT
+            exists = pdu.ASSOCIATE_RQ <= kind <= pdu.ABORT
             raise ProtocolError(
                 f"the first PDU is of type {kind}",
-                reason=UNEXPECTED_PDU if known else UNRECOGNIZED_PDU,
+                reason=UNEXPECTED_PDU if exists else UNRECOGNIZED_PDU,
             )
         if length > MAX_REQUEST_BYTES:
             raise ProtocolError(f"a request for an association of {length} bytes is too long")
@@ -212,20 +230,20 @@ class _Served:
             return pdu.CALLED_AE_TITLE_NOT_RECOGNIZED
         return None
 
-    def _hand_over(self, body: bytes, store: StoreRequests) -> None:
-        from dicom_node.receive.handover import HandedOver
+    def _hand_over(self, body: bytes, store: StoreHandler) -> None:
+        from dicom_node.receive.handover import PynetdicomAssociation
 
-        handed = HandedOver(self._wire, body, self._node, store, self._use)
-        self._end = handed.end
-        handed.serve()
+        association = PynetdicomAssociation(self._wire, body, self._node, store, self._use)
+        self._end = association.end
+        association.serve()
 
     def _use(self, *, to_store: bool) -> None:
         if to_store not in self._used:
             self._used.add(to_store)
-            self._desk.used(self._number, to_store=to_store)
+            self._registry.used(self._number, to_store=to_store)
 
     def _arrived(self, arrival: Arrival) -> None:
-        self._desk.arrived(self._number, self._name, arrival)
+        self._registry.arrived(self._number, self._name, arrival)
 
     def _tell_end(self, error: AssociationEnded) -> None:
         who = f"association {self._name}" if self._name else f"connection from {self._peer.address}"

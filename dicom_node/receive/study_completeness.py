@@ -38,8 +38,10 @@ class _Waiting:
 
 @dataclass(frozen=True)
 class WaitingStudy:
-    """A study that arrives, for a screen: `instances` came since it was last complete, the last
-    `idle_s` ago; `open_associations` of those that brought some.
+    """A study that arrives, for a screen.
+
+    `instances` came since it was last complete, the last `idle_s` ago, over associations of which
+    `open_associations` are still open.
     """
 
     study_instance_uid: str
@@ -49,8 +51,9 @@ class WaitingStudy:
 
 
 class StudyWatch:
-    """An ArrivalObserver that knows which studies are complete. Every method may be called from any
-    thread.
+    """An ArrivalObserver that knows which studies are complete.
+
+    Every method may be called from any thread.
 
     `clock` gives seconds that only grow. After `longest_hold_s` without an instance an open
     association holds no more.
@@ -72,8 +75,9 @@ class StudyWatch:
             self._brought.setdefault(association_id, set())
 
     def arrived(self, association_id: str, arrival: Arrival) -> None:
-        """An instance was stored. A resend or a conflict adds nothing to a study, but tells that
-        its sender is at it.
+        """An instance was stored.
+
+        A resend or a conflict adds nothing to a study, but shows that its sender is active.
         """
         study, now_s = arrival.instance.study_instance_uid, self._clock()
         with self._lock:
@@ -99,16 +103,15 @@ class StudyWatch:
             self._changed.add(study_instance_uid)
 
     def changed(self) -> set[str]:
-        """Studies with something new on disk since this was last asked: their headers want
-        indexing.
-        """
+        """Studies with new files on disk since the last call: their headers need indexing."""
         with self._lock:
             changed, self._changed = self._changed, set()
             return changed
 
     def due(self, quiet_s: float, forced: Collection[str] = ()) -> list[str]:
-        """Studies that are complete, those longest quiet first; the same again until they are
-        forgotten.
+        """Studies that are complete, those longest quiet first.
+
+        A study is named at every call until it is forgotten.
 
         Of the `forced` ones those that are waiting are complete at once.
         """
@@ -124,8 +127,9 @@ class StudyWatch:
             return sorted(complete, key=lambda study: self._waiting[study].last_arrival_s)
 
     def forget(self, study_instance_uid: str) -> bool:
-        """The study has been taken care of. False, and it stays, if more of it came since `due`
-        named it.
+        """Drop a study that has been taken care of.
+
+        False, and it stays, if more of it has come since `due` named it.
         """
         with self._lock:
             waiting = self._waiting.get(study_instance_uid)

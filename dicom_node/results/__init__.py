@@ -1,3 +1,4 @@
-"""What goes back: `segmentation.py` writes the SEG, `report.py` the SR; each is checked by reading
-it again.
+"""What goes back: `segmentation.py` writes the SEG, `report.py` the SR.
+
+Each is checked by reading it again.
 """

@@ -1,6 +1,4 @@
-"""A second opinion on a report before it may be sent: its content tree, read from the bytes with
-pydicom alone.
-"""
+"""An independent check of a report before it is sent: its content tree, read with pydicom alone."""
 
 from __future__ import annotations
 
@@ -52,8 +50,7 @@ def check_report(
     absent: Sequence[AbsentFinding],
     segmentation: WrittenResult | None,
 ) -> None:
-    """Raise ResultMismatch unless the SR at `path` reports exactly `segments`, then `absent`, on
-    `volume`.
+    """Raise ResultMismatch unless the SR at `path` reports `segments`, then `absent`, on `volume`.
 
     Compared: study and evidence; for each structure finding, site, laterality and tracking; for
     found ones the volume to a thousandth, plausible diameters, the segment referred to, whose
@@ -180,8 +177,9 @@ def _check_volume(group: Dataset, segment: ResultSegment, volume: SourceVolume) 
 
 
 def _check_area(group: Dataset, segment: ResultSegment, volume: SourceVolume) -> None:
-    """The area counted anew; nothing in three dimensions, and no millimetres where none are
-    known.
+    """The area counted anew.
+
+    Nothing in three dimensions, and no millimetres where none are known.
     """
     step_y, step_x = (float(np.linalg.norm(step)) for step in volume.affine_zyx_to_lps[:3, 1:3].T)
     pixels = float(segment.voxels.box.sum(dtype=np.int64))

@@ -1,5 +1,6 @@
-"""A second opinion on a SEG before it may be sent: its bytes, read with pydicom and the functional
-groups alone.
+"""An independent check of a SEG before it is sent.
+
+Its bytes are read with pydicom and the functional groups alone.
 
 highdicom wrote the object and is not asked about it; nor is the writer, whose parsing of decimal
 strings alone is shared. Where a frame lies is taken from its Plane Position, Plane Orientation and
@@ -65,8 +66,7 @@ def check_segmentation(path: Path, volume: SourceVolume, segments: Sequence[Resu
 
 
 def segment_masks(path: Path, volume: SourceVolume) -> dict[str, NDArray[np.bool_]]:
-    """What the SEG at `path` shows, by SegmentLabel: (z, y, x) bool on the grid of `volume`, slices
-    placed by position.
+    """Masks of the SEG at `path` by SegmentLabel: (z, y, x) bool, slices placed by position.
 
     ResultMismatch when a frame lies nowhere on that grid; OSError when the file is gone.
     """
@@ -80,9 +80,10 @@ def segment_masks(path: Path, volume: SourceVolume) -> dict[str, NDArray[np.bool
 
 @dataclass(frozen=True, eq=False)
 class _Frame:
-    """A frame as its own functional groups have it; `segment` and `z` zero-based, `to_lps_mm` (3,
-    3) maps (1, row, column) to patient space, `pixels` (rows, columns) bool, `source` the item it
-    was derived from.
+    """A frame as its own functional groups have it.
+
+    `segment` and `z` zero-based, `to_lps_mm` (3, 3) maps (1, row, column) to patient space,
+    `pixels` (rows, columns) bool, `source` the item it was derived from.
     """
 
     number: int
@@ -118,9 +119,7 @@ class _Bits:
         return first
 
     def unpacked(self, index: int) -> NDArray[np.bool_]:
-        """A frame's bits: least significant first, frames following one another without padding
-        (PS3.5 8.1.1).
-        """
+        """A frame's bits: least significant first, frames without padding (PS3.5 8.1.1)."""
         size = self._shape[0] * self._shape[1]
         start, stop = index * size, (index + 1) * size
         packed = self._bytes[start // 8 : -(-stop // 8)]
@@ -150,8 +149,9 @@ class _Frames(_Bits):
         )
 
     def _placed(self, group: Dataset, index: int) -> NDArray[np.float64]:
-        """(3, 3) from (1, row, column) to LPS mm (PS3.3 equation C.7.6.2.1-1), held against the
-        affine's axes.
+        """(3, 3) from (1, row, column) to LPS mm, compared with the affine's axes.
+
+        PS3.3 equation C.7.6.2.1-1.
         """
         position = self.group(group, "PlanePositionSequence").ImagePositionPatient
         cosines = np.array(
@@ -280,9 +280,7 @@ def _check_frame(
     segments: Sequence[ResultSegment],
     seen: set[tuple[int, int]],
 ) -> None:
-    """The frame is of a known segment, the first one at its place, from the right image, and equal
-    to the mask.
-    """
+    """Check a frame: known segment, no duplicate, right image, equal to the mask."""
     _require(
         0 <= frame.segment < len(segments),
         f"a frame of segment {frame.segment + 1}, which does not exist",
@@ -310,9 +308,7 @@ def _frames_on_slices(seg: Dataset, volume: SourceVolume) -> Iterator[_Frame]:
 def _check_on_picture(
     seg: Dataset, volume: SourceVolume, segments: Sequence[ResultSegment]
 ) -> None:
-    """One frame a segment, from the picture, equal to the mask in its matrix, and no place that it
-    cannot have.
-    """
+    """Check one frame a segment: right image, equal to the mask, and no position."""
     seen: set[tuple[int, int]] = set()
     for frame in _frames_on_picture(seg):
         _check_frame(frame, volume, segments, seen)
@@ -380,8 +376,9 @@ def _moments(plane: NDArray[np.bool_]) -> NDArray[np.float64]:
 
 
 def _source_origins(volume: SourceVolume) -> NDArray[np.float64]:
-    """Where the source files state the first pixel of each slice, (z, 3) LPS mm; the affine's where
-    they do not.
+    """Where the source files state the first pixel of each slice, (z, 3) LPS mm.
+
+    The affine's where they do not.
     """
     affine = volume.affine_zyx_to_lps
     even = affine[:3, 3] + np.arange(len(volume.frames))[:, None] * affine[:3, 0]

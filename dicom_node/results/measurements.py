@@ -46,8 +46,7 @@ def area_mm2(segment: ResultSegment, volume: SourceVolume) -> float:
 
 
 def diameters(segment: ResultSegment, volume: SourceVolume) -> Diameters:
-    """Long and short axis, mm, on the acquired slice with the largest area (the lowest z among
-    equals).
+    """Long and short axis in mm on the acquired slice of largest area (the lowest z if equal).
 
     As RECIST 1.1 has them (Eisenhauer 2009, Eur J Cancer 45:228): the longest distance between two
     points of the outline, and the longest chord perpendicular to it. All pieces on the slice count
@@ -93,9 +92,7 @@ def _ends(lines: NDArray[np.intp], positions: NDArray[np.intp]) -> NDArray[np.bo
 
 
 def _flattened(axes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(2, 2) from (row, column) index to mm in the slice's own plane, from the two axes (3, 2) in
-    patient space.
-    """
+    """(2, 2) from (row, column) to mm in the slice's plane, from two axes (3, 2) in the patient."""
     row_step, column_step = axes.T
     along = column_step / np.linalg.norm(column_step)
     x_of_row = float(row_step @ along)
@@ -104,8 +101,7 @@ def _flattened(axes: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _longest_chord(hull: NDArray[np.float64], start: int, end: int) -> float:
-    """Longest chord of a convex polygon (n, 2) perpendicular to the line between two vertices that
-    lie farthest apart.
+    """The longest chord of a convex polygon (n, 2) perpendicular to its longest diagonal.
 
     Seen along that line the polygon is an upper and a lower chain between the two; the distance
     between them is piecewise linear, so its maximum lies at a vertex.

@@ -93,8 +93,7 @@ _BINARY_VR = frozenset({"US", "SS", "UL", "SL", "FL", "FD"})
 
 
 def copy_patient_and_study(source: Dataset, result: Dataset) -> None:
-    """Replace `result`'s patient and study by `source`'s, whose headers were read with pydicom and
-    not yet touched.
+    """Replace patient and study of `result` by those of `source`, a header just read.
 
     `result` will be written in Explicit VR Little Endian and is marked so that its raw elements are
     written as they are. Type 2 attributes that the source lacks become empty; a sequence that
@@ -115,8 +114,9 @@ def copy_patient_and_study(source: Dataset, result: Dataset) -> None:
 
 
 def _copy_character_set(source: Dataset, result: Dataset) -> None:
-    """(0008,0005) as in the source; absent where the source has none, which means ASCII (PS3.3
-    C.12.1.1.2).
+    """(0008,0005) as in the source.
+
+    Absent where the source has none, which means ASCII (PS3.3 C.12.1.1.2).
     """
     if "SpecificCharacterSet" in result:
         del result.SpecificCharacterSet
@@ -126,9 +126,7 @@ def _copy_character_set(source: Dataset, result: Dataset) -> None:
 
 
 def _carried(source: Dataset, tag: BaseTag) -> DataElement | RawDataElement | None:
-    """The element as it may be written in Explicit VR Little Endian, or None where that cannot be
-    done.
-    """
+    """The element as Explicit VR Little Endian can hold it, or None where it cannot."""
     vr = dictionary_VR(tag)
     raw = source.get_item(tag)
     if vr == "SQ" or vr in _BINARY_VR or not isinstance(raw, RawDataElement):
@@ -138,8 +136,9 @@ def _carried(source: Dataset, tag: BaseTag) -> DataElement | RawDataElement | No
 
 
 def _decoded(source: Dataset, tag: BaseTag) -> DataElement | None:
-    """An element that has to be decoded to be written anew; None if its content does not allow
-    it.
+    """An element that has to be decoded to be written anew.
+
+    None if its content does not allow it.
     """
     trial = DicomFileLike(BytesIO())
     trial.is_little_endian, trial.is_implicit_VR = True, False

@@ -1,6 +1,4 @@
-"""A measurement report (TID 1500) of what was found and what was not, checked before it has its
-name.
-"""
+"""A measurement report (TID 1500) of segmented and absent structures, checked before named."""
 
 from __future__ import annotations
 
@@ -69,8 +67,9 @@ def write_report(
     *,
     segmentation: WrittenResult | None,
 ) -> WrittenResult:
-    """Write an Enhanced SR with TID 1500 at `path`; `segments` in the order of `segmentation`, None
-    if there is none.
+    """Write an Enhanced SR with TID 1500 at `path`.
+
+    `segments` in the order of `segmentation`, None if there is none.
 
     On a picture the groups are planar (TID 1410), with area instead of volume: in mm2 where the
     size of a pixel is known, else in pixels and without axes. A measurement group (TID 1411) for
@@ -198,9 +197,7 @@ def _sizes(segment: ResultSegment, volume: SourceVolume) -> list[Row]:
 def _absent(
     header: ResultHeader, finding: AbsentFinding
 ) -> sr.MeasurementsAndQualitativeEvaluations:
-    """Measurement and Qualitative Evaluation Group (TID 1501) of a structure that was looked for in
-    vain.
-    """
+    """Measurement and Qualitative Evaluation Group (TID 1501) of a structure not found."""
     group = sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=_tracking(header, finding.tracking_id),
         finding_type=sr_code(finding.type),
@@ -222,9 +219,7 @@ def _assembled(
     groups: Sequence[Group],
     segmentation: WrittenResult | None,
 ) -> Dataset:
-    """The document as highdicom builds it, then with the source's own evidence, patient and
-    study.
-    """
+    """The document of highdicom, with the source's own evidence, patient and study."""
     stand_in = header.stand_in()
     if header.volume.picture:  # its groups refer to the image itself
         (frame,) = header.volume.frames
@@ -278,8 +273,9 @@ def _algorithm(algorithm: Algorithm) -> sr.AlgorithmIdentification:
 
 
 def _observer() -> sr.ObserverContext:
-    """Segnode as the observing device (TID 1004); its UID names the implementation, not the
-    machine.
+    """Segnode as the observing device (TID 1004).
+
+    Its UID names the implementation, not the machine.
     """
     return sr.ObserverContext(
         observer_type=codes.DCM.Device,

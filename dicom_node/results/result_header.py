@@ -1,6 +1,4 @@
-"""What SEG and SR have in common: who made them, from what, for which study, and what they are
-called.
-"""
+"""What SEG and SR share: equipment, algorithm, sources, patient, study, dates and names."""
 
 from __future__ import annotations
 
@@ -70,8 +68,9 @@ def software_version() -> str:
 
 @dataclass(frozen=True, eq=False)
 class ResultHeader:
-    """Everything about a result but its content. `source` is the header of the volume's first
-    slice.
+    """Everything about a result but its content.
+
+    `source` is the header of the volume's first slice.
 
     `kind` "SEG" or "SR"; `title` a person's name for the content, such as "liver, spleen".
     """
@@ -105,16 +104,16 @@ class ResultHeader:
 
     @property
     def series_number(self) -> int:
-        """A thousand times the source's series number plus ten for SEG, twenty for SR; within
-        IS.
+        """A thousand times the source's series number plus ten for SEG, twenty for SR.
+
+        Within IS.
         """
         number = _series_number(self.source)
         return (number if 0 < number < 1_000_000 else 0) * 1000 + _SERIES_NUMBER[self.kind]
 
     @property
     def made_at(self) -> datetime:
-        """When the result counts as made: the request's time if known, so a re-run gives the same
-        bytes.
+        """The result's date: the request's time if known, so a re-run gives the same bytes.
 
         In the zone that the result's other times are in, else local time.
         """
@@ -140,8 +139,7 @@ class ResultHeader:
         return ds
 
     def stand_in_on_grid(self, planes: Planes, first: int, last: int) -> Dataset:
-        """The stand-in as one multi-frame image of slices `first`..`last`, whose frame n is slice
-        `first` + n - 1.
+        """The stand-in as one multi-frame image: frame n is slice `first` + n - 1, up to `last`.
 
         A frame is one pixel: this is for arranging frames, not for what is in them.
         """
@@ -156,8 +154,9 @@ class ResultHeader:
         return ds
 
     def stand_in_for_picture(self) -> Dataset:
-        """The stand-in as one image of one pixel without a place in the patient, of a class that
-        highdicom takes for any such.
+        """The stand-in as one image of one pixel without a position.
+
+        Its class is one that highdicom takes for any such image.
         """
         ds = self.stand_in()
         ds.SOPClassUID = SecondaryCaptureImageStorage
@@ -184,9 +183,7 @@ class ResultHeader:
         }
 
     def finish(self, result: Dataset) -> None:
-        """Put in what must be the source's own or ours alone: patient, study, dates, file meta
-        information.
-        """
+        """Put in the source's and our own: patient, study, dates, file meta information."""
         correct_ambiguous_vr(
             result, True
         )  # pydicom leaves it out where raw elements are written as they are
@@ -232,8 +229,9 @@ def source_header(volume: SourceVolume) -> Dataset:
 
 
 def shortened(text: str, room: int) -> str:
-    """`text` in printable ASCII (accents fall away), cut to `room` characters; a cut is marked by
-    three dots.
+    """`text` in printable ASCII (accents fall away), cut to `room` characters.
+
+    A cut is marked by three dots.
 
     ASCII because the result is written in the source's character set, which may hold no other
     letters of ours.
@@ -250,16 +248,15 @@ def shortened(text: str, room: int) -> str:
 
 
 def sr_code(code: Code) -> SrCode:
-    """A coded concept as highdicom takes it; meanings are at most 64 characters (PS3.3 table
-    8.8-1a).
+    """A coded concept as highdicom takes it.
+
+    Meanings are at most 64 characters (PS3.3 table 8.8-1a).
     """
     return SrCode(code.value, code.scheme, shortened(code.meaning, _LONGEST_LO))
 
 
 def algorithm_identification(algorithm: Algorithm) -> AlgorithmIdentificationSequence:
-    """PS3.3 C.10.15 table 10-19: name, version, and "Artificial Intelligence" of CID 7162 as
-    family.
-    """
+    """PS3.3 table 10-19: name, version, and family "Artificial Intelligence" (CID 7162)."""
     return AlgorithmIdentificationSequence(
         name=shortened(algorithm.name, _LONGEST_LO),
         family=codes.DCM.ArtificialIntelligence,
@@ -276,8 +273,7 @@ def titled(labels: Iterable[str]) -> str:
 
 
 def _series_number(source: Dataset) -> int:
-    """The source's series number, 0 where it is missing, no whole number or one that leaves no room
-    for ours.
+    """The source's Series Number; 0 where it is missing, no integer or too large to add to.
 
     Read from its bytes: pydicom raises several errors on numbers that are none, and warns of those
     it takes.
@@ -298,9 +294,7 @@ def reference(sop_class_uid: str, sop_instance_uid: str) -> Dataset:
 
 
 def _copy_lossiness(source: Dataset, ds: Dataset) -> None:
-    """What was drawn on lossily compressed images says so, with legal ratios and methods (PS3.3
-    C.7.6.1.1.5).
-    """
+    """Mark results on lossy images, with legal ratios and methods (PS3.3 C.7.6.1.1.5)."""
     if str(source.get("LossyImageCompression")) != "01":
         return
     ds.LossyImageCompression = "01"

@@ -1,6 +1,4 @@
-"""A DICOM SEG of what was drawn: one BINARY object on the source's own grid, checked before it has
-its name.
-"""
+"""A DICOM SEG: one BINARY object on the source's own grid, checked before it has its name."""
 
 from __future__ import annotations
 
@@ -89,9 +87,7 @@ def _refuse_unusable(volume: SourceVolume, segments: Sequence[ResultSegment]) ->
 
 
 def _assembled(header: ResultHeader, segments: Sequence[ResultSegment]) -> Dataset:
-    """The object as highdicom builds it, then with the source's own references, patient and
-    study.
-    """
+    """The object of highdicom, with the source's own references, patient and study."""
     first = min(segment.voxels.slices.start for segment in segments)
     last = max(segment.voxels.slices[-1] for segment in segments)
     seg = SegmentationObject(
@@ -118,9 +114,7 @@ def _assembled(header: ResultHeader, segments: Sequence[ResultSegment]) -> Datas
 
 
 def _stand_in(header: ResultHeader, first: int, last: int) -> Dataset:
-    """What highdicom builds on: the slices that hold something, or the one picture (PS3.3
-    A.51.5.1).
-    """
+    """The sources for highdicom: non-empty slices, or the one image (PS3.3 A.51.5.1)."""
     if header.volume.picture:
         return header.stand_in_for_picture()
     return header.stand_in_on_grid(read_planes(header.volume), first, last)
@@ -151,9 +145,7 @@ def _fill(
 
 
 def _packed(planes: Iterator[NDArray[np.bool_]]) -> bytes:
-    """Frames one after the other without a gap, first pixel in the lowest bit, of even length
-    (PS3.5 8.1.1, 8.2).
-    """
+    """Frames as bits without gaps, first pixel lowest, of even length (PS3.5 8.1.1, 8.2)."""
     data = bytearray()
     while eight := list(islice(planes, 8)):  # which end on a whole byte, whatever their size
         data += np.packbits(np.stack(eight), bitorder="little").data
@@ -172,8 +164,9 @@ def _stand_in_frame(group: Dataset) -> int:
 
 
 def _description(number: int, segment: ResultSegment, header: ResultHeader) -> SegmentDescription:
-    """Segment Description macro (PS3.3 table C.8.20-4), with laterality as modifier of the type or
-    region (CID 244).
+    """Segment Description macro (PS3.3 table C.8.20-4).
+
+    Laterality is a modifier of the type or region (CID 244).
     """
     item = SegmentDescription(
         segment_number=number,
@@ -199,9 +192,7 @@ def _description(number: int, segment: ResultSegment, header: ResultHeader) -> S
 
 
 def _refer_to_source(seg: Dataset, header: ResultHeader, first: int) -> None:
-    """Replace every reference to the stand-in by one to the source's instance and, if multi-frame,
-    its frame.
-    """
+    """Replace references to the stand-in by the source's instance and, if multi-frame, frame."""
     everything = Dataset()
     everything.SeriesInstanceUID = header.volume.series_instance_uid
     everything.ReferencedInstanceSequence = header.source_references()

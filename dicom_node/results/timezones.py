@@ -1,5 +1,4 @@
-"""In which zone a result's dates and times are: Timezone Offset From UTC (0008,0201), where it is
-known.
+"""The zone of a result's dates and times: Timezone Offset From UTC (0008,0201), where known.
 
 The offset counts for all dates and times of an instance (PS3.3 C.12.1.1.8), those too that are
 carried over from the source. So it is the source's own where it states one, and results count in
@@ -25,9 +24,7 @@ _WINTER, _SUMMER = datetime(2026, 1, 1), datetime(2026, 7, 1)
 
 
 def zone_of(source: Dataset, environ: Mapping[str, str] = os.environ) -> tzinfo | None:
-    """The zone that the source's dates and times are in, None where neither it nor the node
-    knows.
-    """
+    """The zone of the source's dates and times; None where neither it nor the node has one."""
     stated = _stated(source)
     if stated is not None or not node_knows_its_zone(environ):
         return stated
@@ -44,8 +41,9 @@ def offset_text(zone: tzinfo) -> str:
 
 
 def node_knows_its_zone(environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether somebody has set the zone of this machine: UTC without a word is where most servers
-    are, not their hospital.
+    """Whether the zone of this machine has been set.
+
+    UTC by default is where most servers are, not their hospital.
     """
     offsets = {moment.astimezone().utcoffset() for moment in (_WINTER, _SUMMER)}
     return bool(environ.get("TZ")) or offsets != {timedelta()}

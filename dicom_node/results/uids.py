@@ -1,6 +1,4 @@
-"""UIDs of results: derived, never drawn, so that a re-run or a resend of the same work makes no
-duplicate.
-"""
+"""UIDs of results: derived, so that a re-run or a resend makes no duplicate."""
 
 from __future__ import annotations
 
@@ -13,8 +11,7 @@ _NAMESPACE = uuid.UUID("5f2a1d0e-6f0b-5c55-9e0c-6d1f2c3b8a47")
 
 
 def result_uid(identity: ResultIdentity, kind: str, label: str = "") -> str:
-    """The UID of `kind` ("SEG instance", "tracking", …) of this request and study version, `label`
-    apart.
+    """The UID of a `kind` ("SEG instance", "tracking", …) and `label` of a request and version.
 
     A name-based UUID (RFC 9562 version 5) as a decimal number under 2.25 (PS3.5 B.2): at most 44
     characters, the same on every machine. The parts are joined by a character that none of them can

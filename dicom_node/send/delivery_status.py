@@ -18,8 +18,9 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """Statuses `first`..`last` (both included) have `outcome`; `advice` tells an administrator what
-    to do.
+    """Statuses `first`..`last` (both included) have `outcome`.
+
+    `advice` tells an administrator what to do.
     """
 
     first: int

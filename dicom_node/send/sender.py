@@ -1,6 +1,4 @@
-"""C-STORE SCU: all results of a request in one association, and every instance's status looked
-at.
-"""
+"""C-STORE SCU: all results of a request in one association, each instance's status checked."""
 
 from __future__ import annotations
 
@@ -54,8 +52,7 @@ class DeliveryTimeouts:
 
 
 class DicomDestination:
-    """A Destination reached by DICOM: `ae_title` at `host`:`port`, called by us as
-    `calling_ae_title`.
+    """A Destination reached by DICOM: `ae_title` at `host`:`port`; we are `calling_ae_title`.
 
     `name` is what the configuration and the record call it. Every call opens and ends its own
     association, so one object may serve several threads.
@@ -157,9 +154,7 @@ class DicomDestination:
                 association.release()
 
     def _entity(self, sop_classes: Sequence[str]) -> AE:
-        """Ourselves, proposing each SOP class as it is stored and in the default syntax (PS3.5
-        10.1), nothing else.
-        """
+        """Our entity, proposing each SOP class as stored and in the default syntax (PS3.5 10.1)."""
         entity = AE(ae_title=self._calling_ae_title)
         entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
         entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
@@ -224,8 +219,9 @@ class DicomDestination:
 
 
 class _Line:
-    """What went over the line while an association was asked for: whether it opened, and source and
-    reason of a rejection. No read or write on it waits longer than `stall_s`.
+    """The transport of an association request: whether it opened, and any rejection.
+
+    `source` and `reason` are the rejection's. No read or write waits longer than `stall_s`.
 
     The association's own account (`is_rejected`) cannot be relied on: where the peer rejects and
     hangs up before pynetdicom's thread has looked, it takes the closed line for one that never
@@ -255,7 +251,5 @@ class _Line:
 
 
 def _named(sop_class_uid: str) -> str:
-    """A SOP class by its name and UID, such as "Segmentation Storage
-    (1.2.840.10008.5.1.4.1.1.66.4)".
-    """
+    """A SOP class by name and UID: "Segmentation Storage (1.2.840.10008.5.1.4.1.1.66.4)"."""
     return f"{UID(sop_class_uid).name} ({sop_class_uid})"

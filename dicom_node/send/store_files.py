@@ -1,6 +1,4 @@
-"""Plays a modality: sends DICOM files to a node as they are on disk, whatever their transfer
-syntax.
-"""
+"""A modality for trials: sends DICOM files to a node as they are, in any transfer syntax."""
 
 from __future__ import annotations
 

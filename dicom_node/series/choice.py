@@ -32,7 +32,8 @@ _AXIAL_COSINE = 0.8  # the normal within 37 degrees of the patient's long axis
 
 @dataclass(frozen=True)
 class Choice:
-    """The series to segment: `headers` of its images alone; `warnings` for the report;
+    """The series to segment: `headers` of its images alone; `warnings` for the report.
+
     `explanation` one sentence.
     """
 
@@ -88,8 +89,7 @@ def choose_series(
     wanted_modality: str | None = None,
     series_instance_uid: str | None = None,
 ) -> Choice:
-    """Choose among a study's series: CT before MR, magnitude before phase, original before derived,
-    water before fat.
+    """Choose a series: CT before MR, magnitude before phase, original before derived, water first.
 
     Then axial before others, and the most slices. Among equals the softer kernel, the thinner
     slices, the one with contrast. Only series that are regular stacks are considered; a series

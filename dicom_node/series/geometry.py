@@ -1,5 +1,4 @@
-"""From image planes to a grid: sorted along the slice normal, and refused when they are no regular
-stack.
+"""From image planes to a grid: sorted along the slice normal, refused unless a regular stack.
 
 The rules, in the order they are judged (all lengths in mm, positions and directions in LPS, PS3.3
 C.7.6.2.1.1): directions are a right-angled pair; no two planes at one position; all lie on one
@@ -37,8 +36,9 @@ _EVEN_FRACTION, _EVEN_MM, _EVEN_MOST_FRACTION = 0.05, 0.1, 0.2
 
 @dataclass(frozen=True, eq=False)
 class Stack:
-    """A regular stack: `planes` in rising order along the normal; `affine_zyx_to_lps` (4, 4) of
-    voxel centres, mm.
+    """A regular stack: `planes` in rising order along the normal.
+
+    `affine_zyx_to_lps` (4, 4) of voxel centres, mm.
     """
 
     planes: tuple[Plane, ...]
@@ -68,15 +68,14 @@ def same_orientation(one: Plane, other: Plane) -> bool:
 
 
 def even_tolerance_mm(step_mm: float) -> float:
-    """How far a slice may be from its place: 5 % of the step or 0.1 mm, never more than a fifth of
-    the step.
-    """
+    """The tolerance of a slice's place: 5 % of the step or 0.1 mm, at most a fifth of the step."""
     return min(max(_EVEN_FRACTION * step_mm, _EVEN_MM), _EVEN_MOST_FRACTION * step_mm)
 
 
 def arrange(planes: Sequence[Plane]) -> Stack:
-    """Sort planes of one orientation, matrix and spacing into a stack; NotAVolume says why they are
-    none.
+    """Sort planes of one orientation, matrix and spacing into a stack.
+
+    NotAVolume says why they are none.
     """
     if len(planes) < 2:
         raise NotAVolume(
@@ -108,9 +107,7 @@ def arrange(planes: Sequence[Plane]) -> Stack:
 def _even_positions(
     positions: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The step from slice to slice and the first position (3,) of the line with even steps nearest
-    to all (z, 3).
-    """
+    """The step (3,) and first position (3,) of the evenly spaced line nearest to all (z, 3)."""
     centred = np.arange(len(positions)) - (len(positions) - 1) / 2
     step = centred @ positions / (centred @ centred)
     return step, positions.mean(axis=0) + centred[0] * step
@@ -119,9 +116,7 @@ def _even_positions(
 def _line(
     heights: NDArray[np.float64], aside: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The straight line through sideways positions `aside` (z, 3): slope per mm of height (3,),
-    distances from it (z,).
-    """
+    """The line through sideways positions `aside` (z, 3): slope per mm (3,), distances (z,)."""
     centred = heights - heights.mean()
     slope = centred @ aside / (centred @ centred)
     off = aside - aside.mean(axis=0) - np.outer(centred, slope)
@@ -129,9 +124,7 @@ def _line(
 
 
 def refuse_bad_directions(planes: Sequence[Plane]) -> None:
-    """NotAVolume where cosines are no right-angled pair, or a number is missing, not finite or not
-    positive.
-    """
+    """NotAVolume unless the cosines are orthonormal and the numbers finite and positive."""
     bad = [plane for plane in planes if not _plausible(plane)]
     if bad:
         raise NotAVolume(
@@ -182,9 +175,7 @@ def _refuse_shared_positions(
 def _tilt_deg(
     heights: NDArray[np.float64], shear: NDArray[np.float64], across_mm: float
 ) -> tuple[float, float]:
-    """How far the stack leans off its normal, and how much of that rounding alone can make of a
-    straight one.
-    """
+    """How far the stack leans off its normal, and how much of that rounding can explain."""
     centred = np.abs(heights - heights.mean())
     by_rounding = across_mm * centred.sum() / (centred @ centred)
     tilt = math.degrees(math.atan(float(np.linalg.norm(shear))))
@@ -192,8 +183,9 @@ def _tilt_deg(
 
 
 def _refuse_tilt(ordered: Sequence[Plane], tilt_deg: float, by_rounding_deg: float) -> None:
-    """By the positions first; the header's word counts where positions were written as if there
-    were no tilt.
+    """By the positions first.
+
+    The header's word counts where positions were written as if there were no tilt.
     """
     said = max((abs(plane.gantry_tilt_deg or 0.0) for plane in ordered), default=0.0)
     if tilt_deg > MOST_TILT_DEG + by_rounding_deg:
@@ -233,9 +225,7 @@ def _refuse_uneven(
 def _refuse_gaps(
     ordered: Sequence[Plane], heights: NDArray[np.float64], half_unit_mm: float
 ) -> None:
-    """Slices are missing where every step is a whole number of the usual one, and enough of them
-    are just one.
-    """
+    """Slices are missing where steps are whole multiples of the usual one, most of them once."""
     steps = np.diff(heights)
     usual, multiples = _steps_of_usual(ordered, heights, half_unit_mm)
     gaps = multiples > 1
@@ -250,8 +240,7 @@ def _refuse_gaps(
 def _steps_of_usual(
     ordered: Sequence[Plane], heights: NDArray[np.float64], half_unit_mm: float
 ) -> tuple[float, NDArray[np.int_]]:
-    """The usual step in mm, and how many of them each step is (z - 1,): all one where steps are no
-    multiples of it.
+    """The usual step in mm, and each step as a multiple of it (z - 1,); ones if they are none.
 
     The usual step is the declared one where positions are rounded too coarsely to see it in them,
     else the shortest.
@@ -289,8 +278,9 @@ def _refuse_sideways(
     off_line: NDArray[np.float64],
     most_mm: float,
 ) -> None:
-    """`steps_aside` (z - 1, 3) sideways steps; `off_line` (z,) distance from the straight line
-    through all.
+    """`steps_aside` (z - 1, 3) sideways steps.
+
+    `off_line` (z,) distance from the straight line through all.
     """
     if off_line.max() <= most_mm:
         return

@@ -1,5 +1,4 @@
-"""What choosing and sorting need to know of an instance, read tolerantly from its file, long after
-the peer was answered.
+"""What choosing and sorting need of an instance, read tolerantly after the peer was answered.
 
 A value that cannot be read, or that the bytes of the file belie, is left out and named in `faults`.
 Refused is only a file that is no DICOM at all, or one that says of itself to be two.
@@ -149,8 +148,9 @@ class _Reader:
         )
 
     def _filed_under(self) -> tuple[str, str, str, str]:
-        """SOP Class, SOP Instance, Study and Series Instance UID; what is there and is no UID names
-        nothing: FaultyDataset.
+        """SOP Class, SOP Instance, Study and Series Instance UID.
+
+        What is there and is no UID names nothing: FaultyDataset.
         """
         uids = []
         for keyword in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"):
@@ -228,8 +228,9 @@ class _Reader:
         return text if is_uid(text) else ""
 
     def _numbers(self, keyword: str, count: int | None = None) -> tuple[float, ...]:
-        """Finite values; none, and a fault, where the file holds something else or another number
-        of them.
+        """Finite values.
+
+        None, and a fault, where the file holds something else or another number of them.
         """
         try:
             numbers = (values.numbers(keyword, count) for values in self._sources(keyword))

@@ -1,5 +1,4 @@
-"""What kind of image a slice is, and whether its header agrees with itself: SOP class, Modality and
-Image Type.
+"""What kind of image a slice is, by SOP class, Modality and Image Type, and if these agree.
 
 The SOP class says it: it is checked when an instance is stored, and Modality is empty, in small
 letters or anything else in files that somebody edited.
@@ -32,8 +31,9 @@ def _stated(header: InstanceHeader) -> str:
 
 
 def judge_claims(headers: Sequence[InstanceHeader]) -> tuple[str, ...]:
-    """What the headers of a series' slices say of their values, held against each other; no pixel
-    is read.
+    """What the headers of a series' slices say of their values, held against each other.
+
+    No pixel is read.
 
     NotAVolume, naming the instances, for modalities that contradict each other, colours, and CT
     that is no Hounsfield units; a sentence for a Modality that says nothing usable.

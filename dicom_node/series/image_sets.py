@@ -27,8 +27,9 @@ class SetValue:
 
 @dataclass(frozen=True)
 class Axis:
-    """One way in which sets of images differ. `name` for people; `kind`: other values show
-    something else, not the same again.
+    """One way in which sets of images differ.
+
+    `name` for people; `kind`: other values show something else, not the same again.
 
     Of a `kind` only the first value is ever taken in place of the others; of other axes, the first
     set that is whole. `timed`: two halves of one interleaved scan differ in it too.
@@ -82,9 +83,7 @@ _PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%")
 
 
 def component_of(plane: Plane) -> SetValue:
-    """What an MR image shows of the complex signal: by (0008,9208), GE's own attribute, or Image
-    Type.
-    """
+    """The component of the complex MR signal: by (0008,9208), GE's attribute, or Image Type."""
     stated = plane.phase.get("ComplexImageComponent", "").upper()
     name = _COMPONENT_WORDS.get(stated) or _GE_COMPONENTS.get(plane.phase.get("GEComponent", ""))
     return _COMPONENTS[name] if name else _component_in(plane.image_type)
@@ -104,9 +103,7 @@ def _component_in(image_type: tuple[str, ...]) -> SetValue:
 
 
 def shows_anatomy(plane: Plane) -> bool:
-    """Whether grey values are signal: not those of a phase, real or imaginary image, or of a
-    map.
-    """
+    """Whether grey values are signal, not a phase, real or imaginary image, or a map."""
     return component_of(plane).rank <= _UNKNOWN_COMPONENT.rank
 
 
@@ -157,9 +154,7 @@ def _by_number(keyword: str) -> Callable[[Plane], SetValue]:
 
 
 def _percentage(plane: Plane) -> SetValue:
-    """The part of the cardiac or respiratory cycle, which many scanners write into a description
-    alone.
-    """
+    """The part of the cardiac or respiratory cycle, often written into a description alone."""
     for keyword in ("NominalPercentageOfCardiacPhase", "NominalPercentageOfRespiratoryPhase"):
         number = number_in(plane.phase.get(keyword, ""))
         if number is not None:

@@ -1,6 +1,4 @@
-"""Mosaics: many slices tiled into one classic MR image, with one position for all of them (as
-Siemens scanners write EPI).
-"""
+"""Mosaics: slices tiled into one classic MR image with one position (Siemens EPI)."""
 
 from __future__ import annotations
 
@@ -13,8 +11,9 @@ from dicom_node.values import InstanceHeader
 
 
 def is_mosaic(header: InstanceHeader) -> bool:
-    """Whether an image is tiled. Enhanced objects whose Image Type still says so hold a slice a
-    frame, and are none.
+    """Whether an image is tiled.
+
+    Enhanced objects whose Image Type still says so hold a slice a frame, and are none.
     """
     return (
         header.sop_class_uid in SINGLE_FRAME_VOLUMES

@@ -1,6 +1,4 @@
-"""Enhanced and legacy converted multi-frame images: each frame's plane is in the functional groups
-(PS3.3 C.7.6.16).
-"""
+"""Multi-frame images: each frame's plane is in the functional groups (PS3.3 C.7.6.16)."""
 
 from __future__ import annotations
 
@@ -39,9 +37,7 @@ PHASE_ATTRIBUTES: tuple[tuple[str, str], ...] = (
 
 
 class FunctionalGroups:
-    """Attributes of each frame of a data set, wherever they are: per frame, shared, or plain in the
-    data set.
-    """
+    """Attributes of frames, wherever they are: per frame, shared, or at the top level."""
 
     def __init__(self, ds: Dataset) -> None:
         self._ds = ds
@@ -54,15 +50,14 @@ class FunctionalGroups:
         return len(self._per_frame)
 
     def find(self, macro: str, keyword: str, frame_index: int) -> Any:
-        """The value for a zero-based frame, None where it is missing or empty. UnusableValue where
-        it cannot be read.
+        """The value for a zero-based frame, None where it is missing or empty.
+
+        UnusableValue where it cannot be read.
         """
         return value_of(self.holder(macro, keyword, frame_index), keyword)
 
     def holder(self, macro: str, keyword: str, frame_index: int) -> Dataset:
-        """What holds an attribute for a zero-based frame: its own group, else the shared one, else
-        the data set.
-        """
+        """The item with a frame's attribute: per-frame, else shared, else the data set."""
         groups = [*self._per_frame[frame_index : frame_index + 1], self._shared]
         for group in groups:
             for item in items(group, macro)[:1]:
@@ -72,15 +67,17 @@ class FunctionalGroups:
 
 
 def is_multiframe(header: InstanceHeader) -> bool:
-    """Whether the header's planes are in functional groups; enhanced objects of one frame are such
-    too.
+    """Whether the header's planes are in functional groups.
+
+    Enhanced objects of one frame are such too.
     """
     return header.number_of_frames > 1 or header.sop_class_uid in MULTIFRAME_VOLUMES
 
 
 def frame_planes(header: InstanceHeader) -> list[Plane]:
-    """A plane for every frame, in the order of storage. NotAVolume names the frames that have
-    none.
+    """A plane for every frame, in the order of storage.
+
+    NotAVolume names the frames that have none.
     """
     name = named_frames([source_of(header)])
     with (

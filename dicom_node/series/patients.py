@@ -31,8 +31,9 @@ _NAMES = {
 def patient_digests(
     salt: str, *, identifier: str, issuer: str, name: str, birth_date: str
 ) -> PatientDigests:
-    """Digests of the patient's attributes as text; `salt` the Study Instance UID. What is empty
-    stays empty.
+    """Digests of the patient's attributes as text; `salt` the Study Instance UID.
+
+    What is empty stays empty.
     """
     return PatientDigests(
         identifier=_digest(salt, "".join(identifier.casefold().split())),
@@ -43,8 +44,9 @@ def patient_digests(
 
 
 def differing(headers: Iterable[InstanceHeader]) -> tuple[str, ...]:
-    """Names of the attributes by which these are images of several patients; none where they are of
-    one.
+    """Names of the attributes by which these are images of several patients.
+
+    None where they are of one.
     """
     return _differing({header.patient for header in headers})
 
@@ -63,8 +65,9 @@ def by_patient(headers: Sequence[InstanceHeader]) -> list[list[InstanceHeader]]:
 
 
 def refuse_several_patients(headers: Sequence[InstanceHeader]) -> None:
-    """NotAVolume where the images of one series are of several patients; it names instances, and
-    nobody.
+    """NotAVolume where the images of one series are of several patients.
+
+    It names instances, and nobody.
     """
     attributes = differing(headers)
     if not attributes:
@@ -91,8 +94,9 @@ def _and(names: Sequence[str]) -> str:
 
 
 def _plain_name(name: str) -> str:
-    """The words of the first group that is given (alphabetic, ideographic, phonetic), without case
-    and accents.
+    """Words of the first component group of a name, without case and accents.
+
+    The groups are alphabetic, ideographic and phonetic, in this order.
     """
     first = next((group for group in name.split("=") if re.search(r"\w", group)), "")
     letters = unicodedata.normalize("NFKD", first.casefold())

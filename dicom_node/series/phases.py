@@ -1,6 +1,4 @@
-"""Several volumes at one place under one Series Instance UID (components, echoes, phases, 4-D):
-tell them apart, take one.
-"""
+"""Several volumes at one place in one series (components, echoes, phases, 4-D): take one."""
 
 from __future__ import annotations
 
@@ -50,8 +48,7 @@ class _Found:
 
 
 def one_set(planes: Sequence[Plane]) -> Stack | None:
-    """The first whole volume that the axes of dicom_node.series.image_sets sort out, in their
-    order; None where they sort out none.
+    """The first whole volume by the axes of dicom_node.series.image_sets; None if they split none.
 
     Whole means regular and with a slice wherever the series has one: what only another set shows is
     never lost. That does not hold for another kind of image, which shows something else.
@@ -60,8 +57,9 @@ def one_set(planes: Sequence[Plane]) -> Stack | None:
 
 
 def untangled(stack: Stack) -> Stack:
-    """The first of several acquisitions whose slices lie between one another's; else the stack
-    itself.
+    """The first of several acquisitions whose slices lie between one another's.
+
+    Else the stack itself.
 
     One interleaved scan is no such thing: its slices do not overlap, so that each half lacks what
     the other shows.
@@ -85,9 +83,7 @@ def _completed(name: str) -> str:
 
 
 def why_none(planes: Sequence[Plane], error: NotAVolume) -> NotAVolume:
-    """What is wrong with the set that would be taken, where sets lie at one place and can be told
-    apart; else `error`.
-    """
+    """The error of the set that would be taken, where sets can be told apart; else `error`."""
     heights = np.sort(_heights(planes, planes[0].normal))
     if np.diff(heights).min(initial=np.inf) > SAME_POSITION_MM:
         return error
@@ -185,8 +181,9 @@ def _pass_axis(name: str, passes: Mapping[int, SetValue]) -> Axis:
 
 
 def _passes(planes: Sequence[Plane], keyword: str) -> dict[int, SetValue]:
-    """Which time over the region each plane (by its id) belongs to; empty where times do not show
-    several, one after the other.
+    """Which time over the region each plane (by its id) belongs to.
+
+    Empty where times do not show several, one after the other.
     """
     times = [number_in(plane.phase.get(keyword, "")) for plane in planes]
     if len(planes) < 4 or None in times:
@@ -217,9 +214,7 @@ def _passes(planes: Sequence[Plane], keyword: str) -> dict[int, SetValue]:
 
 
 def _interleaved(values: Sequence[SetValue]) -> bool:
-    """Whether sets of at least two take turns along the normal, instead of lying one behind the
-    other.
-    """
+    """Whether sets of two or more alternate along the normal instead of following each other."""
     runs = 1 + sum(one != other for one, other in pairwise(values))
     return 1 < len(set(values)) < runs and 2 * len(set(values)) <= len(values)
 
@@ -240,8 +235,9 @@ def _covers(group: Sequence[Plane], planes: Sequence[Plane]) -> bool:
 
 
 def _mostly_covers(group: Sequence[Plane], planes: Sequence[Plane]) -> bool:
-    """Another kind of image may reach further; what lies elsewhere altogether is no other kind of
-    the same.
+    """Another kind of image may reach further.
+
+    What lies elsewhere altogether is no other kind of the same.
     """
     return bool(_covered(group, planes).mean() > 0.5)
 

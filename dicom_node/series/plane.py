@@ -55,9 +55,7 @@ class Plane:
 
     @property
     def derived(self) -> bool:
-        """Whether value 1 of Image Type says that this was computed from other images (PS3.3
-        C.7.6.1.1.2).
-        """
+        """Whether value 1 of Image Type says DERIVED (PS3.3 C.7.6.1.1.2)."""
         return self.image_type[:1] == ("DERIVED",)
 
 
@@ -74,15 +72,14 @@ def _unit(vector: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def named(planes: Iterable[Plane]) -> str:
-    """Which images these are, for a PACS administrator: "instances 1-4, 7" or "frames 2, 3 of
-    instance 1".
-    """
+    """Names of images for an administrator: "instances 1-4, 7" or "frames 2, 3 of instance 1"."""
     return named_frames(plane.source for plane in planes)
 
 
 def named_frames(sources: Iterable[SourceFrame]) -> str:
-    """As `named`. An image without an Instance Number is named by its SOP Instance UID, else by its
-    file.
+    """As `named`.
+
+    An image without an Instance Number is named by its SOP Instance UID, else by its file.
     """
     frames = sorted(sources, key=lambda f: (f.path, f.frame_number or 0))
     single = [f for f in frames if f.frame_number is None]

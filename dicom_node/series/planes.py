@@ -1,6 +1,4 @@
-"""From the headers of a series to its image planes: what was sent twice, scouts and foreign objects
-are set aside.
-"""
+"""From headers of a series to its image planes, without duplicates, scouts and foreign objects."""
 
 from __future__ import annotations
 
@@ -20,8 +18,9 @@ _MOST_STRAYS, _STRAY_FRACTION, _STRAY_ANGLE_DEG = 3, 0.1, 10.0
 
 
 def planes_of(headers: Sequence[InstanceHeader]) -> tuple[list[Plane], tuple[str, ...]]:
-    """Every image and frame of a series as a plane, without repeats and scouts; and a sentence for
-    what was set aside.
+    """Every image and frame of a series as a plane, without repeats and scouts.
+
+    And a sentence for what was set aside.
 
     NotAVolume where an image that is left has no place in the patient.
     """
@@ -40,8 +39,9 @@ def planes_of(headers: Sequence[InstanceHeader]) -> tuple[list[Plane], tuple[str
 def _without_repeats(
     headers: Sequence[InstanceHeader],
 ) -> tuple[list[InstanceHeader], tuple[str, ...]]:
-    """The same instance in two files counts once; with other contents nobody knows which is
-    right.
+    """The same instance in two files counts once.
+
+    With other contents nobody knows which is right.
     """
     by_uid: dict[str, list[InstanceHeader]] = defaultdict(list)
     for header in headers:
@@ -62,9 +62,7 @@ def _without_repeats(
 def _without_scouts(
     headers: Sequence[InstanceHeader],
 ) -> tuple[list[InstanceHeader], tuple[str, ...]]:
-    """Localizers by Image Type are left out where something else is left (PS3.3 C.7.6.1.1.2, value
-    3).
-    """
+    """Leave out localizers by Image Type (PS3.3 C.7.6.1.1.2, value 3) unless all are."""
     scouts = [header for header in headers if "LOCALIZER" in header.image_type]
     if len(scouts) == len(headers):
         return list(headers), ()
@@ -73,8 +71,9 @@ def _without_scouts(
 
 
 def _single_planes(headers: Sequence[InstanceHeader]) -> list[Plane]:
-    """The planes of single-frame images; NotAVolume names the instances that lack an attribute, and
-    which.
+    """The planes of single-frame images.
+
+    NotAVolume names the instances that lack an attribute, and which.
     """
     for attribute, name in (
         ("image_position_mm", "Image Position (Patient)"),

@@ -1,5 +1,4 @@
-"""Positions that the scanner has rounded: how far that moves a slice, and whether it is all that
-makes steps uneven.
+"""Rounded positions: how far rounding moves a slice, and whether it alone makes steps uneven.
 
 A coordinate written in tenths of a millimetre is up to 0.05 mm off, in whole millimetres up to 0.5
 mm. Slices that are evenly spaced then lie within that of a straight line with even steps, however
@@ -28,8 +27,9 @@ _SHARE_OF_MULTIPLE = 1e-3
 
 @dataclass(frozen=True, eq=False)
 class Rounding:
-    """`half_units_mm` (x, y, z): how far a coordinate may be off; 0 where all slices have the same,
-    or digits enough.
+    """`half_units_mm` (x, y, z): how far a coordinate may be off.
+
+    0 where all slices have the same, or digits enough.
     """
 
     half_units_mm: NDArray[np.float64]
@@ -63,9 +63,7 @@ def _half_unit(values_mm: NDArray[np.float64]) -> float:
 
 
 def declared_steps_mm(planes: Sequence[Plane]) -> tuple[float, ...]:
-    """What the first plane says of the distance between slices: Spacing Between Slices, then Slice
-    Thickness.
-    """
+    """The stated distance of slices: Spacing Between Slices, then Slice Thickness."""
     declared = (planes[0].spacing_between_slices_mm, planes[0].slice_thickness_mm)
     return tuple(abs(step) for step in declared if step)
 
@@ -73,8 +71,7 @@ def declared_steps_mm(planes: Sequence[Plane]) -> tuple[float, ...]:
 def rounded_step_mm(
     planes: Sequence[Plane], heights_mm: NDArray[np.float64], half_unit_mm: float
 ) -> float | None:
-    """The step of planes in rising order that are evenly spaced and written as they are by rounding
-    alone; None for others.
+    """The step of rising planes that are evenly spaced up to rounding; None for others.
 
     `heights_mm` (z,) along the normal, each up to `half_unit_mm` off. It is the declared step where
     that fits.
@@ -105,8 +102,7 @@ def rounded_step_mm(
 def places_at(
     heights_mm: NDArray[np.float64], step_mm: float, half_unit_mm: float
 ) -> NDArray[np.int_] | None:
-    """The whole number of steps (z,) from the first at which each slice lies, None where they lie
-    at no such places.
+    """The whole number of steps (z,) from the first slice to each; None where there are none.
 
     Where rounding leaves a choice, it is the one with the fewest steps.
     """

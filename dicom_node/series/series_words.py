@@ -1,6 +1,4 @@
-"""What is said of series that are not segmented: in sentences of bounded length that name no
-patient.
-"""
+"""Sentences about series that are not segmented: of bounded length, without patient names."""
 
 from __future__ import annotations
 
@@ -73,8 +71,9 @@ def reason_against(
     members: Sequence[InstanceHeader],
     wanted_modality: str | None,
 ) -> str:
-    """Why a series is not looked at further, empty if it is. The reason follows the series' name in
-    a sentence.
+    """Why a series is not looked at further, empty if it is.
+
+    The reason follows the series' name in a sentence.
     """
     if not images:
         return _reason_without_images(members)
@@ -121,8 +120,9 @@ def none_usable(
     refused: Mapping[str, NotAVolume],
     by_series: Mapping[str, Sequence[InstanceHeader]],
 ) -> NotAVolume:
-    """The one reason there is, or the first few of them; `left_out` a clause, `refused` an error by
-    Series Instance UID.
+    """The one reason there is, or the first few of them.
+
+    `left_out` a clause, `refused` an error by Series Instance UID.
     """
     if len(left_out) == 1 and refused:
         return next(iter(refused.values()))
@@ -143,9 +143,7 @@ def none_usable(
 def _taken_apart(
     left_out: Mapping[str, str], by_series: Mapping[str, Sequence[InstanceHeader]]
 ) -> list[str]:
-    """Series that look like one scan of which every slice was filed by itself: of one slice, one
-    kind and one matrix each.
-    """
+    """Series that look like one scan filed slice by slice: one slice, one kind, one matrix."""
     kinds: dict[object, list[str]] = defaultdict(list)
     for uid in left_out:
         members = by_series[uid]
@@ -158,9 +156,7 @@ def _taken_apart(
 def other_patients(
     by_series: Mapping[str, Sequence[InstanceHeader]], chosen_uid: str
 ) -> tuple[str, ...]:
-    """A sentence where the series of a study are of several patients: the result carries the name
-    of one of them.
-    """
+    """A warning where a study's series are of several patients: the result names one of them."""
     attributes = differing(header for members in by_series.values() for header in members)
     if not attributes:
         return ()

@@ -1,5 +1,4 @@
-"""Which picture of a study is segmented: single images of radiography, ultrasound and cameras, one
-a request.
+"""Which single image of a study is segmented: radiography, ultrasound or camera; one a request.
 
 A study of slices is never answered by a picture: what looks like one there is most often a screen
 somebody saved.
@@ -22,8 +21,9 @@ _MOST_NAMED = 4
 
 
 def is_picture(header: InstanceHeader) -> bool:
-    """Whether this is one image of a kind that is looked at by itself; captures of CT, MR and PET
-    screens are none.
+    """Whether this is one image of a kind that is looked at by itself.
+
+    Captures of CT, MR and PET screens are none.
     """
     return (
         header.sop_class_uid in PICTURES

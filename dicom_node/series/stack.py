@@ -84,9 +84,7 @@ def _refuse_belied(headers: Sequence[InstanceHeader]) -> None:
 
 
 def _of_one_kind(planes: list[Plane]) -> tuple[list[Plane], tuple[str, ...]]:
-    """The planes, or where they mix matrices and orientations those of the first kind: originals
-    without reformats.
-    """
+    """The planes; of mixed matrices and orientations the first kind: originals, no reformats."""
     try:
         _refuse_mixture(planes)
     except NotAVolume as mixture:
@@ -125,9 +123,7 @@ def _refuse_mixture(planes: Sequence[Plane]) -> None:
 
 
 def _refuse_localizer(directions: Sequence[Sequence[Plane]]) -> None:
-    """Few slices in each of three and more directions are a localizer, whether Image Type says so
-    or not.
-    """
+    """Few slices in each of three or more directions are a localizer, whatever Image Type says."""
     if len(directions) < _LOCALIZER_DIRECTIONS or max(map(len, directions)) > _LOCALIZER_SLICES:
         return
     pairs = combinations([group[0].normal for group in directions], 2)

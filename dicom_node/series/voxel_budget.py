@@ -1,6 +1,4 @@
-"""How large an image may be before anything is allocated for it: what a header promises costs
-nothing to write.
-"""
+"""How large an image may be, checked before allocation: a header can promise any size."""
 
 from __future__ import annotations
 

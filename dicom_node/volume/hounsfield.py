@@ -1,5 +1,4 @@
-"""Whether values can be Hounsfield units: water is 0, air -1000, whatever the scanner (PS3.3
-C.11.1.1.2, HU).
+"""Whether values can be Hounsfield units: water 0, air -1000 (PS3.3 C.11.1.1.2, HU).
 
 A wrong sign or scale makes numbers that look like numbers. The body tells it: it is never bright
 throughout without something as dark as fat or air beside it, nor without anything like water.
@@ -34,8 +33,7 @@ _USUAL_SHARE, _NO_SHARE = 0.05, 0.0001  # of a slice, against the series
 
 @dataclass(frozen=True)
 class Tally:
-    """What a slice holds, counted without its padding: voxels by range, `lowest` and `highest`
-    intensity.
+    """A slice counted without its padding: voxels by range, `lowest` and `highest` intensity.
 
     `filled` voxels lay below anything that CT can show, all at one value, and were taken as
     padding.
@@ -56,8 +54,9 @@ Tallied = tuple[Plane, Tally]
 
 
 def tally(values: NDArray[np.float32], padding: NDArray[np.bool_]) -> Tally:
-    """Count a slice (rows, columns) after rescale; one value below anything that CT can show
-    becomes air in it.
+    """Count a slice (rows, columns) after rescale.
+
+    One value below anything that CT can show becomes air in it.
     """
     image = values[~padding] if padding.any() else values.ravel()
     if not image.size:
@@ -84,9 +83,7 @@ def tally(values: NDArray[np.float32], padding: NDArray[np.bool_]) -> Tally:
 
 
 def is_tissue(padded: NDArray[np.float32]) -> bool:
-    """Whether values (n,) that are called padding lie among those of a body, so that taking them
-    out would make holes.
-    """
+    """Whether padding values (n,) lie among those of a body, so that removal would make holes."""
     return bool(((padded >= _SOFT_HU[0]) & (padded <= _SOFT_HU[1])).any())
 
 
@@ -95,8 +92,9 @@ def _within(image: NDArray[np.float32], span: tuple[float, float]) -> int:
 
 
 def judge_hounsfield(tallied: Sequence[Tallied]) -> tuple[str, ...]:
-    """NotAVolume for CT slices whose values cannot be Hounsfield units; a sentence where padding
-    was guessed.
+    """NotAVolume for CT slices whose values cannot be Hounsfield units.
+
+    A sentence where padding was guessed.
     """
     _refuse_beyond(tallied)
     doubt = _doubt(total(tallied))
@@ -115,9 +113,7 @@ def judge_hounsfield(tallied: Sequence[Tallied]) -> tuple[str, ...]:
 
 
 def looks_hounsfield(tallied: Sequence[Tallied]) -> bool:
-    """Whether the values alone prove to be Hounsfield units: air in the image itself is where air
-    is, soft tissue too.
-    """
+    """Whether values alone prove to be Hounsfield units: air where air is, and soft tissue."""
     counts = total(tallied)
     proven = counts.air >= _PROOF_AIR * counts.voxels and counts.soft >= _PROOF_SOFT * counts.voxels
     return bool(counts.voxels) and proven and counts.highest <= _HIGHEST_HU

@@ -1,6 +1,4 @@
-"""Where a slice shows nothing: Pixel Padding Value and its range (PS3.3 C.7.5.1.1.2), as files have
-them.
-"""
+"""Where a slice shows nothing: Pixel Padding Value and its range (PS3.3 C.7.5.1.1.2)."""
 
 from __future__ import annotations
 
@@ -16,8 +14,9 @@ from dicom_node.errors import UnusableValue
 
 @dataclass(frozen=True)
 class Padding:
-    """Stored values that are no image, from `ends` to `ends`, in any order and sign; None where
-    none are.
+    """Stored values that are no image, from `ends` to `ends`, in any order and sign.
+
+    None where none are.
 
     `unusable` says what is wrong with an attribute that was left out of account.
     """
@@ -27,9 +26,7 @@ class Padding:
 
     @classmethod
     def of(cls, ds: Dataset, bits_allocated: int) -> Padding:
-        """A value or limit that is empty, of no use or more than a pixel holds is as if it were not
-        there.
-        """
+        """A limit, or None where it is empty, unusable or more than a pixel holds."""
         first, problem = _usable(ds, "PixelPaddingValue", bits_allocated)
         if first is None:
             return cls(unusable=problem)
@@ -37,8 +34,9 @@ class Padding:
         return cls((first, first if last is None else last), problem)
 
     def mask(self, stored: NDArray[np.generic], unused_bits: int) -> NDArray[np.bool_]:
-        """Where `stored` is no image; the ends are wrapped and cut to the stored bits as the pixels
-        were.
+        """Where `stored` is no image.
+
+        The ends are wrapped and cut to the stored bits as the pixels were.
         """
         if self.ends is None or not np.issubdtype(stored.dtype, np.integer):
             return np.zeros(stored.shape, dtype=bool)

@@ -19,8 +19,9 @@ _SAME = 1e-3  # relative: regions of one image with one scale
 
 @dataclass(frozen=True)
 class PixelSize:
-    """`spacing_mm` between (rows, columns); where `sized` is False only their ratio is meant,
-    columns 1 mm apart.
+    """`spacing_mm` between (rows, columns).
+
+    Where `sized` is False only their ratio is meant, columns 1 mm apart.
     """
 
     spacing_mm: tuple[float, float]
@@ -29,9 +30,10 @@ class PixelSize:
 
 
 def pixel_size(ds: Dataset) -> PixelSize:
-    """The size of a pixel, from the first of Pixel Spacing, the regions of an ultrasound image, the
-    detector's and the scanned film's spacing that is there and makes sense (PS3.3 10.7, C.8.5.5,
-    C.8.11.3, C.8.6.2).
+    """The size of a pixel, from the first usable attribute.
+
+    In order: Pixel Spacing (PS3.3 10.7), the regions of an ultrasound image (C.8.5.5), the spacing
+    at the detector (C.8.11.3), that of the scanned film (C.8.6.2).
     """
     stated = _spacing(ds, "PixelSpacing")
     if stated:
@@ -58,9 +60,7 @@ def _spacing(ds: Dataset, keyword: str) -> tuple[float, float] | None:
 
 
 def _of_detector(ds: Dataset, spacing_mm: tuple[float, float]) -> PixelSize:
-    """At the detector things are larger than in the patient, by the magnification if it is
-    known.
-    """
+    """Sizes at the detector exceed those in the patient by the magnification, if known."""
     factor = numbers(decimal_strings(ds, "EstimatedRadiographicMagnificationFactor"), 1)
     if factor is None or factor[0] < 1:
         warning = "Sizes are those on the detector: the magnification is not known."
@@ -95,9 +95,7 @@ def _of_region(item: Dataset) -> tuple[float, float] | None:
 
 
 def _one(item: Dataset, keyword: str) -> float | None:
-    """The number of an attribute, None for what cannot be used: a size that is not known is said to
-    be so.
-    """
+    """The number of an attribute; None, so that the size is unknown, if it cannot be used."""
     with suppress(UnusableValue):
         return decimal(item, keyword)
     return None

@@ -1,6 +1,4 @@
-"""Pixel data to intensities: decoded with whatever codecs pydicom has, rescaled frame by frame,
-filled in place.
-"""
+"""Pixel data to intensities: decoded by pydicom's codecs, rescaled by frame, filled in place."""
 
 from __future__ import annotations
 
@@ -44,8 +42,9 @@ _THREADS = min(4, os.cpu_count() or 1)
 
 @dataclass(frozen=True)
 class Intensities:
-    """`values` (z, y, x) float32 after rescale in `unit`, None where it is not known; `warnings`
-    are sentences.
+    """`values` (z, y, x) float32 after rescale in `unit`, None where it is not known.
+
+    `warnings` are sentences.
     """
 
     values: NDArray[np.float32]
@@ -74,9 +73,7 @@ class _Decoded:
 
 
 def refuse_undecodable_syntaxes(syntaxes: Sequence[tuple[Plane, str]]) -> None:
-    """UndecodablePixels for planes whose Transfer Syntax UID no installed codec reads, before any
-    work is done.
-    """
+    """UndecodablePixels, before any work, for a Transfer Syntax UID that no codec reads."""
     for uid in sorted({uid for _, uid in syntaxes if uid}):
         if not _decodable(uid):
             planes = [plane for plane, of_plane in syntaxes if of_plane == uid]
@@ -122,8 +119,9 @@ def decode(planes: Sequence[Plane], modality: str, frames_of: Callable[[Path], i
 def _decode_file(
     places: Sequence[tuple[int, Plane]], out: NDArray[np.float32], modality: str, frames: int
 ) -> _Decoded:
-    """Fill the slices that one file holds; a failure is returned, so that all files that fail can
-    be named.
+    """Fill the slices that one file holds.
+
+    A failure is returned, so that all files that fail can be named.
     """
     planes = tuple(plane for _, plane in places)
     try:
@@ -218,9 +216,7 @@ def _put(
 def _turn_round(
     stored: NDArray[np.generic], out: NDArray[np.float32], form: PixelFormat, scale: Rescale
 ) -> None:
-    """Bright becomes dark within the range that the stored bits can hold, so that slices stay
-    comparable.
-    """
+    """Invert within the range of the stored bits, so that slices stay comparable."""
     half, whole = 1 << (form.bits_stored - 1), 1 << form.bits_stored
     signed = form.signed or np.issubdtype(stored.dtype, np.signedinteger)
     ends = -half + half - 1 if signed else whole - 1
@@ -228,8 +224,9 @@ def _turn_round(
 
 
 def _judged(slices: Sequence[_Slice], modality: str) -> tuple[Code | None, tuple[str, ...]]:
-    """The unit of all slices, once they are known to be on one scale; and what is to be said of
-    it.
+    """The unit of all slices, once they are known to be on one scale.
+
+    And what is to be said of it.
     """
     warnings = judge_scales([(each.plane, each.rescale) for each in slices], modality)
     first = slices[0].rescale

@@ -1,5 +1,4 @@
-"""Rescale Slope, Intercept and Type: what stored values mean, frame by frame, and whether all
-frames mean the same.
+"""Rescale Slope, Intercept and Type: what stored values mean, and whether in all frames alike.
 
 Real World Value Mapping is another, optional scale beside this one (PS3.3 C.7.6.16.2.11): it is
 never applied.
@@ -27,8 +26,7 @@ _OUTLIER = 1000.0
 
 @dataclass(frozen=True)
 class Rescale:
-    """Intensity = stored * `slope` + `intercept`, in the unit `unit_name`: Rescale Type, of PET
-    images Units, in capitals.
+    """Intensity = stored * `slope` + `intercept`, in `unit_name` (Rescale Type, or Units of PET).
 
     `stated` where slope and intercept are both in the file; else they are 1 and 0.
     """
@@ -43,8 +41,9 @@ Scaled = tuple[Plane, Rescale]
 
 
 def rescale_of(groups: FunctionalGroups, index: int, modality: str) -> Rescale:
-    """Of a zero-based frame (PS3.3 C.11.1, C.7.6.16.2.9; PET C.8.9.4). UnusableValue names what
-    cannot be used.
+    """Of a zero-based frame (PS3.3 C.11.1, C.7.6.16.2.9; PET C.8.9.4).
+
+    UnusableValue names what cannot be used.
     """
     slope = _number(groups, "RescaleSlope", index)
     intercept = _number(groups, "RescaleIntercept", index)
@@ -77,8 +76,9 @@ def _unit_name(groups: FunctionalGroups, index: int, modality: str) -> str:
 
 
 def judge_scales(scaled: Sequence[Scaled], modality: str) -> tuple[str, ...]:
-    """Refuse slices on another scale or in another unit than the rest, or warn of them; CT is
-    judged by its values too.
+    """Refuse slices on another scale or in another unit than the rest, or warn of them.
+
+    CT is judged by its values too.
 
     NotAVolume names the instances. PET slopes that differ from slice to slice are as they should
     be.
@@ -107,9 +107,7 @@ def _refuse_several_units(scaled: Sequence[Scaled], modality: str) -> None:
 
 
 def _known_unit(name: str, modality: str) -> str:
-    """The unit that none stands for: HU for CT (PS3.3 C.8.2.1), unspecified elsewhere
-    (C.11.1.1.2).
-    """
+    """The unit that is meant by none: HU for CT (PS3.3 C.8.2.1), else unspecified (C.11.1.1.2)."""
     return name or ("HU" if modality == "CT" else "US")
 
 

@@ -1,6 +1,4 @@
-"""One picture as a volume of one slice: radiographs, ultrasound, fundus, endoscopy and other camera
-images.
-"""
+"""One image as a volume of one slice: radiographs, ultrasound and camera images."""
 
 from __future__ import annotations
 
@@ -136,9 +134,7 @@ def _eight_bits(samples: NDArray[np.generic], bits: int) -> NDArray[np.uint8]:
 
 
 def _shown(stored: NDArray[Any], ds: Dataset) -> NDArray[np.float32]:
-    """Grey values as a screen shows them: bright is bright, whatever the polarity they are stored
-    in.
-    """
+    """Grey values as displayed: bright is bright, whatever the photometric interpretation."""
     for keyword in ("RescaleSlope", "RescaleIntercept"):
         number = decimal(ds, keyword)
         if number is not None:

@@ -139,14 +139,14 @@ def _listener(
     settings: Settings, inbox: Inbox, observer: ArrivalObserver, on_tick: Callable[[float], None]
 ) -> Listener:
     """The listener with its receivers in processes of their own."""
-    from dicom_node.receive.allowed import Allowed
-    from dicom_node.receive.limits import Limits
+    from dicom_node.receive.allowed import AllowedPeers
+    from dicom_node.receive.application_entity import ApplicationEntity
+    from dicom_node.receive.limits import PeerLimits
     from dicom_node.receive.listener import Listener
-    from dicom_node.receive.node import Node
     from dicom_node.receive.processes import ReceiverProcesses, processes_by_cores
 
     wanted = settings.node
-    limits = Limits(
+    limits = PeerLimits(
         associations=wanted.max_associations,
         associations_per_address=wanted.associations_per_address,
         connections_per_address=wanted.connections_per_address,
@@ -154,7 +154,9 @@ def _listener(
         idle_timeout_s=wanted.timeout_s,
         stall_timeout_s=wanted.pdu_timeout_s,
     )
-    node = Node(wanted.ae_title, Allowed.of(wanted.allow, wanted.allow_addresses), limits)
+    node = ApplicationEntity(
+        wanted.ae_title, AllowedPeers.of(wanted.allow, wanted.allow_addresses), limits
+    )
     count = wanted.processes or processes_by_cores()
     return Listener(
         node,

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from dicom_node.receive.application_entity import ApplicationEntity
 from dicom_node.receive.inbox import Inbox
 from dicom_node.receive.listener import Listener
-from dicom_node.receive.node import Node
 from dicom_node.receive.study_completeness import StudyWatch
 from dicom_node.values import StoredInstance
 
@@ -22,7 +22,9 @@ class Archive:
 
     def __init__(self, folder: Path) -> None:
         self._inbox = Inbox(folder)
-        self._listener = Listener(Node(AE_TITLE), "127.0.0.1", 0, self._inbox, StudyWatch())
+        self._listener = Listener(
+            ApplicationEntity(AE_TITLE), "127.0.0.1", 0, self._inbox, StudyWatch()
+        )
 
     @property
     def port(self) -> int:

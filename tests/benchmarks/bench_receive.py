@@ -50,9 +50,9 @@ from pathlib import Path
 from dicom_node.receive.inbox import Inbox
 from dicom_node.receive.listener import Listener
 from dicom_node.receive.processes import ReceiverProcesses, processes_by_cores
-from dicom_node.receive.node import Node
+from dicom_node.receive.application_entity import ApplicationEntity
 from dicom_node.receive.study_completeness import StudyWatch
-node, inbox = Node("SEGNODE"), Inbox(Path(sys.argv[1]))
+node, inbox = ApplicationEntity("SEGNODE"), Inbox(Path(sys.argv[1]))
 def receivers(desk):
     return ReceiverProcesses(node, inbox, desk, count=processes_by_cores())
 with Listener(node, "127.0.0.1", int(sys.argv[2]), inbox, StudyWatch(), receivers=receivers):

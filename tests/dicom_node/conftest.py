@@ -26,11 +26,11 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import encode
 
 from dicom_node.fakes import RecordingObserver
-from dicom_node.receive.allowed import Allowed
+from dicom_node.receive.allowed import AllowedPeers
+from dicom_node.receive.application_entity import ApplicationEntity
 from dicom_node.receive.inbox import Inbox
-from dicom_node.receive.limits import Limits
+from dicom_node.receive.limits import PeerLimits
 from dicom_node.receive.listener import Listener
-from dicom_node.receive.node import Node
 from dicom_node.results.segmentation import write_segmentation
 from dicom_node.series.header import read_header
 from dicom_node.values import Algorithm, Code, ResultIdentity, ResultSegment, SourceVolume
@@ -109,7 +109,9 @@ def listening(
 
     def start(**options: Any) -> Listener:
         arguments = options.pop("inbox", inbox), options.pop("observer", observer)
-        node = Node("SEGNODE", Allowed.of(options.pop("allow", ())), reference=reference, **options)
+        node = ApplicationEntity(
+            "SEGNODE", AllowedPeers.of(options.pop("allow", ())), reference=reference, **options
+        )
         listener = Listener(node, "127.0.0.1", 0, *arguments)
         listener.start()
         started.append(listener)
@@ -121,9 +123,9 @@ def listening(
 
 
 @pytest.fixture
-def impatient() -> Limits:
+def impatient() -> PeerLimits:
     """Limits that a test can wait for."""
-    return Limits(request_timeout_s=0.5, idle_timeout_s=0.5, stall_timeout_s=0.5)
+    return PeerLimits(request_timeout_s=0.5, idle_timeout_s=0.5, stall_timeout_s=0.5)
 
 
 class Sender:

@@ -1,5 +1,6 @@
-"""Whatever a damaged file makes a library raise becomes one of our errors; what stops the process
-does not.
+"""Whatever a damaged file makes a library raise becomes one of our errors.
+
+What stops the process does not.
 """
 
 from __future__ import annotations

@@ -19,9 +19,9 @@ import pytest
 import yaml
 
 from dicom_node.fakes import RecordingObserver
+from dicom_node.receive.application_entity import ApplicationEntity
 from dicom_node.receive.inbox import Inbox
 from dicom_node.receive.listener import Listener
-from dicom_node.receive.node import Node
 from server.rules.catalogue import load_catalogue
 from server.rules.routing import Rules
 from server.settings import Settings, load_settings
@@ -233,7 +233,7 @@ def listening(tmp_path: Path) -> Iterator[tuple[int, RecordingObserver]]:
     """A node's listener on a free port, and what it hears."""
     observer = RecordingObserver()
     inbox = Inbox(tmp_path / "inbox", 0)
-    with Listener(Node("SEGNODE"), "127.0.0.1", 0, inbox, observer) as listener:
+    with Listener(ApplicationEntity("SEGNODE"), "127.0.0.1", 0, inbox, observer) as listener:
         yield listener.port, observer
 
 

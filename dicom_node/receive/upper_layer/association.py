@@ -1,5 +1,4 @@
-"""An established association that only stores: fragments go from the connection into files, and
-every request is answered.
+"""An established association that only stores: fragments go into files, requests are answered.
 
 One thread, one association. Memory: a block for the data set in flight and a command set, whatever
 the peer sends.
@@ -13,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from dicom_node.arrivals import Arrival, Sent
+from dicom_node.arrivals import Arrival, StoreRequest
 from dicom_node.errors import DicomNodeError
 from dicom_node.log_text import quoted
 from dicom_node.receive.errors import (
@@ -26,8 +25,8 @@ from dicom_node.receive.errors import (
     ProtocolError,
 )
 from dicom_node.receive.inbox import Inbox
-from dicom_node.receive.incoming import Incoming
-from dicom_node.receive.limits import MAX_COMMAND_BYTES, MAX_DRAINED_BYTES, Limits
+from dicom_node.receive.incoming import IncomingDataset
+from dicom_node.receive.limits import MAX_COMMAND_BYTES, MAX_DRAINED_BYTES, PeerLimits
 from dicom_node.receive.upper_layer import commands, pdu
 from dicom_node.receive.upper_layer.wire import Wire
 from dicom_node.statuses import CANNOT_UNDERSTAND, SUCCESS, status_of
@@ -39,7 +38,7 @@ _LEAST_PROGRESS_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
-class Peer:
+class Requestor:
     """Who is at the other end, and what it called us."""
 
     calling_ae_title: str
@@ -53,7 +52,7 @@ class IdleTime:
     `deadline_s` of time.monotonic, between two PDUs.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: PeerLimits) -> None:
         self._limits = limits
         self.deadline_s = 0.0
         self._progress_bytes = 0
@@ -78,18 +77,19 @@ class OnUse(Protocol):
         """A C-STORE request, or a C-ECHO."""
 
 
-class StoreRequests:
-    """What becomes of C-STORE requests: each data set goes into the inbox as it comes, and has a
-    status at the end.
+class StoreHandler:
+    """Handles C-STORE requests: each data set goes into the inbox and gets a status at the end.
 
     Both paths use it. `on_arrival` is told of every stored instance before its status is known to
     anybody.
     """
 
-    def __init__(self, inbox: Inbox, peer: Peer, on_arrival: Callable[[Arrival], None]) -> None:
+    def __init__(
+        self, inbox: Inbox, peer: Requestor, on_arrival: Callable[[Arrival], None]
+    ) -> None:
         self.peer = peer
         self._inbox, self._on_arrival = inbox, on_arrival
-        self._incoming: Incoming | None = None
+        self._incoming: IncomingDataset | None = None
         self._refusal: tuple[int, str] | None = None
         self._uid = ""
         self._passed_bytes = 0
@@ -97,7 +97,7 @@ class StoreRequests:
     def begin(self, command: commands.Command, transfer_syntax_uid: str) -> None:
         """A request has come; its data set follows."""
         self._uid, self._passed_bytes = command.sop_instance_uid, 0
-        sent = Sent(
+        request = StoreRequest(
             sop_class_uid=command.sop_class_uid,
             sop_instance_uid=command.sop_instance_uid,
             transfer_syntax_uid=transfer_syntax_uid,
@@ -106,13 +106,14 @@ class StoreRequests:
             called_ae_title=self.peer.called_ae_title,
         )
         try:
-            self._incoming = self._inbox.begin(sent)
+            self._incoming = self._inbox.begin(request)
         except Exception as error:  # noqa: BLE001 - the peer must get an answer, whatever it is
             self._refuse(error)
 
     def room(self) -> memoryview | None:
-        """Where to put what comes next of the data set; None when it has been refused and is only
-        to be passed over.
+        """Where to put what comes next of the data set.
+
+        None when the data set has been refused: its bytes are then skipped.
         """
         try:
             return self._incoming.room() if self._incoming else None
@@ -126,8 +127,9 @@ class StoreRequests:
             self._incoming.received(count)
 
     def passed_over(self, count: int) -> None:
-        """`count` bytes belong to a data set that is not kept; ProtocolError when that is
-        endless.
+        """`count` bytes belong to a data set that is not kept.
+
+        ProtocolError when there is no end of them.
         """
         self._passed_bytes += count
         if self._passed_bytes > MAX_DRAINED_BYTES:
@@ -176,8 +178,9 @@ class StoreRequests:
 
 
 class StoringAssociation:
-    """Serves one association until it ends; `serve` always raises, an AssociationEnded that says
-    how.
+    """Serves one association until it ends.
+
+    `serve` always raises, an AssociationEnded that says how.
 
     `contexts` are those that were accepted, by their identifiers; `on_use` is told what each
     request is for.
@@ -188,8 +191,8 @@ class StoringAssociation:
         wire: Wire,
         contexts: Mapping[int, pdu.AnsweredContext],
         peer_pdu_bytes: int,
-        limits: Limits,
-        store: StoreRequests,
+        limits: PeerLimits,
+        store: StoreHandler,
         *,
         on_use: OnUse,
     ) -> None:

@@ -1,5 +1,6 @@
-"""DIMSE command sets (PS3.7 section 6.3 and annex E): always implicit VR little endian, parsed and
-made without a dictionary.
+"""DIMSE command sets (PS3.7 section 6.3 and annex E), read and written without a dictionary.
+
+They are always implicit VR little endian.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ _MAX_UID_BYTES = 64
 
 @dataclass(frozen=True)
 class Command:
-    """A command set, as far as we act on it: UIDs as text, without padding; `has_dataset` whether a
-    data set follows.
+    """A command set, as far as we act on it: UIDs as text, without padding.
+
+    `has_dataset` says whether a data set follows.
     """
 
     field: int
@@ -42,8 +44,9 @@ class Command:
 
 
 def parse_command(data: bytes) -> Command:
-    """A whole command set. ProtocolError when it is none, or has no field or no message
-    identifier.
+    """A whole command set.
+
+    ProtocolError when it is none, or has no field or no message identifier.
     """
     values: dict[int, bytes] = {}
     position = 0

@@ -1,6 +1,4 @@
-"""Protocol data units of the upper layer (PS3.8 section 9.3), as far as an acceptor reads and
-writes them.
-"""
+"""Protocol data units of the upper layer (PS3.8 section 9.3), the acceptor's part of them."""
 
 from __future__ import annotations
 
@@ -41,9 +39,7 @@ RELEASE_REPLY = HEADER.pack(RELEASE_RP, 4) + bytes(4)
 
 @dataclass(frozen=True)
 class ProposedContext:
-    """A presentation context as proposed: its abstract syntax and transfer syntaxes, in their
-    order.
-    """
+    """A presentation context as proposed: abstract syntax and transfer syntaxes, in order."""
 
     context_id: int
     abstract_syntax: str
@@ -62,8 +58,10 @@ class AnsweredContext:
 
 @dataclass(frozen=True)
 class AssociateRequest:
-    """An A-ASSOCIATE-RQ. `titles` are the bytes from the called title to the end of the reserved
-    field, which the answer repeats; `pdu_bytes` the longest PDU that the peer takes, 0 for any.
+    """An A-ASSOCIATE-RQ.
+
+    `titles` are the bytes from the called title to the end of the reserved field, which the answer
+    repeats; `pdu_bytes` the longest PDU that the peer takes, 0 for any.
     """
 
     protocol_version: int
@@ -76,8 +74,9 @@ class AssociateRequest:
 
 
 def parse_request(body: bytes) -> AssociateRequest:
-    """An A-ASSOCIATE-RQ without its header. ProtocolError when its lengths or contexts do not fit
-    together.
+    """An A-ASSOCIATE-RQ without its header.
+
+    ProtocolError when its lengths or contexts do not fit together.
     """
     if len(body) < _FIXED.size:
         raise ProtocolError("the request for an association is cut off")
@@ -116,8 +115,9 @@ def fault_of(request: AssociateRequest) -> Rejection | None:
 
 
 def accept(request: AssociateRequest, contexts: Sequence[AnsweredContext], pdu_bytes: int) -> bytes:
-    """The A-ASSOCIATE-AC (PS3.8 9.3.3). What of the user information we do not use is not answered:
-    the defaults hold.
+    """The A-ASSOCIATE-AC (PS3.8 9.3.3).
+
+    User information that we do not use is not answered, so that its defaults hold.
     """
     user = (
         _item(_MAXIMUM_LENGTH, struct.pack(">L", pdu_bytes))
@@ -144,9 +144,7 @@ def abort(source: int, reason: int) -> bytes:
 
 
 def p_data(context_id: int, command: bytes, pdu_bytes: int) -> bytes:
-    """A command set as P-DATA-TF PDUs that the peer takes: none longer than `pdu_bytes`, if that is
-    not 0.
-    """
+    """A command set as P-DATA-TF PDUs, none longer than `pdu_bytes` (0: any length)."""
     room = max(pdu_bytes - PDV_HEADER.size, 2) if pdu_bytes else len(command)
     pdus = bytearray()
     for start in range(0, len(command), room):
@@ -198,8 +196,9 @@ def _maximum_length(user_information: bytes) -> int:
 
 
 def answer(proposed: ProposedContext, *, supported: bool) -> AnsweredContext:
-    """A context of a class that we do or do not support: with its peer's first usable transfer
-    syntax if we do.
+    """The answer to a proposed context.
+
+    A context of a supported class gets the peer's first usable transfer syntax.
     """
     usable = [syntax for syntax in proposed.transfer_syntaxes if is_uid(syntax)]
     result = ACCEPTED if usable else TRANSFER_SYNTAXES_NOT_SUPPORTED
@@ -210,8 +209,9 @@ def answer(proposed: ProposedContext, *, supported: bool) -> AnsweredContext:
 
 
 def _title(field: bytes) -> str:
-    """An AE title without its padding; every byte that is no ASCII as a character that no title
-    has.
+    """An AE title without its padding.
+
+    A byte that is not ASCII becomes a character that no title may have.
     """
     return field.strip(b"\0 ").decode("ascii", "replace")
 

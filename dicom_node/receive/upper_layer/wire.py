@@ -1,6 +1,4 @@
-"""A connection as bytes with deadlines: no read or write waits longer, and nothing is buffered
-beyond a page.
-"""
+"""A connection as bytes with deadlines: no call waits longer; the buffer is one page."""
 
 from __future__ import annotations
 
@@ -52,9 +50,9 @@ class Wire:
         if self._stop - self._start >= count:
             self._start += count
             return bytes(self._buffer[self._start - count : self._start])
-        taken = bytearray(count)
-        self.read_into(memoryview(taken))
-        return bytes(taken)
+        content = bytearray(count)
+        self.read_into(memoryview(content))
+        return bytes(content)
 
     def read_into(self, view: memoryview) -> None:
         """Fill `view`. Long ones are read past the buffer, short ones through it."""
@@ -96,8 +94,9 @@ class Wire:
         self._shut(socket.SHUT_RD)
 
     def hang_up(self, last_words: bytes = b"") -> None:
-        """Close, after `last_words` if any. What the peer still sends meanwhile is read, or it
-        would not hear them.
+        """Close, after `last_words` if any.
+
+        What the peer sends meanwhile is read, because a reset would cost it our last words.
         """
         try:
             if last_words:
@@ -110,16 +109,16 @@ class Wire:
             self.socket.close()
 
     def _listen_to_the_end(self) -> None:
-        deadline_s, heard = time.monotonic() + _FAREWELL_S, 0
+        deadline_s, count_read = time.monotonic() + _FAREWELL_S, 0
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(_FAREWELL_S / 4))
-        while heard < _FAREWELL_BYTES and time.monotonic() < deadline_s:
+        while count_read < _FAREWELL_BYTES and time.monotonic() < deadline_s:
             try:
                 count = self.socket.recv_into(self._buffer)
             except BlockingIOError:
                 continue
             if not count:
                 return
-            heard += count
+            count_read += count
 
     def _receive(self, view: memoryview, flags: int) -> int:
         """At least one byte into `view`."""

@@ -1,5 +1,6 @@
-"""An instance that came twice is taken once, however the copies are written; and a series is one
-whatever its digits.
+"""An instance that came twice is taken once, however the copies are written.
+
+And a series is one whatever its digits.
 """
 
 from __future__ import annotations

@@ -24,8 +24,9 @@ class RawPeer:
         self.socket.sendall(b"".join(pdus))
 
     def read(self) -> tuple[int, bytes]:
-        """The next PDU: its type and what follows its header; (0, b"") when the connection is
-        closed.
+        """The next PDU: its type and what follows its header.
+
+        (0, b"") when the connection is closed.
         """
         header = self._exactly(6)
         if len(header) < 6:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dicom_node.receive.allowed import Allowed
+from dicom_node.receive.allowed import AllowedPeers
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ from dicom_node.receive.allowed import Allowed
 def test_titles_and_addresses(
     entries: list[str], addresses: list[str], title: str, address: str, allowed: bool
 ) -> None:
-    assert Allowed.of(entries, addresses).allows(title, address) is allowed
+    assert AllowedPeers.of(entries, addresses).allows(title, address) is allowed
 
 
 @pytest.mark.parametrize(
@@ -52,6 +52,6 @@ def test_what_is_neither_is_refused_by_its_name(entries: list[str], addresses: l
     wrong = (entries + addresses)[0]
 
     with pytest.raises(ValueError) as caught:
-        Allowed.of(entries, addresses)
+        AllowedPeers.of(entries, addresses)
 
     assert f"'{wrong}'" in str(caught.value)

@@ -12,7 +12,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from dicom_node.fakes import RecordingObserver
-from dicom_node.receive.limits import Limits
+from dicom_node.receive.limits import PeerLimits
 
 CT, VERIFICATION = b"1.2.840.10008.5.1.4.1.1.2", b"1.2.840.10008.1.1"
 FIND = b"1.2.840.10008.5.1.4.1.2.2.1"
@@ -272,7 +272,7 @@ def test_our_answers_fit_into_the_pdus_that_the_peer_takes(
 def test_a_longer_pdu_than_we_announced_is_not_read(
     listening: Callable[..., Any], raw: Any, wire: Any
 ) -> None:
-    peer = raw(listening(limits=Limits(pdu_bytes=1 << 14)).port)
+    peer = raw(listening(limits=PeerLimits(pdu_bytes=1 << 14)).port)
     peer.send(wire.request((1, CT)))
     _, answer = peer.read()
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from pydicom.dataset import Dataset
 
-from dicom_node.receive.limits import Limits
+from dicom_node.receive.limits import PeerLimits
 
 CT, VERIFICATION = b"1.2.840.10008.5.1.4.1.1.2", b"1.2.840.10008.1.1"
 ACCEPT, ABORT, CLOSED = 2, 7, 0
@@ -39,7 +39,7 @@ def stores(
 def test_a_request_that_trickles_is_cut_off_at_its_deadline(
     listening: Callable[..., Any], raw: Any, wire: Any
 ) -> None:
-    peer = raw(listening(limits=Limits(request_timeout_s=0.5)).port)
+    peer = raw(listening(limits=PeerLimits(request_timeout_s=0.5)).port)
     begun = time.monotonic()
 
     with pytest.raises(OSError):  # noqa: PT012 - any of the bytes may be the first that nobody takes
@@ -53,7 +53,7 @@ def test_a_request_that_trickles_is_cut_off_at_its_deadline(
 def test_a_pdu_that_trickles_is_cut_off_at_its_deadline(
     listening: Callable[..., Any], raw: Any, wire: Any, eventually: Callable[..., None]
 ) -> None:
-    listener = listening(limits=Limits(stall_timeout_s=0.5))
+    listener = listening(limits=PeerLimits(stall_timeout_s=0.5))
     peer = raw(listener.port)
     peer.associate((1, CT))
     stop = threading.Event()
@@ -78,7 +78,7 @@ def test_a_pdu_that_trickles_is_cut_off_at_its_deadline(
 def test_echo_alone_keeps_no_association_open(
     listening: Callable[..., Any], raw: Any, wire: Any, eventually: Callable[..., None]
 ) -> None:
-    listener = listening(limits=Limits(idle_timeout_s=0.6))
+    listener = listening(limits=PeerLimits(idle_timeout_s=0.6))
     peer = raw(listener.port)
     peer.associate((1, VERIFICATION))
     answers = []
@@ -99,7 +99,7 @@ def test_echo_alone_keeps_no_association_open(
 def test_data_in_drops_keeps_no_association_open(
     listening: Callable[..., Any], raw: Any, wire: Any, eventually: Callable[..., None]
 ) -> None:
-    listener = listening(limits=Limits(idle_timeout_s=0.6))
+    listener = listening(limits=PeerLimits(idle_timeout_s=0.6))
     peer = raw(listener.port)
     peer.associate((1, CT))
     peer.send(wire.p_data((1, 3, wire.command(C_STORE, dataset=True, instance=b"1.2.3"))))
@@ -122,7 +122,7 @@ def test_data_in_drops_keeps_no_association_open(
 def test_peers_that_only_echo_do_not_keep_a_sender_out(
     listening: Callable[..., Any], raw: Any, wire: Any, stores: Callable[[int], bool]
 ) -> None:
-    listener = listening(limits=Limits(associations=3))
+    listener = listening(limits=PeerLimits(associations=3))
     peers = [raw(listener.port) for _ in range(3)]
     for peer in peers:
         assert peer.associate((1, VERIFICATION)) == ACCEPT
@@ -136,7 +136,7 @@ def test_peers_that_only_echo_do_not_keep_a_sender_out(
 def test_connections_of_a_byte_each_do_not_keep_a_sender_out(
     listening: Callable[..., Any], raw: Any, stores: Callable[[int], bool]
 ) -> None:
-    listener = listening(limits=Limits(associations=5, connections_per_address=10))
+    listener = listening(limits=PeerLimits(associations=5, connections_per_address=10))
 
     with ExitStack() as connections:
         for _ in range(40):

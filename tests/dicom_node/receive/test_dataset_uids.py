@@ -22,7 +22,7 @@ from pydicom.uid import (
 )
 
 from dicom_node.errors import UnreadableDataset
-from dicom_node.receive.dataset_uids import Head, dataset_uids, is_uid
+from dicom_node.receive.dataset_uids import DatasetUids, dataset_uids, is_uid
 
 SYNTAXES = [
     ImplicitVRLittleEndian,
@@ -33,8 +33,8 @@ SYNTAXES = [
 ]
 
 
-def head_of(dataset: Dataset) -> Head:
-    return Head(
+def head_of(dataset: Dataset) -> DatasetUids:
+    return DatasetUids(
         dataset.SOPClassUID,
         dataset.SOPInstanceUID,
         dataset.StudyInstanceUID,

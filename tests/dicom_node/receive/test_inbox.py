@@ -15,13 +15,13 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage
 
-from dicom_node.arrivals import Arrival, KeptAs, Sent
+from dicom_node.arrivals import Arrival, KeptAs, StoreRequest
 from dicom_node.errors import FaultyDataset, InboxError, StorageFull, UnreadableDataset, WrongUids
 from dicom_node.receive import disk
 from dicom_node.receive.inbox import Inbox
 
 
-def sent_as(dataset: Dataset, **changes: str) -> Sent:
+def sent_as(dataset: Dataset, **changes: str) -> StoreRequest:
     values = {
         "sop_class_uid": CTImageStorage,
         "sop_instance_uid": str(dataset.SOPInstanceUID),
@@ -30,7 +30,7 @@ def sent_as(dataset: Dataset, **changes: str) -> Sent:
         "calling_address": "192.0.2.1",
         "called_ae_title": "SEGNODE",
     }
-    return Sent(**{**values, **changes})
+    return StoreRequest(**{**values, **changes})
 
 
 def files(inbox_root: Path) -> list[str]:

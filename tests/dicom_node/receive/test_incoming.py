@@ -12,23 +12,25 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node.arrivals import Sent
+from dicom_node.arrivals import StoreRequest
 from dicom_node.errors import StorageFull
 from dicom_node.receive import incoming as module
-from dicom_node.receive.disk import FreeRoom
-from dicom_node.receive.incoming import BLOCK_BYTES, Blocks, Incoming
+from dicom_node.receive.disk import FreeSpace
+from dicom_node.receive.incoming import BLOCK_BYTES, BlockPool, IncomingDataset
 from dicom_node.receive.part10 import read_meta
 
-SENT = Sent("1.2.840.10008.5.1.4.1.1.2", "1.2.3", "1.2.840.10008.1.2.1", "PEER", "192.0.2.1", "US")
+SENT = StoreRequest(
+    "1.2.840.10008.5.1.4.1.1.2", "1.2.3", "1.2.840.10008.1.2.1", "PEER", "192.0.2.1", "US"
+)
 HEAD_BYTES = 400  # and some: what the file has before the data set
 
 
 @pytest.fixture
-def begin(tmp_path: Path) -> Callable[..., Incoming]:
+def begin(tmp_path: Path) -> Callable[..., IncomingDataset]:
     """Begins a data set at `tmp_path / "file"`."""
 
-    def make(reserve: Callable[[int], None] = lambda _: None) -> Incoming:
-        return Incoming(SENT, tmp_path / "file", reserve, Blocks())
+    def make(reserve: Callable[[int], None] = lambda _: None) -> IncomingDataset:
+        return IncomingDataset(SENT, tmp_path / "file", reserve, BlockPool())
 
     return make
 
@@ -48,7 +50,7 @@ def begin(tmp_path: Path) -> Callable[..., Incoming]:
 )
 @pytest.mark.parametrize("direct", [True, False], ids=["past the cache", "through the cache"])
 def test_the_file_has_the_very_bytes_and_their_digest(
-    begin: Callable[..., Incoming],
+    begin: Callable[..., IncomingDataset],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     size: int,
@@ -75,7 +77,7 @@ def test_the_file_has_the_very_bytes_and_their_digest(
 
 
 def test_a_file_system_that_only_writes_through_its_cache_is_used_so(
-    begin: Callable[..., Incoming], monkeypatch: pytest.MonkeyPatch
+    begin: Callable[..., IncomingDataset], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened, write, refused = os.open, os.write, []
 
@@ -108,7 +110,7 @@ def test_a_file_system_that_only_writes_through_its_cache_is_used_so(
 
 
 def test_nothing_is_written_before_it_is_long_or_whole(
-    begin: Callable[..., Incoming], tmp_path: Path
+    begin: Callable[..., IncomingDataset], tmp_path: Path
 ) -> None:
     arriving = begin()
 
@@ -123,9 +125,9 @@ def test_nothing_is_written_before_it_is_long_or_whole(
 
 
 def test_room_is_asked_for_before_anything_is_written(
-    begin: Callable[..., Incoming], tmp_path: Path
+    begin: Callable[..., IncomingDataset], tmp_path: Path
 ) -> None:
-    room = FreeRoom(tmp_path, minimum_free_bytes=1 << 60)
+    room = FreeSpace(tmp_path, minimum_free_bytes=1 << 60)
     arriving = begin(room.reserve)
 
     with pytest.raises(StorageFull, match="no room"):
@@ -136,7 +138,7 @@ def test_room_is_asked_for_before_anything_is_written(
 
 
 def test_blocks_are_used_again() -> None:
-    blocks = Blocks()
+    blocks = BlockPool()
     first = blocks.borrow()
     blocks.give_back(first)
 
@@ -148,7 +150,7 @@ def test_free_room_is_asked_for_now_and_then_and_counted_in_between(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
-    room = FreeRoom(tmp_path, minimum_free_bytes=1000)
+    room = FreeSpace(tmp_path, minimum_free_bytes=1000)
     monkeypatch.setattr(room, "free_bytes", lambda: asked.append(1) or 1100)
 
     room.reserve(60)

@@ -37,8 +37,8 @@ from dicom_node.errors import (
 )
 from dicom_node.fakes import RecordingObserver
 from dicom_node.receive.inbox import Inbox
-from dicom_node.receive.incoming import Incoming
-from dicom_node.receive.limits import Limits
+from dicom_node.receive.incoming import IncomingDataset
+from dicom_node.receive.limits import PeerLimits
 
 PRIVATE_SYNTAX = "1.2.840.113619.5.2"
 
@@ -181,7 +181,7 @@ class Disk(Inbox):
         super().__init__(root)
         self._instead = instead
 
-    def keep(self, incoming: Incoming) -> Arrival:
+    def keep(self, incoming: IncomingDataset) -> Arrival:
         """Whatever the test does, then the real thing."""
         self._instead()
         return super().keep(incoming)
@@ -414,7 +414,7 @@ def test_who_may_connect(
 def test_associations_above_the_limit_are_refused_for_now(
     listening: Callable[..., Any], sending: Callable[..., Any], eventually: Callable[..., None]
 ) -> None:
-    listener = listening(limits=Limits(associations=2))
+    listener = listening(limits=PeerLimits(associations=2))
 
     with sending(listener.port), sending(listener.port), sending(listener.port) as third:
         refused = third.association.acceptor.primitive
@@ -429,7 +429,7 @@ def test_associations_above_the_limit_are_refused_for_now(
 def test_one_association_after_another_never_meets_the_limit(
     listening: Callable[..., Any], sending: Callable[..., Any]
 ) -> None:
-    listener = listening(limits=Limits(associations=2))
+    listener = listening(limits=PeerLimits(associations=2))
     established = []
 
     for _ in range(20):  # faster than the listener looks for ended ones

@@ -23,7 +23,7 @@ from pydicom.dataset import Dataset
 
 from dicom_node.fakes import RecordingObserver
 from dicom_node.receive.inbox import Inbox
-from dicom_node.receive.limits import Limits
+from dicom_node.receive.limits import PeerLimits
 from dicom_node.receive.listener import Listener
 
 ASSOCIATE_RQ, P_DATA = 0x01, 0x04
@@ -81,7 +81,7 @@ def is_alive(
 )
 def test_nonsense_is_hung_up_on(
     listening: Callable[..., Any],
-    impatient: Limits,
+    impatient: PeerLimits,
     is_alive: Callable[[Listener], bool],
     eventually: Callable[..., None],
     said: bytes,
@@ -100,7 +100,7 @@ def test_nonsense_is_hung_up_on(
 
 def test_random_bytes_do_no_harm(
     listening: Callable[..., Any],
-    impatient: Limits,
+    impatient: PeerLimits,
     is_alive: Callable[[Listener], bool],
     eventually: Callable[..., None],
 ) -> None:
@@ -155,7 +155,7 @@ def test_a_peer_that_resets_its_connection_leaves_no_socket_open(
 def test_connections_that_only_sit_there_do_not_keep_others_out(
     listening: Callable[..., Any], is_alive: Callable[[Listener], bool]
 ) -> None:
-    listener = listening(limits=Limits(associations=2))
+    listener = listening(limits=PeerLimits(associations=2))
 
     with ExitStack() as connections:
         for _ in range(5):
@@ -168,7 +168,7 @@ def test_connections_that_only_sit_there_do_not_keep_others_out(
 def test_connections_that_ask_for_nothing_are_ended(
     listening: Callable[..., Any], eventually: Callable[..., None]
 ) -> None:
-    listener = listening(limits=Limits(associations=3, request_timeout_s=0.5))
+    listener = listening(limits=PeerLimits(associations=3, request_timeout_s=0.5))
     threads = threading.active_count()
 
     with ExitStack() as connections:
@@ -182,7 +182,7 @@ def test_connections_that_ask_for_nothing_are_ended(
 def test_of_too_many_connections_the_oldest_that_asks_for_nothing_makes_room(
     listening: Callable[..., Any], is_alive: Callable[[Listener], bool]
 ) -> None:
-    listener = listening(limits=Limits(associations=2))  # four connections for each
+    listener = listening(limits=PeerLimits(associations=2))  # four connections for each
 
     with ExitStack() as connections:
         idle = [connections.enter_context(connect(listener)) for _ in range(8)]
@@ -247,7 +247,7 @@ def test_an_association_dropped_in_mid_transfer_leaves_no_half_file(
 def test_a_peer_that_falls_silent_is_let_go(
     listening: Callable[..., Any],
     sending: Callable[..., Any],
-    impatient: Limits,
+    impatient: PeerLimits,
     observer: RecordingObserver,
     eventually: Callable[..., None],
     is_alive: Callable[[Listener], bool],
@@ -313,13 +313,13 @@ FULL_DISK = """
 import resource, sys
 from pathlib import Path
 from dicom_node.errors import StorageFull
-from dicom_node.arrivals import Sent
+from dicom_node.arrivals import StoreRequest
 from dicom_node.receive.inbox import Inbox
 
 data = Path(sys.argv[2]).read_bytes()
 inbox = Inbox(Path(sys.argv[1]))
 resource.setrlimit(resource.RLIMIT_FSIZE, (len(data) // 2, resource.RLIM_INFINITY))
-sent = Sent("1.2.840.10008.5.1.4.1.1.2", sys.argv[3], "1.2.840.10008.1.2.1")
+sent = StoreRequest("1.2.840.10008.5.1.4.1.1.2", sys.argv[3], "1.2.840.10008.1.2.1")
 try:
     inbox.store(data, sent)
 except StorageFull as error:

@@ -26,8 +26,8 @@ from pathlib import Path
 from dicom_node.fakes import RecordingObserver
 from dicom_node.receive.inbox import Inbox
 from dicom_node.receive.listener import Listener
-from dicom_node.receive.node import Node
-node = Node("SEGNODE", reference=sys.argv[2] == "True")
+from dicom_node.receive.application_entity import ApplicationEntity
+node = ApplicationEntity("SEGNODE", reference=sys.argv[2] == "True")
 with Listener(node, "127.0.0.1", 0, Inbox(Path(sys.argv[1])), RecordingObserver()) as listener:
     sys.stdout.write(f"{listener.port}\\n")
     sys.stdout.flush()
@@ -39,8 +39,9 @@ with Listener(node, "127.0.0.1", 0, Inbox(Path(sys.argv[1])), RecordingObserver(
 def node(
     tmp_path: Path, repository: Path, reference: bool
 ) -> Iterator[Callable[[], tuple[Any, int]]]:
-    """Starts a listener in a process of its own on the same inbox; gives the process and its
-    port.
+    """Starts a listener in a process of its own on the same inbox.
+
+    Gives the process and its port.
     """
     started: list[subprocess.Popen[str]] = []
 

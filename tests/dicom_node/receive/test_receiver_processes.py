@@ -21,22 +21,22 @@ from pydicom.dataset import Dataset
 
 from dicom_node.fakes import RecordingObserver
 from dicom_node.receive import processes
-from dicom_node.receive.allowed import Allowed
+from dicom_node.receive.allowed import AllowedPeers
+from dicom_node.receive.application_entity import ApplicationEntity
 from dicom_node.receive.inbox import Inbox
-from dicom_node.receive.limits import Limits
+from dicom_node.receive.limits import PeerLimits
 from dicom_node.receive.listener import Listener
-from dicom_node.receive.node import Node
 from dicom_node.receive.processes import ReceiverProcesses
 
 
 class Several:
     """A listener whose receivers are processes."""
 
-    def __init__(self, inbox: Inbox, observer: RecordingObserver, node: Node) -> None:
+    def __init__(self, inbox: Inbox, observer: RecordingObserver, node: ApplicationEntity) -> None:
         self.receivers: ReceiverProcesses
 
-        def make(desk: Any) -> ReceiverProcesses:
-            self.receivers = ReceiverProcesses(node, inbox, desk, count=2)
+        def make(registry: Any) -> ReceiverProcesses:
+            self.receivers = ReceiverProcesses(node, inbox, registry, count=2)
             return self.receivers
 
         self.listener = Listener(node, "127.0.0.1", 0, inbox, observer, receivers=make)
@@ -48,7 +48,7 @@ def several(inbox: Inbox, observer: RecordingObserver) -> Iterator[Callable[...,
     with ExitStack() as started:
 
         def start(**options: Any) -> Several:
-            made = Several(inbox, observer, Node("SEGNODE", **options))
+            made = Several(inbox, observer, ApplicationEntity("SEGNODE", **options))
             started.enter_context(made.listener)
             return made
 
@@ -110,7 +110,7 @@ def test_the_listener_says_how_those_who_serve_move(
     inbox: Inbox, observer: RecordingObserver, eventually: Callable[..., None]
 ) -> None:
     moments: list[float] = []
-    node = Node("SEGNODE")
+    node = ApplicationEntity("SEGNODE")
 
     with Listener(node, "127.0.0.1", 0, inbox, observer, on_tick=moments.append):
         began_s = time.monotonic()
@@ -176,7 +176,7 @@ def test_a_receiver_that_stands_still_is_replaced(
 def test_places_are_counted_over_all_of_them(
     several: Callable[..., Several], sending: Callable[..., Any]
 ) -> None:
-    port = several(limits=Limits(associations=3)).listener.port
+    port = several(limits=PeerLimits(associations=3)).listener.port
 
     with ExitStack() as open_ones:
         senders = [open_ones.enter_context(sending(port)) for _ in range(4)]
@@ -188,7 +188,7 @@ def test_places_are_counted_over_all_of_them(
 def test_who_may_connect_is_theirs_to_know(
     several: Callable[..., Several], sending: Callable[..., Any]
 ) -> None:
-    allowed = Allowed.of(["SCANNER"], ["127.0.0.0/8", "::1"])
+    allowed = AllowedPeers.of(["SCANNER"], ["127.0.0.0/8", "::1"])
     port = several(allowed=allowed).listener.port
 
     with sending(port, calling="SCANNER") as scanner, sending(port, calling="OTHER") as other:
@@ -199,7 +199,7 @@ def test_who_may_connect_is_theirs_to_know(
 def test_a_peer_that_only_echoed_makes_room_in_another_process(
     several: Callable[..., Several], raw: Any, wire: Any, sending: Callable[..., Any]
 ) -> None:
-    port = several(limits=Limits(associations=2)).listener.port
+    port = several(limits=PeerLimits(associations=2)).listener.port
     verification = b"1.2.840.10008.1.1"
     peers = [raw(port) for _ in range(2)]
     for peer in peers:
@@ -238,11 +238,11 @@ from dicom_node.fakes import RecordingObserver
 from dicom_node.receive.inbox import Inbox
 from dicom_node.receive.listener import Listener
 from dicom_node.receive.processes import ReceiverProcesses
-from dicom_node.receive.node import Node
-inbox, node = Inbox(Path(sys.argv[1])), Node("SEGNODE")
+from dicom_node.receive.application_entity import ApplicationEntity
+inbox, node = Inbox(Path(sys.argv[1])), ApplicationEntity("SEGNODE")
 made = []
-def make(desk):
-    made.append(ReceiverProcesses(node, inbox, desk, count=2))
+def make(registry):
+    made.append(ReceiverProcesses(node, inbox, registry, count=2))
     return made[0]
 with Listener(node, "127.0.0.1", 0, inbox, RecordingObserver(), receivers=make):
     sys.stdout.write(" ".join(map(str, made[0].process_ids())) + "\\n")

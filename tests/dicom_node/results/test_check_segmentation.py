@@ -32,8 +32,9 @@ def good(
     algorithm: Algorithm,
     identity: ResultIdentity,
 ) -> tuple[SourceVolume, list[ResultSegment], Path]:
-    """A volume, its liver and left kidney, and a SEG of them. The matrix does not fill whole
-    bytes.
+    """A volume, its liver and left kidney, and a SEG of them.
+
+    The matrix does not fill whole bytes.
     """
     folder = tmp_path_factory.mktemp("good")
     phantom = phantoms.torso_ct(

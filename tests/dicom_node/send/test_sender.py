@@ -58,8 +58,9 @@ def results(
 
 
 class Archive:
-    """A storage SCP that answers as told: `statuses` one a C-STORE, the last one for ever; keeps
-    `received`.
+    """A storage SCP that answers as told: `statuses` one a C-STORE, the last one for ever.
+
+    Keeps `received`.
     """
 
     def __init__(

@@ -1,5 +1,6 @@
-"""Positions that a scanner rounded are put back in their places; what rounding does not explain is
-refused as before.
+"""Positions that a scanner rounded are put back in their places.
+
+What rounding does not explain is refused as before.
 """
 
 from __future__ import annotations

@@ -32,8 +32,9 @@ def refusal(phantom) -> str:
 
 @pytest.fixture
 def stored(phantoms, tmp_path):
-    """CT of HU + 1024, unsigned, with these attributes beside it; `spoil(array, z)` changes the
-    stored values.
+    """CT of HU + 1024, unsigned, with these attributes beside it.
+
+    `spoil(array, z)` changes the stored values.
     """
 
     def build(spoil=None, *, rescale=lambda z: (1.0, -1024.0), signed=False, **values):

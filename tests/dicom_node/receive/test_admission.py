@@ -6,18 +6,18 @@ from typing import Any
 
 import pytest
 
-from dicom_node.receive.doorkeeper import Doorkeeper
-from dicom_node.receive.limits import Limits
+from dicom_node.receive.admission import AdmissionControl
+from dicom_node.receive.limits import PeerLimits
 
 
 class Door:
-    """A doorkeeper with a clock that the test winds, and the list of those it has ended."""
+    """An admission with a clock that the test winds, and the list of those it has ended."""
 
     def __init__(self, **limits: Any) -> None:
         self.now_s = 0.0
         self.ended: list[int] = []
-        chosen = Limits(**{"unused_s": 5.0, **limits})
-        self.keeper = Doorkeeper(
+        chosen = PeerLimits(**{"unused_s": 5.0, **limits})
+        self.keeper = AdmissionControl(
             chosen, lambda number, _: self.ended.append(number), lambda: self.now_s
         )
 

@@ -1,5 +1,6 @@
-"""Who may connect now: counts connections and associations, in all and by address, and says who
-makes room.
+"""Who may connect now: counts connections and associations, in all and by address.
+
+It also decides which connection makes room for another.
 
 One for all listener processes; it knows times and numbers and no sockets.
 """
@@ -12,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from dicom_node.receive.limits import Limits
+from dicom_node.receive.limits import PeerLimits
 
 logger = logging.getLogger(__name__)
 
@@ -29,16 +30,17 @@ class _Connection:
     ending: bool = False  # it makes room: its place is another's
 
 
-class Doorkeeper:
-    """Every method may be called from any thread. Connections are known by numbers that are never
-    used twice.
+class AdmissionControl:
+    """Counts connections and associations and grants places. Every method is safe for threads.
+
+    Connections are known by numbers that are never used twice.
 
     `end` is called, outside of any lock, for a connection that makes room.
     """
 
     def __init__(
         self,
-        limits: Limits,
+        limits: PeerLimits,
         end: Callable[[int, str], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -97,9 +99,7 @@ class Doorkeeper:
                 connection.used = True
 
     def dissociate(self, number: int) -> str:
-        """The association of a connection has ended: its name, empty where there is none or it has
-        ended before.
-        """
+        """End the association of a connection: its name, empty where none is open."""
         with self._lock:
             connection = self._connections.get(number)
             if connection is None:
@@ -122,7 +122,7 @@ class Doorkeeper:
         )
 
     def _make_room_to_connect(self, address: str) -> list[int] | None:
-        """Who has to go so that one more connection may come, if that helps. The lock is held."""
+        """Connections that end so that one more may come; None if none can. The lock is held."""
         own = [n for n, c in self._connections.items() if c.address == address]
         for numbers, limit in (
             (own, self._limits.connections_per_address),
@@ -137,8 +137,9 @@ class Doorkeeper:
         return []
 
     def _make_room_to_associate(self, address: str) -> list[int] | None:
-        """Who has to give up its association so that `address` may have one, if that helps. The
-        lock is held.
+        """Connections that give up their association so that `address` may have one; None if none can.
+
+        The lock is held.
         """
         for associations, limit in (
             (list(self._associations(address)), self._limits.associations_per_address),

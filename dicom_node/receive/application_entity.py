@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from dicom_node.receive.allowed import Allowed
-from dicom_node.receive.limits import Limits
+from dicom_node.receive.allowed import AllowedPeers
+from dicom_node.receive.limits import PeerLimits
 
 
 @dataclass(frozen=True)
-class Node:
+class ApplicationEntity:
     """Who we are to our peers: our AE title, who may call us, what they may take of us.
 
     With `reference` every association is served by pynetdicom: that is what our own path is
@@ -17,6 +17,6 @@ class Node:
     """
 
     ae_title: str
-    allowed: Allowed = field(default_factory=Allowed)
-    limits: Limits = field(default_factory=Limits)
+    allowed: AllowedPeers = field(default_factory=AllowedPeers)
+    limits: PeerLimits = field(default_factory=PeerLimits)
     reference: bool = False
