@@ -29,7 +29,19 @@ from agent.ports import (
     Segmenter,
     Slices,
 )
-from agent.values import Box, Point, PromptKind, Prompts, Role, Segmentation, Target
+from agent.values import (
+    Box,
+    Point,
+    PromptKind,
+    Prompts,
+    Role,
+    Segmentation,
+    Target,
+    VolumePrompts,
+    VolumeSegmentation,
+    VoxelBox,
+)
+from agent.volume.prompter import SlicesAsVolumes
 from agent.volume.propagation_order import PropagationPath, strands_of, sweep
 
 _LOW_RES = 64  # side of the fake's logits
@@ -133,6 +145,38 @@ class FakeVolumeSegmenter(FakeSegmenter):
         yield from sweep(strands_of(seeds, slices.shape), draw, continue_if)
 
 
+class FakeVolumePrompter(SlicesAsVolumes):
+    """FakeSegmenter in three dimensions: a box gives all that is as bright as its centre and hangs
+    together with it, clicks and scribbles add and take away what lies within 3 voxels.
+
+    `mask` is where it starts. `score` is the share of the tight box that is filled. `prompts` keeps
+    all that was asked, in order.
+    """
+
+    name = "fake-volume-prompter"
+    supported_prompts = frozenset(PromptKind) - {PromptKind.TEXT}
+
+    def __init__(self) -> None:
+        self.prompts: list[VolumePrompts] = []
+
+    def segment_volume(self, slices: Slices, prompts: VolumePrompts) -> VolumeSegmentation:
+        """The object for all prompts (agent.ports.VolumePrompter)."""
+        self.prompts.append(prompts)
+        if not prompts.kinds or prompts.kinds - self.supported_prompts:
+            raise SegmenterFailed(f"{self.name} needs box, clicks, scribble or mask, nothing else")
+        mask = np.zeros(slices.shape, dtype=np.bool_)
+        if prompts.mask is not None:
+            mask |= prompts.mask
+        for box in prompts.boxes:
+            mask |= _bright_in_volume(slices, box)
+        for point in prompts.points:
+            mask[_ball(slices.shape, (point.z, point.y, point.x))] = point.positive
+        for scribble in prompts.scribbles:
+            for voxel in scribble.voxels:
+                mask[_ball(slices.shape, voxel)] = scribble.positive
+        return VolumeSegmentation(mask, _filled_share(mask))
+
+
 class ScriptedSegmenter:
     """Answers with masks in a given order; a string in the list fails with it as the reason."""
 
@@ -195,6 +239,10 @@ class ArraySlices:
     def image(self, z: int) -> NDArray[np.float32]:
         """Slice `z` (rows, columns) of the array."""
         return np.asarray(self._intensities[z], dtype=np.float32)
+
+    def intensities(self, z: int) -> NDArray[np.float32]:
+        """Slice `z` (rows, columns) of the array, which has no window."""
+        return self.image(z)
 
     def picture(self, z: int) -> NDArray[np.float32]:
         """Slice `z` (rows, columns, 3), grey repeated."""
@@ -386,6 +434,27 @@ def _bright_as_centre(image: NDArray[np.float32], box: Box) -> NDArray[np.bool_]
     return _largest(mask)
 
 
+def _bright_in_volume(slices: Slices, box: VoxelBox) -> NDArray[np.bool_]:
+    """All that is as bright as the centre of `box` and hangs together with it, through faces."""
+    volume = np.stack([slices.image(z) for z in range(slices.shape[0])])
+    middle = (box.z0 + box.z1) // 2
+    if box.z0 < 0 or box.z1 >= len(volume):
+        raise SegmenterFailed(f"a box on slices {box.z0} to {box.z1}: there are {len(volume)}")
+    seed = _bright_as_centre(volume[middle], Box(box.x0, box.y0, box.x1, box.y1))
+    if not seed.any():
+        return np.zeros(volume.shape, dtype=np.bool_)
+    labels, _ = ndimage.label(np.abs(volume - np.median(volume[middle][seed])) <= _FOLLOWS)
+    return np.asarray(np.isin(labels, np.setdiff1d(labels[middle][seed], 0)))
+
+
+def _ball(shape: tuple[int, int, int], centre: Sequence[float]) -> NDArray[np.bool_]:
+    if not all(0 <= index < size for index, size in zip(centre, shape, strict=True)):
+        raise SegmenterFailed(f"a prompt at {tuple(centre)} lies outside the volume {shape}")
+    z, y, x = np.ogrid[: shape[0], : shape[1], : shape[2]]
+    squared = (z - centre[0]) ** 2 + (y - centre[1]) ** 2 + (x - centre[2]) ** 2
+    return np.asarray(squared <= _CLICK_RADIUS_PX**2)
+
+
 def _largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     labels, count = ndimage.label(mask)
     if not count:
@@ -415,10 +484,11 @@ def _disc(shape: tuple[int, ...], point: Point) -> NDArray[np.bool_]:
 
 
 def _filled_share(mask: NDArray[np.bool_]) -> float:
+    """Share of the tight box of a mask of any dimensions that is filled; 0 for an empty one."""
     if not mask.any():
         return 0.0
-    box = Box.around(mask)
-    return float(np.count_nonzero(mask) / ((box.x1 - box.x0 + 1) * (box.y1 - box.y0 + 1)))
+    sides = [int(np.ptp(indices)) + 1 for indices in np.nonzero(mask)]
+    return float(np.count_nonzero(mask) / np.prod(sides))
 
 
 def _low_res(image: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -13,7 +13,15 @@ from numpy.typing import NDArray
 
 from agent.actions import Action
 from agent.turns import Turn, Usage
-from agent.values import PromptKind, Prompts, Role, Segmentation, Target
+from agent.values import (
+    PromptKind,
+    Prompts,
+    Role,
+    Segmentation,
+    Target,
+    VolumePrompts,
+    VolumeSegmentation,
+)
 
 
 class Encoding(Protocol):
@@ -89,6 +97,9 @@ class Slices(Protocol):
     def image(self, z: int) -> NDArray[np.float32]:
         """Slice `z` (rows, columns) float32 in 0..1, windowed as the models see it."""
 
+    def intensities(self, z: int) -> NDArray[np.float32]:
+        """Slice `z` (rows, columns) float32 as it was measured (HU for CT), without a window."""
+
     def picture(self, z: int) -> NDArray[np.float32]:
         """Slice `z` (rows, columns, 3) float32 RGB in 0..1 as a language model sees it; grey is
         repeated.
@@ -144,6 +155,23 @@ class VolumeSegmenter(Segmenter, Protocol):
         followed from the nearer one. An object is followed until `continue_if` says no, its bounds, or
         the volume's edge. All objects go in one pass over the slices, each slice is encoded once,
         and what is held does not grow with the slices.
+        """
+
+
+@runtime_checkable
+class VolumePrompter(Segmenter, Protocol):
+    """A promptable 3-D segmenter: a prompt on any slice, the whole object as the answer
+    (nnInteractive, VoxTell).
+
+    Its answers on a slice alone are those on a volume of that slice (agent/volume/prompter.py).
+    """
+
+    def segment_volume(self, slices: Slices, prompts: VolumePrompts) -> VolumeSegmentation:
+        """The object (z, y, x) that `prompts`, all that were given for it so far, ask for.
+
+        The answer depends on nothing else, so a prompter that keeps a session begins it anew unless
+        `prompts` go on from its last ones on the same `slices`. SegmenterFailed for no prompt, for
+        one of a kind that is not in `supported_prompts`, and for one outside the volume.
         """
 
 

@@ -131,6 +131,7 @@ class PromptKind(StrEnum):
     POINT = "point"
     MASK = "mask"
     TEXT = "text"
+    SCRIBBLE = "scribble"  # of a VolumePrompter only
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,6 +168,111 @@ class Segmentation:
     def shown(cls, mask: NDArray[np.bool_]) -> Segmentation:
         """A mask (rows, columns) as a policy is shown it when its logits are gone."""
         return cls(mask, np.zeros((0, 0), dtype=np.float32), 0.0)
+
+
+@dataclass(frozen=True)
+class VoxelPoint:
+    """A click in a volume: slice `z`, row `y`, column `x`, zero-based voxel indices of the working
+    grid with zero at the centre of the first voxel; only `y` and `x` may have fractions.
+    """
+
+    z: int
+    y: float
+    x: float
+    positive: bool = True
+
+
+@dataclass(frozen=True)
+class VoxelBox:
+    """A box in a volume, voxel indices as in VoxelPoint, both corners included.
+
+    A box that was drawn on one slice has `z0` = `z1`. ValueError unless each first index is finite
+    and at most the last.
+    """
+
+    z0: int
+    y0: float
+    x0: float
+    z1: int
+    y1: float
+    x1: float
+
+    def __post_init__(self) -> None:
+        first, last = (self.z0, self.y0, self.x0), (self.z1, self.y1, self.x1)
+        if not all(np.isfinite((*first, *last))) or np.greater(first, last).any():
+            raise ValueError(f"a box needs z0 <= z1, y0 <= y1 and x0 <= x1, not {first}, {last}")
+
+    @classmethod
+    def on_slice(cls, z: int, box: Box) -> VoxelBox:
+        """The box of slice `z` as a box of the volume, one slice thick."""
+        return cls(z, box.y0, box.x0, z, box.y1, box.x1)
+
+
+@dataclass(frozen=True, eq=False)
+class Scribble:
+    """A line drawn freely inside (`positive`) or outside the structure: its `voxels` (n, 3) int64
+    as (z, y, x) indices, at least one; ValueError otherwise.
+    """
+
+    voxels: NDArray[np.int64]
+    positive: bool = True
+
+    def __post_init__(self) -> None:
+        if self.voxels.ndim != 2 or self.voxels.shape[1] != 3 or not len(self.voxels):
+            raise ValueError(f"a scribble is (n, 3) voxels, n > 0, not {self.voxels.shape}")
+
+
+@dataclass(frozen=True, eq=False)
+class VolumePrompts:
+    """Everything asked so far of one object in a volume, in voxel indices of the working grid.
+
+    `boxes` and `points` in the order in which they were given; `mask` (z, y, x) bool the object to
+    start from, to which the other prompts are corrections; `text` names the structure for
+    segmenters that read.
+    """
+
+    boxes: tuple[VoxelBox, ...] = ()
+    points: tuple[VoxelPoint, ...] = ()
+    scribbles: tuple[Scribble, ...] = ()
+    mask: NDArray[np.bool_] | None = None
+    text: str = ""
+
+    @classmethod
+    def on_slice(
+        cls, z: int, prompts: Prompts, mask: NDArray[np.bool_] | None = None
+    ) -> VolumePrompts:
+        """Box, clicks and text of slice `z` as prompts of the volume, with the object to start
+        from; mask and logits of the slice alone are left out.
+        """
+        return cls(
+            boxes=() if prompts.box is None else (VoxelBox.on_slice(z, prompts.box),),
+            points=tuple(VoxelPoint(z, p.y, p.x, p.positive) for p in prompts.points),
+            mask=mask,
+            text=prompts.text,
+        )
+
+    @property
+    def kinds(self) -> frozenset[PromptKind]:
+        """The kinds of prompt that there are; a mask without a voxel is none."""
+        present = {
+            PromptKind.BOX: bool(self.boxes),
+            PromptKind.POINT: bool(self.points),
+            PromptKind.SCRIBBLE: bool(self.scribbles),
+            PromptKind.MASK: self.mask is not None and bool(self.mask.any()),
+            PromptKind.TEXT: bool(self.text),
+        }
+        return frozenset(kind for kind, is_present in present.items() if is_present)
+
+
+@dataclass(frozen=True, eq=False)
+class VolumeSegmentation:
+    """A 3-D segmenter's answer: `mask` (z, y, x) bool on the working grid; `score` 0..1, how good
+    the model takes it to be; `logits` (z, y, x) float32, > 0 inside, where the model has them.
+    """
+
+    mask: NDArray[np.bool_]
+    score: float
+    logits: NDArray[np.float32] | None = None
 
 
 class Role(StrEnum):

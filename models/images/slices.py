@@ -95,6 +95,11 @@ class EncodedSlices:
             _remember(self._images, z, image, self._in_memory)
             return image
 
+    def intensities(self, z: int) -> NDArray[np.float32]:
+        """Slice `z` (rows, columns) float32 as measured; IndexError outside the volume."""
+        self._check(z)
+        return np.asarray(self._volume.intensities[z])
+
     def picture(self, z: int) -> NDArray[np.float32]:
         """Slice `z` (rows, columns, 3) float32 RGB in 0..1, grey repeated; IndexError outside the
         volume.

@@ -92,6 +92,10 @@ class ImageSet:
         """Slice `z` (rows, columns)."""
         return self._array[z]
 
+    def intensities(self, z: int) -> NDArray[np.float32]:
+        """Slice `z`: nothing was windowed."""
+        return self.image(z)
+
     def picture(self, z: int) -> NDArray[np.float32]:
         """Slice `z` (rows, columns, 3)."""
         return np.repeat(self._array[z][..., None], 3, axis=2)

@@ -167,6 +167,10 @@ class FewSlices:
         """Slice `z`."""
         return plane(z % self.DISTINCT)
 
+    def intensities(self, z: int) -> np.ndarray:
+        """Slice `z`: nothing was windowed."""
+        return self.image(z)
+
     def picture(self, z: int) -> np.ndarray:
         """Slice `z`, grey repeated."""
         return np.repeat(self.image(z)[..., None], 3, axis=2)

@@ -85,6 +85,7 @@ def test_it_says_its_grid_and_shows_normalised_images(volume):
     assert slices.shape == (5, 4, 6)
     assert slices.spacing_mm == (3.0, 1.0, 1.0)
     np.testing.assert_array_equal(slices.image(2), volume.intensities[2] / 2)
+    np.testing.assert_array_equal(slices.intensities(2), volume.intensities[2])
 
 
 @pytest.mark.parametrize("z", [-1, 5])
