@@ -4,7 +4,7 @@ cut.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,9 +48,16 @@ def check_consistency(target_state: TargetState) -> Generator[Turn, None, None]:
             return
         worst = max(unfit, key=lambda one: one.weight)
         reviewed.add(worst.z)
+        before = dict(target_state.masks)
         yield from _correct(target_state, worst)
-        changed = range(max(worst.z - 1, lowest), min(worst.z + 1, highest) + 1)
-        findings |= {z: _finding(target_state, z) for z in changed}
+        findings |= {z: _finding(target_state, z) for z in _affected(target_state, before)}
+
+
+def _affected(target_state: TargetState, before: Mapping[int, NDArray[np.bool_]]) -> set[int]:
+    """The slices whose mask is another than `before`, and those beside them."""
+    after = target_state.masks
+    changed = [z for z in before.keys() | after.keys() if before.get(z) is not after.get(z)]
+    return {beside for z in changed for beside in (z - 1, z, z + 1)}
 
 
 def _finding(target_state: TargetState, z: int) -> _Finding | None:

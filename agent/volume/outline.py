@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from agent.episode.state import Clock
 from agent.errors import AgentError, NoAnswer
 from agent.limits import Limits
-from agent.ports import BatchPolicy, Localisation, Policy, Segmenter, Slices
+from agent.ports import BatchPolicy, Localisation, Policy, Segmenter, Slices, VolumePrompter
 from agent.turns import WHOLE_VOLUME, Outcome, TargetResult, Turn
 from agent.values import Role, Target, TargetStatus
 from agent.volume.target_state import EpisodeConfig, TargetState
@@ -109,7 +109,7 @@ def outline_target(
         return _ended(target_state, TargetStatus.FAILED, str(error))
     if not target_state.masks:
         return _nothing_drawn(target_state, survey)
-    return Outline.of(target_state)
+    return Outline.of(target_state, followed=isinstance(segmenter, VolumePrompter))
 
 
 def ended_result(
@@ -134,11 +134,13 @@ def _work_on_key_slices(
     depth = target_state.slices.shape[0]
     named = [int(z) for z in dict.fromkeys(survey.key_slices) if 0 <= z < depth]
     wanted = named[: target_state.limits.key_slices]
-    if isinstance(target_state.config.policy, BatchPolicy):
+    config = target_state.config
+    if isinstance(config.policy, BatchPolicy) and not isinstance(config.segmenter, VolumePrompter):
         yield from target_state.draw_together(wanted, Role.KEY)
     else:
         for z in wanted:
-            yield from target_state.draw(z, Role.KEY)
+            if z not in target_state.masks:  # an object that was drawn whole may have reached it
+                yield from target_state.draw(z, Role.KEY)
     target_state.key_slices += [z for z in wanted if z in target_state.masks]
 
 

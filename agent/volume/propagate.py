@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agent.episode.tidy import tidy_slice
-from agent.ports import Observation, PropagatedSlice, Seed, Slices, VolumeSegmenter
-from agent.values import Role
+from agent.ports import PropagatedSlice, Seed, Slices, VolumeSegmenter
 from agent.volume.target_state import TargetState
 
 Mask2D = NDArray[np.bool_]
@@ -95,13 +94,8 @@ class _PropagatedObject:
 
     def keep(self, drawn: PropagatedSlice) -> None:
         """Put a slice on the state, with the policy's opinion weighed by the model's own."""
-        target_state = self._canvas
-        tidy = replace(drawn.segmentation, mask=tidy_slice(drawn.segmentation.mask))
-        seen = Observation(target_state.target, target_state.slices, drawn.z, Role.CARRY)
-        opinion = target_state.config.policy.score(seen, tidy)
-        score = float(np.clip(np.nan_to_num(opinion * drawn.score), 0.0, 1.0))
-        target_state.put(drawn.z, tidy.mask, score)
-        self._drawn[drawn.z] = tidy.mask
+        mask = self._canvas.put_followed(drawn.z, drawn.segmentation, drawn.score)
+        self._drawn[drawn.z] = mask
 
     def write_down(self, seconds: float) -> None:
         self._canvas.note_followed(self._stretch.seeds, self._drawn, seconds)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 from agent.actions import Absent, Action, Malformed, NameSlices, Stop
 from agent.episode.loop import run_episode, run_together
 from agent.episode.state import Clock, Objection, no_objection
+from agent.episode.tidy import tidy_slice
 from agent.limits import Limits
-from agent.ports import Observation, Policy, Reply, Segmenter, Slices
+from agent.ports import Observation, Policy, Reply, Segmenter, Slices, VolumePrompter
 from agent.turns import WHOLE_VOLUME, Episode, Outcome, Turn
-from agent.values import Role, Segmentation, Target
+from agent.values import Role, Segmentation, Target, VolumeSegmentation
 from agent.volume.neighbours import Neighbourhood
+from agent.volume.prompter import EpisodePrompter, SliceOfObject
 
 
 @dataclass(frozen=True)
@@ -74,12 +76,17 @@ class TargetState:
         """Work on slice `z`: yields its turns, and puts the mask on the state if one was kept.
 
         `carried` is what the neighbours suggest, `suspect` the mask under review: it is shown to
-        the policy as the latest one, and is not put back.
+        the policy as the latest one, and is not put back. A VolumePrompter draws the whole object:
+        what was kept replaces the masks of all slices.
         """
         start = Observation(self.target, self.slices, z, role, latest=suspect, carried=carried)
         episode = yield from self._recorded(start, objection)
         if episode.best is not None:
             self.put(z, episode.best.mask, episode.score)
+        if isinstance(episode.best, SliceOfObject) and episode.best.whole is not None:
+            changed = self._put_object(z, episode.best.whole)
+            if changed:
+                yield self.note_followed([z], changed, 0.0)
         return episode
 
     def draw_together(
@@ -144,6 +151,16 @@ class TargetState:
         """Enter a mask (rows, columns) and its score 0..1 for slice `z`."""
         self.masks[z], self.scores[z] = mask, score
 
+    def put_followed(self, z: int, drawn: Segmentation, certainty: float) -> NDArray[np.bool_]:
+        """Enter what a model drew by itself on slice `z`, tidied; returns its mask. The score is
+        the policy's, weighed by the model's own `certainty` (0..1).
+        """
+        tidy = replace(drawn, mask=tidy_slice(drawn.mask))
+        observation = Observation(self.target, self.slices, z, Role.CARRY)
+        opinion = self.config.policy.score(observation, tidy)
+        self.put(z, tidy.mask, float(np.clip(np.nan_to_num(opinion * certainty), 0.0, 1.0)))
+        return tidy.mask
+
     def take(self, z: int) -> tuple[NDArray[np.bool_], float]:
         """Remove and return the mask and score of slice `z`."""
         return self.masks.pop(z), self.scores.pop(z)
@@ -155,11 +172,38 @@ class TargetState:
             stacked[z] = mask
         return stacked
 
+    def _put_object(self, z: int, whole: VolumeSegmentation) -> list[int]:
+        """Enter the object that was drawn from slice `z` on all other slices; returns those that
+        show it and did not show it so before. Slices without it lose their mask.
+        """
+        changed = []
+        for other in set(range(len(whole.mask))) - {z}:
+            drawn, earlier = SliceOfObject.of(whole, other), self.masks.get(other)
+            if not drawn.mask.any():
+                self.masks.pop(other, None)
+                self.scores.pop(other, None)
+            elif earlier is None or not np.array_equal(earlier, tidy_slice(drawn.mask)):
+                self.put_followed(other, drawn, whole.score)
+                changed.append(other)
+        return changed
+
+    def _segmenter_on(self, start: Observation) -> Segmenter:
+        """Who draws in an episode; a VolumePrompter starts from the object so far, in which the
+        slice under review still has the mask in doubt.
+        """
+        segmenter, z = self.config.segmenter, start.slice_index
+        if not isinstance(segmenter, VolumePrompter):
+            return segmenter
+        voxels = self.voxels()
+        if start.latest is not None:
+            voxels[z] = start.latest.mask
+        return EpisodePrompter(segmenter, self.slices, z, voxels)
+
     def _recorded(self, start: Observation, objection: Objection) -> Generator[Turn, None, Episode]:
         episode = run_episode(
             start,
             self.config.policy,
-            self.config.segmenter,
+            self._segmenter_on(start),
             self.limits,
             first_index=self._turns_on(start.slice_index),
             objection=objection,
