@@ -7,11 +7,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from models.entries import NEVER
+from models.errors import UnknownModel
+from models.registry import AUTO
 from models.runtime.resources import LanguageOptions, Resources
-from models.weights.manifest import MEDSAM2_LATEST
+from models.shipped import POLICIES, SEGMENTERS
 from models.weights.weights import State
-
-AUTO = "auto"
 
 
 @dataclass(frozen=True)
@@ -50,16 +51,25 @@ def located_model(options: LanguageOptions, weights_dir: Path | None) -> Languag
 
 
 def _best_policy(resources: Resources) -> tuple[str, str]:
-    language = resources.language
-    if language.endpoints and language.model:
-        return "openai", f"policy openai: language.endpoints and model '{language.model}' are set"
-    if language.model and Path(language.model).expanduser().is_dir():
-        return "transformers", f"policy transformers: {language.model} is there"
-    return "locator", "policy locator: [language] names no model that is there"
+    for name, entry in POLICIES.items():
+        if reason := entry.usable(resources):
+            return name, f"policy {name}: {reason}"
+    raise UnknownModel("policy", AUTO, tuple(POLICIES))
 
 
 def _best_segmenter(resources: Resources) -> tuple[str, str]:
-    if MEDSAM2_LATEST.state(resources.weights_dir) is State.HERE:
-        place = MEDSAM2_LATEST.locate(resources.weights_dir)
-        return "medsam2", f"segmenter medsam2: {place} is there"
-    return "litemedsam", f"segmenter litemedsam: {MEDSAM2_LATEST.name} is not in models.dir"
+    """The highest rank whose weights are here, else the lowest rank; with the reason.
+
+    A plug-in is never taken unasked: installing a package must not change who draws.
+    """
+    ranked = [item for item in SEGMENTERS.items() if item[1].auto_rank > NEVER]
+    ranked.sort(key=lambda item: -item[1].auto_rank)
+    missing = ""
+    for name, entry in ranked[:-1]:
+        weights = entry.weights
+        if weights is None or weights.state(resources.weights_dir) is State.HERE:
+            place = weights.locate(resources.weights_dir) if weights else "it"
+            return name, f"segmenter {name}: {missing or f'{place} is there'}"
+        missing = missing or f"{weights.name} is not in models.dir"
+    name, _ = ranked[-1]
+    return name, f"segmenter {name}: {missing}"

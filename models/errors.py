@@ -2,6 +2,7 @@
 
 ModelsError
 ├── UnknownModel          no segmenter or policy of that name; `known` says which there are
+│   └── BrokenPlugin      there is one, of another distribution, and it cannot be used
 ├── WeightsMissing        a weights file is not where the manifest says
 ├── FetchFailed           weights could not be fetched; the message says what to do
 ├── WeightsChanged        a weights file is not the one published or recorded: `expected` and `found` SHA-256
@@ -31,6 +32,15 @@ class UnknownModel(ModelsError):
     def __init__(self, kind: str, name: str, known: tuple[str, ...]) -> None:
         self.kind, self.name, self.known = kind, name, known
         super().__init__(f"there is no {kind} called '{name}'. Choose one of: {', '.join(known)}.")
+
+
+class BrokenPlugin(UnknownModel):
+    """The plug-in `name` of a `kind` is installed and cannot be used; `fault` says why."""
+
+    def __init__(self, kind: str, name: str, fault: str) -> None:
+        super().__init__(kind, name, ())
+        self.fault = fault
+        self.args = (f"{fault}. Repair or remove that distribution, or choose another {kind}.",)
 
 
 class WeightsMissing(ModelsError):

@@ -1,216 +1,93 @@
-"""Segmenters and policies by the names that configuration gives them; each is imported when asked
-for.
+"""Segmenters and policies by the names that configuration gives them: those that come with Segnode
+(models.shipped) and those of plug-ins (models.plugins). Each is imported when it is opened.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
-from agent.language.chat import ChatModel
-from agent.ports import Policy, Segmenter
-from models.errors import LanguageMisconfigured, UnknownModel
+from agent.ports import Policy, Segmenter, VolumeSegmenter
+from models.entries import PolicyEntry, SegmenterEntry
+from models.errors import LanguageMisconfigured, UnknownModel, UnusableModel
+from models.plugins import Plugin, policy_points, read_plugins, segmenter_points
 from models.runtime.resources import Resources
-from models.weights.manifest import (
-    IMISNET_B,
-    LITEMEDSAM,
-    LOCATOR,
-    MEDSAM2_LATEST,
-    SAM2_BASE_PLUS,
-    SAM2_LARGE,
-    SAM2_SMALL,
-    SAM2_TINY,
-    SAM_VIT_B,
-    SAM_VIT_H,
-    SAM_VIT_L,
-    known_at,
-    own_weights,
-)
+from models.shipped import POLICIES, SEGMENTERS
+from models.weights.manifest import MANIFEST, known_at, known_weights, own_weights
 from models.weights.weights import State, Weights
 
-TRANSFORMERS, OPENAI = "transformers", "openai"
+AUTO = "auto"
+
+Entry = TypeVar("Entry", SegmenterEntry, PolicyEntry)
 
 
-@dataclass(frozen=True)
-class SegmenterEntry:
-    """A segmenter that can be asked for.
-
-    `build` makes it of the site's resources and the file of its weights; `weights` are those it
-    loads unless the site names others (None: it has none); `keeps` whether its encodings outlive
-    the process; `packaged` whether it loads only the file that its package carries.
-    """
-
-    build: Callable[[Resources, Path], Segmenter]
-    weights: Weights | None = None
-    keeps: bool = False
-    packaged: bool = False
+@cache
+def segmenter_plugins() -> tuple[Plugin[SegmenterEntry], ...]:
+    """The segmenters of other distributions, broken ones among them; read once a process."""
+    return read_plugins("segmenter", SegmenterEntry, (AUTO, *SEGMENTERS), segmenter_points)
 
 
-@dataclass(frozen=True)
-class PolicyEntry:
-    """A policy that can be asked for, the `weights` it loads, whether those are the site's language
-    model, whether it knows slices only as the abdomen's window shows them (else each structure is
-    shown in its own), and whether it is `sparing`: asked about key slices and the whole, and not
-    about each slice that a structure is carried to.
-
-    A policy that reads the encodings of the segmenter `reads` is built with an encoder of its own
-    by `apart` where another one draws.
-    """
-
-    build: Callable[[Resources], Policy]
-    weights: Weights | None = None
-    language: bool = False
-    abdomen_only: bool = False
-    sparing: bool = False
-    reads: str = ""
-    apart: Callable[[Resources], Policy] | None = None
+@cache
+def policy_plugins() -> tuple[Plugin[PolicyEntry], ...]:
+    """The policies of other distributions, broken ones among them; read once a process."""
+    return read_plugins("policy", PolicyEntry, (AUTO, *POLICIES), policy_points)
 
 
-def _litemedsam(resources: Resources, _: Path) -> Segmenter:
-    from models.segmenters.litemedsam import LiteMedSam
-
-    return LiteMedSam(cache_dir=resources.cache_dir, threads=resources.threads)
-
-
-def _fake_segmenter(_: Resources, __: Path) -> Segmenter:
-    from agent.fakes import FakeSegmenter
-
-    return FakeSegmenter()
-
-
-def _locator(_: Resources) -> Policy:
-    from models.policies.locator.policy import LocatorPolicy
-
-    return LocatorPolicy()
-
-
-def _locator_apart(resources: Resources) -> Policy:
-    from models.policies.locator.policy import LocatorPolicy
-    from models.segmenters.litemedsam import LiteMedSam
-
-    encoder = LiteMedSam(cache_dir=resources.cache_dir, threads=resources.threads)
-    return LocatorPolicy(own_encoder=encoder.encode)
-
-
-def _threshold(_: Resources) -> Policy:
-    from agent.fakes import ThresholdPolicy
-
-    return ThresholdPolicy()
-
-
-def _sam2(name: str) -> Callable[[Resources, Path], Segmenter]:
-    def build(resources: Resources, checkpoint: Path) -> Segmenter:
-        from models.segmenters.sam2 import architecture
-        from models.segmenters.sam2.volume import Sam2VolumeSegmenter
-
-        sizes = {
-            "medsam2": architecture.MEDSAM2,
-            "sam2-tiny": architecture.TINY,
-            "sam2-small": architecture.SMALL,
-            "sam2-base-plus": architecture.BASE_PLUS,
-            "sam2-large": architecture.LARGE,
-        }
-        return Sam2VolumeSegmenter(name, checkpoint, sizes[name], resources=resources)
-
-    return build
-
-
-def _imisnet(resources: Resources, checkpoint: Path) -> Segmenter:
-    from models.segmenters.imisnet.opening import open_imisnet
-
-    return open_imisnet(checkpoint, resources)
-
-
-def _sam(name: str) -> Callable[[Resources, Path], Segmenter]:
-    def build(resources: Resources, checkpoint: Path) -> Segmenter:
-        from models.segmenters.sam import architecture
-        from models.segmenters.sam.segmenter import SamSegmenter
-
-        sizes = {
-            "sam-vit-b": architecture.VIT_B,
-            "sam-vit-l": architecture.VIT_L,
-            "sam-vit-h": architecture.VIT_H,
-        }
-        return SamSegmenter(name, checkpoint, sizes[name], resources=resources)
-
-    return build
-
-
-def _transformers(resources: Resources) -> Policy:
-    from models.policies.chat.in_process.transformers_chat import transformers_chat
-
-    return _language_policy(transformers_chat(resources), TRANSFORMERS, resources)
-
-
-def _openai(resources: Resources) -> Policy:
-    from models.policies.chat.openai.openai_chat import OpenAiChat
-
-    return _language_policy(OpenAiChat(resources.language), OPENAI, resources)
-
-
-def _language_policy(chat: ChatModel, name: str, resources: Resources) -> Policy:
-    from agent.language.policy import LanguagePolicy
-    from agent.language.settings import LanguageSettings
-
-    said = resources.language
-    settings = LanguageSettings(
-        dialect=said.dialect,
-        # only a server takes functions beside the text
-        native_tools=said.native_tools and name == OPENAI,
-        history=said.history,
-        image_px=said.image_px,
-        zoom=said.zoom,
-        sheets=said.sheets,
-        temperature=said.temperature,
-        retry_temperature=said.retry_temperature,
-        retries=said.retries,
-        max_new_tokens=said.max_new_tokens,
-        prompts=said.prompts,
-    )
-    return LanguagePolicy(chat, settings, name)
-
-
-SEGMENTERS: Mapping[str, SegmenterEntry] = {
-    "litemedsam": SegmenterEntry(_litemedsam, LITEMEDSAM, keeps=True, packaged=True),
-    "medsam2": SegmenterEntry(_sam2("medsam2"), MEDSAM2_LATEST, keeps=True),
-    "sam2-tiny": SegmenterEntry(_sam2("sam2-tiny"), SAM2_TINY, keeps=True),
-    "sam2-small": SegmenterEntry(_sam2("sam2-small"), SAM2_SMALL, keeps=True),
-    "sam2-base-plus": SegmenterEntry(_sam2("sam2-base-plus"), SAM2_BASE_PLUS, keeps=True),
-    "sam2-large": SegmenterEntry(_sam2("sam2-large"), SAM2_LARGE, keeps=True),
-    "sam-vit-b": SegmenterEntry(_sam("sam-vit-b"), SAM_VIT_B, keeps=True),
-    "sam-vit-l": SegmenterEntry(_sam("sam-vit-l"), SAM_VIT_L, keeps=True),
-    "sam-vit-h": SegmenterEntry(_sam("sam-vit-h"), SAM_VIT_H, keeps=True),
-    "imisnet": SegmenterEntry(_imisnet, IMISNET_B, keeps=True),
-    "fake": SegmenterEntry(_fake_segmenter),
-}
-
-POLICIES: Mapping[str, PolicyEntry] = {
-    "locator": PolicyEntry(
-        _locator, LOCATOR, abdomen_only=True, reads="litemedsam", apart=_locator_apart
-    ),
-    TRANSFORMERS: PolicyEntry(_transformers, language=True, sparing=True),
-    OPENAI: PolicyEntry(_openai, sparing=True),
-    "threshold": PolicyEntry(_threshold, abdomen_only=True),
-}
+def all_plugins() -> tuple[Plugin[SegmenterEntry] | Plugin[PolicyEntry], ...]:
+    """What other distributions bring, broken ones among them: segmenters, then policies."""
+    return (*segmenter_plugins(), *policy_plugins())
 
 
 def segmenter_entry(name: str) -> SegmenterEntry:
-    """What is known of the segmenter `name`, nothing loaded; UnknownModel lists the names there
-    are.
+    """What is known of the segmenter `name`, nothing loaded.
+
+    UnknownModel lists the names there are; BrokenPlugin for a plug-in that cannot be used.
     """
-    if name not in SEGMENTERS:
-        raise UnknownModel("segmenter", name, tuple(SEGMENTERS))
-    return SEGMENTERS[name]
+    return SEGMENTERS.get(name) or _of_plugin("segmenter", name, SEGMENTERS, segmenter_plugins())
 
 
 def policy_entry(name: str) -> PolicyEntry:
-    """What is known of the policy `name`, nothing loaded; UnknownModel lists the names there
-    are.
+    """What is known of the policy `name`, nothing loaded.
+
+    UnknownModel lists the names there are; BrokenPlugin for a plug-in that cannot be used.
     """
-    if name not in POLICIES:
-        raise UnknownModel("policy", name, tuple(POLICIES))
-    return POLICIES[name]
+    return POLICIES.get(name) or _of_plugin("policy", name, POLICIES, policy_plugins())
+
+
+def _of_plugin(
+    kind: str, name: str, shipped: Mapping[str, Entry], plugins: Sequence[Plugin[Entry]]
+) -> Entry:
+    for plugin in plugins:
+        if plugin.name == name and plugin.usable() and plugin.entry is not None:
+            return plugin.entry
+    raise UnknownModel(kind, name, (*shipped, *[plugin.name for plugin in plugins if plugin.entry]))
+
+
+def all_segmenters() -> Mapping[str, SegmenterEntry]:
+    """Every segmenter that can be asked for, Segnode's own first."""
+    plugins = {plugin.name: plugin.entry for plugin in segmenter_plugins() if plugin.entry}
+    return {**SEGMENTERS, **plugins}
+
+
+def all_policies() -> Mapping[str, PolicyEntry]:
+    """Every policy that can be asked for, Segnode's own first."""
+    plugins = {plugin.name: plugin.entry for plugin in policy_plugins() if plugin.entry}
+    return {**POLICIES, **plugins}
+
+
+def all_weights() -> tuple[Weights, ...]:
+    """Every file of weights that is known: the manifest's, then those of plug-ins."""
+    of_segmenters = (entry.weights for entry in all_segmenters().values())
+    of_policies = (entry.weights for entry in all_policies().values())
+    named = (weights for weights in (*of_segmenters, *of_policies) if weights is not None)
+    return tuple(dict.fromkeys((*MANIFEST, *named)))
+
+
+def find_weights(name: str) -> Weights:
+    """As models.weights.manifest.known_weights, among those of plug-ins too."""
+    return known_weights(name, all_weights())
 
 
 def policy_weights(name: str, resources: Resources) -> Weights | None:
@@ -262,21 +139,28 @@ def open_policy(name: str, resources: Resources, *, segmenter: str) -> Policy:
 
 
 def open_segmenter(name: str, resources: Resources) -> Segmenter:
-    """The segmenter `name` with its weights, after they were verified; UnknownModel,
-    WeightsMissing, WeightsChanged.
+    """The segmenter `name` with its weights, after they were verified.
+
+    UnknownModel, WeightsMissing, WeightsChanged; UnusableModel where what was built is not what its
+    entry says.
     """
     entry, weights = segmenter_entry(name), segmenter_weights(name, resources)
     path = Path() if weights is None else weights.verified_path(resources.weights_dir)
-    return entry.build(resources, path)
+    segmenter = entry.build(resources, path)
+    extra_prompts = segmenter.supported_prompts - entry.prompts
+    if extra_prompts:
+        kinds = ", ".join(sorted(extra_prompts))
+        raise UnusableModel(name, f"it takes prompts that its entry does not name ({kinds})")
+    if isinstance(segmenter, VolumeSegmenter) is not entry.follows:
+        raise UnusableModel(name, f"its entry says follows = {entry.follows}, which it is not")
+    return segmenter
 
 
 def require_here(*, policy: str, segmenter: str, resources: Resources) -> None:
     """Raise UnknownModel, WeightsMissing or LanguageMisconfigured for a pair that cannot be opened
     here; loads nothing.
     """
-    language = resources.language
-    if policy == OPENAI and not (language.endpoints and language.model):
-        raise LanguageMisconfigured("language.endpoints", "name a server, and language.model")
+    policy_entry(policy).require(resources)
     for part in weights_of(policy=policy, segmenter=segmenter, resources=resources):
         if part.state(resources.weights_dir) is State.MISSING:
             part.verify(resources.weights_dir)

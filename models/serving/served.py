@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
 
@@ -30,6 +29,7 @@ from agent.ports import (
     VolumeSegmenter,
 )
 from agent.values import PromptKind, Prompts, Segmentation
+from models.entries import Needs
 from models.errors import MemoryShort
 from models.runtime.memory import MemoryBudget, is_out_of_memory
 from models.serving.batching import Batcher
@@ -37,18 +37,6 @@ from models.serving.batching import Batcher
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Needs:
-    """What a segmenter takes at its peak beside its weights: an image that is encoded, a prompt,
-    and an object that is followed, of which it works on `objects_at_once` together.
-    """
-
-    encode_bytes: int
-    ask_bytes: int
-    object_bytes: int = 0
-    objects_at_once: int = 16
 
 
 class ServedSegmenter:

@@ -7,6 +7,7 @@ are fetched. (The digits in the names of SAM's files are the beginning of an MD5
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
@@ -87,7 +88,8 @@ LOCATOR = Weights(
     used_by="policy locator",
     sha256="90a5112328313285288caeb0c5994b19a8d67853359d77c15082353f70903ba7",
     licence=f"{_APACHE}; trained on BTCV (CC BY 4.0)",
-    source="this distribution, models/policies/locator/weights/locator.safetensors; models/policies/locator/train.py made it",
+    source="this distribution, models/policies/locator/weights/locator.safetensors, "
+    "made by models/policies/locator/train.py",
     place=lambda: (
         Path(__file__).parents[1] / "policies" / "locator" / "weights" / "locator.safetensors"
     ),
@@ -190,19 +192,19 @@ MANIFEST: tuple[Weights, ...] = (
 )
 
 
-def known_weights(name: str) -> Weights:
+def known_weights(name: str, manifest: Sequence[Weights] = MANIFEST) -> Weights:
     """The weights called `name`, in capitals or not, by their name, file or hub repository.
 
     "owner/repository" is any other one of the hub. UnknownModel lists the names there are.
     """
-    wanted = name.casefold()
-    for each in MANIFEST:
-        if wanted and wanted in (each.name.casefold(), each.file.casefold()):
-            return each
+    lower_name = name.casefold()
+    for weights in manifest:
+        if lower_name and lower_name in (weights.name.casefold(), weights.file.casefold()):
+            return weights
     owner, _, repository = name.partition("/")
     if owner and repository and "/" not in repository and ".." not in name:
         return hub_folder(name, f"not known to Segnode: read it at the hub, {name}")
-    raise UnknownModel("file of weights", name, tuple(each.name for each in MANIFEST))
+    raise UnknownModel("file of weights", name, tuple(weights.name for weights in manifest))
 
 
 def own_weights(path: Path, used_by: str, setting: str, *, folder: bool = False) -> Weights:
@@ -222,4 +224,4 @@ def own_weights(path: Path, used_by: str, setting: str, *, folder: bool = False)
 
 def known_at(path: Path, weights_dir: Path | None) -> Weights | None:
     """The known weights that lie at `path`, or None."""
-    return next((each for each in MANIFEST if each.locate(weights_dir) == path), None)
+    return next((weights for weights in MANIFEST if weights.locate(weights_dir) == path), None)

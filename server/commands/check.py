@@ -12,7 +12,7 @@ from pathlib import Path
 from dicom_node.errors import DicomNodeError, StorageFull
 from dicom_node.ports import Destination
 from models.errors import ModelsError
-from models.registry import weights_of
+from models.registry import all_plugins, weights_of
 from models.weights.weights import Weights
 from server.commands.console import say
 from server.commands.options import Commands, add_command, settings_of
@@ -65,6 +65,8 @@ def _models(settings: Settings, composition: Composition) -> Iterator[Check]:
     else:
         for part in parts:
             yield f"models, {part.name}", partial(_whole, part, resources.weights_dir)
+    for plugin in all_plugins():
+        yield f"models, plug-in {plugin.kind} {plugin.name}", plugin.usable
 
 
 def _device(settings: Settings) -> str:

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from models.choice import AUTO
+from models.registry import AUTO
 from server.commands.console import Progress, say, table
 from server.commands.options import Commands, add_command, add_models, add_targets, settings_of
 from server.commands.ports import Composition

@@ -8,14 +8,27 @@ import argparse
 from collections.abc import Iterable
 from pathlib import Path
 
+from agent.values import PromptKind
+from models import shipped
 from models.errors import ModelsError, WeightsMissing
+from models.registry import (
+    all_plugins,
+    all_policies,
+    all_segmenters,
+    all_weights,
+    find_weights,
+    policy_plugins,
+    segmenter_plugins,
+)
 from models.weights.hashes import size_of
-from models.weights.manifest import MANIFEST, known_weights
 from models.weights.weights import State, Weights
 from server.commands.console import Progress, say, table
 from server.commands.options import Commands, add_command, settings_of
 from server.commands.ports import Composition
 
+SEGMENTERS = ("segmenter", "prompts", "follows", "MB a slice", "weights", "from")
+POLICIES = ("policy", "weights", "from")
+OWN = "segnode"
 HEADER = ("weights", "used by", "state", "MB", "licence", "source")
 DUMPED = ("imisnet", "sam2", "medsam2")
 
@@ -55,9 +68,43 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 
 def _list(arguments: argparse.Namespace, composition: Composition) -> int:
     weights_dir = composition.resources(settings_of(arguments)).weights_dir
-    table(HEADER, [_row(each, weights_dir) for each in MANIFEST])
+    table(SEGMENTERS, _segmenter_rows())
+    say("")
+    table(POLICIES, _policy_rows())
+    say("")
+    table(HEADER, [_row(weights, weights_dir) for weights in all_weights()])
+    for plugin in all_plugins():
+        if plugin.fault:
+            say(plugin.fault, error=True)
     say(f"models.dir is {weights_dir}")
     return 0
+
+
+def _segmenter_rows() -> list[tuple[str, ...]]:
+    owners = {plugin.name: plugin.distribution for plugin in segmenter_plugins()}
+    return [
+        (
+            name,
+            ", ".join(kind.value for kind in PromptKind if kind in entry.prompts),
+            "yes" if entry.follows else "no",
+            str(entry.needs.encode_bytes >> 20),
+            entry.weights.name if entry.weights else "",
+            OWN if name in shipped.SEGMENTERS else owners[name],
+        )
+        for name, entry in all_segmenters().items()
+    ]
+
+
+def _policy_rows() -> list[tuple[str, ...]]:
+    owners = {plugin.name: plugin.distribution for plugin in policy_plugins()}
+    return [
+        (
+            name,
+            "language.model" if entry.language else entry.weights.name if entry.weights else "",
+            OWN if name in shipped.POLICIES else owners[name],
+        )
+        for name, entry in all_policies().items()
+    ]
 
 
 def _row(weights: Weights, weights_dir: Path | None) -> tuple[str, ...]:
@@ -76,7 +123,7 @@ def _row(weights: Weights, weights_dir: Path | None) -> tuple[str, ...]:
 
 def _fetch(arguments: argparse.Namespace, composition: Composition) -> int:
     settings = settings_of(arguments)
-    wanted = [known_weights(name) for name in arguments.names]
+    wanted = [find_weights(name) for name in arguments.names]
     for weights in wanted:
         say(f"{weights.name}: licence {weights.licence}; {weights.source}")
         progress = Progress("fetch")
@@ -88,7 +135,7 @@ def _fetch(arguments: argparse.Namespace, composition: Composition) -> int:
 
 def _verify(arguments: argparse.Namespace, composition: Composition) -> int:
     weights_dir = composition.resources(settings_of(arguments)).weights_dir
-    named = [known_weights(name) for name in arguments.names]
+    named = [find_weights(name) for name in arguments.names]
     return _verified(named or _here(weights_dir), weights_dir)
 
 
@@ -96,7 +143,7 @@ def _here(weights_dir: Path | None) -> Iterable[Weights]:
     # what a package should carry is looked at wherever it is; the rest need not be here
     return [
         each
-        for each in MANIFEST
+        for each in all_weights()
         if each.place is not None or each.state(weights_dir) is not State.MISSING
     ]
 

@@ -155,12 +155,12 @@ def _checkpoint(agent: AgentSettings, segmenter: str, weights_dir: Path) -> Path
     if not said or segmenter not in ("", agent.segmenter):
         return None
     from models.errors import UnknownModel
-    from models.weights.manifest import known_weights
+    from models.registry import find_weights
 
     # a file, or else one of the names that `segnode models list` shows
     if Path(said).is_file():
         return Path(said)
     try:
-        return known_weights(said).locate(weights_dir)
+        return find_weights(said).locate(weights_dir)
     except UnknownModel:
         return Path(said)

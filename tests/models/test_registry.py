@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -14,9 +13,8 @@ from agent.fakes import FakeSegmenter, ThresholdPolicy
 from agent.protocol.dialects import Dialect
 from models.errors import HostNotAllowed, UnknownModel, WeightsMissing
 from models.registry import (
-    POLICIES,
-    SEGMENTERS,
     Resources,
+    open_segmenter,
     policy_entry,
     require_here,
     segmenter_entry,
@@ -34,25 +32,9 @@ from models.weights.manifest import (
 from models.weights.weights import State
 
 
-def test_what_configuration_may_name():
-    sam2 = {"medsam2", "sam2-tiny", "sam2-small", "sam2-base-plus", "sam2-large"}
-    sam = {"sam-vit-b", "sam-vit-l", "sam-vit-h"}
-    assert set(SEGMENTERS) == {"litemedsam", "imisnet", "fake"} | sam2 | sam
-    assert set(POLICIES) == {"locator", "transformers", "openai", "threshold"}
-
-
 def test_the_fakes_are_built():
-    assert isinstance(segmenter_entry("fake").build(Resources(), Path()), FakeSegmenter)
+    assert isinstance(open_segmenter("fake", Resources()), FakeSegmenter)
     assert isinstance(policy_entry("threshold").build(Resources()), ThresholdPolicy)
-
-
-def test_litemedsam_is_built_with_its_resources(tmp_path, litemedsam):
-    built = segmenter_entry("litemedsam").build(
-        Resources(cache_dir=litemedsam.cache_dir), LITEMEDSAM.locate()
-    )
-
-    assert built.name == "litemedsam"
-    assert segmenter_entry("litemedsam").keeps
 
 
 @pytest.mark.parametrize(

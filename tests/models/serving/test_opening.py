@@ -10,9 +10,8 @@ import pytest
 
 from agent.values import Box, Prompts
 from models.errors import DeviceMissing, UnknownModel
-from models.registry import SEGMENTERS
 from models.runtime.resources import Resources
-from models.serving.opening import SMALL, VIT_1024, SharedSegmenters, needs_of, open_served
+from models.serving.opening import SharedSegmenters, open_served
 from models.serving.served import ServedSegmenter
 
 
@@ -58,15 +57,3 @@ def test_what_is_not_there_is_said() -> None:
         open_served("fade", Resources())
     with pytest.raises(DeviceMissing, match="there is no device 'cuda:77' here"):
         open_served("fake", Resources(device="cuda:77"))
-
-
-def test_every_segmenter_has_an_estimate() -> None:
-    assert needs_of("medsam2") == needs_of("litemedsam") == SMALL
-    assert needs_of("imisnet") == VIT_1024
-    assert needs_of("sam-vit-b") == VIT_1024
-    assert needs_of("sam2-large").encode_bytes > needs_of("sam2-tiny").encode_bytes
-    for name in SEGMENTERS:
-        needs = needs_of(name)
-        assert needs.encode_bytes > needs.ask_bytes > 0
-    # the largest ViT takes at least what was measured of the base one
-    assert all(needs_of(name).encode_bytes > 2505 << 20 for name in SEGMENTERS if "vit" in name)

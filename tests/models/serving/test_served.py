@@ -22,8 +22,9 @@ from agent.ports import (
     VolumeSegmenter,
 )
 from agent.values import Box, Prompts, Segmentation
+from models.entries import Needs
 from models.runtime.memory import MemoryBudget
-from models.serving.served import Needs, served
+from models.serving.served import served
 
 NEEDS = Needs(encode_bytes=10, ask_bytes=5, object_bytes=20)
 LIMIT_S = 20.0

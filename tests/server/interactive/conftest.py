@@ -16,8 +16,9 @@ from starlette.testclient import TestClient
 from agent.fakes import FakeSegmenter, ellipse
 from agent.ports import Segmenter
 from agent.values import Box, Prompts, Segmentation
+from models.entries import Needs
 from models.runtime.memory import MemoryBudget
-from models.serving.served import Needs, served
+from models.serving.served import served
 from server.http.tokens import tokens_of
 from server.interactive.app import PREFIX, create_app
 from server.interactive.bounds import Bounds

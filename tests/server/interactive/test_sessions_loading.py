@@ -12,9 +12,10 @@ import pytest
 from starlette.testclient import TestClient
 
 from agent.fakes import FakeSegmenter
+from models.entries import Needs
 from models.errors import WeightsMissing
 from models.runtime.memory import MemoryBudget
-from models.serving.served import Needs, served
+from models.serving.served import served
 from server.interactive.app import WAITING_FOR_A_SEGMENTER
 from server.interactive.bounds import Bounds
 from server.interactive.drawing import SegmenterService

@@ -1,0 +1,218 @@
+"""The segmenters and policies that come with Segnode, an entry each; a model is imported when it is
+built.
+
+The memory that each segmenter needs was measured as the growth of a process (float32, random
+weights, one prompt and eight, torch 2.13 and ONNX Runtime on a CPU) and rounded up by a half.
+Encoder and prompt in MB: Hiera-tiny at 512 px 143 and 11, at 1024 px 570 and 48, Hiera-large 932
+and 48; ViT-B at 1024 px 2505 and 30, ViT-L 3981 and 8, ViT-H 2065 (torch runs it) and 4. A followed
+object, which holds one slice's attention to seven others, takes 190 MB at 1024 px.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from agent.language.chat import ChatModel
+from agent.ports import Policy, Segmenter
+from agent.values import PromptKind
+from models.entries import NEVER, Needs, PolicyEntry, SegmenterEntry
+from models.errors import LanguageMisconfigured
+from models.runtime.resources import Resources
+from models.weights.manifest import (
+    IMISNET_B,
+    LITEMEDSAM,
+    LOCATOR,
+    MEDSAM2_LATEST,
+    SAM2_BASE_PLUS,
+    SAM2_LARGE,
+    SAM2_SMALL,
+    SAM2_TINY,
+    SAM_VIT_B,
+    SAM_VIT_H,
+    SAM_VIT_L,
+)
+from models.weights.weights import Weights
+
+TRANSFORMERS, OPENAI = "transformers", "openai"
+
+_MB = 1 << 20
+
+SMALL = Needs(encode_bytes=256 * _MB, ask_bytes=16 * _MB)
+HIERA_512 = Needs(encode_bytes=256 * _MB, ask_bytes=16 * _MB, object_bytes=192 * _MB)
+HIERA_1024 = Needs(encode_bytes=1024 * _MB, ask_bytes=72 * _MB, object_bytes=320 * _MB)
+HIERA_LARGE = Needs(encode_bytes=1536 * _MB, ask_bytes=72 * _MB, object_bytes=320 * _MB)
+VIT_1024 = Needs(encode_bytes=4096 * _MB, ask_bytes=48 * _MB)
+VIT_LARGE = Needs(encode_bytes=6144 * _MB, ask_bytes=48 * _MB)
+
+BOX = frozenset({PromptKind.BOX})
+DRAWN = frozenset({PromptKind.BOX, PromptKind.POINT, PromptKind.MASK})
+EVERY = frozenset(PromptKind)
+
+
+def _litemedsam(resources: Resources, _: Path) -> Segmenter:
+    from models.segmenters.litemedsam import LiteMedSam
+
+    return LiteMedSam(cache_dir=resources.cache_dir, threads=resources.threads)
+
+
+def _fake_segmenter(_: Resources, __: Path) -> Segmenter:
+    from agent.fakes import FakeSegmenter
+
+    return FakeSegmenter()
+
+
+def _locator(_: Resources) -> Policy:
+    from models.policies.locator.policy import LocatorPolicy
+
+    return LocatorPolicy()
+
+
+def _locator_apart(resources: Resources) -> Policy:
+    from models.policies.locator.policy import LocatorPolicy
+    from models.segmenters.litemedsam import LiteMedSam
+
+    encoder = LiteMedSam(cache_dir=resources.cache_dir, threads=resources.threads)
+    return LocatorPolicy(own_encoder=encoder.encode)
+
+
+def _threshold(_: Resources) -> Policy:
+    from agent.fakes import ThresholdPolicy
+
+    return ThresholdPolicy()
+
+
+def _sam2(name: str) -> Callable[[Resources, Path], Segmenter]:
+    def build(resources: Resources, checkpoint: Path) -> Segmenter:
+        from models.segmenters.sam2 import architecture
+        from models.segmenters.sam2.volume import Sam2VolumeSegmenter
+
+        sizes = {
+            "medsam2": architecture.MEDSAM2,
+            "sam2-tiny": architecture.TINY,
+            "sam2-small": architecture.SMALL,
+            "sam2-base-plus": architecture.BASE_PLUS,
+            "sam2-large": architecture.LARGE,
+        }
+        return Sam2VolumeSegmenter(name, checkpoint, sizes[name], resources=resources)
+
+    return build
+
+
+def _imisnet(resources: Resources, checkpoint: Path) -> Segmenter:
+    from models.segmenters.imisnet.opening import open_imisnet
+
+    return open_imisnet(checkpoint, resources)
+
+
+def _sam(name: str) -> Callable[[Resources, Path], Segmenter]:
+    def build(resources: Resources, checkpoint: Path) -> Segmenter:
+        from models.segmenters.sam import architecture
+        from models.segmenters.sam.segmenter import SamSegmenter
+
+        sizes = {
+            "sam-vit-b": architecture.VIT_B,
+            "sam-vit-l": architecture.VIT_L,
+            "sam-vit-h": architecture.VIT_H,
+        }
+        return SamSegmenter(name, checkpoint, sizes[name], resources=resources)
+
+    return build
+
+
+def _transformers(resources: Resources) -> Policy:
+    from models.policies.chat.in_process.transformers_chat import transformers_chat
+
+    return _language_policy(transformers_chat(resources), TRANSFORMERS, resources)
+
+
+def _openai(resources: Resources) -> Policy:
+    from models.policies.chat.openai.openai_chat import OpenAiChat
+
+    return _language_policy(OpenAiChat(resources.language), OPENAI, resources)
+
+
+def _language_policy(chat: ChatModel, name: str, resources: Resources) -> Policy:
+    from agent.language.policy import LanguagePolicy
+    from agent.language.settings import LanguageSettings
+
+    said = resources.language
+    settings = LanguageSettings(
+        dialect=said.dialect,
+        # only a server takes functions beside the text
+        native_tools=said.native_tools and name == OPENAI,
+        history=said.history,
+        image_px=said.image_px,
+        zoom=said.zoom,
+        sheets=said.sheets,
+        temperature=said.temperature,
+        retry_temperature=said.retry_temperature,
+        retries=said.retries,
+        max_new_tokens=said.max_new_tokens,
+        prompts=said.prompts,
+    )
+    return LanguagePolicy(chat, settings, name)
+
+
+def _openai_usable(resources: Resources) -> str:
+    language = resources.language
+    if not (language.endpoints and language.model):
+        return ""
+    return f"language.endpoints and model '{language.model}' are set"
+
+
+def _openai_require(resources: Resources) -> None:
+    if not _openai_usable(resources):
+        raise LanguageMisconfigured("language.endpoints", "name a server, and language.model")
+
+
+def _transformers_usable(resources: Resources) -> str:
+    model = resources.language.model
+    return f"{model} is there" if model and Path(model).expanduser().is_dir() else ""
+
+
+def _sam2_entry(
+    name: str, weights: Weights, needs: Needs = HIERA_1024, *, auto_rank: int = NEVER
+) -> SegmenterEntry:
+    """SAM 2.1 of any size: all of them take the same prompts and follow objects."""
+    return SegmenterEntry(
+        _sam2(name), DRAWN, needs, weights, follows=True, keeps=True, auto_rank=auto_rank
+    )
+
+
+def _sam_entry(name: str, weights: Weights, needs: Needs) -> SegmenterEntry:
+    return SegmenterEntry(_sam(name), DRAWN, needs, weights, keeps=True)
+
+
+SEGMENTERS: Mapping[str, SegmenterEntry] = {
+    "litemedsam": SegmenterEntry(
+        _litemedsam, BOX, SMALL, LITEMEDSAM, keeps=True, packaged=True, auto_rank=1
+    ),
+    "medsam2": _sam2_entry("medsam2", MEDSAM2_LATEST, HIERA_512, auto_rank=2),
+    "sam2-tiny": _sam2_entry("sam2-tiny", SAM2_TINY),
+    "sam2-small": _sam2_entry("sam2-small", SAM2_SMALL),
+    "sam2-base-plus": _sam2_entry("sam2-base-plus", SAM2_BASE_PLUS),
+    "sam2-large": _sam2_entry("sam2-large", SAM2_LARGE, HIERA_LARGE),
+    "sam-vit-b": _sam_entry("sam-vit-b", SAM_VIT_B, VIT_1024),
+    "sam-vit-l": _sam_entry("sam-vit-l", SAM_VIT_L, VIT_LARGE),
+    "sam-vit-h": _sam_entry("sam-vit-h", SAM_VIT_H, VIT_LARGE),
+    "imisnet": SegmenterEntry(_imisnet, EVERY, VIT_1024, IMISNET_B, keeps=True),
+    "fake": SegmenterEntry(_fake_segmenter, frozenset({PromptKind.BOX, PromptKind.POINT}), SMALL),
+}
+
+POLICIES: Mapping[str, PolicyEntry] = {
+    OPENAI: PolicyEntry(_openai, usable=_openai_usable, require=_openai_require, sparing=True),
+    TRANSFORMERS: PolicyEntry(
+        _transformers, language=True, usable=_transformers_usable, sparing=True
+    ),
+    "locator": PolicyEntry(
+        _locator,
+        LOCATOR,
+        usable=lambda _: "[language] names no model that is there",
+        abdomen_only=True,
+        reads="litemedsam",
+        apart=_locator_apart,
+    ),
+    "threshold": PolicyEntry(_threshold, abdomen_only=True),
+}
+"""In the order in which "auto" asks them."""

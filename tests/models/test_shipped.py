@@ -1,0 +1,65 @@
+"""The entries that come with Segnode: each agrees with what it builds."""
+
+from __future__ import annotations
+
+import pytest
+
+from agent.fakes import FakeSegmenter
+from models.entries import SegmenterEntry
+from models.registry import all_policies, all_segmenters
+from models.runtime.resources import Resources
+from models.segmenters.imisnet.segmenter import ImisNetSegmenter
+from models.segmenters.litemedsam import LiteMedSam
+from models.segmenters.sam.segmenter import SamSegmenter
+from models.segmenters.sam2.volume import Sam2VolumeSegmenter
+from models.shipped import POLICIES, SEGMENTERS, VIT_1024
+from models.weights.manifest import LITEMEDSAM
+
+CLASSES = {
+    "litemedsam": LiteMedSam,
+    "medsam2": Sam2VolumeSegmenter,
+    "sam2": Sam2VolumeSegmenter,
+    "sam": SamSegmenter,
+    "fake": FakeSegmenter,
+}
+
+
+@pytest.mark.parametrize("name", SEGMENTERS)
+def test_an_entry_says_what_its_class_does(name: str) -> None:
+    if name == "imisnet":  # text only where a tokenizer is: the instance says
+        assert not SEGMENTERS[name].follows
+        assert not hasattr(ImisNetSegmenter, "propagate")
+        return
+    entry, built = SEGMENTERS[name], CLASSES[name.partition("-")[0]]
+
+    assert entry.prompts == built.supported_prompts
+    assert entry.follows is hasattr(built, "propagate")
+
+
+@pytest.mark.parametrize("entry", SEGMENTERS.values(), ids=SEGMENTERS)
+def test_every_segmenter_has_an_estimate(entry: SegmenterEntry) -> None:
+    assert entry.needs.encode_bytes > entry.needs.ask_bytes > 0
+    assert (entry.needs.object_bytes > 0) is entry.follows
+
+
+def test_the_estimates_are_above_what_was_measured() -> None:
+    assert SEGMENTERS["imisnet"].needs == SEGMENTERS["sam-vit-b"].needs == VIT_1024
+    sizes = [SEGMENTERS[name].needs.encode_bytes for name in ("sam2-tiny", "sam2-large")]
+    assert sizes[0] < sizes[1]
+    # the largest ViT takes at least what was measured of the base one
+    vits = [entry.needs for name, entry in SEGMENTERS.items() if "vit" in name]
+    assert all(needs.encode_bytes > 2505 << 20 for needs in vits)
+
+
+def test_litemedsam_is_built_with_its_resources(litemedsam: LiteMedSam) -> None:
+    entry = SEGMENTERS["litemedsam"]
+
+    built = entry.build(Resources(cache_dir=litemedsam.cache_dir), LITEMEDSAM.locate())
+
+    assert built.name == "litemedsam"
+    assert entry.keeps
+
+
+def test_what_is_shipped_comes_first() -> None:
+    assert list(all_segmenters())[: len(SEGMENTERS)] == list(SEGMENTERS)
+    assert list(all_policies())[: len(POLICIES)] == list(POLICIES)
