@@ -1,1 +1,1 @@
-"""A target through a volume: `run.py` goes from the key slices to the reviewed mask."""
+"""A target through a volume: `order.py` goes from the key slices to the reviewed mask."""

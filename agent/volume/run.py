@@ -1,59 +1,31 @@
-"""Targets through the whole volume: outlined on key slices, followed both ways, reviewed, summed
-up.
+"""Outlined targets through the whole volume: followed both ways, reviewed, summed up.
 
-`segment_target` does all of it for one target. Where the segmenter follows objects by itself,
-several targets are better outlined one by one (`outline_target`), followed in one pass
-(`follow_outlines`) and finished one by one (`finish_target`): the encoder then runs once a slice
-and the memory attention once for all.
+agent.volume.order says in which order `outline_target`, `follow_outlines` and `finish_target`
+are called.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Generator, Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.episode.state import Clock
 from agent.episode.tidy import tidy_object
 from agent.errors import AgentError, SegmenterFailed
-from agent.limits import Limits
-from agent.ports import Policy, Segmenter, Slices, VolumeSegmenter
+from agent.ports import Slices, VolumeSegmenter
 from agent.turns import TargetResult, Turn
-from agent.values import Target, TargetStatus
+from agent.values import TargetStatus
 from agent.volume.assessment import assess
 from agent.volume.carry import propagate_slice_by_slice
 from agent.volume.consistency import check_consistency
-from agent.volume.outline import Outline, ended_result, outline_target
+from agent.volume.outline import Outline, ended_result
 from agent.volume.propagate import follow
 from agent.volume.target_state import EpisodeConfig, TargetState
 
 _DOUBTFUL = 0.5  # a confidence below this is worth a warning
 _WORTH_SAYING = 0.02  # of the voxels, left out as parts that hang on nothing
-
-
-def segment_target(
-    target: Target,
-    slices: Slices,
-    policy: Policy,
-    segmenter: Segmenter,
-    limits: Limits | None = None,
-    *,
-    clock: Clock = time.perf_counter,
-) -> Generator[Turn, None, TargetResult]:
-    """Segment one target in one volume; yields every turn as it happens, returns the TargetResult.
-
-    A target the policy does not know, or a survey the segmenter fails at, ends FAILED with the
-    reason; a structure that is not there ends ABSENT. AgentError never leaves; other errors pass
-    through.
-    """
-    outline = yield from outline_target(target, slices, policy, segmenter, limits, clock=clock)
-    config, told = EpisodeConfig(policy, segmenter, limits or Limits(), clock), len(outline.turns)
-    (outline,) = follow_outlines([outline], slices, config)
-    yield from outline.turns[told:]
-    return (yield from finish_target(outline, slices, config))
 
 
 def follow_outlines(

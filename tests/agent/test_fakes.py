@@ -22,7 +22,7 @@ from agent.ports import Localisation, Observation
 from agent.trace import turn_record
 from agent.turns import TargetResult
 from agent.values import Box, Point, PromptKind, Prompts, Role, Target, TargetStatus
-from agent.volume.run import segment_target
+from agent.volume.order import segment_target
 
 
 def dice(one: np.ndarray, other: np.ndarray) -> float:

@@ -10,7 +10,7 @@ import pytest
 from agent.fakes import ArraySlices, Band, FakeSegmenter, ThresholdPolicy
 from agent.trace import Trace, trace_from_record, trace_record
 from agent.values import Target
-from agent.volume.run import segment_target
+from agent.volume.order import segment_target
 
 
 def finished(slices, text):

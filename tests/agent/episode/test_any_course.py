@@ -22,7 +22,7 @@ from agent.ports import Assessment, Localisation, Observation, Reply, Slices
 from agent.trace import Trace, trace_from_record, trace_record
 from agent.turns import Episode, Outcome, TargetResult, Turn
 from agent.values import Box, Point, PromptKind, Role, Segmentation, Target, TargetStatus
-from agent.volume.run import segment_target
+from agent.volume.order import segment_target
 
 SIDE, DEPTH = 16, 5
 

@@ -24,7 +24,7 @@ from agent.limits import Limits
 from agent.ports import Observation
 from agent.turns import WHOLE_VOLUME, Outcome
 from agent.values import Role, Target, TargetStatus
-from agent.volume.run import segment_target
+from agent.volume.order import segment_target
 
 Run = Callable[[Generator[Any, None, Any]], tuple[list[Any], Any]]
 SHAPE = (9, 40, 60)

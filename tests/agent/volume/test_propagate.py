@@ -16,9 +16,10 @@ from agent.limits import Limits
 from agent.ports import Assessment, ContinueIf, Localisation, PropagatedSlice, Reply, Seed, Slices
 from agent.turns import WHOLE_VOLUME, Outcome
 from agent.values import Box, Role, Target, TargetStatus
+from agent.volume.order import segment_target
 from agent.volume.outline import outline_target
 from agent.volume.propagate import PropagationRange, corrected, dice, follow
-from agent.volume.run import finish_target, follow_outlines, segment_target
+from agent.volume.run import finish_target, follow_outlines
 from agent.volume.target_state import EpisodeConfig, TargetState
 
 DEPTH, SIDE = 12, 48

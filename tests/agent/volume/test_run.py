@@ -19,7 +19,8 @@ from agent.ports import Localisation
 from agent.trace import Trace, read_trace, write_trace
 from agent.turns import TargetResult, Turn
 from agent.values import Box, PromptKind, Prompts, Role, Segmentation, Target, TargetStatus
-from agent.volume.run import segment_target
+from agent.volume.order import segment_target
+from agent.volume.outline import outline_target
 
 DEPTH = 9
 LIVER = Target("liver", "liver")
@@ -167,7 +168,7 @@ class TestTheWayThrough:
         segmenter = FillsBoxes()
         slices = ArraySlices(np.zeros((9, 64, 64), dtype=np.float32), segmenter)
         policy = ScriptedPolicy(Localisation((1.0,) * 9, (4,)), by_slice(Role.KEY, {4: square(10)}))
-        work = segment_target(LIVER, slices, policy, segmenter)
+        work = outline_target(LIVER, slices, policy, segmenter)
 
         next(work)
         work.close()

@@ -24,7 +24,7 @@ from agent.ports import Observation
 from agent.protocol.dialects import Dialect
 from agent.turns import Outcome
 from agent.values import Role, Target, TargetStatus
-from agent.volume.run import segment_target
+from agent.volume.order import segment_target
 from models.policies.chat.openai.wire import CALL_ANSWERED
 
 Build = Callable[..., Any]
