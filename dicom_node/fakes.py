@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
-from dicom_node.errors import DeliveryError
-from dicom_node.values import Arrival, WrittenResult
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, RawDataStorage
+
+from dicom_node.errors import DeliveryError, ResultMismatch
+from dicom_node.values import Arrival, ResultContent, ResultKind, WrittenResult
 
 
 class RecordingObserver:
@@ -56,3 +60,48 @@ class FakeDestination:
         if self.failures:
             raise self.failures.pop(0)
         self.delivered.append(tuple(results))
+
+
+class FakeResultWriter:
+    """A ResultWriter whose objects say the labels of what was found, and nothing else.
+
+    `checked` are the files it was asked to check; `mismatch` is what a check raises.
+    """
+
+    kind = ResultKind.SEG
+    file_name = "fake.dcm"
+
+    def __init__(self, mismatch: ResultMismatch | None = None) -> None:
+        self.mismatch = mismatch
+        self.checked: list[Path] = []
+
+    def applies(self, content: ResultContent) -> bool:
+        """Wherever a structure was found."""
+        return bool(content.segments)
+
+    def write(
+        self,
+        content: ResultContent,
+        earlier: Sequence[WrittenResult],  # noqa: ARG002 - the signature of ResultWriter
+    ) -> Dataset:
+        """A data set with the labels as its Content Description."""
+        result = Dataset()
+        result.SOPClassUID, result.SOPInstanceUID = RawDataStorage, "2.25.1"
+        result.SeriesInstanceUID = "2.25.2"
+        result.ContentDescription = ", ".join(segment.label for segment in content.segments)
+        result.file_meta = FileMetaDataset()
+        result.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        result.file_meta.MediaStorageSOPClassUID = result.SOPClassUID
+        result.file_meta.MediaStorageSOPInstanceUID = result.SOPInstanceUID
+        return result
+
+    def check(
+        self,
+        path: Path,
+        content: ResultContent,  # noqa: ARG002 - the signature of ResultWriter
+        earlier: Sequence[WrittenResult],  # noqa: ARG002 - the signature of ResultWriter
+    ) -> None:
+        """Note the file, and raise `mismatch` if there is one."""
+        self.checked.append(path)
+        if self.mismatch is not None:
+            raise self.mismatch

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from dicom_node.arrivals import Arrival
 
-if TYPE_CHECKING:  # its arrays are nothing for a receiver, which loads this for the observer
-    from dicom_node.values import WrittenResult
+if TYPE_CHECKING:  # a receiver loads this module for the observer, and has no use for arrays
+    from pydicom.dataset import Dataset
+
+    from dicom_node.values import ResultContent, ResultKind, WrittenResult
 
 
 class Destination(Protocol):
@@ -27,6 +30,31 @@ class Destination(Protocol):
         Raises TransientDeliveryError or PermanentDeliveryError unless all were taken (0x0000 or
         Bxxx).
         """
+
+
+class ResultWriter(Protocol):
+    """Makes result objects of one kind (dicom_node.results.writers has all of them)."""
+
+    @property
+    def kind(self) -> ResultKind:
+        """What it makes."""
+
+    @property
+    def file_name(self) -> str:
+        """What the file is called in the folder of its request, such as "seg.dcm"."""
+
+    def applies(self, content: ResultContent) -> bool:
+        """Whether `content` has anything that this kind of object can say."""
+
+    def write(self, content: ResultContent, earlier: Sequence[WrittenResult]) -> Dataset:
+        """The object that says `content`, whole, with file meta information.
+
+        `earlier` are the results of the same request that were written before it. ValueError for
+        content that no such object can hold; OSError when a source file is gone.
+        """
+
+    def check(self, path: Path, content: ResultContent, earlier: Sequence[WrittenResult]) -> None:
+        """Read the bytes at `path` back; ResultMismatch unless they say exactly `content`."""
 
 
 class ArrivalObserver(Protocol):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
@@ -100,8 +102,9 @@ class SourceVolume:
 
     `intensities` (z, y, x) float32 after rescale (HU for CT), z in rising order of position along
     the slice normal, y rows and x columns exactly as stored; `affine_zyx_to_lps` (4, 4) float64
-    maps (z, y, x, 1) to (x, y, z, 1) LPS mm; `frames` one a slice, same order. `warnings` are
-    sentences for the report.
+    maps (z, y, x, 1) to (x, y, z, 1) LPS mm; `frames` one a slice, same order, and none for a
+    volume that was no DICOM. `warnings` are sentences, `why_chosen` is one: why this series of its
+    study.
 
     A `picture` is one image without a place in the patient (a radiograph, an ultrasound or camera
     image): its affine says the size of a pixel only, and no frame of reference is named. It is
@@ -122,6 +125,7 @@ class SourceVolume:
     picture: bool = False
     sized: bool = True
     unit: Code | None = None
+    why_chosen: str = ""
 
 
 @dataclass(frozen=True)
@@ -136,8 +140,9 @@ class Region:
 class ResultSegment:
     """One structure of a result, for SEG and SR alike.
 
-    `voxels` are on the source grid and never empty. `cielab` is L* 0..100, a* and b* -128..127;
-    `confidence` 0..1; `region` the place of a finding, None for a structure.
+    `voxels` on the source grid, never empty; `cielab` L* 0..100, a* and b* -128..127;
+    `tracking_id` tells structures of one result apart; `confidence` 0..1; `region` where a finding
+    lies.
     """
 
     label: str
@@ -195,10 +200,10 @@ class Algorithm:
 
 @dataclass(frozen=True)
 class ResultIdentity:
-    """What result UIDs derive from: the same request and study version give the same UIDs.
+    """What the UIDs of results are derived from: a request and a version of its study.
 
-    `requested_at` (aware) becomes the results' content date, so that a re-run gives the same bytes
-    too; without it they carry the time of writing.
+    `requested_at` (aware) is when the results count as made, so that a re-run gives the same bytes
+    as well as the same UIDs; without it they carry the time of writing.
     """
 
     request_id: str
@@ -206,11 +211,32 @@ class ResultIdentity:
     requested_at: datetime | None = None
 
 
+class ResultKind(StrEnum):
+    """The kinds of result objects, in the order in which a request writes them."""
+
+    SEG = "SEG"
+    SR = "SR"
+
+
+@dataclass(frozen=True, eq=False)
+class ResultContent:
+    """What the results of one request say, whatever kind of object says it.
+
+    `segments` are numbered from 1 in this order; `absent` are the structures looked for in vain.
+    """
+
+    volume: SourceVolume
+    segments: Sequence[ResultSegment]
+    absent: Sequence[AbsentFinding]
+    algorithm: Algorithm
+    identity: ResultIdentity
+
+
 @dataclass(frozen=True)
 class WrittenResult:
-    """A result object on disk, checked and ready to send. `kind` "SEG" or "SR"."""
+    """A result object on disk, checked and ready to send."""
 
-    kind: str
+    kind: ResultKind
     path: Path
     sop_class_uid: str
     sop_instance_uid: str

@@ -20,6 +20,7 @@ ServerError
 │   ├── ImageTooLarge      an image of more pixels than are taken
 │   └── UnknownImage       an image that is not kept
 ├── NothingToReport        every target of a request failed
+├── OutlineLost            what an earlier stage left in the work folder is gone
 ├── InputError             a local file that `segnode segment` cannot use
 ├── NodeUnreachable        no node answers where a command looked for one
 ├── RunEnded               a request was cancelled, superseded or begun anew while it was worked on
@@ -110,6 +111,10 @@ class UnknownImage(RequestError):
 
 class NothingToReport(ServerError):
     """Every target of a request failed; the message gathers why."""
+
+
+class OutlineLost(ServerError):
+    """What an earlier stage left of a target in the work folder is gone; a retry begins anew."""
 
 
 class InputError(ServerError):

@@ -14,12 +14,12 @@ from pydicom.uid import ComprehensiveSRStorage, SegmentationStorage
 
 from agent.actions import AddBox
 from agent.turns import Outcome, Turn
-from agent.values import Box, Role, TargetStatus
+from agent.values import Box, Role, Target, TargetStatus
 from dicom_node.errors import DeliveryError, NotAVolume
 from dicom_node.results.uids import result_uid
-from dicom_node.values import ResultIdentity, WrittenResult
+from dicom_node.values import ResultIdentity, ResultKind, WrittenResult
 from server.files import write_file
-from server.values import AskedTarget, Assignment, ResultSummary, Selection, TargetSummary
+from server.values import Assignment, Selection, TargetSummary
 
 TURNS = 2
 ENCODER_PASSES = 3
@@ -57,7 +57,7 @@ class FakeStages:
         index: int,
         on_turn: Callable[[Turn], None],  # noqa: ARG002 - the signature of Stages
     ) -> None:
-        """See Stages; the turns are told when the target is finished."""
+        """See Stages; the turns come when the target is finished."""
         self._hook(f"outline {index}")
 
     def follow(
@@ -68,27 +68,26 @@ class FakeStages:
         """See Stages."""
         self._hook("follow")
 
-    def segment(
+    def finish(
         self, assignment: Assignment, index: int, on_turn: Callable[[Turn], None]
     ) -> TargetSummary:
         """See Stages."""
-        asked = assignment.targets[index]
         self._hook(f"segment {index}")
         self._encoded.add(assignment.request_id)
         for turn in range(TURNS):
             on_turn(_turn(turn))
             self._hook(f"segment {index} turn {turn}")
-        return _summary(asked)
+        return _summary(index, assignment.targets[index])
 
     def write(
         self, assignment: Assignment, targets: Sequence[TargetSummary]
-    ) -> tuple[ResultSummary, ...]:
+    ) -> tuple[WrittenResult, ...]:
         """See Stages; the SEG is left out when nothing was segmented."""
         self._hook("write")
         identity = ResultIdentity(assignment.request_id, assignment.study_version)
-        kinds = {"SR": ComprehensiveSRStorage}
+        kinds = {ResultKind.SR: ComprehensiveSRStorage}
         if any(target.status == TargetStatus.SEGMENTED for target in targets):
-            kinds = {"SEG": SegmentationStorage, **kinds}
+            kinds = {ResultKind.SEG: SegmentationStorage, **kinds}
         results = tuple(
             self._result(identity, kind, sop_class) for kind, sop_class in kinds.items()
         )
@@ -104,13 +103,11 @@ class FakeStages:
         """See Stages."""
         return ENCODER_PASSES if assignment.request_id in self._encoded else 0
 
-    def _result(self, identity: ResultIdentity, kind: str, sop_class: str) -> ResultSummary:
+    def _result(self, identity: ResultIdentity, kind: ResultKind, sop_class: str) -> WrittenResult:
         uid = result_uid(identity, f"{kind} instance")
         path = self._folder / f"{uid}.{kind.lower()}"
         write_file(path, lambda stream: stream.write(uid.encode("ascii")))
-        return ResultSummary(
-            kind, str(path), sop_class, uid, result_uid(identity, f"{kind} series")
-        )
+        return WrittenResult(kind, path, sop_class, uid, result_uid(identity, f"{kind} series"))
 
 
 class FolderDestination:
@@ -169,17 +166,17 @@ def _turn(index: int) -> Turn:
     return Turn(slice_index=1, index=index, role=Role.KEY, action=box, outcome=Outcome.KEPT)
 
 
-def _summary(asked: AskedTarget) -> TargetSummary:
+def _summary(index: int, target: Target) -> TargetSummary:
     status = {"absent": TargetStatus.ABSENT, "unknown": TargetStatus.FAILED}.get(
-        asked.text, TargetStatus.SEGMENTED
+        target.text, TargetStatus.SEGMENTED
     )
     segmented = status == TargetStatus.SEGMENTED
     return TargetSummary(
-        index=asked.index,
-        text=asked.text,
-        structure=asked.structure,
+        index=index,
+        text=target.text,
+        structure=target.structure,
         status=status,
-        reason="" if segmented else f"{asked.text} for the test",
+        reason="" if segmented else f"{target.text} for the test",
         volume_ml=12.5 if segmented else None,
         turns=TURNS,
         confidence=0.75 if segmented else None,

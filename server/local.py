@@ -6,46 +6,45 @@ import logging
 import shutil
 import uuid
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from agent.limits import Limits
-from agent.trace import Trace, TracedTarget, write_trace
 from agent.turns import Turn
-from agent.values import Mask, Target, TargetStatus, Volume
+from agent.values import Mask, Target, TargetStatus
 from dicom_node.errors import FaultyDataset, UnreadableDataset
+from dicom_node.ports import ResultWriter
 from dicom_node.receive.part10 import has_preamble
+from dicom_node.results.writers import RESULT_WRITERS
 from dicom_node.series.header import read_header
 from dicom_node.sop_classes import DIRECTORY, IMAGES
-from dicom_node.values import InstanceHeader
-from dicom_node.voxels import Voxels
+from dicom_node.values import InstanceHeader, SourceVolume
 from models.images.readers import can_read, is_picture, read_volume
 from models.images.writers import write_label_map, write_pictures
 from server.errors import InputError, NothingToReport
-from server.pipeline import Pipeline, summarise
+from server.pipeline import Pipeline, agent_volume, read_series
 from server.ports import LoadedModels
 from server.rules.catalogue import Catalogue
-from server.study.preview import Drawn, Sizes, draw_preview
-from server.study.runner import VolumeWork, work_on_targets
-from server.study.workfolder import EncodingStore
-from server.values import AskedTarget, Assignment, TargetSummary
+from server.study.order import StudyRun
+from server.study.workfolder import EncodingStore, WorkFolder
+from server.values import Assignment, TargetSummary
 
 log = logging.getLogger(__name__)
 
 WORK_FOLDER = ".segnode-work"
 LABEL_MAP = "segmentation.nii.gz"
 
+OnTurn = Callable[[int, Turn], None]
+"""Takes every turn as it happens, with its target's index."""
+
 
 @dataclass(frozen=True)
 class LocalRun:
-    """What to segment where: `path` a DICOM folder or file, a volume or an image; `asked` the
-    targets; `out` a folder.
-    """
+    """What to segment where: `path` a DICOM folder or file, a volume or an image; `out` a folder."""
 
     path: Path
-    asked: tuple[AskedTarget, ...]
+    targets: tuple[Target, ...]
     out: Path
 
 
@@ -58,24 +57,28 @@ class LocalModels:
     limits: Limits
 
 
-Tell = Callable[[int, Turn], None]
-"""Told of every turn: the target's index and the turn."""
+@dataclass(frozen=True)
+class _Source:
+    """Where the volume of a run comes from: `title` heads its preview, `writers` are for DICOM."""
+
+    assignment: Assignment
+    load: Callable[[Assignment], SourceVolume]
+    writers: Sequence[ResultWriter] = ()
+    title: str = ""
 
 
-def asked_targets(texts: Sequence[str], catalogue: Catalogue) -> tuple[AskedTarget, ...]:
-    """The targets that a user's words stand for, numbered; InputError where there is nothing to
-    look for.
-    """
+def asked_targets(texts: Sequence[str], catalogue: Catalogue) -> tuple[Target, ...]:
+    """The targets that a user's words stand for; InputError where there is nothing to look for."""
     targets = [target for text in texts for target in catalogue.targets(text.strip())]
     if not targets or any(not target.text for target in targets):
         raise InputError(
             "nothing to look for: give --target TEXT at least once, such as --target liver"
         )
-    return tuple(AskedTarget(i, t.text, t.structure) for i, t in enumerate(targets))
+    return tuple(targets)
 
 
-def segment_files(run: LocalRun, models: LocalModels, tell: Tell) -> tuple[TargetSummary, ...]:
-    """Segment `run.asked` and leave masks, preview.png and trace.json in `run.out`.
+def segment_files(run: LocalRun, models: LocalModels, on_turn: OnTurn) -> tuple[TargetSummary, ...]:
+    """Segment `run.targets` and leave masks, preview.png and trace.json in `run.out`.
 
     InputError or NotAVolume, in a sentence, for what cannot be segmented. Unknown and absent
     targets are answers.
@@ -87,52 +90,95 @@ def segment_files(run: LocalRun, models: LocalModels, tell: Tell) -> tuple[Targe
     shutil.rmtree(work, ignore_errors=True)
     try:
         if run.path.is_file() and can_read(run.path):
-            return _segment_volume(run, models, tell, work)
-        return _segment_dicom(run, models, tell, work)
+            summaries = _segment(_of_volume_file(run), models, on_turn, work)
+            _write_masks(run, WorkFolder(work), summaries)
+        else:
+            summaries = _segment(_of_dicom(run), models, on_turn, work)
+        for name in [writer.file_name for writer in RESULT_WRITERS] + ["trace.json", "preview.png"]:
+            if (work / name).is_file():
+                (work / name).replace(run.out / name)
+        return summaries
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _segment_dicom(
-    run: LocalRun, models: LocalModels, tell: Tell, work: Path
+def _segment(
+    source: _Source, models: LocalModels, on_turn: OnTurn, work: Path
 ) -> tuple[TargetSummary, ...]:
-    headers = _headers(run.path)
+    """Take one study through the pipeline; what its stages leave lies in `work`."""
     pipeline = Pipeline(
-        headers=lambda _: headers,
-        folder=lambda request_id: work / request_id,
+        load=source.load,
+        folder=lambda _: work,
         encodings=EncodingStore(work / "encodings", limit_bytes=0),
         workbench=lambda _: models.workbench(),
         catalogue=models.catalogue,
         limits=models.limits,
+        writers=source.writers,
+        title=source.title,
     )
+    study = StudyRun(pipeline, source.assignment, on_turn)
+    try:
+        study.run()
+    except NothingToReport:
+        pipeline.show(source.assignment, study.summaries)
+    return study.summaries
+
+
+def _of_dicom(run: LocalRun) -> _Source:
+    headers = _headers(run.path)
+
+    def load(_: Assignment) -> SourceVolume:
+        volume = read_series(headers)
+        for warning in volume.warnings:
+            log.warning("%s", warning)
+        return volume
+
     # the same files and targets give the same result UIDs, so that a second run makes no second
     # study entry
-    words = [header.sop_instance_uid for header in headers] + [one.text for one in run.asked]
-    request_id = str(uuid.uuid5(uuid.NAMESPACE_OID, "\n".join(sorted(words))))
-    assignment = Assignment(request_id, headers[0].study_instance_uid, 1, None, run.asked)
-    for doubt in pipeline.select(assignment).warnings:
-        log.warning("%s", doubt)
-    for one in run.asked:
-        pipeline.outline(assignment, one.index, partial(tell, one.index))
-    pipeline.follow(assignment, tell)
-    summaries = tuple(
-        pipeline.segment(assignment, one.index, partial(tell, one.index)) for one in run.asked
-    )
-    try:
-        pipeline.write(assignment, summaries)
-    except NothingToReport:
-        pipeline.show(assignment, summaries)
-    for name in ("seg.dcm", "sr.dcm", "trace.json", "preview.png"):
-        made = work / request_id / name
-        if made.is_file():
-            made.replace(run.out / name)
-    return summaries
+    names = [header.sop_instance_uid for header in headers]
+    names += [target.text for target in run.targets]
+    request_id = str(uuid.uuid5(uuid.NAMESPACE_OID, "\n".join(sorted(names))))
+    assignment = Assignment(request_id, headers[0].study_instance_uid, 1, None, run.targets)
+    return _Source(assignment, load, RESULT_WRITERS)
+
+
+def _of_volume_file(run: LocalRun) -> _Source:
+    def load(_: Assignment) -> SourceVolume:
+        volume, picture = read_volume(run.path), is_picture(run.path)
+        return SourceVolume(
+            intensities=volume.intensities,
+            affine_zyx_to_lps=volume.geometry.affine_zyx_to_lps,
+            frames=(),
+            study_instance_uid="",
+            series_instance_uid="",
+            frame_of_reference_uid="",
+            modality=volume.modality,
+            colour=volume.colour,
+            picture=picture,
+            sized=not picture,
+        )
+
+    assignment = Assignment(str(uuid.uuid4()), "", 1, None, run.targets)
+    return _Source(assignment, load, title=run.path.name[-24:])
+
+
+def _write_masks(run: LocalRun, folder: WorkFolder, summaries: Sequence[TargetSummary]) -> None:
+    """Leave the masks as files of the kind that was given, one mask in memory at a time."""
+    segmented = [summary for summary in summaries if summary.status == TargetStatus.SEGMENTED]
+    geometry = agent_volume(folder.load_volume()).geometry
+
+    def masks() -> Iterator[tuple[str, Mask]]:
+        for summary in segmented:
+            yield summary.text, Mask(folder.load_mask(summary.index).whole(), geometry)
+
+    if is_picture(run.path):
+        write_pictures(run.out, masks())
+    elif segmented:
+        write_label_map(run.out / LABEL_MAP, geometry, masks())
 
 
 def _headers(path: Path) -> list[InstanceHeader]:
-    """The headers of a study's instances; a sentence in the log counts what else lies in the
-    folder, as on a disc.
-    """
+    """The headers of a study's instances; the log counts what else lies there, as on a disc."""
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
     headers, left_out = [], Counter[str]()
     for file in files:
@@ -155,7 +201,8 @@ def _headers(path: Path) -> list[InstanceHeader]:
             headers.append(header)
     if not headers and left_out["DICOMDIR"]:
         raise InputError(
-            f"{path} is a DICOMDIR, the list of what a disc holds, and no image: give the folder that holds the images"
+            f"{path} is a DICOMDIR, the list of what a disc holds, and no image: "
+            "give the folder that holds the images"
         )
     if not headers:
         raise InputError(f"no DICOM files under {path}")
@@ -171,58 +218,3 @@ def _what_it_is(file: Path) -> str:
         return "damaged DICOM" if has_preamble(file) else "no DICOM"
     except OSError:
         return "unreadable"
-
-
-def _segment_volume(
-    run: LocalRun, models: LocalModels, tell: Tell, work: Path
-) -> tuple[TargetSummary, ...]:
-    volume = read_volume(run.path)
-    workbench = models.workbench()
-    prepared = workbench.prepare(volume, work)
-    summaries, traced = [], []
-    masks: dict[str, Voxels] = {}
-    agent_work = VolumeWork(workbench, prepared, models.limits)
-    results = work_on_targets(agent_work, run.asked, tell)
-    for one, result in zip(run.asked, results, strict=True):
-        mask = None if result.voxels is None else prepared.to_source(result.voxels)
-        summary = summarise(one, result, mask, picture=is_picture(run.path))
-        if mask is not None and summary.status == TargetStatus.SEGMENTED:
-            masks[one.text] = Voxels.of(mask.voxels)
-        summaries.append(summary)
-        traced.append(TracedTarget.of(result))
-    whole = ((text, Mask(one.whole(), volume.geometry)) for text, one in masks.items())
-    if is_picture(run.path):
-        write_pictures(run.out, whole)
-    elif masks:
-        write_label_map(run.out / LABEL_MAP, volume.geometry, whole)
-    write_trace(run.out / "trace.json", Trace(tuple(traced)))
-    _draw(run, volume, models.catalogue, masks, summaries)
-    return tuple(summaries)
-
-
-def _draw(
-    run: LocalRun,
-    volume: Volume,
-    catalogue: Catalogue,
-    masks: dict[str, Voxels],
-    summaries: Sequence[TargetSummary],
-) -> None:
-    drawn = []
-    for summary in summaries:
-        if summary.text in masks:
-            structure = catalogue.structure(Target(summary.text, summary.structure))
-            drawn.append(
-                Drawn(
-                    structure.label,
-                    structure.cielab,
-                    masks[summary.text],
-                    summary.confidence or 0.0,
-                )
-            )
-    draw_preview(
-        run.out / "preview.png",
-        volume,
-        drawn,
-        title=run.path.name[-24:],
-        sizes=Sizes.PIXELS if is_picture(run.path) else Sizes.MILLILITRES,
-    )

@@ -12,9 +12,9 @@
      9 show        trace.json and preview.png                            agent, server.study.preview
     10 send        the record's workflow delivers what was written       server.work, dicom_node
 
-Each stage leaves files in the request's work folder, so that one that is run again after a crash
-goes on from there. `server/work` runs the stages durably, `server/local.py` runs them one after the
-other.
+`Pipeline` has the stages, server.study.order their order: `server/work` takes it durably,
+`server/local.py` in one process. Each stage leaves files in the request's work folder, so that one
+that is run again after a crash goes on from there.
 """
 
 from __future__ import annotations
@@ -29,13 +29,15 @@ from agent.limits import Limits
 from agent.trace import TracedTarget
 from agent.turns import TargetResult, Turn
 from agent.values import Mask, Target, TargetStatus, Volume
-from dicom_node.results.report import write_report
-from dicom_node.results.segmentation import write_segmentation
+from agent.volume.outline import Outline
+from dicom_node.ports import ResultWriter
+from dicom_node.results.writers import RESULT_WRITERS, write_results
 from dicom_node.series.choice import choose_series
 from dicom_node.values import (
     AbsentFinding,
     Algorithm,
     InstanceHeader,
+    ResultContent,
     ResultIdentity,
     ResultSegment,
     SourceVolume,
@@ -43,89 +45,93 @@ from dicom_node.values import (
 )
 from dicom_node.volume.volume import load_volume
 from dicom_node.voxels import Voxels
-from server.errors import NothingToReport
+from server.errors import NothingToReport, OutlineLost
 from server.ports import LoadedModels, Prepared
 from server.rules.catalogue import Catalogue
 from server.study.preview import Drawn, Sizes, draw_preview
 from server.study.runner import VolumeWork
 from server.study.volume_cache import PreparedVolumes
 from server.study.workfolder import EncodingStore, WorkFolder
-from server.values import AskedTarget, Assignment, ResultSummary, Selection, TargetSummary
+from server.values import Assignment, Selection, TargetSummary
 
 
 class Pipeline:
     """The stages of a study (server.ports.Stages) on real rooms.
 
-    `headers` lists what the study holds, `folder` names a request's work folder, `workbench` loads
-    a request's models at the first call that needs them. Threads may work on `at_once` requests,
-    one thread on each.
+    `load` gives a request's volume (`read_series` does it from headers), `folder` names its work
+    folder, `workbench` loads its models at the first call that needs them, `writers` make its
+    results, `title` heads its preview in place of the modality. Threads may work on `at_once`
+    requests, one thread on each.
     """
 
     def __init__(
         self,
         *,
-        headers: Callable[[Assignment], Sequence[InstanceHeader]],
+        load: Callable[[Assignment], SourceVolume],
         folder: Callable[[str], Path],
         encodings: EncodingStore,
         workbench: Callable[[Assignment], LoadedModels],
         catalogue: Catalogue,
         limits: Limits,
+        writers: Sequence[ResultWriter] = RESULT_WRITERS,
         at_once: int = 1,
+        title: str = "",
     ) -> None:
-        self._headers = headers
+        self._load = load
         self._folder = folder
         self._encodings = encodings
         self._workbench = workbench
         self._catalogue = catalogue
         self._limits = limits
+        self._writers = writers
         self._prepared = PreparedVolumes(at_once)
+        self._title = title
 
     def select(self, assignment: Assignment) -> Selection:
         """Choose the series and keep it as a volume; NotAVolume says why there is none."""
         folder = self._work_folder(assignment)
         if not folder.has_volume:
-            choice = choose_series(
-                self._headers(assignment), series_instance_uid=assignment.series_instance_uid
-            )
-            loaded = load_volume(choice.headers)
-            folder.save_volume(replace(loaded, warnings=choice.warnings + loaded.warnings))
+            folder.save_volume(self._load(assignment))
         volume = folder.load_volume()
-        return Selection(volume.series_instance_uid, volume.intensities.shape, volume.warnings)
+        shape = volume.intensities.shape
+        return Selection(volume.series_instance_uid, shape, volume.warnings, volume.why_chosen)
 
     def outline(self, assignment: Assignment, index: int, on_turn: Callable[[Turn], None]) -> None:
-        """Look for one target and draw it on its key slices; the outline is left in the work
-        folder.
-        """
+        """Draw one target on its key slices; the outline is left in the work folder."""
         folder = self._work_folder(assignment)
         if folder.load_target(index) is None and folder.load_outline(index) is None:
             work = self._work(assignment)
             folder.save_outline(index, work.outline(assignment.targets[index], on_turn))
 
     def follow(self, assignment: Assignment, on_turn: Callable[[int, Turn], None]) -> None:
-        """Follow the outlined targets through the volume in one pass, as far as the segmenter
-        can.
-        """
+        """Follow the outlined targets through the volume in one pass, as the segmenter can."""
         folder = self._work_folder(assignment)
-        found = {one.index: folder.load_outline(one.index) for one in assignment.targets}
-        outlines = {index: one for index, one in found.items() if one is not None}
+        outlines: dict[int, Outline] = {}
+        for index in range(len(assignment.targets)):
+            outline = folder.load_outline(index)
+            if outline is not None:
+                outlines[index] = outline
         followed = self._work(assignment).follow(assignment.targets, outlines, on_turn)
         for index, outline in followed.items():
             folder.save_outline(index, outline)
 
-    def segment(
+    def finish(
         self, assignment: Assignment, index: int, on_turn: Callable[[Turn], None]
     ) -> TargetSummary:
         """Finish one target and leave its mask, on the source grid, in the work folder."""
         folder = self._work_folder(assignment)
-        ended = folder.load_target(index)
-        if ended is not None:
-            return ended
-        asked, work = assignment.targets[index], self._work(assignment)
-        outline = folder.load_outline(index) or work.outline(asked, on_turn)
-        result = work.finish(asked, outline, on_turn)
+        earlier = folder.load_target(index)
+        if earlier is not None:
+            return earlier
+        target, outline = assignment.targets[index], folder.load_outline(index)
+        if outline is None:
+            raise OutlineLost(
+                f"what was drawn of {target.text!r} is not in the work folder any more"
+            )
+        result = self._work(assignment).finish(target, outline, on_turn)
         prepared = self._prepare(assignment)
         mask = None if result.voxels is None else prepared.to_source(result.voxels)
-        summary = summarise(asked, result, mask, picture=folder.load_volume().picture)
+        summary = summarise(index, result, mask, picture=folder.load_volume().picture)
         voxels = None
         if mask is not None and summary.status == TargetStatus.SEGMENTED:
             voxels = Voxels.of(mask.voxels)
@@ -134,8 +140,8 @@ class Pipeline:
 
     def write(
         self, assignment: Assignment, targets: Sequence[TargetSummary]
-    ) -> tuple[ResultSummary, ...]:
-        """Write SEG and SR, each compared with the masks before it gets its name; then trace and
+    ) -> tuple[WrittenResult, ...]:
+        """Write the results, each compared with the masks before it gets its name; then trace and
         preview.
         """
         folder = self._work_folder(assignment)
@@ -144,26 +150,18 @@ class Pipeline:
         absent = [self._finding(t) for t in targets if t.status == TargetStatus.ABSENT]
         if not segments and not absent:
             raise NothingToReport(nothing_to_report(targets))
-        identity = ResultIdentity(assignment.request_id, assignment.study_version)
-        algorithm = algorithm_of(self._workbench(assignment))
-        results: list[WrittenResult] = []
-        if segments:
-            results.append(
-                write_segmentation(volume, segments, algorithm, identity, folder.segmentation)
-            )
-        results.append(
-            write_report(
-                volume,
-                segments,
-                absent,
-                algorithm,
-                identity,
-                folder.report,
-                segmentation=results[0] if results else None,
-            )
+        content = ResultContent(
+            volume,
+            segments,
+            absent,
+            algorithm_of(self._workbench(assignment)),
+            ResultIdentity(
+                assignment.request_id, assignment.study_version, assignment.requested_at
+            ),
         )
+        results = write_results(content, folder.path, self._writers)
         self._show(folder, volume, segments, len(targets))
-        return tuple(summary_of(result) for result in results)
+        return results
 
     def show(self, assignment: Assignment, targets: Sequence[TargetSummary]) -> None:
         """Leave trace.json and preview.png for people where there is nothing to report."""
@@ -171,17 +169,16 @@ class Pipeline:
         self._show(folder, folder.load_volume(), (), len(targets))
 
     def discard(self, assignment: Assignment) -> None:
-        """Remove intermediate files and the oldest encodings; results, masks, trace and preview
-        stay.
+        """Remove intermediate files and the oldest encodings.
+
+        Results, masks, trace and preview stay.
         """
         self._prepared.drop(assignment.request_id)
         self._work_folder(assignment).discard_intermediates()
         self._encodings.prune()
 
     def encoder_passes(self, assignment: Assignment) -> int:
-        """How often the image encoder ran for a request's volume since it was last prepared
-        here.
-        """
+        """How often the image encoder ran for a request's volume since it was prepared here."""
         return self._prepared.encoder_passes(assignment.request_id)
 
     def _show(
@@ -192,12 +189,12 @@ class Pipeline:
         targets: int,
     ) -> None:
         folder.save_trace(targets)
-        drawn = [Drawn(one.label, one.cielab, one.voxels, one.confidence) for one in segments]
+        drawn = [Drawn(s.label, s.cielab, s.voxels, s.confidence) for s in segments]
         draw_preview(
             folder.preview,
             agent_volume(volume),
             drawn,
-            title=volume.modality,
+            title=self._title or volume.modality,
             sizes=sizes_of(volume),
         )
 
@@ -210,8 +207,8 @@ class Pipeline:
     def _prepare(self, assignment: Assignment) -> Prepared:
         def prepare() -> Prepared:
             volume = self._work_folder(assignment).load_volume()
-            kept = self._encodings.of_series(volume.series_instance_uid)
-            return self._workbench(assignment).prepare(agent_volume(volume), kept)
+            encodings = self._encodings.of_series(volume.series_instance_uid)
+            return self._workbench(assignment).prepare(agent_volume(volume), encodings)
 
         return self._prepared.of(assignment.request_id, prepare)
 
@@ -242,6 +239,19 @@ class Pipeline:
         )
 
 
+def read_series(
+    headers: Sequence[InstanceHeader], series_instance_uid: str | None = None
+) -> SourceVolume:
+    """The series that is chosen among `headers`, or the one asked for, as a volume that says why.
+
+    NotAVolume, or NoUsableSeries, where there is none.
+    """
+    choice = choose_series(headers, series_instance_uid=series_instance_uid)
+    volume = load_volume(choice.headers)
+    warnings = choice.warnings + volume.warnings
+    return replace(volume, warnings=warnings, why_chosen=choice.explanation)
+
+
 def agent_volume(volume: SourceVolume) -> Volume:
     """The DICOM edge's volume as the agent's: the same arrays, the same affine."""
     geometry = Geometry(volume.intensities.shape, volume.affine_zyx_to_lps)
@@ -262,21 +272,21 @@ def sizes_of(volume: SourceVolume) -> Sizes:
 
 
 def summarise(
-    asked: AskedTarget, result: TargetResult, mask: Mask | None, *, picture: bool = False
+    index: int, result: TargetResult, mask: Mask | None, *, picture: bool = False
 ) -> TargetSummary:
-    """A target's result in the record's words; a mask that vanished on the source grid counts as
-    absent.
+    """The end of the target with this zero-based index, in the record's words.
 
-    A `picture` shows no volume, so none is claimed.
+    A mask that vanished on the source grid counts as absent. A `picture` shows no volume, so none
+    is claimed.
     """
     status, reason = result.status, result.reason
     if mask is not None and not mask.voxels.any():
         status, reason = TargetStatus.ABSENT, "smaller than one voxel of the source series"
     segmented = status == TargetStatus.SEGMENTED and mask is not None
     return TargetSummary(
-        index=asked.index,
-        text=asked.text,
-        structure=asked.structure,
+        index=index,
+        text=result.target.text,
+        structure=result.target.structure,
         status=status,
         reason=reason,
         volume_ml=round(mask.volume_ml, 3) if segmented and mask and not picture else None,
@@ -289,14 +299,3 @@ def summarise(
 def nothing_to_report(targets: Sequence[TargetSummary]) -> str:
     """One sentence for a request whose every target failed."""
     return "nothing could be segmented: " + "; ".join(f"{t.text}: {t.reason}" for t in targets)
-
-
-def summary_of(result: WrittenResult) -> ResultSummary:
-    """A written result in the record's words."""
-    return ResultSummary(
-        result.kind,
-        str(result.path),
-        result.sop_class_uid,
-        result.sop_instance_uid,
-        result.series_instance_uid,
-    )

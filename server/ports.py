@@ -15,58 +15,54 @@ from numpy.typing import NDArray
 from agent.ports import Policy, Segmenter, Slices
 from agent.turns import Turn
 from agent.values import Mask, Volume
-from server.values import Assignment, ResultSummary, Selection, TargetSummary
+from dicom_node.values import WrittenResult
+from server.values import Assignment, Selection, TargetSummary
 
 
 class Stages(Protocol):
-    """The stages of one study, in order. Each is idempotent: run again after a crash it gives the
-    same, and what an earlier one left in the work folder is used, not made again.
+    """The stages of one study; server.study.order has their order.
+
+    Each is idempotent: run again after a crash it gives the same, and what an earlier one left in
+    the work folder is used, not made again. Every turn is handed over as it happens.
     """
 
     def select(self, assignment: Assignment) -> Selection:
-        """Choose the series and make it a volume on disk; raises dicom_node.errors.NotAVolume ->
-        REJECTED.
-        """
+        """Choose the series and make it a volume on disk; NotAVolume where there is none."""
 
     def outline(self, assignment: Assignment, index: int, on_turn: Callable[[Turn], None]) -> None:
-        """Look for one target and draw it on its key slices; every turn is told as it happens."""
+        """Look for one target and draw it on its key slices."""
 
     def follow(self, assignment: Assignment, on_turn: Callable[[int, Turn], None]) -> None:
-        """Follow all outlined targets through the volume in one pass, where the segmenter can;
-        turns are told with their target's index.
+        """Follow all outlined targets through the volume in one pass, where the segmenter can.
+
+        Turns are handed over with their target's index.
         """
 
-    def segment(
+    def finish(
         self, assignment: Assignment, index: int, on_turn: Callable[[Turn], None]
     ) -> TargetSummary:
-        """Finish one target; every turn is told as it happens; the mask is left in the work folder.
+        """Finish one target that was outlined; its mask is left in the work folder.
 
         An unknown target is a summary with status failed, not an error.
         """
 
     def write(
         self, assignment: Assignment, targets: Sequence[TargetSummary]
-    ) -> tuple[ResultSummary, ...]:
-        """Write SEG (unless nothing was segmented) and SR, read them back, compare with the
-        masks.
-        """
+    ) -> tuple[WrittenResult, ...]:
+        """Write the results, each read back and compared; NothingToReport if all targets failed."""
 
     def discard(self, assignment: Assignment) -> None:
         """Remove intermediate files of a request that has ended (results and trace stay)."""
 
     def encoder_passes(self, assignment: Assignment) -> int:
-        """How often the image encoder ran for a request's volume since it was last prepared in this
-        process.
-        """
+        """How often the image encoder ran for a request's volume since this process prepared it."""
 
 
 class Prepared(Protocol):
     """A volume made ready for the agent, and the way back to the grid it came from."""
 
     def slices_for(self, structure: str) -> Slices:
-        """The working grid's slices as a structure (key or text) is best seen, encoded at first use
-        and kept.
-        """
+        """The working grid's slices as a structure (key or text) is best seen; encodings are kept."""
 
     @property
     def encoder_passes(self) -> int:

@@ -1,13 +1,28 @@
-"""The frozen values of the server: what is asked, what each stage leaves. All of them are JSON
-under 10 kB.
-"""
+"""The frozen values of the server: what is asked, what each stage leaves; none over 10 kB."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
-from agent.values import TargetStatus
+from agent.values import Target, TargetStatus
+
+
+class Stage(StrEnum):
+    """The parts of the work on a request, in order; their values stand in record and settings.
+
+    FOLLOW and the stages around it are about targets: OUTLINE and FINISH take one each. What failed
+    at INDEX was never begun: its study could not be taken in.
+    """
+
+    INDEX = "index"
+    SELECT = "select"
+    OUTLINE = "outline"
+    FOLLOW = "follow"
+    FINISH = "segment"
+    WRITE = "write"
+    SEND = "send"
 
 
 class StudyState(StrEnum):
@@ -18,7 +33,7 @@ class StudyState(StrEnum):
 
 
 class RequestState(StrEnum):
-    """A request's life (DESIGN section 2)."""
+    """A request's life; server.record.states says which state may follow which."""
 
     QUEUED = "QUEUED"
     SELECTED = "SELECTED"
@@ -61,40 +76,32 @@ class ModelPair:
 
 
 @dataclass(frozen=True)
-class AskedTarget:
-    """A target as stored with its request: `index` zero-based, `text` as asked, `structure` its
-    catalogue key.
-    """
-
-    index: int
-    text: str
-    structure: str | None
-
-
-@dataclass(frozen=True)
 class Assignment:
     """What a worker needs to know of a request: nothing that can change while it runs.
 
-    `pair` is None where nobody chose: the worker's own.
+    A target's index is its place in `targets`. `pair` is None where nobody chose: the worker's own.
+    `requested_at` (aware) is the time that the results bear, None for the time of writing.
     """
 
     request_id: str
     study_instance_uid: str
     study_version: int
     series_instance_uid: str | None
-    targets: tuple[AskedTarget, ...]
+    targets: tuple[Target, ...]
     pair: ModelPair | None = None
+    requested_at: datetime | None = None
 
 
 @dataclass(frozen=True)
 class Selection:
-    """What stage "select" leaves: the series chosen, its size (z, y, x), sentences for the
-    administrator.
+    """What stage "select" leaves: the series chosen and, in a sentence, why; its size (z, y, x);
+    sentences for the administrator.
     """
 
     series_instance_uid: str
     shape: tuple[int, int, int]
     warnings: tuple[str, ...]
+    why_chosen: str = ""
 
 
 @dataclass(frozen=True)
@@ -112,14 +119,3 @@ class TargetSummary:
     turns: int
     confidence: float | None
     warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class ResultSummary:
-    """A written, checked object ready to send: `kind` "SEG" or "SR"; `path` under storage.dir."""
-
-    kind: str
-    path: str
-    sop_class_uid: str
-    sop_instance_uid: str
-    series_instance_uid: str

@@ -1,4 +1,4 @@
-"""A measurement report (TID 1500) of segmented and absent structures, checked before named."""
+"""A measurement report (TID 1500) of what was found and what was not."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code as SrCode
 
-from dicom_node.durable import whole_file
 from dicom_node.identity import IMPLEMENTATION_CLASS_UID, MANUFACTURER
 from dicom_node.results.check_report import check_report
 from dicom_node.results.measurements import area_mm2, area_px, diameters, intensity, volume_ml
@@ -41,7 +40,6 @@ from dicom_node.results.result_header import (
     reference,
     shortened,
     software_version,
-    source_header,
     sr_code,
     titled,
 )
@@ -49,7 +47,8 @@ from dicom_node.results.segmentation import tracking_uid
 from dicom_node.values import (
     AbsentFinding,
     Algorithm,
-    ResultIdentity,
+    ResultContent,
+    ResultKind,
     ResultSegment,
     SourceVolume,
     WrittenResult,
@@ -57,51 +56,47 @@ from dicom_node.values import (
 )
 
 
-def write_report(
-    volume: SourceVolume,
-    segments: Sequence[ResultSegment],
-    absent: Sequence[AbsentFinding],
-    algorithm: Algorithm,
-    identity: ResultIdentity,
-    path: Path,
-    *,
-    segmentation: WrittenResult | None,
-) -> WrittenResult:
-    """Write an Enhanced SR with TID 1500 at `path`.
+class ReportWriter:
+    """A ResultWriter of Enhanced SR with TID 1500: what was found, measured, and what was not.
 
-    `segments` in the order of `segmentation`, None if there is none.
-
-    On a picture the groups are planar (TID 1410), with area instead of volume: in mm2 where the
-    size of a pixel is known, else in pixels and without axes. A measurement group (TID 1411) for
-    every segment: the SEG's tracking UID, finding, site and laterality, volume (mL), long and short
-    axis (mm), mean and standard deviation of CT and PET where their unit is known, certainty (%),
-    the segment referred to and the source series. A group (TID 1501) for every absent structure,
-    "Not visualized". The file appears under `path` only after its bytes were read back and
-    compared.
-
-    Raises ValueError for nothing to report or segments without a segmentation; ResultMismatch when
-    what was written is not what was meant; OSError when a source is gone or the disk is full.
+    A measurement group (TID 1411) for every segment: the SEG's tracking UID, finding, site and
+    laterality, volume (mL), long and short axis (mm), mean and standard deviation of CT and PET
+    where their unit is known, certainty (%), the segment referred to and the source series. A group
+    (TID 1501) for every absent structure, "Not visualized". On a picture the groups are planar
+    (TID 1410), with area instead of volume: in mm2 where the size of a pixel is known, else in
+    pixels and without axes.
     """
-    if not segments and not absent:
-        raise ValueError("a report needs at least one structure that was found or looked for")
-    if bool(segments) != (segmentation is not None):
-        raise ValueError("a report refers to its segments in a segmentation: give both or neither")
-    header = ResultHeader(
-        "SR",
-        titled([*(segment.label for segment in segments), *(finding.label for finding in absent)]),
-        volume,
-        source_header(volume),
-        algorithm,
-        identity,
-    )
-    document = _assembled(header, _groups(header, segments, absent, segmentation), segmentation)
-    with whole_file(
-        path, lambda written: check_report(written, volume, segments, absent, segmentation)
-    ) as temporary:
-        document.save_as(temporary, enforce_file_format=True)
-    return WrittenResult(
-        "SR", path, document.SOPClassUID, document.SOPInstanceUID, document.SeriesInstanceUID
-    )
+
+    kind = ResultKind.SR
+    file_name = "sr.dcm"
+
+    def applies(self, content: ResultContent) -> bool:
+        """See ResultWriter."""
+        return bool(content.segments or content.absent)
+
+    def write(self, content: ResultContent, earlier: Sequence[WrittenResult]) -> Dataset:
+        """See ResultWriter; ValueError for nothing to report or segments without their SEG."""
+        segments, absent, segmentation = content.segments, content.absent, _seg_among(earlier)
+        if not self.applies(content):
+            raise ValueError("a report needs at least one structure that was found or looked for")
+        if bool(segments) != (segmentation is not None):
+            raise ValueError(
+                "a report refers to its segments in a segmentation: give both or neither"
+            )
+        labels = [*(segment.label for segment in segments), *(each.label for each in absent)]
+        header = ResultHeader.of(self.kind, titled(labels), content)
+        groups = _groups(header, segments, absent, segmentation)
+        return _assembled(header, groups, segmentation)
+
+    def check(self, path: Path, content: ResultContent, earlier: Sequence[WrittenResult]) -> None:
+        """See ResultWriter."""
+        segmentation = _seg_among(earlier)
+        check_report(path, content.volume, content.segments, content.absent, segmentation)
+
+
+def _seg_among(results: Sequence[WrittenResult]) -> WrittenResult | None:
+    """The SEG that a report refers to; None where nothing was segmented."""
+    return next((result for result in results if result.kind is ResultKind.SEG), None)
 
 
 Group: TypeAlias = (

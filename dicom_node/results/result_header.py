@@ -33,7 +33,14 @@ from dicom_node.identity import (
 from dicom_node.results.patient_study import copy_patient_and_study
 from dicom_node.results.timezones import offset_text, zone_of
 from dicom_node.results.uids import result_uid
-from dicom_node.values import Algorithm, Code, ResultIdentity, SourceVolume
+from dicom_node.values import (
+    Algorithm,
+    Code,
+    ResultContent,
+    ResultIdentity,
+    ResultKind,
+    SourceVolume,
+)
 
 MODEL_NAME = "Segnode"
 _LONGEST_LO = 64  # characters, PS3.5 table 6.2-1
@@ -54,7 +61,7 @@ _EMPTY = (
 )
 
 # Results stand behind the images of the same study: series 4 gives 4010 for SEG and 4020 for SR
-_SERIES_NUMBER = {"SEG": 10, "SR": 20}
+_SERIES_NUMBER = {kind: 10 * place for place, kind in enumerate(ResultKind, start=1)}
 _SHORT_INTEGER = re.compile(r"[+-]?[0-9]{1,9}")
 
 
@@ -72,15 +79,21 @@ class ResultHeader:
 
     `source` is the header of the volume's first slice.
 
-    `kind` "SEG" or "SR"; `title` a person's name for the content, such as "liver, spleen".
+    `title` is a person's name for the content, such as "liver, spleen".
     """
 
-    kind: str
+    kind: ResultKind
     title: str
     volume: SourceVolume
     source: Dataset
     algorithm: Algorithm
     identity: ResultIdentity
+
+    @classmethod
+    def of(cls, kind: ResultKind, title: str, content: ResultContent) -> ResultHeader:
+        """The header of an object of `kind` that says `content`. OSError when a source is gone."""
+        source = source_header(content.volume)
+        return cls(kind, title, content.volume, source, content.algorithm, content.identity)
 
     @property
     def sop_instance_uid(self) -> str:
@@ -104,10 +117,7 @@ class ResultHeader:
 
     @property
     def series_number(self) -> int:
-        """A thousand times the source's series number plus ten for SEG, twenty for SR.
-
-        Within IS.
-        """
+        """A thousand times the source's series number plus ten for each kind before; within IS."""
         number = _series_number(self.source)
         return (number if 0 < number < 1_000_000 else 0) * 1000 + _SERIES_NUMBER[self.kind]
 

@@ -1,4 +1,4 @@
-"""A DICOM SEG: one BINARY object on the source's own grid, checked before it has its name."""
+"""A DICOM SEG of what was drawn: one BINARY object on the source's own grid."""
 
 from __future__ import annotations
 
@@ -15,55 +15,60 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from dicom_node.datasets.source_planes import read_planes
-from dicom_node.durable import whole_file
 from dicom_node.results.check_segmentation import check_segmentation
 from dicom_node.results.result_header import (
     STAND_IN_UID,
     ResultHeader,
     algorithm_identification,
     shortened,
-    source_header,
     sr_code,
     titled,
 )
 from dicom_node.results.uids import result_uid
-from dicom_node.values import Algorithm, ResultIdentity, ResultSegment, SourceVolume, WrittenResult
+from dicom_node.values import (
+    ResultContent,
+    ResultIdentity,
+    ResultKind,
+    ResultSegment,
+    SourceVolume,
+    WrittenResult,
+)
 from dicom_node.voxels import overlap
 
 
-def write_segmentation(
-    volume: SourceVolume,
-    segments: Sequence[ResultSegment],
-    algorithm: Algorithm,
-    identity: ResultIdentity,
-    path: Path,
-) -> WrittenResult:
-    """Write `segments` (numbered from 1 in the order given) as one DICOM SEG at `path`.
+class SegmentationWriter:
+    """A ResultWriter of DICOM SEG: the segments of a result on the grid of its volume.
 
-    BINARY, Explicit VR Little Endian, a frame only where a segment has voxels, on the grid of
-    `volume`, whose source files must still be there: patient, study and geometry are taken from
-    them (PS3.3 A.51, C.8.20). On a picture it is placed by its pixel matrix alone. The file appears
-    under `path` only after its bytes were read back and compared. UIDs follow from `identity`, so
-    writing the same again replaces the file by an equal one.
-
-    Raises ValueError for no segments, an empty segment or one on another grid; ResultMismatch when
-    what was written is not what was meant; OSError when a source is gone or the disk is full.
+    BINARY, Explicit VR Little Endian, a frame only where a segment has voxels. The source files
+    must still be there: patient, study and geometry are taken from them (PS3.3 A.51, C.8.20). On a
+    picture it is placed by its pixel matrix alone.
     """
-    _refuse_unusable(volume, segments)
-    header = ResultHeader(
-        "SEG",
-        titled(segment.label for segment in segments),
-        volume,
-        source_header(volume),
-        algorithm,
-        identity,
-    )
-    seg = _assembled(header, segments)
-    with whole_file(
-        path, lambda written: check_segmentation(written, volume, segments)
-    ) as temporary:
-        seg.save_as(temporary, enforce_file_format=True)
-    return WrittenResult("SEG", path, seg.SOPClassUID, seg.SOPInstanceUID, seg.SeriesInstanceUID)
+
+    kind = ResultKind.SEG
+    file_name = "seg.dcm"
+
+    def applies(self, content: ResultContent) -> bool:
+        """See ResultWriter."""
+        return bool(content.segments)
+
+    def write(
+        self,
+        content: ResultContent,
+        earlier: Sequence[WrittenResult],  # noqa: ARG002 - the signature of ResultWriter
+    ) -> Dataset:
+        """See ResultWriter; ValueError for no segments, an empty one or one on another grid."""
+        _refuse_unusable(content.volume, content.segments)
+        title = titled(segment.label for segment in content.segments)
+        return _assembled(ResultHeader.of(self.kind, title, content), content.segments)
+
+    def check(
+        self,
+        path: Path,
+        content: ResultContent,
+        earlier: Sequence[WrittenResult],  # noqa: ARG002 - the signature of ResultWriter
+    ) -> None:
+        """See ResultWriter."""
+        check_segmentation(path, content.volume, content.segments)
 
 
 def tracking_uid(identity: ResultIdentity, tracking_id: str) -> str:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from dicom_node.ports import ArrivalObserver, Destination
     from dicom_node.receive.inbox import Inbox
     from dicom_node.receive.listener import Listener
-    from dicom_node.values import InstanceHeader
+    from dicom_node.values import SourceVolume
     from server.http.connections import ConnectionLimits
     from server.interactive.service import Service as SegmentationService
     from server.pipeline import Pipeline
@@ -407,7 +407,7 @@ def segment(
     models = LocalModels(workbench(settings), catalogue, limits(settings))
 
     def tell(index: int, turn: Turn) -> None:
-        progress(f"{run.asked[index].text}, {turn.place}, {turn.role}")
+        progress(f"{run.targets[index].text}, {turn.place}, {turn.role}")
 
     return segment_files(run, models, tell)
 
@@ -438,21 +438,24 @@ def node_pipeline(settings: Settings) -> Pipeline:
     """The pipeline of a worker: studies from the inbox, work folders and encodings under
     storage.dir.
     """
+    from server.pipeline import read_series
+
     shelf = _shelf(settings)
 
-    def headers(assignment: Assignment) -> list[InstanceHeader]:
-        return list(shelf.headers(assignment.study_instance_uid))
+    def load(assignment: Assignment) -> SourceVolume:
+        headers = list(shelf.headers(assignment.study_instance_uid))
+        return read_series(headers, assignment.series_instance_uid)
 
     work_folder = private_folder(settings.storage.dir / "work")
-    return pipeline(settings, headers, lambda request_id: work_folder / request_id)
+    return pipeline(settings, load, lambda request_id: work_folder / request_id)
 
 
 def pipeline(
     settings: Settings,
-    headers: Callable[[Assignment], Sequence[InstanceHeader]],
+    load: Callable[[Assignment], SourceVolume],
     folder: Callable[[str], Path],
 ) -> Pipeline:
-    """The stages on the configured models; `headers` and `folder` as in Pipeline."""
+    """The stages on the configured models; `load` and `folder` as in Pipeline."""
     from server.pipeline import Pipeline
     from server.study.workfolder import EncodingStore
 
@@ -463,7 +466,7 @@ def pipeline(
         return opened.bench(assignment.pair or pair(None, None))
 
     return Pipeline(
-        headers=headers,
+        load=load,
         folder=folder,
         encodings=store,
         workbench=bench_of,

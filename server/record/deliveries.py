@@ -10,14 +10,14 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
-from dicom_node.values import WrittenResult
+from dicom_node.values import ResultKind, WrittenResult
 from server.errors import RunEnded
 from server.record import audit, requests
 from server.record.database.engine import Sessions
 from server.record.database.jobs import Jobs
 from server.record.states import check_delivery
 from server.record.tables import DeliveryRow, RequestRow
-from server.values import DeliveryState, RequestState
+from server.values import DeliveryState, RequestState, Stage
 
 _OPEN = (DeliveryState.PENDING, DeliveryState.RETRYING)
 
@@ -48,7 +48,7 @@ class Deliveries:
             row, _ = _open(session, one)
             return tuple(
                 WrittenResult(
-                    kind=result.kind,
+                    kind=ResultKind(result.kind),
                     path=self._storage / result.path,
                     sop_class_uid=result.sop_class_uid,
                     sop_instance_uid=result.sop_instance_uid,
@@ -128,13 +128,13 @@ def _settle(session: Session, row: RequestRow) -> None:
     dead = [delivery for delivery in row.deliveries if delivery.state == DeliveryState.DEAD]
     if dead:
         named = "; ".join(f"{delivery.destination}: {delivery.last_error}" for delivery in dead)
-        row.error, row.failed_stage = f"could not be delivered to {named}", "send"
-        requests.move(session, row, RequestState.FAILED, stage="send")
+        row.error, row.failed_stage = f"could not be delivered to {named}", Stage.SEND
+        requests.move(session, row, RequestState.FAILED, stage=Stage.SEND)
     else:
         row.stage = None
         requests.move(session, row, RequestState.DONE)
 
 
 def _took(row: RequestRow, seconds: float) -> None:
-    spent = row.stage_seconds.get("send", 0.0) + seconds
-    row.stage_seconds = {**row.stage_seconds, "send": round(spent, 3)}
+    spent = row.stage_seconds.get(Stage.SEND, 0.0) + seconds
+    row.stage_seconds = {**row.stage_seconds, Stage.SEND: round(spent, 3)}

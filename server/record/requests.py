@@ -23,13 +23,11 @@ from server.record.states import check_request
 from server.record.storable import bounded
 from server.record.tables import DeliveryRow, RequestRow, StudyRow, TargetRow
 from server.rules.catalogue import Catalogue
-from server.values import ENDED_STATES, DeliveryState, ModelPair, RequestState
+from server.values import ENDED_STATES, DeliveryState, ModelPair, RequestState, Stage
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_PRIORITY = 50
-INDEX_STAGE = "index"
-"""What failed of a request whose study could not be taken in."""
 _OPEN_STATES = tuple(state for state in RequestState if state not in ENDED_STATES)
 
 
@@ -66,9 +64,9 @@ def create_rejected(
     """
     row = _row(new, catalogue, pipeline_version)
     row.state, row.ended_at = RequestState.REJECTED, row.created_at
-    row.error, row.failed_stage = bounded(sentence), INDEX_STAGE
+    row.error, row.failed_stage = bounded(sentence), Stage.INDEX
     _add(session, row)
-    _audit(session, row, "request.rejected", None, new.actor, route=new.route, stage=INDEX_STAGE)
+    _audit(session, row, "request.rejected", None, new.actor, route=new.route, stage=Stage.INDEX)
     return row
 
 
@@ -80,7 +78,7 @@ def rejected_before(session: Session, study_instance_uid: str, version: int) -> 
             RequestRow.study_instance_uid == study_instance_uid,
             RequestRow.study_version == version,
             RequestRow.state == RequestState.REJECTED,
-            RequestRow.failed_stage == INDEX_STAGE,
+            RequestRow.failed_stage == Stage.INDEX,
         )
         .order_by(RequestRow.number)
         .with_for_update()
@@ -182,7 +180,7 @@ def begin_anew(session: Session, jobs: Jobs, row: RequestRow, *, actor: str, rea
     """Start the next run of a request: from the beginning, or, once it was sending, with the
     sending.
     """
-    sending = row.state == RequestState.SENDING or row.failed_stage == "send"
+    sending = row.state == RequestState.SENDING or row.failed_stage == Stage.SEND
     row.run += 1
     row.pipeline_version = jobs.pipeline_version
     row.stage, row.stage_attempts, row.error, row.failed_stage = None, 0, None, None

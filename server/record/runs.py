@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from agent.trace import turn_record
 from agent.turns import Turn
 from agent.values import TargetStatus
+from dicom_node.values import WrittenResult
 from server.errors import RunEnded
 from server.files import kept_path
 from server.record import audit, requests
@@ -26,11 +27,10 @@ from server.record.database.jobs import Jobs
 from server.record.tables import RequestRow, ResultRow, TargetRow, TurnRow
 from server.values import (
     ENDED_STATES,
-    AskedTarget,
     Assignment,
     RequestState,
-    ResultSummary,
     Selection,
+    Stage,
     TargetSummary,
 )
 
@@ -39,10 +39,10 @@ from server.values import (
 STAGE_ATTEMPTS = 5
 
 _STATE_OF_STAGE = {
-    "outline": RequestState.SEGMENTING,
-    "follow": RequestState.SEGMENTING,
-    "segment": RequestState.SEGMENTING,
-    "write": RequestState.WRITING,
+    Stage.OUTLINE: RequestState.SEGMENTING,
+    Stage.FOLLOW: RequestState.SEGMENTING,
+    Stage.FINISH: RequestState.SEGMENTING,
+    Stage.WRITE: RequestState.WRITING,
 }
 
 
@@ -57,9 +57,9 @@ class Runs:
         self._jobs = jobs
         self._storage = storage
 
-    def enter(self, request_id: str, run: int, stage: str, part: int | None = None) -> Assignment:
-        """A stage begins ("select", "outline" and "segment" with their target as `part`, "follow",
-        "write"): what is to be done.
+    def enter(self, request_id: str, run: int, stage: Stage, part: int | None = None) -> Assignment:
+        """A stage begins ("select", Stage.OUTLINE and Stage.FINISH with their target as `part`, Stage.FOLLOW,
+        Stage.WRITE): what is to be done.
 
         A stage that has begun too often ends the request as FAILED.
         """
@@ -91,7 +91,7 @@ class Runs:
             row = requests.working(session, request_id, run)
             row.selected_series_instance_uid = selection.series_instance_uid
             row.warnings = list(selection.warnings)
-            _took(row, "select", seconds)
+            _took(row, Stage.SELECT, seconds)
             if row.state == RequestState.QUEUED:
                 requests.move(
                     session,
@@ -119,7 +119,7 @@ class Runs:
                 .on_conflict_do_update(constraint="pk_turns", set_={"turn": record, "at": now})
             )
 
-    def worked(self, request_id: str, run: int, stage: str, seconds: float, passes: int) -> None:
+    def worked(self, request_id: str, run: int, stage: Stage, seconds: float, passes: int) -> None:
         """A part of the work on targets is done; `passes` of the image encoder were made for it."""
         with self._sessions.begin() as session:
             row = requests.working(session, request_id, run)
@@ -146,7 +146,7 @@ class Runs:
             target.volume_ml, target.confidence = summary.volume_ml, summary.confidence
             target.turns, target.warnings = summary.turns, list(summary.warnings)
             row.encoder_passes += passes
-            _took(row, "segment", seconds)
+            _took(row, Stage.FINISH, seconds)
 
     def targets(self, request_id: str) -> tuple[TargetSummary, ...]:
         """How the targets that have ended did, in order."""
@@ -155,16 +155,16 @@ class Runs:
             return tuple(_summary(target, target.status) for target in row.targets if target.status)
 
     def written(
-        self, request_id: str, run: int, results: Sequence[ResultSummary], seconds: float
+        self, request_id: str, run: int, results: Sequence[WrittenResult], seconds: float
     ) -> None:
         """Stage "write" is done: these are the results."""
         with self._sessions.begin() as session:
             row = requests.working(session, request_id, run)
             session.execute(delete(ResultRow).where(ResultRow.request_id == request_id))
             for result in results:
-                path = kept_path(Path(result.path), self._storage)
+                path = kept_path(result.path, self._storage)
                 session.add(ResultRow(request_id=request_id, **asdict(result) | {"path": path}))
-            _took(row, "write", seconds)
+            _took(row, Stage.WRITE, seconds)
 
     def send(self, request_id: str, run: int) -> None:
         """Queue the deliveries; with nowhere to send, the request is DONE."""
@@ -172,7 +172,7 @@ class Runs:
             row = requests.working(session, request_id, run)
             if row.state == RequestState.SENDING:
                 return
-            row.stage, row.stage_attempts = "send", 1
+            row.stage, row.stage_attempts = Stage.SEND, 1
             requests.move(session, row, RequestState.SENDING)
             requests.queue_deliveries(session, self._jobs, row)
             if not row.deliveries:
@@ -182,28 +182,30 @@ class Runs:
         """The study is no volume: `sentence` says why to an administrator."""
         with self._sessions.begin() as session:
             row = requests.working(session, request_id, run)
-            _end(session, row, RequestState.REJECTED, "select", sentence)
+            _end(session, row, RequestState.REJECTED, Stage.SELECT, sentence)
 
-    def fail(self, request_id: str, run: int, stage: str, sentence: str) -> None:
+    def fail(self, request_id: str, run: int, stage: Stage, sentence: str) -> None:
         """A stage failed: `sentence` says why."""
         with self._sessions.begin() as session:
             row = requests.working(session, request_id, run)
             _end(session, row, RequestState.FAILED, stage, sentence)
 
 
-def _end(session: Session, row: RequestRow, state: RequestState, stage: str, sentence: str) -> None:
+def _end(
+    session: Session, row: RequestRow, state: RequestState, stage: Stage, sentence: str
+) -> None:
     row.error, row.failed_stage = sentence, stage
     requests.move(session, row, state, stage=stage)
 
 
-def _worn_out(stage: str) -> str:
+def _worn_out(stage: Stage) -> str:
     return (
-        f"stage '{stage}' was begun {STAGE_ATTEMPTS} times and never ended: its worker died each time "
-        "(out of memory?); see the log, then retry"
+        f"stage '{stage}' was begun {STAGE_ATTEMPTS} times and never ended: its worker died each "
+        "time (out of memory?); see the log, then retry"
     )
 
 
-def _took(row: RequestRow, stage: str, seconds: float) -> None:
+def _took(row: RequestRow, stage: Stage, seconds: float) -> None:
     spent = row.stage_seconds.get(stage, 0.0) + seconds
     row.stage_seconds = {**row.stage_seconds, stage: round(spent, 3)}
 
@@ -214,8 +216,9 @@ def _assignment(row: RequestRow) -> Assignment:
         study_instance_uid=row.study_instance_uid,
         study_version=row.study_version,
         series_instance_uid=row.series_instance_uid,
-        targets=tuple(AskedTarget(t.index, t.text, t.structure) for t in row.targets),
+        targets=requests.targets_of(row),
         pair=requests.pair_of(row),
+        requested_at=row.created_at,
     )
 
 

@@ -7,21 +7,60 @@ from collections.abc import Mapping
 from server.errors import WrongState
 from server.values import DeliveryState, RequestState, StudyState
 
-_Q, _S, _G, _W, _N, _D, _R, _F, _C, _P = RequestState
-
 REQUEST_TRANSITIONS: Mapping[RequestState, frozenset[RequestState]] = {
-    _Q: frozenset({_S, _R, _F, _C, _P}),
+    RequestState.QUEUED: frozenset(
+        {
+            RequestState.SELECTED,
+            RequestState.REJECTED,
+            RequestState.FAILED,
+            RequestState.CANCELLED,
+            RequestState.SUPERSEDED,
+        }
+    ),
     # back to QUEUED: a newer pipeline begins the work anew
-    _S: frozenset({_G, _F, _C, _P, _Q}),
-    _G: frozenset({_W, _F, _C, _P, _Q}),
-    _W: frozenset({_N, _F, _C, _P, _Q}),
-    _N: frozenset({_D, _F, _C, _P}),
-    _D: frozenset({_P}),
-    _R: frozenset({_P}),
+    RequestState.SELECTED: frozenset(
+        {
+            RequestState.SEGMENTING,
+            RequestState.FAILED,
+            RequestState.CANCELLED,
+            RequestState.SUPERSEDED,
+            RequestState.QUEUED,
+        }
+    ),
+    RequestState.SEGMENTING: frozenset(
+        {
+            RequestState.WRITING,
+            RequestState.FAILED,
+            RequestState.CANCELLED,
+            RequestState.SUPERSEDED,
+            RequestState.QUEUED,
+        }
+    ),
+    RequestState.WRITING: frozenset(
+        {
+            RequestState.SENDING,
+            RequestState.FAILED,
+            RequestState.CANCELLED,
+            RequestState.SUPERSEDED,
+            RequestState.QUEUED,
+        }
+    ),
+    RequestState.SENDING: frozenset(
+        {
+            RequestState.DONE,
+            RequestState.FAILED,
+            RequestState.CANCELLED,
+            RequestState.SUPERSEDED,
+        }
+    ),
+    RequestState.DONE: frozenset({RequestState.SUPERSEDED}),
+    RequestState.REJECTED: frozenset({RequestState.SUPERSEDED}),
     # a retry: from the stage that failed, or only the sending
-    _F: frozenset({_Q, _N, _P}),
-    _C: frozenset(),
-    _P: frozenset(),
+    RequestState.FAILED: frozenset(
+        {RequestState.QUEUED, RequestState.SENDING, RequestState.SUPERSEDED}
+    ),
+    RequestState.CANCELLED: frozenset(),
+    RequestState.SUPERSEDED: frozenset(),
 }
 
 DELIVERY_TRANSITIONS: Mapping[DeliveryState, frozenset[DeliveryState]] = {

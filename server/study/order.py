@@ -12,8 +12,9 @@ from typing import Protocol
 
 from agent.turns import Turn
 from agent.volume.order import TargetWork, segment_targets
+from dicom_node.values import WrittenResult
 from server.ports import Stages
-from server.values import Assignment, ResultSummary, TargetSummary
+from server.values import Assignment, TargetSummary
 
 
 class StudyWork(TargetWork, Protocol):
@@ -40,12 +41,12 @@ class StudyRun:
     """
 
     def __init__(
-        self, stages: Stages, assignment: Assignment, on_turn: Callable[[int, Turn], object]
+        self, stages: Stages, assignment: Assignment, on_turn: Callable[[int, Turn], None]
     ) -> None:
         self._stages, self._assignment, self._on_turn = stages, assignment, on_turn
         self.warnings: tuple[str, ...] = ()
         self.summaries: tuple[TargetSummary, ...] = ()
-        self.results: tuple[ResultSummary, ...] = ()
+        self.results: tuple[WrittenResult, ...] = ()
 
     def run(self) -> None:
         """Take the study through all its stages."""

@@ -42,16 +42,6 @@ class WorkFolder:
     path: Path
 
     @property
-    def segmentation(self) -> Path:
-        """The SEG."""
-        return self.path / "seg.dcm"
-
-    @property
-    def report(self) -> Path:
-        """The SR."""
-        return self.path / "sr.dcm"
-
-    @property
     def trace(self) -> Path:
         """Every turn of every target."""
         return self.path / "trace.json"
@@ -87,6 +77,7 @@ class WorkFolder:
             "picture": volume.picture,
             "sized": volume.sized,
             "unit": None if volume.unit is None else asdict(volume.unit),
+            "why_chosen": volume.why_chosen,
         }
         colour = volume.colour
         if colour is not None:
@@ -116,6 +107,7 @@ class WorkFolder:
             picture=record.get("picture", False),
             sized=record.get("sized", True),
             unit=Code(**record["unit"]) if record.get("unit") else None,
+            why_chosen=record.get("why_chosen", ""),
         )
 
     def save_target(

@@ -24,6 +24,7 @@ from typing import Protocol
 import psutil
 
 from server.errors import RecordUnavailable, RunEnded
+from server.values import Stage
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ class StageLimits:
     grace_s: float = 60.0
     memory_bytes: int = 0
 
-    def of(self, stage: str) -> float:
+    def of(self, stage: Stage) -> float:
         """The limit of a stage in seconds."""
         return float(getattr(self, f"{stage}_s"))
 
@@ -79,7 +80,7 @@ class Wanted(Protocol):
     def is_wanted(self, request_id: str, run: int) -> bool:
         """Whether this run of a request is still worked on; RecordUnavailable."""
 
-    def fail(self, request_id: str, run: int, stage: str, sentence: str) -> None:
+    def fail(self, request_id: str, run: int, stage: Stage, sentence: str) -> None:
         """End the request; RunEnded if it has ended, RecordUnavailable."""
 
 
@@ -89,7 +90,7 @@ class _Running:
 
     request_id: str
     run: int
-    stage: str
+    stage: Stage
     began_s: float
     asked_s: float
     thread: int = field(default_factory=threading.get_ident)
@@ -130,7 +131,7 @@ class StageWatch:
         self._stop.set()
 
     @contextmanager
-    def stage(self, request_id: str, run: int, stage: str) -> Iterator[None]:
+    def stage(self, request_id: str, run: int, stage: Stage) -> Iterator[None]:
         """A stage runs in this thread while the block does; StageInterrupted when it shall not go
         on.
         """

@@ -12,11 +12,12 @@ from dbos import DBOSClient, WorkflowStatusString
 from sqlalchemy.exc import SQLAlchemyError
 
 from agent.turns import Turn
+from dicom_node.values import WrittenResult
 from server.errors import RecordUnavailable
 from server.ports import Stages
 from server.pulses import Pulse
 from server.record.database.jobs import STUDY_QUEUE
-from server.values import Assignment, ResultSummary, Selection, TargetSummary
+from server.values import Assignment, Selection, Stage, TargetSummary
 
 
 class Movement:
@@ -76,36 +77,36 @@ class WatchedStages:
 
     def select(self, assignment: Assignment) -> Selection:
         """See Stages."""
-        with self._movement.stage("select"):
+        with self._movement.stage(Stage.SELECT):
             return self._stages.select(assignment)
 
     def outline(self, assignment: Assignment, index: int, on_turn: Callable[[Turn], None]) -> None:
         """See Stages."""
-        with self._movement.stage("outline"):
-            self._stages.outline(assignment, index, self._watched(on_turn, "outline"))
+        with self._movement.stage(Stage.OUTLINE):
+            self._stages.outline(assignment, index, self._watched(on_turn, Stage.OUTLINE))
 
     def follow(self, assignment: Assignment, on_turn: Callable[[int, Turn], None]) -> None:
         """See Stages."""
 
         def watched(index: int, turn: Turn) -> None:
-            self._movement.moved("follow")
+            self._movement.moved(Stage.FOLLOW)
             on_turn(index, turn)
 
-        with self._movement.stage("follow"):
+        with self._movement.stage(Stage.FOLLOW):
             self._stages.follow(assignment, watched)
 
-    def segment(
+    def finish(
         self, assignment: Assignment, index: int, on_turn: Callable[[Turn], None]
     ) -> TargetSummary:
         """See Stages."""
-        with self._movement.stage("segment"):
-            return self._stages.segment(assignment, index, self._watched(on_turn, "segment"))
+        with self._movement.stage(Stage.FINISH):
+            return self._stages.finish(assignment, index, self._watched(on_turn, Stage.FINISH))
 
     def write(
         self, assignment: Assignment, targets: Sequence[TargetSummary]
-    ) -> tuple[ResultSummary, ...]:
+    ) -> tuple[WrittenResult, ...]:
         """See Stages."""
-        with self._movement.stage("write"):
+        with self._movement.stage(Stage.WRITE):
             return self._stages.write(assignment, targets)
 
     def discard(self, assignment: Assignment) -> None:

@@ -1,5 +1,4 @@
-"""One stage of a request as a step: does it, tells the record, and turns every way it can end into
-an answer.
+"""One stage of a request as a step: does it, tells the record, and answers however it ended.
 
 A step answers with what the workflow needs to go on, or None when the request has ended. It never
 raises: what failed is in the record, in one sentence.
@@ -20,7 +19,7 @@ from server.errors import RecordRefused, RunEnded, ServerError
 from server.ports import Stages
 from server.record.runs import Runs
 from server.traces import bare_trace
-from server.values import Assignment
+from server.values import Assignment, Stage
 from server.work.database_retry import retry_while_database_away
 from server.work.deadlines import StageInterrupted, StageUnwanted, StageWatch
 
@@ -49,7 +48,7 @@ class StageSteps:
             )
             return len(assignment.targets)
 
-        return self._step(request_id, run, "select", None, act)
+        return self._step(request_id, run, Stage.SELECT, None, act)
 
     def outline(self, request_id: str, run: int, index: int) -> bool | None:
         """Draw one target on its key slices, turn by turn."""
@@ -62,7 +61,7 @@ class StageSteps:
                 assignment, run, lambda: self._stages.outline(assignment, index, on_turn)
             )
 
-        return self._step(request_id, run, "outline", index, act)
+        return self._step(request_id, run, Stage.OUTLINE, index, act)
 
     def follow(self, request_id: str, run: int) -> bool | None:
         """Follow all targets through the volume."""
@@ -73,9 +72,9 @@ class StageSteps:
         def act(assignment: Assignment) -> bool:
             return self._timed(assignment, run, lambda: self._stages.follow(assignment, on_turn))
 
-        return self._step(request_id, run, "follow", None, act)
+        return self._step(request_id, run, Stage.FOLLOW, None, act)
 
-    def segment(self, request_id: str, run: int, index: int) -> bool | None:
+    def finish(self, request_id: str, run: int, index: int) -> bool | None:
         """Finish one target, turn by turn."""
 
         def on_turn(turn: Turn) -> None:
@@ -83,7 +82,7 @@ class StageSteps:
 
         def act(assignment: Assignment) -> bool:
             started, before = time.monotonic(), self._stages.encoder_passes(assignment)
-            summary = self._stages.segment(assignment, index, on_turn)
+            summary = self._stages.finish(assignment, index, on_turn)
             passes = max(self._stages.encoder_passes(assignment) - before, 0)
             seconds = time.monotonic() - started
             retry_while_database_away(
@@ -91,7 +90,7 @@ class StageSteps:
             )
             return True
 
-        return self._step(request_id, run, "segment", index, act)
+        return self._step(request_id, run, Stage.FINISH, index, act)
 
     def write(self, request_id: str, run: int) -> bool | None:
         """Write and check the results."""
@@ -105,7 +104,7 @@ class StageSteps:
             self._stages.discard(assignment)
             return True
 
-        return self._step(request_id, run, "write", None, act)
+        return self._step(request_id, run, Stage.WRITE, None, act)
 
     def send(self, request_id: str, run: int) -> bool | None:
         """Hand the results over to the deliveries."""
@@ -114,7 +113,7 @@ class StageSteps:
         except RunEnded:
             return None
         except RecordRefused as refused:
-            self._fail(request_id, run, "send", str(refused))
+            self._fail(request_id, run, Stage.SEND, str(refused))
             return None
         return True
 
@@ -125,7 +124,7 @@ class StageSteps:
         passes = max(self._stages.encoder_passes(assignment) - before, 0)
         seconds = time.monotonic() - started
         retry_while_database_away(
-            lambda: self._runs.worked(assignment.request_id, run, "segment", seconds, passes)
+            lambda: self._runs.worked(assignment.request_id, run, Stage.FINISH, seconds, passes)
         )
         return True
 
@@ -133,7 +132,7 @@ class StageSteps:
         self,
         request_id: str,
         run: int,
-        stage: str,
+        stage: Stage,
         part: int | None,
         act: Callable[[Assignment], T],
     ) -> T | None:
@@ -153,29 +152,30 @@ class StageSteps:
         except StageUnwanted:
             logger.info("request %s is not wanted any more: stopped in %s", request_id, stage)
             self._stages.discard(assignment)
-        except (
-            StageInterrupted
-        ):  # it has ended in the record, and what it left is there for a retry
+        # it has ended in the record, and what it left is there for a retry
+        except StageInterrupted:
             logger.info("request %s was stopped in %s", request_id, stage)
         except RunEnded as ended:
             logger.info("%s", ended)
             if ended.over:
                 self._stages.discard(assignment)
         except (ServerError, DicomNodeError, AgentError, ModelsError) as error:
-            sentence, no_volume = str(error), stage == "select" and isinstance(error, NotAVolume)
+            sentence = str(error)
+            no_volume = stage is Stage.SELECT and isinstance(error, NotAVolume)
             logger.warning("request %s ended in %s: %s", request_id, stage, sentence)
             if no_volume:
                 self._tell(request_id, lambda: self._runs.reject(request_id, run, sentence))
             else:
                 self._fail(request_id, run, stage, sentence)
-        except Exception as error:  # noqa: BLE001  a step's boundary: whatever a stage raises, the request must end
+        # a step's boundary: whatever a stage raises, the request must end
+        except Exception as error:  # noqa: BLE001
             logger.error("request %s failed in %s: %s", request_id, stage, bare_trace(error))
             # not the error's own words: a library may quote the file it read
             sentence = f"stage '{stage}' ended with a fault of Segnode itself; the log says where"
             self._fail(request_id, run, stage, sentence)
         return None
 
-    def _fail(self, request_id: str, run: int, stage: str, sentence: str) -> None:
+    def _fail(self, request_id: str, run: int, stage: Stage, sentence: str) -> None:
         self._tell(request_id, lambda: self._runs.fail(request_id, run, stage, sentence))
 
     def _tell(self, request_id: str, call: Callable[[], None]) -> None:

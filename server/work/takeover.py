@@ -21,6 +21,7 @@ from server.record.database.plain_workflows import WORKFLOW_JSON
 from server.record.deliveries import Deliveries, DeliveryAttempt
 from server.record.processes.workers import WorkerIdentity, Workers
 from server.record.runs import Runs
+from server.values import Stage
 
 logger = logging.getLogger(__name__)
 
@@ -129,7 +130,7 @@ class BrokenWorkflows:
         try:
             request_id, run, delivery = work_named(workflow)
             if delivery is None:
-                self._runs.fail(request_id, run, "select", BROKEN)
+                self._runs.fail(request_id, run, Stage.SELECT, BROKEN)
             else:
                 one = DeliveryAttempt(request_id, delivery[0], run, delivery[1])
                 self._deliveries.failed(one, BROKEN, 0.0, None)

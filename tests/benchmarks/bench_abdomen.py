@@ -26,16 +26,16 @@ import pydicom
 from numpy.typing import NDArray
 
 from agent.limits import Limits
-from agent.values import Volume
+from agent.values import Target, Volume
 from dicom_node.series.header import read_header
 from dicom_node.volume.volume import load_volume
 from models.loaded_models import LoadedModels, PreparedVolume, open_workbench
 from server.commands.console import say, table
 from server.demo.sample import prepare_sample
-from server.pipeline import Pipeline
+from server.pipeline import Pipeline, read_series
 from server.rules.catalogue import load_catalogue
 from server.study.workfolder import EncodingStore
-from server.values import AskedTarget, Assignment
+from server.values import Assignment
 
 SLICES = 300
 MOST_NOT_MODELS = 0.10
@@ -156,24 +156,26 @@ def measure(bench: TimedBench, folder: Path) -> dict[str, float]:
     with stage("index"):
         headers = [read_header(path) for path in sorted((folder / "study").iterdir())]
     pipeline = Pipeline(
-        headers=lambda _: headers,
+        load=lambda _: read_series(headers),
         folder=lambda request_id: folder / request_id,
         encodings=EncodingStore(folder / "encodings", limit_bytes=10**10),
         workbench=lambda _: bench,
         catalogue=load_catalogue(),
         limits=Limits(),
     )
-    asked = tuple(AskedTarget(i, key, key) for i, key in enumerate(TARGETS))
+    asked = tuple(Target(key, key) for key in TARGETS)
     assignment = Assignment("bench", headers[0].study_instance_uid, 1, None, asked)
     with stage("volume"):
         pipeline.select(assignment)
     with stage("outline"):
-        for one in asked:
-            pipeline.outline(assignment, one.index, lambda _: None)
+        for index in range(len(asked)):
+            pipeline.outline(assignment, index, lambda _: None)
     with stage("follow"):
         pipeline.follow(assignment, lambda _, __: None)
     with stage("carry, review"):
-        summaries = [pipeline.segment(assignment, one.index, lambda _: None) for one in asked]
+        summaries = [
+            pipeline.finish(assignment, index, lambda _: None) for index in range(len(asked))
+        ]
     with stage("write, check"):
         pipeline.write(assignment, summaries)
     for one in summaries:

@@ -29,15 +29,14 @@ from agent.trace import TracedTarget
 from agent.values import Target, TargetStatus
 from dicom_node.send.sender import DicomDestination
 from dicom_node.series.header import read_header
-from dicom_node.values import WrittenResult
 from dicom_node.voxels import Voxels
 from models.loaded_models import open_workbench
 from server.demo.archive import AE_TITLE, Archive
 from server.demo.phantom import write_torso
-from server.pipeline import Pipeline
+from server.pipeline import Pipeline, read_series
 from server.rules.catalogue import load_catalogue
 from server.study.workfolder import EncodingStore, WorkFolder
-from server.values import AskedTarget, Assignment, TargetSummary
+from server.values import Assignment, TargetSummary
 
 SLICES, REPEATS = 500, 3
 FLOOR_S, GOAL_S, FLOOR_GB, GOAL_GB = 15.0, 8.0, 3.0, 2.0
@@ -79,47 +78,36 @@ def measure(study: Path, out: Path, port: int) -> dict[str, float]:
     with timed("index"):
         headers = [read_header(path) for path in sorted(study.iterdir())]
     pipeline = Pipeline(
-        headers=lambda _: headers,
+        load=lambda _: read_series(headers),
         folder=lambda request_id: out / request_id,
         encodings=EncodingStore(out / "encodings", limit_bytes=0),
         workbench=lambda _: open_workbench("threshold", "fake"),
         catalogue=load_catalogue(),
         limits=Limits(),
     )
-    asked = tuple(AskedTarget(i, key, key) for i, key in enumerate(TARGETS))
+    asked = tuple(Target(key, key) for key in TARGETS)
     assignment = Assignment("bench", headers[0].study_instance_uid, 1, None, asked)
     with timed("volume"):
         shape = pipeline.select(assignment).shape
     folder = WorkFolder(out / "bench")
     summaries = []
-    for one in asked:
-        mask = ellipsoid(shape, *TARGETS[one.text])
+    for index, target in enumerate(asked):
+        mask = ellipsoid(shape, *TARGETS[target.text])
         with timed("masks"):
-            summaries.append(kept(folder, one, Voxels.of(mask)))
+            summaries.append(kept(folder, index, target, Voxels.of(mask)))
     with timed("SEG, SR"):
         results = pipeline.write(assignment, summaries)
     with timed("send"):
         destination = DicomDestination("pacs", AE_TITLE, "127.0.0.1", port, "SEGNODE")
-        destination.send(
-            [
-                WrittenResult(
-                    one.kind,
-                    Path(one.path),
-                    one.sop_class_uid,
-                    one.sop_instance_uid,
-                    one.series_instance_uid,
-                )
-                for one in results
-            ]
-        )
+        destination.send(results)
     return seconds
 
 
-def kept(folder: WorkFolder, one: AskedTarget, mask: Voxels) -> TargetSummary:
+def kept(folder: WorkFolder, index: int, target: Target, mask: Voxels) -> TargetSummary:
     """Leave a mask as the stage that segments does."""
     status = TargetStatus.SEGMENTED
-    summary = TargetSummary(one.index, one.text, one.structure, status, "", 1.0, 1, 0.9)
-    folder.save_target(summary, mask, TracedTarget(Target(one.text, one.structure), status))
+    summary = TargetSummary(index, target.text, target.structure, status, "", 1.0, 1, 0.9)
+    folder.save_target(summary, mask, TracedTarget(target, status))
     return summary
 
 

@@ -31,9 +31,17 @@ from dicom_node.receive.application_entity import ApplicationEntity
 from dicom_node.receive.inbox import Inbox
 from dicom_node.receive.limits import PeerLimits
 from dicom_node.receive.listener import Listener
-from dicom_node.results.segmentation import write_segmentation
+from dicom_node.results.segmentation import SegmentationWriter
+from dicom_node.results.writers import write_result
 from dicom_node.series.header import read_header
-from dicom_node.values import Algorithm, Code, ResultIdentity, ResultSegment, SourceVolume
+from dicom_node.values import (
+    Algorithm,
+    Code,
+    ResultContent,
+    ResultIdentity,
+    ResultSegment,
+    SourceVolume,
+)
 from dicom_node.volume.volume import load_volume
 from dicom_node.voxels import Voxels
 
@@ -267,8 +275,9 @@ def write(tmp_path: Path, algorithm: Algorithm, identity: ResultIdentity) -> Cal
 
     def run(volume: SourceVolume, segments: list[ResultSegment], **changes: Any) -> Dataset:
         path = tmp_path / "out" / "seg.dcm"
-        arguments = {"algorithm": algorithm, "identity": identity, "path": path, **changes}
-        written = write_segmentation(volume, segments, **arguments)
+        made_by = {"algorithm": algorithm, "identity": identity, **changes}
+        content = ResultContent(volume, segments, (), **made_by)
+        written = write_result(SegmentationWriter(), content, path)
         return dcmread(written.path)
 
     return run

@@ -27,9 +27,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import binary_dilation, binary_erosion
 
-from dicom_node.results.segmentation import write_segmentation
+from dicom_node.results.segmentation import SegmentationWriter
+from dicom_node.results.writers import write_result
 from dicom_node.series.header import read_header
-from dicom_node.values import Algorithm, Code, ResultIdentity, ResultSegment
+from dicom_node.values import Algorithm, Code, ResultContent, ResultIdentity, ResultSegment
 from dicom_node.volume.volume import load_volume
 from dicom_node.voxels import Voxels
 
@@ -129,7 +130,11 @@ def case(phantoms: ModuleType, tmp_path: Path) -> Case:
     )
     identity = ResultIdentity("request-1", 1, datetime(2026, 1, 3, 12, 30, tzinfo=UTC))
     path = tmp_path / "seg.dcm"
-    write_segmentation(volume, [spleen], Algorithm("segnode", "1"), identity, path)
+    write_result(
+        SegmentationWriter(),
+        ResultContent(volume, [spleen], (), Algorithm("segnode", "1"), identity),
+        path,
+    )
     numbers = {pydicom.dcmread(path).InstanceNumber: z for path, z in phantom.z_of_path.items()}
     return Case(phantom, numbers, pydicom.dcmread(path))
 

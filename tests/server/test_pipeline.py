@@ -15,16 +15,17 @@ import pytest
 from agent.limits import Limits
 from agent.trace import read_trace
 from agent.turns import Turn
-from agent.values import TargetStatus
+from agent.values import Target, TargetStatus
 from dicom_node.results.check_segmentation import segment_masks
 from dicom_node.series.header import read_header
 from models.loaded_models import open_workbench
 from server.demo.score import dice
 from server.errors import NothingToReport
-from server.pipeline import Pipeline
+from server.pipeline import Pipeline, read_series
 from server.rules.catalogue import load_catalogue
+from server.study.order import StudyRun
 from server.study.workfolder import EncodingStore, WorkFolder
-from server.values import AskedTarget, Assignment
+from server.values import Assignment
 
 SHAPE = (24, 96, 96)
 
@@ -40,7 +41,7 @@ def study(phantoms: Any, tmp_path: Path) -> Callable[..., tuple[Any, Pipeline]]:
         folder.mkdir(exist_ok=True)
         phantom = phantoms.torso_ct(folder, shape=SHAPE, **options)
         pipeline = Pipeline(
-            headers=lambda assignment: [read_header(path) for path in phantom.paths],
+            load=lambda assignment: read_series([read_header(path) for path in phantom.paths]),
             folder=lambda request_id: tmp_path / request_id,
             encodings=EncodingStore(tmp_path / "encodings", limit_bytes=10**9),
             workbench=lambda _: workbench,
@@ -53,15 +54,15 @@ def study(phantoms: Any, tmp_path: Path) -> Callable[..., tuple[Any, Pipeline]]:
 
 
 def assignment(*asked: tuple[str, str | None], request_id: str = "request-1") -> Assignment:
-    targets = tuple(AskedTarget(i, text, key) for i, (text, key) in enumerate(asked))
+    targets = tuple(Target(text, key) for text, key in asked)
     return Assignment(request_id, "1.2.3", 1, None, targets)
 
 
 def run(pipeline: Pipeline, asked: Assignment, turns: list[Turn] | None = None) -> Any:
-    pipeline.select(asked)
-    heard = (turns if turns is not None else []).append
-    summaries = [pipeline.segment(asked, i, heard) for i in range(len(asked.targets))]
-    return summaries, pipeline.write(asked, summaries)
+    turns = [] if turns is None else turns
+    study = StudyRun(pipeline, asked, lambda _, turn: turns.append(turn))
+    study.run()
+    return study.summaries, study.results
 
 
 @pytest.mark.parametrize(
@@ -80,7 +81,7 @@ def test_the_liver_comes_back_where_it_is(
     # Assert: decoded from the SEG's bytes, on the source grid, against the mask that was drawn into
     # the patient
     volume = WorkFolder(tmp_path / "request-1").load_volume()
-    shown = segment_masks(Path(results[0].path), volume)["Liver"]
+    shown = segment_masks(results[0].path, volume)["Liver"]
     assert liver.status == TargetStatus.SEGMENTED
     assert dice(shown, phantom.masks["liver"]) > 0.9
     assert liver.volume_ml == pytest.approx(
@@ -130,11 +131,9 @@ def test_a_request_of_unknown_targets_alone_has_nothing_to_report(
 ) -> None:
     _, pipeline = study()
     asked = assignment(("unicorn", None))
-    pipeline.select(asked)
-    summary = pipeline.segment(asked, 0, lambda turn: None)
 
     with pytest.raises(NothingToReport, match="unicorn"):
-        pipeline.write(asked, [summary])
+        run(pipeline, asked)
 
 
 def test_discard_keeps_results_and_removes_the_volume(
@@ -155,4 +154,4 @@ def test_discard_keeps_results_and_removes_the_volume(
         "target-000.json",
         "target-000.npz",
     }
-    assert all(Path(result.path).is_file() for result in results)
+    assert all(result.path.is_file() for result in results)

@@ -16,8 +16,16 @@ from pydicom.dataset import Dataset
 
 from dicom_node.errors import ResultMismatch
 from dicom_node.results.check_segmentation import check_segmentation
-from dicom_node.results.segmentation import write_segmentation
-from dicom_node.values import Algorithm, Code, ResultIdentity, ResultSegment, SourceVolume
+from dicom_node.results.segmentation import SegmentationWriter
+from dicom_node.results.writers import write_result
+from dicom_node.values import (
+    Algorithm,
+    Code,
+    ResultContent,
+    ResultIdentity,
+    ResultSegment,
+    SourceVolume,
+)
 from dicom_node.voxels import Voxels
 
 Damage = Callable[[Dataset], None]
@@ -44,7 +52,11 @@ def good(
     return (
         volume,
         segments,
-        write_segmentation(volume, segments, algorithm, identity, folder / "seg.dcm").path,
+        write_result(
+            SegmentationWriter(),
+            ResultContent(volume, segments, (), algorithm, identity),
+            folder / "seg.dcm",
+        ).path,
     )
 
 
@@ -343,6 +355,10 @@ def test_uneven_slices_pass_where_their_source_states_them(
     phantom = phantoms.torso_ct(tmp_path / "ct", moved_mm={9: 0.02, 14: -0.03})
     volume, segments = volume_of(phantom), drawn(phantom, "liver")
 
-    written = write_segmentation(volume, segments, algorithm, identity, tmp_path / "seg.dcm")
+    written = write_result(
+        SegmentationWriter(),
+        ResultContent(volume, segments, (), algorithm, identity),
+        tmp_path / "seg.dcm",
+    )
 
     check_segmentation(written.path, volume, segments)

@@ -19,11 +19,13 @@ from pydicom.dataset import Dataset
 from dicom_node.errors import ResultMismatch
 from dicom_node.results.check_report import check_report
 from dicom_node.results.check_segmentation import check_segmentation, segment_masks
-from dicom_node.results.report import write_report
-from dicom_node.results.segmentation import write_segmentation
+from dicom_node.results.report import ReportWriter
+from dicom_node.results.segmentation import SegmentationWriter
+from dicom_node.results.writers import write_result
 from dicom_node.series.header import read_header
 from dicom_node.values import (
     Algorithm,
+    ResultContent,
     ResultIdentity,
     ResultSegment,
     SourceVolume,
@@ -62,9 +64,16 @@ def make(
         corner = np.zeros(made.mask.shape, dtype=bool)
         corner[3:30, 2:40] = True
         segments = [segment("liver", made.mask[None]), segment("left kidney", corner[None])]
-        seg = write_segmentation(volume, segments, algorithm, identity, tmp_path / "seg.dcm")
-        report = write_report(
-            volume, segments, [], algorithm, identity, tmp_path / "sr.dcm", segmentation=seg
+        seg = write_result(
+            SegmentationWriter(),
+            ResultContent(volume, segments, (), algorithm, identity),
+            tmp_path / "seg.dcm",
+        )
+        report = write_result(
+            ReportWriter(),
+            ResultContent(volume, segments, [], algorithm, identity),
+            tmp_path / "sr.dcm",
+            [seg],
         )
         return Made(volume, segments, seg, report)
 

@@ -15,13 +15,15 @@ from pydicom.dataset import Dataset
 from dicom_node.errors import ResultMismatch
 from dicom_node.results.check_report import check_report
 from dicom_node.results.check_segmentation import check_segmentation
-from dicom_node.results.report import write_report
-from dicom_node.results.segmentation import write_segmentation
+from dicom_node.results.report import ReportWriter
+from dicom_node.results.segmentation import SegmentationWriter
+from dicom_node.results.writers import write_result
 from dicom_node.values import (
     AbsentFinding,
     Algorithm,
     Code,
     Region,
+    ResultContent,
     ResultIdentity,
     ResultSegment,
     SourceVolume,
@@ -57,7 +59,11 @@ def cyst(volume: Any, drawn: Callable[..., list[ResultSegment]]) -> ResultSegmen
 def written(
     volume: Any, cyst: ResultSegment, algorithm: Algorithm, identity: ResultIdentity, tmp_path: Path
 ) -> WrittenResult:
-    return write_segmentation(volume[1], [cyst], algorithm, identity, tmp_path / "seg.dcm")
+    return write_result(
+        SegmentationWriter(),
+        ResultContent(volume[1], [cyst], (), algorithm, identity),
+        tmp_path / "seg.dcm",
+    )
 
 
 def coded(items: Any) -> list[str]:
@@ -121,14 +127,11 @@ def test_the_report_says_where_found_and_absent_findings_lie(
     anywhere = replace(absent, label="Cyst", tracking_id="Cyst", region=None)
 
     # Act
-    report = write_report(
-        volume[1],
-        [cyst],
-        [absent, anywhere],
-        algorithm,
-        identity,
+    report = write_result(
+        ReportWriter(),
+        ResultContent(volume[1], [cyst], [absent, anywhere], algorithm, identity),
         tmp_path / "sr.dcm",
-        segmentation=written,
+        [written],
     )
 
     # Assert

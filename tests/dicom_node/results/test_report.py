@@ -15,12 +15,14 @@ from pydicom.dataset import Dataset
 
 from dicom_node.errors import ResultMismatch
 from dicom_node.results.check_report import check_report
-from dicom_node.results.report import write_report
-from dicom_node.results.segmentation import write_segmentation
+from dicom_node.results.report import ReportWriter
+from dicom_node.results.segmentation import SegmentationWriter
+from dicom_node.results.writers import write_result
 from dicom_node.values import (
     AbsentFinding,
     Algorithm,
     Code,
+    ResultContent,
     ResultIdentity,
     ResultSegment,
     SourceVolume,
@@ -52,8 +54,10 @@ class Case:
     ) -> None:
         self.volume, self.segments, self.folder = volume, segments, folder
         self.algorithm, self.identity = who
-        self.seg = write_segmentation(
-            volume, segments, self.algorithm, self.identity, folder / "seg.dcm"
+        self.seg = write_result(
+            SegmentationWriter(),
+            ResultContent(volume, segments, (), self.algorithm, self.identity),
+            folder / "seg.dcm",
         )
 
     def report(
@@ -65,14 +69,17 @@ class Case:
         volume: SourceVolume | None = None,
     ) -> WrittenResult:
         """Write a report; `found` False leaves the segments and the SEG out."""
-        return write_report(
-            volume or self.volume,
-            self.segments if found else [],
-            absent,
-            self.algorithm,
-            self.identity,
+        return write_result(
+            ReportWriter(),
+            ResultContent(
+                volume or self.volume,
+                self.segments if found else [],
+                absent,
+                self.algorithm,
+                self.identity,
+            ),
             self.folder / f"{name}.dcm",
-            segmentation=self.seg if found else None,
+            [self.seg] if found else [],
         )
 
 
@@ -248,14 +255,10 @@ class TestDocument:
 
     def test_segments_without_their_segmentation_are_refused(self, case: Case) -> None:
         with pytest.raises(ValueError, match="give both or neither"):
-            write_report(
-                case.volume,
-                case.segments,
-                [],
-                case.algorithm,
-                case.identity,
+            write_result(
+                ReportWriter(),
+                ResultContent(case.volume, case.segments, [], case.algorithm, case.identity),
                 case.folder / "x.dcm",
-                segmentation=None,
             )
 
 

@@ -15,12 +15,14 @@ import pytest
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from dicom_node.results.report import write_report
-from dicom_node.results.segmentation import write_segmentation
+from dicom_node.results.report import ReportWriter
+from dicom_node.results.segmentation import SegmentationWriter
+from dicom_node.results.writers import write_result
 from dicom_node.values import (
     AbsentFinding,
     Algorithm,
     Code,
+    ResultContent,
     ResultIdentity,
     ResultSegment,
     SourceVolume,
@@ -65,9 +67,16 @@ def made(
             phantom = phantoms.torso_ct(tmp_path / "ct", **{**shape, **options})
             volume, segments = volume_of(phantom), drawn(phantom, "liver", "right kidney")
         result = Made(volume, segments, tmp_path)
-        seg = write_segmentation(volume, segments, algorithm, identity, result.seg)
-        write_report(
-            volume, segments, [GALLBLADDER], algorithm, identity, result.report, segmentation=seg
+        seg = write_result(
+            SegmentationWriter(),
+            ResultContent(volume, segments, (), algorithm, identity),
+            result.seg,
+        )
+        write_result(
+            ReportWriter(),
+            ResultContent(volume, segments, [GALLBLADDER], algorithm, identity),
+            result.report,
+            [seg],
         )
         return result
 
@@ -128,14 +137,10 @@ class TestValidator:
     ) -> None:
         program, results = peer("dciodvfy"), made()
 
-        write_report(
-            results.volume,
-            [],
-            [GALLBLADDER],
-            algorithm,
-            identity,
+        write_result(
+            ReportWriter(),
+            ResultContent(results.volume, [], [GALLBLADDER], algorithm, identity),
             results.report,
-            segmentation=None,
         )
 
         done = run(program, results.report)

@@ -18,8 +18,9 @@ from pydicom.dataset import Dataset
 from scipy.spatial.transform import Rotation
 
 from dicom_node.errors import ResultMismatch
-from dicom_node.results.segmentation import write_segmentation
-from dicom_node.values import Algorithm, ResultIdentity, ResultSegment, SourceVolume
+from dicom_node.results.segmentation import SegmentationWriter
+from dicom_node.results.writers import write_result
+from dicom_node.values import Algorithm, ResultContent, ResultIdentity, ResultSegment, SourceVolume
 
 Drawn = Callable[..., list[ResultSegment]]
 VolumeOf = Callable[[Any], SourceVolume]
@@ -125,8 +126,10 @@ class TestPlace:
         voxels[0, 0, 0] = True
 
         # Act
-        written = write_segmentation(
-            volume, [segment("liver", voxels)], algorithm, identity, folder / "seg.dcm"
+        written = write_result(
+            SegmentationWriter(),
+            ResultContent(volume, [segment("liver", voxels)], (), algorithm, identity),
+            folder / "seg.dcm",
         )
 
         # Assert: by pydicom and the frames' positions, where the builder's affine has them

@@ -9,9 +9,10 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
-from dicom_node.results.report import write_report
+from dicom_node.results.report import ReportWriter
 from dicom_node.results.timezones import offset_text, zone_of
-from dicom_node.values import AbsentFinding, Code, ResultIdentity
+from dicom_node.results.writers import write_result
+from dicom_node.values import AbsentFinding, Code, ResultContent, ResultIdentity
 
 SMALL = {"shape": (3, 40, 48), "spacing_mm": (5.0, 8.0, 8.0)}
 
@@ -103,14 +104,10 @@ def test_a_report_carries_it_too(phantoms, tmp_path, volume_of, algorithm, ident
     )
     absent = AbsentFinding("spleen", Code("78961009", "SCT", "Spleen"), None, "spleen", "not seen")
 
-    written = write_report(
-        volume_of(phantom),
-        [],
-        [absent],
-        algorithm,
-        identity,
+    written = write_result(
+        ReportWriter(),
+        ResultContent(volume_of(phantom), [], [absent], algorithm, identity),
         tmp_path / "sr.dcm",
-        segmentation=None,
     )
 
     assert pydicom.dcmread(written.path).TimezoneOffsetFromUTC == "+0530"

@@ -16,9 +16,17 @@ import pytest
 
 from dicom_node.errors import PermanentDeliveryError, TransientDeliveryError
 from dicom_node.results.check_segmentation import check_segmentation
-from dicom_node.results.report import write_report
-from dicom_node.results.segmentation import write_segmentation
-from dicom_node.values import Algorithm, ResultIdentity, ResultSegment, SourceVolume, WrittenResult
+from dicom_node.results.report import ReportWriter
+from dicom_node.results.segmentation import SegmentationWriter
+from dicom_node.results.writers import write_result
+from dicom_node.values import (
+    Algorithm,
+    ResultContent,
+    ResultIdentity,
+    ResultSegment,
+    SourceVolume,
+    WrittenResult,
+)
 
 pytestmark = pytest.mark.peer
 
@@ -48,14 +56,21 @@ def work(
     folder = tmp_path_factory.mktemp("work")
     phantom = phantoms.torso_ct(folder / "ct", orientation="oblique")
     volume, segments = volume_of(phantom), drawn(phantom, "liver", "spleen")
-    seg = write_segmentation(volume, segments, algorithm, identity, folder / "seg.dcm")
+    seg = write_result(
+        SegmentationWriter(),
+        ResultContent(volume, segments, (), algorithm, identity),
+        folder / "seg.dcm",
+    )
     return Work(
         volume,
         segments,
         [
             seg,
-            write_report(
-                volume, segments, [], algorithm, identity, folder / "sr.dcm", segmentation=seg
+            write_result(
+                ReportWriter(),
+                ResultContent(volume, segments, [], algorithm, identity),
+                folder / "sr.dcm",
+                [seg],
             ),
         ],
     )

@@ -27,11 +27,19 @@ from pynetdicom.acse import ACSE
 
 from dicom_node.errors import DeliveryError, PermanentDeliveryError, TransientDeliveryError
 from dicom_node.fakes import FakeDestination
-from dicom_node.results.report import write_report
-from dicom_node.results.segmentation import write_segmentation
+from dicom_node.results.report import ReportWriter
+from dicom_node.results.segmentation import SegmentationWriter
+from dicom_node.results.writers import write_result
 from dicom_node.send.delivery_status import VERDICTS, Outcome, verdict_on
 from dicom_node.send.sender import DeliveryTimeouts, DicomDestination
-from dicom_node.values import Algorithm, ResultIdentity, ResultSegment, SourceVolume, WrittenResult
+from dicom_node.values import (
+    Algorithm,
+    ResultContent,
+    ResultIdentity,
+    ResultSegment,
+    SourceVolume,
+    WrittenResult,
+)
 
 VERIFICATION = "1.2.840.10008.1.1"
 QUICK = DeliveryTimeouts(connection_s=1.0, acse_s=1.0, dimse_s=1.0, network_s=2.0)
@@ -50,9 +58,16 @@ def results(
     folder = tmp_path_factory.mktemp("results")
     phantom = phantoms.torso_ct(folder / "ct")
     volume, segments = volume_of(phantom), drawn(phantom, "liver")
-    seg = write_segmentation(volume, segments, algorithm, identity, folder / "seg.dcm")
-    report = write_report(
-        volume, segments, [], algorithm, identity, folder / "sr.dcm", segmentation=seg
+    seg = write_result(
+        SegmentationWriter(),
+        ResultContent(volume, segments, (), algorithm, identity),
+        folder / "seg.dcm",
+    )
+    report = write_result(
+        ReportWriter(),
+        ResultContent(volume, segments, [], algorithm, identity),
+        folder / "sr.dcm",
+        [seg],
     )
     return seg, report
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from dicom_node.series.header import read_header
+from dicom_node.values import ResultKind, WrittenResult
 from dicom_node.volume.volume import load_volume
 from server.cli import main
 from server.compose import composition as compose
@@ -22,9 +23,9 @@ from server.record.deliveries import Deliveries, DeliveryAttempt
 from server.record.runs import Runs
 from server.settings import load_settings
 from server.study.workfolder import WorkFolder
-from server.values import ResultSummary, Selection
+from server.values import Selection
 
-SEG = ResultSummary("SEG", "", "1.2.840.10008.5.1.4.1.1.66.4", "2.25.1", "2.25.2")
+SEG = WrittenResult(ResultKind.SEG, Path(), "1.2.840.10008.5.1.4.1.1.66.4", "2.25.1", "2.25.2")
 HOLD = """
 import sys, time
 from pathlib import Path
@@ -83,7 +84,7 @@ def test_results_are_found_after_storage_was_moved(desk: Any, tmp_path: Path) ->
     runs.selected(request_id, 1, Selection("1.2", (1, 2, 3), ()), 0.1)
     runs.enter(request_id, 1, "segment", 0)
     runs.enter(request_id, 1, "write")
-    runs.written(request_id, 1, [replace(SEG, path=str(written))], 0.1)
+    runs.written(request_id, 1, [replace(SEG, path=written)], 0.1)
     runs.send(request_id, 1)
 
     # Act

@@ -11,13 +11,16 @@ import pytest
 
 from dicom_node.errors import PermanentDeliveryError, TransientDeliveryError
 from dicom_node.fakes import FakeDestination
+from dicom_node.values import ResultKind, WrittenResult
 from server.errors import RunEnded
 from server.record.database.jobs import PIPELINE_VERSION, open_client
 from server.record.deliveries import DeliveryAttempt
-from server.values import DeliveryState, RequestState, ResultSummary, Selection
+from server.values import DeliveryState, RequestState, Selection
 from server.work.delivery import DeliveryStep, RetryPolicy
 
-SEG = ResultSummary("SEG", "/results/seg.dcm", "1.2.840.10008.5.1.4.1.1.66.4", "2.25.1", "2.25.2")
+SEG = WrittenResult(
+    ResultKind.SEG, Path("/results/seg.dcm"), "1.2.840.10008.5.1.4.1.1.66.4", "2.25.1", "2.25.2"
+)
 ONE_TRY, THREE_TRIES = RetryPolicy(1, 5.0, 600.0), RetryPolicy(3, 5.0, 600.0)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from agent.language.replies import reply_text
 from agent.turns import Outcome, Turn
 from agent.values import Role
 from dicom_node.identity import MANUFACTURER
+from dicom_node.values import ResultKind, WrittenResult
 from models.errors import UnknownModel
 from server.errors import (
     RecordRefused,
@@ -29,7 +31,7 @@ from server.record import requests
 from server.record.database.engine import Sessions, dbos_url, open_engine, record_url
 from server.record.database.jobs import PIPELINE_VERSION, open_client
 from server.settings import RouteSettings
-from server.values import ModelPair, RequestState, ResultSummary, Selection, StudyState
+from server.values import ModelPair, RequestState, Selection, StudyState
 
 STUDY = "1.2.826.0.1.3680043.8.498.1"
 CT_ROUTE = RouteSettings(
@@ -279,7 +281,7 @@ def test_our_own_results_come_back_and_start_nothing(make_desk: Callable[..., An
     for stage in ("select", "segment", "write"):
         desk.runs.enter(request_id, 1, stage)
         desk.runs.selected(request_id, 1, Selection("1", (1, 1, 1), ()), 0.1)
-    result = ResultSummary("SEG", "/x", "1.2.3", f"{STUDY}.9.1", f"{STUDY}.9")
+    result = WrittenResult(ResultKind.SEG, Path("/x"), "1.2.3", f"{STUDY}.9.1", f"{STUDY}.9")
     desk.runs.written(request_id, 1, [result], 0.1)
 
     # Act

@@ -172,7 +172,7 @@ def test_a_stage_ends_the_request_with_a_sentence(
     for each in before:
         run[each]()
     if stage == "write":
-        steps.segment(request_id, 1, 0)
+        steps.finish(request_id, 1, 0)
     with telling.sessions.begin() as session:
         session.execute(
             text(
@@ -201,7 +201,7 @@ def test_a_delivery_ends_too(telling: Any, tmp_path: Path) -> None:
     steps = StageSteps(FakeStages(tmp_path), telling.runs, StageWatch(telling.runs, StageLimits()))
     steps.select(request_id, 1)
     steps.outline(request_id, 1, 0)
-    steps.segment(request_id, 1, 0)
+    steps.finish(request_id, 1, 0)
     steps.write(request_id, 1)
     steps.send(request_id, 1)
     with telling.sessions.begin() as session:

@@ -15,20 +15,21 @@ from agent.fakes import FakeVolumeSegmenter, ThresholdPolicy
 from agent.limits import Limits
 from agent.trace import turn_record
 from agent.turns import WHOLE_VOLUME, TargetResult, Turn
-from agent.values import Role, Target, TargetStatus, Volume
+from agent.values import Role, Target, TargetStatus
 from agent.volume.outline import Outline
 from dicom_node.series.header import read_header
 from models.images.windows import ABDOMEN
 from models.loaded_models import LoadedModels
-from server.pipeline import Pipeline
+from server.errors import OutlineLost
+from server.pipeline import Pipeline, read_series
 from server.rules.catalogue import load_catalogue
+from server.study.order import StudyRun
 from server.study.outline_files import read_outline, write_outline
-from server.study.runner import VolumeWork, work_on_targets
 from server.study.workfolder import EncodingStore, WorkFolder
-from server.values import AskedTarget, Assignment
+from server.values import Assignment
 
-ASKED = (AskedTarget(0, "liver", "liver"), AskedTarget(1, "spleen", "spleen"))
-LOST = AskedTarget(2, "unicorn", None)
+ASKED = (Target("liver", "liver"), Target("spleen", "spleen"))
+LOST = Target("unicorn")
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def make_pipeline(phantoms: Any, tmp_path: Path) -> Any:
 
     def make(bench: LoadedModels) -> Pipeline:
         return Pipeline(
-            headers=lambda assignment: [read_header(path) for path in phantom.paths],
+            load=lambda assignment: read_series([read_header(path) for path in phantom.paths]),
             folder=lambda request_id: tmp_path / request_id,
             encodings=EncodingStore(tmp_path / "encodings", limit_bytes=10**9),
             workbench=lambda _: bench,
@@ -58,16 +59,17 @@ def test_all_targets_are_followed_in_one_pass(bench: LoadedModels, make_pipeline
     # Arrange
     pipeline, turns = make_pipeline(bench), []
     asked = Assignment("request-1", "1.2.3", 1, None, (*ASKED, LOST))
-    pipeline.select(asked)
+    study = StudyRun(pipeline, asked, lambda index, turn: turns.append((index, turn)))
 
     # Act
-    for one in asked.targets:
-        pipeline.outline(asked, one.index, lambda turn: None)
-    pipeline.follow(asked, lambda index, turn: turns.append((index, turn.slice_index, turn.role)))
-    summaries = [pipeline.segment(asked, one.index, lambda turn: None) for one in asked.targets]
+    study.run()
 
     # Assert: one turn of the whole volume each, no slice twice in a direction
-    assert turns == [(0, WHOLE_VOLUME, Role.CARRY), (1, WHOLE_VOLUME, Role.CARRY)]
+    carried = [(index, turn.slice_index) for index, turn in turns if turn.role is Role.CARRY]
+    assert carried == [(0, WHOLE_VOLUME), (1, WHOLE_VOLUME)]
+    summaries = study.summaries
+    counts = Counter(index for index, _ in turns)
+    assert [counts[index] for index in range(3)] == [one.turns for one in summaries]
     visits = [z for z, _ in bench.segmenter.drawn]
     assert max(Counter(visits).values()) <= 2  # once on the way up, once on the way down
     assert any(objects == (0, 1) for _, objects in bench.segmenter.drawn)
@@ -82,8 +84,8 @@ def test_a_new_process_goes_on_from_what_was_done(make_pipeline: Any, tmp_path: 
     pipeline = make_pipeline(first)
     pipeline.select(asked)
     heard: list[Turn] = []
-    for one in ASKED:
-        pipeline.outline(asked, one.index, heard.append)
+    for index in range(len(ASKED)):
+        pipeline.outline(asked, index, heard.append)
     pipeline.follow(asked, lambda _, turn: heard.append(turn))
 
     # Act: the next repeats every step
@@ -94,10 +96,10 @@ def test_a_new_process_goes_on_from_what_was_done(make_pipeline: Any, tmp_path: 
     second = LoadedModels(Unasked(), FakeVolumeSegmenter(), window=ABDOMEN)
     again = make_pipeline(second)
     repeated: list[Turn] = []
-    for one in ASKED:
-        again.outline(asked, one.index, repeated.append)
+    for index in range(len(ASKED)):
+        again.outline(asked, index, repeated.append)
     again.follow(asked, lambda _, turn: repeated.append(turn))
-    summary = again.segment(asked, 0, repeated.append)
+    summary = again.finish(asked, 0, repeated.append)
 
     # Assert
     assert repeated == []
@@ -108,37 +110,25 @@ def test_a_new_process_goes_on_from_what_was_done(make_pipeline: Any, tmp_path: 
     assert not list((tmp_path / "request-1").glob("outline-*"))
 
 
-def test_files_go_the_same_way(bench: LoadedModels, phantoms: Any, tmp_path: Path) -> None:
+def test_a_target_whose_outline_is_gone_is_not_drawn_a_second_way(
+    bench: LoadedModels, make_pipeline: Any, tmp_path: Path
+) -> None:
     # Arrange
-    phantom = phantoms.torso_ct(tmp_path, shape=(24, 96, 96))
-    from dicom_node.volume.volume import load_volume
-    from server.pipeline import agent_volume
-
-    loaded = agent_volume(load_volume([read_header(path) for path in phantom.paths]))
-    prepared = bench.prepare(Volume(loaded.intensities, loaded.geometry, "CT"), None)
-    told: list[int] = []
-    finished: list[int] = []
-
-    class Watched(VolumeWork):
-        def finish(self, asked: AskedTarget, *rest: Any) -> TargetResult:
-            finished.append(asked.index)
-            return super().finish(asked, *rest)
+    pipeline = make_pipeline(bench)
+    asked = Assignment("request-1", "1.2.3", 1, None, ASKED)
+    pipeline.select(asked)
+    for index in range(len(ASKED)):
+        pipeline.outline(asked, index, lambda turn: None)
+    for path in (tmp_path / "request-1").glob("outline-001*"):
+        path.unlink()
 
     # Act
-    work = Watched(bench, prepared, Limits())
-    results = work_on_targets(work, (*ASKED, LOST), lambda index, _: told.append(index))
-    liver = next(results)
-    finished_with_liver = list(finished)
-    spleen, unicorn = results
+    pipeline.follow(asked, lambda index, turn: None)
 
     # Assert
-    assert finished_with_liver == [0]  # whoever takes it need not wait for, or keep, the others
-    assert [one.status for one in (liver, spleen, unicorn)] == ["segmented", "segmented", "failed"]
-    assert len(liver.turns) == told.count(0)
-    assert len(spleen.turns) == told.count(1)
-    assert told.count(2) == 0
-    visits = [z for z, _ in bench.segmenter.drawn]
-    assert max(Counter(visits).values()) <= 2  # once on the way up, once on the way down
+    assert pipeline.finish(asked, 0, lambda turn: None).status == "segmented"
+    with pytest.raises(OutlineLost, match="'spleen' is not in the work folder"):
+        pipeline.finish(asked, 1, lambda turn: None)
 
 
 class TestOutlineFiles:

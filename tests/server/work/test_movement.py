@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from agent.values import Target
 from server.fakes import FakeStages
 from server.pulses import Part, Pulse
 from server.record.database.jobs import open_client
-from server.values import AskedTarget, Assignment
+from server.values import Assignment
 from server.work.movement import Movement, WatchedStages, longest_waiting
 
 LIMIT_S, BUSY_LIMIT_S = 30.0, 3600.0
@@ -76,7 +77,7 @@ def test_every_stage_and_every_turn_is_movement(bench: Bench, tmp_path: Path) ->
         doing.append(bench.pulse.state().doing)
         bench.now_s += 100
 
-    asked = AskedTarget(0, "liver", None)
+    asked = Target("liver")
     assignment = Assignment("r", "1.2", 1, None, (asked,))
     stages = WatchedStages(FakeStages(tmp_path, pass_time), bench.movement)
 
@@ -84,7 +85,7 @@ def test_every_stage_and_every_turn_is_movement(bench: Bench, tmp_path: Path) ->
     stages.select(assignment)
     stages.outline(assignment, 0, lambda _: None)
     stages.follow(assignment, lambda _, __: None)
-    summary = stages.segment(assignment, 0, lambda _: None)
+    summary = stages.finish(assignment, 0, lambda _: None)
     stages.write(assignment, [summary])
 
     # Assert
