@@ -26,7 +26,7 @@ from server.errors import InputError, NothingToReport
 from server.pipeline import Pipeline, agent_volume, read_series
 from server.ports import LoadedModels
 from server.rules.catalogue import Catalogue
-from server.study.order import StudyRun
+from server.study.stage_order import StudyRun
 from server.study.workfolder import EncodingStore, WorkFolder
 from server.values import Assignment, TargetSummary
 

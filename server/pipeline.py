@@ -12,7 +12,7 @@
      9 show        trace.json and preview.png                            agent, server.study.preview
     10 send        the record's workflow delivers what was written       server.work, dicom_node
 
-`Pipeline` has the stages, server.study.order their order: `server/work` takes it durably,
+`Pipeline` has the stages, server.study.stage_order their order: `server/work` takes it durably,
 `server/local.py` in one process. Each stage leaves files in the request's work folder, so that one
 that is run again after a crash goes on from there.
 """

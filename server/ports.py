@@ -20,7 +20,7 @@ from server.values import Assignment, Selection, TargetSummary
 
 
 class Stages(Protocol):
-    """The stages of one study; server.study.order has their order.
+    """The stages of one study; server.study.stage_order has their order.
 
     Each is idempotent: run again after a crash it gives the same, and what an earlier one left in
     the work folder is used, not made again. Every turn is handed over as it happens.

@@ -13,7 +13,7 @@ from dbos import DBOS
 
 from server.record.database.jobs import DELIVERY_WORKFLOW, STUDY_WORKFLOW
 from server.record.deliveries import DeliveryAttempt
-from server.study.order import run_study
+from server.study.stage_order import run_study
 from server.values import Stage
 from server.work.delivery import DeliveryStep
 from server.work.stages import StageSteps
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class _DurableWork:
-    """The steps of server.study.order.StudyWork as steps of one workflow."""
+    """The steps of server.study.stage_order.StudyWork as steps of one workflow."""
 
     stages: StageSteps
     request_id: str

@@ -23,7 +23,7 @@ from server.demo.score import dice
 from server.errors import NothingToReport
 from server.pipeline import Pipeline, read_series
 from server.rules.catalogue import load_catalogue
-from server.study.order import StudyRun
+from server.study.stage_order import StudyRun
 from server.study.workfolder import EncodingStore, WorkFolder
 from server.values import Assignment
 

@@ -23,8 +23,8 @@ from models.loaded_models import LoadedModels
 from server.errors import OutlineLost
 from server.pipeline import Pipeline, read_series
 from server.rules.catalogue import load_catalogue
-from server.study.order import StudyRun
 from server.study.outline_files import read_outline, write_outline
+from server.study.stage_order import StudyRun
 from server.study.workfolder import EncodingStore, WorkFolder
 from server.values import Assignment
 

@@ -9,7 +9,7 @@ import pytest
 from agent.values import Target
 from dicom_node.errors import NotAVolume
 from server.fakes import FakeStages
-from server.study.order import StudyRun, run_study
+from server.study.stage_order import StudyRun, run_study
 from server.values import Assignment
 
 WHOLE = ["select", "outline 0", "outline 1", "follow", "segment 0", "segment 1", "write"]
