@@ -11,6 +11,7 @@ object, which holds one slice's attention to seven others, takes 190 MB at 1024 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from agent.language.chat import ChatModel
@@ -134,24 +135,11 @@ def _openai(resources: Resources) -> Policy:
 
 def _language_policy(chat: ChatModel, name: str, resources: Resources) -> Policy:
     from agent.language.policy import LanguagePolicy
-    from agent.language.settings import LanguageSettings
 
-    said = resources.language
-    settings = LanguageSettings(
-        dialect=said.dialect,
-        # only a server takes functions beside the text
-        native_tools=said.native_tools and name == OPENAI,
-        history=said.history,
-        image_px=said.image_px,
-        zoom=said.zoom,
-        sheets=said.sheets,
-        temperature=said.temperature,
-        retry_temperature=said.retry_temperature,
-        retries=said.retries,
-        max_new_tokens=said.max_new_tokens,
-        prompts=said.prompts,
-    )
-    return LanguagePolicy(chat, settings, name)
+    options = resources.language
+    # only a server takes functions beside the text
+    offers_tools = options.native_tools and name == OPENAI
+    return LanguagePolicy(chat, replace(options, native_tools=offers_tools), name)
 
 
 def _openai_usable(resources: Resources) -> str:

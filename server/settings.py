@@ -24,10 +24,11 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic.dataclasses import dataclass as pydantic_dataclass
 
-from agent.protocol.dialects import Dialect
+from agent.language.settings import WrongSetting
 from dicom_node.receive.allowed import AllowedPeers
-from models.runtime.resources import Precision, Quantisation
+from models.runtime.resources import LanguageOptions, Precision
 from server.database_url import fault_of
 from server.errors import ConfigurationError
 
@@ -40,9 +41,12 @@ Name = Annotated[str, Field(min_length=1, max_length=64)]
 HttpUrl = Annotated[str, Field(pattern=r"^https?://[^/\s@]+(/[^\s@]*)?$")]
 
 
+# what is wrong is said without what was given: that may be a secret, or stand beside one
+_STRICT = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+
 class _Section(BaseModel):
-    # what is wrong is said without what was given: that may be a secret, or stand beside one
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, **_STRICT)
 
 
 def _titles_or_addresses(entries: tuple[str, ...]) -> tuple[str, ...]:
@@ -164,33 +168,14 @@ class ModelsSettings(_Section):
     at_once: Annotated[int, Field(ge=1)]
 
 
-class LanguageSettings(_Section):
-    """[language]: the language model, in the words of models.runtime.resources.LanguageOptions."""
+@pydantic_dataclass(frozen=True, config=_STRICT)
+class LanguageSection(LanguageOptions):
+    """[language]: fields, bounds and defaults are those of the classes that use them."""
 
-    model: str
-    dialect: Dialect
-    prompts: str
-    history: bool
-    image_px: Annotated[int, Field(ge=28, le=4096)]
-    zoom: bool
-    sheets: Annotated[int, Field(ge=1, le=20)]
-    every_slice: bool
-    temperature: Annotated[float, Field(ge=0, le=2)]
-    retry_temperature: Annotated[float, Field(ge=0, le=2)]
-    retries: Annotated[int, Field(ge=0, le=100)]
-    max_new_tokens: Annotated[int, Field(ge=1)]
-    batch: Annotated[int, Field(ge=1)]
-    quantisation: Quantisation
-    device_map: str
-    endpoints: tuple[HttpUrl, ...]
-    allowed_hosts: tuple[str, ...]
-    api_key_file: str
-    native_tools: bool
-    concurrency: Annotated[int, Field(ge=1)]
-    timeout_s: Annotated[float, Field(gt=0)]
-    attempts: Annotated[int, Field(ge=1)]
-    price_per_million_input: Annotated[float, Field(ge=0)]
-    price_per_million_output: Annotated[float, Field(ge=0)]
+    @field_validator("prompts", "api_key_file", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: object) -> object:
+        return None if value == "" else value
 
 
 class SessionsSettings(_Section):
@@ -246,7 +231,7 @@ class Settings(_Section):
     agent: AgentSettings
     stages: StagesSettings
     models: ModelsSettings
-    language: LanguageSettings
+    language: LanguageSection
     sessions: SessionsSettings
     delivery: DeliverySettings
     destinations: tuple[DestinationSettings, ...] = ()
@@ -286,13 +271,17 @@ def load_settings(
         return Settings.model_validate(merged)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
-    key = ".".join(str(part) for part in first["loc"]) or "settings"
-    raise ConfigurationError(f"{key}: {_plain(first)} (see config/default.toml)")
+    cause = first.get("ctx", {}).get("error")
+    inner, text = (
+        ((cause.setting,), cause.reason) if isinstance(cause, WrongSetting) else ((), _plain(first))
+    )
+    key = ".".join(str(part) for part in (*first["loc"], *inner)) or "settings"
+    raise ConfigurationError(f"{key}: {text} (see config/default.toml)")
 
 
 def _plain(error: Mapping[str, Any]) -> str:
     kind, text = error["type"], str(error["msg"])
-    if kind == "extra_forbidden":
+    if kind in ("extra_forbidden", "unexpected_keyword_argument"):
         return "no such setting"
     return "is missing" if kind == "missing" else text.removeprefix("Value error, ")
 

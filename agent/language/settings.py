@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
 from agent.protocol.dialects import Dialect
 
 
+class WrongSetting(ValueError):
+    """The `setting` of that name cannot be used; `reason` says why without its value."""
+
+    def __init__(self, setting: str, reason: str) -> None:
+        self.setting, self.reason = setting, reason
+        super().__init__(f"{setting} {reason}")
+
+
 @dataclass(frozen=True)
 class LanguageSettings:
-    """How a language model is asked. ValueError when a number cannot be meant.
+    """How a language model is asked. WrongSetting for one that is out of its bounds.
 
     `dialect` how it writes its actions; `native_tools` offers the functions to the server instead
     of in the text (tool calls only); `history` whether it is shown all its turns, or only the
@@ -37,19 +47,19 @@ class LanguageSettings:
     prompts: Path | None = None
 
     def __post_init__(self) -> None:
-        counts = {
-            "image_px": (self.image_px, 0),
-            "sheets": (self.sheets, 1),
-            "sheet_slices": (self.sheet_slices, 1),
-            "tile_px": (self.tile_px, 48),  # less cannot hold a slice's number
-            "temperature": (self.temperature, 0),
-            "retry_temperature": (self.retry_temperature, 0),
-            "retries": (self.retries, 0),
-            "max_new_tokens": (self.max_new_tokens, 1),
-        }
-        for name, (value, least) in counts.items():
-            if not value >= least:
-                raise ValueError(f"{name} must be at least {least}, not {value}")
+        require_within(
+            self,
+            {
+                "image_px": (0, 4096),
+                "sheets": (1, 20),
+                "sheet_slices": (1, 400),
+                "tile_px": (48, 4096),  # less cannot hold a slice's number
+                "temperature": (0, 2),
+                "retry_temperature": (0, 2),
+                "retries": (0, 100),
+                "max_new_tokens": (1, inf),
+            },
+        )
 
     @property
     def offers_tools(self) -> bool:
@@ -59,3 +69,13 @@ class LanguageSettings:
     def temperature_after(self, failures: int) -> float:
         """The temperature of a try after `failures` tries in a row without effect."""
         return self.temperature + failures * self.retry_temperature
+
+
+def require_within(settings: object, bounds: Mapping[str, tuple[float, float]]) -> None:
+    """Raise WrongSetting for the first attribute that is not within its bounds, both included."""
+    for name, (least, most) in bounds.items():
+        value = getattr(settings, name)
+        if not value >= least:  # not a number is within no bounds
+            raise WrongSetting(name, f"must be at least {least}")
+        if value > most:
+            raise WrongSetting(name, f"must be at most {most}")

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
+from math import inf
 from pathlib import Path
 
-from agent.protocol.dialects import Dialect
+from agent.language.settings import LanguageSettings, WrongSetting, require_within
+
+# no user and password in it: where a secret belongs there is a file for it
+_URL = re.compile(r"https?://[^/\s@]+(/[^\s@]*)?")
 
 
 class Precision(StrEnum):
@@ -28,47 +33,53 @@ class Quantisation(StrEnum):
 
 
 @dataclass(frozen=True)
-class LanguageOptions:
-    """How a language model is reached and asked.
+class LanguageOptions(LanguageSettings):
+    """How a language model is reached, and how it is asked (agent.language.settings).
 
-    `model` a folder (policy "transformers") or the name a server knows it by (policy "openai").
-    `dialect` how it writes its actions; `prompts` a folder of the site's own prompt files (None:
-    ours). `history`, `image_px`, `zoom` and `sheets` what it is shown (agent.language.settings);
-    `every_slice` whether it is also asked on each slice that a structure is carried to.
-    `temperature` of the first try; each retry after a malformed reply adds `retry_temperature`, at
-    most `retries` times a turn of the volume protocol. `batch` episodes in one go, `max_new_tokens`
-    a reply. For servers: `endpoints` base URLs in the order they are tried, `allowed_hosts` the
-    only hosts that patient data may go to ("host" or "host:port"), `api_key_file`, `native_tools`
-    whether the server takes tools beside the text, `concurrency` requests at once, `timeout_s` for
-    one of `attempts`, prices in the site's currency for a million tokens. For models in this
-    process: `quantisation` and `device_map` (how layers are spread over several GPUs; "" for one
-    device).
+    WrongSetting for one that is out of its bounds. `model` a folder (policy "transformers")
+    or the name a server knows it by (policy "openai"). `every_slice` whether it is also asked on
+    each slice that a structure is carried to. `batch` episodes in one go.
+
+    For servers: `endpoints` base URLs in the order they are tried, `allowed_hosts` the only hosts
+    that patient data may go to ("host" or "host:port"), `api_key_file`, `native_tools` whether the
+    server takes tools beside the text, `concurrency` requests at once, `timeout_s` for one of
+    `attempts`, prices in the site's currency for a million tokens. For models in this process:
+    `quantisation` and `device_map` (how layers are spread over several GPUs; "" for one device).
     """
 
     model: str = ""
-    dialect: Dialect = Dialect.TOOL_CALL
-    prompts: Path | None = None
-    history: bool = True
-    image_px: int = 512
-    zoom: bool = False
-    sheets: int = 1
     every_slice: bool = False
-    temperature: float = 0.0
-    retry_temperature: float = 0.3
-    retries: int = 2
-    max_new_tokens: int = 512
     batch: int = 8
     quantisation: Quantisation = Quantisation.NONE
     device_map: str = ""
     endpoints: tuple[str, ...] = ()
     allowed_hosts: tuple[str, ...] = ()
     api_key_file: Path | None = None
-    native_tools: bool = True
+    native_tools: bool = True  # unlike a chat of any kind, a server usually takes them
     concurrency: int = 4
     timeout_s: float = 60.0
     attempts: int = 4
     price_per_million_input: float = 0.0
     price_per_million_output: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_within(
+            self,
+            {
+                "image_px": (28, 4096),  # a vision encoder's smallest picture
+                "batch": (1, inf),
+                "concurrency": (1, inf),
+                "timeout_s": (0.001, inf),
+                "attempts": (1, inf),
+                "price_per_million_input": (0, inf),
+                "price_per_million_output": (0, inf),
+            },
+        )
+        if not all(_URL.fullmatch(endpoint) for endpoint in self.endpoints):
+            raise WrongSetting(
+                "endpoints", "must be URLs such as http://host:8000/v1, with no user"
+            )
 
 
 @dataclass(frozen=True)

@@ -94,12 +94,9 @@ def resources(settings: Settings, segmenter: str = "") -> Resources:
     weights.
     """
     from models.choice import located_model
-    from models.runtime.resources import LanguageOptions, Resources
+    from models.runtime.resources import Resources
 
     weights_dir = Path(settings.models.dir or settings.storage.dir / "weights")
-    said = settings.language.model_dump()
-    for key in ("prompts", "api_key_file"):
-        said[key] = Path(said[key]) if said[key] else None
     return Resources(
         cache_dir=settings.storage.dir / "cache",
         threads=settings.agent.threads or None,
@@ -109,7 +106,7 @@ def resources(settings: Settings, segmenter: str = "") -> Resources:
         precision=settings.models.precision,
         compiled=settings.models.compiled,
         memory_bytes=settings.models.memory_bytes,
-        language=located_model(LanguageOptions(**said), weights_dir),
+        language=located_model(settings.language, weights_dir),
     )
 
 

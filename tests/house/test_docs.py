@@ -10,6 +10,7 @@ import re
 import subprocess
 import tomllib
 from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_args
 
@@ -35,15 +36,23 @@ PACKAGE_HOSTS = [
 ]
 
 
-def settings_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+def settings_keys(section: type, prefix: str = "") -> Iterator[str]:
     """Dotted names of every setting; those of a list of tables once, by the table's name."""
-    for name, field in model.model_fields.items():
+    if is_dataclass(section):
+        yield from (prefix + field.name for field in fields(section))
+        return
+    for name, field in section.model_fields.items():
         kinds = [field.annotation, *get_args(field.annotation)]
-        inner = next((k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)), None)
+        inner = next((kind for kind in kinds if is_section(kind)), None)
         if inner is None:
             yield prefix + name
         else:
             yield from settings_keys(inner, f"{prefix}{name}.")
+
+
+def is_section(kind: object) -> bool:
+    """Whether a setting's type holds settings of its own."""
+    return isinstance(kind, type) and (issubclass(kind, BaseModel) or is_dataclass(kind))
 
 
 def documented_keys(text: str) -> dict[str, str]:

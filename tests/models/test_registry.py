@@ -119,6 +119,7 @@ def test_the_language_model_is_asked_as_the_site_says(tmp_path):
     policy = policy_entry("openai").build(Resources(language=said))
 
     assert policy.name == "openai"
+    assert (policy._settings.dialect, policy._settings.native_tools) == ("think_action", True)
 
 
 def test_no_language_model_leaves_for_a_host_that_nobody_allowed():

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from server.errors import ConfigurationError
-from server.settings import load_settings
+from server.settings import LanguageSection, load_settings
 
 DESTINATION = (
     '[[destinations]]\nname = "pacs"\nae_title = "PACS"\nhost = "127.0.0.1"\nport = 4242\n'
@@ -36,6 +36,36 @@ def test_the_defaults_are_the_contract() -> None:
     assert settings.agent.max_turns == 5
     assert settings.destinations == ()
     assert settings.routes == ()
+
+
+def test_a_language_model_is_asked_by_default_as_default_toml_says() -> None:
+    assert load_settings(environment={}).language == LanguageSection()
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "reason"),
+    [
+        ("IMAGE_PX", "27", "language.image_px: must be at least 28"),
+        ("RETRIES", "101", "language.retries: must be at most 100"),
+        ("TEMPERATURE", "nan", "language.temperature: must be at least 0"),
+        ("BATCH", "0", "language.batch: must be at least 1"),
+        ("ENDPOINTS", '["ftp://host/v1"]', "language.endpoints: must be URLs such as http://"),
+        ("ENDPOINTS", '["http://user:word@host"]', "language.endpoints: must be URLs such as"),
+        ("WORDS", "1", "language.words: no such setting"),
+    ],
+)
+def test_a_wrong_language_setting_is_named(setting: str, value: str, reason: str) -> None:
+    with pytest.raises(ConfigurationError, match=reason) as caught:
+        load_settings(environment={f"SEGNODE_LANGUAGE__{setting}": value})
+
+    if not value.isdigit():
+        assert value not in str(caught.value)
+
+
+def test_an_empty_path_of_the_language_model_is_none() -> None:
+    language = load_settings(environment={"SEGNODE_LANGUAGE__API_KEY_FILE": "/run/key"}).language
+
+    assert (language.prompts, language.api_key_file) == (None, Path("/run/key"))
 
 
 def test_layers_override_key_by_key_and_lists_whole(tmp_path: Path) -> None:
