@@ -25,11 +25,10 @@ from models.errors import PromptNotUnderstood
 from models.runtime.cores import usable_cores
 from models.runtime.encoding import Features
 from models.runtime.onnx_encoder import ImageEncoder, fastest_encoder
+from models.segmenters.litemedsam_decoder import SIDE_PX, BoxDecoder, fastest_decoder
 from models.segmenters.prompting import kinds_of
 from models.weights.manifest import LITEMEDSAM
 from models.weights.weights import Weights
-
-SIDE_PX = 256
 
 
 @dataclass(frozen=True)
@@ -67,8 +66,8 @@ class Fit:
 class LiteMedSam:
     """A promptable segmenter for boxes (agent.ports.Segmenter).
 
-    `cache_dir` keeps the encoder's compiled form (None: the user's cache folder); `threads` is the
-    number of cores for one call (None: all that are granted); `eager` leaves the encoder to torch.
+    `cache_dir` keeps the exported networks (None: the user's cache folder); `threads` is the number
+    of cores for one call (None: all that are granted); `eager` leaves both networks to torch.
     Raises WeightsMissing or WeightsChanged.
     """
 
@@ -87,22 +86,28 @@ class LiteMedSam:
         torch.set_num_threads(threads)
         self.weights_sha256, self.cache_dir = weights.sha256, cache_dir
         network = load_network(weights.verified_path())
-        self._prompt_encoder, self._decoder = network.prompt_encoder, network.mask_decoder
-        with torch.inference_mode():
-            self._positions = self._prompt_encoder.get_dense_pe()
+        key = f"litemedsam-{weights.sha256[:16]}"
         self._encoder: ImageEncoder = fastest_encoder(
             network.image_encoder,
             input_shape=(1, 3, SIDE_PX, SIDE_PX),
-            key=f"litemedsam-{weights.sha256[:16]}",
+            key=key,
             cache_dir=cache_dir,
             threads=threads,
             eager=eager,
+        )
+        self._decoder: BoxDecoder = fastest_decoder(
+            network, key=f"{key}-decoder", cache_dir=cache_dir, threads=threads, eager=eager
         )
 
     @property
     def runtime(self) -> str:
         """What runs the image encoder: "onnxruntime" or "torch"."""
         return self._encoder.runtime
+
+    @property
+    def decoder_runtime(self) -> str:
+        """What runs the mask decoder: "onnxruntime" or "torch"."""
+        return self._decoder.runtime
 
     def encode(self, image: NDArray[np.float32]) -> Features:
         """Run the image encoder on a slice (rows, columns) or (rows, columns, 3) float32 in 0..1,
@@ -117,19 +122,22 @@ class LiteMedSam:
 
         PromptNotUnderstood when there is no box, or when there is more than a box.
         """
-        return self._segment_boxes(encoding, [self._box(prompts)])[0]
+        box, fit = self._box(prompts), Fit.of(encoding.source_shape)
+        corners = np.array(fit.box(box), dtype=np.float32)
+        logits, iou = self._decoder(encoding.embedding, corners)
+        return Segmentation(
+            mask=source_mask(logits, fit),
+            logits=logits,
+            predicted_iou=float(np.clip(iou, 0.0, 1.0)),
+        )
 
     def segment_many(self, asks: Sequence[PromptedSlice]) -> list[Segmentation]:
-        """One mask an ask, in order; asks on the same slice go in one run of the decoder."""
-        boxes = [self._box(ask.prompts) for ask in asks]
-        together: dict[int, list[int]] = {}
-        for place, ask in enumerate(asks):
-            together.setdefault(id(ask.encoding), []).append(place)
-        drawn: dict[int, Segmentation] = {}
-        for places in together.values():
-            masks = self._segment_boxes(asks[places[0]].encoding, [boxes[n] for n in places])
-            drawn |= dict(zip(places, masks, strict=True))
-        return [drawn[place] for place in range(len(asks))]
+        """One mask an ask, in order, each drawn alone: one box fills the cores as it is, and its
+        mask must not depend on the others.
+        """
+        for ask in asks:
+            self._box(ask.prompts)  # all are refused before the first is drawn
+        return [self.segment(ask.encoding, ask.prompts) for ask in asks]
 
     def _box(self, prompts: Prompts) -> Box:
         kinds = kinds_of(replace(prompts, previous_logits=None))
@@ -138,32 +146,6 @@ class LiteMedSam:
                 self.name, tuple(kind.value for kind in self.supported_prompts)
             )
         return prompts.box
-
-    def _segment_boxes(self, encoding: Encoding, boxes: Sequence[Box]) -> list[Segmentation]:
-        """One mask a box, in order, all in one run of the decoder."""
-        fit = Fit.of(encoding.source_shape)
-        with torch.inference_mode():
-            logits, ious = self._decode(encoding.embedding, [fit.box(box) for box in boxes])
-            masks = source_masks(logits, fit)
-        return [
-            Segmentation(mask=mask, logits=low, predicted_iou=float(np.clip(iou, 0.0, 1.0)))
-            for mask, low, iou in zip(masks, logits.numpy(), ious.tolist(), strict=True)
-        ]
-
-    def _decode(
-        self, embedding: NDArray[np.float32], boxes: list[list[float]]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits (n, 256, 256) and predicted IoU (n,) for n boxes in the model's pixels."""
-        corners = torch.tensor(boxes, dtype=torch.float32)[:, None, :]
-        sparse, dense = self._prompt_encoder(points=None, boxes=corners, masks=None)
-        logits, ious = self._decoder(
-            image_embeddings=torch.tensor(embedding)[None],
-            image_pe=self._positions,
-            sparse_prompt_embeddings=sparse,
-            dense_prompt_embeddings=dense,
-            multimask_output=False,
-        )
-        return logits[:, 0], ious[:, 0]
 
 
 def model_input(image: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -184,18 +166,18 @@ def model_input(image: NDArray[np.float32]) -> NDArray[np.float32]:
     return square
 
 
-def source_masks(logits: torch.Tensor, fit: Fit) -> NDArray[np.bool_]:
-    """Masks (n, rows, columns) at the slice's own size from logits (n, 256, 256): padding cut,
+def source_mask(logits: NDArray[np.float32], fit: Fit) -> NDArray[np.bool_]:
+    """The mask (rows, columns) at the slice's own size from logits (256, 256): padding cut,
     bilinear, > 0.
     """
     rows, columns = fit.inner_shape
     full = functional.interpolate(
-        logits[:, None, :rows, :columns],
+        torch.from_numpy(logits)[None, None, :rows, :columns],
         size=fit.source_shape,
         mode="bilinear",
         align_corners=False,
     )
-    mask: NDArray[np.bool_] = (full[:, 0] > 0).numpy()
+    mask: NDArray[np.bool_] = (full[0, 0] > 0).numpy()
     return mask
 
 
