@@ -34,6 +34,8 @@ import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian
 
+from tests.support.ports import free_port
+
 ROOT = Path(__file__).resolve().parents[2]
 OURS, PEER, DCMTK = "segnode", "orthanc", "storescp"
 SENDERS = (1, 4)
@@ -145,13 +147,6 @@ def _write_ct(
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     dataset.save_as(path, enforce_file_format=True)
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:

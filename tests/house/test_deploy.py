@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 import subprocess
 import time
 import tomllib
@@ -25,6 +24,7 @@ from dicom_node.receive.listener import Listener
 from server.rules.catalogue import load_catalogue
 from server.rules.routing import Rules
 from server.settings import Settings, load_settings
+from tests.support.ports import free_port
 
 
 @pytest.fixture(scope="module")
@@ -219,15 +219,6 @@ def test_node_and_archive_name_each_other(
     assert host in compose["services"]
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports on the loopback that were free a moment ago, all different."""
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(each.getsockname()[1]) for each in held]
-    for each in held:
-        each.close()
-    return ports
-
-
 @pytest.fixture
 def listening(tmp_path: Path) -> Iterator[tuple[int, RecordingObserver]]:
     """A node's listener on a free port, and what it hears."""
@@ -245,7 +236,7 @@ def archive(
     listening: tuple[int, RecordingObserver],
 ) -> Iterator[str]:
     """A real Orthanc with our configuration on other ports and folders; the URL of its API."""
-    dicom_port, http_port = free_ports(2)
+    dicom_port, http_port = free_port(), free_port()
     configuration = json.loads((deploy / "orthanc" / "orthanc.json").read_text("utf-8"))
     configuration |= {
         "DicomPort": dicom_port,

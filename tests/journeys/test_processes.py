@@ -25,17 +25,12 @@ from pydicom import dcmread
 
 from dicom_node.send.sender import DicomDestination
 from dicom_node.values import WrittenResult
+from tests.support.ports import free_port
 
 LIMIT_S = 120.0
 MODULE = (sys.executable, "-m", "server.cli")
 SCRIPT = (str(Path(sys.executable).with_name("segnode")),)
 pytestmark = pytest.mark.slow
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_for(answer: Callable[[], bool], what: str) -> None:

@@ -21,6 +21,7 @@ from server.commands.segment import with_models
 from server.errors import RecordUnavailable
 from server.settings import load_settings
 from server.values import TargetSummary
+from tests.support.ports import free_port
 
 LIVER = TargetSummary(0, "liver", "liver", TargetStatus.SEGMENTED, "", 412.53, 21, 0.934)
 KIDNEY = TargetSummary(
@@ -306,12 +307,9 @@ class FakeNode:
         return str(out)
 
 
-@pytest.fixture
-def free_port() -> int:
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
+@pytest.fixture(name="free_port")
+def own_port() -> int:
+    return free_port()
 
 
 @pytest.fixture

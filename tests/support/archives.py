@@ -1,6 +1,6 @@
 """Independent archives as real processes on free ports, each in a folder of its own.
 
-Reached through the fixture `archives` (tests cannot import each other):
+Reached through the fixture `archives`:
 
     pacs = archives.Orthanc(peer("Orthanc"), tmp_path / "pacs")
     pacs.destination().send(results)
@@ -22,16 +22,9 @@ from pathlib import Path
 import pydicom
 
 from dicom_node.send.sender import DeliveryTimeouts, DicomDestination
+from tests.support.ports import free_port
 
 QUICK = DeliveryTimeouts(connection_s=5.0, acse_s=5.0, dimse_s=2.0, network_s=5.0)
-
-
-def free_port() -> int:
-    """A port that nobody has just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def listens(port: int) -> bool:
