@@ -11,6 +11,8 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraints constraints.txt --build-constraints constraints.txt
+# one process a core; the tests of a file stay together and in their order, long files begin first
+PARALLEL ?= --numprocesses auto --dist loadfile --no-loadscope-reorder
 # what is installed is what these two files said: another content is another stamp
 KEY := $(shell cat pyproject.toml constraints.txt | cksum | tr -s ' \t' '-')
 INSTALLED := .venv/.installed-$(KEY)
@@ -31,7 +33,7 @@ test: check
 
 # The one check (format, lint, types, layers, YAML, then budgets, docs and all tests) for a person, the push hook and CI.
 check: lint
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest $(PARALLEL)
 
 # The part of the check that takes seconds; the commit hook runs it.
 lint: $(INSTALLED)

@@ -5,6 +5,7 @@ not.
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import logging
 import os
 import shutil
@@ -12,13 +13,53 @@ import sys
 import tempfile
 import threading
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
+import psutil
 import pytest
 
+from models.runtime.cores import usable_cores
+
 ROOT = Path(__file__).resolve().parent.parent
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # beside other processes, before a numeric library is loaded: one thread each, none that spins
+    os.environ |= {
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "OMP_WAIT_POLICY": "PASSIVE",
+    } | os.environ
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One process a core that this machine or container grants, each with 3 GiB of memory."""
+    return max(1, min(usable_cores(), psutil.virtual_memory().total // (3 * 2**30)))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """In a parallel run the files with slow tests come first, so that none is left for the end."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])  # stable: files and their tests keep their order
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """With --durations: the seconds of each room's tests and its folders', processes added up."""
+    if terminalreporter.config.getoption("durations") is None:
+        return
+    seconds: Counter[str] = Counter()
+    for report in itertools.chain.from_iterable(terminalreporter.stats.values()):
+        if isinstance(report, pytest.TestReport):
+            folders = report.nodeid.split("::")[0].split("/")[1:-1]
+            for depth in range(1, len(folders) + 1)[:2]:
+                seconds["/".join(folders[:depth])] += report.duration
+    terminalreporter.section("seconds per room")
+    for folder in sorted(seconds):
+        terminalreporter.write_line(f"{seconds[folder]:8.1f} s  {folder}")
 
 
 @pytest.fixture(autouse=True)

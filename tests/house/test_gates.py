@@ -133,7 +133,8 @@ def test_the_one_check_runs_every_gate(repository: Path) -> None:
     assert re.search(r"^test: check$", text, re.MULTILINE)
     for gate in ("ruff format --check", "ruff check", "mypy", "lint-imports", "yamllint --strict"):
         assert gate in recipes["lint"]
-    assert "pytest" in recipes["check"]
+    assert "pytest $(PARALLEL)" in recipes["check"]
+    assert re.search(r"^PARALLEL \?= --numprocesses auto --dist loadfile", text, re.MULTILINE)
 
 
 def test_hand_hook_and_ci_call_the_same_command(repository: Path) -> None:
@@ -143,3 +144,14 @@ def test_hand_hook_and_ci_call_the_same_command(repository: Path) -> None:
     assert "entry: make check" in hooks
     assert "part make test" in ci
     assert "SEGNODE_REQUIRE_PEERS=1" in ci
+    assert "--durations=25" in ci
+
+
+def test_seconds_per_room_are_printed_with_the_slowest_tests(house: Path, repository: Path) -> None:
+    shutil.copy(repository / "tests" / "conftest.py", house / "tests")
+    (house / "tests" / "agent").mkdir()
+    (house / "tests" / "agent" / "test_planted.py").write_text("def test_a(): ...\n")
+
+    answer = run(house, "pytest", "-p", "no:cacheprovider", "--durations", "1")
+
+    assert re.search(r"seconds per room =+\s+0\.0 s  agent\n", answer.stdout), answer.stdout
