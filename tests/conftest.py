@@ -4,24 +4,22 @@ not.
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import logging
 import os
 import shutil
-import sys
 import tempfile
 import threading
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 
 import psutil
 import pytest
 
 from models.runtime.cores import usable_cores
+from tests.support import mirrors, peers
 
 ROOT = Path(__file__).resolve().parent.parent
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -89,19 +87,13 @@ def shared_data() -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def phantoms() -> ModuleType:
-    """The builders of synthetic DICOM in tests/support/phantoms.py."""
-    return _beside("phantoms")
-
-
 @pytest.fixture
 def mirror(monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
     """A mirror of a hub on a real socket, tests/support/mirrors.py: fill it, ask for `url`, look at
     `asked`.
     """
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    server = _beside("mirrors").MirrorServer()
+    server = mirrors.MirrorServer()
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     yield server.mirror
@@ -111,70 +103,13 @@ def mirror(monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
 
 
 @pytest.fixture(scope="session")
-def archives() -> ModuleType:
-    """Independent archives as real processes, tests/support/archives.py."""
-    return _beside("archives")
-
-
-@pytest.fixture(scope="session")
-def chat_folders() -> ModuleType:
-    """The builders of small random language models in tests/support/chat_folders.py."""
-    return _beside("chat_folders")
-
-
-@pytest.fixture(scope="session")
-def networks() -> ModuleType:
-    """Networks with seeded weights, and their upstream twins, tests/support/seeded_networks.py."""
-    return _beside("seeded_networks")
-
-
-@pytest.fixture(scope="session")
-def parity() -> ModuleType:
-    """A segmenter beside its authors' predictor, tests/support/parity.py."""
-    return _beside("parity")
-
-
-@pytest.fixture(scope="session")
-def pictures() -> ModuleType:
-    """The builders of DICOM images that are no slices, tests/support/pictures.py."""
-    return _beside("pictures")
-
-
-def _beside(stem: str) -> ModuleType:
-    """A module of the tests, loaded by path: tests are no package."""
-    name = f"segnode_test_{stem}"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(
-            name, ROOT / "tests" / "support" / f"{stem}.py"
-        )
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module  # dataclasses look their module up by name
-        spec.loader.exec_module(module)
-    return sys.modules[name]
-
-
-@pytest.fixture(scope="session")
-def hostile() -> ModuleType:
-    """A peer that means no good, tests/support/hostile.py."""
-    return _beside("hostile")
-
-
-@pytest.fixture(scope="session")
-def peers() -> ModuleType:
-    """How independent programs are found and known, tests/support/peers.py."""
-    return _beside("peers")
-
-
-@pytest.fixture(scope="session")
-def peer(peers: ModuleType) -> Callable[[str], str]:
+def peer() -> Callable[[str], str]:
     """The path of an independent program; skips in one line where it is missing, fails if peers are
     required.
     """
 
     def find(program: str) -> str:
-        path: str | None = peers.find(program)
+        path = peers.find(program)
         if path is not None:
             return path
         missing = f"peer {program} is missing: run make peers"

@@ -23,6 +23,7 @@ from agent.trace import turn_record
 from agent.turns import TargetResult
 from agent.values import Box, Point, PromptKind, Prompts, Role, Target, TargetStatus
 from agent.volume.order import segment_target
+from tests.support import phantoms
 
 
 def dice(one: np.ndarray, other: np.ndarray) -> float:
@@ -30,7 +31,7 @@ def dice(one: np.ndarray, other: np.ndarray) -> float:
 
 
 @pytest.fixture
-def torso(phantoms) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def torso() -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """The synthetic torso under the abdominal window, with a little noise, and its masks."""
     grid = phantoms.Grid(shape=(24, 96, 96))
     hu, masks = phantoms.anatomy(grid)

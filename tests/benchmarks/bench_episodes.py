@@ -13,7 +13,6 @@ ours, and scaled: its episodes are alike and independent. Written to bench-out/e
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import sys
 import tempfile
@@ -21,7 +20,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import torch
@@ -279,7 +277,8 @@ def _run(
 
 def _save_model(folder: Path, kind: str) -> int:
     """A random Qwen2.5-VL whose replies all have the same length; the number of its parameters."""
-    folders = _chat_folders()
+    from tests.support import chat_folders as folders
+
     # learnt from our own prompts, so that they take about as many tokens as with the real tokenizer
     prompts = (ROOT / "agent" / "language" / "prompts").rglob("*.txt")
     sentences = (
@@ -340,20 +339,6 @@ def _report(ours: Arm, theirs: Arm, kind: str, parameters: int, options: argpars
     out.mkdir(exist_ok=True)
     (out / "episodes.json").write_text(json.dumps(figures, indent=1) + "\n")
     return 0 if ratio >= GOAL[kind] else 1
-
-
-def _chat_folders() -> ModuleType:
-    """The builders of tests/support/chat_folders.py: tests are no package."""
-    name = "segnode_bench_chat_folders"
-    spec = importlib.util.spec_from_file_location(
-        name, ROOT / "tests" / "support" / "chat_folders.py"
-    )
-    if spec is None or spec.loader is None:
-        raise RuntimeError("tests/support/chat_folders.py is missing")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def _options() -> argparse.Namespace:

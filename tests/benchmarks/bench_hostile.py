@@ -10,7 +10,6 @@ bench-out/hostile.json.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import sys
@@ -18,7 +17,8 @@ import tempfile
 import time
 from dataclasses import asdict
 from pathlib import Path
-from types import ModuleType
+
+from tests.support import hostile
 
 ROOT = Path(__file__).resolve().parents[2]
 WARM = 1000  # what each process loads at the first attack of a kind is no leak
@@ -26,25 +26,11 @@ GROWTH_BYTES = 64 << 20
 FAKE_MODELS = '\n[agent]\npolicy = "threshold"\nsegmenter = "fake"\n'
 
 
-def hostile_module() -> ModuleType:
-    """tests/support/hostile.py, loaded by path: tests are no package."""
-    spec = importlib.util.spec_from_file_location(
-        "hostile", ROOT / "tests" / "support" / "hostile.py"
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["hostile"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 def main(attacks: int, seed: int) -> int:
     """Run; the exit status."""
     from server.demo.archive import Archive
     from server.demo.node import running_node
 
-    hostile = hostile_module()
     folder = Path(tempfile.mkdtemp(prefix="segnode-hostile-"))
     archive = Archive(folder / "archive")
     sound_s: list[float] = []

@@ -10,11 +10,13 @@ import pytest
 import SimpleITK
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
+from tests.support import phantoms
+
 
 @pytest.mark.parametrize(
     "orientation", ["axial", "sagittal", "coronal", "oblique", "negated_columns"]
 )
-def test_the_liver_lies_to_the_right_in_every_orientation(phantoms, tmp_path, orientation) -> None:
+def test_the_liver_lies_to_the_right_in_every_orientation(tmp_path, orientation) -> None:
     phantom = phantoms.torso_ct(
         tmp_path, orientation=orientation, shape=(30, 48, 48), spacing_mm=(8, 8, 8)
     )
@@ -28,7 +30,7 @@ def test_the_liver_lies_to_the_right_in_every_orientation(phantoms, tmp_path, or
     assert np.allclose(points.mean(axis=0), (-62, -8, 5), atol=5)
 
 
-def test_another_reader_finds_the_same_numbers_at_the_same_places(phantoms, tmp_path) -> None:
+def test_another_reader_finds_the_same_numbers_at_the_same_places(tmp_path) -> None:
     phantom = phantoms.torso_ct(tmp_path, orientation="oblique", shape=(8, 20, 24), shuffle=3)
     reader = SimpleITK.ImageSeriesReader()
     reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(tmp_path)))
@@ -42,7 +44,7 @@ def test_another_reader_finds_the_same_numbers_at_the_same_places(phantoms, tmp_
 
 
 @pytest.mark.parametrize("syntax", [RLELossless, JPEG2000Lossless, JPEGLSLossless])
-def test_compressed_slices_decode_to_what_was_meant(phantoms, tmp_path, syntax) -> None:
+def test_compressed_slices_decode_to_what_was_meant(tmp_path, syntax) -> None:
     phantom = phantoms.torso_ct(tmp_path, shape=(2, 32, 40), transfer_syntax_uid=syntax)
     ds = pydicom.dcmread(phantom.paths[1])
 
@@ -50,7 +52,7 @@ def test_compressed_slices_decode_to_what_was_meant(phantoms, tmp_path, syntax) 
     assert np.array_equal(ds.pixel_array - 1024.0, phantom.hu[phantom.z_of_path[phantom.paths[1]]])
 
 
-def test_an_enhanced_object_has_a_frame_a_slice(phantoms, tmp_path) -> None:
+def test_an_enhanced_object_has_a_frame_a_slice(tmp_path) -> None:
     phantom = phantoms.torso_ct(tmp_path, shape=(6, 16, 16), enhanced=True, shuffle=1)
     ds = pydicom.dcmread(phantom.paths[0])
     heights = [

@@ -24,6 +24,7 @@ from dicom_node.receive.listener import Listener
 from server.rules.catalogue import load_catalogue
 from server.rules.routing import Rules
 from server.settings import Settings, load_settings
+from tests.support import phantoms
 from tests.support.ports import free_port
 
 
@@ -264,7 +265,6 @@ def archive(
 def test_the_archive_passes_a_study_on_to_the_node(
     archive: str,
     listening: tuple[int, RecordingObserver],
-    phantoms: Any,
     tmp_path: Path,
 ) -> None:
     # Arrange

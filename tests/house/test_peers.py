@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+
+from tests.support import peers
 
 NAMESAKES = ("storescp", "storescu", "echoscu")
 
@@ -21,7 +22,7 @@ def impostor(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("program", NAMESAKES)
-def test_the_environments_own_program_is_no_peer(peers: ModuleType, program: str) -> None:
+def test_the_environments_own_program_is_no_peer(program: str) -> None:
     namesake = Path(sys.executable).parent / program
 
     assert namesake.is_file()
@@ -29,7 +30,7 @@ def test_the_environments_own_program_is_no_peer(peers: ModuleType, program: str
 
 
 def test_a_namesake_on_the_path_is_passed_over(
-    peers: ModuleType, impostor: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    impostor: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     genuine = tmp_path / "dcmtk" / "storescp"
     genuine.parent.mkdir()

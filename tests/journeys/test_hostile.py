@@ -11,12 +11,12 @@ import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 from server.demo.archive import Archive
 from server.demo.node import RunningNode, running_node
+from tests.support import hostile
 
 pytestmark = pytest.mark.slow
 
@@ -41,7 +41,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningNode
         yield node, folder / "node.log"
 
 
-def settled(hostile: ModuleType, process_id: int, descriptors: int) -> object:
+def settled(process_id: int, descriptors: int) -> object:
     """The footprint, once the connections of the last attacks have been given up."""
     deadline = time.monotonic() + LIMIT_S
     while True:
@@ -61,9 +61,7 @@ def listed(node: RunningNode) -> None:
         time.sleep(0.2)  # HTTP has nothing to wait on
 
 
-def test_a_sound_peer_is_served_after_every_hundred_attacks(
-    hostile: ModuleType, site: tuple[RunningNode, Path]
-) -> None:
+def test_a_sound_peer_is_served_after_every_hundred_attacks(site: tuple[RunningNode, Path]) -> None:
     # Arrange: what is loaded at the first of its kind is no leak
     node, log = site
     process_id = hostile.listening_process(os.getpid())
@@ -72,7 +70,7 @@ def test_a_sound_peer_is_served_after_every_hundred_attacks(
         hostile.send(node.dicom_port, next(attacks))
     hostile.sound_exchange(node.dicom_port)
     listed(node)
-    before = settled(hostile, process_id, 64)
+    before = settled(process_id, 64)
 
     # Act
     for _ in range(HUNDREDS):
@@ -81,7 +79,7 @@ def test_a_sound_peer_is_served_after_every_hundred_attacks(
         hostile.sound_exchange(node.dicom_port)
 
     # Assert: the same process, as large as it was
-    after = settled(hostile, process_id, before.descriptors + GROWTH_DESCRIPTORS)
+    after = settled(process_id, before.descriptors + GROWTH_DESCRIPTORS)
     assert hostile.listening_process(os.getpid()) == process_id
     assert after.memory_bytes < before.memory_bytes + GROWTH_BYTES
     assert after.descriptors <= before.descriptors + GROWTH_DESCRIPTORS

@@ -21,6 +21,7 @@ from server.demo.node import RunningNode, running_node
 from server.demo.score import dice
 from server.errors import RequestError
 from server.values import ENDED_STATES
+from tests.support import phantoms, pictures
 
 pytestmark = pytest.mark.slow
 
@@ -41,7 +42,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningNode
 
 
 @pytest.fixture
-def patient(phantoms: Any, tmp_path: Path) -> Callable[..., Any]:
+def patient(tmp_path: Path) -> Callable[..., Any]:
     """A phantom with UIDs of its own, as files."""
     return lambda **options: phantoms.torso_ct(
         tmp_path / options.pop("at", "ct"),
@@ -171,7 +172,7 @@ def test_what_is_no_volume_is_rejected_in_a_sentence(
 
 
 def test_a_picture_is_segmented_on_request_and_claims_no_volume(
-    site: tuple[RunningNode, Archive], pictures: Any, tmp_path: Path
+    site: tuple[RunningNode, Archive], tmp_path: Path
 ) -> None:
     # Arrange: no route is for ultrasound, so that nothing starts by itself
     node, archive = site
@@ -196,7 +197,7 @@ def test_a_picture_is_segmented_on_request_and_claims_no_volume(
 
 
 def test_absent_alone_ends_done_with_a_report(
-    site: tuple[RunningNode, Archive], patient: Callable[..., Any], phantoms: Any
+    site: tuple[RunningNode, Archive], patient: Callable[..., Any]
 ) -> None:
     # Arrange: a slab above the kidneys
     node, _ = site

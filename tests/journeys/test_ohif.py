@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -33,6 +32,7 @@ from dicom_node.series.header import read_header
 from dicom_node.values import Algorithm, Code, ResultContent, ResultIdentity, ResultSegment
 from dicom_node.volume.volume import load_volume
 from dicom_node.voxels import Voxels
+from tests.support import archives, phantoms
 
 pytestmark = [pytest.mark.peer, pytest.mark.slow]
 
@@ -112,7 +112,7 @@ def hue_error(pixels: NDArray[np.uint8]) -> float:
 
 
 @pytest.fixture
-def case(phantoms: ModuleType, tmp_path: Path) -> Case:
+def case(tmp_path: Path) -> Case:
     """A CT in shuffled files and the SEG that Segnode writes for its spleen."""
     phantom = phantoms.torso_ct(
         tmp_path / "ct", shape=SHAPE, spacing_mm=SPACING_MM, shuffle=3, edit=set_window
@@ -145,9 +145,7 @@ def set_window(z: int, dataset: pydicom.Dataset) -> None:
 
 
 @pytest.fixture
-def archive(
-    archives: ModuleType, peer: Callable[[str], str], case: Case, tmp_path: Path
-) -> Iterator[int]:
+def archive(peer: Callable[[str], str], case: Case, tmp_path: Path) -> Iterator[int]:
     """The HTTP port of an Orthanc that holds the study."""
     running = archives.Orthanc(peer("Orthanc"), tmp_path / "orthanc")
     for path in [*case.phantom.paths, tmp_path / "seg.dcm"]:

@@ -16,7 +16,6 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import psutil
@@ -25,6 +24,7 @@ from pydicom import dcmread
 
 from dicom_node.send.sender import DicomDestination
 from dicom_node.values import WrittenResult
+from tests.support import phantoms
 from tests.support.ports import free_port
 
 LIMIT_S = 120.0
@@ -145,7 +145,7 @@ def node(repository: Path) -> Iterator[Node]:
 
 
 @pytest.fixture
-def slices(phantoms: ModuleType, tmp_path: Path) -> list[Path]:
+def slices(tmp_path: Path) -> list[Path]:
     """A small CT."""
     return list(phantoms.torso_ct(tmp_path / "ct", shape=(4, 32, 32)).paths)
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from agent.geometry import Geometry
 from agent.values import Volume
+from tests.support import parity
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +28,7 @@ def litemedsam(tmp_path_factory: pytest.TempPathFactory):
 
 
 @pytest.fixture(params=["points", "box", "points_box", "one click"])
-def prompts(request, parity):
+def prompts(request):
     """Each kind of prompt, on the slice of tests/support/parity.py."""
     return parity.PROMPTS[request.param]
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from models.policies.chat.in_process.transformers_chat import transformers_chat
 from models.runtime.resources import LanguageOptions, Precision, Quantisation, Resources
 from models.segmenters.sam.segmenter import SamSegmenter
 from models.segmenters.sam2.volume import Sam2VolumeSegmenter
+from tests.support import seeded_networks
 
 SHAPE = (40, 52)
 PROMPTS = (
@@ -39,16 +39,16 @@ def gpu() -> str:
 
 
 @pytest.fixture(scope="module")
-def opened(networks: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
+def opened(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
     """A narrow segmenter by its family, on a device."""
     folder = tmp_path_factory.mktemp("networks")
 
     def build(family: str, device: str, **said: Any) -> Any:
         resources = Resources(cache_dir=folder, threads=1, device=device, **said)
         if family == "sam":
-            path, size = networks.sam_checkpoint(folder), networks.NARROW_SAM
+            path, size = seeded_networks.sam_checkpoint(folder), seeded_networks.NARROW_SAM
             return SamSegmenter("sam", path, size, resources=resources)
-        path, size = networks.sam2_checkpoint(folder), networks.NARROW
+        path, size = seeded_networks.sam2_checkpoint(folder), seeded_networks.NARROW
         return Sam2VolumeSegmenter("sam2", path, size, resources=resources)
 
     return build
@@ -119,13 +119,14 @@ def test_objects_are_followed_together(
 )
 def test_a_language_model_answers(
     gpu: str,
-    chat_folders: ModuleType,
     tmp_path: Path,
     family: str,
     quantisation: Quantisation,
     device_map: str,
 ) -> None:
     # Arrange
+    from tests.support import chat_folders
+
     if quantisation or device_map:
         pytest.importorskip("accelerate")
     if quantisation:

@@ -22,6 +22,7 @@ from server.errors import InputError
 from server.local import LocalModels, LocalRun, asked_targets, segment_files
 from server.rules.catalogue import load_catalogue
 from server.values import TargetSummary
+from tests.support import phantoms
 
 CATALOGUE = load_catalogue()
 
@@ -53,9 +54,7 @@ def bright_blob() -> np.ndarray[Any, np.dtype[np.float32]]:
     return volume
 
 
-def test_a_dicom_folder_gives_seg_sr_trace_and_preview(
-    models: LocalModels, phantoms: Any, tmp_path: Path
-) -> None:
+def test_a_dicom_folder_gives_seg_sr_trace_and_preview(models: LocalModels, tmp_path: Path) -> None:
     # Arrange: other things lie in the folder too, as on a disc
     phantoms.torso_ct(tmp_path / "ct", shape=(24, 96, 96))
     (tmp_path / "ct" / "README.txt").write_text("hello")
@@ -73,9 +72,7 @@ def test_a_dicom_folder_gives_seg_sr_trace_and_preview(
     assert len(turns) == found["liver"].turns > 0
 
 
-def test_a_second_run_gives_the_same_uids(
-    models: LocalModels, phantoms: Any, tmp_path: Path
-) -> None:
+def test_a_second_run_gives_the_same_uids(models: LocalModels, tmp_path: Path) -> None:
     phantoms.torso_ct(tmp_path / "ct", shape=(24, 96, 96))
     run(models, tmp_path / "ct", tmp_path / "one", "liver")
     run(models, tmp_path / "ct", tmp_path / "two", "liver")
@@ -125,7 +122,7 @@ def test_a_picture_gives_a_picture_for_each_structure(models: LocalModels, tmp_p
 
 
 def test_nothing_but_unknown_targets_still_leaves_trace_and_preview(
-    models: LocalModels, phantoms: Any, tmp_path: Path
+    models: LocalModels, tmp_path: Path
 ) -> None:
     phantoms.torso_ct(tmp_path / "ct", shape=(24, 96, 96))
 
@@ -136,7 +133,7 @@ def test_nothing_but_unknown_targets_still_leaves_trace_and_preview(
 
 
 def test_a_file_of_two_series_is_refused_by_name_and_no_folder_is_touched(
-    models: LocalModels, phantoms: Any, tmp_path: Path
+    models: LocalModels, tmp_path: Path
 ) -> None:
     # Arrange: behind the pixels another Series Instance UID, which is the path of a folder of
     # somebody else
@@ -158,7 +155,7 @@ def test_a_file_of_two_series_is_refused_by_name_and_no_folder_is_touched(
     assert outside.stat().st_mode & 0o777 == 0o755
 
 
-def test_bad_input_is_a_sentence(models: LocalModels, phantoms: Any, tmp_path: Path) -> None:
+def test_bad_input_is_a_sentence(models: LocalModels, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "notes.txt").write_text("no image at all")
     single = phantoms.torso_ct(tmp_path / "single", shape=(1, 96, 96)).paths[0]
@@ -192,7 +189,7 @@ def directory(folder: Path) -> Path:
 
 @pytest.mark.parametrize("images", ["IM", "."])
 def test_what_else_lies_on_a_disc_is_left_out_and_counted(
-    models: LocalModels, phantoms: Any, tmp_path: Path, caplog: Any, images: str
+    models: LocalModels, tmp_path: Path, caplog: Any, images: str
 ) -> None:
     # Arrange
     disc = tmp_path / "disc"

@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -34,6 +33,7 @@ from models.segmenters.litemedsam import LiteMedSam
 from server.local import LocalModels, LocalRun, asked_targets, segment_files
 from server.rules.catalogue import load_catalogue
 from server.values import TargetSummary
+from tests.support import seeded_networks
 
 CATALOGUE = load_catalogue()
 LIMITS = Limits()
@@ -119,9 +119,7 @@ def policies(weights: Path) -> dict[str, Callable[[], Policy]]:
 
 
 @pytest.fixture(scope="module")
-def segmenters(
-    networks: ModuleType, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, Callable[[], Segmenter]]:
+def segmenters(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Callable[[], Segmenter]]:
     """Every segmenter, narrow, with seeded weights."""
     from models.segmenters.imisnet.segmenter import ImisNetSegmenter
     from models.segmenters.sam.segmenter import SamSegmenter
@@ -132,12 +130,17 @@ def segmenters(
     made: dict[str, Segmenter] = {
         "fake": FakeSegmenter(),
         "sam2": Sam2Segmenter(
-            "sam2", networks.sam2_checkpoint(folder), networks.NARROW, resources=here
+            "sam2", seeded_networks.sam2_checkpoint(folder), seeded_networks.NARROW, resources=here
         ),
         "sam": SamSegmenter(
-            "sam", networks.sam_checkpoint(folder), networks.NARROW_SAM, resources=here
+            "sam",
+            seeded_networks.sam_checkpoint(folder),
+            seeded_networks.NARROW_SAM,
+            resources=here,
         ),
-        "imisnet": ImisNetSegmenter(networks.narrow_imisnet(), reader=networks.LetterReader()),
+        "imisnet": ImisNetSegmenter(
+            seeded_networks.narrow_imisnet(), reader=seeded_networks.LetterReader()
+        ),
     }
     return {name: (lambda segmenter=segmenter: segmenter) for name, segmenter in made.items()}
 

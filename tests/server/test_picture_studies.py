@@ -5,7 +5,6 @@ measured.
 from __future__ import annotations
 
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pydicom
@@ -29,6 +28,7 @@ from server.rules.catalogue import load_catalogue
 from server.study.preview import TILE_PX, Drawn, Sizes, draw_preview
 from server.study.workfolder import WorkFolder
 from server.values import TargetSummary
+from tests.support import pictures
 
 CATALOGUE = load_catalogue()
 
@@ -58,7 +58,7 @@ def dice(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
 class TestWholeWay:
     @pytest.mark.parametrize("kind", ["CR", "DX", "US", "XC", "OP", "ES"])
     def test_every_modality_gives_a_seg_on_its_own_grid(
-        self, kind: str, models: LocalModels, pictures: ModuleType, tmp_path: Path
+        self, kind: str, models: LocalModels, tmp_path: Path
     ) -> None:
         made = pictures.picture(tmp_path / "in", kind, shape=(90, 120))
 
@@ -71,7 +71,7 @@ class TestWholeWay:
         assert written == {"seg.dcm", "sr.dcm", "trace.json", "preview.png"}
 
     def test_pixels_that_are_not_square_come_back_in_their_own_matrix(
-        self, models: LocalModels, pictures: ModuleType, tmp_path: Path
+        self, models: LocalModels, tmp_path: Path
     ) -> None:
         made = pictures.picture(tmp_path / "in", "ES", shape=(90, 60), PixelAspectRatio=["1", "2"])
 
@@ -79,9 +79,7 @@ class TestWholeWay:
 
         assert dice(drawn_in(tmp_path / "out" / "seg.dcm"), made.mask) > 0.9
 
-    def test_inverted_and_compressed(
-        self, models: LocalModels, pictures: ModuleType, tmp_path: Path
-    ) -> None:
+    def test_inverted_and_compressed(self, models: LocalModels, tmp_path: Path) -> None:
         made = pictures.picture(
             tmp_path / "in",
             "DX",
@@ -96,7 +94,7 @@ class TestWholeWay:
         assert dice(drawn_in(tmp_path / "out" / "seg.dcm"), made.mask) > 0.9
 
     def test_what_is_not_there_is_reported_without_a_seg(
-        self, models: LocalModels, pictures: ModuleType, tmp_path: Path
+        self, models: LocalModels, tmp_path: Path
     ) -> None:
         made = pictures.picture(tmp_path / "in", "CR", shape=(90, 120))
 
@@ -109,7 +107,6 @@ class TestWholeWay:
     def test_a_folder_with_two_views_gives_the_frontal_one_and_says_so(
         self,
         models: LocalModels,
-        pictures: ModuleType,
         tmp_path: Path,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
@@ -125,9 +122,7 @@ class TestWholeWay:
         ]
         assert "Left out: instance 1 of series 3 (DX, LL)" in caplog.text
 
-    def test_a_loop_is_refused_with_a_sentence(
-        self, models: LocalModels, pictures: ModuleType, tmp_path: Path
-    ) -> None:
+    def test_a_loop_is_refused_with_a_sentence(self, models: LocalModels, tmp_path: Path) -> None:
         made = pictures.picture(
             tmp_path / "in", "US", SOPClassUID=UltrasoundMultiFrameImageStorage, NumberOfFrames=9
         )
@@ -146,7 +141,7 @@ class TestWholeWay:
 
 
 class TestColour:
-    def test_the_agent_sees_it(self, pictures: ModuleType, tmp_path: Path) -> None:
+    def test_the_agent_sees_it(self, tmp_path: Path) -> None:
         made = pictures.picture(tmp_path, "ES")
         workbench = open_workbench("threshold", "fake")
 
@@ -170,7 +165,7 @@ class TestColour:
         assert (working.colour[0, 0] == (200, 0, 0)).all()
         assert (working.colour[0, -1] == (0, 0, 100)).all()
 
-    def test_it_survives_between_the_stages(self, pictures: ModuleType, tmp_path: Path) -> None:
+    def test_it_survives_between_the_stages(self, tmp_path: Path) -> None:
         made = pictures.picture(tmp_path / "in", "XC", PixelSpacing=["0.5", "0.5"])
         volume = load_volume([read_header(made.path)])
         folder = WorkFolder(tmp_path / "request")
@@ -183,7 +178,7 @@ class TestColour:
         folder.discard_intermediates()
         assert list(folder.path.iterdir()) == []
 
-    def test_grey_leaves_no_colour_behind(self, pictures: ModuleType, tmp_path: Path) -> None:
+    def test_grey_leaves_no_colour_behind(self, tmp_path: Path) -> None:
         made = pictures.picture(tmp_path / "in", "CR")
         folder = WorkFolder(tmp_path / "request")
 
@@ -231,7 +226,7 @@ class TestPreview:
         [({"PixelSpacing": ["0.2", "0.2"]}, Sizes.SQUARE_MM), ({}, Sizes.PIXELS)],
     )
     def test_what_may_be_told_follows_from_the_header(
-        self, elements: dict[str, list[str]], sizes: Sizes, pictures: ModuleType, tmp_path: Path
+        self, elements: dict[str, list[str]], sizes: Sizes, tmp_path: Path
     ) -> None:
         made = pictures.picture(tmp_path, "DX", **elements)
 

@@ -26,12 +26,13 @@ from server.rules.catalogue import load_catalogue
 from server.study.stage_order import StudyRun
 from server.study.workfolder import EncodingStore, WorkFolder
 from server.values import Assignment
+from tests.support import phantoms
 
 SHAPE = (24, 96, 96)
 
 
 @pytest.fixture
-def study(phantoms: Any, tmp_path: Path) -> Callable[..., tuple[Any, Pipeline]]:
+def study(tmp_path: Path) -> Callable[..., tuple[Any, Pipeline]]:
     """A phantom and a pipeline over its files."""
 
     workbench = open_workbench("threshold", "fake")

@@ -1,10 +1,10 @@
 """Independent archives as real processes on free ports, each in a folder of its own.
 
-Reached through the fixture `archives`:
+from tests.support import archives
 
-    pacs = archives.Orthanc(peer("Orthanc"), tmp_path / "pacs")
-    pacs.destination().send(results)
-    pacs.stop()
+pacs = archives.Orthanc(peer("Orthanc"), tmp_path / "pacs")
+pacs.destination().send(results)
+pacs.stop()
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Folders of small random language models of real architectures, with processors and a tokenizer
 trained here.
 
-Loaded by path through the fixture `chat_folders` (tests/conftest.py), and by the benchmarks.
+Imported within a fixture: transformers takes seconds to load.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A peer that means no good: mutated PDUs and data sets for a DICOM port, the same for the same
 seed.
 
-Each `Attack` is one connection. Reached through the fixture `hostile` (tests cannot import each
-other), and by tests/benchmarks/bench_hostile.py:
+Each `Attack` is one connection. tests/benchmarks/bench_hostile.py sends them by the
+thousand:
 
     for attack in hostile.attacks(seed=1, count=100):
         hostile.send(port, attack)

@@ -1,5 +1,5 @@
-"""A mirror of a hub on a real socket, whose faults a test chooses. Loaded by path and started by
-the fixture `mirror` (tests/conftest.py).
+"""A mirror of a hub on a real socket, whose faults a test chooses; the fixture `mirror` of
+tests/conftest.py starts it.
 """
 
 from __future__ import annotations

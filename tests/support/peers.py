@@ -2,8 +2,8 @@
 by their name.
 
 pynetdicom installs a `storescp`, an `echoscu` and others of DCMTK's names into every environment: a
-test that took one of them for DCMTK would hold our own library against itself. Reached through the
-fixture `peer` (tests cannot import each other).
+test that took one of them for DCMTK would hold our own library against itself. The fixture
+`peer` of tests/conftest.py finds them.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Synthetic patients as real DICOM files: a torso of ellipsoids in HU, with the masks that are
 known to be in it.
 
-Reached through the fixture `phantoms` (tests cannot import each other). The patient stands still in
-LPS mm and the scanner moves around it: every orientation shows the same liver at the same place, so
+The patient stands still in LPS mm and the scanner moves around it: every orientation shows the same liver at the same place, so
 a flip shows up as a wrong place.
 
     phantom = phantoms.torso_ct(tmp_path, orientation="oblique", shape=(24, 96, 96), shuffle=7)

@@ -12,6 +12,7 @@ from dicom_node.errors import DicomNodeError
 from dicom_node.series.choice import choose_series
 from dicom_node.series.header import read_header
 from dicom_node.volume.volume import load_volume
+from tests.support import phantoms
 
 # Attributes that reading and decoding depend on, each with values that are wrong in their own way
 _BINARY = [b"", b"\xff\xff", b"\x00\x00", b"\x10\x00\x10\x00", b"\x10", b"sixteen!", b"\x00" * 3]
@@ -46,14 +47,14 @@ _LINES = re.compile(r"[\x00-\x1f]")
 
 
 @pytest.fixture(scope="module")
-def sound(phantoms, tmp_path_factory):
+def sound(tmp_path_factory):
     """A CT of three slices, as bytes by path."""
     folder = tmp_path_factory.mktemp("sound")
     return phantoms.torso_ct(folder, shape=(3, 16, 16), spacing_mm=(5.0, 24.0, 24.0))
 
 
 @pytest.mark.parametrize(("keyword", "value"), CASES)
-def test_one_broken_attribute(phantoms, sound, keyword, value) -> None:
+def test_one_broken_attribute(sound, keyword, value) -> None:
     path = sound.paths[1]
     whole = path.read_bytes()
     vr = "US" if "Padding" in keyword else ""
@@ -86,7 +87,7 @@ def test_one_broken_attribute(phantoms, sound, keyword, value) -> None:
         ("ImagePositionPatient", b"1\\2", "Image Position (Patient) is missing or unreadable"),
     ],
 )
-def test_the_attribute_is_named(phantoms, sound, keyword, value, name) -> None:
+def test_the_attribute_is_named(sound, keyword, value, name) -> None:
     path = sound.paths[1]
     whole = path.read_bytes()
     phantoms.patch(path, keyword, value)

@@ -19,6 +19,7 @@ from dicom_node.datasets.codestreams import reader_of
 from dicom_node.errors import UndecodablePixels
 from dicom_node.series.header import read_header
 from dicom_node.volume.volume import load_volume
+from tests.support import phantoms
 
 SMALL = {"shape": (3, 40, 48), "spacing_mm": (5.0, 8.0, 8.0)}
 
@@ -45,7 +46,7 @@ def lengthen(path, behind: bytes) -> None:
     "behind", [b"\0" * 64, b"\0" * 3, b"\xff\xd9" * 40, bytes(range(250)), b"\xff" * 50]
 )
 @pytest.mark.parametrize("syntax", [JPEG2000Lossless, JPEGLSLossless])
-def test_bytes_behind_the_end_do_no_harm(phantoms, tmp_path, syntax, behind) -> None:
+def test_bytes_behind_the_end_do_no_harm(tmp_path, syntax, behind) -> None:
     phantom = phantoms.torso_ct(tmp_path, transfer_syntax_uid=syntax, **SMALL)
     for path in phantom.paths:
         lengthen(path, behind)
@@ -54,7 +55,7 @@ def test_bytes_behind_the_end_do_no_harm(phantoms, tmp_path, syntax, behind) -> 
 
 
 @pytest.mark.parametrize("syntax", [JPEG2000Lossless, JPEGLSLossless, RLELossless])
-def test_padded_frames_of_an_enhanced_object(phantoms, tmp_path, syntax) -> None:
+def test_padded_frames_of_an_enhanced_object(tmp_path, syntax) -> None:
     phantom = phantoms.torso_ct(tmp_path, transfer_syntax_uid=syntax, enhanced=True, **SMALL)
     ds = pydicom.dcmread(phantom.paths[0])
     frames = list(generate_frames(ds.PixelData, number_of_frames=3))
@@ -66,7 +67,7 @@ def test_padded_frames_of_an_enhanced_object(phantoms, tmp_path, syntax) -> None
 
 
 @pytest.mark.parametrize("syntax", [JPEG2000Lossless, JPEGLSLossless])
-def test_fragments_of_several_padded_frames_without_a_table(phantoms, tmp_path, syntax) -> None:
+def test_fragments_of_several_padded_frames_without_a_table(tmp_path, syntax) -> None:
     phantom = phantoms.torso_ct(tmp_path, transfer_syntax_uid=syntax, enhanced=True, **SMALL)
     ds = pydicom.dcmread(phantom.paths[0])
     frames = [frame + b"\0" * 64 for frame in generate_frames(ds.PixelData, number_of_frames=3)]
@@ -76,7 +77,7 @@ def test_fragments_of_several_padded_frames_without_a_table(phantoms, tmp_path, 
     assert np.array_equal(volume_of(phantom).intensities, phantom.hu)
 
 
-def test_frames_in_several_fragments(phantoms, tmp_path) -> None:
+def test_frames_in_several_fragments(tmp_path) -> None:
     phantom = phantoms.torso_ct(tmp_path, transfer_syntax_uid=JPEGLSLossless, **SMALL)
     for path in phantom.paths:
         ds = pydicom.dcmread(path)

@@ -21,6 +21,7 @@ from dicom_node.series.choice import choose_series
 from dicom_node.series.header import read_header
 from dicom_node.values import SourceVolume
 from dicom_node.volume.volume import load_volume
+from tests.support import phantoms
 
 SMALL: dict[str, Any] = {"shape": (6, 10, 12), "spacing_mm": (5.0, 20.0, 18.0)}
 
@@ -70,7 +71,7 @@ def written(ds: Dataset, **options: Any) -> bytes:
 
 
 @pytest.mark.parametrize("change", [other_meta, implicit, group_length, trailing_padding])
-def test_a_copy_that_is_written_otherwise(phantoms: Any, tmp_path: Path, change: Any) -> None:
+def test_a_copy_that_is_written_otherwise(tmp_path: Path, change: Any) -> None:
     phantom = phantoms.torso_ct(tmp_path, edit=with_sequence, **SMALL)
     copy = change(phantom.paths[2])
     assert copy != phantom.paths[2].read_bytes()
@@ -88,7 +89,7 @@ def test_a_copy_that_is_written_otherwise(phantoms: Any, tmp_path: Path, change:
 )
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
 def test_a_copy_that_says_something_else(
-    phantoms: Any, tmp_path: Path, change: dict[str, Any], syntax: str
+    tmp_path: Path, change: dict[str, Any], syntax: str
 ) -> None:
     phantom = phantoms.torso_ct(tmp_path, edit=with_sequence, **SMALL)
     ds = pydicom.dcmread(phantom.paths[2])
@@ -103,7 +104,7 @@ def test_a_copy_that_says_something_else(
         volume_in(tmp_path)
 
 
-def test_pixel_spacing_that_differs_in_its_last_digit(phantoms: Any, tmp_path: Path) -> None:
+def test_pixel_spacing_that_differs_in_its_last_digit(tmp_path: Path) -> None:
     phantom = phantoms.torso_ct(tmp_path, shape=(6, 10, 12), spacing_mm=(5, 0.9765625, 0.9765625))
     for path, text in zip(
         phantom.paths, ("0.976563", "0.97656", "0.9766", "0.977", "0.9765", "0.97650"), strict=True

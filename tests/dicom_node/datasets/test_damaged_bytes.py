@@ -18,6 +18,7 @@ from dicom_node.errors import DicomNodeError, NotAVolume
 from dicom_node.series.choice import choose_series
 from dicom_node.series.header import read_header
 from dicom_node.volume.volume import load_volume
+from tests.support import phantoms
 
 SMALL = {"shape": (3, 16, 16), "spacing_mm": (5.0, 20.0, 20.0)}
 
@@ -46,7 +47,7 @@ def outcome(folder) -> str:
         RLELossless,
     ],
 )
-def test_any_damage_ends_in_a_volume_or_a_sentence(phantoms, tmp_path, syntax, enhanced) -> None:
+def test_any_damage_ends_in_a_volume_or_a_sentence(tmp_path, syntax, enhanced) -> None:
     phantom = phantoms.torso_ct(tmp_path, transfer_syntax_uid=syntax, enhanced=enhanced, **SMALL)
     damaged = phantom.paths[0]
     whole = damaged.read_bytes()
@@ -61,7 +62,7 @@ def test_any_damage_ends_in_a_volume_or_a_sentence(phantoms, tmp_path, syntax, e
         assert len(outcome(tmp_path)) > 5
 
 
-def test_numbers_of_the_wrong_length(phantoms, tmp_path) -> None:
+def test_numbers_of_the_wrong_length(tmp_path) -> None:
     phantom = phantoms.torso_ct(tmp_path, **SMALL)
     whole = phantom.paths[1].read_bytes()
     rows = b"\x28\x00\x10\x00US\x02\x00\x10\x00"
@@ -71,7 +72,7 @@ def test_numbers_of_the_wrong_length(phantoms, tmp_path) -> None:
     assert "Rows is missing or unreadable in instance 2" in outcome(tmp_path)
 
 
-def test_a_functional_group_of_no_known_representation(phantoms, tmp_path) -> None:
+def test_a_functional_group_of_no_known_representation(tmp_path) -> None:
     phantom = phantoms.torso_ct(tmp_path, enhanced=True, **SMALL)
     whole = phantom.paths[0].read_bytes()
     measures = b"\x28\x00\x10\x91SQ"
@@ -81,7 +82,7 @@ def test_a_functional_group_of_no_known_representation(phantoms, tmp_path) -> No
     assert "instance 1" in outcome(tmp_path)
 
 
-def test_a_file_meta_of_no_known_representation(phantoms, tmp_path) -> None:
+def test_a_file_meta_of_no_known_representation(tmp_path) -> None:
     phantom = phantoms.torso_ct(tmp_path, **SMALL)
     whole = phantom.paths[0].read_bytes()
     class_uid = b"\x02\x00\x02\x00UI"

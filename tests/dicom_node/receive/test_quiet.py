@@ -7,6 +7,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+from tests.support import phantoms
+
 SCRIPT = """
 import logging, sys, threading
 from pathlib import Path
@@ -27,7 +29,7 @@ print("through")
 """
 
 
-def test_no_value_of_a_file_is_repeated(phantoms, tmp_path) -> None:
+def test_no_value_of_a_file_is_repeated(tmp_path) -> None:
     phantom = phantoms.torso_ct(tmp_path, shape=(3, 16, 16), spacing_mm=(5.0, 24.0, 24.0))
     for path in phantom.paths:
         phantoms.patch(path, "SeriesNumber", b"7" * 21)

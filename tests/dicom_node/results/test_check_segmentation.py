@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,7 @@ from dicom_node.values import (
     SourceVolume,
 )
 from dicom_node.voxels import Voxels
+from tests.support import phantoms
 
 Damage = Callable[[Dataset], None]
 
@@ -34,7 +34,6 @@ Damage = Callable[[Dataset], None]
 @pytest.fixture(scope="module")
 def good(
     tmp_path_factory: pytest.TempPathFactory,
-    phantoms: ModuleType,
     volume_of: Callable[[Any], SourceVolume],
     drawn: Callable[..., list[ResultSegment]],
     algorithm: Algorithm,
@@ -345,7 +344,6 @@ def test_a_segmentation_of_something_else_is_refused(
 
 def test_uneven_slices_pass_where_their_source_states_them(
     tmp_path: Path,
-    phantoms: ModuleType,
     volume_of: Callable[[Any], SourceVolume],
     drawn: Callable[..., list[ResultSegment]],
     algorithm: Algorithm,

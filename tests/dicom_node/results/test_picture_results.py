@@ -7,7 +7,6 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -32,6 +31,7 @@ from dicom_node.values import (
     WrittenResult,
 )
 from dicom_node.volume.volume import load_volume
+from tests.support import archives, pictures
 
 Peer = Callable[[str], str]
 KINDS = ["CR", "DX", "US", "XC", "OP", "ES", "SC"]
@@ -51,7 +51,6 @@ class Made:
 @pytest.fixture
 def make(
     tmp_path: Path,
-    pictures: ModuleType,
     segment: Callable[..., ResultSegment],
     algorithm: Algorithm,
     identity: ResultIdentity,
@@ -293,7 +292,7 @@ class TestPeers:
         assert area == pytest.approx(27 * 0.5 * 38 * 0.25)
 
     def test_an_archive_takes_them_and_gives_them_back(
-        self, make: Callable[..., Made], peer: Peer, archives: ModuleType, tmp_path: Path
+        self, make: Callable[..., Made], peer: Peer, tmp_path: Path
     ) -> None:
         pacs = archives.Orthanc(peer("Orthanc"), tmp_path / "pacs")
         try:

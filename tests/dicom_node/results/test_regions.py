@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pydicom
@@ -29,6 +28,7 @@ from dicom_node.values import (
     SourceVolume,
     WrittenResult,
 )
+from tests.support import phantoms
 
 ALTERED = Code("49755003", "SCT", "Morphologically Altered Structure")
 CYST = Code("367643001", "SCT", "Cyst")
@@ -37,7 +37,7 @@ IN_LEFT_KIDNEY = Region(KIDNEY, LEFT)
 
 
 @pytest.fixture
-def volume(tmp_path: Path, phantoms: ModuleType, volume_of: Callable[[Any], SourceVolume]) -> Any:
+def volume(tmp_path: Path, volume_of: Callable[[Any], SourceVolume]) -> Any:
     phantom = phantoms.torso_ct(tmp_path / "ct")
     return phantom, volume_of(phantom)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -29,6 +28,7 @@ from dicom_node.values import (
     WrittenResult,
 )
 from dicom_node.voxels import Voxels
+from tests.support import phantoms
 
 GALLBLADDER = AbsentFinding(
     "gallbladder",
@@ -86,7 +86,6 @@ class Case:
 @pytest.fixture(scope="module")
 def case(
     tmp_path_factory: pytest.TempPathFactory,
-    phantoms: ModuleType,
     volume_of: Callable[[Any], SourceVolume],
     drawn: Callable[..., list[ResultSegment]],
     algorithm: Algorithm,

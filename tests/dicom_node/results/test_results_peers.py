@@ -6,7 +6,6 @@ import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import nibabel
@@ -27,6 +26,7 @@ from dicom_node.values import (
     ResultSegment,
     SourceVolume,
 )
+from tests.support import phantoms
 
 pytestmark = pytest.mark.peer
 
@@ -49,7 +49,6 @@ class Made:
 @pytest.fixture
 def made(
     tmp_path: Path,
-    phantoms: ModuleType,
     volume_of: Callable[[Any], SourceVolume],
     drawn: Callable[..., list[ResultSegment]],
     algorithm: Algorithm,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from dicom_node.errors import ResultMismatch
 from dicom_node.results.segmentation import SegmentationWriter
 from dicom_node.results.writers import write_result
 from dicom_node.values import Algorithm, ResultContent, ResultIdentity, ResultSegment, SourceVolume
+from tests.support import phantoms
 
 Drawn = Callable[..., list[ResultSegment]]
 VolumeOf = Callable[[Any], SourceVolume]
@@ -67,7 +67,6 @@ class TestPlace:
         self,
         orientation: str,
         tmp_path: Path,
-        phantoms: ModuleType,
         volume_of: VolumeOf,
         drawn: Drawn,
         write: Write,
@@ -104,7 +103,6 @@ class TestPlace:
         shape: tuple[int, int, int],
         seed: int,
         tmp_path_factory: pytest.TempPathFactory,
-        phantoms: ModuleType,
         volume_of: VolumeOf,
         segment: Callable[..., ResultSegment],
         algorithm: Algorithm,
@@ -138,7 +136,7 @@ class TestPlace:
         assert centres(pydicom.dcmread(written.path))[0] == pytest.approx(expected, abs=0.01)
 
     def test_enhanced_multi_frame_sources_are_referred_to_by_frame(
-        self, tmp_path: Path, phantoms: ModuleType, volume_of: VolumeOf, drawn: Drawn, write: Write
+        self, tmp_path: Path, volume_of: VolumeOf, drawn: Drawn, write: Write
     ) -> None:
         phantom = phantoms.torso_ct(
             tmp_path / "ct", enhanced=True, shuffle=5, orientation="oblique"
@@ -162,7 +160,7 @@ class TestPlace:
             )
 
     def test_geometry_is_the_sources_own_digits(
-        self, tmp_path: Path, phantoms: ModuleType, volume_of: VolumeOf, drawn: Drawn, write: Write
+        self, tmp_path: Path, volume_of: VolumeOf, drawn: Drawn, write: Write
     ) -> None:
         # Arrange: digits that no float would print
         def odd(z: int, ds: Dataset) -> None:
@@ -193,7 +191,7 @@ class TestPlace:
             ]
 
     def test_cosines_of_three_digits_are_kept_although_they_are_no_unit_vectors(
-        self, tmp_path: Path, phantoms: ModuleType, volume_of: VolumeOf, drawn: Drawn, write: Write
+        self, tmp_path: Path, volume_of: VolumeOf, drawn: Drawn, write: Write
     ) -> None:
         # Arrange: 45 degrees about x as some scanners print it
         rounded = ["1", "0", "0", "0", "0.707", "0.707"]
@@ -218,7 +216,7 @@ class TestPlace:
         ] == rounded
 
     def test_thin_slices_of_a_table_that_drifts_sideways(
-        self, tmp_path: Path, phantoms: ModuleType, volume_of: VolumeOf, drawn: Drawn, write: Write
+        self, tmp_path: Path, volume_of: VolumeOf, drawn: Drawn, write: Write
     ) -> None:
         # Arrange: to and fro by a third of a millimetre, more than half a slice
         def drifting(z: int, ds: Dataset) -> None:
@@ -242,7 +240,7 @@ class TestPlace:
         )
 
     def test_a_matrix_that_does_not_fill_bytes(
-        self, tmp_path: Path, phantoms: ModuleType, volume_of: VolumeOf, drawn: Drawn, write: Write
+        self, tmp_path: Path, volume_of: VolumeOf, drawn: Drawn, write: Write
     ) -> None:
         phantom = phantoms.torso_ct(tmp_path / "ct", shape=(24, 61, 53), spacing_mm=(5.0, 6.0, 6.0))
 
@@ -260,7 +258,6 @@ class TestPlace:
     def test_overlapping_structures_keep_all_their_voxels(
         self,
         tmp_path: Path,
-        phantoms: ModuleType,
         volume_of: VolumeOf,
         segment: Callable[..., ResultSegment],
         write: Write,
@@ -275,7 +272,7 @@ class TestPlace:
         assert int(seg.pixel_array.sum()) == int(liver.sum() + both.sum())
 
     def test_structures_that_share_a_slice_and_no_voxel_do_not_overlap(
-        self, tmp_path: Path, phantoms: ModuleType, volume_of: VolumeOf, drawn: Drawn, write: Write
+        self, tmp_path: Path, volume_of: VolumeOf, drawn: Drawn, write: Write
     ) -> None:
         phantom = phantoms.torso_ct(tmp_path / "ct")
 
@@ -288,7 +285,6 @@ class TestPlace:
         self,
         shape: tuple[int, int, int],
         tmp_path: Path,
-        phantoms: ModuleType,
         volume_of: VolumeOf,
         segment: Callable[..., ResultSegment],
         write: Write,
@@ -309,7 +305,6 @@ class TestPlace:
     def test_a_structure_on_one_slice_only(
         self,
         tmp_path: Path,
-        phantoms: ModuleType,
         volume_of: VolumeOf,
         segment: Callable[..., ResultSegment],
         write: Write,
@@ -326,7 +321,6 @@ class TestPlace:
     def test_a_source_of_a_single_slice(
         self,
         tmp_path: Path,
-        phantoms: ModuleType,
         volume_of: VolumeOf,
         segment: Callable[..., ResultSegment],
         write: Write,
@@ -346,7 +340,7 @@ class TestPlace:
         assert centres(seg)[0][:2] == pytest.approx(LIVER[:2], abs=3.0)
 
     def test_a_source_that_lies_elsewhere_than_its_volume_is_refused(
-        self, tmp_path: Path, phantoms: ModuleType, volume_of: VolumeOf, drawn: Drawn, write: Write
+        self, tmp_path: Path, volume_of: VolumeOf, drawn: Drawn, write: Write
     ) -> None:
         phantom = phantoms.torso_ct(tmp_path / "ct")
         volume = volume_of(phantom)
@@ -366,9 +360,7 @@ def shift(z: int) -> NDArray[np.float64]:
 
 
 class TestRefusals:
-    def test_no_segments(
-        self, tmp_path: Path, phantoms: ModuleType, volume_of: VolumeOf, write: Write
-    ) -> None:
+    def test_no_segments(self, tmp_path: Path, volume_of: VolumeOf, write: Write) -> None:
         phantom = phantoms.torso_ct(tmp_path / "ct")
 
         with pytest.raises(ValueError, match="at least one segment"):
@@ -377,7 +369,6 @@ class TestRefusals:
     def test_an_empty_mask(
         self,
         tmp_path: Path,
-        phantoms: ModuleType,
         volume_of: VolumeOf,
         segment: Callable[..., ResultSegment],
         write: Write,
@@ -390,7 +381,6 @@ class TestRefusals:
     def test_a_mask_on_another_grid(
         self,
         tmp_path: Path,
-        phantoms: ModuleType,
         volume_of: VolumeOf,
         segment: Callable[..., ResultSegment],
         write: Write,
@@ -401,7 +391,7 @@ class TestRefusals:
             write(volume_of(phantom), [segment("liver", np.ones((24, 96, 95), bool))])
 
     def test_a_failed_write_leaves_what_was_there(
-        self, tmp_path: Path, phantoms: ModuleType, volume_of: VolumeOf, drawn: Drawn, write: Write
+        self, tmp_path: Path, volume_of: VolumeOf, drawn: Drawn, write: Write
     ) -> None:
         phantom = phantoms.torso_ct(tmp_path / "ct")
         volume, segments = volume_of(phantom), drawn(phantom, "liver")

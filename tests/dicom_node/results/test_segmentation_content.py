@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pydicom
@@ -17,6 +16,7 @@ from pydicom.tag import Tag
 
 from dicom_node.results.result_header import _series_number as series_number_of
 from dicom_node.values import ResultIdentity, ResultSegment, SourceVolume
+from tests.support import phantoms
 
 Drawn = Callable[..., list[ResultSegment]]
 VolumeOf = Callable[[Any], SourceVolume]
@@ -25,7 +25,7 @@ Write = Callable[..., Dataset]
 
 class TestIdentity:
     def test_the_same_request_gives_the_same_bytes(
-        self, tmp_path: Path, phantoms: ModuleType, volume_of: VolumeOf, drawn: Drawn, write: Write
+        self, tmp_path: Path, volume_of: VolumeOf, drawn: Drawn, write: Write
     ) -> None:
         phantom = phantoms.torso_ct(tmp_path / "ct")
         volume, segments = volume_of(phantom), drawn(phantom, "liver", "spleen")
@@ -38,7 +38,6 @@ class TestIdentity:
     def test_another_version_of_the_study_gives_other_uids(
         self,
         tmp_path: Path,
-        phantoms: ModuleType,
         volume_of: VolumeOf,
         drawn: Drawn,
         write: Write,
@@ -57,7 +56,6 @@ class TestIdentity:
     def test_a_run_without_a_request_time_carries_the_time_of_writing(
         self,
         tmp_path: Path,
-        phantoms: ModuleType,
         volume_of: VolumeOf,
         drawn: Drawn,
         write: Write,
@@ -86,7 +84,6 @@ class TestIdentity:
         character_set: Any,
         name: str,
         tmp_path: Path,
-        phantoms: ModuleType,
         volume_of: VolumeOf,
         drawn: Drawn,
         write: Write,
@@ -106,7 +103,7 @@ class TestIdentity:
         )
 
     def test_a_name_in_a_character_set_it_was_not_written_in_keeps_its_bytes(
-        self, tmp_path: Path, phantoms: ModuleType, volume_of: VolumeOf, drawn: Drawn, write: Write
+        self, tmp_path: Path, volume_of: VolumeOf, drawn: Drawn, write: Write
     ) -> None:
         # Arrange: Latin-1 bytes in a data set that claims ASCII
         phantom = phantoms.torso_ct(
@@ -120,7 +117,7 @@ class TestIdentity:
         assert b"M\xfcller^X" in Path(str(seg.filename)).read_bytes()
 
     def test_patient_and_study_values_that_are_illegal_do_not_stop_a_result(
-        self, tmp_path: Path, phantoms: ModuleType, volume_of: VolumeOf, drawn: Drawn, write: Write
+        self, tmp_path: Path, volume_of: VolumeOf, drawn: Drawn, write: Write
     ) -> None:
         # Arrange: same lengths, so the file stays whole
         phantom = phantoms.torso_ct(tmp_path / "ct")
@@ -136,7 +133,7 @@ class TestIdentity:
 
     @pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
     def test_uids_with_leading_zeros_are_referred_to_as_they_are(
-        self, tmp_path: Path, phantoms: ModuleType, volume_of: VolumeOf, drawn: Drawn, write: Write
+        self, tmp_path: Path, volume_of: VolumeOf, drawn: Drawn, write: Write
     ) -> None:
         # Arrange: illegal and all too common
         def zeros(z: int, ds: Dataset) -> None:
@@ -151,7 +148,7 @@ class TestIdentity:
         assert seg.ReferencedSeriesSequence[0].SeriesInstanceUID == "1.2.03.4.2"
 
     def test_what_the_source_lacks_is_present_and_empty(
-        self, tmp_path: Path, phantoms: ModuleType, volume_of: VolumeOf, drawn: Drawn, write: Write
+        self, tmp_path: Path, volume_of: VolumeOf, drawn: Drawn, write: Write
     ) -> None:
         type_2 = (
             "PatientName",
@@ -177,7 +174,7 @@ class TestIdentity:
 
 class TestContent:
     def test_structures_are_coded_coloured_and_tracked(
-        self, tmp_path: Path, phantoms: ModuleType, volume_of: VolumeOf, drawn: Drawn, write: Write
+        self, tmp_path: Path, volume_of: VolumeOf, drawn: Drawn, write: Write
     ) -> None:
         phantom = phantoms.torso_ct(tmp_path / "ct", shape=(40, 96, 96))
 
@@ -201,7 +198,7 @@ class TestContent:
         assert liver.TrackingUID != kidney.TrackingUID
 
     def test_it_says_who_made_it_and_can_be_found(
-        self, tmp_path: Path, phantoms: ModuleType, volume_of: VolumeOf, drawn: Drawn, write: Write
+        self, tmp_path: Path, volume_of: VolumeOf, drawn: Drawn, write: Write
     ) -> None:
         phantom = phantoms.torso_ct(tmp_path / "ct", series_number=4)
 
@@ -222,7 +219,6 @@ class TestContent:
         self,
         number: str | None,
         tmp_path: Path,
-        phantoms: ModuleType,
         volume_of: VolumeOf,
         drawn: Drawn,
         write: Write,
@@ -250,7 +246,6 @@ class TestContent:
     def test_many_structures_give_a_description_that_fits(
         self,
         tmp_path: Path,
-        phantoms: ModuleType,
         volume_of: VolumeOf,
         segment: Callable[..., ResultSegment],
         write: Write,
@@ -272,7 +267,7 @@ class TestContent:
         assert len(seg.SegmentSequence[0].SegmentLabel) <= 64
 
     def test_drawn_on_lossy_images_it_says_so(
-        self, tmp_path: Path, phantoms: ModuleType, volume_of: VolumeOf, drawn: Drawn, write: Write
+        self, tmp_path: Path, volume_of: VolumeOf, drawn: Drawn, write: Write
     ) -> None:
         def lossy(z: int, ds: Dataset) -> None:
             ds.LossyImageCompression = "01"
@@ -287,7 +282,7 @@ class TestContent:
         assert seg.LossyImageCompressionMethod == "ISO_15444_1"
 
     def test_every_frame_names_its_source_image(
-        self, tmp_path: Path, phantoms: ModuleType, volume_of: VolumeOf, drawn: Drawn, write: Write
+        self, tmp_path: Path, volume_of: VolumeOf, drawn: Drawn, write: Write
     ) -> None:
         phantom = phantoms.torso_ct(tmp_path / "ct")
         instances = {str(pydicom.dcmread(path).SOPInstanceUID) for path in phantom.paths}

@@ -13,6 +13,7 @@ from dicom_node.results.report import ReportWriter
 from dicom_node.results.timezones import offset_text, zone_of
 from dicom_node.results.writers import write_result
 from dicom_node.values import AbsentFinding, Code, ResultContent, ResultIdentity
+from tests.support import phantoms
 
 SMALL = {"shape": (3, 40, 48), "spacing_mm": (5.0, 8.0, 8.0)}
 
@@ -82,7 +83,7 @@ def test_nobody_knows(living_in) -> None:
     ("stated", "made"), [("-0330", ("20260102", "220500")), ("+1100", ("20260103", "123500"))]
 )
 def test_a_result_carries_it_and_counts_in_it(
-    phantoms, tmp_path, volume_of, algorithm, drawn, write, stated, made
+    tmp_path, volume_of, algorithm, drawn, write, stated, made
 ) -> None:
     phantom = phantoms.torso_ct(
         tmp_path / "in", edit=phantoms.setting(TimezoneOffsetFromUTC=stated), **SMALL
@@ -98,7 +99,7 @@ def test_a_result_carries_it_and_counts_in_it(
     assert (seg.StudyDate, seg.StudyTime) == ("20260102", "101112")
 
 
-def test_a_report_carries_it_too(phantoms, tmp_path, volume_of, algorithm, identity) -> None:
+def test_a_report_carries_it_too(tmp_path, volume_of, algorithm, identity) -> None:
     phantom = phantoms.torso_ct(
         tmp_path / "in", edit=phantoms.setting(TimezoneOffsetFromUTC="+0530"), **SMALL
     )

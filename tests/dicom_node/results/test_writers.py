@@ -13,11 +13,11 @@ from dicom_node.errors import ResultMismatch
 from dicom_node.fakes import FakeResultWriter
 from dicom_node.results.writers import RESULT_WRITERS, write_result, write_results
 from dicom_node.values import Algorithm, ResultContent, ResultIdentity, ResultKind
+from tests.support import phantoms
 
 
 @pytest.fixture
 def content(
-    phantoms: Any,
     volume_of: Callable[[Any], Any],
     drawn: Callable[..., Any],
     algorithm: Algorithm,

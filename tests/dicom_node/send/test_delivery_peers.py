@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,7 @@ from dicom_node.values import (
     SourceVolume,
     WrittenResult,
 )
+from tests.support import archives, phantoms
 
 pytestmark = pytest.mark.peer
 
@@ -46,7 +46,6 @@ class Work:
 @pytest.fixture(scope="module")
 def work(
     tmp_path_factory: pytest.TempPathFactory,
-    phantoms: ModuleType,
     volume_of: Callable[[Any], SourceVolume],
     drawn: Callable[..., list[ResultSegment]],
     algorithm: Algorithm,
@@ -77,7 +76,7 @@ def work(
 
 
 @pytest.fixture
-def storescp(archives: ModuleType, peer: Peer, tmp_path: Path) -> Iterator[Scp]:
+def storescp(peer: Peer, tmp_path: Path) -> Iterator[Scp]:
     """Starts storescp with options and ends it after the test."""
     started: list[Any] = []
 
@@ -149,9 +148,7 @@ class TestDcmtk:
 
 
 @pytest.fixture(scope="module")
-def orthanc(
-    archives: ModuleType, peer: Peer, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Any]:
+def orthanc(peer: Peer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """One Orthanc for this file."""
     running = archives.Orthanc(peer("Orthanc"), tmp_path_factory.mktemp("pacs") / "orthanc")
     yield running
@@ -230,7 +227,7 @@ class TestOrthanc:
             orthanc.destination().send([label_map])
 
     def test_once_it_has_stopped_it_cannot_be_reached(
-        self, archives: ModuleType, peer: Peer, work: Work, tmp_path: Path
+        self, peer: Peer, work: Work, tmp_path: Path
     ) -> None:
         archive = archives.Orthanc(peer("Orthanc"), tmp_path / "orthanc")
         archive.stop()

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pydicom
@@ -40,6 +39,7 @@ from dicom_node.values import (
     SourceVolume,
     WrittenResult,
 )
+from tests.support import phantoms
 
 VERIFICATION = "1.2.840.10008.1.1"
 QUICK = DeliveryTimeouts(connection_s=1.0, acse_s=1.0, dimse_s=1.0, network_s=2.0)
@@ -48,7 +48,6 @@ QUICK = DeliveryTimeouts(connection_s=1.0, acse_s=1.0, dimse_s=1.0, network_s=2.
 @pytest.fixture(scope="module")
 def results(
     tmp_path_factory: pytest.TempPathFactory,
-    phantoms: ModuleType,
     volume_of: Callable[[Any], SourceVolume],
     drawn: Callable[..., list[ResultSegment]],
     algorithm: Algorithm,

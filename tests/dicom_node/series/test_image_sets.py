@@ -16,6 +16,7 @@ from dicom_node.series.choice import choose_series
 from dicom_node.series.header import read_header
 from dicom_node.values import InstanceHeader, SourceVolume
 from dicom_node.volume.volume import load_volume
+from tests.support import phantoms
 
 SMALL: dict[str, Any] = {"shape": (6, 10, 12), "spacing_mm": (5.0, 20.0, 18.0)}
 MR: dict[str, Any] = {"modality": "MR"} | SMALL
@@ -120,7 +121,7 @@ DIFFUSION = (
     ],
 )  # fmt: skip
 def test_the_third_set_is_the_one_to_take(
-    phantoms: Any, tmp_path: Path, sets: tuple[dict[str, Any], ...], told: str
+    tmp_path: Path, sets: tuple[dict[str, Any], ...], told: str
 ) -> None:
     edit = by_set(*sets)
     phantoms.torso_ct(tmp_path, phases=len(sets), edit=edit, **MR)
@@ -166,7 +167,7 @@ def b_value(
 )  # fmt: skip
 @pytest.mark.parametrize("implicit", [False, True])
 def test_what_only_private_elements_say(
-    phantoms: Any, tmp_path: Path, first: Any, second: Any, told: str, implicit: bool
+    tmp_path: Path, first: Any, second: Any, told: str, implicit: bool
 ) -> None:
     def edit(z: int, ds: Dataset) -> None:
         (first if ds.AcquisitionNumber == 1 else second)(ds)
@@ -190,7 +191,7 @@ def test_what_only_private_elements_say(
         lambda percent: {"TriggerTime": 8.0 * percent},
     ],
 )
-def test_ten_cardiac_phases_by_percentage(phantoms: Any, tmp_path: Path, label: Any) -> None:
+def test_ten_cardiac_phases_by_percentage(tmp_path: Path, label: Any) -> None:
     # as text, 100 % comes before 20 %, and 5 % behind all
     percentages = [95, 85, 5, 75, 65, 55, 45, 35, 25, 100]
     edit = by_set(*(label(percent) for percent in percentages))
@@ -205,7 +206,7 @@ def test_ten_cardiac_phases_by_percentage(phantoms: Any, tmp_path: Path, label: 
     assert len(warning) < 300
 
 
-def test_components_of_several_echoes(phantoms: Any, tmp_path: Path) -> None:
+def test_components_of_several_echoes(tmp_path: Path) -> None:
     sets = [
         {"ImageType": kind["ImageType"], "EchoNumbers": echo, "EchoTime": 5.0 * echo}
         for kind in SIEMENS
@@ -222,9 +223,7 @@ def test_components_of_several_echoes(phantoms: Any, tmp_path: Path) -> None:
     assert "(magnitude, EchoNumbers 1, instances" in volume.warnings[0]
 
 
-def test_a_magnitude_that_lacks_a_slice_is_not_replaced_by_a_phase(
-    phantoms: Any, tmp_path: Path
-) -> None:
+def test_a_magnitude_that_lacks_a_slice_is_not_replaced_by_a_phase(tmp_path: Path) -> None:
     phantoms.torso_ct(tmp_path, phases=4, edit=by_set(*PHILIPS), **MR)
     (tmp_path / "torso-0015.dcm").unlink()
 
@@ -236,7 +235,7 @@ def test_a_magnitude_that_lacks_a_slice_is_not_replaced_by_a_phase(
     assert "(magnitude, instances 13, 14, 16-18) is no volume: 1 slice is missing" in sentence
 
 
-def test_originals_are_used_without_their_reformats(phantoms: Any, tmp_path: Path) -> None:
+def test_originals_are_used_without_their_reformats(tmp_path: Path) -> None:
     original = phantoms.torso_ct(tmp_path / "a", **SMALL)
     for n, other in enumerate(({"orientation": "coronal"}, {"shape": (6, 20, 24)})):
         phantoms.torso_ct(
@@ -256,7 +255,6 @@ def test_originals_are_used_without_their_reformats(phantoms: Any, tmp_path: Pat
 
 
 def two_acquisitions(
-    phantoms: Any,
     folder: Path,
     offset_mm: float,
     count: int = 6,
@@ -306,7 +304,6 @@ def one_after_the_other(start: int) -> Callable[[int, Dataset], None]:
     ],
 )
 def test_two_acquisitions_are_not_woven_into_one(
-    phantoms: Any,
     tmp_path: Path,
     offset_mm: float,
     count: int,
@@ -314,7 +311,7 @@ def test_two_acquisitions_are_not_woven_into_one(
     second: dict[str, Any],
 ) -> None:
     edits = {"first": phantoms.setting(**first), "second": phantoms.setting(**second)}
-    one = two_acquisitions(phantoms, tmp_path, offset_mm, count, **edits)
+    one = two_acquisitions(tmp_path, offset_mm, count, **edits)
 
     volume = volume_in(tmp_path)
 
@@ -324,21 +321,19 @@ def test_two_acquisitions_are_not_woven_into_one(
 
 @pytest.mark.parametrize("thickness", [3.0, 8.0, None])
 def test_slices_that_overlap_are_of_two_acquisitions_however_thick(
-    phantoms: Any, tmp_path: Path, thickness: float | None
+    tmp_path: Path, thickness: float | None
 ) -> None:
     first, second = (
         phantoms.setting(AcquisitionNumber=number, SliceThickness=thickness) for number in (1, 2)
     )
-    one = two_acquisitions(phantoms, tmp_path, 2.5, first=first, second=second)
+    one = two_acquisitions(tmp_path, 2.5, first=first, second=second)
 
     assert {frame.path for frame in volume_in(tmp_path).frames} == set(one.paths)
 
 
-def test_two_acquisitions_whose_slices_all_have_their_own_time(
-    phantoms: Any, tmp_path: Path
-) -> None:
+def test_two_acquisitions_whose_slices_all_have_their_own_time(tmp_path: Path) -> None:
     edits = {"first": one_after_the_other(10), "second": one_after_the_other(30)}
-    one = two_acquisitions(phantoms, tmp_path, 2.5, **edits)
+    one = two_acquisitions(tmp_path, 2.5, **edits)
 
     volume = volume_in(tmp_path)
 
@@ -346,15 +341,15 @@ def test_two_acquisitions_whose_slices_all_have_their_own_time(
     assert "told apart by ContentTime" in volume.warnings[0]
 
 
-def test_the_same_region_twice_by_time_alone(phantoms: Any, tmp_path: Path) -> None:
+def test_the_same_region_twice_by_time_alone(tmp_path: Path) -> None:
     edits = {"first": one_after_the_other(10), "second": one_after_the_other(30)}
-    one = two_acquisitions(phantoms, tmp_path, 0, **edits)
+    one = two_acquisitions(tmp_path, 0, **edits)
 
     assert {frame.path for frame in volume_in(tmp_path).frames} == set(one.paths)
 
 
-def test_acquisitions_end_to_end_are_one(phantoms: Any, tmp_path: Path) -> None:
-    two_acquisitions(phantoms, tmp_path, 30.0)
+def test_acquisitions_end_to_end_are_one(tmp_path: Path) -> None:
+    two_acquisitions(tmp_path, 30.0)
 
     volume = volume_in(tmp_path)
 
@@ -365,7 +360,7 @@ def test_acquisitions_end_to_end_are_one(phantoms: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize("modality", ["MR", "CT"])
 @pytest.mark.parametrize("thickness", [5.0, 4.0, None])
 def test_one_interleaved_scan_stays_one(
-    phantoms: Any, tmp_path: Path, modality: str, thickness: float | None
+    tmp_path: Path, modality: str, thickness: float | None
 ) -> None:
     def even_slices_first(z: int, ds: Dataset) -> None:
         ds.SliceThickness, ds.AcquisitionNumber = thickness, 1
@@ -380,7 +375,7 @@ def test_one_interleaved_scan_stays_one(
     assert volume.warnings == ()
 
 
-def test_overlapping_slices_of_one_acquisition_stay_one(phantoms: Any, tmp_path: Path) -> None:
+def test_overlapping_slices_of_one_acquisition_stay_one(tmp_path: Path) -> None:
     phantoms.torso_ct(
         tmp_path, edit=phantoms.setting(SliceThickness=10, AcquisitionTime="101112"), **SMALL
     )
@@ -388,9 +383,7 @@ def test_overlapping_slices_of_one_acquisition_stay_one(phantoms: Any, tmp_path:
     assert len(volume_in(tmp_path).frames) == 6
 
 
-def test_slices_of_two_acquisitions_that_fill_each_others_gaps_are_said(
-    phantoms: Any, tmp_path: Path
-) -> None:
+def test_slices_of_two_acquisitions_that_fill_each_others_gaps_are_said(tmp_path: Path) -> None:
     def edit(z: int, ds: Dataset) -> None:
         ds.AcquisitionNumber = 1 + z % 2
 
@@ -403,7 +396,7 @@ def test_slices_of_two_acquisitions_that_fill_each_others_gaps_are_said(
 
 
 @pytest.mark.parametrize("place", ["FrameType", "ComplexImageComponent"])
-def test_components_of_an_enhanced_object(phantoms: Any, tmp_path: Path, place: str) -> None:
+def test_components_of_an_enhanced_object(tmp_path: Path, place: str) -> None:
     def edit(z: int, ds: Dataset) -> None:
         for groups in ds.PerFrameFunctionalGroupsSequence:
             content, frame_type = groups.FrameContentSequence[0], Dataset()
@@ -432,9 +425,7 @@ def test_components_of_an_enhanced_object(phantoms: Any, tmp_path: Path, place: 
         ("DERIVED\\PRIMARY\\DIXON\\WATER", "DERIVED\\PRIMARY\\DIXON\\FAT"),
     ],
 )
-def test_the_same_order_holds_between_series(
-    phantoms: Any, tmp_path: Path, better: str, worse: str
-) -> None:
+def test_the_same_order_holds_between_series(tmp_path: Path, better: str, worse: str) -> None:
     wanted = phantoms.torso_ct(
         tmp_path / "a", name="better", series_number=9, image_type=better.split("\\"), **MR
     )
@@ -445,7 +436,7 @@ def test_the_same_order_holds_between_series(
     assert choose_series(headers_in(tmp_path)).series_instance_uid == wanted.series_instance_uid
 
 
-def test_a_phase_map_alone_is_said_to_be_one(phantoms: Any, tmp_path: Path) -> None:
+def test_a_phase_map_alone_is_said_to_be_one(tmp_path: Path) -> None:
     phantoms.torso_ct(tmp_path, image_type=("ORIGINAL", "PRIMARY", "P", "ND"), **MR)
 
     assert (
@@ -453,13 +444,13 @@ def test_a_phase_map_alone_is_said_to_be_one(phantoms: Any, tmp_path: Path) -> N
     )
 
 
-def test_the_grey_values_are_those_of_the_set_that_was_taken(phantoms: Any, tmp_path: Path) -> None:
+def test_the_grey_values_are_those_of_the_set_that_was_taken(tmp_path: Path) -> None:
     phantom = phantoms.torso_ct(tmp_path, phases=4, edit=by_set(*PHILIPS), shuffle=3, **MR)
 
     assert np.array_equal(volume_in(tmp_path).intensities, phantom.hu + 30)
 
 
-def test_what_is_said_of_a_value_is_short_and_on_one_line(phantoms: Any, tmp_path: Path) -> None:
+def test_what_is_said_of_a_value_is_short_and_on_one_line(tmp_path: Path) -> None:
     sets = ({"ConvolutionKernel": "B30" + "x" * 13}, {"ConvolutionKernel": ["B40" + "y" * 12] * 5})
     phantoms.torso_ct(tmp_path, phases=2, edit=by_set(*sets), **SMALL)
 

@@ -12,6 +12,7 @@ from dicom_node.series.choice import choose_series
 from dicom_node.series.header import read_header
 from dicom_node.series.patients import by_patient, differing, patient_digests
 from dicom_node.values import InstanceHeader
+from tests.support import phantoms
 
 SMALL: dict[str, Any] = {"shape": (6, 10, 12), "spacing_mm": (5.0, 20.0, 18.0)}
 
@@ -63,7 +64,7 @@ def test_the_same_number_of_two_issuers() -> None:
     assert differing([header(issuer="HERE"), header(issuer="THERE")]) == ("Issuer of Patient ID",)
 
 
-def test_a_header_says_nothing_of_the_patient(phantoms: Any, tmp_path: Path) -> None:
+def test_a_header_says_nothing_of_the_patient(tmp_path: Path) -> None:
     phantom = phantoms.torso_ct(tmp_path, shape=(1, 10, 12))
 
     read = read_header(phantom.paths[0])
@@ -98,7 +99,7 @@ def headers_in(folder: Path) -> list[InstanceHeader]:
 )
 @pytest.mark.parametrize("asked_for", [True, False])
 def test_two_patients_in_one_series_are_refused(
-    phantoms: Any, tmp_path: Path, other: dict[str, str], attribute: str, asked_for: bool
+    tmp_path: Path, other: dict[str, str], attribute: str, asked_for: bool
 ) -> None:
     phantom = phantoms.torso_ct(tmp_path, **SMALL)
     for path in phantom.paths[3:]:
@@ -115,7 +116,7 @@ def test_two_patients_in_one_series_are_refused(
     assert not any(word in sentence for word in PEOPLE)
 
 
-def test_one_patient_written_in_two_ways_is_one_series(phantoms: Any, tmp_path: Path) -> None:
+def test_one_patient_written_in_two_ways_is_one_series(tmp_path: Path) -> None:
     phantom = phantoms.torso_ct(tmp_path, **SMALL)
     for path in phantom.paths[3:]:
         phantoms.rewrite(path, PatientName="PHANTOM TORSO^^", PatientBirthDate="")
@@ -124,9 +125,7 @@ def test_one_patient_written_in_two_ways_is_one_series(phantoms: Any, tmp_path: 
 
 
 @pytest.mark.parametrize("asked_for", [True, False])
-def test_two_patients_in_two_series_are_warned_of(
-    phantoms: Any, tmp_path: Path, asked_for: bool
-) -> None:
+def test_two_patients_in_two_series_are_warned_of(tmp_path: Path, asked_for: bool) -> None:
     wanted = phantoms.torso_ct(tmp_path / "a", **SMALL)
     other = phantoms.Identity(patient_name="Roe^Richard", patient_id="P2")
     phantoms.torso_ct(tmp_path / "b", name="other", series_number=7, identity=other, **SMALL)
@@ -141,7 +140,7 @@ def test_two_patients_in_two_series_are_warned_of(
     assert not any(word in warning for word in PEOPLE)
 
 
-def test_a_series_of_two_patients_gives_way_to_one_of_one(phantoms: Any, tmp_path: Path) -> None:
+def test_a_series_of_two_patients_gives_way_to_one_of_one(tmp_path: Path) -> None:
     mixed = phantoms.torso_ct(tmp_path / "a", **SMALL)
     wanted = phantoms.torso_ct(tmp_path / "b", name="other", series_number=7, **SMALL)
     for path in mixed.paths[3:]:

@@ -15,6 +15,7 @@ from dicom_node.series.choice import choose_series
 from dicom_node.series.header import read_header
 from dicom_node.series.stack import stack_of
 from dicom_node.values import InstanceHeader
+from tests.support import phantoms
 
 SMALL: dict[str, Any] = {"shape": (6, 10, 12), "spacing_mm": (5.0, 20.0, 18.0)}
 MOSAIC = ("ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC")
@@ -27,7 +28,7 @@ def headers_in(folder: Path) -> list[InstanceHeader]:
 @pytest.mark.parametrize("count", [1, 2, 3])
 @pytest.mark.parametrize("step_mm", [0.0, 0.12, 30.0])
 def test_mosaics_are_no_slices_however_they_moved(
-    phantoms: Any, tmp_path: Path, count: int, step_mm: float
+    tmp_path: Path, count: int, step_mm: float
 ) -> None:
     phantoms.torso_ct(
         tmp_path,
@@ -41,7 +42,7 @@ def test_mosaics_are_no_slices_however_they_moved(
         choose_series(headers_in(tmp_path))
 
 
-def test_mosaics_among_slices_are_left_out(phantoms: Any, tmp_path: Path) -> None:
+def test_mosaics_among_slices_are_left_out(tmp_path: Path) -> None:
     phantom = phantoms.torso_ct(tmp_path, modality="MR", **SMALL)
     extra = tmp_path / "extra.dcm"
     extra.write_bytes(phantom.paths[0].read_bytes())
@@ -53,9 +54,7 @@ def test_mosaics_among_slices_are_left_out(phantoms: Any, tmp_path: Path) -> Non
     assert stack.warnings == ("Left out as mosaics, many slices tiled in one image: instance 99.",)
 
 
-def test_an_enhanced_object_that_still_says_mosaic_is_a_volume(
-    phantoms: Any, tmp_path: Path
-) -> None:
+def test_an_enhanced_object_that_still_says_mosaic_is_a_volume(tmp_path: Path) -> None:
     edit = phantoms.setting(ImageType=[*MOSAIC])
     phantoms.torso_ct(tmp_path, enhanced=True, edit=edit, **SMALL)
 
@@ -63,9 +62,7 @@ def test_an_enhanced_object_that_still_says_mosaic_is_a_volume(
 
 
 @pytest.mark.parametrize("modality", ["CT", "MR"])
-def test_many_frames_without_functional_groups(
-    phantoms: Any, tmp_path: Path, modality: str
-) -> None:
+def test_many_frames_without_functional_groups(tmp_path: Path, modality: str) -> None:
     def edit(z: int, ds: Any) -> None:
         ds.NumberOfFrames = 4
 
@@ -79,7 +76,7 @@ def test_many_frames_without_functional_groups(
     assert "phases" not in str(caught.value)
 
 
-def test_a_cone_beam_volume_of_its_own_class(phantoms: Any, tmp_path: Path) -> None:
+def test_a_cone_beam_volume_of_its_own_class(tmp_path: Path) -> None:
     phantom = phantoms.torso_ct(tmp_path, shape=(1, 10, 12))
     phantoms.rewrite(phantom.paths[0], SOPClassUID=XRay3DCraniofacialImageStorage)
 
@@ -88,7 +85,7 @@ def test_a_cone_beam_volume_of_its_own_class(phantoms: Any, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("count", [3, 30])
-def test_a_series_for_every_slice(phantoms: Any, tmp_path: Path, count: int) -> None:
+def test_a_series_for_every_slice(tmp_path: Path, count: int) -> None:
     for n in range(count):
         phantoms.torso_ct(
             tmp_path / str(n),
@@ -109,7 +106,7 @@ def test_a_series_for_every_slice(phantoms: Any, tmp_path: Path, count: int) -> 
     assert len(sentence) < 500
 
 
-def test_many_reasons_are_counted(phantoms: Any, tmp_path: Path) -> None:
+def test_many_reasons_are_counted(tmp_path: Path) -> None:
     for n in range(9):
         phantoms.torso_ct(
             tmp_path / str(n), name=f"s{n}", series_number=n + 1, skip=(2,), shape=(6, 10, 12)
@@ -125,7 +122,7 @@ def test_many_reasons_are_counted(phantoms: Any, tmp_path: Path) -> None:
     assert warnings[-1] == "Left out for such reasons: 3 more series."
 
 
-def test_the_series_that_a_study_holds_are_bounded(phantoms: Any, tmp_path: Path) -> None:
+def test_the_series_that_a_study_holds_are_bounded(tmp_path: Path) -> None:
     for n in range(9):
         phantoms.torso_ct(tmp_path / str(n), name=f"s{n}", series_number=n + 1, shape=(1, 10, 12))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -25,6 +24,7 @@ from dicom_node.series.choice import choose_series
 from dicom_node.series.header import read_header
 from dicom_node.values import SourceVolume
 from dicom_node.volume.volume import load_volume
+from tests.support import phantoms, pictures
 
 
 def load(path: Path) -> SourceVolume:
@@ -46,9 +46,7 @@ def region(delta_cm: tuple[float, float], **elements: Any) -> Dataset:
 
 class TestLook:
     @pytest.mark.parametrize("kind", ["CR", "DX", "US", "XC", "OP", "ES", "SC"])
-    def test_every_class_is_one_slice(
-        self, kind: str, pictures: ModuleType, tmp_path: Path
-    ) -> None:
+    def test_every_class_is_one_slice(self, kind: str, tmp_path: Path) -> None:
         made = pictures.picture(tmp_path, kind)
 
         volume = load(made.path)
@@ -63,9 +61,7 @@ class TestLook:
     @pytest.mark.parametrize(
         "stored", ["RGB", "RGB in planes", "PALETTE COLOR", "YBR_FULL", "YBR_FULL_422"]
     )
-    def test_colour_is_rgb_however_it_is_stored(
-        self, stored: str, pictures: ModuleType, tmp_path: Path
-    ) -> None:
+    def test_colour_is_rgb_however_it_is_stored(self, stored: str, tmp_path: Path) -> None:
         syntax = {"transfer_syntax_uid": JPEGBaseline8Bit} if stored == "YBR_FULL_422" else {}
         made = pictures.picture(tmp_path, "ES", stored=stored, **syntax)
 
@@ -83,9 +79,7 @@ class TestLook:
 
     @pytest.mark.parametrize("syntax", [JPEG2000Lossless, JPEGLSLossless, RLELossless])
     @pytest.mark.parametrize("kind", ["DX", "XC"])
-    def test_compressed_is_the_same(
-        self, kind: str, syntax: Any, pictures: ModuleType, tmp_path: Path
-    ) -> None:
+    def test_compressed_is_the_same(self, kind: str, syntax: Any, tmp_path: Path) -> None:
         plain = load(pictures.picture(tmp_path / "plain", kind).path)
 
         compressed = load(
@@ -96,14 +90,14 @@ class TestLook:
         if plain.colour is not None:
             np.testing.assert_array_equal(compressed.colour, plain.colour)
 
-    def test_inverted_grey_is_turned_round(self, pictures: ModuleType, tmp_path: Path) -> None:
+    def test_inverted_grey_is_turned_round(self, tmp_path: Path) -> None:
         made = pictures.picture(tmp_path, "CR", stored="MONOCHROME1")
 
         shown = load(made.path).intensities[0]
 
         assert shown[made.mask].min() > shown[~made.mask].max()
 
-    def test_the_window_in_the_header_is_used(self, pictures: ModuleType, tmp_path: Path) -> None:
+    def test_the_window_in_the_header_is_used(self, tmp_path: Path) -> None:
         # Arrange: body 3200 of 4095, ground 640; a window that shows nothing below 2400
         made = pictures.picture(tmp_path, "DX", WindowCenter="2800", WindowWidth="800")
 
@@ -112,16 +106,12 @@ class TestLook:
         assert shown[~made.mask].max() == 0
         assert shown[made.mask].min() > 3500
 
-    def test_a_window_without_width_hides_nothing(
-        self, pictures: ModuleType, tmp_path: Path
-    ) -> None:
+    def test_a_window_without_width_hides_nothing(self, tmp_path: Path) -> None:
         made = pictures.picture(tmp_path, "DX", WindowCenter="0", WindowWidth="0")
 
         assert np.ptp(load(made.path).intensities) == 3200 - 640
 
-    def test_padding_is_black_and_no_part_of_the_inversion(
-        self, pictures: ModuleType, tmp_path: Path
-    ) -> None:
+    def test_padding_is_black_and_no_part_of_the_inversion(self, tmp_path: Path) -> None:
         def pad(ds: Dataset) -> None:
             values = np.frombuffer(ds.PixelData, "<u2").reshape(ds.Rows, ds.Columns).copy()
             values[:5] = 0
@@ -134,7 +124,7 @@ class TestLook:
         assert (shown[:5] == shown[5:].min()).all()
         assert shown[5:][made.mask[5:]].min() > shown[5:][~made.mask[5:]].max()
 
-    def test_grey_stored_in_colour_is_grey(self, pictures: ModuleType, tmp_path: Path) -> None:
+    def test_grey_stored_in_colour_is_grey(self, tmp_path: Path) -> None:
         def grey(ds: Dataset) -> None:
             ds.PixelData = np.repeat(np.frombuffer(ds.PixelData, np.uint8)[::3], 3).tobytes()
 
@@ -144,7 +134,7 @@ class TestLook:
         assert set(np.unique(volume.intensities)) == {30.0, 250.0}
 
     @pytest.mark.parametrize("shape", [(48, 64), (1, 1), (7, 300), (301, 5)])
-    def test_any_shape(self, shape: tuple[int, int], pictures: ModuleType, tmp_path: Path) -> None:
+    def test_any_shape(self, shape: tuple[int, int], tmp_path: Path) -> None:
         made = pictures.picture(tmp_path, "XC", shape=shape)
 
         assert load(made.path).intensities.shape == (1, *shape)
@@ -175,7 +165,6 @@ class TestSize:
         spacing_mm: tuple[float, float],
         sized: bool,
         said: str,
-        pictures: ModuleType,
         tmp_path: Path,
     ) -> None:
         made = pictures.picture(
@@ -206,9 +195,7 @@ def chosen(pictures: Sequence[Any], **options: Any) -> tuple[str, tuple[str, ...
 
 
 class TestChoice:
-    def test_the_frontal_view_of_a_chest_and_the_lateral_is_named(
-        self, pictures: ModuleType, tmp_path: Path
-    ) -> None:
+    def test_the_frontal_view_of_a_chest_and_the_lateral_is_named(self, tmp_path: Path) -> None:
         lateral = pictures.picture(
             tmp_path, "DX", name="b", series="chest", InstanceNumber=1, ViewPosition="LL"
         )
@@ -223,9 +210,7 @@ class TestChoice:
         assert "instance 2 of series 3 (DX, PA)" in warnings[0]
         assert "Left out: instance 1 of series 3 (DX, LL)" in warnings[0]
 
-    def test_the_first_of_many_and_the_sentence_stays_short(
-        self, pictures: ModuleType, tmp_path: Path
-    ) -> None:
+    def test_the_first_of_many_and_the_sentence_stays_short(self, tmp_path: Path) -> None:
         made = [
             pictures.picture(tmp_path, "US", name=f"i{n}", series="us", InstanceNumber=n)
             for n in range(9, 0, -1)
@@ -236,7 +221,7 @@ class TestChoice:
         assert uid == made[-1].sop_instance_uid
         assert "and 4 more" in warning
 
-    def test_the_series_asked_for(self, pictures: ModuleType, tmp_path: Path) -> None:
+    def test_the_series_asked_for(self, tmp_path: Path) -> None:
         first = pictures.picture(tmp_path, "DX", name="a", SeriesNumber=1)
         second = pictures.picture(tmp_path, "DX", name="b", SeriesNumber=2)
 
@@ -244,7 +229,7 @@ class TestChoice:
 
         assert (uid, warnings) == (second.sop_instance_uid, ())
 
-    def test_for_display_before_raw(self, pictures: ModuleType, tmp_path: Path) -> None:
+    def test_for_display_before_raw(self, tmp_path: Path) -> None:
         raw = pictures.picture(
             tmp_path,
             "DX",
@@ -256,9 +241,7 @@ class TestChoice:
 
         assert chosen([raw, shown])[0] == shown.sop_instance_uid
 
-    def test_slices_come_first_and_a_picture_only_when_asked_for(
-        self, pictures: ModuleType, phantoms: ModuleType, tmp_path: Path
-    ) -> None:
+    def test_slices_come_first_and_a_picture_only_when_asked_for(self, tmp_path: Path) -> None:
         phantom = phantoms.torso_ct(tmp_path / "ct", shape=(6, 10, 12))
         study = read_header(phantom.paths[0]).study_instance_uid
         made = pictures.picture(tmp_path / "us", "US", StudyInstanceUID=study)
@@ -268,9 +251,7 @@ class TestChoice:
         asked = choose_series(headers, series_instance_uid=made.series_instance_uid)
         assert [header.sop_instance_uid for header in asked.headers] == [made.sop_instance_uid]
 
-    def test_slices_that_are_no_volume_are_not_answered_by_a_picture(
-        self, pictures: ModuleType, phantoms: ModuleType, tmp_path: Path
-    ) -> None:
+    def test_slices_that_are_no_volume_are_not_answered_by_a_picture(self, tmp_path: Path) -> None:
         phantom = phantoms.torso_ct(tmp_path / "ct", shape=(6, 10, 12), skip=(3,))
         study = read_header(phantom.paths[0]).study_instance_uid
         made = pictures.picture(tmp_path / "us", "US", StudyInstanceUID=study)
@@ -297,7 +278,6 @@ class TestChoice:
         kind: str,
         elements: dict[str, Any],
         said: str,
-        pictures: ModuleType,
         tmp_path: Path,
     ) -> None:
         made = pictures.picture(tmp_path, kind, **elements)
@@ -305,9 +285,7 @@ class TestChoice:
         with pytest.raises(NoUsableSeries, match=said):
             choose_series([read_header(made.path)])
 
-    def test_one_frame_of_a_class_for_loops_is_a_picture(
-        self, pictures: ModuleType, tmp_path: Path
-    ) -> None:
+    def test_one_frame_of_a_class_for_loops_is_a_picture(self, tmp_path: Path) -> None:
         made = pictures.picture(
             tmp_path, "US", SOPClassUID=UltrasoundMultiFrameImageStorage, NumberOfFrames=1
         )
@@ -332,16 +310,14 @@ class TestDamage:
         ],
     )
     def test_a_sentence_says_what_is_wrong(
-        self, elements: dict[str, Any], said: str, pictures: ModuleType, tmp_path: Path
+        self, elements: dict[str, Any], said: str, tmp_path: Path
     ) -> None:
         made = pictures.picture(tmp_path, "XC", **elements)
 
         with pytest.raises(NotAVolume, match=said):
             load(made.path)
 
-    def test_a_rescale_that_is_no_number_is_named(
-        self, pictures: ModuleType, phantoms: ModuleType, tmp_path: Path
-    ) -> None:
+    def test_a_rescale_that_is_no_number_is_named(self, tmp_path: Path) -> None:
         made = pictures.picture(tmp_path, "CR", RescaleSlope=1, RescaleIntercept=0)
         phantoms.patch(made.path, "RescaleSlope", b"steep")
 
@@ -350,7 +326,7 @@ class TestDamage:
 
         assert "damaged" not in str(caught.value)
 
-    def test_a_table_that_is_none_is_named(self, pictures: ModuleType, tmp_path: Path) -> None:
+    def test_a_table_that_is_none_is_named(self, tmp_path: Path) -> None:
         made = pictures.picture(
             tmp_path, "US", stored="PALETTE COLOR", RedPaletteColorLookupTableData=None
         )
@@ -359,9 +335,7 @@ class TestDamage:
             load(made.path)
 
     @pytest.mark.parametrize("behind", [b"\0" * 64, b"padding!"])
-    def test_bytes_behind_a_jpeg_do_no_harm(
-        self, behind: bytes, pictures: ModuleType, tmp_path: Path
-    ) -> None:
+    def test_bytes_behind_a_jpeg_do_no_harm(self, behind: bytes, tmp_path: Path) -> None:
         def lengthen(ds: Dataset) -> None:
             (frame,) = generate_frames(ds.PixelData, number_of_frames=1)
             ds.PixelData = encapsulate([frame + behind])
@@ -376,7 +350,7 @@ class TestDamage:
 
         assert load(made.path).colour is not None
 
-    def test_a_jpeg_that_breaks_off(self, pictures: ModuleType, tmp_path: Path) -> None:
+    def test_a_jpeg_that_breaks_off(self, tmp_path: Path) -> None:
         def cut(ds: Dataset) -> None:
             (frame,) = generate_frames(ds.PixelData, number_of_frames=1)
             ds.PixelData = encapsulate([frame[: len(frame) // 2]])

@@ -18,6 +18,7 @@ from pydicom.uid import (
 from dicom_node.errors import NotAVolume
 from dicom_node.series.header import read_header
 from dicom_node.volume.volume import load_volume
+from tests.support import phantoms
 
 SMALL = {"shape": (3, 40, 48), "spacing_mm": (5.0, 8.0, 8.0)}
 
@@ -39,7 +40,7 @@ def volume_of(phantom):
     ],
 )
 @pytest.mark.parametrize("signed", [True, False])
-def test_every_syntax_gives_the_same_numbers(phantoms, tmp_path, syntax, signed) -> None:
+def test_every_syntax_gives_the_same_numbers(tmp_path, syntax, signed) -> None:
     look = phantoms.Look(signed=signed)
     phantom = phantoms.torso_ct(tmp_path, transfer_syntax_uid=syntax, look=look, **SMALL)
 
@@ -50,7 +51,7 @@ def test_every_syntax_gives_the_same_numbers(phantoms, tmp_path, syntax, signed)
 
 
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, RLELossless, JPEG2000Lossless])
-def test_enhanced_objects_in_every_kind_of_syntax(phantoms, tmp_path, syntax) -> None:
+def test_enhanced_objects_in_every_kind_of_syntax(tmp_path, syntax) -> None:
     phantom = phantoms.torso_ct(
         tmp_path, transfer_syntax_uid=syntax, enhanced=True, shuffle=1, **SMALL
     )
@@ -58,7 +59,7 @@ def test_enhanced_objects_in_every_kind_of_syntax(phantoms, tmp_path, syntax) ->
     assert np.array_equal(volume_of(phantom).intensities, phantom.hu)
 
 
-def test_one_phase_of_a_compressed_enhanced_object(phantoms, tmp_path) -> None:
+def test_one_phase_of_a_compressed_enhanced_object(tmp_path) -> None:
     phantom = phantoms.torso_ct(
         tmp_path, transfer_syntax_uid=RLELossless, enhanced=True, phases=3, shuffle=9, **SMALL
     )
@@ -69,7 +70,7 @@ def test_one_phase_of_a_compressed_enhanced_object(phantoms, tmp_path) -> None:
     assert volume.intensities.shape == (3, 40, 48)
 
 
-def test_rescale_is_each_slices_own(phantoms, tmp_path) -> None:
+def test_rescale_is_each_slices_own(tmp_path) -> None:
     look = phantoms.Look(rescale=lambda z: (1.0 + z, -1024.0 - 100 * z))
     hu = np.full((3, 40, 48), -1024, np.int16) + 42 * np.arange(48, dtype=np.int16)
     hu -= 100 * np.arange(3, dtype=np.int16)[:, None, None]
@@ -78,7 +79,7 @@ def test_rescale_is_each_slices_own(phantoms, tmp_path) -> None:
     assert np.allclose(volume_of(phantom).intensities, hu, atol=1e-3)
 
 
-def test_hounsfield_units_without_rescale_are_taken_and_told(phantoms, tmp_path) -> None:
+def test_hounsfield_units_without_rescale_are_taken_and_told(tmp_path) -> None:
     phantom = phantoms.torso_ct(tmp_path, look=phantoms.Look(rescale=None), **SMALL)
 
     volume = volume_of(phantom)
@@ -87,7 +88,7 @@ def test_hounsfield_units_without_rescale_are_taken_and_told(phantoms, tmp_path)
     assert "Rescale Slope or Rescale Intercept is missing in instances 1-3" in volume.warnings[0]
 
 
-def test_ct_values_that_nobody_can_tell_are_refused(phantoms, tmp_path) -> None:
+def test_ct_values_that_nobody_can_tell_are_refused(tmp_path) -> None:
     phantom = phantoms.torso_ct(tmp_path, **SMALL)
     phantoms.rewrite(phantom.paths[1], RescaleSlope=None, RescaleIntercept=None)
 
@@ -95,7 +96,7 @@ def test_ct_values_that_nobody_can_tell_are_refused(phantoms, tmp_path) -> None:
         volume_of(phantom)
 
 
-def test_mr_needs_no_rescale(phantoms, tmp_path) -> None:
+def test_mr_needs_no_rescale(tmp_path) -> None:
     hu = np.arange(3 * 40 * 48, dtype=np.int16).reshape(3, 40, 48)
     look = phantoms.Look(rescale=None)
     phantom = phantoms.torso_ct(tmp_path, modality="MR", hu=hu, look=look, **SMALL)
@@ -106,7 +107,7 @@ def test_mr_needs_no_rescale(phantoms, tmp_path) -> None:
     assert volume.warnings == ()
 
 
-def test_inverted_display_leaves_hounsfield_units_alone(phantoms, tmp_path) -> None:
+def test_inverted_display_leaves_hounsfield_units_alone(tmp_path) -> None:
     look = phantoms.Look(photometric_interpretation="MONOCHROME1")
     phantom = phantoms.torso_ct(tmp_path, look=look, **SMALL)
 
@@ -114,7 +115,7 @@ def test_inverted_display_leaves_hounsfield_units_alone(phantoms, tmp_path) -> N
 
 
 @pytest.mark.parametrize(("signed", "expected"), [(True, -1 - 20), (False, 65535 - 20)])
-def test_inverted_mr_is_turned_round(phantoms, tmp_path, signed, expected) -> None:
+def test_inverted_mr_is_turned_round(tmp_path, signed, expected) -> None:
     look = phantoms.Look(rescale=None, photometric_interpretation="MONOCHROME1", signed=signed)
     hu = np.full((3, 40, 48), 20, np.int16)
     phantom = phantoms.torso_ct(tmp_path, modality="MR", hu=hu, look=look, **SMALL)
@@ -134,7 +135,7 @@ def test_inverted_mr_is_turned_round(phantoms, tmp_path, signed, expected) -> No
         ({"PixelPaddingValue": -1990, "PixelPaddingRangeLimit": -2010}, True),
     ],
 )
-def test_padding_is_air_in_ct(phantoms, tmp_path, padding, signed) -> None:
+def test_padding_is_air_in_ct(tmp_path, padding, signed) -> None:
     def pad(z, ds) -> None:
         for keyword, value in padding.items():
             ds.add_new(keyword, "SS" if signed else "US", value)
@@ -153,7 +154,7 @@ def test_padding_is_air_in_ct(phantoms, tmp_path, padding, signed) -> None:
     assert np.array_equal(volume.intensities[:, :, 5:], phantom.hu[:, :, 5:])
 
 
-def test_padding_is_cut_to_the_stored_bits_as_the_pixels_are(phantoms, tmp_path) -> None:
+def test_padding_is_cut_to_the_stored_bits_as_the_pixels_are(tmp_path) -> None:
     def pad(z, ds) -> None:
         ds.BitsStored, ds.HighBit = 12, 11
         ds.add_new("PixelPaddingValue", "US", 0xF830)  # with all bits that the pixel's word has
@@ -169,7 +170,7 @@ def test_padding_is_cut_to_the_stored_bits_as_the_pixels_are(phantoms, tmp_path)
     assert np.all(volume_of(phantom).intensities[:, :, :5] == -1024)
 
 
-def test_padding_is_the_lowest_value_elsewhere(phantoms, tmp_path) -> None:
+def test_padding_is_the_lowest_value_elsewhere(tmp_path) -> None:
     hu = np.full((3, 40, 48), 700, np.int16)
     hu[:, :10] = 300
     hu[:, 10:20] = 5000
@@ -185,7 +186,7 @@ def test_padding_is_the_lowest_value_elsewhere(phantoms, tmp_path) -> None:
     assert np.all(volume_of(phantom).intensities[:, :20] == 300)
 
 
-def test_overlays_in_the_high_bits_are_no_grey(phantoms, tmp_path) -> None:
+def test_overlays_in_the_high_bits_are_no_grey(tmp_path) -> None:
     edit = phantoms.setting(BitsStored=12, HighBit=11)
     phantom = phantoms.torso_ct(tmp_path, edit=edit, look=phantoms.Look(signed=False), **SMALL)
     for path in phantom.paths:
@@ -198,7 +199,7 @@ def test_overlays_in_the_high_bits_are_no_grey(phantoms, tmp_path) -> None:
     assert np.array_equal(volume_of(phantom).intensities, phantom.hu)
 
 
-def test_signed_values_of_twelve_bits_keep_their_sign(phantoms, tmp_path) -> None:
+def test_signed_values_of_twelve_bits_keep_their_sign(tmp_path) -> None:
     hu = np.linspace(-2048, 2047, 3 * 40 * 48).astype(np.int16).reshape(40, 48, 3)
     hu = np.moveaxis(hu, -1, 0).copy()
     phantom = phantoms.torso_ct(
@@ -216,7 +217,7 @@ def test_signed_values_of_twelve_bits_keep_their_sign(phantoms, tmp_path) -> Non
     assert np.array_equal(volume_of(phantom).intensities, hu)
 
 
-def test_files_without_meta_information_are_read_as_they_look(phantoms, tmp_path) -> None:
+def test_files_without_meta_information_are_read_as_they_look(tmp_path) -> None:
     phantom = phantoms.torso_ct(tmp_path, transfer_syntax_uid=ImplicitVRLittleEndian, **SMALL)
     for path in phantom.paths:
         ds = pydicom.dcmread(path)
@@ -227,7 +228,7 @@ def test_files_without_meta_information_are_read_as_they_look(phantoms, tmp_path
     assert np.array_equal(volume_of(phantom).intensities, phantom.hu)
 
 
-def test_values_that_break_the_rules_of_their_vr_do_no_harm(phantoms, tmp_path) -> None:
+def test_values_that_break_the_rules_of_their_vr_do_no_harm(tmp_path) -> None:
     phantom = phantoms.torso_ct(tmp_path, **SMALL)
     for (
         path
@@ -239,7 +240,7 @@ def test_values_that_break_the_rules_of_their_vr_do_no_harm(phantoms, tmp_path) 
     assert np.array_equal(volume_of(phantom).intensities, phantom.hu)
 
 
-def test_names_in_any_alphabet_do_no_harm(phantoms, tmp_path) -> None:
+def test_names_in_any_alphabet_do_no_harm(tmp_path) -> None:
     for number, (charset, name) in enumerate(
         [
             ("ISO_IR 192", "Müller^Jürgen"),

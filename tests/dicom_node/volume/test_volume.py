@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from dicom_node.series.header import read_header
 from dicom_node.volume.volume import load_volume
+from tests.support import phantoms
 
 SMALL = {"shape": (6, 10, 12), "spacing_mm": (5.0, 20.0, 18.0)}
 NAMED = [
@@ -34,9 +35,7 @@ def headers_in(folder):
 
 @pytest.mark.parametrize("orientation", NAMED)
 @pytest.mark.parametrize("shuffle", [None, 11])
-def test_every_orientation_and_order_gives_the_phantom_back(
-    phantoms, tmp_path, orientation, shuffle
-) -> None:
+def test_every_orientation_and_order_gives_the_phantom_back(tmp_path, orientation, shuffle) -> None:
     phantom = phantoms.torso_ct(tmp_path, orientation=orientation, shuffle=shuffle, **SMALL)
 
     volume = load_volume(headers_in(tmp_path))
@@ -49,7 +48,7 @@ def test_every_orientation_and_order_gives_the_phantom_back(
     assert volume.warnings == ()
 
 
-def test_feet_first_is_turned_to_rising_z(phantoms, tmp_path) -> None:
+def test_feet_first_is_turned_to_rising_z(tmp_path) -> None:
     phantom = phantoms.torso_ct(tmp_path, feet_first=True, **SMALL)
 
     volume = load_volume(headers_in(tmp_path))
@@ -58,7 +57,7 @@ def test_feet_first_is_turned_to_rising_z(phantoms, tmp_path) -> None:
     assert np.array_equal(volume.intensities, phantom.hu)
 
 
-def test_frames_name_the_file_of_every_slice(phantoms, tmp_path) -> None:
+def test_frames_name_the_file_of_every_slice(tmp_path) -> None:
     phantom = phantoms.torso_ct(tmp_path, shuffle=5, **SMALL)
 
     volume = load_volume(headers_in(tmp_path))
@@ -76,7 +75,7 @@ def test_frames_name_the_file_of_every_slice(phantoms, tmp_path) -> None:
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_a_marked_voxel_lies_at_its_known_place(
-    phantoms, tmp_path_factory, angles, mirrored, order, spacing
+    tmp_path_factory, angles, mirrored, order, spacing
 ) -> None:
     folder = tmp_path_factory.mktemp("series")
     row, column = rotation(angles)[:, :2].T
@@ -132,7 +131,7 @@ def itk_place(volume, marked) -> tuple[float, float, float]:
     return image.TransformIndexToPhysicalPoint((x, y, z))
 
 
-def test_the_order_of_headers_does_not_matter(phantoms, tmp_path) -> None:
+def test_the_order_of_headers_does_not_matter(tmp_path) -> None:
     phantom = phantoms.torso_ct(tmp_path, **SMALL)
 
     volume = load_volume(headers_in(tmp_path)[::-1])
@@ -140,7 +139,7 @@ def test_the_order_of_headers_does_not_matter(phantoms, tmp_path) -> None:
     assert np.array_equal(volume.intensities, phantom.hu)
 
 
-def test_small_jitter_of_positions_is_a_volume(phantoms, tmp_path) -> None:
+def test_small_jitter_of_positions_is_a_volume(tmp_path) -> None:
     phantom = phantoms.torso_ct(tmp_path, moved_mm={2: 0.1, 3: -0.08}, **SMALL)
 
     volume = load_volume(headers_in(tmp_path))
@@ -148,7 +147,7 @@ def test_small_jitter_of_positions_is_a_volume(phantoms, tmp_path) -> None:
     assert np.allclose(volume.affine_zyx_to_lps, phantom.affine_zyx_to_lps, atol=1e-4)
 
 
-def test_gaps_between_thin_slices_are_told(phantoms, tmp_path) -> None:
+def test_gaps_between_thin_slices_are_told(tmp_path) -> None:
     phantoms.torso_ct(tmp_path, edit=phantoms.setting(SliceThickness=1), **SMALL)
 
     volume = load_volume(headers_in(tmp_path))
@@ -159,7 +158,7 @@ def test_gaps_between_thin_slices_are_told(phantoms, tmp_path) -> None:
 
 @pytest.mark.parametrize("enhanced", [False, True])
 @pytest.mark.parametrize("orientation", ["axial", "oblique", "sagittal"])
-def test_enhanced_objects_are_volumes_too(phantoms, tmp_path, enhanced, orientation) -> None:
+def test_enhanced_objects_are_volumes_too(tmp_path, enhanced, orientation) -> None:
     phantom = phantoms.torso_ct(
         tmp_path, orientation=orientation, enhanced=enhanced, shuffle=4, **SMALL
     )
@@ -171,7 +170,7 @@ def test_enhanced_objects_are_volumes_too(phantoms, tmp_path, enhanced, orientat
     assert (volume.frames[0].frame_number is not None) == enhanced
 
 
-def test_frames_of_an_enhanced_object_are_sorted_and_named(phantoms, tmp_path) -> None:
+def test_frames_of_an_enhanced_object_are_sorted_and_named(tmp_path) -> None:
     phantoms.torso_ct(tmp_path, enhanced=True, feet_first=True, **SMALL)
 
     volume = load_volume(headers_in(tmp_path))
@@ -179,7 +178,7 @@ def test_frames_of_an_enhanced_object_are_sorted_and_named(phantoms, tmp_path) -
     assert [frame.frame_number for frame in volume.frames] == [6, 5, 4, 3, 2, 1]
 
 
-def test_the_first_phase_of_an_enhanced_object_is_used(phantoms, tmp_path) -> None:
+def test_the_first_phase_of_an_enhanced_object_is_used(tmp_path) -> None:
     phantom = phantoms.torso_ct(tmp_path, enhanced=True, phases=2, **SMALL)
 
     volume = load_volume(headers_in(tmp_path))
@@ -198,7 +197,7 @@ def test_the_first_phase_of_an_enhanced_object_is_used(phantoms, tmp_path) -> No
         ("DiffusionBValue", (0, 1000)),
     ],
 )
-def test_phases_are_told_apart_by_whatever_tells_them(phantoms, tmp_path, keyword, values) -> None:
+def test_phases_are_told_apart_by_whatever_tells_them(tmp_path, keyword, values) -> None:
     def label(z, ds) -> None:
         phase = ds.AcquisitionNumber
         ds.AcquisitionNumber = 1
@@ -213,7 +212,7 @@ def test_phases_are_told_apart_by_whatever_tells_them(phantoms, tmp_path, keywor
     assert f"told apart by {keyword}" in volume.warnings[0]
 
 
-def test_a_phase_that_lacks_slices_is_passed_over(phantoms, tmp_path) -> None:
+def test_a_phase_that_lacks_slices_is_passed_over(tmp_path) -> None:
     phantoms.torso_ct(tmp_path, phases=2, **SMALL)
     (tmp_path / "torso-0006.dcm").unlink()  # the top slice of the first phase
 
@@ -222,7 +221,7 @@ def test_a_phase_that_lacks_slices_is_passed_over(phantoms, tmp_path) -> None:
     assert [frame.instance_number for frame in volume.frames] == [7, 8, 9, 10, 11, 12]
 
 
-def test_a_scout_inside_the_series_is_left_out(phantoms, tmp_path) -> None:
+def test_a_scout_inside_the_series_is_left_out(tmp_path) -> None:
     phantom = phantoms.torso_ct(tmp_path, localizer=True, **SMALL)
 
     volume = load_volume(headers_in(tmp_path))
@@ -231,7 +230,7 @@ def test_a_scout_inside_the_series_is_left_out(phantoms, tmp_path) -> None:
     assert volume.warnings == ("Left out as localizers inside the series: instance 7.",)
 
 
-def test_a_scout_that_does_not_say_so_is_left_out(phantoms, tmp_path) -> None:
+def test_a_scout_that_does_not_say_so_is_left_out(tmp_path) -> None:
     phantoms.torso_ct(tmp_path, localizer=True, **SMALL)
     phantoms.rewrite(tmp_path / "torso-localizer.dcm", ImageType=["ORIGINAL", "PRIMARY", "AXIAL"])
 
@@ -242,7 +241,7 @@ def test_a_scout_that_does_not_say_so_is_left_out(phantoms, tmp_path) -> None:
     assert "instance 7" in volume.warnings[0]
 
 
-def test_the_same_file_twice_counts_once(phantoms, tmp_path) -> None:
+def test_the_same_file_twice_counts_once(tmp_path) -> None:
     phantom = phantoms.torso_ct(tmp_path, **SMALL)
     (tmp_path / "copy.dcm").write_bytes(phantom.paths[2].read_bytes())
 

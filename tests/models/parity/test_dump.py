@@ -12,6 +12,7 @@ from models.errors import CheckpointUnreadable, UnreadableFile, WrongArchitectur
 from models.parity import dump
 from models.parity.sam2_image import dump_sam2_image
 from models.segmenters.sam2.network import load_network
+from tests.support import seeded_networks
 
 INPUTS = {
     "image": np.random.default_rng(3).integers(0, 256, (50, 76, 3), dtype=np.uint8),
@@ -26,11 +27,11 @@ SIDE, GRID = 128, 8
 
 
 @pytest.fixture
-def case(tmp_path, networks):
+def case(tmp_path):
     """A case of the tiny size at 128 pixels."""
     folder = tmp_path / "case"
     folder.mkdir()
-    torch.save(networks.sam2_state("tiny"), folder / "state.pt")
+    torch.save(seeded_networks.sam2_state("tiny"), folder / "state.pt")
     np.savez(folder / "inputs.npz", **INPUTS)
     return folder
 
@@ -61,15 +62,15 @@ def test_every_array_is_there_in_its_shape(case, tmp_path, segmenter):
         assert all(np.isfinite(arrays[name]).all() for name in arrays)
 
 
-def test_the_arrays_of_an_image_are_upstreams(networks):
+def test_the_arrays_of_an_image_are_upstreams():
     # Arrange
-    networks.upstream("sam2")
+    seeded_networks.upstream("sam2")
     from sam2.modeling.sam2_base import SAM2Base
     from sam2.sam2_image_predictor import SAM2ImagePredictor
 
-    state = networks.sam2_state()
-    network = load_network(state, networks.NARROW, torch.device("cpu"))
-    theirs = networks.upstream_sam2(networks.NARROW, state, video=False)
+    state = seeded_networks.sam2_state()
+    network = load_network(state, seeded_networks.NARROW, torch.device("cpu"))
+    theirs = seeded_networks.upstream_sam2(seeded_networks.NARROW, state, video=False)
     assert isinstance(theirs, SAM2Base)
     with pytest.warns(DeprecationWarning, match=r"torch\.jit\.script"):
         predictor = SAM2ImagePredictor(theirs)
@@ -132,8 +133,8 @@ def test_a_case_that_is_not_whole_is_said(case, tmp_path, change, error, said):
     assert not (tmp_path / "out.npz").exists()
 
 
-def test_another_networks_weights_are_named(case, tmp_path, networks):
-    torch.save(networks.sam2_state("narrow"), case / "state.pt")
+def test_another_networks_weights_are_named(case, tmp_path):
+    torch.save(seeded_networks.sam2_state("narrow"), case / "state.pt")
 
     with pytest.raises(
         WrongArchitecture, match=r"holds SAM 2\.1 of width 16 .*, not SAM 2\.1 tiny\."

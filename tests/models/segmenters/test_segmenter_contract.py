@@ -19,24 +19,31 @@ from agent.values import Box, Point, PromptKind, Prompts
 from models.errors import PromptNotUnderstood
 from models.runtime.encoding import Features
 from models.runtime.resources import Resources
+from tests.support import seeded_networks
 
 
-def _sam2(networks, folder):
+def _sam2(folder):
     from models.segmenters.sam2.segmenter import Sam2Segmenter
 
-    return _opened(Sam2Segmenter, networks.sam2_checkpoint(folder), networks.NARROW, folder)
+    return _opened(
+        Sam2Segmenter, seeded_networks.sam2_checkpoint(folder), seeded_networks.NARROW, folder
+    )
 
 
-def _medsam2(networks, folder):
+def _medsam2(folder):
     from models.segmenters.sam2.volume import Sam2VolumeSegmenter
 
-    return _opened(Sam2VolumeSegmenter, networks.sam2_checkpoint(folder), networks.NARROW, folder)
+    return _opened(
+        Sam2VolumeSegmenter, seeded_networks.sam2_checkpoint(folder), seeded_networks.NARROW, folder
+    )
 
 
-def _sam(networks, folder):
+def _sam(folder):
     from models.segmenters.sam.segmenter import SamSegmenter
 
-    return _opened(SamSegmenter, networks.sam_checkpoint(folder), networks.NARROW_SAM, folder)
+    return _opened(
+        SamSegmenter, seeded_networks.sam_checkpoint(folder), seeded_networks.NARROW_SAM, folder
+    )
 
 
 def _opened(kind, checkpoint, architecture, folder):
@@ -44,10 +51,10 @@ def _opened(kind, checkpoint, architecture, folder):
     return kind("segmenter", checkpoint, architecture, resources=resources)
 
 
-def _imisnet(networks, folder):
+def _imisnet(folder):
     from models.segmenters.imisnet.segmenter import ImisNetSegmenter
 
-    return ImisNetSegmenter(networks.narrow_imisnet(), reader=networks.LetterReader())
+    return ImisNetSegmenter(seeded_networks.narrow_imisnet(), reader=seeded_networks.LetterReader())
 
 
 OPENERS = {
@@ -61,7 +68,7 @@ OPENERS = {
 
 
 @pytest.fixture(scope="module", params=["litemedsam", *OPENERS])
-def segmenter(request, networks, tmp_path_factory):
+def segmenter(request, tmp_path_factory):
     """Each segmenter once, with its smallest network; LiteMedSAM has one size, and is there for all
     tests.
     """
@@ -69,7 +76,7 @@ def segmenter(request, networks, tmp_path_factory):
     if request.param == "litemedsam":
         yield request.getfixturevalue("litemedsam")
     else:
-        yield OPENERS[request.param](networks, tmp_path_factory.mktemp(request.param))
+        yield OPENERS[request.param](tmp_path_factory.mktemp(request.param))
     torch.set_num_threads(before)
 
 

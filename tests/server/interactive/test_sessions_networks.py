@@ -5,7 +5,6 @@ segmenter has them.
 from __future__ import annotations
 
 import base64
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -16,17 +15,18 @@ from agent.values import Box, Point, Prompts, Segmentation
 from models.runtime.resources import Resources
 from models.segmenters.sam2.segmenter import Sam2Segmenter
 from server.interactive.wire import image_of
+from tests.support import seeded_networks
 
 Mask = NDArray[np.bool_]
 
 
 @pytest.fixture(scope="module")
-def sam2(networks: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Sam2Segmenter:
+def sam2(tmp_path_factory: pytest.TempPathFactory) -> Sam2Segmenter:
     """SAM 2 with its narrowest network."""
     folder = tmp_path_factory.mktemp("sam2")
     resources = Resources(cache_dir=folder, threads=1, device="cpu")
-    checkpoint = networks.sam2_checkpoint(folder)
-    return Sam2Segmenter("sam2", checkpoint, networks.NARROW, resources=resources)
+    checkpoint = seeded_networks.sam2_checkpoint(folder)
+    return Sam2Segmenter("sam2", checkpoint, seeded_networks.NARROW, resources=resources)
 
 
 def alone(sam2: Sam2Segmenter, image: str, *asked: Prompts) -> list[Segmentation]:

@@ -6,13 +6,13 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 from dicom_node.errors import FaultyDataset, UnreadableDataset
 from dicom_node.series.header import read_header
 from server.nodes.header_process import HeaderProcess
+from tests.support import phantoms
 
 # Dies of "deadly", dies once of "unlucky", says what is no JSON of "odd" and another file's header
 # of "mixed"
@@ -46,9 +46,7 @@ def fake() -> Iterator[HeaderProcess]:
         yield process
 
 
-def test_a_header_is_that_which_is_read_here(
-    reader: HeaderProcess, phantoms: ModuleType, tmp_path: Path
-) -> None:
+def test_a_header_is_that_which_is_read_here(reader: HeaderProcess, tmp_path: Path) -> None:
     for path in phantoms.torso_ct(tmp_path, shape=(2, 10, 12)).paths:
         assert reader.read_header(path) == read_header(path)
 
@@ -64,9 +62,7 @@ def test_what_is_no_dicom_and_what_is_not_there_are_told_apart(
         reader.read_header(tmp_path / "nothing.dcm")
 
 
-def test_a_file_that_takes_too_long_is_given_up_and_the_next_one_is_read(
-    phantoms: ModuleType, tmp_path: Path
-) -> None:
+def test_a_file_that_takes_too_long_is_given_up_and_the_next_one_is_read(tmp_path: Path) -> None:
     path = phantoms.torso_ct(tmp_path / "ct", shape=(2, 10, 12)).paths[0]
     endless = tmp_path / "endless.dcm"
     os.mkfifo(endless)
@@ -111,7 +107,7 @@ def test_a_reader_that_does_not_start_is_no_fault_of_the_file(tmp_path: Path) ->
         process.read_header(tmp_path / "any")
 
 
-def test_memory_is_bounded(phantoms: ModuleType, tmp_path: Path) -> None:
+def test_memory_is_bounded(tmp_path: Path) -> None:
     # a sequence of 40 MB, which is held twice while it is read
     path = phantoms.torso_ct(tmp_path, shape=(2, 10, 12)).paths[0]
     with path.open("ab") as file:
@@ -143,9 +139,7 @@ print(json.dumps({"unreadable": " ".join(os.environ), "path": path}), flush=True
     assert "SEGNODE" not in str(told.value)
 
 
-def test_a_faulty_file_says_what_is_wrong_with_it(
-    reader: HeaderProcess, phantoms: ModuleType, tmp_path: Path
-) -> None:
+def test_a_faulty_file_says_what_is_wrong_with_it(reader: HeaderProcess, tmp_path: Path) -> None:
     path = phantoms.torso_ct(tmp_path, shape=(2, 10, 12)).paths[0]
     with path.open("ab") as file:
         file.write(b"\x20\x00\x0e\x00UI\x04\x001.2\0")

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -24,6 +23,7 @@ from server.record.runs import Runs
 from server.settings import load_settings
 from server.study.workfolder import WorkFolder
 from server.values import Selection
+from tests.support import phantoms
 
 SEG = WrittenResult(ResultKind.SEG, Path(), "1.2.840.10008.5.1.4.1.1.66.4", "2.25.1", "2.25.2")
 HOLD = """
@@ -97,9 +97,7 @@ def test_results_are_found_after_storage_was_moved(desk: Any, tmp_path: Path) ->
     assert result.path == after / "work" / "r" / "seg.dcm"
 
 
-def test_a_volume_in_hand_is_found_after_storage_was_moved(
-    phantoms: ModuleType, tmp_path: Path
-) -> None:
+def test_a_volume_in_hand_is_found_after_storage_was_moved(tmp_path: Path) -> None:
     # Arrange
     before, after = tmp_path / "before", tmp_path / "after"
     paths = phantoms.torso_ct(before / "inbox" / "study", shape=(4, 16, 16)).paths

@@ -27,6 +27,7 @@ from server.study.outline_files import read_outline, write_outline
 from server.study.stage_order import StudyRun
 from server.study.workfolder import EncodingStore, WorkFolder
 from server.values import Assignment
+from tests.support import phantoms
 
 ASKED = (Target("liver", "liver"), Target("spleen", "spleen"))
 LOST = Target("unicorn")
@@ -38,7 +39,7 @@ def bench() -> LoadedModels:
 
 
 @pytest.fixture
-def make_pipeline(phantoms: Any, tmp_path: Path) -> Any:
+def make_pipeline(tmp_path: Path) -> Any:
     (tmp_path / "study").mkdir()
     phantom = phantoms.torso_ct(tmp_path / "study", shape=(24, 96, 96))
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ import torch
 from agent.language.chat import Conversation, Message, Picture
 from models.policies.chat.in_process.loading import Loaded, load_chat_model
 from models.runtime.resources import LanguageOptions, Resources
+from tests.support import chat_folders
 
 FAMILIES = ("qwen3_vl", "qwen2_5_vl", "llava", "gemma3")
 
@@ -27,10 +27,9 @@ def _few_threads() -> None:
 
 
 @pytest.fixture(scope="session")
-def model_folders(
-    chat_folders: ModuleType, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, Path]:
+def model_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A folder for each of FAMILIES; their names say nothing of what is in them."""
+
     root = tmp_path_factory.mktemp("language")
     folders = {}
     for number, family in enumerate(FAMILIES):

@@ -16,27 +16,28 @@ from models.runtime.resources import Resources
 from models.segmenters.sam.architecture import VIT_B, VIT_H, VIT_L
 from models.segmenters.sam.frame import Frame
 from models.segmenters.sam.segmenter import SamSegmenter
+from tests.support import parity, seeded_networks
 
 
 @pytest.fixture(scope="module", params=[(90, 140), (160, 101)], ids=["lying", "upright"])
-def pair(request, networks, parity, tmp_path_factory):
+def pair(request, tmp_path_factory):
     """A narrow SAM at 1024 pixels, as upstream's builder has it."""
     from segment_anything import SamPredictor
     from segment_anything.build_sam import _build_sam
 
     architecture, folder = (
-        replace(networks.NARROW_SAM, side_px=1024),
+        replace(seeded_networks.NARROW_SAM, side_px=1024),
         tmp_path_factory.mktemp("sam"),
     )
     resources = Resources(cache_dir=folder, threads=1, device="cpu")
-    path = networks.sam_checkpoint(folder, architecture)
+    path = seeded_networks.sam_checkpoint(folder, architecture)
     theirs = _build_sam(
         encoder_embed_dim=architecture.width,
         encoder_depth=architecture.depth,
         encoder_num_heads=architecture.heads,
         encoder_global_attn_indexes=list(architecture.global_blocks),
     )
-    theirs.load_state_dict(networks.sam_state(architecture), strict=True)
+    theirs.load_state_dict(seeded_networks.sam_state(architecture), strict=True)
     return parity.Pair.on(
         parity.slice_of(request.param),
         SamSegmenter("sam", path, architecture, resources=resources),
@@ -44,7 +45,7 @@ def pair(request, networks, parity, tmp_path_factory):
     )
 
 
-def test_the_embedding_is_upstreams(pair, parity):
+def test_the_embedding_is_upstreams(pair):
     theirs = pair.theirs.features[0].numpy()
 
     assert parity.gap(pair.encoding.embedding, theirs) < parity.BOUND
@@ -57,13 +58,13 @@ def test_prompts_give_upstreams_answer_and_so_does_going_on_from_it(pair, prompt
     pair.check(replace(prompts, previous_logits=first.logits))
 
 
-def test_logits_alone_are_a_prompt(pair, parity):
+def test_logits_alone_are_a_prompt(pair):
     first = pair.check(parity.PROMPTS["box"])
 
     pair.check(Prompts(previous_logits=first.logits))
 
 
-def test_the_single_mask_is_upstreams_too(pair, prompts, parity):
+def test_the_single_mask_is_upstreams_too(pair, prompts):
     low_res, ious = pair.ours.candidates([PromptedSlice(pair.encoding, prompts)], multimask=False)
 
     _, their_ious, their_low_res = pair.upstream(prompts, multimask=False)
@@ -86,9 +87,9 @@ def test_the_sizes_have_upstreams_tensors(architecture, size):
     assert {k: v.shape for k, v in ours.items()} == {k: v.shape for k, v in theirs.items()}
 
 
-def test_a_checkpoint_of_sam2_is_no_sam(networks, tmp_path):
+def test_a_checkpoint_of_sam2_is_no_sam(tmp_path):
     with pytest.raises(WrongArchitecture, match=r"SAM 2\.1 of width 16 .* not SAM ViT-B"):
-        SamSegmenter("sam", networks.sam2_checkpoint(tmp_path), VIT_B, resources=Resources())
+        SamSegmenter("sam", seeded_networks.sam2_checkpoint(tmp_path), VIT_B, resources=Resources())
 
 
 @pytest.mark.parametrize(

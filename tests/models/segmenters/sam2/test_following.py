@@ -21,6 +21,7 @@ from models.segmenters.sam2.memory import Bank, Capacity, Memory, closest
 from models.segmenters.sam2.network import load_network
 from models.segmenters.sam2.tracker import Tracker
 from models.segmenters.sam2.volume import Sam2VolumeSegmenter, follow_objects
+from tests.support import seeded_networks
 
 SHAPE = (12, 40, 52)  # (z, y, x): slices of their own shape, not the network's
 
@@ -38,16 +39,16 @@ def forever(_: PropagatedSlice) -> bool:
 
 
 @pytest.fixture(scope="module")
-def segmenter(networks, tmp_path_factory) -> Sam2VolumeSegmenter:
+def segmenter(tmp_path_factory) -> Sam2VolumeSegmenter:
     """The narrow network with its seeded weights, from a checkpoint file."""
     folder = tmp_path_factory.mktemp("sam2")
-    return opened(networks, folder)
+    return opened(folder)
 
 
-def opened(networks, folder, precision: Precision = Precision.FLOAT32) -> Sam2VolumeSegmenter:
+def opened(folder, precision: Precision = Precision.FLOAT32) -> Sam2VolumeSegmenter:
     resources = Resources(cache_dir=folder, threads=1, device="cpu", precision=precision)
-    path = networks.sam2_checkpoint(folder)
-    return Sam2VolumeSegmenter("sam2", path, networks.NARROW, resources=resources)
+    path = seeded_networks.sam2_checkpoint(folder)
+    return Sam2VolumeSegmenter("sam2", path, seeded_networks.NARROW, resources=resources)
 
 
 @pytest.fixture
@@ -137,13 +138,13 @@ def test_slices_beyond_an_objects_end_are_not_even_encoded(segmenter, slices):
     assert slices.encoder_passes == len({2, 3, 4, 5, 6, 7})
 
 
-def test_an_object_that_the_network_does_not_see_is_empty_and_unsure(networks, tmp_path, slices):
-    state = dict(networks.sam2_state())
+def test_an_object_that_the_network_does_not_see_is_empty_and_unsure(tmp_path, slices):
+    state = dict(seeded_networks.sam2_state())
     state["sam_mask_decoder.pred_obj_score_head.layers.2.bias"] = torch.tensor([-5.0])
     path = tmp_path / "blind.pt"
     torch.save({"model": state}, path)
     resources = Resources(cache_dir=tmp_path, threads=1, device="cpu")
-    blind = Sam2VolumeSegmenter("sam2", path, networks.NARROW, resources=resources)
+    blind = Sam2VolumeSegmenter("sam2", path, seeded_networks.NARROW, resources=resources)
 
     found = followed(blind, ArraySlices(slices._intensities, blind), [Seed({4: LEFT}, 3, 6)])
 
@@ -157,8 +158,8 @@ def test_the_score_says_whether_it_is_there(segmenter, slices):
     assert all(0.5 < one.score <= 1 for one in found.values())
 
 
-def test_bfloat16_is_near(networks, segmenter, slices, tmp_path):
-    half = opened(networks, tmp_path, Precision.BFLOAT16)
+def test_bfloat16_is_near(segmenter, slices, tmp_path):
+    half = opened(tmp_path, Precision.BFLOAT16)
     seeds = [Seed({4: LEFT}, 3, 6)]
 
     plain, rough = followed(segmenter, slices, seeds), followed(half, slices, seeds)
@@ -207,11 +208,11 @@ def live_tensors() -> tuple[int, int]:
     return len(tensors), sum(one.untyped_storage().nbytes() for one in tensors)
 
 
-def test_what_is_held_does_not_grow_with_the_slices(networks):
+def test_what_is_held_does_not_grow_with_the_slices():
     # Arrange: an object with an outline far ahead, through a network of 32 pixels
     torch.set_num_threads(1)
-    architecture = replace(networks.NARROW, side_px=32)
-    tracker = Tracker(load_network(networks.sam2_state(), architecture, torch.device("cpu")))
+    architecture = replace(seeded_networks.NARROW, side_px=32)
+    tracker = Tracker(load_network(seeded_networks.sam2_state(), architecture, torch.device("cpu")))
     endless = Endless(1000, architecture.grid)
     seeds = [Seed({0: RIGHT, 990: LEFT}, lowest=0)]
     held = {}

@@ -10,6 +10,7 @@ from models.segmenters.sam2.architecture import BASE_PLUS, LARGE, MEDSAM2, SMALL
 from models.segmenters.sam2.conversion import converted_name, to_transformers
 from models.segmenters.sam2.network import load_network
 from models.weights.checkpoints import describe_state, load_state, read_state
+from tests.support import seeded_networks
 
 CPU = torch.device("cpu")
 
@@ -58,8 +59,8 @@ def test_a_name_becomes_what_transformers_calls_it(upstream, ours):
     assert converted_name(upstream) == ours
 
 
-def test_the_four_point_embeddings_become_one(networks):
-    state = networks.sam2_state()
+def test_the_four_point_embeddings_become_one():
+    state = seeded_networks.sam2_state()
 
     converted = to_transformers(state)
 
@@ -71,10 +72,10 @@ def test_the_four_point_embeddings_become_one(networks):
 
 
 @pytest.mark.parametrize("size", ["tiny", "narrow"])
-def test_all_of_upstreams_tensors_load_and_none_is_left_over(networks, size):
+def test_all_of_upstreams_tensors_load_and_none_is_left_over(size):
     # Arrange
-    architecture = {"tiny": TINY, "narrow": networks.NARROW}[size]
-    state = networks.sam2_state(size)
+    architecture = {"tiny": TINY, "narrow": seeded_networks.NARROW}[size]
+    state = seeded_networks.sam2_state(size)
 
     # Act
     network = load_network(state, architecture, CPU)
@@ -100,29 +101,29 @@ def test_all_of_upstreams_tensors_load_and_none_is_left_over(networks, size):
     ],
     ids=["missing", "a point embedding missing", "too many", "another shape"],
 )
-def test_a_network_is_loaded_whole_or_not_at_all(networks, change, said):
+def test_a_network_is_loaded_whole_or_not_at_all(change, said):
     # Arrange
-    state = dict(networks.sam2_state())
+    state = dict(seeded_networks.sam2_state())
     change(state)
 
     # Act, Assert
     with pytest.raises(WrongArchitecture, match=said):
-        load_network(state, networks.NARROW, CPU)
+        load_network(state, seeded_networks.NARROW, CPU)
 
 
-def test_sizes_are_told_apart(networks):
-    assert describe_state(networks.sam2_state("tiny")) == TINY.name == MEDSAM2.name
-    assert describe_state(networks.sam2_state("narrow")) == networks.NARROW.name
+def test_sizes_are_told_apart():
+    assert describe_state(seeded_networks.sam2_state("tiny")) == TINY.name == MEDSAM2.name
+    assert describe_state(seeded_networks.sam2_state("narrow")) == seeded_networks.NARROW.name
     names = {size.name for size in (TINY, SMALL, BASE_PLUS, LARGE)}
     assert names == {f"SAM 2.1 {size}" for size in ("tiny", "small", "base-plus", "large")}
-    older = {k: v for k, v in networks.sam2_state("tiny").items() if k != "no_obj_embed_spatial"}
+    older = {
+        k: v for k, v in seeded_networks.sam2_state("tiny").items() if k != "no_obj_embed_spatial"
+    }
     assert describe_state(older) == "SAM 2 tiny"
 
 
-def test_another_networks_checkpoint_says_which_was_expected_and_which_was_found(
-    networks, tmp_path
-):
-    path = networks.sam2_checkpoint(tmp_path)
+def test_another_networks_checkpoint_says_which_was_expected_and_which_was_found(tmp_path):
+    path = seeded_networks.sam2_checkpoint(tmp_path)
 
     with pytest.raises(
         WrongArchitecture,
@@ -200,9 +201,9 @@ def test_networks_are_known_by_their_keys(keys, said):
     ],
     ids=["no number", "one infinite", "whole numbers"],
 )
-def test_weights_that_are_no_finite_numbers_are_refused(networks, spoil):
-    state = networks.sam2_state()
+def test_weights_that_are_no_finite_numbers_are_refused(spoil):
+    state = seeded_networks.sam2_state()
     key = "sam_mask_decoder.iou_token.weight"
 
     with pytest.raises(WrongArchitecture, match=r"mask_decoder\.iou_token\.weight not of finite"):
-        load_network({**state, key: spoil(state[key])}, networks.NARROW, torch.device("cpu"))
+        load_network({**state, key: spoil(state[key])}, seeded_networks.NARROW, torch.device("cpu"))

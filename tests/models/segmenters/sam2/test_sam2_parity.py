@@ -18,6 +18,7 @@ from models.segmenters.sam2.architecture import BASE_PLUS, LARGE, MEDSAM2, SMALL
 from models.segmenters.sam2.decoder import SliceEncoder, model_input
 from models.segmenters.sam2.network import load_network
 from models.segmenters.sam2.segmenter import Sam2Segmenter
+from tests.support import parity, seeded_networks
 
 pytestmark = pytest.mark.filterwarnings(
     # upstream's transforms are scripted
@@ -26,22 +27,24 @@ pytestmark = pytest.mark.filterwarnings(
 
 
 @pytest.fixture(scope="module")
-def image(parity):
+def image():
     """An RGB slice (rows, columns, 3) uint8."""
     return parity.slice_of((90, 140))
 
 
 @pytest.fixture(scope="module")
-def beside(networks, parity, image):
+def beside(image):
     """Puts a network with the weights of a size beside upstream's image predictor."""
-    networks.upstream("sam2")
+    seeded_networks.upstream("sam2")
     from sam2.sam2_image_predictor import SAM2ImagePredictor
 
     def build(architecture, size, folder):
         resources = Resources(cache_dir=folder, threads=1, device="cpu")
-        path = networks.sam2_checkpoint(folder, size)
+        path = seeded_networks.sam2_checkpoint(folder, size)
         theirs = SAM2ImagePredictor(
-            networks.upstream_sam2(architecture, networks.sam2_state(size), video=False)
+            seeded_networks.upstream_sam2(
+                architecture, seeded_networks.sam2_state(size), video=False
+            )
         )
         grid = architecture.grid
         # upstream has the sizes of 1024 pixels written in
@@ -54,12 +57,12 @@ def beside(networks, parity, image):
 
 
 @pytest.fixture(scope="module")
-def narrow(networks, beside, tmp_path_factory):
+def narrow(beside, tmp_path_factory):
     """The narrow network at 128 pixels."""
-    return beside(networks.NARROW, "narrow", tmp_path_factory.mktemp("narrow"))
+    return beside(seeded_networks.NARROW, "narrow", tmp_path_factory.mktemp("narrow"))
 
 
-def test_the_maps_are_upstreams(narrow, parity):
+def test_the_maps_are_upstreams(narrow):
     theirs = narrow.theirs._features
 
     assert narrow.encoding.embedding.shape == (256, 8, 8)
@@ -73,19 +76,19 @@ def test_prompts_give_upstreams_answer(narrow, prompts):
     narrow.check(prompts)
 
 
-def test_earlier_logits_go_back_in_as_upstream_takes_them(narrow, prompts, parity):
+def test_earlier_logits_go_back_in_as_upstream_takes_them(narrow, prompts):
     first = narrow.check(parity.PROMPTS["box"])
 
     narrow.check(Prompts(prompts.box, prompts.points, first.logits))
 
 
-def test_logits_alone_are_a_prompt(narrow, parity):
+def test_logits_alone_are_a_prompt(narrow):
     first = narrow.check(parity.PROMPTS["points"])
 
     narrow.check(Prompts(previous_logits=first.logits))
 
 
-def test_the_single_mask_is_upstreams_too(narrow, prompts, parity):
+def test_the_single_mask_is_upstreams_too(narrow, prompts):
     # Arrange
     batch = narrow.ours._batch([PromptedSlice(narrow.encoding, prompts)])
 
@@ -107,9 +110,9 @@ def test_the_single_mask_is_upstreams_too(narrow, prompts, parity):
         ("sam2.1_hiera_l", LARGE),
     ],
 )
-def test_the_sizes_are_those_of_upstreams_configuration(networks, yaml, architecture):
+def test_the_sizes_are_those_of_upstreams_configuration(yaml, architecture):
     # Arrange
-    networks.upstream("sam2")
+    seeded_networks.upstream("sam2")
     import sam2
     from sam2.modeling.backbones.hieradet import Hiera as TheirHiera
 
@@ -138,22 +141,22 @@ def test_the_sizes_are_those_of_upstreams_configuration(networks, yaml, architec
     [{"heads": 2, "background": 14}, {"heads": 2, "windows": (8, 4, 16, 8)}],
     ids=["as base-plus", "as large"],
 )
-def test_the_other_sizes_trunks_give_upstreams_maps(networks, image, parity, changes):
+def test_the_other_sizes_trunks_give_upstreams_maps(image, changes):
     # Arrange
-    trunk = replace(networks.NARROW.trunk, **changes)
-    architecture = replace(networks.NARROW, trunk=trunk, side_px=256)
+    trunk = replace(seeded_networks.NARROW.trunk, **changes)
+    architecture = replace(seeded_networks.NARROW, trunk=trunk, side_px=256)
     shapes = {
-        **networks.upstream_shapes("narrow"),
+        **seeded_networks.upstream_shapes("narrow"),
         "image_encoder.trunk.pos_embed": (1, 16, trunk.background, trunk.background),
     }
-    state = networks.seeded(shapes)
+    state = seeded_networks.seeded(shapes)
     pixels = torch.from_numpy(model_input(image.astype(np.float32) / 255, 256))
 
     # Act
     with torch.inference_mode():
         network = load_network(state, architecture, torch.device("cpu"))
         ours = SliceEncoder(network)(pixels)[0]
-        upstream = networks.upstream_sam2(architecture, state, video=False)
+        upstream = seeded_networks.upstream_sam2(architecture, state, video=False)
         theirs = upstream.forward_image(pixels)["backbone_fpn"][-1]
 
     # Assert
@@ -162,7 +165,7 @@ def test_the_other_sizes_trunks_give_upstreams_maps(networks, image, parity, cha
 
 
 @pytest.mark.slow
-def test_medsam2_at_its_own_512_pixels_is_upstreams(beside, tmp_path, parity):
+def test_medsam2_at_its_own_512_pixels_is_upstreams(beside, tmp_path):
     pair = beside(MEDSAM2, "tiny", tmp_path)
 
     assert pair.ours.runtime == "onnxruntime"

@@ -16,20 +16,23 @@ from models.errors import DeviceMissing, WrongArchitecture
 from models.runtime.resources import Precision, Resources
 from models.segmenters.sam2.architecture import MEDSAM2
 from models.segmenters.sam2.segmenter import Sam2Segmenter, stacked_maps
+from tests.support import seeded_networks
 
 IMAGE = np.random.default_rng(2).random((90, 60, 3), dtype=np.float32)
 BOX = Box(10, 20, 50, 80)
 
 
 @pytest.fixture(scope="module")
-def opened(networks, tmp_path_factory):
+def opened(tmp_path_factory):
     """A function that opens the narrow network with the resources given."""
     folder = tmp_path_factory.mktemp("sam2")
-    path = networks.sam2_checkpoint(folder)
+    path = seeded_networks.sam2_checkpoint(folder)
 
     def opened(**given):
         resources = Resources(cache_dir=folder, threads=1, device="cpu")
-        return Sam2Segmenter("sam2", path, networks.NARROW, resources=replace(resources, **given))
+        return Sam2Segmenter(
+            "sam2", path, seeded_networks.NARROW, resources=replace(resources, **given)
+        )
 
     return opened
 
@@ -138,8 +141,8 @@ def test_a_gpu_that_is_not_there_is_said(opened):
         opened(device="cuda:77")
 
 
-def test_another_sizes_weights_are_refused(networks, tmp_path):
-    path = networks.sam2_checkpoint(tmp_path)
+def test_another_sizes_weights_are_refused(tmp_path):
+    path = seeded_networks.sam2_checkpoint(tmp_path)
 
     with pytest.raises(
         WrongArchitecture, match=r"holds SAM 2\.1 of width 16 and 5 blocks, not SAM 2\.1 tiny"

@@ -16,6 +16,7 @@ from models.segmenters.sam2.heads import Question
 from models.segmenters.sam2.memory import Bank, Capacity, Memory
 from models.segmenters.sam2.network import load_network
 from models.segmenters.sam2.tracker import SliceFeatures, Tracker
+from tests.support import seeded_networks
 
 DEPTH = 20  # more than the sixteen pointers and the seven slices that are remembered
 SHAPE = (90, 120)  # source slices, neither square nor the network's size
@@ -128,12 +129,12 @@ ALWAYS, ON_SOME = pytest.param(5.0, id="always there"), pytest.param(0.51, id="o
 
 
 @pytest.fixture(scope="session", params=[ALWAYS])
-def pair(request, networks):
+def pair(request):
     """Both networks with the same weights (two memory layers), and frames (z, 3, S, S)."""
-    networks.upstream("sam2")
-    architecture = replace(networks.NARROW, memory_layers=2)
-    shapes = {key: tuple(v.shape) for key, v in blank(networks, architecture).items()}
-    state = networks.seeded(shapes, seed=11)
+    seeded_networks.upstream("sam2")
+    architecture = replace(seeded_networks.NARROW, memory_layers=2)
+    shapes = {key: tuple(v.shape) for key, v in blank(architecture).items()}
+    state = seeded_networks.seeded(shapes, seed=11)
     for key in state:  # calm enough that twenty slices do not blow a rounding up
         if key.startswith(CALMED) and state[key].ndim > 1:
             state[key] = state[key] * CALM
@@ -141,14 +142,14 @@ def pair(request, networks):
     bias = "sam_mask_decoder.pred_obj_score_head.layers.2.bias"
     state[bias] = torch.tensor([request.param])
     frames = torch.randn(DEPTH, 3, 128, 128, generator=torch.Generator().manual_seed(3))
-    upstream = networks.upstream_sam2(architecture, state, video=True)
+    upstream = seeded_networks.upstream_sam2(architecture, state, video=True)
     upstream.fill_hole_area = 0  # the builder's own value comes after any that it is given
     return upstream, Ours(load_network(state, architecture, torch.device("cpu")), frames)
 
 
-def blank(networks, architecture) -> dict[str, torch.Tensor]:
+def blank(architecture) -> dict[str, torch.Tensor]:
     """Upstream's keys for this architecture."""
-    state = dict(networks.sam2_state())
+    state = dict(seeded_networks.sam2_state())
     layer = {key: v for key, v in state.items() if key.startswith("memory_attention.layers.0.")}
     for number in range(1, architecture.memory_layers):
         state |= {key.replace(".0.", f".{number}.", 1): v for key, v in layer.items()}
