@@ -5,6 +5,7 @@ violation.
 from __future__ import annotations
 
 import ast
+import re
 import shutil
 import subprocess
 import sys
@@ -25,9 +26,10 @@ def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.fixture
-def small_house(repository: Path, tmp_path: Path) -> Path:
-    """Empty rooms under the real contracts."""
+@pytest.fixture(scope="module")
+def small_house(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Empty rooms under the real contracts; each test puts back what it plants."""
+    tmp_path = tmp_path_factory.mktemp("house")
     shutil.copy(repository / "pyproject.toml", tmp_path)
     for room in ROOMS:
         for init in (repository / room).rglob("__init__.py"):
@@ -90,35 +92,64 @@ VIOLATIONS = [
 CIRCLE = "Siblings go round in no circle"
 
 
-@pytest.mark.parametrize(("contract", "room", "line"), VIOLATIONS)
-def test_a_planted_import_breaks_its_contract(
-    small_house: Path, contract: str, room: str, line: str
-) -> None:
-    # Arrange: every room has a module to be imported, and one imports what it must not
-    for folder in small_house.rglob("__init__.py"):
-        folder.with_name("inner.py").write_text('"""Something."""\n')
-    (small_house / room / "planted.py").write_text(f'"""Wrong."""\n{line}\n')
-
-    # Act
+@pytest.fixture(scope="module")
+def planted_imports(small_house: Path) -> str:
+    """What import-linter prints where every room has a module to be imported, and one module for
+    each violation imports what it must not.
+    """
+    planted = [
+        (folder.with_name("inner.py"), '"""Something."""\n')
+        for folder in small_house.rglob("__init__.py")
+    ] + [
+        (small_house / room / f"planted_{number}.py", f'"""Wrong."""\n{line}\n')
+        for number, (_, room, line) in enumerate(VIOLATIONS)
+    ]
+    for path, text in planted:
+        path.write_text(text)
     answer = lint_imports(small_house)
-
-    # Assert
+    for path, _ in planted:
+        path.unlink()
     assert answer.returncode == 1
-    assert f"{contract} BROKEN" in answer.stdout
-    assert f"{room.replace('/', '.')}.planted" in answer.stdout
+    return answer.stdout
 
 
-@pytest.mark.parametrize("room", [*ROOMS, "models/policies", "server/record"])
-def test_a_circle_of_siblings_breaks_the_contract(small_house: Path, room: str) -> None:
-    package = room.replace("/", ".")
-    (small_house / room / "one.py").write_text(f'"""One."""\nimport {package}.other\n')
-    (small_house / room / "other.py").write_text(f'"""Other."""\nimport {package}.one\n')
+@pytest.mark.parametrize("number", range(len(VIOLATIONS)), ids=lambda n: "-".join(VIOLATIONS[n]))
+def test_a_planted_import_breaks_its_contract(planted_imports: str, number: int) -> None:
+    contract, room, _ = VIOLATIONS[number]
 
+    assert f"{contract} BROKEN" in planted_imports
+    # the report of each broken contract stands under its name
+    (report,) = re.findall(
+        rf"\n{contract}\n-+\n(.*?)(?=\n[^\n]+\n---|\Z)", planted_imports, re.DOTALL
+    )
+    assert re.search(rf"\b{room.replace('/', '.')}\.planted_{number}\b", report)
+
+
+CIRCLES = [*ROOMS, "models/policies", "server/record"]
+
+
+@pytest.fixture(scope="module")
+def planted_circles(small_house: Path) -> str:
+    """What import-linter prints where each of CIRCLES holds two modules that import each other."""
+    pairs = (("one", "other"), ("other", "one"))
+    planted = [
+        (small_house / room / f"{name}.py", f'"""A."""\nimport {room.replace("/", ".")}.{other}\n')
+        for room in CIRCLES
+        for name, other in pairs
+    ]
+    for path, text in planted:
+        path.write_text(text)
     answer = lint_imports(small_house)
-
+    for path, _ in planted:
+        path.unlink()
     assert answer.returncode == 1
-    assert f"{CIRCLE} BROKEN" in answer.stdout
-    assert f"No cycles are allowed in {package}." in answer.stdout
+    return answer.stdout
+
+
+@pytest.mark.parametrize("room", CIRCLES)
+def test_a_circle_of_siblings_breaks_the_contract(planted_circles: str, room: str) -> None:
+    assert f"{CIRCLE} BROKEN" in planted_circles
+    assert f"No cycles are allowed in {room.replace('/', '.')}." in planted_circles
 
 
 AGENT_MAY_IMPORT = {"agent", "numpy", "scipy", *sys.stdlib_module_names}
