@@ -149,6 +149,7 @@ def test_hand_hook_and_ci_call_the_same_command(repository: Path) -> None:
 
 def test_seconds_per_room_are_printed_with_the_slowest_tests(house: Path, repository: Path) -> None:
     shutil.copy(repository / "tests" / "conftest.py", house / "tests")
+    shutil.copytree(repository / "tests" / "support", house / "tests" / "support")
     (house / "tests" / "agent").mkdir()
     (house / "tests" / "agent" / "test_planted.py").write_text("def test_a(): ...\n")
 
