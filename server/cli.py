@@ -11,30 +11,50 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from importlib import import_module
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 from agent.errors import AgentError
 from dicom_node.errors import DicomNodeError
 from dicom_node.log_text import log_lines
 from models.errors import ModelsError
-from server.commands import check, node, request, segment, weights
+from server import compose
 from server.commands.console import say
-from server.commands.ports import Composition
-from server.compose import composition as compose
 from server.errors import ServerError
 from server.nodes.lifecycle import SAFE_PATH_VARIABLE
 from server.traces import bare_record
+
+if TYPE_CHECKING:  # it reads settings, and `segnode --help` shall load none of that
+    from server.commands.options import Load
 
 logger = logging.getLogger(__name__)
 
 TROUBLE, INTERRUPTED = 1, 130
 
+# each module has `add_arguments`, and is imported only where its command is named
+COMMANDS = {
+    "serve": ("node", "run listener, worker and API in one go; SIGTERM stops them cleanly"),
+    "listen": ("node", "run the DICOM listener alone"),
+    "work": ("node", "run a worker alone"),
+    "api": ("node", "run the HTTP API alone"),
+    "sessions": (
+        "node",
+        "run the segmentation API for interactive clients: images, boxes and clicks in, masks out",
+    ),
+    "segment": ("segment", "segment a DICOM folder or file, NIfTI, NRRD or image"),
+    "request": ("request", "ask a running node to segment a study that it holds"),
+    "models": ("weights", "the weights: what is known, here, whole; fetch them"),
+    "check": ("check", "look at configuration, database, destinations, models and disk"),
+}
 
-def main(arguments: Sequence[str] | None = None, composition: Composition = compose) -> int:
-    """Run `segnode` with `arguments` (those of the process if None); the exit code. SystemExit 2 on
-    bad usage.
+
+def main(arguments: Sequence[str] | None = None, load: Load = compose.load) -> int:
+    """Run `segnode` with `arguments` (those of the process if None); the exit code. `load` gives
+    the module that composes a kind of process. SystemExit 2 on bad usage.
     """
-    parsed = make_parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    parsed = make_parser(words).parse_args(words)
     # a script's own path is safe; what it starts (readers, compilers, the parts of a node) would
     # look around where it is
     os.environ[SAFE_PATH_VARIABLE] = "1"
@@ -49,7 +69,7 @@ def main(arguments: Sequence[str] | None = None, composition: Composition = comp
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
     try:
-        return int(parsed.run(parsed, composition))
+        return int(parsed.run(parsed, load))
     except (ServerError, DicomNodeError, AgentError, ModelsError) as error:
         return _trouble(str(error))
     except OSError as error:
@@ -62,17 +82,31 @@ def main(arguments: Sequence[str] | None = None, composition: Composition = comp
         return _trouble("a fault of Segnode itself; please report the log above")
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """The parser of every command; each sets `run` and, if it logs as it goes, `logs`."""
+def make_parser(words: Sequence[str]) -> argparse.ArgumentParser:
+    """The parser of a command line: every command is listed, the one that `words` name has its
+    arguments too. It sets `command`, `run` and `logs` (whether the command logs as it goes).
+    """
     parser = argparse.ArgumentParser(
         prog="segnode", description="A DICOM node that segments on request."
     )
-    parser.add_argument("--version", action="version", version=f"segnode {version('segnode')}")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     parser.set_defaults(logs=False)
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for group in (node, segment, request, weights, check):
-        group.add(commands)
+    commands = parser.add_subparsers(metavar="COMMAND", dest="command", required=True)
+    # no option before the command takes a value, so the first other word is the command
+    named = next((word for word in words if not word.startswith("-")), None)
+    for name, (module, sentence) in COMMANDS.items():
+        command = commands.add_parser(name, help=sentence, description=sentence)
+        if name == named:
+            import_module(f"server.commands.{module}").add_arguments(command)
     return parser
+
+
+class _Version(argparse.Action):
+    """Looks the version up when it is asked for: reading the metadata takes time."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        say(f"segnode {version('segnode')}")
+        parser.exit()
 
 
 def _trouble(text: str) -> int:

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from dicom_node.errors import DicomNodeError, StorageFull
 from dicom_node.ports import Destination
@@ -15,8 +16,7 @@ from models.errors import ModelsError
 from models.registry import all_plugins, weights_of
 from models.weights.weights import Weights
 from server.commands.console import say
-from server.commands.options import Commands, add_command, settings_of
-from server.commands.ports import Composition
+from server.commands.options import Load, add_config, settings_of
 from server.errors import ServerError
 from server.nodes.gpus import gpus_for_workers
 from server.settings import Settings
@@ -25,18 +25,16 @@ Check = tuple[str, Callable[[], str]]
 """What is looked at, and the look: what was found in words, or one of the rooms' errors."""
 
 
-def add(commands: Commands[argparse.ArgumentParser]) -> None:
-    """Add `check`."""
-    add_command(
-        commands, "check", "look at configuration, database, destinations, models and disk", _check
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What `check` takes."""
+    add_config(parser, _check)
 
 
-def _check(arguments: argparse.Namespace, composition: Composition) -> int:
+def _check(arguments: argparse.Namespace, load: Load) -> int:
     # without settings there is nothing else to look at: their error is the command's
     settings = settings_of(arguments)
     faults = 0
-    for what, look in checks(settings, composition):
+    for what, look in checks(settings, load("check")):
         try:
             say(f"ok    {what}: {look()}")
         except (ServerError, DicomNodeError, ModelsError) as error:
@@ -45,18 +43,18 @@ def _check(arguments: argparse.Namespace, composition: Composition) -> int:
     return 1 if faults else 0
 
 
-def checks(settings: Settings, composition: Composition) -> Iterator[Check]:
+def checks(settings: Settings, process: Any) -> Iterator[Check]:
     """What there is to look at with these settings, in order."""
-    yield "configuration", lambda: _described(settings, composition)
-    yield "database", lambda: composition.database_version(settings)
-    for destination in composition.destinations(settings):
+    yield "configuration", lambda: _described(settings, process)
+    yield "database", lambda: process.database_version(settings)
+    for destination in process.destinations(settings):
         yield f"destination {destination.name}", partial(_answered, destination)
-    yield from _models(settings, composition)
+    yield from _models(settings, process)
     yield "disk", lambda: _room(settings.storage.dir, settings.storage.minimum_free_bytes)
 
 
-def _models(settings: Settings, composition: Composition) -> Iterator[Check]:
-    chosen, resources = composition.choice(settings), composition.resources(settings)
+def _models(settings: Settings, process: Any) -> Iterator[Check]:
+    chosen, resources = process.choice(settings), process.resources(settings)
     yield "models", lambda: f"{chosen}; {_device(settings)}"
     try:
         parts = weights_of(policy=chosen.policy, segmenter=chosen.segmenter, resources=resources)
@@ -81,8 +79,8 @@ def _raise(error: ModelsError) -> str:
     raise error
 
 
-def _described(settings: Settings, composition: Composition) -> str:
-    composition.rules(settings)
+def _described(settings: Settings, process: Any) -> str:
+    process.rules(settings)
     return (
         f"{settings.node.ae_title} on port {settings.node.port}, "
         f"{len(settings.destinations)} destinations, {len(settings.routes)} routes"

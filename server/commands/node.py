@@ -4,45 +4,18 @@ from __future__ import annotations
 
 import argparse
 
-from server.commands.options import Commands, add_command, settings_of
-from server.commands.ports import Composition
+from server.commands.options import Load, add_config, settings_of
 
 
-def add(commands: Commands[argparse.ArgumentParser]) -> None:
-    """Add the commands that run until they are told to stop."""
-    for name, run, said in (
-        ("serve", _serve, "run listener, worker and API in one go; SIGTERM stops them cleanly"),
-        ("listen", _listen, "run the DICOM listener alone"),
-        ("work", _work, "run a worker alone"),
-        ("api", _api, "run the HTTP API alone"),
-        (
-            "sessions",
-            _sessions,
-            "run the segmentation API for training and interactive clients: images, boxes and clicks in, masks out",
-        ),
-    ):
-        add_command(commands, name, said, run).set_defaults(logs=True)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What a command that runs until it is told to stop takes."""
+    add_config(parser, _run)
+    parser.set_defaults(logs=True)
 
 
-def _serve(arguments: argparse.Namespace, composition: Composition) -> int:
-    return composition.serve(settings_of(arguments), arguments.config)
-
-
-def _listen(arguments: argparse.Namespace, composition: Composition) -> int:
-    composition.listen(settings_of(arguments))
-    return 0
-
-
-def _work(arguments: argparse.Namespace, composition: Composition) -> int:
-    composition.work(settings_of(arguments))
-    return 0
-
-
-def _api(arguments: argparse.Namespace, composition: Composition) -> int:
-    composition.api(settings_of(arguments))
-    return 0
-
-
-def _sessions(arguments: argparse.Namespace, composition: Composition) -> int:
-    composition.sessions(settings_of(arguments))
-    return 0
+def _run(arguments: argparse.Namespace, load: Load) -> int:
+    settings = settings_of(arguments)
+    process = load(arguments.command)
+    if arguments.command == "serve":
+        return int(process.run(settings, arguments.config))
+    return int(process.run(settings))

@@ -1,21 +1,23 @@
-"""Options that several commands share."""
+"""Options that several commands share, and what a command is given."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from server.commands.ports import Run
 from server.settings import Settings, load_settings
 
-Commands = argparse._SubParsersAction  # noqa: SLF001 - argparse gives this type no public name
+Load = Callable[[str], Any]
+"""Gives the module that composes a kind of process, by its name: server.compose.load."""
+
+Run = Callable[[argparse.Namespace, Load], int]
+"""A command: what was parsed and how to load what it composes in, the exit code out."""
 
 
-def add_command(
-    commands: Commands[argparse.ArgumentParser], name: str, said: str, run: Run
-) -> argparse.ArgumentParser:
-    """A command with its sentence, `--config` and what it runs."""
-    parser = commands.add_parser(name, help=said, description=said)
+def add_config(parser: argparse.ArgumentParser, run: Run) -> None:
+    """`--config`, and what the command runs."""
     parser.add_argument(
         "--config",
         metavar="FILE",
@@ -25,7 +27,6 @@ def add_command(
         help="a TOML file that changes the defaults; may be given several times, the later wins",
     )
     parser.set_defaults(run=run)
-    return parser
 
 
 def add_targets(parser: argparse.ArgumentParser) -> None:

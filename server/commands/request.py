@@ -10,8 +10,7 @@ from typing import Any
 
 from server.commands.client import NodeClient
 from server.commands.console import Progress, say, table
-from server.commands.options import Commands, add_command, add_models, add_targets, settings_of
-from server.commands.ports import Composition
+from server.commands.options import Load, add_config, add_models, add_targets, settings_of
 from server.commands.segment import HEADER, say_reasons
 from server.http.tokens import TOKEN_FILE, first_token
 from server.settings import Settings
@@ -22,11 +21,9 @@ POLL_S = 1.0
 ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what a server binds is no address to call
 
 
-def add(commands: Commands[argparse.ArgumentParser]) -> None:
-    """Add `request`."""
-    parser = add_command(
-        commands, "request", "ask a running node to segment a study that it holds", _request
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What `request` takes."""
+    add_config(parser, _request)
     parser.add_argument("study_instance_uid", metavar="STUDY_UID", help="the Study Instance UID")
     add_targets(parser)
     parser.add_argument(
@@ -52,7 +49,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument("--wait", action="store_true", help="wait until it has ended, and show how")
 
 
-def _request(arguments: argparse.Namespace, _: Composition) -> int:
+def _request(arguments: argparse.Namespace, _: Load) -> int:
     settings = settings_of(arguments)
     client = NodeClient(arguments.url or node_url(settings), arguments.token or _token(settings))
     taken = client.post("requests", _body(arguments))

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from models.registry import AUTO
 from server.commands.console import Progress, say, table
-from server.commands.options import Commands, add_command, add_models, add_targets, settings_of
-from server.commands.ports import Composition
+from server.commands.options import Load, add_config, add_models, add_targets, settings_of
 from server.errors import ConfigurationError
 from server.settings import Settings
 from server.values import TargetSummary
@@ -17,11 +16,9 @@ from server.values import TargetSummary
 HEADER = ("structure", "status", "ml", "turns", "confidence")
 
 
-def add(commands: Commands[argparse.ArgumentParser]) -> None:
-    """Add `segment`."""
-    parser = add_command(
-        commands, "segment", "segment a DICOM folder or file, NIfTI, NRRD or image", _segment
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What `segment` takes."""
+    add_config(parser, _segment)
     parser.add_argument("path", metavar="PATH", type=Path, help="what to segment in")
     add_targets(parser)
     parser.add_argument(
@@ -35,13 +32,14 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     )
 
 
-def _segment(arguments: argparse.Namespace, composition: Composition) -> int:
+def _segment(arguments: argparse.Namespace, load: Load) -> int:
     settings = with_models(
         settings_of(arguments), arguments.policy, arguments.segmenter, arguments.checkpoint
     )
-    say(f"models: {composition.choice(settings)}")
+    process = load("segment")
+    say(f"models: {process.choice(settings)}")
     progress = Progress("segment")
-    summaries = composition.segment(
+    summaries = process.run(
         settings, arguments.path, arguments.targets, arguments.out, progress.show
     )
     progress.end()

@@ -23,8 +23,7 @@ from models.registry import (
 from models.weights.hashes import size_of
 from models.weights.weights import State, Weights
 from server.commands.console import Progress, say, table
-from server.commands.options import Commands, add_command, settings_of
-from server.commands.ports import Composition
+from server.commands.options import Load, Run, add_config, settings_of
 
 SEGMENTERS = ("segmenter", "prompts", "follows", "MB a slice", "weights", "from")
 POLICIES = ("policy", "weights", "from")
@@ -33,17 +32,18 @@ HEADER = ("weights", "used by", "state", "MB", "licence", "source")
 DUMPED = ("imisnet", "sam2", "medsam2")
 
 
-def add(commands: Commands[argparse.ArgumentParser]) -> None:
-    """Add `models list`, `fetch`, `verify` and `dump`."""
-    parser = commands.add_parser(
-        "models",
-        help="the weights: what is known, here, whole; fetch them",
-        description="The weights of the models.",
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What `models list`, `fetch`, `verify` and `dump` take."""
     actions = parser.add_subparsers(metavar="ACTION", required=True)
-    add_command(actions, "list", "which weights are known, and whether they are here", _list)
-    fetch = add_command(
-        actions, "fetch", "bring weights into models.dir, going on where it broke off", _fetch
+
+    def add_action(name: str, sentence: str, run: Run) -> argparse.ArgumentParser:
+        action = actions.add_parser(name, help=sentence, description=sentence)
+        add_config(action, run)
+        return action
+
+    add_action("list", "which weights are known, and whether they are here", _list)
+    fetch = add_action(
+        "fetch", "bring weights into models.dir, going on where it broke off", _fetch
     )
     fetch.add_argument(
         "names",
@@ -51,14 +51,13 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
         nargs="+",
         help="as `segnode models list` says it, or owner/repository of any language model on the hub",
     )
-    verify = add_command(
-        actions,
+    verify = add_action(
         "verify",
         "read weights, compare their hashes, record those nobody published",
         _verify,
     )
     verify.add_argument("names", metavar="NAME", nargs="*", help="else all that are here")
-    dump = add_command(actions, "dump", "run a case through a network and write its arrays", _dump)
+    dump = add_action("dump", "run a case through a network and write its arrays", _dump)
     dump.add_argument("--segmenter", choices=DUMPED, required=True, help="whose network")
     dump.add_argument(
         "--case", metavar="DIR", type=Path, required=True, help="holds state.pt and inputs.npz"
@@ -66,8 +65,8 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     dump.add_argument("--out", metavar="FILE", type=Path, required=True, help="the .npz to write")
 
 
-def _list(arguments: argparse.Namespace, composition: Composition) -> int:
-    weights_dir = composition.resources(settings_of(arguments)).weights_dir
+def _list(arguments: argparse.Namespace, load: Load) -> int:
+    weights_dir = load("weights").resources(settings_of(arguments)).weights_dir
     table(SEGMENTERS, _segmenter_rows())
     say("")
     table(POLICIES, _policy_rows())
@@ -121,20 +120,20 @@ def _row(weights: Weights, weights_dir: Path | None) -> tuple[str, ...]:
     )
 
 
-def _fetch(arguments: argparse.Namespace, composition: Composition) -> int:
+def _fetch(arguments: argparse.Namespace, load: Load) -> int:
     settings = settings_of(arguments)
-    wanted = [find_weights(name) for name in arguments.names]
-    for weights in wanted:
+    process = load("weights")
+    for weights in [find_weights(name) for name in arguments.names]:
         say(f"{weights.name}: licence {weights.licence}; {weights.source}")
         progress = Progress("fetch")
-        path = composition.fetch(settings, weights, progress.show)
+        path = process.fetch(settings, weights, progress.show)
         progress.end()
         say(f"{weights.name} is whole, {path}")
     return 0
 
 
-def _verify(arguments: argparse.Namespace, composition: Composition) -> int:
-    weights_dir = composition.resources(settings_of(arguments)).weights_dir
+def _verify(arguments: argparse.Namespace, load: Load) -> int:
+    weights_dir = load("weights").resources(settings_of(arguments)).weights_dir
     named = [find_weights(name) for name in arguments.names]
     return _verified(named or _here(weights_dir), weights_dir)
 
@@ -162,10 +161,10 @@ def _verified(wanted: Iterable[Weights], weights_dir: Path | None) -> int:
     return 1 if faults else 0
 
 
-def _dump(arguments: argparse.Namespace, composition: Composition) -> int:
+def _dump(arguments: argparse.Namespace, load: Load) -> int:
     for name in ("state.pt", "inputs.npz"):
         if not (arguments.case / name).is_file():
             raise WeightsMissing(name, arguments.case / name, "Give --case a folder that holds it")
-    composition.dump(arguments.segmenter, arguments.case, arguments.out)
+    load("dump").dump(arguments.segmenter, arguments.case, arguments.out)
     say(f"the arrays are in {arguments.out}")
     return 0

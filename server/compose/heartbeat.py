@@ -1,5 +1,5 @@
-"""How a process of the node tells that it moves: its pulses, a probe of its disk, and the thread
-that makes both known.
+"""How a process of the node reports that it moves: its pulses, a probe of its disk, and the thread
+that publishes both.
 """
 
 from __future__ import annotations
@@ -7,16 +7,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from server.errors import RecordUnavailable
 from server.nodes.heartbeat import STORAGE_LIMIT_S, Publisher, StorageProbe
 from server.pulses import Part, Pulse
+from server.record.database.engine import Sessions, open_engine
+from server.record.processes.parts import PartTable
+from server.record.processes.workers import WorkerIdentity
 from server.settings import Settings
-
-if TYPE_CHECKING:
-    from server.record.database.engine import Sessions
-    from server.record.processes.parts import PartTable
 
 LISTENER_LIMIT_S = 10.0
 """The loop that accepts connections moves several times a second."""
@@ -33,19 +31,18 @@ def heartbeat(
     settings: Settings,
     pulses: Sequence[Pulse],
     folder: Path,
-    url: Callable[[], Sequence[str]],
+    usable_urls: Callable[[], Sequence[str]],
     looks: Sequence[Callable[[], None]] = (),
 ) -> Iterator[None]:
-    """Tell the record how this process is while the block runs: its `pulses`, and whether `folder`
-    can be written.
+    """Publish how this process is while the block runs: its `pulses`, and whether `folder` can be
+    written.
 
-    `url` gives the record's URL once its tables are there; `looks` as in Publisher.
+    `usable_urls` gives the record's URL once its tables are there; `looks` as in Publisher.
     """
-    from server.record.database.engine import Sessions, open_engine
 
     def open_parts() -> PartTable:
-        for known in url():
-            table = part_table(Sessions(open_engine(known, pool_size=1)))
+        for url in usable_urls():
+            table = part_table(Sessions(open_engine(url, pool_size=1)))
             table.sweep()
             return table
         raise RecordUnavailable("the database has not been opened yet")
@@ -64,7 +61,4 @@ def heartbeat(
 
 def part_table(sessions: Sessions) -> PartTable:
     """The parts of the node in the record, for this process."""
-    from server.record.processes.parts import PartTable
-    from server.record.processes.workers import WorkerIdentity
-
     return PartTable(sessions, WorkerIdentity.of_this_process())

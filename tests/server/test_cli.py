@@ -15,12 +15,12 @@ from agent.values import TargetStatus
 from dicom_node.errors import NoUsableSeries, TransientDeliveryError
 from dicom_node.fakes import FakeDestination
 from server.cli import main
-from server.commands.fakes import FakeComposition
 from server.commands.request import node_url
 from server.commands.segment import with_models
 from server.errors import RecordUnavailable
 from server.settings import load_settings
 from server.values import TargetSummary
+from tests.support.composed import ComposedProcesses
 from tests.support.ports import free_port
 
 LIVER = TargetSummary(0, "liver", "liver", TargetStatus.SEGMENTED, "", 412.53, 21, 0.934)
@@ -51,35 +51,35 @@ def site(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("command", ["listen", "work", "api", "sessions"])
 def test_a_part_runs_with_the_sites_settings(site: Path, command: str) -> None:
-    composition = FakeComposition()
+    processes = ComposedProcesses()
 
-    code = main([command, "--config", str(site)], composition)
+    code = main([command, "--config", str(site)], processes)
 
     assert code == 0
-    assert composition.ran == [(command, "SITE")]
+    assert processes.ran == [(command, "SITE")]
 
 
 def test_serve_hands_its_files_on_and_its_exit_code_back(site: Path, tmp_path: Path) -> None:
     more = tmp_path / "more.toml"
     more.write_text('[node]\nae_title = "LATER"\n')
-    composition = FakeComposition(exit_code=1)
+    processes = ComposedProcesses(exit_code=1)
 
-    code = main(["serve", "--config", str(site), "--config", str(more)], composition)
+    code = main(["serve", "--config", str(site), "--config", str(more)], processes)
 
     assert code == 1
-    assert composition.ran == [("serve", "LATER", (site, more))]
+    assert processes.ran == [("serve", "LATER", (site, more))]
 
 
 def test_segment_shows_each_target(capsys: Capture, tmp_path: Path) -> None:
-    composition = FakeComposition(summaries=[LIVER, KIDNEY])
+    processes = ComposedProcesses(summaries=[LIVER, KIDNEY])
     out = tmp_path / "out"
     words = ["segment", "ct", "--target", "liver", "--target", "left kidney", "--out", str(out)]
 
-    code = main([*words, "--policy", "threshold"], composition)
+    code = main([*words, "--policy", "threshold"], processes)
 
     assert code == 0
     ran = ("segment", Path("ct"), ("liver", "left kidney"), out, "threshold", "auto")
-    assert composition.ran == [ran]
+    assert processes.ran == [ran]
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("models: threshold + litemedsam (segmenter litemedsam: ")
     assert any(line.split() == ["liver", "segmented", "412.5", "21", "0.93"] for line in lines)
@@ -95,7 +95,7 @@ def test_what_libraries_warn_of_stays_off_the_command_line(
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
 
-        main(["segment", "ct", "--target", "liver", "--out", str(tmp_path)], FakeComposition())
+        main(["segment", "ct", "--target", "liver", "--out", str(tmp_path)], ComposedProcesses())
         warnings.warn("Invalid value for VR PN: 'Doe^Jane'", UserWarning, stacklevel=1)
 
     assert heard == []
@@ -104,9 +104,9 @@ def test_what_libraries_warn_of_stays_off_the_command_line(
 def test_a_checkpoint_is_named_with_its_segmenter(capsys: Capture, tmp_path: Path) -> None:
     words = ["segment", "ct", "--target", "liver", "--out", str(tmp_path), "--checkpoint", "own.pt"]
 
-    assert main(words, FakeComposition()) == 1
+    assert main(words, ComposedProcesses()) == 1
     assert "--checkpoint needs --segmenter" in capsys.readouterr().err
-    assert main([*words, "--segmenter", "medsam2"], FakeComposition()) == 0
+    assert main([*words, "--segmenter", "medsam2"], ComposedProcesses()) == 0
 
 
 def test_another_segmenter_does_not_get_the_configured_ones_checkpoint(tmp_path: Path) -> None:
@@ -135,14 +135,14 @@ def test_another_segmenter_does_not_get_the_configured_ones_checkpoint(tmp_path:
     ],
 )
 def test_a_wrong_command_line_exits_with_2(capsys: Capture, words: list[str]) -> None:
-    composition = FakeComposition()
+    processes = ComposedProcesses()
 
     with pytest.raises(SystemExit) as ended:
-        main(words, composition)
+        main(words, processes)
 
     assert ended.value.code == 2
     assert "usage: segnode" in capsys.readouterr().err
-    assert composition.ran == []
+    assert processes.ran == []
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_a_wrong_command_line_exits_with_2(capsys: Capture, words: list[str]) ->
     ids=["server", "edge", "file", "port"],
 )
 def test_what_goes_wrong_is_one_line(capsys: Capture, error: Exception, said: str) -> None:
-    code = main(["listen"], FakeComposition(error=error))
+    code = main(["listen"], ComposedProcesses(error=error))
 
     assert code == 1
     assert capsys.readouterr().err == f"segnode: {said}\n"
@@ -165,21 +165,17 @@ def test_what_goes_wrong_is_one_line(capsys: Capture, error: Exception, said: st
 def test_a_fault_of_our_own_is_said_to_be_one(
     capsys: Capture, caplog: pytest.LogCaptureFixture
 ) -> None:
-    code = main(["listen"], FakeComposition(error=ZeroDivisionError("oops")))
+    code = main(["listen"], ComposedProcesses(error=ZeroDivisionError("oops")))
 
     assert code == 1
     assert capsys.readouterr().err.splitlines()[-1].startswith("segnode: a fault of Segnode itself")
     # where, and not in its own words: they may quote a header
-    assert "ZeroDivisionError at server/commands/fakes.py" in caplog.text
+    assert "ZeroDivisionError at " in caplog.text
     assert "oops" not in caplog.text
 
 
 def test_an_interrupt_is_no_fault(capsys: Capture) -> None:
-    class Interrupted(FakeComposition):
-        def listen(self, settings: object) -> None:
-            raise KeyboardInterrupt
-
-    assert main(["listen"], Interrupted()) == 130
+    assert main(["listen"], ComposedProcesses(error=KeyboardInterrupt())) == 130
     assert capsys.readouterr().err == ""
 
 
@@ -198,7 +194,7 @@ def test_bad_settings_name_what_is_wrong(
     if content is not None:
         file.write_text(content)
 
-    code = main(["check", "--config", str(file)], FakeComposition())
+    code = main(["check", "--config", str(file)], ComposedProcesses())
 
     assert code == 1
     err = capsys.readouterr().err
@@ -207,9 +203,9 @@ def test_bad_settings_name_what_is_wrong(
 
 
 def test_check_says_one_line_each(capsys: Capture) -> None:
-    composition = FakeComposition(reachable=[FakeDestination("pacs"), FakeDestination("archive")])
+    processes = ComposedProcesses(reachable=[FakeDestination("pacs"), FakeDestination("archive")])
 
-    code = main(["check"], composition)
+    code = main(["check"], processes)
 
     lines = capsys.readouterr().out.splitlines()
     assert code == 0, lines
@@ -227,12 +223,12 @@ def test_check_says_one_line_each(capsys: Capture) -> None:
 
 def test_check_goes_on_after_a_fault_and_exits_with_1(capsys: Capture) -> None:
     gone = TransientDeliveryError("nobody answers on 127.0.0.1:4242", destination="pacs")
-    composition = FakeComposition(
+    processes = ComposedProcesses(
         error=RecordUnavailable("PostgreSQL does not answer"),
         reachable=[FakeDestination("pacs", failures=[gone])],
     )
 
-    code = main(["check"], composition)
+    code = main(["check"], processes)
 
     lines = capsys.readouterr().out.splitlines()
     assert code == 1
@@ -244,7 +240,7 @@ def test_check_goes_on_after_a_fault_and_exits_with_1(capsys: Capture) -> None:
 def test_check_finds_a_full_disk(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEGNODE_STORAGE__MINIMUM_FREE_BYTES", str(10**18))
 
-    code = main(["check"], FakeComposition())
+    code = main(["check"], ComposedProcesses())
 
     assert code == 1
     assert "make room" in capsys.readouterr().out.splitlines()[-1]
@@ -330,7 +326,7 @@ def node(
 
 
 def test_request_asks_the_node_beside_it(capsys: Capture, node: FakeNode) -> None:
-    code = main(["request", "1.2.3", "--target", "liver"], FakeComposition())
+    code = main(["request", "1.2.3", "--target", "liver"])
 
     assert code == 0
     assert capsys.readouterr().out == "request request-1 is QUEUED\n"
@@ -341,7 +337,7 @@ def test_request_calls_an_address_where_the_node_listens_on_all(
 ) -> None:
     monkeypatch.setenv("SEGNODE_HTTP__HOST", "0.0.0.0")
 
-    assert main(["request", "1.2.3", "--target", "liver"], FakeComposition()) == 0
+    assert main(["request", "1.2.3", "--target", "liver"]) == 0
 
 
 @pytest.mark.parametrize(
@@ -363,7 +359,7 @@ def test_the_nodes_url_can_be_called(host: str, url: str) -> None:
 def test_request_waits_and_shows_how_it_ended(capsys: Capture, node: FakeNode) -> None:
     words = ["request", "1.2.3", "--target", "liver", "--target", "spleen", "--wait"]
 
-    code = main(words, FakeComposition())
+    code = main(words)
 
     out = capsys.readouterr().out
     assert code == 0
@@ -374,14 +370,14 @@ def test_request_waits_and_shows_how_it_ended(capsys: Capture, node: FakeNode) -
 
 @pytest.mark.parametrize("node", ["FAILED"], indirect=True)
 def test_request_exits_with_1_when_it_did_not_end_well(capsys: Capture, node: FakeNode) -> None:
-    code = main(["request", "1.2.3", "--target", "liver", "--wait"], FakeComposition())
+    code = main(["request", "1.2.3", "--target", "liver", "--wait"])
 
     assert code == 1
     assert "the PACS did not take it" in capsys.readouterr().err
 
 
 def test_request_says_what_the_node_says(capsys: Capture, node: FakeNode) -> None:
-    code = main(["request", "9.9.9", "--target", "liver"], FakeComposition())
+    code = main(["request", "9.9.9", "--target", "liver"])
 
     assert code == 1
     assert "does not hold the study '9.9.9'" in capsys.readouterr().err
@@ -401,7 +397,7 @@ def test_request_takes_another_token_and_url(
         monkeypatch.setenv("SEGNODE_TOKEN", node.token)
 
     # Act
-    code = main(words, FakeComposition())
+    code = main(words)
 
     # Assert
     assert code == 0, capsys.readouterr().err
@@ -412,7 +408,7 @@ def test_request_with_a_wrong_token_says_where_the_right_one_is(
 ) -> None:
     words = ["request", "1.2.3", "--target", "liver", "--token", "wrong"]
 
-    assert main(words, FakeComposition()) == 1
+    assert main(words) == 1
     assert "<storage.dir>/token" in capsys.readouterr().err
 
 
@@ -422,12 +418,12 @@ def test_request_without_a_node_says_so(
     monkeypatch.setenv("SEGNODE_TOKEN", "a-token-of-good-length")
     monkeypatch.setenv("SEGNODE_HTTP__PORT", str(free_port))
 
-    assert main(["request", "1.2.3", "--target", "liver"], FakeComposition()) == 1
+    assert main(["request", "1.2.3", "--target", "liver"]) == 1
     assert "is `segnode serve` running?" in capsys.readouterr().err
 
 
 def test_request_without_a_token_says_where_it_looked(capsys: Capture, storage: Path) -> None:
-    assert main(["request", "1.2.3", "--target", "liver"], FakeComposition()) == 1
+    assert main(["request", "1.2.3", "--target", "liver"]) == 1
     assert str(storage / "token") in capsys.readouterr().err
 
 

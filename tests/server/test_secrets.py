@@ -13,7 +13,7 @@ import pytest
 
 from server.cli import main
 from server.commands.client import NodeClient
-from server.compose import composition as compose
+from server.compose.weights import fetch
 from server.errors import ConfigurationError
 from server.settings import load_settings
 
@@ -103,7 +103,7 @@ def test_wrong_settings_are_named_without_it(
     # what the site wrote about the database comes first, unless that is what is wrong
     whole = text if "database" in text else DATABASE + text
 
-    code = main([command, *configured(tmp_path, whole)], compose)
+    code = main([command, *configured(tmp_path, whole)])
 
     spoken = said.text()
     assert code == 1
@@ -133,7 +133,7 @@ def test_a_wrong_url_is_described_and_not_shown(
         monkeypatch.setenv("SEGNODE_DATABASE__URL", url)
     text = f'[database]\nurl = "{url}"\n' if way == "file" else ""
 
-    code = main(["check", *configured(tmp_path, text)], compose)
+    code = main(["check", *configured(tmp_path, text)])
 
     spoken = said.text()
     assert code == 1
@@ -161,7 +161,7 @@ def test_a_wrong_variable_is_named_without_it(
 ) -> None:
     monkeypatch.setenv(name, value)
 
-    code = main(["check", *configured(tmp_path, DATABASE)], compose)
+    code = main(["check", *configured(tmp_path, DATABASE)])
 
     spoken = said.text()
     assert code == 1
@@ -172,7 +172,7 @@ def test_a_wrong_variable_is_named_without_it(
 def test_a_file_that_cannot_be_read_is_named(said: Said, tmp_path: Path) -> None:
     words = [*configured(tmp_path, DATABASE), "--config", str(tmp_path / "gone.toml")]
 
-    assert main(["check", *words], compose) == 1
+    assert main(["check", *words]) == 1
     spoken = said.text()
     assert "gone.toml" in spoken
     assert PASSWORD not in spoken
@@ -211,7 +211,7 @@ def test_a_database_that_refuses_or_is_away(
 ) -> None:
     for port, named in ((refusing_server, "password authentication failed"), (9, "refused")):
         text = DATABASE.replace(":9/", f":{port}/")
-        assert main(["check", *configured(tmp_path, text)], compose) == 1
+        assert main(["check", *configured(tmp_path, text)]) == 1
         spoken = said.text()
         assert named in spoken
         assert PASSWORD not in spoken
@@ -220,7 +220,7 @@ def test_a_database_that_refuses_or_is_away(
 def test_a_port_that_is_taken(said: Said, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         text = f'[node]\nhost = "127.0.0.1"\nport = {other.getsockname()[1]}\n'
-        code = main(["listen", *configured(tmp_path, DATABASE + text)], compose)
+        code = main(["listen", *configured(tmp_path, DATABASE + text)])
 
     spoken = said.text()
     assert code == 1
@@ -245,6 +245,6 @@ def test_a_hubs_token_that_is_no_word_is_not_quoted(said: Said, tmp_path: Path) 
     from models.weights.manifest import known_weights
 
     with pytest.raises(ConfigurationError, match="one token on one line") as refused:
-        compose.fetch(settings, known_weights("sam_vit_b"), lambda _: None)
+        fetch(settings, known_weights("sam_vit_b"), lambda _: None)
 
     assert PASSWORD not in f"{refused.value} {said.text()}"

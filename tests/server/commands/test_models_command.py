@@ -10,7 +10,7 @@ import pytest
 from models.errors import FetchFailed
 from models.weights.hashes import read_record
 from server.cli import main
-from server.commands.fakes import FakeComposition
+from tests.support.composed import ComposedProcesses
 
 CONTENT = b"weights" * 100_000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -35,7 +35,7 @@ def line_of(capture: Capture, name: str) -> str:
 
 
 def test_all_that_is_known_is_listed(capsys: Capture, weights_dir: Path) -> None:
-    assert main(["models", "list"], FakeComposition()) == 0
+    assert main(["models", "list"]) == 0
 
     out = capsys.readouterr().out
     assert "LiteMedSAM" in out
@@ -57,7 +57,7 @@ def test_the_list_tells_what_is_here(
         weights_dir.mkdir()
         (weights_dir / "sam2.1_hiera_tiny.pt").write_bytes(content)
 
-    main(["models", "list"], FakeComposition())
+    main(["models", "list"])
 
     assert line_of(capsys, "sam2.1_hiera_tiny").split()[1:4] == ["sam2-tiny", state, megabytes]
 
@@ -108,22 +108,22 @@ def test_a_token_file_that_is_not_there_is_named(
 def test_what_goes_wrong_with_a_fetch_is_one_line(capsys: Capture, weights_dir: Path) -> None:
     gone = FetchFailed("http://hub/x", "there is no such file (404)")
 
-    assert main(["models", "fetch", "MedSAM2_latest"], FakeComposition(error=gone)) == 1
+    assert main(["models", "fetch", "MedSAM2_latest"], ComposedProcesses(error=gone)) == 1
     assert capsys.readouterr().err == "segnode: http://hub/x: there is no such file (404)\n"
 
 
 def test_unknown_weights_stop_before_anything_is_fetched(
     capsys: Capture, weights_dir: Path
 ) -> None:
-    composition = FakeComposition()
+    processes = ComposedProcesses()
 
-    assert main(["models", "fetch", "MedSAM2_latest", "GPT"], composition) == 1
-    assert composition.ran == []
+    assert main(["models", "fetch", "MedSAM2_latest", "GPT"], processes) == 1
+    assert processes.ran == []
     assert "no file of weights called 'GPT'" in capsys.readouterr().err
 
 
 def test_verify_without_names_looks_at_all_that_is_here(capsys: Capture, weights_dir: Path) -> None:
-    assert main(["models", "verify"], FakeComposition()) == 0
+    assert main(["models", "verify"]) == 0
 
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(":")[0] for line in lines] == ["LiteMedSAM", "locator"]
@@ -139,17 +139,17 @@ def test_verify_records_a_file_brought_by_hand_and_finds_it_changed_later(
     brought.write_bytes(CONTENT)
 
     # Act, Assert
-    assert main(["models", "verify", "imisnet-b"], FakeComposition()) == 0
+    assert main(["models", "verify", "imisnet-b"]) == 0
     assert f"SHA-256 {SHA256} as recorded" in capsys.readouterr().out
     assert read_record(brought) == {"IMISNet-B.pth": SHA256}
 
     brought.write_bytes(b"changed")
-    assert main(["models", "verify"], FakeComposition()) == 1
+    assert main(["models", "verify"]) == 1
     assert "not the known IMISNet-B" in capsys.readouterr().err
 
 
 def test_verify_of_what_is_not_here_says_how_to_get_it(capsys: Capture, weights_dir: Path) -> None:
-    assert main(["models", "verify", "MedSAM2_latest"], FakeComposition()) == 1
+    assert main(["models", "verify", "MedSAM2_latest"]) == 1
     assert "segnode models fetch MedSAM2_latest" in capsys.readouterr().err
 
 
@@ -157,21 +157,21 @@ def test_a_case_is_dumped(capsys: Capture, tmp_path: Path) -> None:
     for name in ("state.pt", "inputs.npz"):
         (tmp_path / name).write_bytes(b"")
     out = tmp_path / "out.npz"
-    composition = FakeComposition()
+    processes = ComposedProcesses()
     words = ["models", "dump", "--segmenter", "sam2", "--case", str(tmp_path), "--out", str(out)]
 
-    assert main(words, composition) == 0
-    assert composition.ran == [("dump", "sam2", tmp_path, out)]
+    assert main(words, processes) == 0
+    assert processes.ran == [("dump", "sam2", tmp_path, out)]
 
 
 def test_a_case_that_is_none_is_said_before_anything_is_loaded(
     capsys: Capture, tmp_path: Path
 ) -> None:
-    composition = FakeComposition()
+    processes = ComposedProcesses()
     words = ["models", "dump", "--segmenter", "sam2", "--case", str(tmp_path), "--out", "o.npz"]
 
-    assert main(words, composition) == 1
-    assert composition.ran == []
+    assert main(words, processes) == 1
+    assert processes.ran == []
     assert "state.pt are not at" in capsys.readouterr().err
 
 
@@ -184,7 +184,7 @@ def test_check_names_the_pair_and_its_weights(
     monkeypatch.setenv("SEGNODE_STORAGE__MINIMUM_FREE_BYTES", "0")
 
     # Act
-    code = main(["check"], FakeComposition())
+    code = main(["check"])
 
     # Assert
     lines = capsys.readouterr().out.splitlines()
@@ -213,5 +213,5 @@ def test_check_fails_for_models_that_cannot_be_loaded(
 ) -> None:
     monkeypatch.setenv(f"SEGNODE_AGENT__{variable}", value)
 
-    assert main(["check"], FakeComposition()) == 1
+    assert main(["check"]) == 1
     assert said in capsys.readouterr().out

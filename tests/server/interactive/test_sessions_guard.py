@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
-from server.compose.composition import segmentation_service
+from server.compose.sessions import segmentation_service
 from server.errors import ServerError
 from server.http.problems import PROBLEMS
 from server.interactive import schemas

@@ -22,7 +22,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from server.compose.composition import segmentation_service
+from server.compose.sessions import run, segmentation_service
 from server.errors import ConfigurationError
 from server.interactive.service import box_of
 from server.interactive.wire import image_of
@@ -132,8 +132,6 @@ def test_a_wrong_name_is_told_at_the_start(site: tuple[Path, int]) -> None:
 
 
 def test_a_taken_port_is_named(site: tuple[Path, int]) -> None:
-    from server.compose import composition as compose
-
     file, port = site
     settings = load_settings([file], {"SEGNODE_SESSIONS__SEGMENTERS": '["fake"]'})
 
@@ -141,4 +139,4 @@ def test_a_taken_port_is_named(site: tuple[Path, int]) -> None:
         socket.create_server(("127.0.0.1", port)),
         pytest.raises(ConfigurationError, match=r"sessions\.port"),
     ):
-        compose.sessions(settings)
+        run(settings)

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from server.cli import main
-from server.commands.fakes import FakeComposition
 from server.nodes.lifecycle import own_python, safe_environment
 from server.nodes.supervisor import node_children
+from tests.support.composed import ComposedProcesses
 
 ROOMS = ("server", "dicom_node", "agent", "models")
 SPAWN = """
@@ -78,7 +78,7 @@ def test_an_empty_entry_of_pythonpath_is_not_the_folder_it_is_started_in(decoys:
 def test_every_command_hands_the_safe_path_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONSAFEPATH", "")
 
-    main(["listen"], FakeComposition())
+    main(["listen"], ComposedProcesses())
 
     assert os.environ["PYTHONSAFEPATH"] == "1"
     assert all(child.command[1] == "-P" for child in node_children([], ("0",)))

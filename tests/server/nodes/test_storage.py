@@ -15,7 +15,7 @@ from dicom_node.series.header import read_header
 from dicom_node.values import ResultKind, WrittenResult
 from dicom_node.volume.volume import load_volume
 from server.cli import main
-from server.compose import composition as compose
+from server.compose import listen, serve
 from server.errors import ConfigurationError
 from server.nodes.storage_lock import storage_of
 from server.record.deliveries import Deliveries, DeliveryAttempt
@@ -67,8 +67,8 @@ def test_two_listeners_and_two_nodes_refuse_with_a_sentence(
         (), {"SEGNODE_STORAGE__DIR": str(tmp_path), "SEGNODE_DATABASE__URL": "postgresql://h/d"}
     )
     for part, run in (
-        ("listen", lambda: compose.listen(settings)),
-        ("serve", lambda: compose.serve(settings, [])),
+        ("listen", lambda: listen.run(settings)),
+        ("serve", lambda: serve.run(settings, [])),
     ):
         with storage_of(tmp_path, part), pytest.raises(ConfigurationError, match="of its own"):
             run()
@@ -126,7 +126,7 @@ def test_check_starts_and_changes_nothing(
     modes = {folder: folder.stat().st_mode for folder in private.parents}
 
     # Act
-    code = main(["check"], compose)
+    code = main(["check"])
 
     # Assert
     assert code == 0

@@ -12,7 +12,9 @@ import pytest
 
 from models.errors import LanguageMisconfigured, UnknownModel, WeightsMissing
 from models.loaded_models import LoadedModels, open_workbench
-from server.compose.weights import benches, choice, offer, resources
+from server.compose.choice import choice, resources
+from server.compose.model_pool import model_pool
+from server.compose.rules import model_selector
 from server.settings import Settings, load_settings
 from server.study.model_pool import ModelPool
 from server.values import ModelPair
@@ -82,7 +84,7 @@ def test_what_is_given_up_is_gone_before_the_next_is_loaded() -> None:
 
 
 def test_pairs_with_one_segmenter_share_it(settings_of: Callable[..., Settings]) -> None:
-    kept = benches(settings_of())
+    kept = model_pool(settings_of())
 
     one, other = (kept.bench(ModelPair(policy, "fake")) for policy in ("threshold", "locator"))
 
@@ -102,7 +104,7 @@ def test_a_pair_that_does_not_open_is_tried_again() -> None:
 
 
 def test_a_worker_opens_by_name(settings_of: Callable[..., Settings]) -> None:
-    bench = benches(settings_of()).bench(ModelPair("threshold", "fake"))
+    bench = model_pool(settings_of()).bench(ModelPair("threshold", "fake"))
 
     assert (bench.policy.name, bench.segmenter.name) == ("threshold", "fake")
 
@@ -110,14 +112,14 @@ def test_a_worker_opens_by_name(settings_of: Callable[..., Settings]) -> None:
 def test_a_request_that_names_nobody_gets_the_sites_own(
     settings_of: Callable[..., Settings],
 ) -> None:
-    assert offer(settings_of())(None, None) == ModelPair("locator", "medsam2")
-    assert offer(settings_of(agent__segmenter="litemedsam"))(None, None) == ModelPair(
+    assert model_selector(settings_of())(None, None) == ModelPair("locator", "medsam2")
+    assert model_selector(settings_of(agent__segmenter="litemedsam"))(None, None) == ModelPair(
         "locator", "litemedsam"
     )
 
 
 def test_a_request_may_name_one_or_both(settings_of: Callable[..., Settings]) -> None:
-    pair = offer(settings_of())
+    pair = model_selector(settings_of())
 
     assert pair("threshold", "fake") == ModelPair("threshold", "fake")
     assert pair("threshold", None) == ModelPair("threshold", "medsam2")
@@ -141,14 +143,17 @@ def test_who_is_not_here_is_refused(
     error: type[Exception],
 ) -> None:
     with pytest.raises(error):
-        offer(settings_of())(policy, segmenter)
+        model_selector(settings_of())(policy, segmenter)
 
 
 def test_the_sites_own_pair_is_not_refused_before_it_is_worked_with(
     settings_of: Callable[..., Settings],
 ) -> None:
     # a study that arrives by itself must be taken, whatever is installed
-    assert offer(settings_of(agent__segmenter="sam2-tiny"))(None, None).segmenter == "sam2-tiny"
+    assert (
+        model_selector(settings_of(agent__segmenter="sam2-tiny"))(None, None).segmenter
+        == "sam2-tiny"
+    )
 
 
 def test_a_checkpoint_is_only_the_configured_segmenters(

@@ -1,0 +1,56 @@
+"""`segnode api`: the HTTP API over the record."""
+
+from __future__ import annotations
+
+from server.compose.addresses import address, connection_limits
+from server.compose.database import database, migrate
+from server.compose.destinations import destinations
+from server.compose.heartbeat import heartbeat, part_table
+from server.compose.record import record
+from server.http.app import create_app
+from server.http.ports import ConfiguredDestination, Services
+from server.http.serving import serve
+from server.http.tokens import load_tokens
+from server.nodes.lifecycle import announce_ready, end_with_parent
+from server.record.counting import RecordCounting
+from server.record.database.engine import Sessions, open_engine
+from server.settings import Settings
+from server.work.database_retry import retry_while_database_away
+
+
+def run(settings: Settings) -> int:
+    """Answer HTTP until told to stop; the exit code."""
+    end_with_parent()
+    tokens = load_tokens(settings.http.tokens_file, settings.storage.dir)
+    with database(settings) as (url, _):
+        retry_while_database_away(lambda: migrate(url))
+        app = create_app(_services(settings, url), tokens)
+        host, port = settings.http.host, settings.http.port
+        with (
+            address(f"{host}:{port}", "http.port"),
+            heartbeat(settings, [], settings.storage.dir, lambda: [url]),
+        ):
+            serve(
+                app,
+                host,
+                port,
+                lambda: announce_ready(f"http://{host}:{port}"),
+                connection_limits(settings),
+            )
+    return 0
+
+
+def _services(settings: Settings, url: str) -> Services:
+    sessions = Sessions(open_engine(url, pool_size=2))
+    return Services(
+        record=record(settings, url),
+        counting=RecordCounting(sessions, part_table(sessions)),
+        destinations=tuple(
+            ConfiguredDestination(configured, destination)
+            for configured, destination in zip(
+                settings.destinations, destinations(settings), strict=True
+            )
+        ),
+        storage=settings.storage.dir,
+        minimum_free_bytes=settings.storage.minimum_free_bytes,
+    )

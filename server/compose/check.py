@@ -1,0 +1,32 @@
+"""`segnode check`: what the command looks at."""
+
+from __future__ import annotations
+
+from server.compose.choice import choice, resources
+from server.compose.destinations import destinations
+from server.compose.rules import rules
+from server.nodes.postgres import EmbeddedPostgres
+from server.record.database.engine import answering, open_engine
+from server.settings import Settings
+
+__all__ = ["choice", "database_version", "destinations", "resources", "rules"]
+
+
+def database_version(settings: Settings) -> str:
+    """What database answers at database.url, in words; RecordUnavailable, ConfigurationError.
+    Starts none.
+    """
+    url: str | None = settings.database.url.get_secret_value()
+    if settings.database.embedded:
+        url = EmbeddedPostgres(settings.storage.dir).running_url()
+    if url is None:
+        return "embedded PostgreSQL, not running now: it starts with the node"
+    with answering():
+        engine = open_engine(url)
+        try:
+            with engine.connect() as connection:
+                version = connection.dialect.server_version_info or ()
+        finally:
+            engine.dispose()
+    number = ".".join(str(part) for part in version)
+    return f"PostgreSQL {number}, {'embedded' if settings.database.embedded else 'as configured'}"

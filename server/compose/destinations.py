@@ -1,0 +1,24 @@
+"""Where results go."""
+
+from __future__ import annotations
+
+from dicom_node.ports import Destination
+from dicom_node.send.sender import DeliveryTimeouts, DicomDestination
+from server.settings import Settings
+
+
+def destinations(settings: Settings) -> tuple[Destination, ...]:
+    """The configured destinations, in their order."""
+    timeout_s = settings.delivery.timeout_s
+    timeouts = DeliveryTimeouts(dimse_s=timeout_s, network_s=timeout_s)
+    return tuple(
+        DicomDestination(
+            configured.name,
+            configured.ae_title,
+            configured.host,
+            configured.port,
+            calling_ae_title=settings.node.ae_title,
+            timeouts=timeouts,
+        )
+        for configured in settings.destinations
+    )

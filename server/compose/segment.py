@@ -1,0 +1,36 @@
+"""`segnode segment`: files in, files out, without a node."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from agent.turns import Turn
+from server.compose.choice import choice, limits
+from server.compose.model_pool import configured_models
+from server.local import LocalModels, LocalRun, asked_targets, segment_files
+from server.rules.catalogue import load_catalogue
+from server.settings import Settings
+from server.values import TargetSummary
+
+__all__ = ["choice", "run"]
+
+
+def run(
+    settings: Settings,
+    path: Path,
+    targets: Sequence[str],
+    out: Path,
+    progress: Callable[[str], None],
+) -> Sequence[TargetSummary]:
+    """Segment a local file or folder into `out`; InputError, NotAVolume. `progress` is given the
+    current place in words.
+    """
+    catalogue = load_catalogue()
+    local_run = LocalRun(path, asked_targets(targets, catalogue), out)
+    models = LocalModels(configured_models(settings), catalogue, limits(settings))
+
+    def show_turn(index: int, turn: Turn) -> None:
+        progress(f"{local_run.targets[index].text}, {turn.place}, {turn.role}")
+
+    return segment_files(local_run, models, show_turn)
