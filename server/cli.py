@@ -82,9 +82,10 @@ def main(arguments: Sequence[str] | None = None, load: Load = compose.load) -> i
         return _trouble("a fault of Segnode itself; please report the log above")
 
 
-def make_parser(words: Sequence[str]) -> argparse.ArgumentParser:
+def make_parser(words: Sequence[str] | None = None) -> argparse.ArgumentParser:
     """The parser of a command line: every command is listed, the one that `words` name has its
-    arguments too. It sets `command`, `run` and `logs` (whether the command logs as it goes).
+    arguments too, or all if `words` is None. It sets `command`, `run` and `logs` (whether the
+    command logs as it goes).
     """
     parser = argparse.ArgumentParser(
         prog="segnode", description="A DICOM node that segments on request."
@@ -93,10 +94,10 @@ def make_parser(words: Sequence[str]) -> argparse.ArgumentParser:
     parser.set_defaults(logs=False)
     commands = parser.add_subparsers(metavar="COMMAND", dest="command", required=True)
     # no option before the command takes a value, so the first other word is the command
-    named = next((word for word in words if not word.startswith("-")), None)
+    named = next((word for word in words or () if not word.startswith("-")), None)
     for name, (module, sentence) in COMMANDS.items():
         command = commands.add_parser(name, help=sentence, description=sentence)
-        if name == named:
+        if words is None or name == named:
             import_module(f"server.commands.{module}").add_arguments(command)
     return parser
 
