@@ -13,13 +13,11 @@ from pathlib import Path
 
 @contextmanager
 def whole_file(path: Path, check: Callable[[Path], None]) -> Iterator[Path]:
-    """Gives a temporary path in the same folder.
+    """Yield a temporary path in the same folder, made if needed.
 
-    The file is renamed to `path` on leaving, once it is on disk and has passed `check`.
-
-    `check` reads the bytes that will bear the name and raises if they are not what was meant.
-    Whatever goes wrong, the temporary file is removed and a file that was at `path` before stays as
-    it was. Makes the folder if needed. OSError when the disk is full or not writable.
+    On leaving, the file there is renamed to `path` once it is on disk and `check`, which reads it,
+    has not raised. If anything fails, the temporary file is removed and a file that was at `path`
+    stays as it was. OSError when the disk is full or not writable.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")

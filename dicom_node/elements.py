@@ -2,9 +2,9 @@
 
 Everything else builds on it.
 
-A peer may send any bytes at all: the walk is flat (it never recurses), bounded in elements,
-believes no length beyond the bytes that are there, and looks at the top level to its end, because
-an element that comes twice may come anywhere. Encoding: PS3.5 7.1 and 7.5.
+A peer may send any bytes at all: the walk is flat (it never recurses), bounded in elements, trusts
+no length beyond the bytes that are there, and reads the top level to its end, because an element
+that occurs twice may do so anywhere. ElementEncoding: PS3.5 7.1 and 7.5.
 """
 
 from __future__ import annotations
@@ -20,13 +20,12 @@ from typing import Any, NamedTuple
 from dicom_node.errors import FaultyDataset
 from dicom_node.sources import Inflated, InMemory, Source
 
-MOST_ELEMENTS = (
-    4_000_000  # a multi-frame image of 50,000 frames has so many; they take some seconds
-)
-# without a VR among such with one, or with one that nobody knows: they take long to read
+# as many as a multi-frame image of 50,000 frames has; they take some seconds
+MOST_ELEMENTS = 4_000_000
+# elements without a VR among those with one, or of unknown VR: they take long to read
 MOST_ODD_ELEMENTS = 100_000
 DEEPEST_NESTING = 1 << 16
-LONGEST_VALUE_BYTES = 1 << 16  # of a wanted value: more is no text and no number
+LONGEST_VALUE_BYTES = 1 << 16  # of a value: a longer one is no text and no number
 LONGEST_SEQUENCE_BYTES = 1 << 26
 
 UNDEFINED = 0xFFFF_FFFF
@@ -34,8 +33,7 @@ _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFE_E000, 0xFFFE_E00D, 0xFFFE_E0DD  # PS3.5
 PIXEL_TAGS = frozenset({0x7FE0_0008, 0x7FE0_0009, 0x7FE0_0010})  # float, double float, integer
 _PIXEL_DATA = 0x7FE0_0010
 
-# PS3.5 table 7.1-1: these carry two reserved bytes and a length of four, and so will every VR to
-# come
+# PS3.5 table 7.1-1: these have two reserved bytes and a length of four, as will every later VR
 _LONG_VRS = frozenset(
     {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
 )
@@ -50,7 +48,7 @@ _ITEM_GROUPS = frozenset({b"\xfe\xff", b"\xff\xfe"})
 
 
 @dataclass(frozen=True)
-class Encoding:
+class ElementEncoding:
     """How elements are written: `explicit` VR or implicit, `order` as in `struct` ("<" or ">").
 
     UN of undefined length holds implicit VR little endian (PS3.5 6.2.2 note 2); some write it
@@ -62,9 +60,9 @@ class Encoding:
     explicit_in_unknown: bool = False
 
 
-IMPLICIT_LITTLE = Encoding(explicit=False)
-EXPLICIT_LITTLE = Encoding(explicit=True)
-EXPLICIT_BIG = Encoding(explicit=True, order=">")
+IMPLICIT_LITTLE = ElementEncoding(explicit=False)
+EXPLICIT_LITTLE = ElementEncoding(explicit=True)
+EXPLICIT_BIG = ElementEncoding(explicit=True, order=">")
 
 _ENCODINGS = {  # PS3.5 A.1-A.5; every other transfer syntax is explicit VR little endian
     "1.2.840.10008.1.2": IMPLICIT_LITTLE,
@@ -95,14 +93,13 @@ class Element(NamedTuple):
     """An element of the top level.
 
     `vr` is empty where none is written, `length` is as written, `encoding` is that of the content.
-
-    `value` is all of it, or its beginning where it is longer than anybody could want.
+    `value` is whole, or cut to the most that a reader of it could use.
     """
 
     vr: bytes
     value: bytes
     length: int
-    encoding: Encoding
+    encoding: ElementEncoding
 
 
 @dataclass
@@ -123,37 +120,37 @@ class Elements:
     `ambiguous` has the tags of those that occur again with another value.
     """
 
-    encoding: Encoding
+    encoding: ElementEncoding
     first: dict[int, Element] = field(default_factory=dict)
     ambiguous: set[int] = field(default_factory=set)
     pixels: PixelBytes | None = None
     walked: int = 0
 
     def add(self, tag: int, element: Element) -> None:
-        """Take an element; one that is there already must say the same, padding aside."""
-        known = self.first.setdefault(tag, element)
-        if known is not element and known.value.rstrip(b"\0 ") != element.value.rstrip(b"\0 "):
+        """Add an element; one that differs from the first of its tag makes the tag ambiguous."""
+        first = self.first.setdefault(tag, element)
+        if first is not element and first.value.rstrip(b"\0 ") != element.value.rstrip(b"\0 "):
             self.ambiguous.add(tag)
 
 
 def elements_of(
     data: bytes | memoryview,
     transfer_syntax_uid: str,
-    wanted: Container[int],
+    tags: Container[int],
     proof: Collection[int],
 ) -> Elements:
     """The top-level elements `tags` of a data set in a transfer syntax ("": not stated).
 
-    A peer that says explicit and means implicit VR, or the other way round, is understood: the
-    first encoding that gives all of `proof` is taken, else the one that gives most. FaultyDataset
-    for what no image has (elements, inflated size).
+    A transfer syntax that states explicit for implicit VR, or the reverse, does no harm: the first
+    encoding that gives all of `proof` is taken, else the one that gives most. FaultyDataset for
+    more elements or bytes than an image has.
     """
     deflated = transfer_syntax_uid in _DEFLATED
     best: Elements | None = None
     budget = MOST_ELEMENTS
     for encoding in _candidates(data, transfer_syntax_uid, deflated=deflated):
         with closing(_source(data, deflated=deflated)) as source:
-            elements = walk(source, encoding, wanted, budget)
+            elements = walk(source, encoding, tags, budget)
         budget -= elements.walked
         if best is None or _rank(elements, proof) > _rank(best, proof):
             best = elements
@@ -162,8 +159,8 @@ def elements_of(
     return best or Elements(EXPLICIT_LITTLE)
 
 
-def first_item(sequence: Element, wanted: Container[int]) -> Elements:
-    """The `wanted` elements of a sequence's first item, none where it has no item."""
+def first_item(sequence: Element, tags: Container[int]) -> Elements:
+    """The elements `tags` of a sequence's first item, none where it has no item."""
     data, order = sequence.value, sequence.encoding.order
     if len(data) < 8:
         return Elements(sequence.encoding)
@@ -171,7 +168,7 @@ def first_item(sequence: Element, wanted: Container[int]) -> Elements:
     if group << 16 | number != _ITEM:
         return Elements(sequence.encoding)
     end = len(data) if length == UNDEFINED else 8 + length
-    return walk(InMemory(data[8:end]), sequence.encoding, wanted, within_item=True)
+    return walk(InMemory(data[8:end]), sequence.encoding, tags, within_item=True)
 
 
 def _rank(elements: Elements, proof: Collection[int]) -> tuple[int, int]:
@@ -180,16 +177,18 @@ def _rank(elements: Elements, proof: Collection[int]) -> tuple[int, int]:
 
 def _candidates(
     data: bytes | memoryview, transfer_syntax_uid: str, *, deflated: bool
-) -> Iterator[Encoding]:
-    """The encodings to try: what the first element looks like, what is declared, the others."""
+) -> Iterator[ElementEncoding]:
+    """The encodings to try: that of the first element's looks, the declared one, the others."""
     declared = _ENCODINGS.get(transfer_syntax_uid, EXPLICIT_LITTLE)
     order = [declared, EXPLICIT_LITTLE, IMPLICIT_LITTLE, EXPLICIT_BIG]
     first = _beginning(data, deflated=deflated)
     if len(first) == 8:
-        known = first[4:6] in _ALL_VRS
-        if known != declared.explicit:
-            order.insert(0, EXPLICIT_LITTLE if known else IMPLICIT_LITTLE)
-        if known and not transfer_syntax_uid and first[0] == 0:  # group 0008 as big endian has it
+        looks_explicit = first[4:6] in _ALL_VRS
+        if looks_explicit != declared.explicit:
+            order.insert(0, EXPLICIT_LITTLE if looks_explicit else IMPLICIT_LITTLE)
+        if (
+            looks_explicit and not transfer_syntax_uid and first[0] == 0
+        ):  # group 0008 as big endian has it
             order.insert(0, EXPLICIT_BIG)
     yield from dict.fromkeys(order)
     yield replace(declared, explicit_in_unknown=True)
@@ -212,69 +211,69 @@ class _Open(NamedTuple):
     `encoding` is the one that holds outside of it.
     """
 
-    encoding: Encoding
+    encoding: ElementEncoding
     is_item: bool
 
 
 def walk(
     source: Source,
-    encoding: Encoding,
-    wanted: Container[int],
+    encoding: ElementEncoding,
+    tags: Container[int],
     most_elements: int = MOST_ELEMENTS,
     *,
     within_item: bool = False,
 ) -> Elements:
-    """The `wanted` elements at the top level of `source`.
+    """The elements `tags` at the top level of `source`.
 
-    What is cut off or malformed ends the walk.
-
-    Sequences of undefined length are walked flat: whatever has no length opens a level, a delimiter
-    closes it. `within_item` ends with the item's own delimiter. FaultyDataset beyond
-    `most_elements`.
+    What is cut off or malformed ends the walk. Sequences of undefined length are walked flat:
+    whatever has no length opens a level, a delimiter closes it. `within_item` ends with the item's
+    own delimiter. FaultyDataset beyond `most_elements`.
     """
-    found = Elements(encoding)
+    elements = Elements(encoding)
     levels: list[_Open] = []
-    opened: tuple[_Header, int] | None = None  # a wanted sequence without a length, where it begins
+    opened: tuple[_Header, int] | None = (
+        None  # a sequence of `tags` without a length, and its begin
+    )
     reader_of = _readers()
     read = reader_of(encoding)
     at = tag = 0
-    for found.walked in range(most_elements):
+    for elements.walked in range(most_elements):
         if at + 12 > len(source.view):
             at = source.more(at, 12)
         if at + 8 > len(source.view):
-            _cut_pixels(found, tag, at - len(source.view))
-            return found
+            _cut_pixels(elements, tag, at - len(source.view))
+            return elements
         tag, vr, length, at = read(source.view, at)
         if tag in (_ITEM_END, _SEQUENCE_END):
             if not levels and within_item:
-                return found
+                return elements
             encoding = _closed(levels, encoding, tag)
             read = reader_of(encoding)
             if opened and not levels:
-                _add_sequence(found, source, opened[0], (opened[1], source.base + at - 8))
+                _add_sequence(elements, source, opened[0], (opened[1], source.base + at - 8))
                 opened = source.hold = None
         elif length == UNDEFINED:
             if not levels and tag == _PIXEL_DATA:
-                at = _add_fragments(found, source, at, _Header(tag, vr, length, encoding), wanted)
+                at = _add_fragments(elements, source, at, _Header(tag, vr, length, encoding), tags)
                 continue
             if len(levels) == DEEPEST_NESTING:
-                return found
+                return elements
             levels.append(_Open(encoding, tag == _ITEM))
             if vr == b"UN" and not encoding.explicit_in_unknown:
                 encoding = IMPLICIT_LITTLE
                 read = reader_of(encoding)
-            if len(levels) == 1 and tag in wanted:
+            if len(levels) == 1 and tag in tags:
                 opened = _Header(tag, vr, length, encoding), source.base + at
                 source.hold = opened[1]
         else:
-            if not levels and (tag in wanted or tag in PIXEL_TAGS):
-                at = _add_value(found, source, at, _Header(tag, vr, length, encoding), wanted)
+            if not levels and (tag in tags or tag in PIXEL_TAGS):
+                at = _add_value(elements, source, at, _Header(tag, vr, length, encoding), tags)
             at += length
     raise FaultyDataset(f"the data set has more than {MOST_ELEMENTS:,} elements")
 
 
-def _closed(levels: list[_Open], encoding: Encoding, tag: int) -> Encoding:
-    """The encoding that holds after a delimiter. One that closes nothing means nothing."""
+def _closed(levels: list[_Open], encoding: ElementEncoding, tag: int) -> ElementEncoding:
+    """The encoding that holds after a delimiter; one that closes nothing is ignored."""
     if tag == _ITEM_END:
         return levels.pop().encoding if levels and levels[-1].is_item else encoding
     while levels:
@@ -286,55 +285,54 @@ def _closed(levels: list[_Open], encoding: Encoding, tag: int) -> Encoding:
 
 
 class _Header(NamedTuple):
-    """What stands before a value."""
+    """The header of an element, which stands before its value."""
 
     tag: int
     vr: bytes
     length: int
-    encoding: Encoding
+    encoding: ElementEncoding
 
 
 def _add_value(
-    found: Elements, source: Source, at: int, header: _Header, wanted: Container[int]
+    elements: Elements, source: Source, at: int, header: _Header, tags: Container[int]
 ) -> int:
-    """Take the value at `at`; where that is in the view now.
+    """Add the value at `at`; returns the place of `at` in the view, which may have moved.
 
-    A value that the data set's end cuts off is none.
+    A value that the end of the data set cuts off is not added.
     """
     if header.tag in PIXEL_TAGS:
-        found.pixels = found.pixels or PixelBytes(header.length)
-    if header.tag not in wanted:
+        elements.pixels = elements.pixels or PixelBytes(header.length)
+    if header.tag not in tags:
         return at
     most = header.length
-    if not isinstance(wanted, Everything):
+    if not isinstance(tags, Everything):
         may_be_sequence = header.vr in (b"", b"SQ", b"UN")
         most = min(most, LONGEST_SEQUENCE_BYTES if may_be_sequence else LONGEST_VALUE_BYTES)
     if at + most > len(source.view):
         at = source.more(at, most)
     value = bytes(source.view[at : at + most])
     if len(value) == most or header.tag in PIXEL_TAGS:
-        found.add(header.tag, Element(header.vr, value, header.length, header.encoding))
+        elements.add(header.tag, Element(header.vr, value, header.length, header.encoding))
     return at
 
 
-def _add_sequence(found: Elements, source: Source, header: _Header, span: tuple[int, int]) -> None:
-    """Skip a sequence of undefined length between two positions (bytes from the beginning)."""
+def _add_sequence(
+    elements: Elements, source: Source, header: _Header, span: tuple[int, int]
+) -> None:
+    """Add a sequence of undefined length that spans two positions (bytes from the beginning)."""
     first, end = (position - source.base for position in span)
     value = bytes(source.view[first : min(end, first + LONGEST_SEQUENCE_BYTES)])
     vr = b"SQ" if header.vr == b"UN" else header.vr
-    found.add(header.tag, Element(vr, value, len(value), header.encoding))
+    elements.add(header.tag, Element(vr, value, len(value), header.encoding))
 
 
 def _add_fragments(
-    found: Elements, source: Source, at: int, header: _Header, wanted: Container[int]
+    elements: Elements, source: Source, at: int, header: _Header, tags: Container[int]
 ) -> int:
-    """Count encapsulated pixel data (PS3.5 A.4) and take it if it is wanted.
-
-    The position behind it.
-    """
+    """Count encapsulated pixel data (PS3.5 A.4), add it if it is in `tags`; the position behind."""
     unpack = struct.Struct(header.encoding.order + "HHL").unpack_from
-    first, taken = source.base + at, header.tag in wanted
-    if taken:
+    first, takes_value = source.base + at, header.tag in tags
+    if takes_value:
         source.hold = first
     count = length_bytes = 0
     end = at
@@ -352,24 +350,24 @@ def _add_fragments(
         else:
             at += 8 if tag == _SEQUENCE_END else 0
             break
-    found.pixels = found.pixels or PixelBytes(length_bytes, count)
-    if taken:
+    elements.pixels = elements.pixels or PixelBytes(length_bytes, count)
+    if takes_value:
         value = bytes(source.view[first - source.base : end])
-        found.add(header.tag, Element(header.vr, value, UNDEFINED, header.encoding))
+        elements.add(header.tag, Element(header.vr, value, UNDEFINED, header.encoding))
         source.hold = None
     return at
 
 
-def _cut_pixels(found: Elements, last_tag: int, beyond_bytes: int) -> None:
-    """Pixel data whose length leads beyond the data set's end has no more bytes than are there."""
-    if last_tag in PIXEL_TAGS and found.pixels and not found.pixels.fragments:
-        found.pixels.length_bytes = max(found.pixels.length_bytes - max(beyond_bytes, 0), 0)
+def _cut_pixels(elements: Elements, last_tag: int, beyond_bytes: int) -> None:
+    """Reduce the length of pixel data that leads beyond the end of the data set."""
+    if last_tag in PIXEL_TAGS and elements.pixels and not elements.pixels.fragments:
+        elements.pixels.length_bytes = max(elements.pixels.length_bytes - max(beyond_bytes, 0), 0)
 
 
 _Reading = Callable[[memoryview, int], tuple[int, bytes, int, int]]
 
 
-def _readers() -> Callable[[Encoding], _Reading]:
+def _readers() -> Callable[[ElementEncoding], _Reading]:
     """The readers of one walk, by encoding.
 
     Together they read a bounded number of odd elements; beyond it they raise FaultyDataset.
@@ -386,7 +384,9 @@ def _readers() -> Callable[[Encoding], _Reading]:
     return cache(partial(_reader, of_odd_vr))
 
 
-def _reader(of_odd_vr: Callable[..., tuple[bytes, int, int]], encoding: Encoding) -> _Reading:
+def _reader(
+    of_odd_vr: Callable[..., tuple[bytes, int, int]], encoding: ElementEncoding
+) -> _Reading:
     """Reads (tag, VR or empty, value length, value position) where 8 bytes follow."""
     explicit_header = struct.Struct(encoding.order + "HH2sH").unpack_from
     implicit_header = struct.Struct(encoding.order + "HHL").unpack_from
@@ -420,10 +420,9 @@ def _of_odd_vr(
 ) -> tuple[bytes, int, int]:
     """(VR or empty, value length, value position) of an explicit element at `at` of unknown VR.
 
-    Two capitals are a VR to come, whose length has four bytes behind two reserved ones, as in
-    DCMTK; pydicom reads it as two. Anything else is an implicit element gone astray, or a length of
-    two bytes behind a VR that is no text. The first reading is taken that ends where another
-    element begins.
+    Two capitals are a VR of a later standard, whose length has four bytes behind two reserved ones
+    (PS3.5 6.2). Anything else is an implicit element gone astray, or a length of two bytes behind a
+    VR that is no text. The first reading is taken that ends where another element begins.
     """
     vr = bytes(view[at + 4 : at + 6])
     of_four_bytes = at + 12 <= len(view) and vr.isalpha() and vr.isupper() and not length

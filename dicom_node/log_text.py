@@ -1,7 +1,6 @@
-"""Text that others wrote, made fit for one line of a log.
+"""Text from peers and files, escaped so that it fits into one line of a log.
 
-A title or UID may hold any byte: a line feed in it would begin a line of the log that looks like
-our own.
+A title or UID may hold any byte: a line feed in it would begin a line that looks like our own.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ def quoted(text: str) -> str:
 class OneLineFormatter(logging.Formatter):
     """A formatter that keeps a record from looking like several.
 
-    Messages are escaped, what follows them is indented.
+    Messages are escaped, and tracebacks are indented.
     """
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name for it

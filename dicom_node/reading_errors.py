@@ -1,4 +1,4 @@
-"""The one place where whatever pydicom and its codecs raise becomes an error of ours."""
+"""The one place where errors of pydicom and its codecs become errors of ours."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from dicom_node.errors import DicomNodeError, NotAVolume, UnreadableDataset
 
 log = logging.getLogger(__name__)
 
-# What a person is told of what a library raised; the first that fits. Everything else says nothing
-# to a person.
+# Words for what a library raised; the first row that fits counts.
 _IN_WORDS: tuple[tuple[type[BaseException], str], ...] = (
     (MemoryError, "there is not enough memory for it"),
     (FileNotFoundError, "the file is gone"),
@@ -30,9 +29,8 @@ _OTHERWISE = "its bytes are not what its header says"
 def parsing(error: type[NotAVolume], sentence: str) -> Iterator[None]:
     """Turn anything that goes wrong inside into `error`: `sentence` and a short reason.
 
-    For reading and decoding of files that other people wrote; our own errors pass through
-    unchanged. What the library said may quote a value of the file: it goes no further than the
-    error's cause.
+    It surrounds the reading and decoding of files; our own errors pass through unchanged. The
+    library's message may quote a value of the file, so it goes no further than the error's cause.
     """
     try:
         yield
@@ -52,7 +50,7 @@ def parsing(error: type[NotAVolume], sentence: str) -> Iterator[None]:
 
 
 def in_words(reason: BaseException) -> str:
-    """What was raised, for a person: the end of a sentence, without the words of the library."""
+    """The end of a sentence about an error, without the words of the library."""
     return next((words for kind, words in _IN_WORDS if isinstance(reason, kind)), _OTHERWISE)
 
 
@@ -60,7 +58,7 @@ def in_words(reason: BaseException) -> str:
 def quietly() -> Iterator[None]:
     """Silence pydicom's warnings about odd values; our own sentences say what matters of them.
 
-    Filters are the process's own, not the thread's: enter it in the calling thread, around any
+    Filters belong to the process, not to a thread: enter this in the calling thread, around any
     pool.
     """
     with warnings.catch_warnings(action="ignore"):

@@ -95,7 +95,7 @@ RADIOGRAPHS: frozenset[str] = FOR_PROCESSING | {
     XRayRadiofluoroscopicImageStorage,
 }
 #: Single images without a place in the patient; some of these classes hold loops of frames as well.
-PICTURES: frozenset[str] = RADIOGRAPHS | {
+SINGLE_IMAGES: frozenset[str] = RADIOGRAPHS | {
     DermoscopicPhotographyImageStorage,
     OphthalmicPhotography8BitImageStorage,
     OphthalmicPhotography16BitImageStorage,
@@ -110,7 +110,7 @@ PICTURES: frozenset[str] = RADIOGRAPHS | {
 }
 
 #: What may be segmented, in one way or another.
-IMAGES: frozenset[str] = VOLUMES | PICTURES | CONE_BEAM
+IMAGES: frozenset[str] = VOLUMES | SINGLE_IMAGES | CONE_BEAM
 
 #: A DICOMDIR: the list of what a disc holds (PS3.3 F.3).
 DIRECTORY: str = MediaStorageDirectoryStorage

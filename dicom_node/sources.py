@@ -7,9 +7,8 @@ from typing import Protocol
 
 from dicom_node.errors import FaultyDataset, UnreadableDataset
 
-# What a deflated data set may come to. 1,000 bytes of zeros travel as one, so what arrives says
-# nothing of what it holds; single images have 0.5 to 50 MB, and nobody is known to deflate larger
-# ones.
+# The largest inflated data set. 1,000 bytes of zeros travel as one, so the size on the wire is no
+# measure; single images have 0.5 to 50 MB, and larger ones are not known to be deflated.
 MOST_INFLATED_BYTES = 256 << 20
 _STEP_BYTES = 1 << 20  # inflated at once: the window, unless one value asks for more
 _INPUT_BYTES = 1 << 16
@@ -31,8 +30,8 @@ class Source(Protocol):
     def more(self, at: int, need: int) -> int:
         """Bring `need` bytes from `at` (an index of `view` or beyond) into `view`, if there are.
 
-        Returns where `at` is in the new view: beyond its end where the data set ends before. What
-        lies before `at` may go, unless it is `hold` (bytes from the beginning) or comes after it.
+        Returns the index of `at` in the new view, beyond its end where the data set ends before.
+        Bytes before `at` may be dropped, except those from `hold` on (bytes from the beginning).
         """
 
 
@@ -65,7 +64,7 @@ class Inflated:
         self.base = 0
         self.hold: int | None = None
         self._input = memoryview(data)
-        self._taken = 0
+        self._read_bytes = 0
         self._tail = b""
         self._inflater = zlib.decompressobj(-zlib.MAX_WBITS)
         self._limit_bytes = limit_bytes
@@ -81,15 +80,15 @@ class Inflated:
         first = at if self.hold is None else min(at, self.hold - self.base)
         parts = [bytes(self.view[first:])]
         skip, there = max(first - len(self.view), 0), len(parts[0])
-        # what is held doubles, so that a long one is not copied again for each step
+        # the part in memory doubles, so that a long value is not copied again for each step
         while skip or there < at - first + max(need, at - first):
             step = self._step()
             if not step:
                 break
-            kept = step[skip:]
-            skip -= len(step) - len(kept)
-            parts.append(kept)
-            there += len(kept)
+            rest = step[skip:]
+            skip -= len(step) - len(rest)
+            parts.append(rest)
+            there += len(rest)
         self.view = memoryview(b"".join(parts))
         self.base += first - skip
         return at - first + skip
@@ -99,8 +98,8 @@ class Inflated:
         step = b""
         while not (step or self._inflater.eof):
             if not self._tail:
-                self._tail = bytes(self._input[self._taken : self._taken + _INPUT_BYTES])
-                self._taken += len(self._tail)
+                self._tail = bytes(self._input[self._read_bytes : self._read_bytes + _INPUT_BYTES])
+                self._read_bytes += len(self._tail)
             ended = not self._tail
             try:
                 step = self._inflater.decompress(self._tail, _STEP_BYTES)

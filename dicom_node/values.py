@@ -106,11 +106,11 @@ class SourceVolume:
     volume that was no DICOM. `warnings` are sentences, `why_chosen` is one: why this series of its
     study.
 
-    A `picture` is one image without a place in the patient (a radiograph, an ultrasound or camera
-    image): its affine says the size of a pixel only, and no frame of reference is named. It is
-    `sized` where its header says how large a pixel is; else one is taken as 1 mm. `colour` (z, y,
-    x, 3) uint8 RGB; the intensities are then their luminance. `unit` of the intensities (UCUM),
-    None where it is not known: then nothing may be said in one.
+    A `single_image` has no place in the patient (a radiograph, an ultrasound or camera image): its
+    affine states the size of a pixel alone, and it has no frame of reference. It is `sized` where
+    its header states the size of a pixel; otherwise a pixel counts as 1 mm. `colour` is (z, y, x,
+    3) uint8 RGB; the intensities are then its luminance. `unit` is that of the intensities (UCUM),
+    None where it is unknown: no result may then be stated in a unit.
     """
 
     intensities: NDArray[np.float32]
@@ -122,7 +122,7 @@ class SourceVolume:
     modality: str
     warnings: tuple[str, ...] = ()
     colour: NDArray[np.uint8] | None = None
-    picture: bool = False
+    single_image: bool = False
     sized: bool = True
     unit: Code | None = None
     why_chosen: str = ""

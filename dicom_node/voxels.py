@@ -78,9 +78,7 @@ class Voxels:
         return mask
 
     def of_grid(self, grid: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The values (n,) of `grid`, an array of the grid's shape, inside.
-
-        The grid is read slice by slice.
+        """The values (n,) inside, of `grid`, an array of the grid's shape, read slice by slice.
 
         ValueError when nothing is inside.
         """
@@ -117,16 +115,16 @@ def overlap(masks: Sequence[Voxels]) -> bool:
     """Whether a voxel is inside two of `masks`, which are on one grid."""
     for z in range(masks[0].shape[0]):
         on_slice = [mask for mask in masks if z in mask.slices]
-        taken = np.zeros(masks[0].shape[1:], dtype=np.bool_)
+        occupied = np.zeros(masks[0].shape[1:], dtype=np.bool_)
         for mask in on_slice:
             plane = mask.plane(z)
-            if (plane & taken).any():
+            if (plane & occupied).any():
                 return True
-            taken |= plane
+            occupied |= plane
     return False
 
 
 def _extent(occupied: NDArray[np.bool_]) -> slice:
-    """From the first to behind the last that is occupied."""
-    found = np.flatnonzero(occupied)
-    return slice(int(found[0]), int(found[-1]) + 1) if found.size else slice(0, 0)
+    """The slice from the first to the last index that is occupied; empty where none is."""
+    indices = np.flatnonzero(occupied)
+    return slice(int(indices[0]), int(indices[-1]) + 1) if indices.size else slice(0, 0)

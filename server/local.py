@@ -154,7 +154,7 @@ def _of_volume_file(run: LocalRun) -> _Source:
             frame_of_reference_uid="",
             modality=volume.modality,
             colour=volume.colour,
-            picture=picture,
+            single_image=picture,
             sized=not picture,
         )
 

@@ -131,7 +131,7 @@ class Pipeline:
         result = self._work(assignment).finish(target, outline, on_turn)
         prepared = self._prepare(assignment)
         mask = None if result.voxels is None else prepared.to_source(result.voxels)
-        summary = summarise(index, result, mask, picture=folder.load_volume().picture)
+        summary = summarise(index, result, mask, picture=folder.load_volume().single_image)
         voxels = None
         if mask is not None and summary.status == TargetStatus.SEGMENTED:
             voxels = Voxels.of(mask.voxels)
@@ -266,7 +266,7 @@ def algorithm_of(workbench: LoadedModels) -> Algorithm:
 
 def sizes_of(volume: SourceVolume) -> Sizes:
     """What can be said of how large something is in `volume`."""
-    if not volume.picture:
+    if not volume.single_image:
         return Sizes.MILLILITRES
     return Sizes.SQUARE_MM if volume.sized else Sizes.PIXELS
 

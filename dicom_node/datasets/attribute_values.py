@@ -1,9 +1,7 @@
-"""One attribute of an image at a time, out of data sets that other people wrote.
+"""One attribute of a data set at a time; an error names the attribute that cannot be used.
 
-What cannot be used is named.
-
-pydicom raises nearly every built-in error when it decodes a value, and says something of Python.
-Here the attribute is read on its own, so that the sentence can say which one it is.
+pydicom raises nearly every built-in error when it decodes a value, with a message about Python.
+Here each attribute is read on its own, so that the sentence can name it.
 """
 
 from __future__ import annotations
@@ -33,11 +31,9 @@ def attribute_name(keyword: str) -> str:
 
 
 def decimals(ds: Dataset, keyword: str) -> tuple[float, ...]:
-    """The finite numbers of an attribute, in whatever VR it was written.
+    """The finite numbers of an attribute in any VR; none where it is missing or empty.
 
-    None where it is missing or empty.
-
-    Raises UnusableValue for what is no number.
+    UnusableValue for a value that is no number.
     """
     numbers = []
     for text in texts(ds, keyword):
@@ -74,7 +70,7 @@ def integer(ds: Dataset, keyword: str) -> int | None:
 def term(ds: Dataset, keyword: str) -> str:
     """A coded text (CS) in capitals, values joined by a backslash; empty where there is none.
 
-    UnusableValue.
+    UnusableValue where it cannot be read.
     """
     return "\\".join(texts(ds, keyword)).upper()
 
@@ -95,12 +91,12 @@ def items(ds: Dataset, keyword: str) -> list[Dataset]:
     if value is None or (isinstance(value, str | bytes) and not value):
         return []
     try:
-        found = list(value)
+        members = list(value)
     except TypeError:
-        found = [value]
-    if not all(isinstance(item, Dataset) for item in found):
+        members = [value]
+    if not all(isinstance(member, Dataset) for member in members):
         raise UnusableValue(attribute_name(keyword), "is no sequence")
-    return found
+    return members
 
 
 def texts(ds: Dataset, keyword: str) -> tuple[str, ...]:
@@ -123,9 +119,9 @@ def texts(ds: Dataset, keyword: str) -> tuple[str, ...]:
 
 
 def value_of(ds: Dataset, keyword: str) -> Any:
-    """What pydicom makes of an attribute, None where it is missing.
+    """The value that pydicom decodes, None where the attribute is missing.
 
-    UnusableValue where it makes nothing of it.
+    UnusableValue where pydicom fails.
     """
     try:
         return ds.get(keyword)
@@ -140,9 +136,9 @@ def _is_text(tag: int) -> bool:
 
 
 def _as_text(keyword: str, value: Any) -> str:
-    """One decoded value.
+    """One decoded value as text.
 
-    Two or four bytes that nobody gave a type are the number they are (PS3.5 6.2.2).
+    Two or four bytes of unknown VR are a little endian integer (PS3.5 6.2.2).
     """
     if isinstance(value, bytes | bytearray):
         if len(value) in {2, 4}:

@@ -1,8 +1,8 @@
-"""What a compressed frame says of itself: its size, its sign, and where it ends.
+"""The header of a compressed frame: its size, its sign, and where it ends.
 
-A codestream's own header counts where it and the data set disagree, and a decoder allocates what
-the codestream promises: both are read here before a decoder is asked. Bytes behind the end marker
-(encoders and archives pad) are cut.
+Decoders believe the codestream's header, not the data set, and allocate what it promises: it is
+read here before a decoder is called. Bytes behind the end marker (encoders and archives pad) are
+cut.
 """
 
 from __future__ import annotations
@@ -35,10 +35,8 @@ BEGINNINGS = (b"\xff\xd8\xff", _SOC_SIZ)
 class Codestream:
     """`rows`, `columns` and `components` of the coded image.
 
-    `signed` None where the format cannot say.
-
-    `frame` is the codestream without what lies behind its end marker; `whole` is whether it has
-    one.
+    `signed` is None where the format does not state it. `frame` is the codestream up to its end
+    marker; `whole` says whether it has one.
     """
 
     rows: int
@@ -50,7 +48,7 @@ class Codestream:
 
 
 def reader_of(transfer_syntax_uid: str) -> Callable[[bytes], Codestream] | None:
-    """What reads frames of a transfer syntax.
+    """The function that reads frames of a transfer syntax.
 
     None for native pixels, RLE and video, which have no such header.
     """
@@ -70,7 +68,7 @@ def _jpeg_ls(frame: bytes) -> Codestream:
 
 
 def _walked(frame: bytes, marker_in_scan: re.Pattern[bytes]) -> Codestream:
-    """From marker to marker (ITU-T T.81 B.1.1)."""
+    """Read a codestream from marker to marker (ITU-T T.81 B.1.1)."""
     if frame[:2] != bytes([0xFF, _SOI]):
         raise UndecodablePixels("a compressed frame does not begin with the marker of its format")
     size: tuple[int, int, int] | None = None
@@ -89,8 +87,8 @@ def _walked(frame: bytes, marker_in_scan: re.Pattern[bytes]) -> Codestream:
             size = size or _size(frame, at) if marker in _SIZES else size
             at += 2 + max(int.from_bytes(frame[at + 2 : at + 4]), 2)
             if marker == _SOS:
-                found = marker_in_scan.search(frame, at)
-                at = found.start() if found else len(frame)
+                next_marker = marker_in_scan.search(frame, at)
+                at = next_marker.start() if next_marker else len(frame)
     if size is None:
         raise UndecodablePixels("a compressed frame breaks off before its size")
     rows, columns, components = size
@@ -108,7 +106,7 @@ def _size(frame: bytes, at: int) -> tuple[int, int, int] | None:
 
 
 def _jpeg_2000(frame: bytes) -> Codestream:
-    """Whether a codestream begins with SIZ (ITU-T T.800 A.5.1).
+    """Read the SIZ marker segment at the beginning of a codestream (ITU-T T.800 A.5.1).
 
     The boxes of a JP2 file, which DICOM does not allow, may come before it.
     """

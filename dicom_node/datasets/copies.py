@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 _FILE_META, _GROUP_LENGTH, _TRAILING_PADDING = 0x0002, 0x0000, 0xFFFC_FFFC
 # Text is padded with a space or a zero, as the writer likes (PS3.5 6.2)
 _TEXT = frozenset(
-    {"AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT"}
+    {
+        "AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM",
+        "UC", "UI", "UR", "UT",
+    }
 )  # fmt: skip
 
 
@@ -70,9 +73,6 @@ def _add(digest: _Hash, dataset: Dataset) -> None:
         digest.update(len(value).to_bytes(8, "big") + value)
 
 
-def _vr(tag: BaseTag, written: str | None) -> str:
-    """The VR as the dictionary has it, since implicit VR writes none.
-
-    Of a private element as it is written.
-    """
-    return dictionary_VR(tag) if dictionary_has_tag(tag) else written or "UN"
+def _vr(tag: BaseTag, written_vr: str | None) -> str:
+    """The VR of the dictionary, since implicit VR writes none; of a private element as written."""
+    return dictionary_VR(tag) if dictionary_has_tag(tag) else written_vr or "UN"

@@ -1,7 +1,7 @@
 """Files that hold a data set, ours or anybody's: the one way to open them after they arrived.
 
-Which elements a data set has is what the walk says (dicom_node.elements); pydicom decodes their
-values, and never looks for elements at the top level itself: two readers of one file may disagree
+The walk (dicom_node.elements) decides which elements a data set has; pydicom decodes their values
+and never looks for elements at the top level itself, because two readers of one file may disagree
 on whose it is.
 """
 
@@ -18,7 +18,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.tag import BaseTag
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from dicom_node.elements import Element, Elements, Encoding, Everything
+from dicom_node.elements import Element, ElementEncoding, Elements, Everything
 from dicom_node.errors import UnreadableDataset
 from dicom_node.receive.dataset_uids import identified
 from dicom_node.receive.part10 import MOST_META_BYTES, meta_elements, meta_text
@@ -65,7 +65,7 @@ _KNOWN_VRS = frozenset(
 
 @dataclass(frozen=True)
 class WalkedFile:
-    """A file's `elements`, and what its file meta information says; empty where it says nothing.
+    """A file's `elements`, and its file meta information; texts are empty where it has none.
 
     `transfer_syntax_uid` is as stated.
     """
@@ -77,8 +77,8 @@ class WalkedFile:
     has_meta: bool
 
 
-def walk_file(path: Path, wanted: Container[int]) -> WalkedFile:
-    """The `wanted` elements of a DICOM file, with or without file meta information.
+def walk_file(path: Path, tags: Container[int]) -> WalkedFile:
+    """The elements `tags` of a DICOM file, with or without file meta information.
 
     FaultyDataset for a data set of two patients, studies or instances; OSError as the disk gives
     it.
@@ -87,12 +87,12 @@ def walk_file(path: Path, wanted: Container[int]) -> WalkedFile:
         size_bytes = file.seek(0, 2)
         if not size_bytes:
             raise UnreadableDataset(f"{path.name} is empty")
-        # closed when nobody looks at it any more: the walk's views go first
+        # closed with its last view, not here: the walk's views go first
         content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     values, begin = meta_elements(content[:MOST_META_BYTES])
     syntax = meta_text(values, 0x0010)
     return WalkedFile(
-        elements=identified(memoryview(content)[min(begin, size_bytes) :], syntax, wanted),
+        elements=identified(memoryview(content)[min(begin, size_bytes) :], syntax, tags),
         transfer_syntax_uid=syntax,
         sop_class_uid=meta_text(values, 0x0002),
         sop_instance_uid=meta_text(values, 0x0003),
@@ -103,10 +103,8 @@ def walk_file(path: Path, wanted: Container[int]) -> WalkedFile:
 def read_dataset(path: Path, *, pixels: bool = False) -> Dataset:
     """A file's data set for pydicom to decode, with its `pixels` or without.
 
-    File meta has its transfer syntax.
-
-    Attributes that come twice and differ are left out: nobody can say which one is meant. Errors as
-    of walk_file.
+    Its file meta has the transfer syntax. Attributes that occur twice and differ are left out. It
+    raises what walk_file raises.
     """
     file = walk_file(path, Everything(pixels=pixels))
     elements = file.elements
@@ -128,7 +126,7 @@ def read_dataset(path: Path, *, pixels: bool = False) -> Dataset:
 def _character_sets(dataset: Dataset) -> list[str]:
     """The character sets of a data set for pydicom.
 
-    One that it cannot even look for is taken out.
+    The attribute is deleted where pydicom cannot handle it.
     """
     try:
         return list(convert_encodings(dataset.get("SpecificCharacterSet")))
@@ -137,7 +135,7 @@ def _character_sets(dataset: Dataset) -> list[str]:
         return list(convert_encodings(None))
 
 
-def guessed_syntax(encoding: Encoding) -> str:
+def guessed_syntax(encoding: ElementEncoding) -> str:
     """The uncompressed transfer syntax of a data set that does not say which it is in."""
     if not encoding.explicit:
         return str(ImplicitVRLittleEndian)

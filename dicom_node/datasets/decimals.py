@@ -12,9 +12,8 @@ _DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 def decimal_of(text: str) -> float | None:
     """The finite number that `text` is, None where it is none.
 
-    A lone comma is a decimal point, as in "0,977".
-
-    Texts of more than 16 characters are illegal and still a number.
+    A lone comma is a decimal point, as in "0,977". Illegal texts of more than 16 characters are
+    read, too.
     """
     plain = text.strip(" \0")
     if plain.count(",") == 1 and "." not in plain:

@@ -2,7 +2,7 @@
 
 What is longer than a value can be, or is no number, counts as no value.
 
-VRs: PS3.5 table 6.2-1. Where none is written, or one that nobody knows, the data dictionary says it
+VRs: PS3.5 table 6.2-1. Where none or an unknown one is written, that of the data dictionary holds
 (PS3.6).
 """
 
@@ -18,7 +18,7 @@ from pydicom.valuerep import TEXT_VR_DELIMS
 from dicom_node.datasets.decimals import decimal_of
 from dicom_node.elements import Element, Elements
 
-# characters that are kept of a value: the longest that is written by hand has 64, PS3.5 table 6.2-1
+# characters that are read of a value: the longest that people type has 64, PS3.5 table 6.2-1
 LONGEST_TEXT = 1_024
 MOST_NUMBERS = 64
 LARGEST_INTEGER = 2**31 - 1  # IS has 32 signed bits, PS3.5 table 6.2-1
@@ -46,7 +46,7 @@ def tag_of(keyword: str) -> int:
 class ElementValues:
     """Texts and numbers of a data set's top level, or of an item.
 
-    Text is in `character_sets`, the item's parent's.
+    Text is in `character_sets`: those of an item are its parent's unless it has its own.
     """
 
     def __init__(self, elements: Elements, character_sets: list[str] | None = None) -> None:
@@ -63,7 +63,7 @@ class ElementValues:
     def texts(self, keyword: str) -> tuple[str, ...]:
         """Every value as text, at most LONGEST_TEXT characters in all; none where there is none.
 
-        NoValue.
+        NoValue where the VR is no text and no number.
         """
         element = self.element(keyword)
         if element is None or not element.value:
@@ -81,7 +81,7 @@ class ElementValues:
     def numbers(self, keyword: str, count: int | None = None) -> tuple[float, ...]:
         """Finite numbers, none where there is none.
 
-        NoValue for another number of them than `count`, and for what is none.
+        NoValue for another count than `count`, and for a value that is no number.
         """
         element = self.element(keyword)
         if element is not None and element.length > LONGEST_TEXT:
@@ -94,7 +94,7 @@ class ElementValues:
     def integer(self, keyword: str) -> int | None:
         """The first number, which must be whole and have 32 bits; None where there is none.
 
-        NoValue.
+        NoValue for any other number.
         """
         number = next(iter(self.numbers(keyword)), None)
         if number is None:
@@ -104,10 +104,7 @@ class ElementValues:
         return int(number)
 
     def _character_sets(self) -> list[str]:
-        """What (0008,0005) says, nothing where it is missing.
-
-        An unknown one is read as if it were the default.
-        """
+        """The sets of (0008,0005); none, so that the default holds, if it is missing or unknown."""
         element = self._elements.first.get(_CHARACTER_SET)
         if element is None or not element.value:
             return []
@@ -129,11 +126,11 @@ def _decoded(value: bytes, character_sets: list[str]) -> str:
 
 
 def _vr(element: Element, keyword: str) -> str:
-    written = element.vr.decode("ascii", "replace")
-    known = written in _BINARY or written in _ENCODED or written in _ASCII
-    return (
-        written if known or written.startswith("O") or written == "SQ" else _dictionary_vr(keyword)
-    )
+    written_vr = element.vr.decode("ascii", "replace")
+    is_readable = written_vr in _BINARY or written_vr in _ENCODED or written_vr in _ASCII
+    if is_readable or written_vr.startswith("O") or written_vr == "SQ":
+        return written_vr
+    return _dictionary_vr(keyword)
 
 
 @cache

@@ -1,8 +1,8 @@
 """In which unit intensities are, stated only where it is known.
 
 CT without a Rescale Type is in Hounsfield units, which it may leave out (PS3.3 C.8.2.1, Rescale
-Type type 1C), unless it is a multi-energy image. All other names are another quantity, or nobody's
-(C.11.1.1.2).
+Type type 1C), unless it is a multi-energy image. All other names stand for another quantity, or are
+unspecified (C.11.1.1.2).
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ HOUNSFIELD_UNIT = Code("[hnsf'U]", "UCUM", "Hounsfield unit")
 
 #: Names of Hounsfield units as files have them; the standard has the first.
 _HOUNSFIELD = frozenset({"HU", "HOUNSFIELD", "HOUNSFIELD UNIT", "HOUNSFIELD UNITS"})
-#: Unspecified, and Hounsfield units that were changed (iodine taken out): on their scale as far as the values do not belie it.
+#: Unspecified, and modified Hounsfield units (iodine taken out): on the scale of Hounsfield units
+#: unless the values show otherwise.
 _LIKE_HOUNSFIELD = frozenset({"US", "UNSPECIFIED", "HU_MOD"})
-#: Image Type value 4 of multi-energy CT that is no attenuation (PS3.3 C.8.2.1.1.1), whatever Rescale Type says.
+#: Image Type value 4 of multi-energy CT that is no attenuation (PS3.3 C.8.2.1.1.1), whatever
+#: Rescale Type says.
 _OTHER_QUANTITIES = frozenset({"EFF_ATOMIC_NUM", "ELECTRON_DENSITY"})
 
 # PS3.3 C.8.9.1.1.3, Units, and PS3.16 CID 84

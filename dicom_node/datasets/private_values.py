@@ -1,7 +1,7 @@
 """Values in private elements that tell images at one position apart.
 
-An element (gggg,10ee) belongs to whom (gggg,0010) names (PS3.5 7.8.1); other blocks than the first
-are not looked for.
+An element (gggg,10ee) belongs to the creator that (gggg,0010) names (PS3.5 7.8.1); only the first
+block is read.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from dicom_node.elements import Element, Elements
 
 _CREATOR = 0x0010
-# GE adds thousands of millions to a b-value to say that it is one of several
+# GE adds thousands of millions to a b-value as a flag that it is one of several
 _LARGEST_B_VALUE = 100_000
 
 
@@ -21,7 +21,7 @@ _LARGEST_B_VALUE = 100_000
 class _Private:
     """Element `tag`, whose creator's name is `creator`, stands for `keyword`.
 
-    `vr` where none is written.
+    `vr` holds where the file writes none.
     """
 
     keyword: str
@@ -62,8 +62,8 @@ def private_values(elements: Elements) -> dict[str, str]:
 
 def _number(element: Element, vr: str) -> float | None:
     """The first number of an element, None where there is none."""
-    written = element.vr.decode("ascii", "replace")
-    kind = vr if written in {"", "UN"} else written
+    written_vr = element.vr.decode("ascii", "replace")
+    kind = vr if written_vr in {"", "UN"} else written_vr
     form = {"SS": "h", "US": "H", "FL": "f", "FD": "d", "SL": "l", "UL": "L"}.get(kind)
     try:
         if form is not None:

@@ -1,9 +1,8 @@
-"""Where the source says its slices are, in its own digits.
+"""The position, orientation and spacing of a source's slices, in its own digits.
 
 A result must lie exactly where its source lies: viewers refuse a segmentation whose orientation
-differs in the seventh digit. So positions, orientation and spacing are taken over as the decimal
-strings they are, and only what is missing, illegal or contradicts the volume's affine (a repaired
-series) is written anew from the affine.
+differs in the seventh digit. So the source's decimal strings are copied; a value that is missing,
+illegal or contradicts the volume's affine (a repaired series) is written from the affine instead.
 """
 
 from __future__ import annotations
@@ -41,8 +40,8 @@ _GROUP_OF = {
 class Planes:
     """The slices of a volume as legal decimal strings (DS), z in the volume's order.
 
-    `positions` one (x, y, z) LPS mm a slice, `orientation` six direction cosines,
-    `pixel_spacing_mm` (between rows, between columns), `slice_thickness_mm`.
+    `positions` has one (x, y, z) LPS mm a slice, `orientation` six direction cosines (row, then
+    column), `pixel_spacing_mm` the distances (between rows, between columns).
     """
 
     positions: tuple[tuple[str, ...], ...]
@@ -56,13 +55,14 @@ def read_planes(volume: SourceVolume) -> Planes:
     stated = list(_stated(volume.frames))
     affine = volume.affine_zyx_to_lps
     spacing = np.linalg.norm(affine[:3, :3], axis=0)  # (z, y, x)
+    # column 0 of the affine is the step from slice to slice, column 3 the first voxel's position
     origins = [affine[:3, 3] + z * affine[:3, 0] for z in range(len(stated))]
     cosines = np.concatenate([affine[:3, 2] / spacing[2], affine[:3, 1] / spacing[1]])
     first = stated[0]
     return Planes(
         positions=tuple(
-            _verbatim(each["ImagePositionPatient"], origin, max(float(spacing[0]) / 2, 1.0))
-            for each, origin in zip(stated, origins, strict=True)
+            _verbatim(plane["ImagePositionPatient"], origin, max(float(spacing[0]) / 2, 1.0))
+            for plane, origin in zip(stated, origins, strict=True)
         ),
         orientation=_verbatim(first["ImageOrientationPatient"], cosines, 1e-3),
         pixel_spacing_mm=_verbatim(
@@ -75,8 +75,8 @@ def read_planes(volume: SourceVolume) -> Planes:
 def decimal_strings(ds: Dataset, keyword: str) -> tuple[str, ...]:
     """The value of a DS attribute as written, split at the backslashes; empty when absent.
 
-    Read from the raw bytes, because a value that is longer than 16 characters is illegal and still
-    says where it is.
+    It is read from the raw bytes, because pydicom refuses a value of more than 16 characters, which
+    is illegal and of use all the same.
     """
     tag = Tag(keyword)
     if tag not in ds:
@@ -94,12 +94,12 @@ def decimal_strings(ds: Dataset, keyword: str) -> tuple[str, ...]:
 def numbers(parts: Iterable[str], count: int) -> NDArray[np.float64] | None:
     """`count` finite floats, or None when they are not all there."""
     values = [decimal_of(part) for part in parts]
-    known = [value for value in values if value is not None]
-    return np.array(known, dtype=np.float64) if len(known) == len(values) == count else None
+    finite = [value for value in values if value is not None]
+    return np.array(finite, dtype=np.float64) if len(finite) == len(values) == count else None
 
 
 def _stated(frames: Sequence[SourceFrame]) -> Iterator[dict[str, tuple[str, ...]]]:
-    """What each frame's header says, reading every file once however many frames it holds."""
+    """The header values of each frame; every file is read once, however many frames it holds."""
     for path, members in groupby(frames, key=lambda frame: frame.path):
         ds = read_dataset(path)
         for frame in members:
@@ -107,7 +107,7 @@ def _stated(frames: Sequence[SourceFrame]) -> Iterator[dict[str, tuple[str, ...]
 
 
 def _stated_of(ds: Dataset, keyword: str, frame_number: int | None) -> tuple[str, ...]:
-    """A frame's own functional group first, then the shared one, then the data set itself."""
+    """The value from the frame's own functional group, the shared one, or the data set itself."""
     places = []
     if frame_number is not None:
         per_frame = ds.get("PerFrameFunctionalGroupsSequence") or []
@@ -116,16 +116,19 @@ def _stated_of(ds: Dataset, keyword: str, frame_number: int | None) -> tuple[str
             *(ds.get("SharedFunctionalGroupsSequence") or []),
         ]
     groups = [item for place in places for item in place.get(_GROUP_OF[keyword]) or []]
-    return next((found for item in [*groups, ds] if (found := decimal_strings(item, keyword))), ())
+    return next(filter(None, (decimal_strings(item, keyword) for item in [*groups, ds])), ())
 
 
 def _verbatim(
-    stated: tuple[str, ...], meant: NDArray[np.float64], tolerance: float
+    stated: tuple[str, ...], expected: NDArray[np.float64], tolerance: float
 ) -> tuple[str, ...]:
-    """The stated strings where they mean what the affine means, else the affine's numbers."""
-    values = numbers(stated, meant.size)
-    if values is None or float(np.abs(values - meant).max()) > tolerance:
-        return tuple(format_number_as_ds(float(value) + 0.0) for value in meant)
+    """The stated strings where they are within `tolerance` of `expected`, else its numbers.
+
+    `expected` (n,) are the affine's, in the unit of `tolerance`.
+    """
+    values = numbers(stated, expected.size)
+    if values is None or float(np.abs(values - expected).max()) > tolerance:
+        return tuple(format_number_as_ds(float(value) + 0.0) for value in expected)
     return tuple(_legal(text) for text in stated)
 
 

@@ -60,8 +60,8 @@ def grey_format(ds: Dataset, shape: tuple[int, int]) -> PixelFormat:
 def _format(ds: Dataset, shape: tuple[int, int]) -> PixelFormat:
     allocated = integer(ds, "BitsAllocated")
     if allocated not in _ALLOCATED:
-        said = "is missing" if allocated is None else f"is {allocated}"
-        raise UnusableValue("Bits Allocated", f"{said}: pixels have 8, 16 or 32 bits")
+        problem = "is missing" if allocated is None else f"is {allocated}"
+        raise UnusableValue("Bits Allocated", f"{problem}: pixels have 8, 16 or 32 bits")
     stored = integer(ds, "BitsStored") or allocated
     if not 1 <= stored <= allocated:
         raise UnusableValue("Bits Stored", f"is {stored} with {allocated} Bits Allocated")
@@ -79,8 +79,8 @@ def refuse_colour(photometric_interpretation: str, samples: int | None) -> None:
     """
     advice = "A volume is made of grey values only: send the grey images that these were made of."
     if photometric_interpretation not in _GREY:
-        shown = shown_term(photometric_interpretation)
-        raise UnusableValue("Photometric Interpretation", f"is {shown}, which is no grey", advice)
+        name = shown_term(photometric_interpretation)
+        raise UnusableValue("Photometric Interpretation", f"is {name}, which is no grey", advice)
     if samples not in {None, 1}:
         raise UnusableValue("Samples per Pixel", f"is {samples}, which is no grey", advice)
 
@@ -105,7 +105,7 @@ def stored_frames(
 
 
 def _native(ds: Dataset, keyword: str, form: PixelFormat, frames: int) -> bytes:
-    """Uncompressed pixel data, whose length says whether it is whole."""
+    """Uncompressed pixel data; UndecodablePixels if it is shorter than its frames."""
     element = ds.get_item(keyword)
     value = bytes(element.value or b"") if element is not None else b""
     expected = form.rows * form.columns * frames * form.bits_allocated // 8
@@ -152,9 +152,9 @@ def make_decodable(ds: Dataset, shape: tuple[int, int]) -> None:
 def _photometric(ds: Dataset, samples: int) -> str:
     photometric = term(ds, "PhotometricInterpretation") or ("MONOCHROME2" if samples == 1 else "")
     if photometric not in (_GREY if samples == 1 else _COLOURS) | {"PALETTE COLOR"}:
-        said = f"is {shown_term(photometric)}" if photometric else "is missing"
+        problem = f"is {shown_term(photometric)}" if photometric else "is missing"
         raise UnusableValue(
-            "Photometric Interpretation", f"{said} with {samples} Samples per Pixel"
+            "Photometric Interpretation", f"{problem} with {samples} Samples per Pixel"
         )
     return photometric
 
@@ -169,14 +169,14 @@ def compressed_frames(ds: Dataset, frames: int) -> list[bytes]:
         extended = (ds.ExtendedOffsetTable, ds.ExtendedOffsetTableLengths)
     with parsing(UndecodablePixels, "its fragments cannot be told apart"):
         coded = reader_of(ds.file_meta.TransferSyntaxUID) is not None
-        found = _by_beginning(ds.PixelData) if coded else []
-        if len(found) != frames:
-            found = list(
+        compressed = _by_beginning(ds.PixelData) if coded else []
+        if len(compressed) != frames:
+            compressed = list(
                 generate_frames(ds.PixelData, number_of_frames=frames, extended_offsets=extended)
             )
-    if len(found) < frames:
-        raise UndecodablePixels(f"it holds {len(found)} of {frames} frames")
-    return found
+    if len(compressed) < frames:
+        raise UndecodablePixels(f"it holds {len(compressed)} of {frames} frames")
+    return compressed
 
 
 def _by_beginning(encapsulated: bytes) -> list[bytes]:
@@ -192,19 +192,17 @@ def _by_beginning(encapsulated: bytes) -> list[bytes]:
 
 
 def checked(stream: Codestream, shape: tuple[int, int], samples: int) -> Codestream:
-    """The codestream, unless it is another image than `shape` (rows, columns) or breaks off.
-
-    UndecodablePixels.
-    """
+    """The codestream; UndecodablePixels if it is not of `shape` (rows, columns) or breaks off."""
     if (stream.rows, stream.columns) != shape:
         raise UndecodablePixels(
-            f"a compressed frame has {stream.rows} x {stream.columns} pixels instead of {shape[0]} x {shape[1]}"
+            f"a compressed frame has {stream.rows} x {stream.columns} pixels instead of {shape[0]} "
+            f"x {shape[1]}"
         )
     if stream.components != samples:
         raise UndecodablePixels(
             f"a compressed frame has {stream.components} samples a pixel instead of {samples}"
         )
-    # the decoders of JPEG 2000 see for themselves that something is missing; the others fill it
+    # decoders of JPEG 2000 notice that something is missing; the others fill it
     padded = stream.whole or _END_OF_IMAGE in stream.frame[-_MOST_PADDING_BYTES:]
     if not padded and stream.signed is None:
         raise UndecodablePixels("a compressed frame breaks off before its end")
@@ -219,7 +217,7 @@ def _pixels_of(ds: Dataset) -> str:
 
 
 def _source(ds: Dataset, form: PixelFormat, frames: int) -> Dataset:
-    """What the decoder is shown: the attributes that were checked, and nothing else of the file."""
+    """The data set for the decoder: the attributes that were checked, nothing else of the file."""
     source = Dataset()
     source.file_meta = FileMetaDataset()
     source.file_meta.TransferSyntaxUID = ds.file_meta.TransferSyntaxUID
@@ -231,18 +229,18 @@ def _source(ds: Dataset, form: PixelFormat, frames: int) -> Dataset:
 
 
 def _encapsulated(ds: Dataset, form: PixelFormat, frames: int, indices: Sequence[int]) -> Dataset:
-    """The wanted frames alone, without what lies behind their end markers."""
-    compressed = compressed_frames(ds, frames)
-    wanted = [compressed[index] for index in indices]
-    source = _source(ds, form, len(wanted))
+    """A source of the frames at `indices` alone, each cut behind its end marker."""
+    all_frames = compressed_frames(ds, frames)
+    selected = [all_frames[index] for index in indices]
+    source = _source(ds, form, len(selected))
     read = reader_of(ds.file_meta.TransferSyntaxUID)
     if read is not None:
-        streams = [checked(read(frame), (form.rows, form.columns), 1) for frame in wanted]
-        wanted = [stream.frame for stream in streams]
-        # Encoders drop the sign more often than they invent one: whoever says signed is believed
+        streams = [checked(read(frame), (form.rows, form.columns), 1) for frame in selected]
+        selected = [stream.frame for stream in streams]
+        # encoders drop the sign more often than they invent one: a signed codestream counts
         if any(stream.signed for stream in streams):
             source.PixelRepresentation = 1
-    source.PixelData = encapsulate(wanted)
+    source.PixelData = encapsulate(selected)
     source["PixelData"].VR = "OB"
     source["PixelData"].is_undefined_length = True
     return source

@@ -137,7 +137,7 @@ class AdmissionControl:
         return []
 
     def _make_room_to_associate(self, address: str) -> list[int] | None:
-        """Connections that give up their association so that `address` may have one; None if none can.
+        """Connections whose association ends so that `address` may have one; None if none can.
 
         The lock is held.
         """

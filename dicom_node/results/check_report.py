@@ -20,7 +20,7 @@ from dicom_node.values import (
     site_of,
 )
 
-# Written again by hand on purpose: a wrong code in the writer's table must not pass here
+# Written a second time on purpose: a wrong code in the writer's table must not pass here
 _GROUP = ("125007", "DCM")  # Measurement Group
 _TRACKING_IDENTIFIER = ("112039", "DCM")
 _TRACKING_UID = ("112040", "DCM")
@@ -66,7 +66,7 @@ def check_report(
     seg = None if segmentation is None else dcmread(segmentation.path, stop_before_pixels=True)
     for number, (group, segment) in enumerate(zip(groups, segments, strict=False), start=1):
         _check_structure(group, segment)
-        if volume.picture:
+        if volume.single_image:
             _check_area(group, segment, volume)
         else:
             _check_volume(group, segment, volume)
@@ -109,15 +109,15 @@ def _below(item: Dataset, name: Key) -> Iterator[Dataset]:
 
 def _only(group: Dataset, name: Key) -> Dataset:
     """The one content item of that concept name below a group."""
-    found = list(_below(group, name))
-    _require(len(found) == 1, f"{len(found)} items of concept {name[0]} in one group")
-    return found[0]
+    matches = list(_below(group, name))
+    _require(len(matches) == 1, f"{len(matches)} items of concept {name[0]} in one group")
+    return matches[0]
 
 
 def _check_evidence(
     report: Dataset, volume: SourceVolume, segmentation: WrittenResult | None
 ) -> None:
-    """Every instance of the source, and the SEG, in one study."""
+    """Check that evidence is every instance of the source and the SEG, in one study."""
     study = report.CurrentRequestedProcedureEvidenceSequence
     _require(
         [item.StudyInstanceUID for item in study] == [volume.study_instance_uid],
@@ -129,33 +129,37 @@ def _check_evidence(
         }
         for series in study[0].ReferencedSeriesSequence
     }
-    wanted = {volume.series_instance_uid: {frame.sop_instance_uid for frame in volume.frames}}
+    expected = {volume.series_instance_uid: {frame.sop_instance_uid for frame in volume.frames}}
     if segmentation is not None:
-        wanted[segmentation.series_instance_uid] = {segmentation.sop_instance_uid}
-    _require(named == wanted, "other evidence than its sources")
+        expected[segmentation.series_instance_uid] = {segmentation.sop_instance_uid}
+    _require(named == expected, "other evidence than its sources")
 
 
 def _check_structure(group: Dataset, structure: ResultSegment | AbsentFinding) -> None:
-    """What the group is about."""
+    """Check tracking, finding, site and laterality of a group."""
     _require(
         _only(group, _TRACKING_IDENTIFIER).TextValue == structure.tracking_id[:64],
         f"another tracking identifier for {structure.label}",
     )
-    wanted = (structure.type.value, structure.type.scheme)
+    expected = (structure.type.value, structure.type.scheme)
     _require(
-        _code(_only(group, _FINDING).ConceptCodeSequence[0]) == wanted,
+        _code(_only(group, _FINDING).ConceptCodeSequence[0]) == expected,
         f"another finding for {structure.label}",
     )
     site = site_of(structure)
     sites = [] if site is None else _keys(site.type)
     sides = [] if site is None else _keys(site.laterality)
-    found = list(_below(group, _SITE))
+    site_items = list(_below(group, _SITE))
     _require(
-        [_code(item.ConceptCodeSequence[0]) for item in found] == sites,
+        [_code(item.ConceptCodeSequence[0]) for item in site_items] == sites,
         f"another site for {structure.label}",
     )
     _require(
-        [_code(one.ConceptCodeSequence[0]) for item in found for one in _below(item, _LATERALITY)]
+        [
+            _code(side.ConceptCodeSequence[0])
+            for item in site_items
+            for side in _below(item, _LATERALITY)
+        ]
         == sides,
         f"another laterality for {structure.label}",
     )
@@ -166,7 +170,7 @@ def _keys(code: Code | None) -> list[Key]:
 
 
 def _check_volume(group: Dataset, segment: ResultSegment, volume: SourceVolume) -> None:
-    """The volume counted anew."""
+    """Check the volume: voxels times the parallelepiped |z . (y x x)| that the steps span."""
     step_z, step_y, step_x = volume.affine_zyx_to_lps[:3, :3].T
     voxel_ml = abs(float(np.dot(step_z, np.cross(step_y, step_x)))) / 1000.0
     expected = float(segment.voxels.box.sum(dtype=np.int64)) * voxel_ml
@@ -177,10 +181,7 @@ def _check_volume(group: Dataset, segment: ResultSegment, volume: SourceVolume) 
 
 
 def _check_area(group: Dataset, segment: ResultSegment, volume: SourceVolume) -> None:
-    """The area counted anew.
-
-    Nothing in three dimensions, and no millimetres where none are known.
-    """
+    """Check the area; there must be no volume, and no millimetres where they are unknown."""
     step_y, step_x = (float(np.linalg.norm(step)) for step in volume.affine_zyx_to_lps[:3, 1:3].T)
     pixels = float(segment.voxels.box.sum(dtype=np.int64))
     expected = pixels * step_y * step_x if volume.sized else pixels
@@ -196,7 +197,7 @@ def _check_area(group: Dataset, segment: ResultSegment, volume: SourceVolume) ->
 
 
 def _check_axes(group: Dataset, segment: ResultSegment, volume: SourceVolume) -> None:
-    """Diameters that fit into the mask's box."""
+    """Check that the diameters fit into the mask's bounding rectangle."""
     _, step_y, step_x = volume.affine_zyx_to_lps[:3, :3].T
     rows, columns = np.nonzero(np.any(segment.voxels.box, axis=0))
     height = (int(rows.max()) - int(rows.min()) + 1) * float(np.linalg.norm(step_y))
@@ -221,10 +222,10 @@ def _number(group: Dataset, name: Key, unit: str) -> float:
 def _check_segment_reference(
     group: Dataset, number: int, volume: SourceVolume, seg: Dataset | None
 ) -> None:
-    """The group and the segment it refers to are about the same thing."""
+    """Check that the group refers to its own segment and source."""
     if seg is None:
         raise ResultMismatch("the report refers to a segmentation that there is none of")
-    name = _SEGMENT_FRAME if volume.picture else _SEGMENT
+    name = _SEGMENT_FRAME if volume.single_image else _SEGMENT
     referred = _only(group, name).ReferencedSOPSequence[0]
     _require(
         referred.ReferencedSOPInstanceUID == seg.SOPInstanceUID,
@@ -235,7 +236,7 @@ def _check_segment_reference(
     _require(
         tracked == _only(group, _TRACKING_UID).UID, f"another tracking UID than segment {number}"
     )
-    if not volume.picture:
+    if not volume.single_image:
         _require(volume.series_instance_uid == _only(group, _SERIES).UID, "another source series")
         return
     image = _only(group, _IMAGE).ReferencedSOPSequence[0]

@@ -1,11 +1,10 @@
 """An independent check of a SEG before it is sent.
 
-Its bytes are read with pydicom and the functional groups alone.
-
-highdicom wrote the object and is not asked about it; nor is the writer, whose parsing of decimal
-strings alone is shared. Where a frame lies is taken from its Plane Position, Plane Orientation and
-Pixel Measures (PS3.3 C.7.6.16.2), bits are unpacked here, and the result is held against the
-volume's affine and source files: every voxel, every slice, every corner, every centroid.
+Its bytes are read with pydicom and the functional groups alone, without highdicom, which wrote
+them; of the writer's code only the parsing of decimal strings is shared. A frame's place comes from
+its Plane Position, Plane Orientation and Pixel Measures (PS3.3 C.7.6.16.2), bits are unpacked here,
+and the result is compared with the volume's affine and source files: every voxel, slice, corner and
+centroid.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from dicom_node.values import Code, Region, ResultSegment, SourceVolume
 # of a pixel: orientation and spacing are copied, but a series' headers may differ in the last digit
 _CORNER_SHARE = 0.05
 _AGREE_MM = 0.01  # positions and centroids; a DS of 16 characters is a thousand times finer
-# What says where a frame is in the patient (PS3.3 C.7.6.16.2.3 and .4)
+# Functional groups that place a frame in the patient (PS3.3 C.7.6.16.2.3 and .4)
 _PLACES = frozenset({"PlanePositionSequence", "PlaneOrientationSequence"})
 # A table's steps may be uneven and drift sideways, but a slice never lies nearer to its neighbour's
 # place
@@ -37,7 +36,7 @@ _STEP_SHARE, _DRIFT_MM = 0.5, 1.0
 
 
 def check_segmentation(path: Path, volume: SourceVolume, segments: Sequence[ResultSegment]) -> None:
-    """Raise ResultMismatch unless the SEG at `path` says exactly what `segments` on `volume` say.
+    """Raise ResultMismatch unless the SEG at `path` is exactly `segments` on `volume`.
 
     Compared: study, series and instance references, coding of every segment, position and
     orientation of every frame, every voxel, no frame missing or twice, and each centroid in patient
@@ -47,20 +46,20 @@ def check_segmentation(path: Path, volume: SourceVolume, segments: Sequence[Resu
     _check_object(seg, volume, segments)
     _check_segments(seg, segments)
     _check_references(seg, volume)
-    if volume.picture:
-        _check_on_picture(seg, volume, segments)
+    if volume.single_image:
+        _check_on_single_image(seg, volume, segments)
         return
     origins = _source_origins(volume)
-    frames = _Frames(seg, volume, origins)
-    seen: set[tuple[int, int]] = set()
+    frames = _PlacedFrames(seg, volume, origins)
+    placed_frames: set[tuple[int, int]] = set()
     voxels, total_mm = np.zeros(len(segments)), np.zeros((len(segments), 3))
     for index in range(len(seg.PerFrameFunctionalGroupsSequence)):
         frame = frames[index]
-        _check_frame(frame, volume, segments, seen)
+        _check_frame(frame, volume, segments, placed_frames)
         moments = _moments(frame.pixels)
         voxels[frame.segment] += moments[0]
         total_mm[frame.segment] += frame.to_lps_mm @ moments
-    _check_nothing_missing(segments, seen)
+    _check_nothing_missing(segments, placed_frames)
     for number, segment in enumerate(segments):
         _check_centroid(segment, volume, origins, total_mm[number] / voxels[number])
 
@@ -73,17 +72,19 @@ def segment_masks(path: Path, volume: SourceVolume) -> dict[str, NDArray[np.bool
     seg = dcmread(path)
     labels = [str(item.SegmentLabel) for item in seg.SegmentSequence]
     masks = {label: np.zeros(volume.intensities.shape, dtype=np.bool_) for label in labels}
-    for frame in _frames_on_picture(seg) if volume.picture else _frames_on_slices(seg, volume):
+    for frame in (
+        _frames_on_single_image(seg) if volume.single_image else _frames_on_slices(seg, volume)
+    ):
         masks[labels[frame.segment]][frame.z] |= frame.pixels
     return masks
 
 
 @dataclass(frozen=True, eq=False)
 class _Frame:
-    """A frame as its own functional groups have it.
+    """A frame by its own functional groups.
 
-    `segment` and `z` zero-based, `to_lps_mm` (3, 3) maps (1, row, column) to patient space,
-    `pixels` (rows, columns) bool, `source` the item it was derived from.
+    `segment` and `z` are zero-based, `to_lps_mm` (3, 3) maps (1, row, column) to LPS mm, `pixels`
+    is (rows, columns) bool, `source` the item of the image that it was derived from.
     """
 
     number: int
@@ -94,8 +95,8 @@ class _Frame:
     source: Dataset
 
 
-class _Bits:
-    """The frames of a SEG as their own groups and bits say, wherever they lie."""
+class _FrameBits:
+    """The frames of a SEG by their own groups and bits, without their places."""
 
     def __init__(self, seg: Dataset) -> None:
         self._shape = (int(seg.Rows), int(seg.Columns))
@@ -112,10 +113,10 @@ class _Bits:
 
     def group(self, item: Dataset, keyword: str) -> Dataset:
         """The first item of a functional group, the frame's own before the shared one."""
-        found = item.get(keyword) or self._shared.get(keyword)
-        if not found:
+        items = item.get(keyword) or self._shared.get(keyword)
+        if not items:
             raise ResultMismatch(f"the segmentation has a frame without {keyword}")
-        first: Dataset = found[0]
+        first: Dataset = items[0]
         return first
 
     def unpacked(self, index: int) -> NDArray[np.bool_]:
@@ -129,7 +130,7 @@ class _Bits:
         return bits.reshape(self._shape).view(np.bool_)
 
 
-class _Frames(_Bits):
+class _PlacedFrames(_FrameBits):
     """The frames of a SEG on slices by index, placed in the patient and decoded one at a time."""
 
     def __init__(self, seg: Dataset, volume: SourceVolume, origins: NDArray[np.float64]) -> None:
@@ -178,7 +179,7 @@ class _Frames(_Bits):
         return place
 
     def _slice_at(self, origin: NDArray[np.float64], index: int) -> int:
-        """Which source slice has its first pixel where this frame has it."""
+        """The zero-based source slice whose first pixel is nearest to this frame's."""
         apart = np.linalg.norm(self._origins - origin, axis=1)
         z = int(apart.argmin())
         if apart[z] > _AGREE_MM:
@@ -194,7 +195,7 @@ def _require(same: bool, what: str) -> None:
 
 
 def _check_object(seg: Dataset, volume: SourceVolume, segments: Sequence[ResultSegment]) -> None:
-    """What kind of object, of which study, on which grid."""
+    """Check SOP class, encoding, study, frame of reference, matrix and counts."""
     _require(seg.SOPClassUID == SegmentationStorage, "another SOP class")
     _require(seg.file_meta.TransferSyntaxUID == ExplicitVRLittleEndian, "another transfer syntax")
     _require(
@@ -215,7 +216,7 @@ def _check_object(seg: Dataset, volume: SourceVolume, segments: Sequence[ResultS
 
 
 def _check_segments(seg: Dataset, segments: Sequence[ResultSegment]) -> None:
-    """Each segment is numbered, coded and identified as its structure."""
+    """Check number, codes and tracking identifier of each segment."""
     for number, (item, segment) in enumerate(
         zip(seg.SegmentSequence, segments, strict=True), start=1
     ):
@@ -251,8 +252,8 @@ def _lies_in(items: Sequence[Dataset] | None, region: Region | None) -> bool:
 
 def _hold(items: Sequence[Dataset] | None, code: Code | None) -> bool:
     """Whether a sequence of coded items holds `code` alone, or nothing for none."""
-    wanted = [] if code is None else [code]
-    return len(items or []) == len(wanted) and all(map(_is, items or [], wanted))
+    expected = [] if code is None else [code]
+    return len(items or []) == len(expected) and all(map(_is, items or [], expected))
 
 
 def _is(item: Dataset, code: Code) -> bool:
@@ -261,7 +262,7 @@ def _is(item: Dataset, code: Code) -> bool:
 
 
 def _check_references(seg: Dataset, volume: SourceVolume) -> None:
-    """Viewers find the images to draw on through the referenced series and its instances."""
+    """Check the referenced series and instances, by which viewers find the images."""
     series = {
         item.SeriesInstanceUID: item.ReferencedInstanceSequence
         for item in seg.ReferencedSeriesSequence
@@ -278,15 +279,18 @@ def _check_frame(
     frame: _Frame,
     volume: SourceVolume,
     segments: Sequence[ResultSegment],
-    seen: set[tuple[int, int]],
+    placed_frames: set[tuple[int, int]],
 ) -> None:
     """Check a frame: known segment, no duplicate, right image, equal to the mask."""
     _require(
         0 <= frame.segment < len(segments),
         f"a frame of segment {frame.segment + 1}, which does not exist",
     )
-    _require((frame.segment, frame.z) not in seen, f"two frames of one segment at slice {frame.z}")
-    seen.add((frame.segment, frame.z))
+    _require(
+        (frame.segment, frame.z) not in placed_frames,
+        f"two frames of one segment at slice {frame.z}",
+    )
+    placed_frames.add((frame.segment, frame.z))
     source = volume.frames[frame.z]
     _require(
         frame.source.ReferencedSOPInstanceUID == source.sop_instance_uid
@@ -300,29 +304,29 @@ def _check_frame(
 
 
 def _frames_on_slices(seg: Dataset, volume: SourceVolume) -> Iterator[_Frame]:
-    frames = _Frames(seg, volume, _source_origins(volume))
+    frames = _PlacedFrames(seg, volume, _source_origins(volume))
     for index in range(len(seg.PerFrameFunctionalGroupsSequence)):
         yield frames[index]
 
 
-def _check_on_picture(
+def _check_on_single_image(
     seg: Dataset, volume: SourceVolume, segments: Sequence[ResultSegment]
 ) -> None:
     """Check one frame a segment: right image, equal to the mask, and no position."""
-    seen: set[tuple[int, int]] = set()
-    for frame in _frames_on_picture(seg):
-        _check_frame(frame, volume, segments, seen)
+    placed_frames: set[tuple[int, int]] = set()
+    for frame in _frames_on_single_image(seg):
+        _check_frame(frame, volume, segments, placed_frames)
     for groups in (*seg.SharedFunctionalGroupsSequence, *seg.PerFrameFunctionalGroupsSequence):
         placed = _PLACES & {element.keyword for element in groups}
         _require(
             not placed, f"a frame with {', '.join(sorted(placed))} although its source has no place"
         )
-    _check_nothing_missing(segments, seen)
+    _check_nothing_missing(segments, placed_frames)
 
 
-def _frames_on_picture(seg: Dataset) -> Iterator[_Frame]:
-    """The frames of a SEG on a single picture: all lie at its one slice."""
-    frames = _Bits(seg)
+def _frames_on_single_image(seg: Dataset) -> Iterator[_Frame]:
+    """The frames of a SEG on a single image: all lie at its one slice."""
+    frames = _FrameBits(seg)
     for index, group in enumerate(seg.PerFrameFunctionalGroupsSequence):
         yield _Frame(
             number=index + 1,
@@ -334,11 +338,13 @@ def _frames_on_picture(seg: Dataset) -> Iterator[_Frame]:
         )
 
 
-def _check_nothing_missing(segments: Sequence[ResultSegment], seen: set[tuple[int, int]]) -> None:
-    """A slice without a frame is empty for that segment."""
+def _check_nothing_missing(
+    segments: Sequence[ResultSegment], placed_frames: set[tuple[int, int]]
+) -> None:
+    """Check that each non-empty slice of a segment has a frame."""
     for number, segment in enumerate(segments):
         for z in np.flatnonzero(segment.voxels.areas):
-            _require((number, int(z)) in seen, f"no frame of {segment.label} at slice {z}")
+            _require((number, int(z)) in placed_frames, f"no frame of {segment.label} at slice {z}")
 
 
 def _check_centroid(
@@ -347,10 +353,11 @@ def _check_centroid(
     origins: NDArray[np.float64],
     measured: NDArray[np.float64],
 ) -> None:
-    """The centre of mass by the file's geometry is the one by the volume's affine.
+    """Check that the file's geometry and the volume's give the same centre of mass, LPS mm.
 
-    The affine has even steps; where the scanner's are not, each slice counts where its source
-    states it.
+    The affine has even steps; where the scanner's are uneven, each slice counts at the place that
+    its source states. Over the voxels (z, row, column) inside, with origin o_z of slice z and the
+    in-plane steps A of the affine, the centre is (sum n_z o_z + A sum (row, column)) / n.
     """
     voxels = segment.voxels
     moments = np.array([_moments(plane) for plane in voxels.box])
@@ -366,7 +373,7 @@ def _check_centroid(
 
 
 def _moments(plane: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Number of voxels, sum of their rows, sum of their columns."""
+    """Number of voxels, sum of their rows, sum of their columns (zero-based), as (3,)."""
     rows = np.flatnonzero(plane.any(axis=1))
     inside = plane[rows]  # a third of the time of counting the whole plane
     in_rows, in_columns = np.count_nonzero(inside, axis=1), np.count_nonzero(inside, axis=0)
@@ -376,10 +383,7 @@ def _moments(plane: NDArray[np.bool_]) -> NDArray[np.float64]:
 
 
 def _source_origins(volume: SourceVolume) -> NDArray[np.float64]:
-    """Where the source files state the first pixel of each slice, (z, 3) LPS mm.
-
-    The affine's where they do not.
-    """
+    """The first pixel of each slice as the source files state it, else by the affine: (z, 3) mm."""
     affine = volume.affine_zyx_to_lps
     even = affine[:3, 3] + np.arange(len(volume.frames))[:, None] * affine[:3, 0]
     allowed_mm = max(_STEP_SHARE * float(np.linalg.norm(affine[:3, 0])), _DRIFT_MM)

@@ -1,4 +1,4 @@
-"""What is measured of a structure for the report."""
+"""The measurements of a structure for the report: volume, area, diameters, intensities."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dicom_node.values import ResultSegment, SourceVolume
 
 @dataclass(frozen=True)
 class Diameters:
-    """Of the slice `z` (zero-based) on which the structure is largest: `long_mm` and `short_mm`."""
+    """Long and short axis in mm on slice `z` (zero-based), where the structure is largest."""
 
     z: int
     long_mm: float
@@ -22,25 +22,28 @@ class Diameters:
 
 @dataclass(frozen=True)
 class Intensity:
-    """Of the voxels inside, in the volume's unit (HU for CT); the deviation is the population's."""
+    """Mean and population standard deviation of the voxels inside, in the volume's unit."""
 
     mean: float
     standard_deviation: float
 
 
 def volume_ml(segment: ResultSegment, volume: SourceVolume) -> float:
-    """Voxels inside times the volume of one, millilitres (right for sheared grids too)."""
+    """Voxels inside times the volume of one, in millilitres.
+
+    The determinant of the three steps is a voxel's volume in mm3, on sheared grids too.
+    """
     voxel_mm3 = abs(float(np.linalg.det(volume.affine_zyx_to_lps[:3, :3])))
     return segment.voxels.count * voxel_mm3 / 1000.0
 
 
 def area_px(segment: ResultSegment) -> int:
-    """Pixels inside, on a picture."""
+    """Pixels inside, on a single image."""
     return segment.voxels.count
 
 
 def area_mm2(segment: ResultSegment, volume: SourceVolume) -> float:
-    """Pixels inside times the area of one, mm2, on a picture whose pixels have a known size."""
+    """Pixels inside times the area of one, mm2, on a single image of known pixel size."""
     row_step, column_step = volume.affine_zyx_to_lps[:3, 1:3].T
     return area_px(segment) * float(np.linalg.norm(np.cross(row_step, column_step)))
 
@@ -48,11 +51,11 @@ def area_mm2(segment: ResultSegment, volume: SourceVolume) -> float:
 def diameters(segment: ResultSegment, volume: SourceVolume) -> Diameters:
     """Long and short axis in mm on the acquired slice of largest area (the lowest z if equal).
 
-    As RECIST 1.1 has them (Eisenhauer 2009, Eur J Cancer 45:228): the longest distance between two
-    points of the outline, and the longest chord perpendicular to it. All pieces on the slice count
-    as one, concavities are bridged (the chord is that of the convex hull), and the outline runs
-    halfway between voxels inside and outside, as in pyradiomics' and IBSI's maximum diameters: a
-    row of n pixels is n pixels long.
+    As RECIST 1.1 defines them (Eisenhauer 2009, Eur J Cancer 45:228): the longest distance between
+    two points of the outline, and the longest chord perpendicular to it. All pieces on the slice
+    count as one, concavities are bridged (the chord is that of the convex hull), and the outline
+    runs halfway between voxels inside and outside, as in pyradiomics' and IBSI's maximum diameters:
+    a row of n pixels is n pixels long.
     """
     z = int(segment.voxels.areas.argmax())
     axes = volume.affine_zyx_to_lps[:3, 1:3]  # mm along rows' and columns' index
@@ -93,6 +96,7 @@ def _ends(lines: NDArray[np.intp], positions: NDArray[np.intp]) -> NDArray[np.bo
 
 def _flattened(axes: NDArray[np.float64]) -> NDArray[np.float64]:
     """(2, 2) from (row, column) to mm in the slice's plane, from two axes (3, 2) in the patient."""
+    # coordinates in the plane: the first along the columns' step, the second at right angles to it
     row_step, column_step = axes.T
     along = column_step / np.linalg.norm(column_step)
     x_of_row = float(row_step @ along)
@@ -101,18 +105,18 @@ def _flattened(axes: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _longest_chord(hull: NDArray[np.float64], start: int, end: int) -> float:
-    """The longest chord of a convex polygon (n, 2) perpendicular to its longest diagonal.
+    """The longest chord of a convex polygon (n, 2) at right angles to the line `start` to `end`.
 
-    Seen along that line the polygon is an upper and a lower chain between the two; the distance
-    between them is piecewise linear, so its maximum lies at a vertex.
+    The two are its farthest vertices. Above that line the polygon is an upper and a lower chain of
+    vertices; the width between them is piecewise linear, so its maximum lies at a vertex.
     """
     direction = (hull[end] - hull[start]) / np.linalg.norm(hull[end] - hull[start])
     along = (hull - hull[start]) @ direction
     across = (hull - hull[start]) @ np.array([-direction[1], direction[0]])
     order = np.arange(len(hull))
-    one = np.roll(order, -start)[: (end - start) % len(hull) + 1]
-    other = np.roll(order, -end)[: (start - end) % len(hull) + 1][::-1]
-    widths = np.interp(along, along[one], across[one]) - np.interp(
-        along, along[other], across[other]
+    upper = np.roll(order, -start)[: (end - start) % len(hull) + 1]
+    lower = np.roll(order, -end)[: (start - end) % len(hull) + 1][::-1]
+    widths = np.interp(along, along[upper], across[upper]) - np.interp(
+        along, along[lower], across[lower]
     )
     return float(np.abs(widths).max())

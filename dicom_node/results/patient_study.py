@@ -1,9 +1,8 @@
-"""The source's patient and study, carried into a result byte for byte.
+"""The source's patient and study attributes, copied into a result byte for byte.
 
 A PACS files results by these attributes and a viewer shows them beside the images: a name that was
-decoded and encoded again may come back changed, and a value that is illegal but has always been
-there must not stop a result. So strings travel as raw bytes, together with the Specific Character
-Set they were written in.
+decoded and encoded again may come back changed, and an illegal value must not stop a result.
+So strings are copied as raw bytes, together with the Specific Character Set they are written in.
 """
 
 from __future__ import annotations
@@ -114,10 +113,7 @@ def copy_patient_and_study(source: Dataset, result: Dataset) -> None:
 
 
 def _copy_character_set(source: Dataset, result: Dataset) -> None:
-    """(0008,0005) as in the source.
-
-    Absent where the source has none, which means ASCII (PS3.3 C.12.1.1.2).
-    """
+    """Copy (0008,0005); where the source has none, ASCII holds (PS3.3 C.12.1.1.2)."""
     if "SpecificCharacterSet" in result:
         del result.SpecificCharacterSet
     stated = source.get("SpecificCharacterSet")
@@ -136,10 +132,7 @@ def _carried(source: Dataset, tag: BaseTag) -> DataElement | RawDataElement | No
 
 
 def _decoded(source: Dataset, tag: BaseTag) -> DataElement | None:
-    """An element that has to be decoded to be written anew.
-
-    None if its content does not allow it.
-    """
+    """The decoded element, None if it cannot be encoded again."""
     trial = DicomFileLike(BytesIO())
     trial.is_little_endian, trial.is_implicit_VR = True, False
     try:

@@ -62,7 +62,7 @@ class ReportWriter:
     A measurement group (TID 1411) for every segment: the SEG's tracking UID, finding, site and
     laterality, volume (mL), long and short axis (mm), mean and standard deviation of CT and PET
     where their unit is known, certainty (%), the segment referred to and the source series. A group
-    (TID 1501) for every absent structure, "Not visualized". On a picture the groups are planar
+    (TID 1501) for every absent structure, "Not visualized". On a single image the groups are planar
     (TID 1410), with area instead of volume: in mm2 where the size of a pixel is known, else in
     pixels and without axes.
     """
@@ -83,7 +83,7 @@ class ReportWriter:
             raise ValueError(
                 "a report refers to its segments in a segmentation: give both or neither"
             )
-        labels = [*(segment.label for segment in segments), *(each.label for each in absent)]
+        labels = [*(segment.label for segment in segments), *(finding.label for finding in absent)]
         header = ResultHeader.of(self.kind, titled(labels), content)
         groups = _groups(header, segments, absent, segmentation)
         return _assembled(header, groups, segmentation)
@@ -112,20 +112,20 @@ def _groups(
     absent: Sequence[AbsentFinding],
     segmentation: WrittenResult | None,
 ) -> list[Group]:
-    """Found structures in the SEG's order, then absent ones."""
-    found = [
-        _found(header, number, segment, segmentation)
+    """Segmented structures in the SEG's order, then absent ones."""
+    segmented = [
+        _segmented(header, number, segment, segmentation)
         for number, segment in enumerate(segments, start=1)
         if segmentation is not None
     ]
-    return [*found, *(_absent(header, finding) for finding in absent)]
+    return [*segmented, *(_absent(header, finding) for finding in absent)]
 
 
-def _found(
+def _segmented(
     header: ResultHeader, number: int, segment: ResultSegment, segmentation: WrittenResult
 ) -> Group:
-    """Volumetric ROI (TID 1411), on a picture Planar ROI (TID 1410), of segment `number`."""
-    told: dict[str, Any] = {
+    """Volumetric ROI (TID 1411), on a single image Planar ROI (TID 1410), of segment `number`."""
+    arguments: dict[str, Any] = {
         "tracking_identifier": _tracking(header, segment.tracking_id),
         "finding_category": sr_code(segment.category),
         "finding_type": sr_code(segment.type),
@@ -138,25 +138,27 @@ def _found(
         "sop_instance_uid": segmentation.sop_instance_uid,
         "segment_number": number,
     }
-    if not header.volume.picture:
+    if not header.volume.single_image:
         source = sr.SourceSeriesForSegmentation(header.volume.series_instance_uid)
         return sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
-            referenced_segment=sr.ReferencedSegment(**seg, source_series=source), **told
+            referenced_segment=sr.ReferencedSegment(**seg, source_series=source), **arguments
         )
     (frame,) = header.volume.frames
     image = sr.SourceImageForSegmentation(frame.sop_class_uid, frame.sop_instance_uid)
-    # a segment on one picture is one frame, and they are in the segments' order
-    shown = sr.ReferencedSegmentationFrame(**seg, frame_number=number, source_image=image)
+    # a segment on a single image is one frame, and frames are in the segments' order
+    segment_frame = sr.ReferencedSegmentationFrame(**seg, frame_number=number, source_image=image)
     # not beside a frame's number (PS3.3 table C.18.4-1)
-    del shown[0].ReferencedSOPSequence[0].ReferencedSegmentNumber
-    return sr.PlanarROIMeasurementsAndQualitativeEvaluations(referenced_segment=shown, **told)
+    del segment_frame[0].ReferencedSOPSequence[0].ReferencedSegmentNumber
+    return sr.PlanarROIMeasurementsAndQualitativeEvaluations(
+        referenced_segment=segment_frame, **arguments
+    )
 
 
 Row: TypeAlias = tuple[SrCode, float, SrCode, SrCode | None]
 
 
 def _measurements(segment: ResultSegment, volume: SourceVolume) -> list[sr.Measurement]:
-    """The numbers of a found structure, each with its unit (UCUM)."""
+    """The measurements of a segmented structure, each with its unit (UCUM)."""
     rows = [*_sizes(segment, volume), (CERTAINTY, 100.0 * segment.confidence, PERCENT, None)]
     quantity = None if volume.unit is None else QUANTITY_OF_UNIT.get(volume.unit.value)
     if quantity is not None and volume.unit is not None:  # a number without a unit says nothing
@@ -170,17 +172,17 @@ def _measurements(segment: ResultSegment, volume: SourceVolume) -> list[sr.Measu
 
 
 def _rounded(value: float) -> float:
-    """To a thousandth; what is smaller keeps six digits, as PET has values of any size."""
+    """Rounded to a thousandth; below 1 to six digits, as PET has values of any size."""
     return round(value, 3) if abs(value) >= 1 else float(f"{value:.6g}")
 
 
 def _sizes(segment: ResultSegment, volume: SourceVolume) -> list[Row]:
-    """Volume and axes; of a picture the area, and axes only where millimetres are known."""
+    """Volume and axes; of a single image the area, and axes where millimetres are known."""
     if not volume.sized:
         return [(AREA, float(area_px(segment)), PIXELS, None)]
     axes = diameters(segment, volume)
     extent: Row = (VOLUME, volume_ml(segment, volume), MILLILITER, None)
-    if volume.picture:
+    if volume.single_image:
         extent = (AREA, area_mm2(segment, volume), SQUARE_MILLIMETER, None)
     return [
         extent,
@@ -216,7 +218,7 @@ def _assembled(
 ) -> Dataset:
     """The document of highdicom, with the source's own evidence, patient and study."""
     stand_in = header.stand_in()
-    if header.volume.picture:  # its groups refer to the image itself
+    if header.volume.single_image:  # its groups refer to the image itself
         (frame,) = header.volume.frames
         stand_in.SOPClassUID, stand_in.SOPInstanceUID = frame.sop_class_uid, frame.sop_instance_uid
     evidence = [stand_in, *([_evidence(header, segmentation)] if segmentation is not None else [])]

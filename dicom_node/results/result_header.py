@@ -48,7 +48,7 @@ _LONGEST_LO = 64  # characters, PS3.5 table 6.2-1
 # The SOP Instance UID of what highdicom builds on; it never reaches a file
 STAND_IN_UID = f"{IMPLEMENTATION_CLASS_UID}.1"
 
-# What highdicom wants to see in a source and we take from the real one
+# Attributes that highdicom requires of a source; the real source's replace them
 _EMPTY = (
     "PatientID",
     "PatientName",
@@ -77,9 +77,8 @@ def software_version() -> str:
 class ResultHeader:
     """Everything about a result but its content.
 
-    `source` is the header of the volume's first slice.
-
-    `title` is a person's name for the content, such as "liver, spleen".
+    `source` is the header of the volume's first slice, `title` a name of the content for people,
+    such as "liver, spleen".
     """
 
     kind: ResultKind
@@ -108,7 +107,7 @@ class ResultHeader:
     @property
     def series_description(self) -> str:
         """Such as "AI SEG liver, spleen - segnode litemedsam - on S4", at most 64 characters."""
-        # the structures matter more than the model to whoever looks for the series
+        # a reader who looks for the series needs the structures more than the model
         head, place = f"AI {self.kind} ", f" - on S{_series_number(self.source)}"
         tail = f" - segnode {self.algorithm.name}{place}"
         if len(head) + len(self.title) + len(tail) > _LONGEST_LO:
@@ -117,7 +116,7 @@ class ResultHeader:
 
     @property
     def series_number(self) -> int:
-        """A thousand times the source's series number plus ten for each kind before; within IS."""
+        """1000 times the source's series number plus ten for each kind before; within IS."""
         number = _series_number(self.source)
         return (number if 0 < number < 1_000_000 else 0) * 1000 + _SERIES_NUMBER[self.kind]
 
@@ -125,7 +124,7 @@ class ResultHeader:
     def made_at(self) -> datetime:
         """The result's date: the request's time if known, so a re-run gives the same bytes.
 
-        In the zone that the result's other times are in, else local time.
+        It is in the zone of the result's other times, else in local time.
         """
         moment = self.identity.requested_at or datetime.now().astimezone()
         return moment.astimezone(zone_of(self.source))
@@ -134,8 +133,8 @@ class ResultHeader:
         """A legal header for highdicom to build on, whatever the source is.
 
         highdicom refuses sources with illegal values, unknown SOP classes or several orientations,
-        and a clinic has all three. It is given this instead; what must be the source's own is put
-        in from the source afterwards.
+        all of which occur in clinics. It builds on this instead; the source's own attributes are
+        put in afterwards.
         """
         ds = Dataset()
         ds.SOPClassUID, ds.SOPInstanceUID = EnhancedCTImageStorage, STAND_IN_UID
@@ -151,7 +150,7 @@ class ResultHeader:
     def stand_in_on_grid(self, planes: Planes, first: int, last: int) -> Dataset:
         """The stand-in as one multi-frame image: frame n is slice `first` + n - 1, up to `last`.
 
-        A frame is one pixel: this is for arranging frames, not for what is in them.
+        A frame has one pixel: highdicom only arranges frames, and does not fill them.
         """
         ds = self.stand_in()
         ds.Rows = ds.Columns = 1
@@ -163,7 +162,7 @@ class ResultHeader:
         ]
         return ds
 
-    def stand_in_for_picture(self) -> Dataset:
+    def stand_in_for_single_image(self) -> Dataset:
         """The stand-in as one image of one pixel without a position.
 
         Its class is one that highdicom takes for any such image.
@@ -175,7 +174,7 @@ class ResultHeader:
         return ds
 
     def arguments(self) -> dict[str, Any]:
-        """What highdicom's constructors of both kinds of object take alike."""
+        """The arguments that highdicom's constructors of SEG and SR share."""
         return {
             "series_instance_uid": self.series_instance_uid,
             "series_number": self.series_number,
@@ -194,9 +193,8 @@ class ResultHeader:
 
     def finish(self, result: Dataset) -> None:
         """Put in the source's and our own: patient, study, dates, file meta information."""
-        correct_ambiguous_vr(
-            result, True
-        )  # pydicom leaves it out where raw elements are written as they are
+        # pydicom does not do this where raw elements are written as they are
+        correct_ambiguous_vr(result, True)
         copy_patient_and_study(self.source, result)
         result.InstanceCreationDate, result.InstanceCreationTime = (
             result.ContentDate,
@@ -206,9 +204,8 @@ class ResultHeader:
         zone = zone_of(self.source)
         if zone is not None:
             result.TimezoneOffsetFromUTC = offset_text(zone)
-        result.ContributingEquipmentSequence = [
-            self._model_equipment()
-        ]  # and not the library, with its clock
+        # highdicom's own entry would carry the time of day
+        result.ContributingEquipmentSequence = [self._model_equipment()]
         result.file_meta = FileMetaDataset()
         result.file_meta.MediaStorageSOPClassUID = result.SOPClassUID
         result.file_meta.MediaStorageSOPInstanceUID = result.SOPInstanceUID
@@ -239,12 +236,9 @@ def source_header(volume: SourceVolume) -> Dataset:
 
 
 def shortened(text: str, room: int) -> str:
-    """`text` in printable ASCII (accents fall away), cut to `room` characters.
+    """`text` in printable ASCII without accents, cut to `room` characters (marked by "...").
 
-    A cut is marked by three dots.
-
-    ASCII because the result is written in the source's character set, which may hold no other
-    letters of ours.
+    ASCII because the result is written in the source's character set, which may lack other letters.
     """
     bare = "".join(
         letter
@@ -285,8 +279,7 @@ def titled(labels: Iterable[str]) -> str:
 def _series_number(source: Dataset) -> int:
     """The source's Series Number; 0 where it is missing, no integer or too large to add to.
 
-    Read from its bytes: pydicom raises several errors on numbers that are none, and warns of those
-    it takes.
+    It is read from its bytes: pydicom raises several errors on texts that are no numbers.
     """
     element = source.get_item("SeriesNumber")
     value = None if element is None else element.value

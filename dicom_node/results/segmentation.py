@@ -41,7 +41,7 @@ class SegmentationWriter:
 
     BINARY, Explicit VR Little Endian, a frame only where a segment has voxels. The source files
     must still be there: patient, study and geometry are taken from them (PS3.3 A.51, C.8.20). On a
-    picture it is placed by its pixel matrix alone.
+    single image it is placed by its pixel matrix alone.
     """
 
     kind = ResultKind.SEG
@@ -77,7 +77,7 @@ def tracking_uid(identity: ResultIdentity, tracking_id: str) -> str:
 
 
 def _refuse_unusable(volume: SourceVolume, segments: Sequence[ResultSegment]) -> None:
-    """Viewers hang on empty segments, and a mask on another grid would lie in the wrong place."""
+    """Refuse empty segments, on which viewers hang, and masks on another grid."""
     if not segments:
         raise ValueError(
             "a segmentation needs at least one segment; write a report when nothing was found"
@@ -85,7 +85,8 @@ def _refuse_unusable(volume: SourceVolume, segments: Sequence[ResultSegment]) ->
     for segment in segments:
         if segment.voxels.shape != volume.intensities.shape:
             raise ValueError(
-                f"the mask of {segment.label!r} is {segment.voxels.shape}, its volume {volume.intensities.shape}"
+                f"the mask of {segment.label!r} is {segment.voxels.shape}, its volume "
+                f"{volume.intensities.shape}"
             )
         if not segment.voxels.count:
             raise ValueError(f"the segment {segment.label!r} is empty; report it as absent instead")
@@ -111,7 +112,7 @@ def _assembled(header: ResultHeader, segments: Sequence[ResultSegment]) -> Datas
     )
     _fill(seg, header, segments, first)
     _refer_to_source(seg, header, first)
-    if header.volume.picture:  # Type 2C where no plane says it (PS3.3 C.7.6.1.1.1)
+    if header.volume.single_image:  # Type 2C where no plane says it (PS3.3 C.7.6.1.1.1)
         seg.PatientOrientation = header.source.get("PatientOrientation")
     _fix_dimension_uid(seg, header.identity)
     header.finish(seg)
@@ -120,8 +121,8 @@ def _assembled(header: ResultHeader, segments: Sequence[ResultSegment]) -> Datas
 
 def _stand_in(header: ResultHeader, first: int, last: int) -> Dataset:
     """The sources for highdicom: non-empty slices, or the one image (PS3.3 A.51.5.1)."""
-    if header.volume.picture:
-        return header.stand_in_for_picture()
+    if header.volume.single_image:
+        return header.stand_in_for_single_image()
     return header.stand_in_on_grid(read_planes(header.volume), first, last)
 
 
@@ -138,7 +139,7 @@ def _occupied(segments: Sequence[ResultSegment], first: int, last: int) -> NDArr
 def _fill(
     seg: Dataset, header: ResultHeader, segments: Sequence[ResultSegment], first: int
 ) -> None:
-    """Put the masks into the frames as they are arranged, before these refer to the source."""
+    """Fill the arranged frames with the masks, before they refer to the source."""
     _, seg.Rows, seg.Columns = header.volume.intensities.shape
     seg.SegmentsOverlap = "YES" if overlap([segment.voxels for segment in segments]) else "NO"
     shared = seg.SharedFunctionalGroupsSequence[0]  # where the number of a single segment is
@@ -198,10 +199,10 @@ def _description(number: int, segment: ResultSegment, header: ResultHeader) -> S
 
 def _refer_to_source(seg: Dataset, header: ResultHeader, first: int) -> None:
     """Replace references to the stand-in by the source's instance and, if multi-frame, frame."""
-    everything = Dataset()
-    everything.SeriesInstanceUID = header.volume.series_instance_uid
-    everything.ReferencedInstanceSequence = header.source_references()
-    seg.ReferencedSeriesSequence = [everything]
+    series_item = Dataset()
+    series_item.SeriesInstanceUID = header.volume.series_instance_uid
+    series_item.ReferencedInstanceSequence = header.source_references()
+    seg.ReferencedSeriesSequence = [series_item]
     seg.SourceImageSequence = header.source_references()
     for group in seg.PerFrameFunctionalGroupsSequence:
         item = group.DerivationImageSequence[0].SourceImageSequence[0]
@@ -217,7 +218,7 @@ def _refer_to_source(seg: Dataset, header: ResultHeader, first: int) -> None:
 
 
 def _fix_dimension_uid(seg: Dataset, identity: ResultIdentity) -> None:
-    """Highdicom draws this UID at random; ours is derived like all others."""
+    """Replace highdicom's random UID by one that is derived, like all others."""
     derived = result_uid(identity, "SEG dimensions")
     seg.DimensionOrganizationSequence[0].DimensionOrganizationUID = derived
     for item in seg.DimensionIndexSequence:

@@ -1,9 +1,9 @@
 """The zone of a result's dates and times: Timezone Offset From UTC (0008,0201), where known.
 
-The offset counts for all dates and times of an instance (PS3.3 C.12.1.1.8), those too that are
-carried over from the source. So it is the source's own where it states one, and results count in
-its zone. Where it states none, its times are taken as those of the node's zone, at the offset that
-this zone had when the study was made: summer time in between moves nothing.
+The offset holds for all dates and times of an instance (PS3.3 C.12.1.1.8), also for those copied
+from the source. So it is the source's own where it states one. Where it states none, its times are
+taken as those of the node's zone, at the offset of the study's date, so that a change to summer
+time in between moves nothing.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def zone_of(source: Dataset, environ: Mapping[str, str] = os.environ) -> tzinfo 
 
 
 def offset_text(zone: tzinfo) -> str:
-    """A zone of one offset as the attribute has it: "+0100"."""
+    """The value of the attribute for a zone of one offset: "+0100"."""
     return datetime.now(zone).strftime("%z")
 
 
@@ -50,20 +50,20 @@ def node_knows_its_zone(environ: Mapping[str, str] = os.environ) -> bool:
 
 
 def _stated(source: Dataset) -> tzinfo | None:
-    """What the source says, None for what is no offset."""
+    """The offset that the source states, None where it states none or no legal one."""
     try:
         text = "\\".join(texts(source, "TimezoneOffsetFromUTC"))
     except UnusableValue:
         return None
-    found = _OFFSET.fullmatch(text)
-    if found is None:
+    match = _OFFSET.fullmatch(text)
+    if match is None:
         return None
-    offset = timedelta(hours=int(found[2]), minutes=int(found[3]))
-    return timezone(-offset if found[1] == "-" else offset) if offset <= _MOST else None
+    offset = timedelta(hours=int(match[2]), minutes=int(match[3]))
+    return timezone(-offset if match[1] == "-" else offset) if offset <= _MOST else None
 
 
 def _study_time(source: Dataset) -> datetime | None:
-    """Study Date and Time, None where they are none."""
+    """Study Date and Time, None where they are missing or illegal."""
     try:
         text = "".join(
             "".join(texts(source, keyword)[:1])[:8] for keyword in ("StudyDate", "StudyTime")

@@ -40,12 +40,12 @@ def write_result(
     """Write one object at `path`, where it appears only after its bytes were read back and compared.
 
     UIDs follow from `content.identity`, so writing the same again replaces the file by an equal
-    one. ValueError for content that such an object cannot hold; ResultMismatch when what was
-    written is not what was meant; OSError when a source is gone or the disk is full.
+    one. ValueError for content that such an object cannot hold; ResultMismatch when the
+    written file is not what was intended; OSError when a source is gone or the disk is full.
     """
     result = writer.write(content, earlier)
-    with whole_file(path, lambda written: writer.check(written, content, earlier)) as temporary:
-        result.save_as(temporary, enforce_file_format=True)
+    with whole_file(path, lambda temporary: writer.check(temporary, content, earlier)) as new_file:
+        result.save_as(new_file, enforce_file_format=True)
     return WrittenResult(
         writer.kind, path, result.SOPClassUID, result.SOPInstanceUID, result.SeriesInstanceUID
     )

@@ -15,7 +15,7 @@ from pynetdicom.events import Event, EventHandlerType
 
 from dicom_node.errors import PermanentDeliveryError, TransientDeliveryError
 from dicom_node.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from dicom_node.send.delivery_status import Outcome, meaning_of, verdict_on
+from dicom_node.send.delivery_status import DeliveryOutcome, meaning_of, rule_for
 from dicom_node.values import WrittenResult
 
 _log = logging.getLogger(__name__)
@@ -110,14 +110,12 @@ class DicomDestination:
         _log.info("delivered %d results to %s", len(results), self._name)
 
     def _store(self, association: Association, result: WrittenResult) -> None:
-        """One C-STORE and its verdict."""
+        """Send one C-STORE request and act on its status."""
         ds = dcmread(result.path)
         try:
             answer = association.send_c_store(ds)
-        except (
-            RuntimeError,
-            ValueError,
-        ) as error:  # pynetdicom: not established any more, or no context
+        # pynetdicom: not established any more, or no context
+        except (RuntimeError, ValueError) as error:
             raise self._later(
                 f"ended the connection before the {result.kind} was sent; it is tried again"
             ) from error
@@ -126,22 +124,22 @@ class DicomDestination:
                 f"gave no answer to the {result.kind}; see its log; it is tried again"
             )
         status = int(answer.Status)
-        verdict = verdict_on(status)
-        if verdict.outcome is Outcome.DELIVERED:
+        rule = rule_for(status)
+        if rule.outcome is DeliveryOutcome.DELIVERED:
             if status != 0x0000:
                 _log.warning(
                     "%s took %s with %s", self._name, result.sop_instance_uid, meaning_of(status)
                 )
             return
-        sentence = f"did not take the {result.kind}: {meaning_of(status)}: {verdict.advice}"
-        raise (self._later if verdict.outcome is Outcome.TRANSIENT else self._never)(
+        sentence = f"did not take the {result.kind}: {meaning_of(status)}: {rule.advice}"
+        raise (self._later if rule.outcome is DeliveryOutcome.TRANSIENT else self._never)(
             sentence, status
         )
 
     @contextmanager
     def _associated(self, sop_classes: Sequence[str]) -> Iterator[Association]:
         """An association in which every one of `sop_classes` was accepted; released on leaving."""
-        line = _Line(self._timeouts.network_s)
+        line = _AssociationTransport(self._timeouts.network_s)
         association = self._entity(sop_classes).associate(
             self._host, self._port, ae_title=self._ae_title, evt_handlers=line.handlers
         )
@@ -169,8 +167,8 @@ class DicomDestination:
             entity.add_requested_context(sop_class, ImplicitVRLittleEndian)
         return entity
 
-    def _require_established(self, association: Association, line: _Line) -> None:
-        """Tell apart what an administrator has to do: start it, let us in, allow the object."""
+    def _require_established(self, association: Association, line: _AssociationTransport) -> None:
+        """Raise what an administrator can act on: start it, admit us, or allow the object."""
         if association.is_established:
             return
         if line.rejection is not None:
@@ -178,7 +176,7 @@ class DicomDestination:
         answer = association.acceptor.primitive
         if answer is not None and answer.result == 0x00 and association.rejected_contexts:
             raise self._unaccepted(
-                [str(each.abstract_syntax) for each in association.rejected_contexts]
+                [str(context.abstract_syntax) for context in association.rejected_contexts]
             )
         address = f"{self._host}:{self._port}"
         if line.opened:
@@ -189,7 +187,7 @@ class DicomDestination:
         raise self._later(f"cannot be reached at {address}; is it running, and is the port right")
 
     def _require_contexts(self, association: Association, sop_classes: Sequence[str]) -> None:
-        accepted = {str(each.abstract_syntax) for each in association.accepted_contexts}
+        accepted = {str(context.abstract_syntax) for context in association.accepted_contexts}
         missing = [sop_class for sop_class in sop_classes if sop_class not in accepted]
         if missing:
             raise self._unaccepted(missing)
@@ -218,14 +216,14 @@ class DicomDestination:
         )
 
 
-class _Line:
+class _AssociationTransport:
     """The transport of an association request: whether it opened, and any rejection.
 
     `source` and `reason` are the rejection's. No read or write waits longer than `stall_s`.
 
-    The association's own account (`is_rejected`) cannot be relied on: where the peer rejects and
-    hangs up before pynetdicom's thread has looked, it takes the closed line for one that never
-    opened, and a rejection with a code that the standard reserves stops it before it is told of.
+    pynetdicom's own `is_rejected` is not reliable: where the peer rejects and hangs up before its
+    thread has read, it takes the closed line for one that never opened, and a rejection with a
+    reserved code stops it before it is reported.
     """
 
     def __init__(self, stall_s: float) -> None:

@@ -22,7 +22,7 @@ from dicom_node.series.series_words import (
     reason_against,
     series_name,
 )
-from dicom_node.series.single_images import by_preference, explained, told
+from dicom_node.series.single_images import by_preference, explanation_of, unchosen_warning
 from dicom_node.series.stack import stack_of
 from dicom_node.sop_classes import MODALITY_RANK, VOLUMES
 from dicom_node.values import InstanceHeader
@@ -31,10 +31,10 @@ _AXIAL_COSINE = 0.8  # the normal within 37 degrees of the patient's long axis
 
 
 @dataclass(frozen=True)
-class Choice:
+class SeriesChoice:
     """The series to segment: `headers` of its images alone; `warnings` for the report.
 
-    `explanation` one sentence.
+    `explanation` says in a sentence why it was chosen.
     """
 
     series_instance_uid: str
@@ -61,7 +61,7 @@ class _Candidate:
 
     @property
     def rank(self) -> tuple[object, ...]:
-        """Smaller is better; the last two only make the choice the same every time."""
+        """Smaller is better; the last two make the choice deterministic."""
         first = self.headers[0]
         return (
             MODALITY_RANK.get(modality_of(first), len(MODALITY_RANK)),
@@ -88,31 +88,31 @@ def choose_series(
     headers: Sequence[InstanceHeader],
     wanted_modality: str | None = None,
     series_instance_uid: str | None = None,
-) -> Choice:
+) -> SeriesChoice:
     """Choose a series: CT before MR, magnitude before phase, original before derived, water first.
 
     Then axial before others, and the most slices. Among equals the softer kernel, the thinner
     slices, the one with contrast. Only series that are regular stacks are considered; a series
-    asked for by UID is taken whatever its rank. Where there are no slices at all, it is one picture
-    (dicom_node.series.single_images). Raises NoUsableSeries, which says what was looked at and why
+    asked for by UID is taken whatever its rank. Where there are no slices at all, a single image is
+    taken (dicom_node.series.single_images). Raises NoUsableSeries, which names the series and why
     each was left out; a lone image series that is no volume raises its own NotAVolume.
     """
     by_series = _by_series(headers)
-    choice = _chosen(
-        _asked_for(by_series, series_instance_uid), wanted_modality, series_instance_uid
+    choice = _choose(
+        _requested(by_series, series_instance_uid), wanted_modality, series_instance_uid
     )
     strangers = other_patients(by_series, choice.series_instance_uid)
     return replace(choice, warnings=choice.warnings + strangers)
 
 
-def _chosen(
+def _choose(
     by_series: dict[str, list[InstanceHeader]],
     wanted_modality: str | None,
     series_instance_uid: str | None,
-) -> Choice:
-    picture = _picture(by_series, wanted_modality)
-    if picture is not None:
-        return picture
+) -> SeriesChoice:
+    single_image = _single_image(by_series, wanted_modality)
+    if single_image is not None:
+        return single_image
     candidates: list[_Candidate] = []
     refused: dict[str, NotAVolume] = {}
     left_out: dict[str, str] = {}
@@ -131,29 +131,34 @@ def _chosen(
     if not candidates:
         raise none_usable(left_out, refused, by_series)
     best, *others = sorted(candidates, key=lambda candidate: candidate.rank)
-    return _choice(best, others, [left_out[uid] for uid in refused])
+    return _series_choice(best, others, [left_out[uid] for uid in refused])
 
 
-def _picture(
+def _single_image(
     by_series: dict[str, list[InstanceHeader]], wanted_modality: str | None
-) -> Choice | None:
-    """The picture to segment, where these series hold no slice that could be part of a volume."""
-    everything = [header for members in by_series.values() for header in members]
-    if any(header.sop_class_uid in VOLUMES for header in everything):
+) -> SeriesChoice | None:
+    """The single image to segment, where no series has a slice that could be of a volume."""
+    all_headers = [header for members in by_series.values() for header in members]
+    if any(header.sop_class_uid in VOLUMES for header in all_headers):
         return None
-    shown = [
+    images = [
         header
-        for header in everything
+        for header in all_headers
         if not is_screen(header)
         and header.series_instance_uid
         and wanted_modality in {None, modality_of(header)}
     ]
-    pictures = by_preference(shown)
-    if not pictures:
+    ranked = by_preference(images)
+    if not ranked:
         return None
-    chosen, *others = pictures
+    chosen, *others = ranked
     refuse_several_patients(by_series[chosen.series_instance_uid])
-    return Choice(chosen.series_instance_uid, (chosen,), told(chosen, others), explained(chosen))
+    return SeriesChoice(
+        chosen.series_instance_uid,
+        (chosen,),
+        unchosen_warning(chosen, others),
+        explanation_of(chosen),
+    )
 
 
 def _by_series(headers: Sequence[InstanceHeader]) -> dict[str, list[InstanceHeader]]:
@@ -173,7 +178,7 @@ def _by_series(headers: Sequence[InstanceHeader]) -> dict[str, list[InstanceHead
     return dict(grouped)
 
 
-def _asked_for(
+def _requested(
     by_series: dict[str, list[InstanceHeader]], series_instance_uid: str | None
 ) -> dict[str, list[InstanceHeader]]:
     """All series, or the one that was asked for."""
@@ -182,7 +187,8 @@ def _asked_for(
     if series_instance_uid not in by_series:
         names = bounded([series_name(members) for members in by_series.values()])
         raise NoUsableSeries(
-            f"The study does not hold the series asked for, {series_instance_uid}. It holds: {names}."
+            f"The study does not hold the series asked for, {series_instance_uid}. It holds: "
+            f"{names}."
         )
     return {series_instance_uid: by_series[series_instance_uid]}
 
@@ -199,26 +205,31 @@ def _images_of(
     return tuple(images), (left_out_of(members, foreign),) if foreign else ()
 
 
-def _choice(best: _Candidate, others: Sequence[_Candidate], refused: Sequence[str]) -> Choice:
-    """With the warnings that the report must carry."""
+def _series_choice(
+    best: _Candidate, others: Sequence[_Candidate], refused: Sequence[str]
+) -> SeriesChoice:
+    """The choice of `best`, with the warnings that the report must carry."""
     warnings = list(best.foreign)
     if not shows_anatomy(best.stack.planes[0]):
         warnings.append(
-            f"{series_name(best.headers)} holds phase, real or imaginary images or maps: there was no usable magnitude."
+            f"{series_name(best.headers)} holds phase, real or imaginary images or maps: there was "
+            "no usable magnitude."
         )
     if best.derived:
         warnings.append(
-            f"{series_name(best.headers)} is derived (a reformat, or computed otherwise): no original series of its kind was a usable volume."
+            f"{series_name(best.headers)} is derived (a reformat, or computed otherwise): no "
+            "original series of its kind was a usable volume."
         )
     if not best.axial and MODALITY_RANK.get(modality_of(best.headers[0])) == 0:
         warnings.append(
-            f"{series_name(best.headers)} is not axial: no axial series of its kind was a usable volume."
+            f"{series_name(best.headers)} is not axial: no axial series of its kind was a usable "
+            "volume."
         )
     warnings += [f"Left out: {reason}" for reason in refused[:MOST_NAMED]]
     if len(refused) > MOST_NAMED:
         warnings.append(f"Left out for such reasons: {len(refused) - MOST_NAMED} more series.")
     beside = bounded([other.described() for other in others]) or "no other usable series"
-    return Choice(
+    return SeriesChoice(
         series_instance_uid=best.headers[0].series_instance_uid,
         headers=best.headers,
         warnings=tuple(text[:1].upper() + text[1:] for text in warnings),

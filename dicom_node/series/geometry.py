@@ -38,7 +38,7 @@ _EVEN_FRACTION, _EVEN_MM, _EVEN_MOST_FRACTION = 0.05, 0.1, 0.2
 class Stack:
     """A regular stack: `planes` in rising order along the normal.
 
-    `affine_zyx_to_lps` (4, 4) of voxel centres, mm.
+    `affine_zyx_to_lps` (4, 4) maps (z, y, x, 1), voxel centres, to (x, y, z, 1) LPS mm.
     """
 
     planes: tuple[Plane, ...]
@@ -52,17 +52,21 @@ class Stack:
 
 
 def angle_deg(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    """Angle between two directions, 0..180 degrees, exact for small angles too."""
+    """Angle between two directions, 0..180 degrees, exact for small angles too.
+
+    |a x b| = |a||b| sin and a . b = |a||b| cos; atan2 of the two keeps its digits near 0, where the
+    arc cosine loses half of them.
+    """
     return math.degrees(math.atan2(float(np.linalg.norm(np.cross(a, b))), float(a @ b)))
 
 
-def same_orientation(one: Plane, other: Plane) -> bool:
+def same_orientation(first: Plane, second: Plane) -> bool:
     """Whether rows and columns run the same way, within SAME_DIRECTION_DEG."""
-    if one.orientation == other.orientation:
+    if first.orientation == second.orientation:
         return True
     turn = max(
-        angle_deg(one.row_direction, other.row_direction),
-        angle_deg(one.column_direction, other.column_direction),
+        angle_deg(first.row_direction, second.row_direction),
+        angle_deg(first.column_direction, second.column_direction),
     )
     return turn <= SAME_DIRECTION_DEG
 
@@ -79,7 +83,8 @@ def arrange(planes: Sequence[Plane]) -> Stack:
     """
     if len(planes) < 2:
         raise NotAVolume(
-            f"There is only one slice ({named(planes)}): a volume needs at least two. Send the whole series."
+            f"There is only one slice ({named(planes)}): a volume needs at least two. Send the "
+            "whole series."
         )
     normal = planes[0].normal
     ordered = sorted(planes, key=lambda plane: float(normal @ plane.position_mm))
@@ -90,13 +95,14 @@ def arrange(planes: Sequence[Plane]) -> Stack:
     _refuse_shared_positions(ordered, heights, rounding)
     aside = positions - np.outer(heights, normal)
     shear, off_line = _line(heights, aside)
-    # half a unit for the slice, and as much for the line
+    # rounding moves a slice by up to `across_mm`, and the line through all by as much
     _refuse_sideways(ordered, np.diff(aside, axis=0), off_line, max(_MOST_SHIFT_MM, 2 * across_mm))
     _refuse_tilt(ordered, *_tilt_deg(heights, shear, across_mm))
     step, first = (positions[-1] - positions[0]) / (len(ordered) - 1), positions[0]
     rounded_mm = rounded_step_mm(ordered, heights, rounding.along(normal))
     if rounded_mm is not None:
         step = rounded_mm * normal
+        # the mean position keeps its place: rounding errors cancel in it
         first = positions.mean(axis=0) - step * (len(ordered) - 1) / 2
     else:
         _refuse_gaps(ordered, heights, rounding.along(normal))
@@ -108,6 +114,8 @@ def _even_positions(
     positions: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The step (3,) and first position (3,) of the evenly spaced line nearest to all (z, 3)."""
+    # least squares: with indices n centred on 0 the slope is sum(n p) / sum(n n), and the line
+    # passes through the mean position
     centred = np.arange(len(positions)) - (len(positions) - 1) / 2
     step = centred @ positions / (centred @ centred)
     return step, positions.mean(axis=0) + centred[0] * step
@@ -117,6 +125,7 @@ def _line(
     heights: NDArray[np.float64], aside: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The line through sideways positions `aside` (z, 3): slope per mm (3,), distances (z,)."""
+    # least squares in each of x, y and z: slope = sum(h a) / sum(h h) with heights h centred on 0
     centred = heights - heights.mean()
     slope = centred @ aside / (centred @ centred)
     off = aside - aside.mean(axis=0) - np.outer(centred, slope)
@@ -128,8 +137,10 @@ def refuse_bad_directions(planes: Sequence[Plane]) -> None:
     bad = [plane for plane in planes if not _plausible(plane)]
     if bad:
         raise NotAVolume(
-            f"Image Orientation (Patient) or Pixel Spacing of {named(bad)} cannot be right: the two directions must be "
-            "unit vectors at a right angle, the spacing two positive numbers. Export the series again from the scanner."
+            f"Image Orientation (Patient) or Pixel Spacing of {named(bad)} cannot be right: the "
+            "two directions must be "
+            "unit vectors at a right angle, the spacing two positive numbers. Export the series "
+            "again from the scanner."
         )
 
 
@@ -144,7 +155,11 @@ def _plausible(plane: Plane) -> bool:
 def _affine(
     first: Plane, step: NDArray[np.float64], position: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Pixel Spacing is (between rows, between columns): rows are y, columns x."""
+    """(4, 4) from (z, y, x, 1) to LPS mm (PS3.3 equation C.7.6.2.1-1, with z first).
+
+    Pixel Spacing is (between rows, between columns): y steps down the column direction by the
+    first, x along the row direction by the second.
+    """
     affine = np.eye(4)
     affine[:3, 0] = step
     affine[:3, 1] = first.column_direction * first.pixel_spacing_mm[0]
@@ -163,12 +178,16 @@ def _refuse_shared_positions(
     finest = min(declared_steps_mm(ordered), default=math.inf)
     if finest < rounding.unit_mm:
         raise NotAVolume(
-            f"Positions are written to {rounding.unit_mm:g} mm, more coarsely than the slices lie apart ({finest:g} mm), so that "
-            f"several share one ({named(shared)}): their places cannot be told. Export the series again with positions in full."
+            f"Positions are written to {rounding.unit_mm:g} mm, more coarsely than the slices lie "
+            f"apart ({finest:g} mm), so that "
+            f"several share one ({named(shared)}): their places cannot be told. Export the series "
+            "again with positions in full."
         )
     raise NotAVolume(
-        f"Several images lie at one position ({named(shared)}), and nothing in their headers (component, echo, b-value, phase, "
-        "temporal position, acquisition, time) sorts them into whole volumes. Send one set of them, or each as a series of its own."
+        f"Several images lie at one position ({named(shared)}), and nothing in their headers "
+        "(component, echo, b-value, phase, "
+        "temporal position, acquisition, time) sorts them into whole volumes. Send one set of "
+        "them, or each as a series of its own."
     )
 
 
@@ -176,6 +195,8 @@ def _tilt_deg(
     heights: NDArray[np.float64], shear: NDArray[np.float64], across_mm: float
 ) -> tuple[float, float]:
     """How far the stack leans off its normal, and how much of that rounding can explain."""
+    # the slope is sum(h a) / sum(h h); errors of at most `across_mm` in each a, all with the worst
+    # sign, move it by across_mm sum|h| / sum(h h)
     centred = np.abs(heights - heights.mean())
     by_rounding = across_mm * centred.sum() / (centred @ centred)
     tilt = math.degrees(math.atan(float(np.linalg.norm(shear))))
@@ -183,21 +204,21 @@ def _tilt_deg(
 
 
 def _refuse_tilt(ordered: Sequence[Plane], tilt_deg: float, by_rounding_deg: float) -> None:
-    """By the positions first.
+    """Refuse a gantry tilt that the positions show.
 
-    The header's word counts where positions were written as if there were no tilt.
+    One that the header alone states counts where the positions were written as if it were none.
     """
-    said = max((abs(plane.gantry_tilt_deg or 0.0) for plane in ordered), default=0.0)
+    stated_tilt_deg = max((abs(plane.gantry_tilt_deg or 0.0) for plane in ordered), default=0.0)
     if tilt_deg > MOST_TILT_DEG + by_rounding_deg:
-        found = (
+        reason = (
             f"the slices of {named(ordered)} are stacked {tilt_deg:.1f} degrees off their normal"
         )
-    elif said > MOST_TILT_DEG and not ordered[0].derived:
-        found = f"Gantry/Detector Tilt of {named(ordered)} is {said:.1f} degrees"
+    elif stated_tilt_deg > MOST_TILT_DEG and not ordered[0].derived:
+        reason = f"Gantry/Detector Tilt of {named(ordered)} is {stated_tilt_deg:.1f} degrees"
     else:
         return
     raise NotAVolume(
-        f"The gantry was tilted: {found}, so that the grid is sheared. "
+        f"The gantry was tilted: {reason}, so that the grid is sheared. "
         "Send a reconstruction without tilt (a straight reformat of the same scan)."
     )
 
@@ -205,7 +226,7 @@ def _refuse_tilt(ordered: Sequence[Plane], tilt_deg: float, by_rounding_deg: flo
 def _refuse_uneven(
     ordered: Sequence[Plane], heights: NDArray[np.float64], rounding: Rounding
 ) -> None:
-    """Each slice is held against its place on the line with even steps through all of them."""
+    """Refuse a slice that is off its place on the line with even steps through all of them."""
     steps, usual = np.diff(heights), float(np.median(np.diff(heights)))
     step, first = _even_positions(heights[:, None])
     off = np.abs(heights - first[0] - step[0] * np.arange(len(heights)))
@@ -217,22 +238,25 @@ def _refuse_uneven(
     unit = rounding.unit_mm
     rounded = f" (positions are written to {unit:g} mm, which does not explain it)" if unit else ""
     raise NotAVolume(
-        f"The slices are unevenly spaced, {steps.min():.2f} to {steps.max():.2f} mm apart{rounded}: "
-        f"{_between(ordered, steps, odd)}, where {usual:.2f} mm is usual. Send a reconstruction with even steps."
+        f"The slices are unevenly spaced, {steps.min():.2f} to {steps.max():.2f} mm "
+        f"apart{rounded}: "
+        f"{_between(ordered, steps, odd)}, where {usual:.2f} mm is usual. Send a reconstruction "
+        "with even steps."
     )
 
 
 def _refuse_gaps(
     ordered: Sequence[Plane], heights: NDArray[np.float64], half_unit_mm: float
 ) -> None:
-    """Slices are missing where steps are whole multiples of the usual one, most of them once."""
+    """Refuse where all steps are whole multiples of the usual one, enough of them the usual one."""
     steps = np.diff(heights)
     usual, multiples = _steps_of_usual(ordered, heights, half_unit_mm)
     gaps = multiples > 1
     if gaps.any() and gaps.mean() <= _MOST_GAPS:
         missing = int((multiples - 1).sum())
         raise NotAVolume(
-            f"{missing} slice{'s are' if missing > 1 else ' is'} missing: {_between(ordered, steps, gaps)}, where the others "
+            f"{missing} slice{'s are' if missing > 1 else ' is'} missing: "
+            f"{_between(ordered, steps, gaps)}, where the others "
             f"are {usual:.2f} mm apart. Send the series again in full."
         )
 
@@ -246,23 +270,23 @@ def _steps_of_usual(
     else the shortest.
     """
     steps = np.diff(heights)
-    written = 0.0  # how much rounding may add to a step
+    rounding_mm = 0.0  # how much rounding may add to a step
     if half_unit_mm and is_coarse(float(steps.min()), half_unit_mm):
         for declared in declared_steps_mm(ordered):
             places = places_at(heights, declared, half_unit_mm)
             if places is not None:
                 return declared, np.diff(places)
     else:
-        written = 2 * half_unit_mm
-    shortest = steps[steps <= steps.min() + even_tolerance_mm(float(steps.min())) + written]
+        rounding_mm = 2 * half_unit_mm
+    shortest = steps[steps <= steps.min() + even_tolerance_mm(float(steps.min())) + rounding_mm]
     usual = float(shortest.mean())
     multiples = np.round(steps / usual).astype(int)
-    whole = np.abs(steps - multiples * usual) <= even_tolerance_mm(usual) + written
+    whole = np.abs(steps - multiples * usual) <= even_tolerance_mm(usual) + rounding_mm
     return usual, multiples if whole.all() else np.ones_like(multiples)
 
 
 def _between(ordered: Sequence[Plane], steps: NDArray[np.float64], which: NDArray[np.bool_]) -> str:
-    """Where in the series the first few of these steps are."""
+    """The places in the series of the first few steps that `which` (z - 1,) marks."""
     places = np.flatnonzero(which)
     texts = [
         f"{steps[z]:.2f} mm between {named([ordered[z]])} and {named([ordered[z + 1]])}"
@@ -278,15 +302,16 @@ def _refuse_sideways(
     off_line: NDArray[np.float64],
     most_mm: float,
 ) -> None:
-    """`steps_aside` (z - 1, 3) sideways steps.
+    """Refuse slices farther than `most_mm` from the straight line through all of them.
 
-    `off_line` (z,) distance from the straight line through all.
+    `steps_aside` (z - 1, 3) are the sideways steps, `off_line` (z,) the distances, both in mm.
     """
     if off_line.max() <= most_mm:
         return
     jumps = np.linalg.norm(steps_aside - np.median(steps_aside, axis=0), axis=1)
     raise NotAVolume(
-        f"Slices are shifted sideways against the others: {_between(ordered, jumps, jumps > jumps.max() / 2)}. "
+        "Slices are shifted sideways against the others: "
+        f"{_between(ordered, jumps, jumps > jumps.max() / 2)}. "
         "They may come from two scans: send each as a series of its own."
     )
 
@@ -296,11 +321,13 @@ def _stack_warnings(ordered: Sequence[Plane], step: NDArray[np.float64]) -> tupl
     thickness, distance = ordered[0].slice_thickness_mm, float(np.linalg.norm(step))
     if thickness and distance > 1.5 * thickness:
         warnings.append(
-            f"Slices are {distance:.2f} mm apart but {thickness:.2f} mm thick: what lies between them was not imaged."
+            f"Slices are {distance:.2f} mm apart but {thickness:.2f} mm thick: what lies between "
+            "them was not imaged."
         )
-    said = max(abs(plane.gantry_tilt_deg or 0.0) for plane in ordered)
-    if said > MOST_TILT_DEG:
+    stated_tilt_deg = max(abs(plane.gantry_tilt_deg or 0.0) for plane in ordered)
+    if stated_tilt_deg > MOST_TILT_DEG:
         warnings.append(
-            f"Gantry/Detector Tilt says {said:.1f} degrees, but this is a derived, straight stack: it is taken as one."
+            f"Gantry/Detector Tilt says {stated_tilt_deg:.1f} degrees, but this is a derived, "
+            "straight stack: it is taken as one."
         )
     return tuple(warnings)

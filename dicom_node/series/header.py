@@ -22,26 +22,31 @@ from dicom_node.values import InstanceHeader
 
 # What routes and rules may match on. None of them names the patient.
 ROUTABLE_KEYWORDS: tuple[str, ...] = (
-    "AcquisitionDate", "AcquisitionNumber", "AcquisitionProtocolName", "AcquisitionTime", "AcquisitionType",
-    "AnatomicalOrientationType", "BitsAllocated", "BitsStored", "BodyPartExamined", "BurnedInAnnotation",
-    "Columns", "ContentDate", "ContrastBolusAgent", "ConversionType", "ConvolutionKernel", "DeviceSerialNumber",
-    "DiffusionBValue", "EchoNumbers", "EchoTime", "ExposureTime", "FilterType", "GantryDetectorTilt",
-    "ImageComments", "ImageType", "InstanceCreationDate", "InstitutionalDepartmentName", "InstitutionName", "KVP",
-    "Laterality", "LossyImageCompression", "MagneticFieldStrength", "Manufacturer", "ManufacturerModelName",
-    "Modality", "NumberOfFrames", "PatientAge", "PatientPosition", "PatientSex", "PerformedProcedureStepDescription",
-    "PhotometricInterpretation", "PixelRepresentation", "ProtocolName", "ReconstructionDiameter", "RepetitionTime",
-    "RequestedProcedureDescription", "RescaleType", "Rows", "SamplesPerPixel", "ScanningSequence", "ScanOptions",
-    "SequenceName", "SequenceVariant", "SeriesDate", "SeriesDescription", "SeriesNumber", "SliceThickness",
-    "SoftwareVersions", "SOPClassUID", "SpacingBetweenSlices", "SpecificCharacterSet", "StationName", "StudyDate",
-    "StudyDescription", "StudyID", "ViewPosition",
+    "AcquisitionDate", "AcquisitionNumber", "AcquisitionProtocolName", "AcquisitionTime",
+    "AcquisitionType", "AnatomicalOrientationType", "BitsAllocated", "BitsStored",
+    "BodyPartExamined", "BurnedInAnnotation", "Columns", "ContentDate", "ContrastBolusAgent",
+    "ConversionType", "ConvolutionKernel", "DeviceSerialNumber", "DiffusionBValue",
+    "EchoNumbers", "EchoTime", "ExposureTime", "FilterType", "GantryDetectorTilt",
+    "ImageComments", "ImageType", "InstanceCreationDate", "InstitutionalDepartmentName",
+    "InstitutionName", "KVP", "Laterality", "LossyImageCompression", "MagneticFieldStrength",
+    "Manufacturer", "ManufacturerModelName", "Modality", "NumberOfFrames", "PatientAge",
+    "PatientPosition", "PatientSex", "PerformedProcedureStepDescription",
+    "PhotometricInterpretation", "PixelRepresentation", "ProtocolName",
+    "ReconstructionDiameter", "RepetitionTime", "RequestedProcedureDescription", "RescaleType",
+    "Rows", "SamplesPerPixel", "ScanningSequence", "ScanOptions", "SequenceName",
+    "SequenceVariant", "SeriesDate", "SeriesDescription", "SeriesNumber", "SliceThickness",
+    "SoftwareVersions", "SOPClassUID", "SpacingBetweenSlices", "SpecificCharacterSet",
+    "StationName", "StudyDate", "StudyDescription", "StudyID", "ViewPosition",
 )  # fmt: skip
 
 # What may tell images at one position apart (dicom_node.series.image_sets)
 SET_KEYWORDS: tuple[str, ...] = (
-    "AcquisitionDateTime", "AcquisitionTime", "CardiacCyclePosition", "ComplexImageComponent", "ContentDate", "ContentTime",
-    "ConvolutionKernel", "DiffusionBValue", "DiffusionDirectionality", "DiffusionGradientOrientation", "EchoNumbers", "EchoTime",
-    "FlipAngle", "FrameReferenceTime", "ImageComments", "InversionTime", "KVP", "NominalPercentageOfCardiacPhase",
-    "NominalPercentageOfRespiratoryPhase", "SeriesDescription", "SliceLocation", "SpacingBetweenSlices", "StackID",
+    "AcquisitionDateTime", "AcquisitionTime", "CardiacCyclePosition", "ComplexImageComponent",
+    "ContentDate", "ContentTime", "ConvolutionKernel", "DiffusionBValue",
+    "DiffusionDirectionality", "DiffusionGradientOrientation", "EchoNumbers", "EchoTime",
+    "FlipAngle", "FrameReferenceTime", "ImageComments", "InversionTime", "KVP",
+    "NominalPercentageOfCardiacPhase", "NominalPercentageOfRespiratoryPhase",
+    "SeriesDescription", "SliceLocation", "SpacingBetweenSlices", "StackID",
     "TemporalPositionIndex", "TriggerTime",
 )  # fmt: skip
 
@@ -49,8 +54,8 @@ _GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 _MACROS = ("PlaneOrientationSequence", "PixelMeasuresSequence")
 _PLANE = ("ImageOrientationPatient", "PixelSpacing", "SliceThickness", "SpacingBetweenSlices")
 _OTHERS = (
-    "FrameOfReferenceUID", "ImagePositionPatient", "InstanceNumber", "IssuerOfPatientID", "PatientBirthDate",
-    "TemporalPositionIdentifier",
+    "FrameOfReferenceUID", "ImagePositionPatient", "InstanceNumber", "IssuerOfPatientID",
+    "PatientBirthDate", "TemporalPositionIdentifier",
 )  # fmt: skip
 
 _GIVEAWAYS = frozenset(
@@ -63,7 +68,7 @@ _GIVEAWAYS = frozenset(
         "SeriesInstanceUID",
     )
 )
-_WANTED = (
+_TAGS = (
     frozenset(
         tag_of(keyword)
         for keyword in (*ROUTABLE_KEYWORDS, *SET_KEYWORDS, *_OTHERS, *_GROUPS, *_PLANE)
@@ -71,8 +76,8 @@ _WANTED = (
     | frozenset(IDENTIFYING)
     | PRIVATE_TAGS
 )
-_WANTED_IN_GROUP = frozenset(map(tag_of, _MACROS))
-_WANTED_IN_MACRO = frozenset(map(tag_of, _PLANE))
+_GROUP_TAGS = frozenset(map(tag_of, _MACROS))
+_MACRO_TAGS = frozenset(map(tag_of, _PLANE))
 
 
 def read_header(path: Path) -> InstanceHeader:
@@ -84,7 +89,7 @@ def read_header(path: Path) -> InstanceHeader:
     of one patient, OSError as the disk gives it.
     """
     try:
-        file = walk_file(path, _WANTED)
+        file = walk_file(path, _TAGS)
     except FaultyDataset:
         raise
     except UnreadableDataset as error:
@@ -92,10 +97,10 @@ def read_header(path: Path) -> InstanceHeader:
     if not file.has_meta and not _GIVEAWAYS & file.elements.first.keys():
         raise UnreadableDataset(f"{path.name} is no DICOM file")
     with quietly():
-        return _Reader(path, file).header()
+        return _HeaderReader(path, file).header()
 
 
-class _Reader:
+class _HeaderReader:
     """One file's values, and the names of those that could not be read."""
 
     def __init__(self, path: Path, file: WalkedFile) -> None:
@@ -106,7 +111,7 @@ class _Reader:
         self._macros: list[ElementValues] = []
 
     def header(self) -> InstanceHeader:
-        """Everything, in the shape the other modules know."""
+        """All values as an InstanceHeader."""
         self._macros = list(self._plane_macros())
         sop_class, sop_instance, study, series = self._filed_under()
         frames = self._frames()
@@ -150,7 +155,7 @@ class _Reader:
     def _filed_under(self) -> tuple[str, str, str, str]:
         """SOP Class, SOP Instance, Study and Series Instance UID.
 
-        What is there and is no UID names nothing: FaultyDataset.
+        FaultyDataset for a value that is no UID.
         """
         uids = []
         for keyword in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"):
@@ -183,15 +188,15 @@ class _Reader:
         return 1
 
     def _plane_macros(self) -> Iterator[ElementValues]:
-        """The items that stand in for the image plane of an enhanced object, shared ones first."""
+        """Items with the image plane of an enhanced object, those of the shared groups first."""
         for name in _GROUPS:
-            group = self._first_item(self._values, name, _WANTED_IN_GROUP)
+            group = self._first_item(self._values, name, _GROUP_TAGS)
             if group is not None:
-                items = (self._first_item(group, macro, _WANTED_IN_MACRO) for macro in _MACROS)
+                items = (self._first_item(group, macro, _MACRO_TAGS) for macro in _MACROS)
                 yield from (item for item in items if item is not None)
 
     def _first_item(
-        self, values: ElementValues, keyword: str, wanted: Container[int]
+        self, values: ElementValues, keyword: str, tags: Container[int]
     ) -> ElementValues | None:
         """The first item of a sequence, None where there is none."""
         try:
@@ -201,7 +206,7 @@ class _Reader:
             return None
         if sequence is None:
             return None
-        return ElementValues(first_item(sequence, wanted), values.character_sets)
+        return ElementValues(first_item(sequence, tags), values.character_sets)
 
     def _texts(self, keyword: str) -> tuple[str, ...]:
         """Every value as text, none where there is none."""
@@ -228,10 +233,7 @@ class _Reader:
         return text if is_uid(text) else ""
 
     def _numbers(self, keyword: str, count: int | None = None) -> tuple[float, ...]:
-        """Finite values.
-
-        None, and a fault, where the file holds something else or another number of them.
-        """
+        """Finite numbers; none, and a fault, where the file has other values or another count."""
         try:
             numbers = (values.numbers(keyword, count) for values in self._sources(keyword))
             return next(filter(None, numbers), ())

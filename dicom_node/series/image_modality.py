@@ -1,7 +1,7 @@
 """What kind of image a slice is, by SOP class, Modality and Image Type, and if these agree.
 
-The SOP class says it: it is checked when an instance is stored, and Modality is empty, in small
-letters or anything else in files that somebody edited.
+The SOP class decides: it is checked when an instance is stored, whereas Modality is often empty, in
+small letters or anything else in files that were edited.
 """
 
 from __future__ import annotations
@@ -31,20 +31,19 @@ def _stated(header: InstanceHeader) -> str:
 
 
 def judge_claims(headers: Sequence[InstanceHeader]) -> tuple[str, ...]:
-    """What the headers of a series' slices say of their values, held against each other.
+    """Compare what the headers of a series' slices say of their values; no pixel is read.
 
-    No pixel is read.
-
-    NotAVolume, naming the instances, for modalities that contradict each other, colours, and CT
-    that is no Hounsfield units; a sentence for a Modality that says nothing usable.
+    NotAVolume, naming the instances, for contradicting modalities, colours, and CT that is not in
+    Hounsfield units. Returns a sentence for a Modality that is of no use.
     """
     by_modality: dict[str, list[InstanceHeader]] = {}
     for header in headers:
         by_modality.setdefault(modality_of(header), []).append(header)
     if len(by_modality) > 1:
-        found = "; ".join(f"{name} in {_named(alike)}" for name, alike in by_modality.items())
+        listing = "; ".join(f"{name} in {_named(alike)}" for name, alike in by_modality.items())
         raise NotAVolume(
-            f"The series mixes images of several modalities: {found}. Send each as a series of its own."
+            f"The series mixes images of several modalities: {listing}. Send each as a series of "
+            "its own."
         )
     _refuse_contradictions(headers)
     _refuse_values(headers)
@@ -52,13 +51,14 @@ def judge_claims(headers: Sequence[InstanceHeader]) -> tuple[str, ...]:
 
 
 def _refuse_contradictions(headers: Sequence[InstanceHeader]) -> None:
-    """One of CT, MR and PT in Modality, another by the SOP class."""
+    """Refuse slices that are CT, MR or PT by Modality, but another of them by SOP class."""
     against = [h for h in headers if _stated(h) in MODALITY_RANK and _stated(h) != modality_of(h)]
     if against:
         first = against[0]
         raise NotAVolume(
             f"Modality of {_named(against)} is {_stated(first)}, but the SOP class is that of "
-            f"{modality_of(first)} images: it cannot be told what the values mean. Export the series again from the scanner."
+            f"{modality_of(first)} images: it cannot be told what the values mean. Export the "
+            "series again from the scanner."
         )
 
 
@@ -76,25 +76,30 @@ def _refuse_values(headers: Sequence[InstanceHeader]) -> None:
 
 
 def _refuse_value(header: InstanceHeader) -> None:
-    said = header.attributes
-    samples = said.get("SamplesPerPixel", "")
+    attributes = header.attributes
+    samples = attributes.get("SamplesPerPixel", "")
     refuse_colour(
-        said.get("PhotometricInterpretation", "").strip(" \0").upper(),
+        attributes.get("PhotometricInterpretation", "").strip(" \0").upper(),
         int(samples) if samples.isdecimal() else None,
     )
     if modality_of(header) == "CT":
-        refuse_other_quantities(said.get("RescaleType", "").strip(" \0").upper(), header.image_type)
+        refuse_other_quantities(
+            attributes.get("RescaleType", "").strip(" \0").upper(), header.image_type
+        )
 
 
 def _doubts(headers: Sequence[InstanceHeader]) -> tuple[str, ...]:
-    """Slices whose Modality is missing or names nothing that makes slices."""
+    """A sentence for slices whose Modality is missing or not that of slices."""
     odd = [header for header in headers if _stated(header) not in MODALITY_RANK]
     if not odd:
         return ()
     stated = _stated(odd[0])
     problem = f"is {shown_term(stated)}" if stated else "is missing"
     return (
-        f"Modality of {_named(odd)} {problem}: taken as {modality_of(odd[0])}, which their SOP class is of.",
+        (
+            f"Modality of {_named(odd)} {problem}: taken as {modality_of(odd[0])}, which their SOP "
+            "class is of."
+        ),
     )
 
 

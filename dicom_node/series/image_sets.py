@@ -2,7 +2,7 @@
 
 A series may hold magnitude and phase, originals and what was computed from them, water and fat,
 echoes, b-values, cardiac phases, or the same region again and again. `AXES` is the order in which
-they are told apart; on each axis the value that is wanted first comes first: magnitude, original,
+they are told apart; on each axis the preferred value comes first: magnitude, original,
 water, the soft kernel, the first echo, the lowest b-value, the first phase, the first acquisition.
 """
 
@@ -29,10 +29,9 @@ class SetValue:
 class Axis:
     """One way in which sets of images differ.
 
-    `name` for people; `kind`: other values show something else, not the same again.
-
-    Of a `kind` only the first value is ever taken in place of the others; of other axes, the first
-    set that is whole. `timed`: two halves of one interleaved scan differ in it too.
+    `name` is for people. On an axis of `kind` other values show something else, so that only the
+    first value is ever taken; on the others, the first set that is whole. On a `timed` axis two
+    halves of one interleaved scan differ, too.
     """
 
     name: str
@@ -53,27 +52,32 @@ _COMPONENT_WORDS = {
     "M": MAGNITUDE, "MAG": MAGNITUDE, "MAGNITUDE": MAGNITUDE,
     "R": "real", "REAL": "real",
     "I": "imaginary", "IMAG": "imaginary", "IMAGINARY": "imaginary",
-    "P": "phase", "PHASE": "phase", "PHASE MAP": "phase", "VELOCITY": "phase", "VELOCITY MAP": "phase",
-    "B0 MAP": "map", "B1 MAP": "map", "T1 MAP": "map", "T2 MAP": "map", "T2_STAR_MAP": "map", "ADC": "map", "FA": "map",
+    "P": "phase", "PHASE": "phase", "PHASE MAP": "phase",
+    "VELOCITY": "phase", "VELOCITY MAP": "phase",
+    "B0 MAP": "map", "B1 MAP": "map", "T1 MAP": "map", "T2 MAP": "map", "T2_STAR_MAP": "map",
+    "ADC": "map", "FA": "map",
 }  # fmt: skip
 # (0043,102F) of GE: what an image shows of the complex signal
 _GE_COMPONENTS = {"0": MAGNITUDE, "1": "phase", "2": "real", "3": "imaginary"}
 _CONTRASTS = {
     name: SetValue(rank, name, name)
-    for rank, name in ((0, WATER), (1, "in phase"), (2, "opposed phase"), (3, "fat"), (4, "fraction"))
+    for rank, name in (
+        (0, WATER), (1, "in phase"), (2, "opposed phase"), (3, "fat"), (4, "fraction"),
+    )
 }  # fmt: skip
 # Image Type of Dixon images, without blanks and underscores
 _CONTRAST_WORDS = {
     "W": WATER, "WATER": WATER, "DIXONW": WATER, "WATERONLY": WATER,
     "IP": "in phase", "IN": "in phase", "INPHASE": "in phase",
-    "OP": "opposed phase", "OPP": "opposed phase", "OPPPHASE": "opposed phase", "OPPOSEDPHASE": "opposed phase",
+    "OP": "opposed phase", "OPP": "opposed phase", "OPPPHASE": "opposed phase",
+    "OPPOSEDPHASE": "opposed phase",
     "OUTPHASE": "opposed phase", "OUTOFPHASE": "opposed phase", "OUTPHS": "opposed phase",
     "F": "fat", "FAT": "fat", "DIXONF": "fat", "FATONLY": "fat",
-    "FF": "fraction", "WF": "fraction", "FATFRACTION": "fraction", "WATERFRACTION": "fraction", "FATFRAC": "fraction",
+    "FF": "fraction", "WF": "fraction", "FATFRACTION": "fraction", "WATERFRACTION": "fraction",
+    "FATFRAC": "fraction",
 }  # fmt: skip
-_FIRST_FREE_VALUE = (
-    2  # of Image Type; the first two are ORIGINAL or DERIVED, and PRIMARY or SECONDARY
-)
+# of Image Type; the first two are ORIGINAL or DERIVED, and PRIMARY or SECONDARY
+_FIRST_FREE_VALUE = 2
 # not the fat of "fat sat"
 _CONTRAST_IN_TEXT = re.compile(
     r"\b(?:(?:in|opp|opposed|out|out of)[ _-]?phase|(?:water|fat)(?![ _-]?(?:sat|sup)))\b"
@@ -167,7 +171,7 @@ def _percentage(plane: Plane) -> SetValue:
 
 
 def _comments(plane: Plane) -> SetValue:
-    """Free text may name the patient: it sorts, and is not said."""
+    """Sorted by their number; without a label, because free text may name the patient."""
     text = plane.phase.get("ImageComments", "")
     digits = re.search(r"\d+(?:\.\d+)?", text)
     return SetValue(float(digits[0]) if digits else float("inf"), text)
@@ -189,7 +193,9 @@ AXES: tuple[Axis, ...] = (
     Axis("phase of the cycle", _percentage),
     *_numbers("TriggerTime", "CardiacCyclePosition"),
     *_numbers("AcquisitionNumber", "FrameAcquisitionNumber", "StackID"),
-    *_numbers("FrameReferenceTime", "AcquisitionDateTime", "AcquisitionTime", "ContentTime", timed=True),
+    *_numbers(
+        "FrameReferenceTime", "AcquisitionDateTime", "AcquisitionTime", "ContentTime", timed=True
+    ),
     *_numbers("ImageType", "FrameType"),
     Axis("ImageComments", _comments),
     *_numbers("SOPInstanceUID"),

@@ -13,7 +13,7 @@ from dicom_node.values import InstanceHeader
 def is_mosaic(header: InstanceHeader) -> bool:
     """Whether an image is tiled.
 
-    Enhanced objects whose Image Type still says so hold a slice a frame, and are none.
+    Enhanced objects are not, even if their Image Type still says so: they have a slice a frame.
     """
     return (
         header.sop_class_uid in SINGLE_FRAME_VOLUMES
@@ -32,7 +32,8 @@ def without_mosaics(
     names = named_headers(mosaics)
     if len(mosaics) == len(headers):
         raise NotAVolume(
-            f"Each image is a mosaic of many slices tiled side by side ({names}; Image Type says MOSAIC), so that no slice has "
+            f"Each image is a mosaic of many slices tiled side by side ({names}; Image Type says "
+            "MOSAIC), so that no slice has "
             "a place of its own. Send the series untiled: as enhanced MR, or as single slices."
         )
     return [h for h in headers if not is_mosaic(h)], (

@@ -69,7 +69,7 @@ class FunctionalGroups:
 def is_multiframe(header: InstanceHeader) -> bool:
     """Whether the header's planes are in functional groups.
 
-    Enhanced objects of one frame are such too.
+    That includes enhanced objects of one frame.
     """
     return header.number_of_frames > 1 or header.sop_class_uid in MULTIFRAME_VOLUMES
 
@@ -91,22 +91,26 @@ def frame_planes(header: InstanceHeader) -> list[Plane]:
     missing = [number for number, plane in enumerate(planes, start=1) if plane is None]
     if missing:
         raise NotAVolume(
-            f"Position, orientation or pixel spacing is missing from the functional groups of {counted('frame', missing)} "
-            f"of {name}: without them the frames have no place in the patient. Export the series again from the scanner."
+            "Position, orientation or pixel spacing is missing from the functional groups of "
+            f"{counted('frame', missing)} "
+            f"of {name}: without them the frames have no place in the patient. Export the series "
+            "again from the scanner."
         )
     return [plane for plane in planes if plane is not None]
 
 
 def _refuse_unplaced(header: InstanceHeader, placed: int, name: str) -> None:
-    """More frames than functional groups to place them, before any of them is looked at."""
+    """Refuse more frames than there are functional groups to place them, before reading any."""
     if placed >= header.number_of_frames or header.number_of_frames == 1:
         return
     if placed or header.sop_class_uid in MULTIFRAME_VOLUMES:
-        said = f"is {header.number_of_frames}, but functional groups place {placed} of them"
-        raise UnusableValue("Number of Frames", said)
+        problem = f"is {header.number_of_frames}, but functional groups place {placed} of them"
+        raise UnusableValue("Number of Frames", problem)
     raise NotAVolume(
-        f"{name[:1].upper()}{name[1:]} is one {class_name(header.sop_class_uid)} of {header.number_of_frames} frames without "
-        "functional groups, as some cone beam scanners write a whole volume: nothing says where its frames lie. "
+        f"{name[:1].upper()}{name[1:]} is one {class_name(header.sop_class_uid)} of "
+        f"{header.number_of_frames} frames without "
+        "functional groups, as some cone beam scanners write a whole volume: nothing says where "
+        "its frames lie. "
         "Send it as single slices, or as an enhanced multi-frame image."
     )
 
@@ -168,14 +172,14 @@ def _text(value: Any) -> str:
 def _numbers(
     groups: FunctionalGroups, attribute: tuple[str, str], index: int, count: int
 ) -> tuple[float, ...]:
-    """So many numbers of (macro, keyword) for a frame, or none."""
+    """The `count` numbers of (macro, keyword) for a frame; none for another count."""
     values = decimals(groups.holder(*attribute, index), attribute[1])
     return values if len(values) == count else ()
 
 
 @contextmanager
 def _naming(name: str) -> Iterator[None]:
-    """An attribute that cannot be used is told with the instance that has it."""
+    """Add the name of the instance to the error of an unusable attribute."""
     try:
         yield
     except UnusableValue as error:

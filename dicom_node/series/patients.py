@@ -31,9 +31,9 @@ _NAMES = {
 def patient_digests(
     salt: str, *, identifier: str, issuer: str, name: str, birth_date: str
 ) -> PatientDigests:
-    """Digests of the patient's attributes as text; `salt` the Study Instance UID.
+    """Digests of the patient's attributes as text; `salt` is the Study Instance UID.
 
-    What is empty stays empty.
+    An empty attribute has an empty digest.
     """
     return PatientDigests(
         identifier=_digest(salt, "".join(identifier.casefold().split())),
@@ -44,10 +44,7 @@ def patient_digests(
 
 
 def differing(headers: Iterable[InstanceHeader]) -> tuple[str, ...]:
-    """Names of the attributes by which these are images of several patients.
-
-    None where they are of one.
-    """
+    """Names of the attributes that show several patients; none where there is one."""
     return _differing({header.patient for header in headers})
 
 
@@ -67,7 +64,7 @@ def by_patient(headers: Sequence[InstanceHeader]) -> list[list[InstanceHeader]]:
 def refuse_several_patients(headers: Sequence[InstanceHeader]) -> None:
     """NotAVolume where the images of one series are of several patients.
 
-    It names instances, and nobody.
+    Its message names instances, and no patient.
     """
     attributes = differing(headers)
     if not attributes:
@@ -75,8 +72,10 @@ def refuse_several_patients(headers: Sequence[InstanceHeader]) -> None:
     first, *others = by_patient(headers)
     rest = [header for patient in others for header in patient]
     raise NotAVolume(
-        f"The series holds images of {len(others) + 1} patients: {_and(attributes)} differ between {named_headers(first)} and "
-        f"{named_headers(rest)}. Have the archive put them right, and send each patient's images as a series of its own."
+        f"The series holds images of {len(others) + 1} patients: {_and(attributes)} differ between "
+        f"{named_headers(first)} and "
+        f"{named_headers(rest)}. Have the archive put them right, and send each patient's images "
+        "as a series of its own."
     )
 
 

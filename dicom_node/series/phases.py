@@ -15,7 +15,7 @@ from dicom_node.series.geometry import SAME_POSITION_MM, Stack, arrange
 from dicom_node.series.image_sets import AXES, TIMES, Axis, SetValue
 from dicom_node.series.plane import Plane, named, number_in
 
-_MOST_TRIES = 400  # sets that are looked at before nothing is found
+_MOST_TRIES = 400  # sets that are tried before the search ends without one
 _MOST_LABELS = 4
 # Slices thicker than this many of their steps show the same tissue twice: they are no halves of one
 # interleaved scan
@@ -28,23 +28,23 @@ Groups = dict[SetValue, list[Plane]]
 
 @dataclass(frozen=True, eq=False)
 class _Split:
-    """How one axis told sets apart: all its values, and the one that was taken."""
+    """How one axis splits the planes into sets: all its values, and the chosen one."""
 
     axis: Axis
     values: tuple[SetValue, ...]
-    taken: SetValue
+    chosen: SetValue
 
 
 @dataclass(frozen=True, eq=False)
-class _Found:
-    """A whole set: its stack, and by which axes it was told from the others."""
+class _Selection:
+    """A whole set: its stack, and the axes that split it from the others."""
 
     stack: Stack
     splits: tuple[_Split, ...]
 
-    def told_by(self, axis: Axis, groups: Groups, taken: SetValue) -> _Found:
-        """The same, found on one more axis."""
-        return replace(self, splits=(_Split(axis, tuple(sorted(groups)), taken), *self.splits))
+    def split_by(self, axis: Axis, groups: Groups, chosen: SetValue) -> _Selection:
+        """The same selection, split by one more axis."""
+        return replace(self, splits=(_Split(axis, tuple(sorted(groups)), chosen), *self.splits))
 
 
 def one_set(planes: Sequence[Plane]) -> Stack | None:
@@ -53,16 +53,14 @@ def one_set(planes: Sequence[Plane]) -> Stack | None:
     Whole means regular and with a slice wherever the series has one: what only another set shows is
     never lost. That does not hold for another kind of image, which shows something else.
     """
-    return _told(_Search(planes).among(planes, _axes(planes)))
+    return _with_warning(_Search(planes).among(planes, _axes(planes)))
 
 
 def untangled(stack: Stack) -> Stack:
-    """The first of several acquisitions whose slices lie between one another's.
+    """The first of several acquisitions whose slices alternate; else the stack itself.
 
-    Else the stack itself.
-
-    One interleaved scan is no such thing: its slices do not overlap, so that each half lacks what
-    the other shows.
+    One interleaved scan stays whole: its slices do not overlap, so that each half lacks what the
+    other shows.
     """
     planes = stack.planes
     step = float(np.linalg.norm(stack.affine_zyx_to_lps[:3, 0]))
@@ -72,12 +70,13 @@ def untangled(stack: Stack) -> Stack:
     if thickness and thickness <= _OVERLAP * step:
         alternating = [axis.name for axis in woven if not axis.timed]
         return replace(stack, warnings=(*stack.warnings, *map(_completed, alternating[:1])))
-    return _told(_Search(planes).split(planes, woven)) or stack
+    return _with_warning(_Search(planes).split(planes, woven)) or stack
 
 
 def _completed(name: str) -> str:
     return (
-        f"Slices that differ in {name} take turns and do not overlap: they were taken for one interleaved scan, "
+        f"Slices that differ in {name} take turns and do not overlap: they were taken for one "
+        "interleaved scan, "
         "each part filling the gaps of the others."
     )
 
@@ -98,7 +97,8 @@ def why_none(planes: Sequence[Plane], error: NotAVolume) -> NotAVolume:
         except NotAVolume as fault:
             reason = str(fault).rstrip(".")
         return NotAVolume(
-            f"The series holds {len(groups)} sets of images at one place, told apart by {_axis_text(axis, tuple(sorted(groups)))}. "
+            f"The series holds {len(groups)} sets of images at one place, told apart by "
+            f"{_axis_text(axis, tuple(sorted(groups)))}. "
             f"The one to take ({_label(axis, min(groups))}{named(first)}) is no volume: {reason}."
         )
     return error
@@ -111,59 +111,60 @@ class _Search:
         self._tries = 0
         self._all = planes
 
-    def among(self, planes: Sequence[Plane], axes: Sequence[Axis]) -> _Found | None:
-        """`planes` themselves if they are a whole stack, else a set within them."""
+    def among(self, planes: Sequence[Plane], axes: Sequence[Axis]) -> _Selection | None:
+        """All of `planes` if they are a whole stack, else a set within them."""
         self._tries += 1
         try:
             stack = arrange(planes)
         except NotAVolume:
             return self.split(planes, axes) if self._tries < _MOST_TRIES else None
-        return _Found(stack, ())
+        return _Selection(stack, ())
 
-    def split(self, planes: Sequence[Plane], axes: Sequence[Axis]) -> _Found | None:
+    def split(self, planes: Sequence[Plane], axes: Sequence[Axis]) -> _Selection | None:
         """The first whole set within `planes` by the first axis that leads to one."""
         for place, axis in enumerate(axes):
             groups = _grouped(planes, axis)
-            if (
-                not 2 <= len(groups) <= len(planes) / 2
-            ):  # a time for every slice, say, makes no sets
+            # a value for every slice, such as a time, makes no sets
+            if not 2 <= len(groups) <= len(planes) / 2:
                 continue
             if axis.kind and _meets(groups):
                 return self._first_kind(axis, groups, planes, axes[place + 1 :])
-            found = (
+            selection = (
                 None if axis.kind else self._first_whole(axis, groups, planes, axes[place + 1 :])
             )
-            if found is not None:
-                return found
+            if selection is not None:
+                return selection
         return None
 
     def _first_kind(
         self, axis: Axis, groups: Groups, planes: Sequence[Plane], axes: Sequence[Axis]
-    ) -> _Found | None:
+    ) -> _Selection | None:
         """The first kind of image or none: no other kind stands in for it."""
         first = min(groups)
-        found = self.among(groups[first], axes) if _mostly_covers(groups[first], planes) else None
-        return None if found is None else found.told_by(axis, groups, first)
+        selection = (
+            self.among(groups[first], axes) if _mostly_covers(groups[first], planes) else None
+        )
+        return None if selection is None else selection.split_by(axis, groups, first)
 
     def _first_whole(
         self, axis: Axis, groups: Groups, planes: Sequence[Plane], axes: Sequence[Axis]
-    ) -> _Found | None:
+    ) -> _Selection | None:
         for value in sorted(groups):
-            found = self.among(groups[value], axes) if _covers(groups[value], planes) else None
-            if found is not None:
-                return found.told_by(axis, groups, value)
+            selection = self.among(groups[value], axes) if _covers(groups[value], planes) else None
+            if selection is not None:
+                return selection.split_by(axis, groups, value)
         return None
 
 
 def _meets(groups: Groups) -> bool:
-    """Whether other kinds of image lie where the first one does, instead of before or behind it."""
+    """Whether other kinds of image overlap the first one, not beyond its ends."""
     first = min(groups)
     others = [plane for value, group in groups.items() if value != first for plane in group]
     return bool(_covered(groups[first], others).any() or _covered(others, groups[first]).any())
 
 
 def _axes(planes: Sequence[Plane]) -> list[Axis]:
-    """Those on which the planes differ, and the order of passes by time where it shows one."""
+    """Axes on which the planes differ, and one of passes over the region where times show some."""
     axes = [axis for axis in AXES if len({axis.value(plane) for plane in planes}) > 1]
     for keyword in TIMES:
         passes = _passes(planes, keyword)
@@ -181,16 +182,17 @@ def _pass_axis(name: str, passes: Mapping[int, SetValue]) -> Axis:
 
 
 def _passes(planes: Sequence[Plane], keyword: str) -> dict[int, SetValue]:
-    """Which time over the region each plane (by its id) belongs to.
+    """The pass over the region that each plane, by its id, belongs to.
 
-    Empty where times do not show several, one after the other.
+    Empty where the times do not show several passes, one after the other.
     """
     times = [number_in(plane.phase.get(keyword, "")) for plane in planes]
     if len(planes) < 4 or None in times:
         return {}
-    known = np.array(times, dtype=np.float64)
+    time_values = np.array(times, dtype=np.float64)
     heights = _heights(planes, planes[0].normal)
-    order = np.lexsort((known, np.round(heights / SAME_POSITION_MM)))
+    # planes sorted by position, those at one position by time; `position` numbers the positions
+    order = np.lexsort((time_values, np.round(heights / SAME_POSITION_MM)))
     position = np.cumsum(np.diff(heights[order], prepend=-np.inf) > SAME_POSITION_MM) - 1
     counts = np.bincount(position)
     if counts[0] > 1 and (counts == counts[0]).all():
@@ -201,9 +203,10 @@ def _passes(planes: Sequence[Plane], keyword: str) -> dict[int, SetValue]:
         return {}
     for places in candidates:
         groups = [order[places == number] for number in range(int(places.max()) + 1)]
-        groups.sort(key=lambda group: float(known[group].min(initial=np.inf)))
+        groups.sort(key=lambda group: float(time_values[group].min(initial=np.inf)))
         if all(
-            known[one].max() < known[other].min(initial=np.inf) for one, other in pairwise(groups)
+            time_values[earlier].max() < time_values[later].min(initial=np.inf)
+            for earlier, later in pairwise(groups)
         ):
             return {
                 id(planes[index]): SetValue(float(rank), "")
@@ -215,7 +218,7 @@ def _passes(planes: Sequence[Plane], keyword: str) -> dict[int, SetValue]:
 
 def _interleaved(values: Sequence[SetValue]) -> bool:
     """Whether sets of two or more alternate along the normal instead of following each other."""
-    runs = 1 + sum(one != other for one, other in pairwise(values))
+    runs = 1 + sum(value != following for value, following in pairwise(values))
     return 1 < len(set(values)) < runs and 2 * len(set(values)) <= len(values)
 
 
@@ -235,9 +238,9 @@ def _covers(group: Sequence[Plane], planes: Sequence[Plane]) -> bool:
 
 
 def _mostly_covers(group: Sequence[Plane], planes: Sequence[Plane]) -> bool:
-    """Another kind of image may reach further.
+    """Whether the group shows more than half of what the planes show.
 
-    What lies elsewhere altogether is no other kind of the same.
+    Another kind of image may reach further; one that lies elsewhere is another region.
     """
     return bool(_covered(group, planes).mean() > 0.5)
 
@@ -245,9 +248,10 @@ def _mostly_covers(group: Sequence[Plane], planes: Sequence[Plane]) -> bool:
 def _covered(group: Sequence[Plane], planes: Sequence[Plane]) -> NDArray[np.bool_]:
     """Which planes' tissue the group shows too: the plane overlaps with a slice of the group.
 
-    At most half a step off (beyond, there is a slice too few), and a quarter always (the scanner's
-    own unevenness).
+    A plane overlaps where it is at most half a step off (beyond that, the group lacks a slice), and
+    always within a quarter (the scanner's own unevenness).
     """
+    # the distance of each plane to the nearest slice of the group, both along the normal
     normal = planes[0].normal
     theirs = _heights(planes, normal)
     mine = np.unique(np.round(_heights(group, normal) / SAME_POSITION_MM)) * SAME_POSITION_MM
@@ -260,14 +264,14 @@ def _covered(group: Sequence[Plane], planes: Sequence[Plane]) -> NDArray[np.bool
     return np.asarray(off <= max(min(overlap, step / 2), step / 4) + 2 * SAME_POSITION_MM)
 
 
-def _told(found: _Found | None) -> Stack | None:
-    """The stack with a sentence that says of how many sets it is which."""
-    if found is None or not found.splits:
+def _with_warning(selection: _Selection | None) -> Stack | None:
+    """The stack with a sentence on how many sets there are, and which was chosen."""
+    if selection is None or not selection.splits:
         return None
-    stack = found.stack
-    count = int(np.prod([len(split.values) for split in found.splits]))
-    by = ", then ".join(_axis_text(split.axis, split.values) for split in found.splits)
-    labels = "".join(_label(split.axis, split.taken) for split in found.splits)
+    stack = selection.stack
+    count = int(np.prod([len(split.values) for split in selection.splits]))
+    by = ", then ".join(_axis_text(split.axis, split.values) for split in selection.splits)
+    labels = "".join(_label(split.axis, split.chosen) for split in selection.splits)
     sentence = (
         f"The series holds {count} volumes at one place, told apart by {by}: "
         f"the first whole one ({labels}{named(stack.planes)}) is used."
@@ -276,7 +280,7 @@ def _told(found: _Found | None) -> Stack | None:
 
 
 def _axis_text(axis: Axis, values: Sequence[SetValue]) -> str:
-    """Its name, and the first of its values: "component (magnitude, real, imaginary, phase)"."""
+    """The axis and its first values: "component (magnitude, real, imaginary, phase)"."""
     labels = [value.label for value in values if value.label]
     if not labels:
         return axis.name
@@ -285,7 +289,7 @@ def _axis_text(axis: Axis, values: Sequence[SetValue]) -> str:
 
 
 def _label(axis: Axis, value: SetValue) -> str:
-    """What was taken on an axis, to stand before the instances' names."""
+    """The chosen value of an axis, written before the instances' names."""
     if not value.label:
         return ""
     return f"{value.label}, " if axis.kind else f"{axis.name} {value.label}, "

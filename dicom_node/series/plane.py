@@ -22,8 +22,8 @@ class Plane:
 
     `position_mm` (x, y, z) LPS of the first voxel's centre; `orientation` row then column cosines,
     six numbers; `pixel_spacing_mm` between (rows, columns); `shape` (rows, columns);
-    `gantry_tilt_deg` as the header says. `phase` tells planes at one position apart: attribute ->
-    value as text.
+    `gantry_tilt_deg` is the header's. `phase` tells planes at one position apart: keyword -> value
+    as text.
     """
 
     source: SourceFrame
@@ -85,9 +85,9 @@ def named_frames(sources: Iterable[SourceFrame]) -> str:
     single = [f for f in frames if f.frame_number is None]
     parts = [_instances(single)] if single else []
     for _, group in groupby((f for f in frames if f.frame_number), key=lambda f: f.path):
-        of_one = list(group)
-        numbers = [f.frame_number for f in of_one if f.frame_number]
-        parts.append(f"{counted('frame', numbers)} of {_instances(of_one[:1])}")
+        of_instance = list(group)
+        numbers = [f.frame_number for f in of_instance if f.frame_number]
+        parts.append(f"{counted('frame', numbers)} of {_instances(of_instance[:1])}")
     return _shortened(parts, "; ")
 
 
@@ -107,7 +107,7 @@ def sentence_begin(text: str) -> str:
 
 
 def counted(noun: str, numbers: Sequence[int]) -> str:
-    """The noun, in the plural where there are several, and its numbers as ranges: "frames 2, 3"."""
+    """The noun, in the plural for several, and its numbers as ranges: "frames 2, 3"."""
     return f"{noun}{'s' if len(set(numbers)) > 1 else ''} {ranges(numbers)}"
 
 
@@ -126,7 +126,7 @@ def ranges(numbers: Iterable[int]) -> str:
 
 
 def _shortened(texts: Sequence[str], separator: str = ", ") -> str:
-    """Joined; what would make the sentence too long is counted instead."""
-    shown = separator.join(texts[:_MOST_RANGES])
+    """The first texts joined, and the count of the others."""
+    listed = separator.join(texts[:_MOST_RANGES])
     left = len(texts) - _MOST_RANGES
-    return f"{shown} and {left} more" if left > 0 else shown
+    return f"{listed} and {left} more" if left > 0 else listed

@@ -20,9 +20,8 @@ _MOST_STRAYS, _STRAY_FRACTION, _STRAY_ANGLE_DEG = 3, 0.1, 10.0
 def planes_of(headers: Sequence[InstanceHeader]) -> tuple[list[Plane], tuple[str, ...]]:
     """Every image and frame of a series as a plane, without repeats and scouts.
 
-    And a sentence for what was set aside.
-
-    NotAVolume where an image that is left has no place in the patient.
+    Also returns sentences on what was set aside. NotAVolume where a remaining image has no place in
+    the patient.
     """
     single, warnings = _without_repeats(headers)
     slices, scouts = _without_scouts(single)
@@ -32,17 +31,14 @@ def planes_of(headers: Sequence[InstanceHeader]) -> tuple[list[Plane], tuple[str
         if is_multiframe(header):
             planes += frame_planes(header)
     refuse_bad_directions(planes)
-    kept, strays = _without_strays(planes)
-    return kept, (*warnings, *scouts, *mosaics, *strays)
+    remaining, strays = _without_strays(planes)
+    return remaining, (*warnings, *scouts, *mosaics, *strays)
 
 
 def _without_repeats(
     headers: Sequence[InstanceHeader],
 ) -> tuple[list[InstanceHeader], tuple[str, ...]]:
-    """The same instance in two files counts once.
-
-    With other contents nobody knows which is right.
-    """
+    """Count an instance in several files once; NotAVolume if their contents differ."""
     by_uid: dict[str, list[InstanceHeader]] = defaultdict(list)
     for header in headers:
         by_uid[header.sop_instance_uid or str(header.path)].append(header)
@@ -53,10 +49,13 @@ def _without_repeats(
     if unlike:
         raise NotAVolume(
             f"The same SOP Instance UID comes with different contents ({named_headers(unlike)}): "
-            "it cannot be told which is right. Send the series again, each image with a UID of its own."
+            "it cannot be told which is right. Send the series again, each image with a UID of its "
+            "own."
         )
-    kept = [group[0] for group in by_uid.values()]
-    return kept, _set_aside([group[0] for group in repeated], "Counted once although sent twice")
+    remaining = [group[0] for group in by_uid.values()]
+    return remaining, _set_aside(
+        [group[0] for group in repeated], "Counted once although sent twice"
+    )
 
 
 def _without_scouts(
@@ -66,14 +65,14 @@ def _without_scouts(
     scouts = [header for header in headers if "LOCALIZER" in header.image_type]
     if len(scouts) == len(headers):
         return list(headers), ()
-    kept = [header for header in headers if "LOCALIZER" not in header.image_type]
-    return kept, _set_aside(scouts, "Left out as localizers inside the series")
+    remaining = [header for header in headers if "LOCALIZER" not in header.image_type]
+    return remaining, _set_aside(scouts, "Left out as localizers inside the series")
 
 
 def _single_planes(headers: Sequence[InstanceHeader]) -> list[Plane]:
     """The planes of single-frame images.
 
-    NotAVolume names the instances that lack an attribute, and which.
+    NotAVolume names a missing attribute and the instances that lack it.
     """
     for attribute, name in (
         ("image_position_mm", "Image Position (Patient)"),
@@ -85,7 +84,8 @@ def _single_planes(headers: Sequence[InstanceHeader]) -> list[Plane]:
         missing = [header for header in headers if not getattr(header, attribute)]
         if missing:
             raise NotAVolume(
-                f"{name} is missing or unreadable in {named_headers(missing)} of {len(headers)} images: without it they "
+                f"{name} is missing or unreadable in {named_headers(missing)} of {len(headers)} "
+                "images: without it they "
                 "have no place in the patient. Export the series again from the scanner."
             )
     return [_single_plane(header) for header in headers]
@@ -117,7 +117,7 @@ def _text(number: int | None) -> str:
 
 
 def _without_strays(planes: Sequence[Plane]) -> tuple[list[Plane], tuple[str, ...]]:
-    """A few planes that run across the others are localizers that do not say so."""
+    """Leave out a few planes that run across the others: localizers not labelled as such."""
     groups = by_orientation(planes)
     if len(groups) < 2:
         return list(planes), ()

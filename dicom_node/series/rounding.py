@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from dicom_node.series.plane import Plane
 
-_MOST_DECIMALS = 2  # what is written finer than hundredths is off by less than any tolerance
+_MOST_DECIMALS = 2  # finer digits than hundredths move a slice by less than any tolerance
 _EPSILON_MM = 1e-4
 # A slice missing in the middle moves the others by a quarter of a step at least, the rounding by
 # half a unit at most in either direction: with steps above four units, no gap hides in it.
@@ -27,24 +27,31 @@ _SHARE_OF_MULTIPLE = 1e-3
 
 @dataclass(frozen=True, eq=False)
 class Rounding:
-    """`half_units_mm` (x, y, z): how far a coordinate may be off.
+    """`half_units_mm` (x, y, z): how far rounding may have moved a coordinate.
 
-    0 where all slices have the same, or digits enough.
+    It is 0 where all slices share the coordinate, or where it has digits enough.
     """
 
     half_units_mm: NDArray[np.float64]
 
     @classmethod
     def of(cls, positions_mm: NDArray[np.float64]) -> Rounding:
-        """As the digits of positions (z, 3) show it."""
+        """The rounding that the digits of positions (z, 3) show."""
         return cls(np.array([_half_unit(column) for column in positions_mm.T]))
 
     def along(self, direction: NDArray[np.float64]) -> float:
-        """The most, in mm, that a slice can be off along a unit vector."""
+        """The most, in mm, that a slice can be off along a unit vector.
+
+        The error lies in a box with half sides u; its largest projection on d is sum(|d| u).
+        """
         return float(np.abs(direction) @ self.half_units_mm)
 
     def across(self, direction: NDArray[np.float64]) -> float:
-        """The most, in mm, that a slice can be off at right angles to a unit vector."""
+        """How far, in mm, a slice can be off at right angles to a unit vector d.
+
+        An error u_i along axis i has the part u_i sqrt(1 - d_i^2) across d; the three are added as
+        if they were at right angles.
+        """
         return float(np.linalg.norm(self.half_units_mm * np.sqrt(np.clip(1 - direction**2, 0, 1))))
 
     @property
@@ -87,7 +94,7 @@ def rounded_step_mm(
     ]
     if declared:
         return declared[0] if _without_gap(planes) else None
-    # steps of whole units would have been written without a difference between them
+    # steps of whole units would have been written exactly, so that rounding explains nothing
     nearest = round(step / (2 * half_unit_mm)) * 2 * half_unit_mm
     if _spread(heights_mm, nearest) <= 2 * half_unit_mm + _EPSILON_MM:
         return None
@@ -95,6 +102,7 @@ def rounded_step_mm(
     overlapping = thickness is None or thickness > step
     if is_coarse(step, half_unit_mm) and not (overlapping and _in_order_of_numbers(planes)):
         return None
+    # least squares: the slope of heights over slice indices n centred on 0, sum(n h) / sum(n n)
     centred = np.arange(len(heights_mm)) - (len(heights_mm) - 1) / 2
     return float(centred @ heights_mm / (centred @ centred))
 
@@ -106,14 +114,15 @@ def places_at(
 
     Where rounding leaves a choice, it is the one with the fewest steps.
     """
-    found: list[NDArray[np.int_]] = []
+    candidates: list[NDArray[np.int_]] = []
+    # the first slice itself is off by an unknown part of half a unit: 41 offsets are tried
     for offset in np.linspace(-half_unit_mm, half_unit_mm, 41):
         steps = (heights_mm - heights_mm[0] - offset) / step_mm
         places = np.round(steps).astype(int)
         off = np.abs(steps - places).max() * step_mm
         if off <= half_unit_mm + _EPSILON_MM and (np.diff(places) > 0).all():
-            found.append(places - places[0])
-    return min(found, key=lambda places: int(places[-1]), default=None)
+            candidates.append(places - places[0])
+    return min(candidates, key=lambda places: int(places[-1]), default=None)
 
 
 def is_coarse(step_mm: float, half_unit_mm: float) -> bool:
@@ -122,9 +131,15 @@ def is_coarse(step_mm: float, half_unit_mm: float) -> bool:
 
 
 def even_line(heights_mm: NDArray[np.float64]) -> tuple[float, float]:
-    """The even step that passes nearest to all of (z,), and how far the farthest is off it."""
+    """The even step whose line passes nearest to all heights (z,), and the largest distance.
+
+    Nearest by the largest distance (Chebyshev): for a step s the residuals h - s n can be shifted
+    to plus and minus half their range, so that the best s minimises the range. The range is a
+    convex function of s: ternary search finds its minimum, 60 rounds shrinking the interval 3e10
+    times.
+    """
     low, high = float(np.diff(heights_mm).min()), float(np.diff(heights_mm).max())
-    for _ in range(60):  # the spread is a convex function of the step
+    for _ in range(60):
         third = (high - low) / 3
         if _spread(heights_mm, low + third) < _spread(heights_mm, high - third):
             high -= third
@@ -135,6 +150,7 @@ def even_line(heights_mm: NDArray[np.float64]) -> tuple[float, float]:
 
 
 def _spread(heights_mm: NDArray[np.float64], step_mm: float) -> float:
+    """The range of what is left of the heights, in mm, behind even steps of `step_mm`."""
     return float(np.ptp(heights_mm - step_mm * np.arange(len(heights_mm))))
 
 

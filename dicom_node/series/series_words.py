@@ -11,7 +11,7 @@ from dicom_node.series.mosaics import is_mosaic
 from dicom_node.series.multiframe import is_multiframe, named_headers
 from dicom_node.series.patients import by_patient, differing
 from dicom_node.series.plane import ranges
-from dicom_node.series.single_images import is_loop, is_picture
+from dicom_node.series.single_images import is_loop, is_single_image
 from dicom_node.sop_classes import CONE_BEAM, class_name
 from dicom_node.values import InstanceHeader
 
@@ -30,8 +30,8 @@ _A_SERIES_A_SLICE = 3  # so many series of one slice each are a scan that was ta
 def bounded(texts: Sequence[str], separator: str = "; ") -> str:
     """The first few, and how many more there are."""
     left = len(texts) - MOST_NAMED
-    shown = separator.join(texts[:MOST_NAMED])
-    return f"{shown}{separator}and {left} more" if left > 0 else shown
+    listed = separator.join(texts[:MOST_NAMED])
+    return f"{listed}{separator}and {left} more" if left > 0 else listed
 
 
 def series_name(members: Sequence[InstanceHeader]) -> str:
@@ -39,11 +39,12 @@ def series_name(members: Sequence[InstanceHeader]) -> str:
     first = members[0]
     number = "without a number" if first.series_number is None else str(first.series_number)
     images = sum(max(header.number_of_frames, 1) for header in members)
-    return f"series {number} ({modality_of(first) or 'no modality'}, {images} image{'s' if images != 1 else ''})"
+    plural = "s" if images != 1 else ""
+    return f"series {number} ({modality_of(first) or 'no modality'}, {images} image{plural})"
 
 
 def is_screen(header: InstanceHeader) -> bool:
-    """Whether an image is what somebody saved of a screen, or a page about the dose."""
+    """Whether an image is a saved screen or a dose page."""
     return any(value.upper() in _SCREEN_VALUES for value in header.image_type)
 
 
@@ -71,10 +72,7 @@ def reason_against(
     members: Sequence[InstanceHeader],
     wanted_modality: str | None,
 ) -> str:
-    """Why a series is not looked at further, empty if it is.
-
-    The reason follows the series' name in a sentence.
-    """
+    """Why a series is not considered, empty if it is; the series' name precedes it."""
     if not images:
         return _reason_without_images(members)
     if not members[0].series_instance_uid:
@@ -84,30 +82,42 @@ def reason_against(
     if all("LOCALIZER" in header.image_type for header in images):
         return "is a scout (localizer)"
     if is_single_slice(images):
-        return f"holds a single slice (instance {images[0].instance_number}), which is no volume: send the whole series"
+        return (
+            f"holds a single slice (instance {images[0].instance_number}), which is no volume: "
+            "send the whole series"
+        )
     return ""
 
 
 def _reason_without_images(members: Sequence[InstanceHeader]) -> str:
-    belied = [header for header in members if header.reason]
-    if belied:
-        return f"cannot be used: {belied[0].reason} ({named_headers(belied)})"
-    pictures = [header for header in members if is_picture(header) and not is_screen(header)]
+    contradicted = [header for header in members if header.reason]
+    if contradicted:
+        return f"cannot be used: {contradicted[0].reason} ({named_headers(contradicted)})"
+    single_images = [
+        header for header in members if is_single_image(header) and not is_screen(header)
+    ]
     beams = [header for header in members if header.sop_class_uid in CONE_BEAM]
     if beams:
         return (
-            f"holds a cone beam volume in one multi-frame image ({class_name(beams[0].sop_class_uid)}), a kind that is not "
+            "holds a cone beam volume in one multi-frame image "
+            f"({class_name(beams[0].sop_class_uid)}), a kind that is not "
             "segmented: send it as slices of CT"
         )
     if any(map(is_loop, members)):
-        return "holds a loop of frames; of such images only single ones are segmented: send the frame that is meant"
-    if pictures and not members[0].series_instance_uid:
+        return (
+            "holds a loop of frames; of such images only single ones are segmented: "
+            "send the frame that is meant"
+        )
+    if single_images and not members[0].series_instance_uid:
         return _NO_UID
-    if pictures:
+    if single_images:
         return (
             "holds pictures, which are taken only where a study has no slices or they are asked for"
         )
-    return "holds no slices of CT, MR or PET (results, captures, reports and other kinds are never segmented)"
+    return (
+        "holds no slices of CT, MR or PET "
+        "(results, captures, reports and other kinds are never segmented)"
+    )
 
 
 def is_single_slice(images: Sequence[InstanceHeader]) -> bool:
@@ -120,9 +130,9 @@ def none_usable(
     refused: Mapping[str, NotAVolume],
     by_series: Mapping[str, Sequence[InstanceHeader]],
 ) -> NotAVolume:
-    """The one reason there is, or the first few of them.
+    """The error of a study without a usable series: the only reason, or the first few.
 
-    `left_out` a clause, `refused` an error by Series Instance UID.
+    By Series Instance UID, `left_out` has a clause and `refused` an error.
     """
     if len(left_out) == 1 and refused:
         return next(iter(refused.values()))
@@ -134,8 +144,10 @@ def none_usable(
         which = ranges(number for number in numbers if number is not None)
         reasons.insert(
             0,
-            f"{len(apart)} series of {modality or 'no modality'}{f' ({which})' if which else ''} hold a single slice each, as when "
-            "every slice of a scan is sent as a series of its own: send them under one Series Instance UID",
+            f"{len(apart)} series of {modality or 'no modality'}{f' ({which})' if which else ''} "
+            "hold a single slice each, as when "
+            "every slice of a scan is sent as a series of its own: send them under one Series "
+            "Instance UID",
         )
     return NoUsableSeries(f"Nothing in this study can be segmented: {bounded(reasons)}.")
 
@@ -170,7 +182,9 @@ def other_patients(
         others = [series_name(members) for members in by_series.values() if members is not chosen]
     differ = ", ".join(attributes)
     sentence = (
-        f"The study holds images of several patients: {differ} of {bounded(others, ', ')} differ from those of other series. "
-        f"The result is in the name that {series_name(chosen)} carries: have the archive check whose images these are."
+        f"The study holds images of several patients: {differ} of {bounded(others, ', ')} differ "
+        "from those of other series. "
+        f"The result is in the name that {series_name(chosen)} carries: have the archive check "
+        "whose images these are."
     )
     return (sentence,)

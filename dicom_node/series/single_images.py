@@ -1,7 +1,6 @@
 """Which single image of a study is segmented: radiography, ultrasound or camera; one a request.
 
-A study of slices is never answered by a picture: what looks like one there is most often a screen
-somebody saved.
+A study of slices is never answered by a single image, which is there most often a saved screen.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dicom_node.series.image_modality import modality_of
 from dicom_node.series.multiframe import source_of
 from dicom_node.series.plane import named_frames
-from dicom_node.sop_classes import FOR_PROCESSING, MODALITY_RANK, PICTURES, class_name
+from dicom_node.sop_classes import FOR_PROCESSING, MODALITY_RANK, SINGLE_IMAGES, class_name
 from dicom_node.values import InstanceHeader
 
 # View Position and its codes for radiographs taken from front or back (PS3.3 C.8.1.1, C.8.11.5)
@@ -20,13 +19,13 @@ _LAST = 1 << 31
 _MOST_NAMED = 4
 
 
-def is_picture(header: InstanceHeader) -> bool:
-    """Whether this is one image of a kind that is looked at by itself.
+def is_single_image(header: InstanceHeader) -> bool:
+    """Whether this is one image of a kind that is read by itself.
 
-    Captures of CT, MR and PET screens are none.
+    Captures of CT, MR and PET screens are not.
     """
     return (
-        header.sop_class_uid in PICTURES
+        header.sop_class_uid in SINGLE_IMAGES
         and header.number_of_frames == 1
         and not header.reason
         and modality_of(header) not in MODALITY_RANK
@@ -34,21 +33,21 @@ def is_picture(header: InstanceHeader) -> bool:
 
 
 def is_loop(header: InstanceHeader) -> bool:
-    """Whether this is of such a kind, but many frames of it."""
-    return header.sop_class_uid in PICTURES and header.number_of_frames > 1
+    """Whether this is a multi-frame image of such a kind."""
+    return header.sop_class_uid in SINGLE_IMAGES and header.number_of_frames > 1
 
 
 def by_preference(headers: Iterable[InstanceHeader]) -> list[InstanceHeader]:
-    """The pictures, the one to segment first.
+    """The single images, the one to segment first.
 
-    As processed for display before raw, frontal before lateral, then as they were taken: by series
-    and instance.
+    For presentation before for processing, frontal before lateral, then by series and instance
+    number.
     """
-    return sorted(filter(is_picture, headers), key=_rank)
+    return sorted(filter(is_single_image, headers), key=_rank)
 
 
-def told(chosen: InstanceHeader, others: Sequence[InstanceHeader]) -> tuple[str, ...]:
-    """A sentence that names the pictures that were not chosen, and how to get at them."""
+def unchosen_warning(chosen: InstanceHeader, others: Sequence[InstanceHeader]) -> tuple[str, ...]:
+    """A sentence that names the images that were not chosen, and how to request them."""
     if not others:
         return ()
     named = "; ".join(_described(other) for other in others[:_MOST_NAMED])
@@ -60,7 +59,7 @@ def told(chosen: InstanceHeader, others: Sequence[InstanceHeader]) -> tuple[str,
     return (sentence,)
 
 
-def explained(chosen: InstanceHeader) -> str:
+def explanation_of(chosen: InstanceHeader) -> str:
     """The choice in a sentence."""
     return f"Chosen: {_described(chosen)}, a single picture."
 

@@ -18,9 +18,8 @@ from dicom_node.series.voxel_budget import refuse_beyond_budget
 from dicom_node.sop_classes import VOLUMES, class_name
 from dicom_node.values import InstanceHeader
 
-_SAME_SPACING_MM = (
-    1e-3  # half a millimetre over 512 pixels: what is written to three digits and to seven is one
-)
+# half a millimetre over 512 pixels: a spacing written to three digits and to seven is the same
+_SAME_SPACING_MM = 1e-3
 _MOST_REASONS = 3  # in one sentence
 
 _LOCALIZER_DIRECTIONS, _LOCALIZER_SLICES, _ACROSS_COSINE = 3, 9, 0.7
@@ -43,17 +42,17 @@ def stack_of(headers: Sequence[InstanceHeader]) -> Stack:
     try:
         stack = untangled(arrange(planes))
     except NotAVolume as error:
-        one = one_set(planes)
-        if one is None:
+        selected = one_set(planes)
+        if selected is None:
             raise why_none(planes, error) from error
-        stack = one
+        stack = selected
     _refuse_frames_of_reference(stack.planes)
     refuse_beyond_budget(stack.planes)
     return replace(stack, warnings=(*doubts, *warnings, *stack.warnings))
 
 
 def _refuse_foreign(headers: Sequence[InstanceHeader]) -> None:
-    """Only images of one series: the caller chose wrongly otherwise."""
+    """Refuse images that make no volume, and those of several series."""
     others = [header for header in headers if header.sop_class_uid not in VOLUMES]
     if others:
         raise NotAVolume(
@@ -63,23 +62,25 @@ def _refuse_foreign(headers: Sequence[InstanceHeader]) -> None:
     series = {header.series_instance_uid for header in headers}
     if len(series) > 1:
         raise NotAVolume(
-            f"These are images of {len(series)} series: a volume is made of one. Choose one of them."
+            f"These are images of {len(series)} series: a volume is made of one. Choose one of "
+            "them."
         )
 
 
 def _refuse_belied(headers: Sequence[InstanceHeader]) -> None:
-    """Nothing is left out of a series because it could not be read, and no count is guessed."""
+    """Refuse images whose header contradicts their pixels: none is left out, no count guessed."""
     by_reason: dict[str, list[InstanceHeader]] = {}
     for header in headers:
         if header.reason:
             by_reason.setdefault(header.reason, []).append(header)
     if by_reason:
         named_reasons = (
-            f"{reason} ({named_frames(map(source_of, belied))})"
-            for reason, belied in list(by_reason.items())[:_MOST_REASONS]
+            f"{reason} ({named_frames(map(source_of, contradicted))})"
+            for reason, contradicted in list(by_reason.items())[:_MOST_REASONS]
         )
         raise NotAVolume(
-            f"{sentence_begin('; '.join(named_reasons))}: export the series again, or without these."
+            f"{sentence_begin('; '.join(named_reasons))}: export the series again, or without "
+            "these."
         )
 
 
@@ -90,25 +91,26 @@ def _of_one_kind(planes: list[Plane]) -> tuple[list[Plane], tuple[str, ...]]:
     except NotAVolume as mixture:
         for axis in AXES:
             first = min(axis.value(plane) for plane in planes)
-            wanted = [plane for plane in planes if axis.value(plane) == first]
-            if not axis.kind or not 2 <= len(wanted) < len(planes):
+            first_kind = [plane for plane in planes if axis.value(plane) == first]
+            if not axis.kind or not 2 <= len(first_kind) < len(planes):
                 continue
             try:
-                _refuse_mixture(wanted)
+                _refuse_mixture(first_kind)
             except NotAVolume:
                 continue
             others = [plane for plane in planes if axis.value(plane) != first]
             sentence = (
-                f"Left out because they differ in {axis.name} and in size or direction from those used "
-                f"({first.label or named(wanted)}): {named(others)}."
+                f"Left out because they differ in {axis.name} and in size or direction from those "
+                "used "
+                f"({first.label or named(first_kind)}): {named(others)}."
             )
-            return wanted, (sentence,)
+            return first_kind, (sentence,)
         raise mixture
     return planes, ()
 
 
 def _refuse_mixture(planes: Sequence[Plane]) -> None:
-    """One orientation, one matrix, one spacing."""
+    """Refuse planes of several orientations, matrices or pixel spacings."""
     directions = by_orientation(planes)
     _refuse_localizer(directions)
     _refuse_unlike(directions, "orientations", _orientation_text)
@@ -127,20 +129,22 @@ def _refuse_localizer(directions: Sequence[Sequence[Plane]]) -> None:
     if len(directions) < _LOCALIZER_DIRECTIONS or max(map(len, directions)) > _LOCALIZER_SLICES:
         return
     pairs = combinations([group[0].normal for group in directions], 2)
-    if all(abs(float(one @ other)) < _ACROSS_COSINE for one, other in pairs):
-        found = "; ".join(named(group) for group in directions[:4])
+    if all(abs(float(normal @ other)) < _ACROSS_COSINE for normal, other in pairs):
+        listing = "; ".join(named(group) for group in directions[:4])
         raise NotAVolume(
-            f"The series is a localizer: its slices run in {len(directions)} directions, a few in each ({found}). "
+            f"The series is a localizer: its slices run in {len(directions)} directions, a few in "
+            f"each ({listing}). "
             "Send the series that is to be segmented."
         )
 
 
 def _refuse_frames_of_reference(planes: Sequence[Plane]) -> None:
-    """One, and there: a result is placed in the patient by it."""
+    """Refuse none or several frames of reference: they place a result in the patient."""
     lacking = [plane for plane in planes if not plane.frame_of_reference_uid]
     if lacking:
         raise NotAVolume(
-            f"Frame of Reference UID is missing in {named(lacking)}: a result could not say which patient space it is in. "
+            f"Frame of Reference UID is missing in {named(lacking)}: a result could not say which "
+            "patient space it is in. "
             "Export the series again from the scanner, or have the archive put the UID back."
         )
     _refuse_unlike(
@@ -162,12 +166,14 @@ def _grouped(planes: Sequence[Plane], key: Callable[[Plane], object]) -> list[li
 
 
 def _by_spacing(planes: Sequence[Plane]) -> list[list[Plane]]:
-    """Planes whose pixels are as large, but for the digits they are written with."""
+    """Planes in groups of one pixel spacing, up to the digits it is written with."""
     groups: list[list[Plane]] = []
     for alike in _grouped(planes, lambda p: p.pixel_spacing_mm):
         for group in groups:
             pairs = zip(group[0].pixel_spacing_mm, alike[0].pixel_spacing_mm, strict=True)
-            if all(abs(one - other) <= _SAME_SPACING_MM for one, other in pairs):
+            if all(
+                abs(spacing_mm - other_mm) <= _SAME_SPACING_MM for spacing_mm, other_mm in pairs
+            ):
                 group += alike
                 break
         else:
@@ -180,9 +186,10 @@ def _refuse_unlike(
 ) -> None:
     if len(groups) < 2:
         return
-    found = "; ".join(f"{text(group[0])} in {named(group)}" for group in groups[:4])
+    listing = "; ".join(f"{text(group[0])} in {named(group)}" for group in groups[:4])
     more = f"; and {len(groups) - 4} more" if len(groups) > 4 else ""
     raise NotAVolume(
-        f"The series mixes {len(groups)} {what}: {found}{more}. These are several series under one Series Instance UID, "
+        f"The series mixes {len(groups)} {what}: {listing}{more}. These are several series under "
+        "one Series Instance UID, "
         "or a localizer among slices: send each as a series of its own."
     )

@@ -1,8 +1,8 @@
 """Whether values can be Hounsfield units: water 0, air -1000 (PS3.3 C.11.1.1.2, HU).
 
-A wrong sign or scale makes numbers that look like numbers. The body tells it: it is never bright
+A wrong sign or scale gives plausible numbers, but not those of a body: a body is never bright
 throughout without something as dark as fat or air beside it, nor without anything like water.
-Padding is no image and proves nothing.
+Padding is no image and proves nothing. The shares below are of the voxels outside padding.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ _SOFT_HU = (-150.0, 250.0)  # fat, water, soft tissue, contrast
 _BRIGHT_HU = 700.0  # dense bone, metal
 _AIR_HU = (-1050.0, -950.0)  # air in the image, without the value that fills what is none
 _LEAST_SHARE = 0.001  # of all voxels; a body has hundreds of times as many of either
-_PROOF_AIR, _PROOF_SOFT = 0.01, 0.05  # where nothing but the values says what they are
-_MUCH_BRIGHT = 0.1  # where nothing is dark, it is soft tissue or air on another scale, not bone
+_PROOF_AIR, _PROOF_SOFT = 0.01, 0.05  # least shares where the header states no scale
+# as much brightness without anything dark is soft tissue or air on another scale, not bone
+_MUCH_BRIGHT = 0.1
 _MOST_BELOW_AIR = 0.3  # corners beyond the scanner's circle are 0.21; lossy compression blurs them
 _USUAL_SHARE, _NO_SHARE = 0.05, 0.0001  # of a slice, against the series
 
@@ -35,8 +36,7 @@ _USUAL_SHARE, _NO_SHARE = 0.05, 0.0001  # of a slice, against the series
 class Tally:
     """A slice counted without its padding: voxels by range, `lowest` and `highest` intensity.
 
-    `filled` voxels lay below anything that CT can show, all at one value, and were taken as
-    padding.
+    `filled` voxels had one value below anything that CT can show, and count as padding.
     """
 
     voxels: int = 0
@@ -54,9 +54,9 @@ Tallied = tuple[Plane, Tally]
 
 
 def tally(values: NDArray[np.float32], padding: NDArray[np.bool_]) -> Tally:
-    """Count a slice (rows, columns) after rescale.
+    """Count a slice (rows, columns) after rescale, except where `padding` is set.
 
-    One value below anything that CT can show becomes air in it.
+    If its lowest value is below anything that CT can show, `values` gets air in its place.
     """
     image = values[~padding] if padding.any() else values.ravel()
     if not image.size:
@@ -74,6 +74,7 @@ def tally(values: NDArray[np.float32], padding: NDArray[np.bool_]) -> Tally:
         dark=dark,
         soft=soft,
         bright=int(np.count_nonzero(image >= _BRIGHT_HU)),
+        # AIR_HU itself fills what is no image, and proves nothing about the scale
         air=air - int(np.count_nonzero(image == AIR_HU)),
         below_air=int(np.count_nonzero((image < _DARK_HU[0]) & (image > lowest))),
         filled=filled,
@@ -94,7 +95,7 @@ def _within(image: NDArray[np.float32], span: tuple[float, float]) -> int:
 def judge_hounsfield(tallied: Sequence[Tallied]) -> tuple[str, ...]:
     """NotAVolume for CT slices whose values cannot be Hounsfield units.
 
-    A sentence where padding was guessed.
+    Returns a sentence where padding was guessed.
     """
     _refuse_beyond(tallied)
     doubt = _doubt(total(tallied))
@@ -108,7 +109,10 @@ def judge_hounsfield(tallied: Sequence[Tallied]) -> tuple[str, ...]:
     if not filled:
         return ()
     return (
-        f"Values below {_LOWEST_HU:,.0f} HU in {named(filled)} are no image and were taken as padding.",
+        (
+            f"Values below {_LOWEST_HU:,.0f} HU in {named(filled)} are no image and were taken as "
+            "padding."
+        ),
     )
 
 
@@ -121,15 +125,15 @@ def looks_hounsfield(tallied: Sequence[Tallied]) -> bool:
 
 def total(tallied: Sequence[Tallied]) -> Tally:
     """All slices together."""
-    counts = [each for _, each in tallied]
+    tallies = [counts for _, counts in tallied]
     sums = {
-        name: sum(getattr(each, name) for each in counts)
+        name: sum(getattr(counts, name) for counts in tallies)
         for name in ("voxels", "dark", "soft", "bright", "air", "below_air", "filled")
     }
     return Tally(
         **sums,
-        lowest=min((each.lowest for each in counts), default=np.inf),
-        highest=max((each.highest for each in counts), default=-np.inf),
+        lowest=min((counts.lowest for counts in tallies), default=np.inf),
+        highest=max((counts.highest for counts in tallies), default=-np.inf),
     )
 
 
@@ -177,6 +181,7 @@ def _on_another_scale(tallied: Sequence[Tallied]) -> list[Plane]:
 
 def _not_hounsfield(names: str, doubt: str) -> NotAVolume:
     return NotAVolume(
-        f"The values of {names} cannot be Hounsfield units: {doubt}. Pixel Representation (signed or unsigned), Rescale "
+        f"The values of {names} cannot be Hounsfield units: {doubt}. Pixel Representation (signed "
+        "or unsigned), Rescale "
         f"Slope or Rescale Intercept do not fit the stored values. {EXPORT_AGAIN}"
     )

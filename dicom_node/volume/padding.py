@@ -14,11 +14,10 @@ from dicom_node.errors import UnusableValue
 
 @dataclass(frozen=True)
 class Padding:
-    """Stored values that are no image, from `ends` to `ends`, in any order and sign.
+    """Stored values that are no image: between the two `ends`, in any order and sign.
 
-    None where none are.
-
-    `unusable` says what is wrong with an attribute that was left out of account.
+    `ends` is None where all values are image. `unusable` says what is wrong with an attribute that
+    was ignored.
     """
 
     ends: tuple[int, int] | None = None
@@ -26,7 +25,7 @@ class Padding:
 
     @classmethod
     def of(cls, ds: Dataset, bits_allocated: int) -> Padding:
-        """A limit, or None where it is empty, unusable or more than a pixel holds."""
+        """Read from `ds`; values that are empty, unusable or too large for a pixel are ignored."""
         first, problem = _usable(ds, "PixelPaddingValue", bits_allocated)
         if first is None:
             return cls(unusable=problem)
@@ -36,7 +35,9 @@ class Padding:
     def mask(self, stored: NDArray[np.generic], unused_bits: int) -> NDArray[np.bool_]:
         """Where `stored` is no image.
 
-        The ends are wrapped and cut to the stored bits as the pixels were.
+        Files write the ends as signed or unsigned numbers. Cast to the pixels' type they wrap round
+        (0xFFFF and -1 are one pattern); shifting up and down by `unused_bits` then cuts them to the
+        stored bits, with the sign, as the pixels were cut.
         """
         if self.ends is None or not np.issubdtype(stored.dtype, np.integer):
             return np.zeros(stored.shape, dtype=bool)
@@ -45,7 +46,7 @@ class Padding:
 
 
 def _usable(ds: Dataset, keyword: str, bits_allocated: int) -> tuple[int | None, str]:
-    """The number, or why there is none: nobody can say which of several values is meant."""
+    """The number, or why there is none (several values have no single meaning)."""
     try:
         number = integer(ds, keyword)
     except UnusableValue as error:

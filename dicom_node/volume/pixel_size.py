@@ -1,4 +1,4 @@
-"""How large a pixel of a picture is, from whatever its header says of it."""
+"""How large a pixel of a single image is, from any of the attributes that state it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SAME = 1e-3  # relative: regions of one image with one scale
 class PixelSize:
     """`spacing_mm` between (rows, columns).
 
-    Where `sized` is False only their ratio is meant, columns 1 mm apart.
+    Where `sized` is False only the ratio of the two counts, and columns are 1 mm apart.
     """
 
     spacing_mm: tuple[float, float]
@@ -103,6 +103,6 @@ def _one(item: Dataset, keyword: str) -> float | None:
 
 def _unknown(ds: Dataset, why: str = "The header does not say how large a pixel is") -> PixelSize:
     ratio = numbers(decimal_strings(ds, "PixelAspectRatio"), 2)
-    known = ratio is not None and (ratio > 0).all()
-    height = float(ratio[0] / ratio[1]) if ratio is not None and known else 1.0
+    is_usable = ratio is not None and (ratio > 0).all()
+    height = float(ratio[0] / ratio[1]) if ratio is not None and is_usable else 1.0
     return PixelSize((height, 1.0), sized=False, warning=f"{why}: sizes are told in pixels.")

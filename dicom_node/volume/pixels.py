@@ -42,10 +42,7 @@ _THREADS = min(4, os.cpu_count() or 1)
 
 @dataclass(frozen=True)
 class Intensities:
-    """`values` (z, y, x) float32 after rescale in `unit`, None where it is not known.
-
-    `warnings` are sentences.
-    """
+    """`values` (z, y, x) float32 after rescale, in `unit` (None: unknown); `warnings` on them."""
 
     values: NDArray[np.float32]
     unit: Code | None
@@ -54,7 +51,7 @@ class Intensities:
 
 @dataclass(frozen=True)
 class _Slice:
-    """One decoded plane: how it was scaled, what it holds, and what was odd about it."""
+    """One decoded plane: its rescale, its counts, and what was odd about it."""
 
     plane: Plane
     rescale: Rescale
@@ -65,7 +62,7 @@ class _Slice:
 
 @dataclass(frozen=True)
 class _Decoded:
-    """What became of one file: its slices, or why they could not be had."""
+    """The decoded slices of one file, or why there are none."""
 
     planes: tuple[Plane, ...]
     slices: tuple[_Slice, ...] = ()
@@ -78,8 +75,10 @@ def refuse_undecodable_syntaxes(syntaxes: Sequence[tuple[Plane, str]]) -> None:
         if not _decodable(uid):
             planes = [plane for plane, of_plane in syntaxes if of_plane == uid]
             raise UndecodablePixels(
-                f"The pixel data of {named(planes)} is in a transfer syntax that cannot be decoded here, {uid_name(uid)} "
-                f"({ascii(uid)[1:-1]}). Send it uncompressed, or as JPEG Lossless, JPEG-LS, JPEG 2000 or RLE."
+                f"The pixel data of {named(planes)} is in a transfer syntax that cannot be decoded "
+                f"here, {uid_name(uid)} "
+                f"({ascii(uid)[1:-1]}). Send it uncompressed, or as JPEG Lossless, JPEG-LS, JPEG "
+                "2000 or RLE."
             )
 
 
@@ -95,8 +94,8 @@ def decode(planes: Sequence[Plane], modality: str, frames_of: Callable[[Path], i
     """Intensities of planes in this order, after rescale (HU for CT).
 
     `frames_of` says how many frames a file holds. Padding becomes air in CT, the slice's lowest
-    value elsewhere. MONOCHROME1 turns the grey of everything but CT round, so that bright is
-    bright; HU are HU however they are displayed. Raises UndecodablePixels, UnusableValue, or
+    value elsewhere. MONOCHROME1 inverts the grey of everything but CT, so that bright is bright; HU
+    are HU however they are displayed. Raises UndecodablePixels, UnusableValue, or
     NotAVolume for slices on several scales and CT that is no HU.
     """
     with parsing(UndecodablePixels, f"There is no room for the pixels of {named(planes)}"):
@@ -111,7 +110,7 @@ def decode(planes: Sequence[Plane], modality: str, frames_of: Callable[[Path], i
     with quietly(), ThreadPoolExecutor(_THREADS) as pool:
         decoded = list(pool.map(decode_file, places))
     _refuse_failures(decoded)
-    slices = [each for result in decoded for each in result.slices]
+    slices = [slice_ for result in decoded for slice_ in result.slices]
     unit, warnings = _judged(slices, modality)
     return Intensities(out, unit, (*warnings, *_tell_odd(slices)))
 
@@ -172,8 +171,8 @@ def _scale(ds: Dataset, groups: FunctionalGroups, index: int, modality: str) -> 
         return scale
     frame_type = term(groups.holder("CTImageFrameTypeSequence", "FrameType", index), "FrameType")
     refuse_other_quantities(scale.unit_name, tuple(frame_type.split("\\")))
-    # multi-energy CT must say its quantity (PS3.3 C.8.2.1, Rescale Type): without a word it is
-    # unspecified
+    # multi-energy CT must state its quantity (PS3.3 C.8.2.1, Rescale Type); it is unspecified if it
+    # does not
     unspecified = not scale.unit_name and term(ds, "MultienergyCTAcquisition") == "YES"
     return replace(scale, unit_name="US") if unspecified else scale
 
@@ -186,7 +185,7 @@ def _put(
 ) -> tuple[Tally, str]:
     """Write the intensities of `stored` (rows, columns) into `out` of the same shape.
 
-    Returns the count of what CT holds, and what is wrong with the padding.
+    Returns the counts (of CT; empty otherwise) and what is wrong with the padding.
     """
     form, scale, padding = how
     if stored.shape != out.shape:
@@ -217,32 +216,32 @@ def _turn_round(
     stored: NDArray[np.generic], out: NDArray[np.float32], form: PixelFormat, scale: Rescale
 ) -> None:
     """Invert within the range of the stored bits, so that slices stay comparable."""
+    # stored s becomes first + last - s, which maps the range onto itself; with intensity m s + b
+    # that is m (first + last) + 2 b - intensity
     half, whole = 1 << (form.bits_stored - 1), 1 << form.bits_stored
     signed = form.signed or np.issubdtype(stored.dtype, np.signedinteger)
-    ends = -half + half - 1 if signed else whole - 1
+    ends = -half + half - 1 if signed else whole - 1  # first + last
     np.subtract(np.float32(scale.slope * ends + 2 * scale.intercept), out, out=out)
 
 
 def _judged(slices: Sequence[_Slice], modality: str) -> tuple[Code | None, tuple[str, ...]]:
-    """The unit of all slices, once they are known to be on one scale.
-
-    And what is to be said of it.
-    """
-    warnings = judge_scales([(each.plane, each.rescale) for each in slices], modality)
+    """The unit of all slices, checked to be on one scale, and warnings about it."""
+    warnings = judge_scales([(slice_.plane, slice_.rescale) for slice_ in slices], modality)
     first = slices[0].rescale
     unit = unit_of(modality, first.unit_name)
     if modality != "CT":
-        return (unit if all(each.rescale.stated for each in slices) else None), warnings
-    tallied = [(each.plane, each.counts) for each in slices]
-    names = named(each.plane for each in slices)
+        return (unit if all(slice_.rescale.stated for slice_ in slices) else None), warnings
+    tallied = [(slice_.plane, slice_.counts) for slice_ in slices]
+    names = named(slice_.plane for slice_ in slices)
     if not first.stated:
         if not looks_hounsfield(tallied):
             raise NotAVolume(
-                f"Rescale Slope or Rescale Intercept is missing in {names} and the stored values are not Hounsfield units: "
+                f"Rescale Slope or Rescale Intercept is missing in {names} and the stored values "
+                "are not Hounsfield units: "
                 f"the grey values cannot be told. {EXPORT_AGAIN}"
             )
-        taken = "the values look like Hounsfield units without it, and were taken as such"
-        warnings += (f"Rescale Slope or Rescale Intercept is missing in {names}: {taken}.",)
+        assumption = "the values look like Hounsfield units without it, and were taken as such"
+        warnings += (f"Rescale Slope or Rescale Intercept is missing in {names}: {assumption}.",)
     if is_unspecified(first.unit_name):
         problem = f"is {shown_term(first.unit_name)}, no known unit"
         doubt = "the values were used as if they were Hounsfield units, and none are reported"
@@ -252,12 +251,14 @@ def _judged(slices: Sequence[_Slice], modality: str) -> tuple[Code | None, tuple
 
 def _tell_odd(slices: Sequence[_Slice]) -> tuple[str, ...]:
     warnings = []
-    inverted = [each.plane for each in slices if each.inverted]
+    inverted = [slice_.plane for slice_ in slices if slice_.inverted]
     if inverted:
         warnings.append(
-            f"Grey values of {named(inverted)} are stored inverted (MONOCHROME1) and were turned round."
+            f"Grey values of {named(inverted)} are stored inverted (MONOCHROME1) and were turned "
+            "round."
         )
-    for problem in dict.fromkeys(each.padding_problem for each in slices if each.padding_problem):
-        planes = [each.plane for each in slices if each.padding_problem == problem]
+    problems = (slice_.padding_problem for slice_ in slices)
+    for problem in dict.fromkeys(filter(None, problems)):
+        planes = [slice_.plane for slice_ in slices if slice_.padding_problem == problem]
         warnings.append(f"{problem}, in {named(planes)}: it was left out of account.")
     return tuple(warnings)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from statistics import median
 
 import numpy as np
@@ -18,7 +19,8 @@ from dicom_node.series.multiframe import FunctionalGroups
 from dicom_node.series.plane import Plane, named
 
 _MACRO = "PixelValueTransformationSequence"
-_LARGEST = float(np.finfo(np.float32).max) / 2**32  # so that no stored value can leave float32
+# stored values have up to 32 bits: below this factor none of them can leave float32
+_LARGEST = float(np.finfo(np.float32).max) / 2**32
 _SMALLEST = float(np.finfo(np.float32).tiny)
 # PET slopes follow the highest value of their slice; no slice is that much hotter than the others
 _OUTLIER = 1000.0
@@ -41,9 +43,9 @@ Scaled = tuple[Plane, Rescale]
 
 
 def rescale_of(groups: FunctionalGroups, index: int, modality: str) -> Rescale:
-    """Of a zero-based frame (PS3.3 C.11.1, C.7.6.16.2.9; PET C.8.9.4).
+    """The rescale of a zero-based frame (PS3.3 C.11.1, C.7.6.16.2.9; PET C.8.9.4).
 
-    UnusableValue names what cannot be used.
+    UnusableValue names an attribute that cannot be used.
     """
     slope = _number(groups, "RescaleSlope", index)
     intercept = _number(groups, "RescaleIntercept", index)
@@ -78,10 +80,8 @@ def _unit_name(groups: FunctionalGroups, index: int, modality: str) -> str:
 def judge_scales(scaled: Sequence[Scaled], modality: str) -> tuple[str, ...]:
     """Refuse slices on another scale or in another unit than the rest, or warn of them.
 
-    CT is judged by its values too.
-
-    NotAVolume names the instances. PET slopes that differ from slice to slice are as they should
-    be.
+    NotAVolume names the instances. PET slopes differ from slice to slice as a rule. CT is judged by
+    its values, too (dicom_node.volume.hounsfield).
     """
     _refuse_several_units(scaled, modality)
     without = [(plane, scale) for plane, scale in scaled if not scale.stated]
@@ -96,12 +96,13 @@ def _refuse_several_units(scaled: Sequence[Scaled], modality: str) -> None:
     groups = _grouped(scaled, lambda scale: _known_unit(scale.unit_name, modality))
     if len(groups) > 1:
         attribute = "Units or Rescale Type" if modality == "PT" else "Rescale Type"
-        found = "; ".join(
+        listing = "; ".join(
             f"{shown_term(group[0][1].unit_name) or 'none'} in {_named(group)}"
             for group in groups[:4]
         )
         raise NotAVolume(
-            f"{attribute} differs within the series: {found}. Values of several units make no volume: "
+            f"{attribute} differs within the series: {listing}. Values of several units make no "
+            "volume: "
             "send each as a series of its own."
         )
 
@@ -114,24 +115,33 @@ def _known_unit(name: str, modality: str) -> str:
 def _judge_lacking(
     scaled: Sequence[Scaled], without: Sequence[Scaled], modality: str
 ) -> tuple[str, ...]:
-    """Some slices have no scale: they are on that of the others only where it changes nothing."""
+    """Judge slices without a scale: they share that of the others only if it is neutral."""
     others = [scale for _, scale in scaled if scale.stated]
     lacking = f"Rescale Slope or Rescale Intercept is missing in {_named(without)}"
     neutral = all((scale.slope, scale.intercept) == (1.0, 0.0) for scale in others)
     if modality == "MR" and neutral and all(scale.slope == 1.0 for _, scale in without):
         return (f"{lacking}; the other slices are not rescaled either.",)
     raise NotAVolume(
-        f"{lacking} and there in the other slices: their grey values are on another scale. {EXPORT_AGAIN}"
+        f"{lacking} and there in the other slices: their grey values are on another scale. "
+        f"{EXPORT_AGAIN}"
     )
 
 
 def _tell_pet(scaled: Sequence[Scaled], without: Sequence[Scaled]) -> tuple[str, ...]:
     if without:
         return (
-            f"Rescale Slope is missing in {_named(without)}: stored values were taken as they are, in no known unit.",
+            (
+                f"Rescale Slope is missing in {_named(without)}: stored values were taken as they "
+                "are, "
+                "in no known unit."
+            ),
         )
     usual = median(scale.slope for _, scale in scaled)
-    odd = [each for each in scaled if not 1 / _OUTLIER < each[1].slope / usual < _OUTLIER]
+    odd = [
+        (plane, scale)
+        for plane, scale in scaled
+        if not 1 / _OUTLIER < scale.slope / usual < _OUTLIER
+    ]
     warnings = _tell_minority(scaled, lambda scale: scale.intercept)
     if odd:
         doubt = f"more than a thousand times another than usual ({usual:g})"
@@ -142,21 +152,25 @@ def _tell_pet(scaled: Sequence[Scaled], without: Sequence[Scaled]) -> tuple[str,
 
 
 def _tell_minority(scaled: Sequence[Scaled], key: Callable[[Rescale], Hashable]) -> tuple[str, ...]:
-    """Where most slices are scaled alike, those that are not are named."""
+    """A sentence that names the minority where most slices are scaled alike."""
     groups = sorted(_grouped(scaled, key), key=len, reverse=True)
     if len(groups) < 2 or 2 * len(groups[0]) < len(scaled):
         return ()
-    usual, odd = groups[0][0][1], [each for group in groups[1:] for each in group]
+    usual, odd = groups[0][0][1], list(chain.from_iterable(groups[1:]))
     other = f"differs from that of the other slices ({usual.slope:g} and {usual.intercept:g})"
     return (
-        f"Rescale Slope or Rescale Intercept of {_named(odd)} {other}: each slice was rescaled by its own.",
+        (
+            f"Rescale Slope or Rescale Intercept of {_named(odd)} {other}: each slice was rescaled "
+            "by "
+            "its own."
+        ),
     )
 
 
 def _grouped(scaled: Sequence[Scaled], key: Callable[[Rescale], Hashable]) -> list[list[Scaled]]:
     groups: dict[Hashable, list[Scaled]] = {}
-    for each in scaled:
-        groups.setdefault(key(each[1]), []).append(each)
+    for plane, scale in scaled:
+        groups.setdefault(key(scale), []).append((plane, scale))
     return list(groups.values())
 
 

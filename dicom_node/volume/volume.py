@@ -6,11 +6,11 @@ import logging
 from collections.abc import Sequence
 
 from dicom_node.series.image_modality import modality_of
-from dicom_node.series.single_images import is_picture
+from dicom_node.series.single_images import is_single_image
 from dicom_node.series.stack import stack_of
 from dicom_node.values import InstanceHeader, SourceVolume
 from dicom_node.volume.pixels import decode, refuse_undecodable_syntaxes
-from dicom_node.volume.single_image import load_picture
+from dicom_node.volume.single_image import load_single_image
 
 log = logging.getLogger(__name__)
 
@@ -19,12 +19,12 @@ def load_volume(headers: Sequence[InstanceHeader]) -> SourceVolume:
     """Sort, check and decode the images of one series.
 
     Intensities are (z, y, x) float32 after rescale, z rising along the slice normal, rows and
-    columns as stored. A single picture (dicom_node.series.single_images) becomes a volume of one
+    columns as stored. A single image (dicom_node.series.single_images) becomes a volume of one
     slice. Raises NotAVolume, or UndecodablePixels, with one sentence that names the instance
     numbers and what to do.
     """
-    if len(headers) == 1 and is_picture(headers[0]):
-        return load_picture(headers[0])
+    if len(headers) == 1 and is_single_image(headers[0]):
+        return load_single_image(headers[0])
     stack = stack_of(headers)
     syntax_of_file = {header.path: header.transfer_syntax_uid for header in headers}
     refuse_undecodable_syntaxes(

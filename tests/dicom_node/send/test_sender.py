@@ -29,7 +29,7 @@ from dicom_node.fakes import FakeDestination
 from dicom_node.results.report import ReportWriter
 from dicom_node.results.segmentation import SegmentationWriter
 from dicom_node.results.writers import write_result
-from dicom_node.send.delivery_status import VERDICTS, Outcome, verdict_on
+from dicom_node.send.delivery_status import STATUS_RULES, DeliveryOutcome, rule_for
 from dicom_node.send.sender import DeliveryTimeouts, DicomDestination
 from dicom_node.values import (
     Algorithm,
@@ -501,16 +501,16 @@ class TestTable:
         ],
     )
     def test_verdicts(self, status: int, outcome: str) -> None:
-        assert verdict_on(status).outcome == outcome
+        assert rule_for(status).outcome == outcome
 
     def test_every_row_cites_its_source_and_every_refusal_says_what_to_do(self) -> None:
-        for row in VERDICTS:
+        for row in STATUS_RULES:
             assert row.first <= row.last
             assert row.section.startswith("PS3.")
-            assert (row.outcome is Outcome.DELIVERED) == (row.advice == "")
+            assert (row.outcome is DeliveryOutcome.DELIVERED) == (row.advice == "")
 
     def test_no_status_is_in_two_rows(self) -> None:
-        spans = sorted((row.first, row.last) for row in VERDICTS)
+        spans = sorted((row.first, row.last) for row in STATUS_RULES)
         assert all(before[1] < after[0] for before, after in itertools.pairwise(spans))
 
 

@@ -52,7 +52,7 @@ class TestLook:
         volume = load(made.path)
 
         assert volume.intensities.shape == (1, 48, 64)
-        assert volume.picture
+        assert volume.single_image
         assert volume.modality == pictures.KINDS[kind][1]
         assert volume.frame_of_reference_uid == ""
         assert [frame.sop_instance_uid for frame in volume.frames] == [made.sop_instance_uid]
