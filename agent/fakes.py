@@ -223,11 +223,12 @@ class ArraySlices:
         segmenter: Segmenter,
         spacing_mm: tuple[float, float, float] = (1.0, 1.0, 1.0),
         window: str = "",
+        levels: tuple[float, float] | None = None,
     ) -> None:
         self._intensities, self._segmenter = intensities, segmenter
         self._encodings: dict[int, Encoding] = {}
         self.spacing_mm = spacing_mm
-        self.window = window
+        self.window, self.levels = window, levels
         self.encoder_passes = 0
 
     @property

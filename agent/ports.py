@@ -94,6 +94,10 @@ class Slices(Protocol):
         said.
         """
 
+    @property
+    def levels(self) -> tuple[float, float] | None:
+        """The stored intensities that `image` shows as 0 and as 1; None when nobody said."""
+
     def image(self, z: int) -> NDArray[np.float32]:
         """Slice `z` (rows, columns) float32 in 0..1, windowed as the models see it."""
 

@@ -1,12 +1,14 @@
 """The trace: everything that was done for each target, as versioned JSON. It holds no pixels and no
 identity.
 
-    {"version": 1, "targets": [{"text", "structure", "status", "reason", "confidence", "warnings",
-                                "window"?, "turns": [{"slice_index", "index", "role", "action",
-                                "outcome", …}]}]}
+    {"version": 2, "targets": [{"text", "structure", "status", "reason", "confidence", "warnings",
+                                "window"?, "conditions"?, "presence"?, "assessed"?,
+                                "turns": [{"slice_index", "index", "role", "action", "outcome",
+                                           …, "masks"?, "slice_scores"?}]}]}
 
-A file of version 1 stays readable for ever: tests/golden holds some. A new field with a default
-needs no new version; a changed meaning does.
+`masks` is the digest of what a turn drew; the masks lie in a file beside the trace. In version 1 a
+turn had none. Files of every version stay readable for ever: tests/golden holds some. A new field
+with a default needs no new version; a changed meaning does.
 """
 
 from __future__ import annotations
@@ -19,18 +21,19 @@ from pathlib import Path
 from typing import Any
 
 from agent.actions import action_from_record, action_record
+from agent.conditions import Conditions, conditions_from_record, conditions_record
 from agent.errors import BadTrace
+from agent.turn_masks import TurnMasks
 from agent.turns import Outcome, TargetResult, Turn, Usage
 from agent.values import Role, Target, TargetStatus
 
-VERSION = 1
+VERSION = 2
+_READABLE = (1, 2)
 
 
 @dataclass(frozen=True)
 class TracedTarget:
-    """A target's result without its voxels: what is told of it for ever. Fields as in
-    TargetResult.
-    """
+    """A target's result without its voxels, kept for ever. Fields as in TargetResult."""
 
     target: Target
     status: TargetStatus
@@ -39,6 +42,9 @@ class TracedTarget:
     confidence: float = 0.0
     warnings: tuple[str, ...] = ()
     window: str = ""
+    conditions: Conditions | None = None
+    presence: tuple[float, ...] = ()
+    assessed: tuple[int, ...] | None = None
 
     @classmethod
     def of(cls, result: TargetResult) -> TracedTarget:
@@ -51,6 +57,9 @@ class TracedTarget:
             result.confidence,
             result.warnings,
             result.window,
+            result.conditions,
+            result.presence,
+            result.assessed,
         )
 
 
@@ -83,6 +92,8 @@ def turn_record(turn: Turn) -> dict[str, Any]:
         "segmenter_s": turn.segmenter_s,
         **_of_candidates(turn),
         **({"usage": asdict(turn.usage)} if turn.usage is not None else {}),
+        **({"masks": turn.masks.digest} if turn.masks is not None else {}),
+        **({"slice_scores": list(turn.slice_scores)} if turn.slice_scores else {}),
     }
 
 
@@ -105,6 +116,8 @@ def turn_from_record(record: dict[str, Any]) -> Turn:
             mask_choice=None if "mask_choice" not in record else int(record["mask_choice"]),
             candidate_ious=tuple(map(float, record.get("candidate_ious", ()))),
             usage=None if "usage" not in record else Usage(**record["usage"]),
+            masks=None if "masks" not in record else TurnMasks(str(record["masks"])),
+            slice_scores=tuple(map(float, record.get("slice_scores", ()))),
         )
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise BadTrace(f"a turn of this trace cannot be read: {error!r}") from error
@@ -112,19 +125,20 @@ def turn_from_record(record: dict[str, Any]) -> Turn:
 
 def trace_record(trace: Trace) -> dict[str, Any]:
     """A trace as JSON values, of this version."""
-    return {"version": VERSION, "targets": [_target_record(one) for one in trace.targets]}
+    return {"version": VERSION, "targets": [_target_record(target) for target in trace.targets]}
 
 
 def trace_from_record(record: Any) -> Trace:
     """The inverse of `trace_record`; BadTrace for another version or another shape."""
     if not isinstance(record, dict) or "version" not in record:
         raise BadTrace('this is no trace: it has no "version"')
-    if record["version"] != VERSION:
+    if record["version"] not in _READABLE:
         raise BadTrace(
-            f"this trace is of version {record['version']!r}; this segnode reads version {VERSION}"
+            f"this trace is of version {record['version']!r}; "
+            f"this segnode reads versions up to {VERSION}"
         )
     try:
-        return Trace(tuple(_target_from_record(one) for one in record["targets"]))
+        return Trace(tuple(_target_from_record(target) for target in record["targets"]))
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise BadTrace(f"a target of this trace cannot be read: {error!r}") from error
 
@@ -149,17 +163,20 @@ def read_trace(path: Path) -> Trace:
     return trace_from_record(record)
 
 
-def _target_record(one: TracedTarget) -> dict[str, Any]:
-    window = {"window": one.window} if one.window else {}
+def _target_record(target: TracedTarget) -> dict[str, Any]:
+    conditions = target.conditions
     return {
-        "text": one.target.text,
-        "structure": one.target.structure,
-        "status": str(one.status),
-        "reason": one.reason,
-        "confidence": one.confidence,
-        "warnings": list(one.warnings),
-        **window,
-        "turns": [turn_record(turn) for turn in one.turns],
+        "text": target.target.text,
+        "structure": target.target.structure,
+        "status": str(target.status),
+        "reason": target.reason,
+        "confidence": target.confidence,
+        "warnings": list(target.warnings),
+        **({"window": target.window} if target.window else {}),
+        **({"conditions": conditions_record(conditions)} if conditions is not None else {}),
+        **({"presence": list(target.presence)} if target.presence else {}),
+        **({"assessed": list(target.assessed)} if target.assessed is not None else {}),
+        "turns": [turn_record(turn) for turn in target.turns],
     }
 
 
@@ -167,11 +184,14 @@ def _target_from_record(record: dict[str, Any]) -> TracedTarget:
     return TracedTarget(
         target=Target(record["text"], record.get("structure")),
         status=TargetStatus(record["status"]),
-        turns=tuple(turn_from_record(one) for one in record["turns"]),
+        turns=tuple(turn_from_record(turn) for turn in record["turns"]),
         reason=str(record.get("reason", "")),
         confidence=float(record.get("confidence", 0.0)),
         warnings=tuple(map(str, record.get("warnings", ()))),
         window=str(record.get("window", "")),
+        conditions=conditions_from_record(record["conditions"]) if "conditions" in record else None,
+        presence=tuple(map(float, record.get("presence", ()))),
+        assessed=tuple(map(int, record["assessed"])) if "assessed" in record else None,
     )
 
 

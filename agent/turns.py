@@ -1,5 +1,8 @@
-"""A turn is a record: prompt, audit row, replay and training example are functions of the list of
-turns.
+"""A turn is a record. Prompt, audit row, replay and training example are functions of the list of
+turns with their masks, the conditions they were taken under, and the volume.
+
+agent/replay.py is the proof: it goes through them again without policy and segmenter. What a turn
+does not hold: the segmenter's logits and the slice's pixels.
 """
 
 from __future__ import annotations
@@ -11,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.actions import Action
+from agent.conditions import Conditions
+from agent.turn_masks import TurnMasks
 from agent.values import Role, Segmentation, Target, TargetStatus
 
 
@@ -33,9 +38,7 @@ WHOLE_VOLUME = -1
 
 @dataclass(frozen=True)
 class Usage:
-    """What a language model's reply took: tokens in and out, its `cost` in the currency the site
-    has set, who gave it.
-    """
+    """What a language model's reply took: tokens, `cost` in the site's currency, who gave it."""
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -51,7 +54,9 @@ class Turn:
     zero-based within the slice, counted on over all episodes there, so that (target, slice_index,
     index) names a turn; `reply` the policy's own words; `observation` what the policy is told next;
     `area_px`, `predicted_iou`, `score` of the mask this turn gave, None when it gave none;
-    `mask_choice` which of the `candidate_ious` it was; times in seconds.
+    `mask_choice` which of the `candidate_ious` it was; times in seconds. `masks` what it drew: the
+    mask of its slice, or those of the slices a segmenter followed to by itself, whose scores 0..1
+    are `slice_scores`, lowest slice first.
     """
 
     slice_index: int
@@ -69,21 +74,19 @@ class Turn:
     mask_choice: int | None = None
     candidate_ious: tuple[float, ...] = ()
     usage: Usage | None = None
+    masks: TurnMasks | None = None
+    slice_scores: tuple[float, ...] = ()
 
     @property
     def place(self) -> str:
-        """Where it was, for a person: "slice 12", counted from 0 as everywhere, or "the whole
-        volume".
-        """
+        """Where it was, for a person: "slice 12", counted from 0, or "the whole volume"."""
         whole = self.slice_index == WHOLE_VOLUME
         return "the whole volume" if whole else f"slice {self.slice_index}"
 
 
 @dataclass(frozen=True, eq=False)
 class Episode:
-    """All turns on one slice and the best segmentation among them (None: absent or nothing
-    usable).
-    """
+    """All turns on one slice and the best segmentation among them; None if there is none."""
 
     turns: tuple[Turn, ...]
     best: Segmentation | None
@@ -97,7 +100,9 @@ class TargetResult:
     `confidence` 0..1.
 
     `reason` is a sentence for a person; `warnings` say what is in doubt; `window` what part of the
-    intensities policy and segmenter were shown.
+    intensities policy and segmenter were shown; `conditions` what the turns were taken under;
+    `presence` the survey's figures by slice, () where it gave none; `assessed` the slices that the
+    policy found wrong in the whole, None where it was not asked or gave no answer.
     """
 
     target: Target
@@ -108,3 +113,6 @@ class TargetResult:
     reason: str = ""
     warnings: tuple[str, ...] = ()
     window: str = ""
+    conditions: Conditions | None = None
+    presence: tuple[float, ...] = ()
+    assessed: tuple[int, ...] | None = None

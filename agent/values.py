@@ -7,6 +7,7 @@ was given.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -163,6 +164,10 @@ class Segmentation:
     predicted_iou: float
     choice: int = 0
     candidate_ious: tuple[float, ...] = ()
+
+    def masks_from(self, slice_index: int) -> Mapping[int, NDArray[np.bool_]]:
+        """What was drawn for a prompt on slice `slice_index`, by slice: this mask alone."""
+        return {slice_index: self.mask}
 
     @classmethod
     def shown(cls, mask: NDArray[np.bool_]) -> Segmentation:

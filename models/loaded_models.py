@@ -77,6 +77,7 @@ class PreparedVolume:
                 self.bench.segmenter,
                 shown.apply,
                 window=words,
+                levels=(shown.low, shown.high),
                 encoder=self.bench.encoder,
                 folder=self.folder,
             )

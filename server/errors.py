@@ -22,6 +22,7 @@ ServerError
 ├── NothingToReport        every target of a request failed
 ├── OutlineLost            what an earlier stage left in the work folder is gone
 ├── InputError             a local file that `segnode segment` cannot use
+├── ReplayError            a request's turns cannot be gone through again, or do not agree
 ├── NodeUnreachable        no node answers where a command looked for one
 ├── RunEnded               a request was cancelled, superseded or begun anew while it was worked on
 ├── DemoFailed             the demo did not end as it must
@@ -119,6 +120,10 @@ class OutlineLost(ServerError):
 
 class InputError(ServerError):
     """A local file that `segnode segment` cannot use."""
+
+
+class ReplayError(ServerError):
+    """A request's turns cannot be gone through again: what is missing or changed, in a sentence."""
 
 
 class NodeUnreachable(ServerError):

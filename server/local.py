@@ -23,10 +23,12 @@ from dicom_node.values import InstanceHeader, SourceVolume
 from models.images.readers import can_read, is_picture, read_volume
 from models.images.writers import write_label_map, write_pictures
 from server.errors import InputError, NothingToReport
-from server.pipeline import Pipeline, agent_volume, read_series
+from server.pipeline import Pipeline, read_series
 from server.ports import LoadedModels
 from server.rules.catalogue import Catalogue
+from server.study.source_files import SOURCE, agent_volume, read_source, write_source
 from server.study.stage_order import StudyRun
+from server.study.turn_mask_file import TURN_MASKS
 from server.study.workfolder import EncodingStore, WorkFolder
 from server.values import Assignment, TargetSummary
 
@@ -88,15 +90,19 @@ def segment_files(run: LocalRun, models: LocalModels, on_turn: OnTurn) -> tuple[
     run.out.mkdir(parents=True, exist_ok=True)
     work = run.out / WORK_FOLDER
     shutil.rmtree(work, ignore_errors=True)
+    (run.out / TURN_MASKS).unlink(missing_ok=True)
     try:
         if run.path.is_file() and can_read(run.path):
             summaries = _segment(_of_volume_file(run), models, on_turn, work)
             _write_masks(run, WorkFolder(work), summaries)
         else:
             summaries = _segment(_of_dicom(run), models, on_turn, work)
-        for name in [writer.file_name for writer in RESULT_WRITERS] + ["trace.json", "preview.png"]:
+        results = [writer.file_name for writer in RESULT_WRITERS]
+        for name in (*results, "trace.json", TURN_MASKS, "preview.png"):
             if (work / name).is_file():
                 (work / name).replace(run.out / name)
+        source = read_source(work / SOURCE)
+        write_source(run.out / SOURCE, source if source.files else source.of_file(run.path))
         return summaries
     finally:
         shutil.rmtree(work, ignore_errors=True)

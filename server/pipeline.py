@@ -24,11 +24,10 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
-from agent.geometry import Geometry
 from agent.limits import Limits
 from agent.trace import TracedTarget
 from agent.turns import TargetResult, Turn
-from agent.values import Mask, Target, TargetStatus, Volume
+from agent.values import Mask, Target, TargetStatus
 from agent.volume.outline import Outline
 from dicom_node.ports import ResultWriter
 from dicom_node.results.writers import RESULT_WRITERS, write_results
@@ -50,6 +49,8 @@ from server.ports import LoadedModels, Prepared
 from server.rules.catalogue import Catalogue
 from server.study.preview import Drawn, Sizes, draw_preview
 from server.study.runner import VolumeWork
+from server.study.source_files import agent_volume
+from server.study.turn_mask_file import TURN_MASKS, TurnMaskFile
 from server.study.volume_cache import PreparedVolumes
 from server.study.workfolder import EncodingStore, WorkFolder
 from server.values import Assignment, Selection, TargetSummary
@@ -100,8 +101,9 @@ class Pipeline:
         """Draw one target on its key slices; the outline is left in the work folder."""
         folder = self._work_folder(assignment)
         if folder.load_target(index) is None and folder.load_outline(index) is None:
-            work = self._work(assignment)
-            folder.save_outline(index, work.outline(assignment.targets[index], on_turn))
+            keep = TurnMaskFile(folder.path / TURN_MASKS).keeping(index, on_turn)
+            outline = self._work(assignment).outline(assignment.targets[index], keep)
+            folder.save_outline(index, outline)
 
     def follow(self, assignment: Assignment, on_turn: Callable[[int, Turn], None]) -> None:
         """Follow the outlined targets through the volume in one pass, as the segmenter can."""
@@ -111,7 +113,13 @@ class Pipeline:
             outline = folder.load_outline(index)
             if outline is not None:
                 outlines[index] = outline
-        followed = self._work(assignment).follow(assignment.targets, outlines, on_turn)
+        masks = TurnMaskFile(folder.path / TURN_MASKS)
+
+        def keep(index: int, turn: Turn) -> None:
+            masks.add(index, turn)
+            on_turn(index, turn)
+
+        followed = self._work(assignment).follow(assignment.targets, outlines, keep)
         for index, outline in followed.items():
             folder.save_outline(index, outline)
 
@@ -128,7 +136,8 @@ class Pipeline:
             raise OutlineLost(
                 f"what was drawn of {target.text!r} is not in the work folder any more"
             )
-        result = self._work(assignment).finish(target, outline, on_turn)
+        keep = TurnMaskFile(folder.path / TURN_MASKS).keeping(index, on_turn)
+        result = self._work(assignment).finish(target, outline, keep)
         prepared = self._prepare(assignment)
         mask = None if result.voxels is None else prepared.to_source(result.voxels)
         summary = summarise(index, result, mask, picture=folder.load_volume().single_image)
@@ -250,12 +259,6 @@ def read_series(
     volume = load_volume(choice.headers)
     warnings = choice.warnings + volume.warnings
     return replace(volume, warnings=warnings, why_chosen=choice.explanation)
-
-
-def agent_volume(volume: SourceVolume) -> Volume:
-    """The DICOM edge's volume as the agent's: the same arrays, the same affine."""
-    geometry = Geometry(volume.intensities.shape, volume.affine_zyx_to_lps)
-    return Volume(volume.intensities, geometry, volume.modality, volume.colour)
 
 
 def algorithm_of(workbench: LoadedModels) -> Algorithm:

@@ -32,6 +32,7 @@ from agent.episode.actions_to_prompts import (
 from agent.episode.tidy import tidy_slice
 from agent.limits import Limits
 from agent.ports import Observation, Policy, PromptedSlice, Reply, Segmenter
+from agent.turn_masks import TurnMasks
 from agent.turns import Episode, Outcome, Turn
 from agent.values import PromptKind, Prompts, Segmentation, Target
 
@@ -180,6 +181,9 @@ class EpisodeState:
             mask_choice=drawn.choice if drawn is not None and drawn.candidate_ious else None,
             candidate_ious=() if drawn is None else drawn.candidate_ious,
             usage=heard.reply.usage,
+            masks=None
+            if drawn is None
+            else TurnMasks.of(drawn.masks_from(self._start.slice_index)),
         )
         self._heard = None
         self.turns.append(turn)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.actions import Absent, Malformed, NameSlices
+from agent.conditions import PictureSettings
 from agent.errors import ChatFailed, NoAnswer
 from agent.language.chat import Answer, ChatModel, Conversation
 from agent.language.prompt_builder import WITHOUT_EFFECT, PromptBuilder
@@ -54,6 +55,11 @@ class LanguagePolicy:
         self.name = name
         self._chat, self._settings, self._clock = chat, settings, clock
         self._interviewer = PromptBuilder.of(settings)
+
+    @property
+    def pictures(self) -> PictureSettings:
+        """How the model's pictures are made."""
+        return self._settings.pictures
 
     def check(self, target: Target) -> None:
         """Any target that is said in words will do; the model is asked in those very words."""

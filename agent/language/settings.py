@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 
+from agent.conditions import PictureSettings
 from agent.protocol.dialects import Dialect
 
 
@@ -59,6 +60,18 @@ class LanguageSettings:
                 "retries": (0, 100),
                 "max_new_tokens": (1, inf),
             },
+        )
+
+    @property
+    def pictures(self) -> PictureSettings:
+        """The settings that pictures depend on."""
+        return PictureSettings(
+            str(self.dialect),
+            self.image_px,
+            self.zoom,
+            self.sheets,
+            self.sheet_slices,
+            self.tile_px,
         )
 
     @property

@@ -39,6 +39,7 @@ def assess(target_state: TargetState) -> Generator[Turn, None, None]:
         target_state.warnings.append(f"the whole was not inspected: {error}")
         return
     yield from target_state.tell(Role.INSPECT, found.replies)
+    target_state.assessed = tuple(map(int, found.slices))
     depth = target_state.slices.shape[0]
     named = [int(z) for z in dict.fromkeys(found.slices) if 0 <= z < depth]
     redrawn: list[int] = []

@@ -99,10 +99,10 @@ def outline_target(
     except AgentError as error:
         return _ended(target_state, TargetStatus.FAILED, str(error))
     yield from target_state.tell(Role.SURVEY, survey.replies)
+    target_state.presence = survey.presence
     if survey.absent:
         reason = survey.reason or "not found on any slice"
         return _ended(target_state, TargetStatus.ABSENT, reason, 1.0 - _likeliest(survey))
-    target_state.presence = survey.presence
     try:
         yield from _work_on_key_slices(target_state, survey)
     except AgentError as error:
@@ -125,6 +125,9 @@ def ended_result(
         reason=reason,
         warnings=tuple(target_state.warnings),
         window=target_state.slices.window,
+        conditions=target_state.conditions,
+        presence=target_state.presence,
+        assessed=target_state.assessed,
     )
 
 

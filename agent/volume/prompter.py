@@ -7,7 +7,7 @@ that slice. An image of its own is a volume of one slice.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +29,7 @@ class SliceAsVolume:
     pixels: NDArray[np.float32]
     spacing_mm: tuple[float, float, float] = (1.0, 1.0, 1.0)
     window: str = ""
+    levels: tuple[float, float] | None = None
 
     @property
     def embedding(self) -> NDArray[np.float32]:
@@ -100,6 +101,12 @@ class SliceOfObject(Segmentation):
     """What a slice shows of a 3-D segmenter's answer, and the `whole` answer."""
 
     whole: VolumeSegmentation | None = None
+
+    def masks_from(self, slice_index: int) -> Mapping[int, NDArray[np.bool_]]:
+        """The slices that show the object, `slice_index` with the mask it has here."""
+        slices = () if self.whole is None else self.whole.mask
+        masks = {z: mask for z, mask in enumerate(slices) if mask.any()}
+        return {**masks, slice_index: self.mask}
 
     @classmethod
     def of(cls, whole: VolumeSegmentation, z: int) -> SliceOfObject:

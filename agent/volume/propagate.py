@@ -53,11 +53,13 @@ def follow(
     ]
     seeds = [track.seed for track in tracks]
     began = time.perf_counter()
-    for drawn in segmenter.propagate(slices, seeds, lambda one: tracks[one.index].takes(one)):
-        tracks[drawn.index].keep(drawn)
-    share_s = (time.perf_counter() - began) / max(len(tracks), 1)
-    for track in tracks:
-        track.write_down(share_s)
+    try:
+        for drawn in segmenter.propagate(slices, seeds, lambda one: tracks[one.index].takes(one)):
+            tracks[drawn.index].keep(drawn)
+    finally:
+        share_s = (time.perf_counter() - began) / max(len(tracks), 1)
+        for track in tracks:
+            track.write_down(share_s)
 
 
 class _PropagatedObject:

@@ -102,6 +102,9 @@ def _result(target_state: TargetState) -> TargetResult:
         turns=tuple(target_state.turns),
         warnings=(*target_state.warnings, *_doubts(voxels, confidence)),
         window=target_state.slices.window,
+        conditions=target_state.conditions,
+        presence=target_state.presence,
+        assessed=target_state.assessed,
     )
 
 

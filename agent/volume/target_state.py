@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agent.actions import Absent, Action, Malformed, NameSlices, Stop
+from agent.conditions import Conditions, Drawing, PictureSettings, ShowsPictures
 from agent.episode.loop import run_episode, run_together
 from agent.episode.state import Clock, Objection, no_objection
 from agent.episode.tidy import tidy_slice
 from agent.limits import Limits
-from agent.ports import Observation, Policy, Reply, Segmenter, Slices, VolumePrompter
+from agent.ports import (
+    Observation,
+    Policy,
+    Reply,
+    Segmenter,
+    Slices,
+    VolumePrompter,
+    VolumeSegmenter,
+)
+from agent.turn_masks import TurnMasks
 from agent.turns import WHOLE_VOLUME, Episode, Outcome, Turn
 from agent.values import Role, Segmentation, Target, VolumeSegmentation
 from agent.volume.neighbours import Neighbourhood
@@ -37,7 +47,8 @@ class TargetState:
     room.
 
     `masks` and `scores` by slice index, only slices where the structure was found; `key_slices`
-    those worked on in full; `presence` the survey's, by slice; `warnings` for a person.
+    those worked on in full; `presence` the survey's, by slice; `warnings` for a person; `assessed`
+    the slices that the policy found wrong in the whole, None before it was asked.
     """
 
     target: Target
@@ -49,6 +60,26 @@ class TargetState:
     key_slices: list[int] = field(default_factory=list)
     turns: list[Turn] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    assessed: tuple[int, ...] | None = None
+
+    @property
+    def conditions(self) -> Conditions:
+        """What the turns are taken under."""
+        policy, segmenter, slices = self.config.policy, self.config.segmenter, self.slices
+        drawing = Drawing.PER_SLICE
+        if isinstance(segmenter, VolumePrompter):
+            drawing = Drawing.WHOLE
+        elif isinstance(segmenter, VolumeSegmenter):
+            drawing = Drawing.FOLLOWS
+        return Conditions(
+            slices.shape,
+            slices.spacing_mm,
+            slices.levels,
+            self.limits,
+            segmenter.supported_prompts,
+            drawing,
+            policy.pictures if isinstance(policy, ShowsPictures) else PictureSettings(),
+        )
 
     @property
     def limits(self) -> Limits:
@@ -86,7 +117,7 @@ class TargetState:
         if isinstance(episode.best, SliceOfObject) and episode.best.whole is not None:
             changed = self._put_object(z, episode.best.whole)
             if changed:
-                yield self.note_followed([z], changed, 0.0)
+                yield self.note_followed([z], {n: self.masks[n] for n in changed}, 0.0)
         return episode
 
     def draw_together(
@@ -130,9 +161,11 @@ class TargetState:
             self.turns.append(turn)
             yield turn
 
-    def note_followed(self, seeds: Iterable[int], drawn: Iterable[int], seconds: float) -> Turn:
+    def note_followed(
+        self, seeds: Iterable[int], drawn: Mapping[int, NDArray[np.bool_]], seconds: float
+    ) -> Turn:
         """Write down, as a turn of the whole volume, that masks were followed from slices `seeds`
-        to slices `drawn`.
+        to those of `drawn`, whose scores are on the state.
         """
         slices = tuple(sorted(drawn))
         turn = Turn(
@@ -143,6 +176,8 @@ class TargetState:
             outcome=Outcome.KEPT if slices else Outcome.NO_MASK,
             observation=f"followed from {_listed(seeds)} to {len(slices)} more slices",
             segmenter_s=seconds,
+            masks=TurnMasks.of(drawn) if slices else None,
+            slice_scores=tuple(self.scores[z] for z in slices),
         )
         self.turns.append(turn)
         return turn

@@ -41,7 +41,8 @@ class EncodedSlices:
     """The axial slices of a volume on the working grid (agent.ports.Slices), safe to share between
     threads.
 
-    `volume` on the working grid, `normalise` shows what `window` says in words. `folder` keeps the
+    `volume` on the working grid, `normalise` shows what `window` says in words and
+    `levels` in stored intensities. `folder` keeps the
     encodings, with the `in_memory` latest beside it in memory; `encoder` names network and weights
     and goes into the files' names. Kept embeddings are rounded to float16 before first use (at most
     3e-4 of LiteMedSAM's ±0.61), so that a run that was interrupted goes on with exactly the same
@@ -56,13 +57,14 @@ class EncodedSlices:
         normalise: Normalise,
         *,
         window: str = "",
+        levels: tuple[float, float] | None = None,
         encoder: str = "",
         folder: Path | None = None,
         in_memory: int = 16,
         memory_bytes: int = MEMORY_BYTES,
     ) -> None:
         self._volume, self._segmenter, self._normalise = volume, segmenter, normalise
-        self.window = window
+        self.window, self.levels = window, levels
         self._encoder, self._folder, self._in_memory = encoder, folder, in_memory
         self._memory_bytes = memory_bytes
         self._images: OrderedDict[int, NDArray[np.float32]] = OrderedDict()

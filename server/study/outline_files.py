@@ -2,7 +2,7 @@
 killed goes on from it.
 
 One .npz a target: `record` the JSON of everything but the masks, `slices` their indices, `bits` the
-masks packed.
+masks packed. Of the turns' own masks it holds the digests; the bits are in the turn mask file.
 """
 
 from __future__ import annotations
@@ -15,11 +15,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.trace import turn_from_record, turn_record
+from agent.trace import (
+    Trace,
+    TracedTarget,
+    trace_from_record,
+    trace_record,
+    turn_from_record,
+    turn_record,
+)
 from agent.turns import TargetResult
-from agent.values import Target, TargetStatus
+from agent.values import Target
 from agent.volume.outline import Outline
 from server.files import write_file
+
+_VERSION = 2
 
 
 def write_outline(path: Path, outline: Outline) -> None:
@@ -39,10 +48,14 @@ def write_outline(path: Path, outline: Outline) -> None:
     )
 
 
-def read_outline(path: Path) -> Outline:
-    """The outline in a file that `write_outline` left."""
+def read_outline(path: Path) -> Outline | None:
+    """The outline in a file that `write_outline` left; None for one of another version, to be made
+    again.
+    """
     with np.load(path, allow_pickle=False) as stored:
         record = json.loads(stored["record"].tobytes())
+        if record.get("version") != _VERSION:
+            return None
         masks = _unpacked(stored["bits"], stored["shape"])
         slices = [int(z) for z in stored["slices"]]
     return _outline(record, dict(zip(slices, masks, strict=True)))
@@ -56,6 +69,7 @@ def _unpacked(bits: NDArray[np.uint8], shape: NDArray[np.int64]) -> NDArray[np.b
 def _record(outline: Outline) -> dict[str, Any]:
     ended = outline.ended
     return {
+        "version": _VERSION,
         "target": asdict(outline.target),
         "presence": outline.presence,
         "scores": [[z, outline.scores[z]] for z in sorted(outline.scores)],
@@ -63,40 +77,36 @@ def _record(outline: Outline) -> dict[str, Any]:
         "turns": [turn_record(turn) for turn in outline.turns],
         "warnings": outline.warnings,
         "followed": outline.followed,
-        "ended": None
-        if ended is None
-        else {
-            "status": ended.status,
-            "confidence": ended.confidence,
-            "reason": ended.reason,
-            "window": ended.window,
-        },
+        "ended": None if ended is None else trace_record(Trace((TracedTarget.of(ended),))),
     }
 
 
 def _outline(record: dict[str, Any], masks: dict[int, NDArray[np.bool_]]) -> Outline:
-    target = Target(**record["target"])
-    turns = tuple(turn_from_record(turn) for turn in record["turns"])
-    warnings, ended = tuple(record["warnings"]), record["ended"]
     return Outline(
-        target=target,
+        target=Target(**record["target"]),
         presence=tuple(record["presence"]),
         masks=masks,
         scores={int(z): float(score) for z, score in record["scores"]},
         key_slices=tuple(record["key_slices"]),
-        turns=turns,
-        warnings=warnings,
+        turns=tuple(turn_from_record(turn) for turn in record["turns"]),
+        warnings=tuple(record["warnings"]),
         followed=record["followed"],
-        ended=None
-        if ended is None
-        else TargetResult(
-            target,
-            TargetStatus(ended["status"]),
-            None,
-            ended["confidence"],
-            turns,
-            ended["reason"],
-            warnings,
-            ended["window"],
-        ),
+        ended=None if record["ended"] is None else _ended(record["ended"]),
+    )
+
+
+def _ended(record: dict[str, Any]) -> TargetResult:
+    (traced,) = trace_from_record(record).targets
+    return TargetResult(
+        target=traced.target,
+        status=traced.status,
+        voxels=None,
+        confidence=traced.confidence,
+        turns=traced.turns,
+        reason=traced.reason,
+        warnings=traced.warnings,
+        window=traced.window,
+        conditions=traced.conditions,
+        presence=traced.presence,
+        assessed=traced.assessed,
     )

@@ -1,5 +1,4 @@
-"""What one request leaves on disk between its stages: arrays and JSON, each written whole or not at
-all.
+"""What one request leaves on disk: arrays and JSON, each written whole or not at all.
 
 <folder>/intensities.npy    (z, y, x) float32 on the source grid, read back memory-mapped
 <folder>/colour.npy         (z, y, x, 3) uint8 RGB, only where the image has colours
@@ -7,7 +6,11 @@ all.
 <folder>/target-000.json    the target's summary and turns; written last, so it vouches for the mask
 <folder>/target-000.npz     its mask: the bits of the smallest box around it
 <folder>/outline-000.npz    what the target has come to before it is finished
+<folder>/turns.masks        the mask of every turn that drew (server/study/turn_mask_file.py)
+<folder>/source.json        the files that the volume was made of, and its digest
 <folder>/seg.dcm sr.dcm trace.json preview.png
+
+Results, trace, target files, turns.masks and source.json stay when the request has ended.
 """
 
 from __future__ import annotations
@@ -28,6 +31,8 @@ from dicom_node.values import Code, SourceFrame, SourceVolume
 from dicom_node.voxels import Voxels
 from server.files import private_folder, write_file, write_json
 from server.study.outline_files import read_outline, write_outline
+from server.study.source_files import SOURCE, StudySource, write_source
+from server.study.turn_mask_file import TURN_MASKS
 from server.values import TargetSummary
 
 _NO_UID = "none"
@@ -52,6 +57,16 @@ class WorkFolder:
         return self.path / "preview.png"
 
     @property
+    def turn_masks(self) -> Path:
+        """The mask of every turn that drew."""
+        return self.path / TURN_MASKS
+
+    @property
+    def source(self) -> Path:
+        """The files that the volume was made of."""
+        return self.path / SOURCE
+
+    @property
     def has_volume(self) -> bool:
         """Whether `save_volume` ran to its end."""
         return (self.path / "volume.json").is_file()
@@ -59,6 +74,7 @@ class WorkFolder:
     def save_volume(self, volume: SourceVolume) -> None:
         """Keep a volume for the later stages; makes the folder, private, if it is missing."""
         private_folder(self.path)
+        write_source(self.source, StudySource.of(volume))
         write_file(
             self.path / "intensities.npy", lambda stream: np.save(stream, volume.intensities)
         )
@@ -85,9 +101,7 @@ class WorkFolder:
         write_json(self.path / "volume.json", record)
 
     def load_volume(self) -> SourceVolume:
-        """The volume of `save_volume`; its intensities are memory-mapped, and writing to them
-        changes no file.
-        """
+        """The volume of `save_volume`, memory-mapped; writing to it changes no file."""
         record = json.loads((self.path / "volume.json").read_text(encoding="utf-8"))
         frames = tuple(
             SourceFrame(**frame | {"path": Path(os.path.normpath(self.path / frame["path"]))})
@@ -146,7 +160,7 @@ class WorkFolder:
             trace_from_record(json.loads(self._of(i, _TARGET).read_text(encoding="utf-8"))["trace"])
             for i in range(count)
         ]
-        trace = Trace(tuple(target for one in traces for target in one.targets))
+        trace = Trace(tuple(target for trace in traces for target in trace.targets))
         write_trace(self.trace, trace)
         return trace
 
@@ -164,7 +178,7 @@ class WorkFolder:
         write_outline(self._of(index, _OUTLINE), outline)
 
     def load_outline(self, index: int) -> Outline | None:
-        """What a target has come to, or None if it was not begun."""
+        """What a target has come to, or None if it was not begun (by this version)."""
         path = self._of(index, _OUTLINE)
         return read_outline(path) if path.is_file() else None
 

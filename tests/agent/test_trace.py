@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.actions import Absent, Action, AddBox, AddPoint, Malformed, Stop
+from agent.conditions import Conditions, Drawing, PictureSettings
 from agent.errors import AgentError, BadTrace
+from agent.limits import Limits
 from agent.trace import (
     VERSION,
     Trace,
@@ -23,8 +25,9 @@ from agent.trace import (
     turn_record,
     write_trace,
 )
+from agent.turn_masks import TurnMasks
 from agent.turns import Outcome, TargetResult, Turn
-from agent.values import Box, Point, Role, Target, TargetStatus
+from agent.values import Box, Point, PromptKind, Role, Target, TargetStatus
 
 figures = st.floats(0, 1)
 pixels = st.floats(0, 511)
@@ -49,6 +52,18 @@ turns = st.builds(
     score=st.one_of(st.none(), figures),
     policy_s=st.floats(0, 1e4),
     segmenter_s=st.floats(0, 1e4),
+    masks=st.one_of(st.none(), st.builds(TurnMasks, st.text("0123456789abcdef", min_size=32))),
+    slice_scores=st.lists(figures, max_size=3).map(tuple),
+)
+conditions = st.builds(
+    Conditions,
+    shape=st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(1, 9)),
+    spacing_mm=st.tuples(st.floats(0.1, 9), st.floats(0.1, 9), st.floats(0.1, 9)),
+    levels=st.one_of(st.none(), st.tuples(st.floats(-2e3, 0), st.floats(1, 3e3))),
+    limits=st.builds(Limits, max_turns=st.integers(1, 9), undo_px=figures),
+    supported_prompts=st.frozensets(st.sampled_from(PromptKind)),
+    drawing=st.sampled_from(Drawing),
+    pictures=st.builds(PictureSettings, image_px=st.integers(0, 999), zoom=st.booleans()),
 )
 targets = st.builds(
     TracedTarget,
@@ -58,6 +73,9 @@ targets = st.builds(
     reason=st.text(),
     confidence=figures,
     warnings=st.lists(st.text(), max_size=2).map(tuple),
+    conditions=st.one_of(st.none(), conditions),
+    presence=st.lists(figures, max_size=3).map(tuple),
+    assessed=st.one_of(st.none(), st.lists(st.integers(0, 9), max_size=2).map(tuple)),
 )
 
 
@@ -97,7 +115,7 @@ def test_the_contract_of_the_file(tmp_path: Path) -> None:
     write_trace(tmp_path / "trace.json", Trace.of([result]))
 
     assert json.loads((tmp_path / "trace.json").read_text()) == {
-        "version": 1,
+        "version": 2,
         "targets": [
             {
                 "text": "left kidney",
@@ -131,7 +149,7 @@ def test_every_golden_of_every_version_is_still_read(repository: Path) -> None:
 
     read = [read_trace(golden) for golden in goldens]
 
-    assert len(goldens) >= 2
+    assert len(goldens) >= 4
     assert all(trace.targets and trace.targets[0].turns for trace in read)
 
 
@@ -176,13 +194,20 @@ GOOD_TURN = turn_record(Turn(1, 0, Role.KEY, Stop(), Outcome.STOPPED))
     [
         ([], 'it has no "version"'),
         ({"targets": []}, 'it has no "version"'),
-        ({"version": 2, "targets": []}, "of version 2; this segnode reads version 1"),
+        ({"version": 3, "targets": []}, "of version 3; this segnode reads versions up to 2"),
         ({"version": "1", "targets": []}, "of version '1'"),
         ({"version": 1}, "cannot be read"),
         ({"version": 1, "targets": 5}, "cannot be read"),
         ({"version": 1, "targets": ["liver"]}, "cannot be read"),
         ({"version": 1, "targets": [{"text": "liver", "status": "lost", "turns": []}]}, "lost"),
         ({"version": 1, "targets": [{"text": "l", "status": "absent", "turns": [{}]}]}, "turn"),
+        (
+            {
+                "version": 2,
+                "targets": [{"text": "l", "status": "absent", "turns": [], "conditions": {}}],
+            },
+            "cannot be read",
+        ),
     ],
 )
 def test_what_is_no_trace_is_refused(record: object, says: str) -> None:
@@ -214,7 +239,7 @@ def test_a_file_that_is_no_json_is_refused_by_name(tmp_path: Path) -> None:
         read_trace(tmp_path / "trace.json")
 
 
-def test_the_version_is_one() -> None:
+def test_the_version_is_two() -> None:
     # raised by hand, together with a golden of the new version
-    assert VERSION == 1
+    assert VERSION == 2
     assert issubclass(BadTrace, AgentError)

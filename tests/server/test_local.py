@@ -65,7 +65,14 @@ def test_a_dicom_folder_gives_seg_sr_trace_and_preview(models: LocalModels, tmp_
 
     # Assert
     written = {path.name for path in (tmp_path / "out").iterdir()}
-    assert written == {"seg.dcm", "sr.dcm", "trace.json", "preview.png"}
+    assert written == {
+        "seg.dcm",
+        "sr.dcm",
+        "trace.json",
+        "turns.masks",
+        "source.json",
+        "preview.png",
+    }
     seg = pydicom.dcmread(tmp_path / "out" / "seg.dcm")
     assert [item.SegmentLabel for item in seg.SegmentSequence] == ["Liver"]
     assert (found["liver"].status, found["unicorn"].status) == ("segmented", "failed")
@@ -129,7 +136,8 @@ def test_nothing_but_unknown_targets_still_leaves_trace_and_preview(
     found = run(models, tmp_path / "ct", tmp_path / "out", "unicorn")
 
     assert found["unicorn"].status == "failed"
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {"trace.json", "preview.png"}
+    written = {path.name for path in (tmp_path / "out").iterdir()}
+    assert written == {"trace.json", "source.json", "preview.png"}
 
 
 def test_a_file_of_two_series_is_refused_by_name_and_no_folder_is_touched(

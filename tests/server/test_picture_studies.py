@@ -23,9 +23,10 @@ from dicom_node.voxels import Voxels
 from models.images.preprocessing import WorkingGrid
 from models.loaded_models import open_workbench
 from server.local import LocalModels, LocalRun, asked_targets, segment_files
-from server.pipeline import agent_volume, sizes_of
+from server.pipeline import sizes_of
 from server.rules.catalogue import load_catalogue
 from server.study.preview import TILE_PX, Drawn, Sizes, draw_preview
+from server.study.source_files import agent_volume
 from server.study.workfolder import WorkFolder
 from server.values import TargetSummary
 from tests.support import pictures
@@ -68,7 +69,14 @@ class TestWholeWay:
         assert found.volume_ml is None
         assert dice(drawn_in(tmp_path / "out" / "seg.dcm"), made.mask) > 0.9
         written = {path.name for path in (tmp_path / "out").iterdir()}
-        assert written == {"seg.dcm", "sr.dcm", "trace.json", "preview.png"}
+        assert written == {
+            "seg.dcm",
+            "sr.dcm",
+            "trace.json",
+            "turns.masks",
+            "source.json",
+            "preview.png",
+        }
 
     def test_pixels_that_are_not_square_come_back_in_their_own_matrix(
         self, models: LocalModels, tmp_path: Path
@@ -176,7 +184,7 @@ class TestColour:
         np.testing.assert_array_equal(again.colour, made.rgb[None])
         assert (again.picture, again.sized) == (True, True)
         folder.discard_intermediates()
-        assert list(folder.path.iterdir()) == []
+        assert [path.name for path in folder.path.iterdir()] == ["source.json"]
 
     def test_grey_leaves_no_colour_behind(self, tmp_path: Path) -> None:
         made = pictures.picture(tmp_path / "in", "CR")

@@ -151,6 +151,8 @@ def test_discard_keeps_results_and_removes_the_volume(
         "seg.dcm",
         "sr.dcm",
         "trace.json",
+        "turns.masks",
+        "source.json",
         "preview.png",
         "target-000.json",
         "target-000.npz",

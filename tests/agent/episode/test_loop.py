@@ -458,7 +458,7 @@ class TestTimes:
 
 
 def test_the_golden_episode_of_five_turns(play, square, tmp_path, repository: Path) -> None:
-    """A box, a better one, a worse click, garbage, stop: the trace as version 1 wrote it, byte for
+    """A box, a better one, a worse click, garbage, stop: the trace as version 2 writes it, byte for
     byte.
     """
     # Arrange
@@ -483,7 +483,7 @@ def test_the_golden_episode_of_five_turns(play, square, tmp_path, repository: Pa
     write_trace(tmp_path / "trace.json", Trace((traced,)))
 
     # Assert
-    golden = repository / "tests" / "golden" / "trace-v1-five-turns.json"
+    golden = repository / "tests" / "golden" / "trace-v2-five-turns.json"
     assert (tmp_path / "trace.json").read_text() == golden.read_text()
     assert [turn_record(turn) for turn in read_trace(golden).targets[0].turns] == [
         turn_record(turn) for turn in turns

@@ -470,13 +470,13 @@ class TestHowItEnds:
 
 
 def test_the_golden_target(play, tmp_path, repository) -> None:
-    """Key slice, a flood mended, a gap filled: the trace as version 1 wrote it, byte for byte."""
+    """Key slice, a flood mended, a gap filled: the trace as version 2 writes it, byte for byte."""
     carry = {3: square(8), 5: [square(40), square(11)], 7: square(9)}
 
     _, result, _ = play({4: square(10)}, carry)
     write_trace(tmp_path / "trace.json", Trace.of([result]))
 
-    golden = repository / "tests" / "golden" / "trace-v1-through-volume.json"
+    golden = repository / "tests" / "golden" / "trace-v2-through-volume.json"
     assert (tmp_path / "trace.json").read_text() == golden.read_text()
     assert read_trace(golden).targets[0].warnings == result.warnings
 
