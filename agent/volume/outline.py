@@ -20,7 +20,7 @@ from agent.limits import Limits
 from agent.ports import BatchPolicy, Localisation, Policy, Segmenter, Slices, VolumePrompter
 from agent.turns import WHOLE_VOLUME, Outcome, TargetResult, Turn
 from agent.values import Role, Target, TargetStatus
-from agent.volume.target_state import EpisodeConfig, TargetState
+from agent.volume.target_state import EpisodeConfig, TargetState, conditions_of
 
 _UNKNOWN_PRESENCE = 0.5  # of a survey that gave no figures
 
@@ -125,7 +125,7 @@ def ended_result(
         reason=reason,
         warnings=tuple(target_state.warnings),
         window=target_state.slices.window,
-        conditions=target_state.conditions,
+        conditions=conditions_of(target_state.config, target_state.slices),
         presence=target_state.presence,
         assessed=target_state.assessed,
     )

@@ -22,7 +22,7 @@ from agent.volume.carry import propagate_slice_by_slice
 from agent.volume.consistency import check_consistency
 from agent.volume.outline import Outline, ended_result
 from agent.volume.propagate import follow
-from agent.volume.target_state import EpisodeConfig, TargetState
+from agent.volume.target_state import EpisodeConfig, TargetState, conditions_of
 
 _DOUBTFUL = 0.5  # a confidence below this is worth a warning
 _WORTH_SAYING = 0.02  # of the voxels, left out as parts that hang on nothing
@@ -102,7 +102,7 @@ def _result(target_state: TargetState) -> TargetResult:
         turns=tuple(target_state.turns),
         warnings=(*target_state.warnings, *_doubts(voxels, confidence)),
         window=target_state.slices.window,
-        conditions=target_state.conditions,
+        conditions=conditions_of(target_state.config, target_state.slices),
         presence=target_state.presence,
         assessed=target_state.assessed,
     )

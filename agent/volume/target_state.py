@@ -63,25 +63,6 @@ class TargetState:
     assessed: tuple[int, ...] | None = None
 
     @property
-    def conditions(self) -> Conditions:
-        """What the turns are taken under."""
-        policy, segmenter, slices = self.config.policy, self.config.segmenter, self.slices
-        drawing = Drawing.PER_SLICE
-        if isinstance(segmenter, VolumePrompter):
-            drawing = Drawing.WHOLE
-        elif isinstance(segmenter, VolumeSegmenter):
-            drawing = Drawing.FOLLOWS
-        return Conditions(
-            slices.shape,
-            slices.spacing_mm,
-            slices.levels,
-            self.limits,
-            segmenter.supported_prompts,
-            drawing,
-            policy.pictures if isinstance(policy, ShowsPictures) else PictureSettings(),
-        )
-
-    @property
     def limits(self) -> Limits:
         """The limits all episodes share."""
         return self.config.limits
@@ -254,6 +235,25 @@ class TargetState:
 
     def _turns_on(self, z: int) -> int:
         return sum(turn.slice_index == z for turn in self.turns)
+
+
+def conditions_of(config: EpisodeConfig, slices: Slices) -> Conditions:
+    """What the turns on `slices` are taken under."""
+    policy, segmenter = config.policy, config.segmenter
+    drawing = Drawing.PER_SLICE
+    if isinstance(segmenter, VolumePrompter):
+        drawing = Drawing.WHOLE
+    elif isinstance(segmenter, VolumeSegmenter):
+        drawing = Drawing.FOLLOWS
+    return Conditions(
+        slices.shape,
+        slices.spacing_mm,
+        slices.levels,
+        config.limits,
+        segmenter.supported_prompts,
+        drawing,
+        policy.pictures if isinstance(policy, ShowsPictures) else PictureSettings(),
+    )
 
 
 def _of_the_whole(action: Action) -> tuple[Outcome, str]:

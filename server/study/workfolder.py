@@ -32,7 +32,6 @@ from dicom_node.voxels import Voxels
 from server.files import private_folder, write_file, write_json
 from server.study.outline_files import read_outline, write_outline
 from server.study.source_files import SOURCE, StudySource, write_source
-from server.study.turn_mask_file import TURN_MASKS
 from server.values import TargetSummary
 
 _NO_UID = "none"
@@ -57,16 +56,6 @@ class WorkFolder:
         return self.path / "preview.png"
 
     @property
-    def turn_masks(self) -> Path:
-        """The mask of every turn that drew."""
-        return self.path / TURN_MASKS
-
-    @property
-    def source(self) -> Path:
-        """The files that the volume was made of."""
-        return self.path / SOURCE
-
-    @property
     def has_volume(self) -> bool:
         """Whether `save_volume` ran to its end."""
         return (self.path / "volume.json").is_file()
@@ -74,7 +63,7 @@ class WorkFolder:
     def save_volume(self, volume: SourceVolume) -> None:
         """Keep a volume for the later stages; makes the folder, private, if it is missing."""
         private_folder(self.path)
-        write_source(self.source, StudySource.of(volume))
+        write_source(self.path / SOURCE, StudySource.of(volume))
         write_file(
             self.path / "intensities.npy", lambda stream: np.save(stream, volume.intensities)
         )
