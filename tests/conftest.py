@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import threading
 import uuid
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -49,7 +49,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """With --durations: the seconds of each room's tests and its folders', processes added up."""
     if terminalreporter.config.getoption("durations") is None:
         return
-    seconds: Counter[str] = Counter()
+    seconds: defaultdict[str, float] = defaultdict(float)
     for report in itertools.chain.from_iterable(terminalreporter.stats.values()):
         if isinstance(report, pytest.TestReport):
             folders = report.nodeid.split("::")[0].split("/")[1:-1]

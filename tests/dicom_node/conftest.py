@@ -14,6 +14,7 @@ import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import (
+    UID,
     CTImageStorage,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -83,7 +84,7 @@ def as_sent() -> Callable[..., bytes]:
     """The bytes of a data set in an uncompressed or deflated transfer syntax."""
 
     def build(dataset: Dataset, transfer_syntax: str = ExplicitVRLittleEndian) -> bytes:
-        encoded = encode(dataset, *_ENCODINGS.get(transfer_syntax, (False, True, False)))
+        encoded = encode(dataset, *_ENCODINGS.get(UID(transfer_syntax), (False, True, False)))
         assert encoded is not None
         return encoded
 

@@ -6,6 +6,7 @@ import logging
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,7 +32,7 @@ def test_what_is_endless_is_cut() -> None:
     assert len(quoted("1." * 4000)) < 250
 
 
-def formatted(*arguments: object, **options: object) -> list[str]:
+def formatted(*arguments: object, **options: Any) -> list[str]:
     record = logging.LogRecord("name", logging.INFO, "path", 1, "title %s", arguments, **options)
     return OneLineFormatter(LINE_FORMAT).format(record).split("\n")
 

@@ -48,7 +48,7 @@ def test_turned_as_an_array_is_turned(
 ) -> None:
     turned = Voxels.of(mask).turned((axes[0], axes[1], axes[2]), reverse)
 
-    expected = np.flip(mask.transpose(axes), [axis for axis in range(3) if reverse[axis]])
+    expected = np.flip(mask.transpose(axes), tuple(axis for axis in range(3) if reverse[axis]))
     np.testing.assert_array_equal(turned.whole(), expected)
     np.testing.assert_array_equal(turned.areas, expected.sum(axis=(1, 2)))
 

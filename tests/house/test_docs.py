@@ -36,7 +36,7 @@ PACKAGE_HOSTS = [
 ]
 
 
-def settings_keys(section: type, prefix: str = "") -> Iterator[str]:
+def settings_keys(section: Any, prefix: str = "") -> Iterator[str]:
     """Dotted names of every setting; those of a list of tables once, by the table's name."""
     if is_dataclass(section):
         yield from (prefix + field.name for field in fields(section))

@@ -125,7 +125,9 @@ def test_late_slices_supersede_and_an_identical_resend_does_not(
     node, archive = site
     files = [
         path
-        for _, path in sorted((read_header(p).image_position_mm[2], p) for p in patient().paths)
+        for _, path in sorted(
+            ((read_header(p).image_position_mm or ())[2], p) for p in patient().paths
+        )
     ]
     study = send(node, files[:16])
     ended(node, study)

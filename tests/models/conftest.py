@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -61,7 +62,7 @@ def sample_ct(shared_data: Path) -> SampleCt:
     affine[:3, 3] = origin
     geometry = Geometry(hu.shape, affine)
 
-    image = nibabel.load(folder / "example_seg_dicom.nii.gz")
+    image: Any = nibabel.load(folder / "example_seg_dicom.nii.gz")
     label_map = np.asarray(image.dataobj).astype(np.uint8)
     index = np.stack(np.meshgrid(*map(np.arange, hu.shape), indexing="ij"), -1).reshape(-1, 3)
     ras = geometry.to_patient_mm(index.astype(float)) * (-1, -1, 1)

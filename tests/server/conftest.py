@@ -40,13 +40,13 @@ class HeldStudies:
     conflicting: list[StoredInstance] = field(default_factory=list)
 
     def put(
-        self, count: int, *, study: str = STUDY, series: int = 1, first: int = 1, **fields: object
+        self, count: int, *, study: str = STUDY, series: int = 1, first: int = 1, **fields: Any
     ) -> None:
         """Add `count` CT slices numbered from `first`."""
         for number in range(first, first + count):
             uid = f"{study}.{series}"
             path = Path(f"/inbox/{study}/{uid}/{uid}.{number}.dcm")
-            values: dict[str, object] = {
+            values: dict[str, Any] = {
                 "modality": "CT",
                 "attributes": {"Modality": "CT", "StudyDescription": "Abdomen^routine"},
                 "instance_number": number,

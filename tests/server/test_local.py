@@ -11,7 +11,7 @@ import numpy as np
 import pydicom
 import pytest
 from PIL import Image
-from pydicom.uid import ExplicitVRLittleEndian, MediaStorageDirectoryStorage
+from pydicom.uid import UID, ExplicitVRLittleEndian, MediaStorageDirectoryStorage
 
 from agent.limits import Limits
 from agent.trace import read_trace
@@ -99,7 +99,7 @@ def test_a_nifti_gives_a_label_map_on_its_own_grid(models: LocalModels, tmp_path
     found = run(models, tmp_path / "ct.nii.gz", tmp_path / "out", "bright")
 
     # Assert
-    label_map = nibabel.load(tmp_path / "out" / "segmentation.nii.gz")
+    label_map: Any = nibabel.load(tmp_path / "out" / "segmentation.nii.gz")
     assert np.allclose(label_map.affine, affine)
     inside = np.asarray(label_map.dataobj).transpose(2, 1, 0) == 1
     truth = bright_blob() == 100
@@ -185,7 +185,7 @@ def directory(folder: Path) -> Path:
     ds = pydicom.Dataset()
     ds.file_meta = pydicom.dataset.FileMetaDataset()
     ds.file_meta.MediaStorageSOPClassUID = MediaStorageDirectoryStorage
-    ds.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+    ds.file_meta.MediaStorageSOPInstanceUID = UID("1.2.3")
     ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     ds.FileSetID = "DISC"
     record = pydicom.Dataset()

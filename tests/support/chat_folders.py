@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -262,7 +263,7 @@ def save_gemma3(folder: Path, size: Size = TINY) -> None:
     ).save_pretrained(folder)
 
 
-def _text(size: Size, tokenizer: PreTrainedTokenizerFast) -> dict[str, object]:
+def _text(size: Size, tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
     return {
         "vocab_size": len(tokenizer),
         "hidden_size": size.width,
@@ -302,7 +303,7 @@ def _save(
     tokenizer: PreTrainedTokenizerFast,
 ) -> None:
     torch.manual_seed(11)
-    model = kind(config)
+    model: Any = kind(config)
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     model.save_pretrained(folder)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote
@@ -36,7 +36,7 @@ class Mirror:
     faults: list[Callable[[Handler, bytes], None] | None] = field(default_factory=list)
     asked: list[Asked] = field(default_factory=list)
 
-    def hold(self, repo: str, files: dict[str, bytes], large: set[str] = frozenset()) -> None:
+    def hold(self, repo: str, files: dict[str, bytes], large: Collection[str] = ()) -> None:
         """A repository with its tree; those in `large` are told by SHA-256, the others as git
         hashes them.
         """

@@ -17,7 +17,7 @@ import random
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -209,7 +209,7 @@ class Look:
         ds.BitsAllocated, ds.BitsStored, ds.HighBit = 16, 16, 15
         ds.PixelRepresentation = int(self.signed)
         stored = np.round((hu.astype(np.float64) - intercept) / slope)
-        return stored.astype(np.int16 if self.signed else np.uint16)
+        return stored.astype(np.int16) if self.signed else stored.astype(np.uint16)
 
 
 @dataclass(frozen=True)
@@ -306,7 +306,7 @@ def scout(folder: Path, *, identity: Identity | None = None, series_number: int 
     return next(iter(writer.write_slices(lambda z, ds: None)))
 
 
-def setting(**values: object) -> Edit:
+def setting(**values: Any) -> Edit:
     """An edit that sets attributes on every slice."""
 
     def edit(z: int, ds: Dataset) -> None:
@@ -345,7 +345,7 @@ def _span(raw: Any) -> tuple[int, int]:
     return raw.value_tell - (12 if raw.VR in _LONG else 8), raw.value_tell + raw.length
 
 
-def rewrite(path: Path, **values: object) -> None:
+def rewrite(path: Path, **values: Any) -> None:
     """Change attributes of a file in place; None deletes them."""
     ds = dcmread(path)
     for keyword, value in values.items():
@@ -375,7 +375,7 @@ def save(
         ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
         ds.compress(transfer_syntax_uid, stored, generate_instance_uid=False)
     else:
-        order = "<" if transfer_syntax_uid.is_little_endian else ">"
+        order: Literal["<", ">"] = "<" if transfer_syntax_uid.is_little_endian else ">"
         ds.file_meta.TransferSyntaxUID = transfer_syntax_uid
         ds.PixelData = stored.astype(stored.dtype.newbyteorder(order)).tobytes()
         ds["PixelData"].VR = "OW"

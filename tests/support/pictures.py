@@ -188,9 +188,11 @@ def _ybr_jpeg(ds: Dataset, rgb: NDArray[np.uint8], _: NDArray[np.uint8]) -> None
 
 
 _WAYS: dict[str, Callable[[Dataset, NDArray[np.uint8], NDArray[np.uint8]], None]] = {
-    "MONOCHROME2": lambda ds, _, grey: _grey(ds, grey.astype(np.uint16) << 4, "MONOCHROME2"),
+    "MONOCHROME2": lambda ds, _, grey: _grey(
+        ds, grey.astype(np.uint16) << np.uint16(4), "MONOCHROME2"
+    ),
     "MONOCHROME1": lambda ds, _, grey: _grey(
-        ds, 4095 - (grey.astype(np.uint16) << 4), "MONOCHROME1"
+        ds, np.uint16(4095) - (grey.astype(np.uint16) << np.uint16(4)), "MONOCHROME1"
     ),
     "RGB": lambda ds, rgb, _: _colour(ds, rgb, "RGB"),
     "RGB in planes": _planar,

@@ -41,7 +41,9 @@ def click(x: float, y: float, positive: bool = True) -> AddPoint:
         (click(11, 10), [(10, 10), (11, 10)]),  # the same sign: both
     ],
 )
-def test_an_opposite_click_within_three_pixels_undoes(second: AddPoint, left: list) -> None:
+def test_an_opposite_click_within_three_pixels_undoes(
+    second: AddPoint, left: list[tuple[float, float]]
+) -> None:
     prompts = apply_action(apply_action(Prompts(), click(10, 10), 3.0), second, 3.0)
 
     assert [(point.x, point.y) for point in prompts.points] == left

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -71,7 +72,7 @@ def square_at() -> Callable[[int, int], NDArray[np.bool_]]:
 def call() -> Callable[..., str]:
     """A function call in MedSAM-Agent's tag."""
 
-    def write(name: str, **arguments: object) -> str:
+    def write(name: str, **arguments: Any) -> str:
         return f"<tool_call>{json.dumps({'name': name, 'arguments': arguments})}</tool_call>"
 
     return write

@@ -80,7 +80,7 @@ class Reader:
         return np.asarray((grey.min(axis=2) > 150) & (grey.max(axis=2) < 250))  # padding is white
 
 
-def _call(name: str, **arguments: object) -> str:
+def _call(name: str, **arguments: Any) -> str:
     return f"<tool_call>{json.dumps({'name': name, 'arguments': arguments})}</tool_call>"
 
 

@@ -21,7 +21,7 @@ VIEW = View.identity((1999, 1000))
 LETTERBOX = View.letterbox((480, 640), (512, 512), Crop(100, 50, 300, 400))
 
 
-def call(name: str, **arguments: object) -> str:
+def call(name: str, **arguments: Any) -> str:
     return f"<tool_call>{json.dumps({'name': name, 'arguments': arguments})}</tool_call>"
 
 

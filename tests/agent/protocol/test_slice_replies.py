@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,7 +16,7 @@ from agent.protocol.slice_replies import parse_inspection, parse_survey, render_
 TOOL, THINK = Dialect.TOOL_CALL, Dialect.THINK_ACTION
 
 
-def call(name: str, **arguments: object) -> str:
+def call(name: str, **arguments: Any) -> str:
     return f"<tool_call>{json.dumps({'name': name, 'arguments': arguments})}</tool_call>"
 
 

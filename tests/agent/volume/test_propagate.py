@@ -5,6 +5,7 @@ where it matters.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,7 +40,7 @@ def boxed(left: int) -> list[AddBox | Stop]:
     return [AddBox(Box(left, 8, left + 11, 19)), Stop()]
 
 
-def planner(key: int, left: int, **kinds: object) -> ScriptedPolicy:
+def planner(key: int, left: int, **kinds: Any) -> ScriptedPolicy:
     return ScriptedPolicy(Localisation((), (key,)), {(key, Role.KEY): boxed(left)}, **kinds)
 
 

@@ -5,6 +5,7 @@ all.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -58,7 +59,7 @@ def slices_of(*strands: PropagationPath) -> list[tuple[int, list[int]]]:
         pytest.param(Seed({0: SOME}, highest=40), [(0, list(range(1, 20)))], id="at the edge"),
     ],
 )
-def test_a_slice_belongs_to_the_nearer_outline(seed: Seed, expected: list) -> None:
+def test_a_slice_belongs_to_the_nearer_outline(seed: Seed, expected: list[Any]) -> None:
     assert slices_of(*strands_of([seed], SHAPE)) == expected
 
 
@@ -77,7 +78,7 @@ def test_what_cannot_be_followed_is_refused(seed: Seed, words: str) -> None:
 
 
 class TestSweep:
-    def walk(self, seeds: Sequence[Seed], ends: Sequence[tuple[int, int]] = ()) -> tuple:
+    def walk(self, seeds: Sequence[Seed], ends: Sequence[tuple[int, int]] = ()) -> tuple[Any, ...]:
         """What was drawn [(z, objects)], and what was yielded [(object, z)], when objects end at
         `ends`.
         """

@@ -15,7 +15,7 @@ from agent.actions import Absent, Action, AddBox, Stop
 from agent.errors import SegmenterFailed, UnknownTarget
 from agent.fakes import ArraySlices, FakeEncoding, ScriptedPolicy, ThresholdPolicy, segmentation
 from agent.limits import Limits
-from agent.ports import Localisation
+from agent.ports import Encoding, Localisation, PromptedSlice
 from agent.trace import Trace, read_trace, write_trace
 from agent.turns import TargetResult, Turn
 from agent.values import Box, PromptKind, Prompts, Role, Segmentation, Target, TargetStatus
@@ -35,9 +35,13 @@ class FillsBoxes:
     def encode(self, image) -> FakeEncoding:
         return FakeEncoding(image)
 
-    def segment(self, encoding: FakeEncoding, prompts: Prompts) -> Segmentation:
+    def segment_many(self, asks: Sequence[PromptedSlice]) -> list[Segmentation]:
+        return [self.segment(ask.encoding, ask.prompts) for ask in asks]
+
+    def segment(self, encoding: Encoding, prompts: Prompts) -> Segmentation:
         mask = np.zeros(encoding.source_shape, dtype=np.bool_)
         box = prompts.box
+        assert box is not None
         mask[int(box.y0) : int(box.y1) + 1, int(box.x0) : int(box.x1) + 1] = True
         return segmentation(mask, 0.9)
 

@@ -14,7 +14,7 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from dicom_node.errors import NotAVolume
 from dicom_node.series.choice import choose_series
@@ -95,7 +95,7 @@ def test_a_copy_that_says_something_else(
     ds = pydicom.dcmread(phantom.paths[2])
     for keyword, value in change.items():
         setattr(ds, keyword, value)
-    ds.file_meta.TransferSyntaxUID = syntax
+    ds.file_meta.TransferSyntaxUID = UID(syntax)
     ds.save_as(
         tmp_path / "copy.dcm", implicit_vr=syntax == ImplicitVRLittleEndian, little_endian=True
     )

@@ -5,6 +5,7 @@ exception.
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 from pydicom.uid import (
@@ -20,7 +21,7 @@ from dicom_node.series.header import read_header
 from dicom_node.volume.volume import load_volume
 from tests.support import phantoms
 
-SMALL = {"shape": (3, 16, 16), "spacing_mm": (5.0, 20.0, 20.0)}
+SMALL: dict[str, Any] = {"shape": (3, 16, 16), "spacing_mm": (5.0, 20.0, 20.0)}
 
 
 def outcome(folder) -> str:

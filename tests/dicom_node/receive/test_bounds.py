@@ -81,7 +81,7 @@ def test_echo_alone_keeps_no_association_open(
     listener = listening(limits=PeerLimits(idle_timeout_s=0.6))
     peer = raw(listener.port)
     peer.associate((1, VERIFICATION))
-    answers = []
+    answers: list[Any] = []
 
     while len(answers) < 100 and (not answers or answers[-1] == 0x0000):
         try:

@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 from pydicom import dcmread
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import (
+    UID,
     CTImageStorage,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -64,8 +65,8 @@ def ct_file(tmp_path: Path, ct: Callable[..., Dataset]) -> Callable[..., Path]:
         dataset = ct(**elements)
         dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
         dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, 15, 0
-        dataset.file_meta = Dataset()
-        dataset.file_meta.TransferSyntaxUID = syntax
+        dataset.file_meta = FileMetaDataset()
+        dataset.file_meta.TransferSyntaxUID = UID(syntax)
         path = tmp_path / f"{dataset.SOPInstanceUID}.dcm"
         dataset.save_as(path, enforce_file_format=True)
         return path

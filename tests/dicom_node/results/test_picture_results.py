@@ -35,7 +35,7 @@ from tests.support import archives, pictures
 
 Peer = Callable[[str], str]
 KINDS = ["CR", "DX", "US", "XC", "OP", "ES", "SC"]
-SIZED = {"PixelSpacing": ["0.5", "0.25"]}
+SIZED: dict[str, Any] = {"PixelSpacing": ["0.5", "0.25"]}
 
 
 @dataclass(frozen=True, eq=False)

@@ -211,7 +211,7 @@ class TestDcmqi:
         assert done.returncode == 0, done.stderr
         assert "Failed to get CIELab values" not in done.stdout + done.stderr
         for number, segment in enumerate(results.segments, start=1):
-            image = nibabel.load(results.folder / f"{number}.nii.gz")
+            image: Any = nibabel.load(results.folder / f"{number}.nii.gz")
             theirs = np.argwhere(np.asarray(image.dataobj) > 0)
             assert len(theirs) == segment.voxels.count
             in_lps = (theirs @ image.affine[:3, :3].T + image.affine[:3, 3]) * (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
+from typing import Any
 
 import pydicom
 import pytest
@@ -15,7 +16,7 @@ from dicom_node.results.writers import write_result
 from dicom_node.values import AbsentFinding, Code, ResultContent, ResultIdentity
 from tests.support import phantoms
 
-SMALL = {"shape": (3, 40, 48), "spacing_mm": (5.0, 8.0, 8.0)}
+SMALL: dict[str, Any] = {"shape": (3, 40, 48), "spacing_mm": (5.0, 8.0, 8.0)}
 
 
 @pytest.fixture

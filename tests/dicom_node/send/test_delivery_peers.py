@@ -22,6 +22,7 @@ from dicom_node.values import (
     Algorithm,
     ResultContent,
     ResultIdentity,
+    ResultKind,
     ResultSegment,
     SourceVolume,
     WrittenResult,
@@ -214,7 +215,7 @@ class TestOrthanc:
         # Arrange: a label map segmentation, which this version refuses
         report = work.results[1]
         label_map = WrittenResult(
-            "SEG",
+            ResultKind.SEG,
             report.path,
             "1.2.840.10008.5.1.4.1.1.66.7",
             report.sop_instance_uid,

@@ -93,12 +93,14 @@ class Archive:
         }
         for sop_class, accepted in (default if supports is None else supports).items():
             self.entity.add_supported_context(sop_class, accepted)
-        handlers = [
+        handlers: list[Any] = [
             (evt.EVT_C_STORE, self._store),
             (evt.EVT_ACCEPTED, self._accepted),
             (evt.EVT_C_ECHO, self._echo),
         ]
-        self.server = self.entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+        self.server: Any = self.entity.start_server(
+            ("127.0.0.1", 0), block=False, evt_handlers=handlers
+        )
         self.port = self.server.socket.getsockname()[1]
 
     def _accepted(self, event: Any) -> None:

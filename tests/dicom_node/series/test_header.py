@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
 from pydicom.uid import (
     MPEG4HP41,
+    UID,
     CTImageStorage,
     EnhancedCTImageStorage,
     ExplicitVRBigEndian,
@@ -39,9 +39,9 @@ def write(tmp_path: Path, as_sent: Callable[..., bytes]) -> Callable[..., Path]:
             path.write_bytes(as_sent(dataset, syntax))
             return path
         dataset.file_meta = FileMetaDataset()
-        dataset.file_meta.TransferSyntaxUID = syntax
+        dataset.file_meta.TransferSyntaxUID = UID(syntax)
         dataset.file_meta.MediaStorageSOPClassUID = CTImageStorage
-        dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.3.4"
+        dataset.file_meta.MediaStorageSOPInstanceUID = UID("1.2.3.4")
         dataset.save_as(path)
         return path
 
@@ -258,7 +258,7 @@ def test_every_text_is_bounded(plane: Dataset, write: Callable[..., Path]) -> No
     for keyword in ("SeriesDescription", "Modality", "Manufacturer", "ImageComments", "ImageType"):
         if keyword in plane:
             del plane[keyword]
-        plane.add_new(tag_for_keyword(keyword), "UT", "é" * 100_000)
+        plane.add_new(keyword, "UT", "é" * 100_000)
 
     header = read_header(write(plane))
 

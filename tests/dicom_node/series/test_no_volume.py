@@ -5,6 +5,7 @@ what to do.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pydicom
 import pytest
@@ -24,7 +25,7 @@ from dicom_node.values import InstanceHeader
 from dicom_node.volume.volume import load_volume
 from tests.support import phantoms
 
-SMALL = {"shape": (6, 10, 12), "spacing_mm": (5.0, 20.0, 18.0)}
+SMALL: dict[str, Any] = {"shape": (6, 10, 12), "spacing_mm": (5.0, 20.0, 18.0)}
 
 
 def refusal(folder, kind=NotAVolume) -> str:
@@ -111,10 +112,10 @@ def test_two_series_under_one_uid(tmp_path, other, said) -> None:
 
 
 def test_a_localizer_that_does_not_say_so(tmp_path) -> None:
-    few = {"shape": (3, 10, 12), "spacing_mm": (10.0, 20.0, 18.0), "modality": "MR"}
+    few: dict[str, Any] = {"shape": (3, 10, 12), "spacing_mm": (10.0, 20.0, 18.0), "modality": "MR"}
     first = phantoms.torso_ct(tmp_path / "axial", **few)
     for name in ("coronal", "sagittal"):
-        others = {"name": name, "orientation": name}
+        others: dict[str, Any] = {"name": name, "orientation": name}
         uid = first.series_instance_uid
         phantoms.torso_ct(tmp_path / name, series_instance_uid=uid, **others, **few)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -59,7 +60,7 @@ def test_real_series_agree_with_another_reader(shared_data, folder, shape) -> No
 def test_the_sample_lies_where_its_reference_masks_lie(shared_data, organ) -> None:
     folder = shared_data / "ct_dicom_totalseg"
     volume = load_volume(headers_in(folder / "dicom"))
-    reference = nibabel.load(folder / "example_seg_dicom.nii.gz")
+    reference: Any = nibabel.load(folder / "example_seg_dicom.nii.gz")
     names = json.loads((folder / "labels.json").read_text())
     (label,) = [int(number) for number, name in names.items() if name == organ]
     ijk = np.argwhere(np.asarray(reference.dataobj) == label)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from dicom_node.errors import NotAVolume, NoUsableSeries
@@ -9,7 +11,7 @@ from dicom_node.series.choice import choose_series
 from dicom_node.series.header import read_header
 from tests.support import phantoms
 
-SMALL = {"shape": (6, 10, 12), "spacing_mm": (5.0, 20.0, 18.0)}
+SMALL: dict[str, Any] = {"shape": (6, 10, 12), "spacing_mm": (5.0, 20.0, 18.0)}
 REFORMAT = ("DERIVED", "SECONDARY", "REFORMATTED")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pydicom
 import pytest
@@ -20,7 +22,7 @@ from dicom_node.series.header import read_header
 from dicom_node.volume.volume import load_volume
 from tests.support import phantoms
 
-SMALL = {"shape": (3, 40, 48), "spacing_mm": (5.0, 8.0, 8.0)}
+SMALL: dict[str, Any] = {"shape": (3, 40, 48), "spacing_mm": (5.0, 8.0, 8.0)}
 
 
 def volume_of(phantom):

@@ -4,6 +4,8 @@ the series is refused.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pydicom
 import pytest
@@ -17,7 +19,7 @@ from dicom_node.series.header import read_header
 from dicom_node.volume.volume import load_volume
 from tests.support import phantoms
 
-SMALL = {"shape": (4, 40, 48), "spacing_mm": (5.0, 8.0, 8.0)}
+SMALL: dict[str, Any] = {"shape": (4, 40, 48), "spacing_mm": (5.0, 8.0, 8.0)}
 PET_SLOPES = (1.1e-8, 0.9e-8, 1.3e-8, 1.0e-8)
 
 

@@ -5,6 +5,7 @@ it was acquired.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from dicom_node.series.header import read_header
 from dicom_node.volume.volume import load_volume
 from tests.support import phantoms
 
-SMALL = {"shape": (6, 10, 12), "spacing_mm": (5.0, 20.0, 18.0)}
+SMALL: dict[str, Any] = {"shape": (6, 10, 12), "spacing_mm": (5.0, 20.0, 18.0)}
 NAMED = [
     "axial",
     "sagittal",

@@ -5,6 +5,7 @@ out alike.
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -175,6 +176,7 @@ def test_every_kind_of_colour_picture_keeps_its_colours(tmp_path, kind, within):
 
     # Assert
     assert volume.modality == "XC"
+    assert volume.colour is not None
     assert volume.colour.dtype == np.uint8
     assert volume.colour.shape == (1, 4, 6, 3)
     np.testing.assert_allclose(volume.colour[0, 2, 0], (200, 0, 0), atol=within)
@@ -347,7 +349,7 @@ def test_a_label_map_lies_on_the_sources_own_voxels(tmp_path, stored):
     )
 
     # Assert
-    image = nibabel.load(tmp_path / "labels.nii.gz")
+    image: Any = nibabel.load(tmp_path / "labels.nii.gz")
     labels = np.asarray(image.dataobj)
     np.testing.assert_allclose(image.affine, RAS)
     assert labels.shape == stored.shape

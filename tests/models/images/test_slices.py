@@ -6,12 +6,14 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
 from agent.fakes import FakeSegmenter
 from agent.geometry import Geometry
+from agent.ports import PromptedSlice
 from agent.values import Box, PromptKind, Prompts, Segmentation, Volume
 from models.images.slices import EncodedSlices
 from models.runtime.encoding import Features
@@ -31,6 +33,9 @@ class CountingSegmenter:
         embedding = np.full((2, 3, 3), image.mean(), dtype=np.float32)
         embedding[1] = image.std()
         return Features(embedding, image.shape)
+
+    def segment_many(self, asks: Sequence[PromptedSlice]) -> list[Segmentation]:
+        return [self.segment(ask.encoding, ask.prompts) for ask in asks]
 
     def segment(self, encoding, prompts):
         return Segmentation(np.zeros(encoding.source_shape, dtype=bool), encoding.embedding[0], 0.0)

@@ -32,7 +32,7 @@ def case(tmp_path):
     folder = tmp_path / "case"
     folder.mkdir()
     torch.save(seeded_networks.sam2_state("tiny"), folder / "state.pt")
-    np.savez(folder / "inputs.npz", **INPUTS)
+    np.savez(folder / "inputs.npz", allow_pickle=False, **INPUTS)
     return folder
 
 
@@ -43,7 +43,7 @@ def test_every_array_is_there_in_its_shape(case, tmp_path, segmenter):
     dump(segmenter, case, out)
 
     # Assert
-    expected = {
+    expected: dict[str, tuple[int, ...]] = {
         "image/embedding": (1, 256, 8, 8),
         "image/high_res_0": (1, 32, 32, 32),
         "image/high_res_1": (1, 64, 16, 16),

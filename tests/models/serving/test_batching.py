@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,7 +48,7 @@ class Gate(FakeSegmenter):
 
 def answered_while_one_is_drawn(
     gate: Gate, batcher: Batcher, wanted: Sequence[PromptedSlice]
-) -> list:
+) -> list[Any]:
     """The futures of `wanted`, each asked by a thread of its own while a first prompt is being
     drawn.
     """

@@ -21,7 +21,7 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 REST = "/w.pt"
 
 
-class Slept(list):
+class Slept(list[float]):
     """Waits that were asked for, in seconds; none is waited."""
 
     __call__ = list.append

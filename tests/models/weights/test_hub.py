@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -38,7 +39,7 @@ def unheard(_):
 
 def test_a_file_comes_by_the_hubs_path_and_its_hash_is_recorded(mirror, hub, tmp_path):
     mirror.files["/wanglab/MedSAM2/resolve/main/MedSAM2_latest.pt"] = CONTENT
-    told = []
+    told: list[Any] = []
 
     path = hub.fetch(MEDSAM2_LATEST, tmp_path, told.append)
 

@@ -81,7 +81,7 @@ def drawn(disc: NDArray[np.bool_]) -> Segmentation:
     API.
     """
     fake = FakeSegmenter()
-    pixels = np.where(disc, 200, 40).astype(np.float32) / 255
+    pixels = np.where(disc, 200, 40).astype(np.float32) / np.float32(255)
     answer = fake.segment(fake.encode(pixels), Prompts(Box(16, 15, 44, 35)))
     assert np.count_nonzero(answer.mask ^ disc) <= 8  # it rounds the ellipse's tips off
     return answer

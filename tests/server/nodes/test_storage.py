@@ -22,7 +22,7 @@ from server.record.deliveries import Deliveries, DeliveryAttempt
 from server.record.runs import Runs
 from server.settings import load_settings
 from server.study.workfolder import WorkFolder
-from server.values import Selection
+from server.values import Selection, Stage
 from tests.support import phantoms
 
 SEG = WrittenResult(ResultKind.SEG, Path(), "1.2.840.10008.5.1.4.1.1.66.4", "2.25.1", "2.25.2")
@@ -80,10 +80,10 @@ def test_results_are_found_after_storage_was_moved(desk: Any, tmp_path: Path) ->
     written = before / "work" / "r" / "seg.dcm"
     request_id = desk.request()
     runs = Runs(desk.sessions, desk.jobs, before)
-    runs.enter(request_id, 1, "select")
+    runs.enter(request_id, 1, Stage.SELECT)
     runs.selected(request_id, 1, Selection("1.2", (1, 2, 3), ()), 0.1)
-    runs.enter(request_id, 1, "segment", 0)
-    runs.enter(request_id, 1, "write")
+    runs.enter(request_id, 1, Stage.FINISH, 0)
+    runs.enter(request_id, 1, Stage.WRITE)
     runs.written(request_id, 1, [replace(SEG, path=written)], 0.1)
     runs.send(request_id, 1)
 

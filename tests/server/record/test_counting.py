@@ -13,6 +13,7 @@ from sqlalchemy import func, select, text
 from server.compose.heartbeat import part_table
 from server.record.counting import MOST_TALLIES, RecordCounting
 from server.record.tables import TallyRow
+from server.values import RequestState
 
 
 @pytest.fixture
@@ -106,4 +107,4 @@ def test_two_that_sum_up_at_once_do_not_wait_and_count_nothing_twice(
 
     # Assert
     assert meanwhile == after
-    assert after.requests["DONE"] == MOST_TALLIES + 1
+    assert after.requests[RequestState.DONE] == MOST_TALLIES + 1

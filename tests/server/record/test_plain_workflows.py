@@ -31,7 +31,7 @@ def planted(path: Path) -> str:
     return base64.b64encode(pickle.dumps(MakesFile(path))).decode("ascii")
 
 
-def change(desk: Any, statement: str, **values: object) -> None:
+def change(desk: Any, statement: str, **values: Any) -> None:
     with desk.sessions.begin() as session:
         assert session.execute(text(statement), values).rowcount == 1
 

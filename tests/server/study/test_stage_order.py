@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from agent.values import Target
 from dicom_node.errors import NotAVolume
 from server.fakes import FakeStages
-from server.study.stage_order import StudyRun, run_study
+from server.study.stage_order import StudyRun, StudyWork, run_study
 from server.values import Assignment
 
 WHOLE = ["select", "outline 0", "outline 1", "follow", "segment 0", "segment 1", "write"]
@@ -56,4 +57,4 @@ class Ended:
 
 
 def test_nothing_comes_after_a_study_that_has_ended() -> None:
-    assert not run_study(Ended())
+    assert not run_study(cast("StudyWork", Ended()))

@@ -7,6 +7,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,7 +58,7 @@ def slices(segmenter) -> ArraySlices:
     return ArraySlices(noise, segmenter)
 
 
-def followed(segmenter, slices, seeds: Sequence[Seed], continue_if=forever) -> dict:
+def followed(segmenter, slices, seeds: Sequence[Seed], continue_if=forever) -> dict[int, Any]:
     """What was drawn, by (object, slice)."""
     drawn = list(segmenter.propagate(slices, seeds, continue_if))
     assert len({(one.index, one.z) for one in drawn}) == len(drawn)

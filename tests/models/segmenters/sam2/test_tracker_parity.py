@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,7 +58,7 @@ class Upstream:
         self.network, self.frames = network, frames
         monkeypatch.setattr(sam2_video_predictor, "load_video_frames", lambda **_: (frames, *SHAPE))
 
-    def follow(self, prompts: dict[int, Prompt], start: int, *, reverse: bool) -> dict:
+    def follow(self, prompts: dict[int, Prompt], start: int, *, reverse: bool) -> dict[str, Any]:
         """Logits (rows, columns) by slice."""
         state = self.network.init_state("frames")
         for z, prompt in prompts.items():
@@ -92,7 +93,7 @@ class Ours:
         return self.tracker.look(z, self.encoded[z])
 
     @torch.inference_mode()
-    def follow(self, prompts: dict[int, Prompt], start: int, *, reverse: bool) -> dict:
+    def follow(self, prompts: dict[int, Prompt], start: int, *, reverse: bool) -> dict[str, Any]:
         outlines: dict[int, Memory] = {}
         logits: dict[int, torch.Tensor] = {}
         for z, prompt in prompts.items():

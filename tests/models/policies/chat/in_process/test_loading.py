@@ -6,6 +6,7 @@ import importlib.util
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from models.policies.chat.in_process.loading import load_chat_model
 from models.runtime.resources import LanguageOptions, Precision, Quantisation, Resources
 
 
-def load(folder: object, **options: object):
+def load(folder: object, **options: Any):
     return load_chat_model(
         Resources(device="cpu", language=LanguageOptions(model=str(folder), **options))
     )

@@ -147,7 +147,8 @@ class FakeClock:
     """A clock that only moves when somebody sleeps."""
 
     def __init__(self) -> None:
-        self.seconds, self.slept = 0.0, []
+        self.seconds = 0.0
+        self.slept: list[float] = []
         self.today = 1_700_000_000.0
 
     def now(self) -> float:

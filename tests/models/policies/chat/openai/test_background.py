@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from concurrent.futures import CancelledError
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,8 @@ async def started(tasks):
 
 
 def test_what_is_still_open_is_ended_with_the_loop():
-    background, tasks = Background("test"), []
+    background = Background("test")
+    tasks: list[Any] = []
     background.run(started(tasks))
 
     background.close()

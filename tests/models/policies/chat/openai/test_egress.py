@@ -5,6 +5,7 @@ to.
 from __future__ import annotations
 
 import socket
+from typing import Any
 
 import pytest
 
@@ -92,7 +93,7 @@ def test_what_is_no_server_is_refused_without_repeating_it(endpoint: str) -> Non
 
 
 def test_no_name_is_resolved(monkeypatch: pytest.MonkeyPatch) -> None:
-    def resolve(*_: object, **__: object) -> None:
+    def resolve(*_: object, **__: Any) -> None:
         pytest.fail("the allow-list asked DNS")
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)

@@ -80,7 +80,7 @@ class Reader:
         with Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))) as picture:
             return words, np.asarray(picture)
 
-    def _say(self, name: str, action: str, **arguments: object) -> Any:
+    def _say(self, name: str, action: str, **arguments: Any) -> Any:
         if self._settings.dialect is Dialect.THINK_ACTION:
             return self._completion(f"<action>{action}</action>", reasoning_content="It is bright.")
         if self._settings.native_tools:

@@ -36,7 +36,7 @@ def body_of(conversation: Conversation, manner: ServerDialect = PLAIN) -> dict[s
     return request_body(conversation, manner, temperature=0.5, max_new_tokens=64)
 
 
-def reply(message: object, **more: object) -> bytes:
+def reply(message: object, **more: Any) -> bytes:
     return json.dumps({"choices": [{"message": message}], **more}).encode()
 
 
