@@ -71,6 +71,7 @@ class ImageSet:
 
     spacing_mm = (1.0, 1.0, 1.0)
     window = ""
+    levels = None
 
     def __init__(self, segmenter: Segmenter, side_px: int, *, keeps: bool) -> None:
         rng = np.random.default_rng(0)

@@ -44,7 +44,9 @@ def test_every_mask_is_found_by_target_slice_and_turn(path):
     stored = read_turn_masks(path)
     assert list(stored) == [key_of(*pair) for pair in turns]
     for pair in turns:
-        expected = pair[1].masks.unpacked()[3]
+        masks = pair[1].masks
+        assert masks is not None
+        expected = masks.unpacked()[3]
         np.testing.assert_array_equal(stored[key_of(*pair)].unpacked()[3], expected)
     assert path.stat().st_mode & 0o777 == 0o600
 
