@@ -48,7 +48,7 @@ VIT_LARGE = Needs(encode_bytes=6144 * _MB, ask_bytes=48 * _MB)
 
 BOX = frozenset({PromptKind.BOX})
 DRAWN = frozenset({PromptKind.BOX, PromptKind.POINT, PromptKind.MASK})
-EVERY = frozenset(PromptKind)
+EVERY = DRAWN | {PromptKind.TEXT}
 
 
 def _litemedsam(resources: Resources, _: Path) -> Segmenter:

@@ -32,10 +32,8 @@ _PADDING_DEPTH = 3.0  # below air, in steps from air to tissue: -3024 lies 1.9 o
 _PADDING_SHARE = 0.05  # of the pixels, at least, when a scanner padded the corners
 _BODY_OPENING_PX = 3  # cuts the couch off the back
 _LEAST_OUTSIDE = 0.01  # share of the slice that must be air for its level to be trusted
-_TISSUE_RANGE = (
-    0.8,
-    1.3,
-)  # of the body's median above air: fat and soft tissue, no bone or oral contrast
+# of the body's median above air: fat and soft tissue, no bone or oral contrast
+_TISSUE_RANGE = (0.8, 1.3)
 # of a picture that was windowed before (`_already_windowed`): shares of the body, the range, soft
 # tissue, the slice
 _SATURATED_SHARE, _WINDOWED_LEVELS = 0.002, (0.4, 0.85)
@@ -54,8 +52,8 @@ class Scale:
     def apply(self, pixels: Stored) -> Pixels:
         """`pixels` of any shape as float32 in 0..1; what lies outside the window is clipped."""
         width = max(self.high - self.low, _LEAST_WIDTH)
-        shown: Pixels = (pixels.astype(np.float32) - np.float32(self.low)) / np.float32(width)
-        return np.asarray(np.clip(shown, 0.0, 1.0), dtype=np.float32)
+        levels: Pixels = (pixels.astype(np.float32) - np.float32(self.low)) / np.float32(width)
+        return np.asarray(np.clip(levels, 0.0, 1.0), dtype=np.float32)
 
 
 COLOUR_LEVELS = Scale(0.0, 255.0)
@@ -120,6 +118,8 @@ def _measure_slice(slice_pixels: Pixels) -> Scale:
     soft_tissue = _soft_tissue(tissue, air)
     if _already_windowed(pixels, body, soft_tissue):
         return Scale(float(pixels.min()), float(pixels.max()))
+    # The line through (-1000 HU, air) and (70 HU, soft tissue) in stored units v:
+    # v(h) = soft + (h - 70)·(soft - air) / 1070, read at the window's two ends
     per_hu = (soft_tissue - air) / (SOFT_TISSUE_HU - AIR_HU)
     low, high = (soft_tissue + (edge - SOFT_TISSUE_HU) * per_hu for edge in WINDOW_HU)
     return Scale(low, high)
@@ -129,6 +129,9 @@ def _soft_tissue(tissue: Pixels, air: float) -> float:
     """The level of soft tissue: the median of the brighter of the body's two large classes, fat and
     soft.
     """
+    # The median above air lies between fat (-100 HU) and soft tissue (+70 HU), at most a fifth of
+    # the way from air apart; what is outside 0.8 to 1.3 of it is lung, bone or contrast. Of the
+    # rest, Otsu's level parts fat from soft tissue
     middle = float(np.median(tissue)) - air
     least, most = (air + share * middle for share in _TISSUE_RANGE)
     usual = tissue[(tissue > least) & (tissue < most)]
@@ -179,7 +182,13 @@ def _percentiles(pixels: Stored) -> Scale:
 
 
 def _otsu(pixels: Pixels, bins: int = 256) -> float:
-    """The level that parts `pixels` into the two classes furthest apart (Otsu 1979)."""
+    """The level that parts `pixels` into the two classes furthest apart.
+
+    Otsu, "A Threshold Selection Method from Gray-Level Histograms", 1979.
+    """
+    # With n0 pixels below the level and n1 above, of N in all, s0 the sum of those below and s that
+    # of all, the variance between the classes is, up to a constant factor,
+    # n0·n1·(mean0 - mean1)² / N² = (s·n0/N - s0)² / (n0·n1); its maximum over the bins is sought
     counts, edges = np.histogram(pixels, bins)
     centres = (edges[:-1] + edges[1:]) / 2
     below = np.cumsum(counts)[:-1].astype(np.float64)

@@ -118,10 +118,12 @@ def _turned(source: Geometry, axes: str) -> Geometry:
     moved.
     """
     columns, start = [], source.affine_zyx_to_lps[:3, 3]
-    order = [_axis_along(axes, wanted) for wanted in WORKING_AXES]
-    for wanted, axis in zip(WORKING_AXES, order, strict=True):
+    order = [_axis_along(axes, letter) for letter in WORKING_AXES]
+    # A voxel (z, y, x) lies at start + z·a + y·b + x·c, with the columns a, b, c in mm. To flip an
+    # axis of n voxels is to start at its other end, start + (n - 1)·a, and to go by -a
+    for letter, axis in zip(WORKING_AXES, order, strict=True):
         column = source.affine_zyx_to_lps[:3, axis]
-        if axes[axis] != wanted:
+        if axes[axis] != letter:
             start = start + column * (source.shape[axis] - 1)
             column = -column
         columns.append(column)
@@ -129,9 +131,9 @@ def _turned(source: Geometry, axes: str) -> Geometry:
     return Geometry(shape, _affine(columns, start))
 
 
-def _axis_along(axes: str, wanted: str) -> int:
-    """Which of the axes `axes` (as `axis_codes`) runs along `wanted`, either way."""
-    either_way = next(letters for letters in _LETTERS if wanted in letters)
+def _axis_along(axes: str, direction: str) -> int:
+    """Which of the axes `axes` (as `axis_codes`) runs along `direction`, either way."""
+    either_way = next(letters for letters in _LETTERS if direction in letters)
     return next(axis for axis, letter in enumerate(axes) if letter in either_way)
 
 
@@ -161,6 +163,9 @@ def _regridded(turned: Geometry, spacing_mm: tuple[float, float, float]) -> Geom
     """A grid of the same axes and centre with `spacing_mm` (z, y, x), filling the same field of
     view.
     """
+    # The field of view is n·d mm along an axis, n voxels of d mm: the new size is round(n·d / d').
+    # Both grids have the same centre c, so the first voxel's centre is c - D·diag(d')·(n' - 1) / 2,
+    # D the unit vectors of the axes
     old = np.array(turned.spacing_mm)
     new = np.array(spacing_mm)
     sizes = np.maximum(1, np.rint(np.array(turned.shape) * old / new)).astype(int)
@@ -210,6 +215,8 @@ def _resampled(voxels: Any, start: Geometry, end: Geometry) -> NDArray[np.float3
     import torch
     from monai.transforms.spatial.array import SpatialResample
 
+    # linear between the eight nearest voxel centres; masks are resampled as 0 and 1 and cut at a
+    # half by the caller, which keeps edges within half a voxel
     resample = SpatialResample(
         mode="bilinear", padding_mode="border", align_corners=False, dtype=np.float32
     )

@@ -93,7 +93,7 @@ def window_for(structure: str) -> Window:
     closer.
     """
     name = f" {structure.lower().replace('_', ' ')} "
-    return next((_BY_NAME[known] for known in _LONGEST_FIRST if f" {known} " in name), ABDOMEN)
+    return next((_BY_NAME[term] for term in _LONGEST_FIRST if f" {term} " in name), ABDOMEN)
 
 
 def seen_through(measured: Scale, window: Window) -> Scale:
@@ -102,6 +102,7 @@ def seen_through(measured: Scale, window: Window) -> Scale:
     A volume in Hounsfield units measures close to -160..240; other units, or a scanner that is off,
     are put right.
     """
+    # v(h) = low + (h - abdomen's low)·(high - low) / (abdomen's width in HU), read at other h
     stored_per_hu = (measured.high - measured.low) / (ABDOMEN.high_hu - ABDOMEN.low_hu)
     low, high = (
         measured.low + (hu - ABDOMEN.low_hu) * stored_per_hu

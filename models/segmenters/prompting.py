@@ -23,13 +23,13 @@ MASK_LOGIT = 10.0  # what SAM 2 makes of an outline: this inside, minus this out
 
 def kinds_of(prompts: Prompts) -> frozenset[PromptKind]:
     """The kinds of prompt that are there; earlier logits are a mask."""
-    there = {
+    present = {
         PromptKind.BOX: prompts.box is not None,
         PromptKind.POINT: bool(prompts.points),
         PromptKind.MASK: prompts.mask is not None or prompts.previous_logits is not None,
         PromptKind.TEXT: bool(prompts.text),
     }
-    return frozenset(kind for kind, given in there.items() if given)
+    return frozenset(kind for kind, is_present in present.items() if is_present)
 
 
 def require_understood(
@@ -70,12 +70,12 @@ def in_groups(
     alike: dict[Hashable, list[int]] = {}
     for place, ask in enumerate(asks):
         alike.setdefault(kind(ask), []).append(place)
-    drawn: dict[int, Segmentation] = {}
+    answers: dict[int, Segmentation] = {}
     for places in alike.values():
         for first in range(0, len(places), AT_ONCE):
             some = places[first : first + AT_ONCE]
-            drawn |= dict(zip(some, draw([asks[place] for place in some]), strict=True))
-    return [drawn[place] for place in range(len(asks))]
+            answers |= dict(zip(some, draw([asks[place] for place in some]), strict=True))
+    return [answers[place] for place in range(len(asks))]
 
 
 def answer(low_res: Tensor, ious: Tensor, to_source: Callable[[Tensor], Tensor]) -> Segmentation:
@@ -86,6 +86,7 @@ def answer(low_res: Tensor, ious: Tensor, to_source: Callable[[Tensor], Tensor])
     low-resolution logits that go back in with the next prompt are clamped to ±32, as SAM 2's image
     predictor does.
     """
+    # a logit above 0 is a probability above a half; beyond ±32 a sigmoid in float32 is 0 or 1
     opinions = tuple(float(iou) for iou in ious)
     choice = int(ious.argmax())
     return Segmentation(

@@ -1,4 +1,8 @@
-"""IMIS-Net's mask decoder: SAM's, with semantic tokens and a text that is drawn into every mask."""
+"""IMIS-Net's mask decoder: SAM's, with semantic tokens and a text that is drawn into every mask.
+
+Cheng et al., "Interactive Medical Image Segmentation: A Benchmark Dataset and Baseline", 2024, on
+Kirillov et al., "Segment Anything", 2023.
+"""
 
 from __future__ import annotations
 
@@ -67,6 +71,10 @@ class Decoder(nn.Module):
         `sparse` (n, tokens, width) with the text among them, `dense` (n, width, h, w), `text` (n,
         width) or None.
         """
+        # Tokens (n, 9 + prompts, width): 1 for the IoU, 4 masks, 4 semantics, then what was asked.
+        # Each layer of the two-way transformer lets the tokens attend to themselves and to the
+        # pixels (n, h·w, width), then the pixels to the tokens. A prompt on the pixels (`dense`) is
+        # added to them before
         own = torch.cat(
             [self.iou_token.weight, self.mask_tokens.weight, self.semantic_tokens.weight]
         )
@@ -77,6 +85,7 @@ class Decoder(nn.Module):
         _, mask_states, semantic_states, _ = states.split(
             [1, MASK_TOKENS, MASK_TOKENS, sparse.shape[1]], dim=1
         )
+        # (n, h·w, width) -> (n, width, h, w) -> (n, width/8, 4h, 4w) by two transposed convolutions
         upscaled = self.output_upscaling(pixels.transpose(1, 2).reshape(image.shape))
         return Candidates(
             self._masks(mask_states, upscaled, text),
@@ -88,6 +97,8 @@ class Decoder(nn.Module):
         """Logits (n, 4, s, s): each mask token's weights, and the text's beside them, on the
         pixels' features.
         """
+        # With weights w(m, c) of mask m, made of its token by an MLP of its own (a hypernetwork),
+        # and pixels f(c, p), c = 1 … width/8: l(m, p) = Σ w(m, c)·f(c, p)
         weights = torch.stack(
             [
                 network(states[:, number])
@@ -97,6 +108,7 @@ class Decoder(nn.Module):
         )
         features = upscaled.flatten(2)
         logits = weights @ features
+        # The text's weights t(c) are added to those of every mask: (w + t)·f = w·f + t·f
         if text is not None:
             logits = logits + self.text_output(text)[:, None] @ features
         return logits.reshape(*logits.shape[:2], *upscaled.shape[2:])

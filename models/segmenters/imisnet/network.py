@@ -103,7 +103,9 @@ class ImisNet(nn.Module):
         with.
         """
         sparse, dense = self.prompt_encoder(points=points, boxes=boxes, masks=masks)
-        # the package cannot tell the number of prompts from a text alone
+        # sparse (n, k, width): a click is one token, a box two, a text one more.
+        # dense (n, width, h, w): earlier logits through convolutions, or a learned vector.
+        # The package cannot tell the number of prompts from a text alone
         sparse = sparse.expand(len(image), -1, -1)
         dense = dense.expand(len(image), -1, -1, -1)
         if text is not None:

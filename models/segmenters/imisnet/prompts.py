@@ -80,8 +80,8 @@ def _boxes(network: ImisNet, asks: Sequence[PromptedSlice]) -> Tensor | None:
 
 def _masks(network: ImisNet, asks: Sequence[PromptedSlice]) -> Tensor | None:
     """Raw logits (n, 1, side/4, side/4) to start from."""
-    given = [_mask(ask.prompts, network.side_px // 4) for ask in asks]
-    masks = [mask for mask in given if mask is not None]
+    prompt_masks = (_mask(ask.prompts, network.side_px // 4) for ask in asks)
+    masks = [mask for mask in prompt_masks if mask is not None]
     return torch.stack(masks)[:, None].to(network.device) if masks else None
 
 

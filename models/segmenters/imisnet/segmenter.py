@@ -85,8 +85,8 @@ class ImisNetSegmenter:
             for first in range(0, len(asks), at_once):
                 some = asks[first : first + at_once]
                 texts = [self._embedding(ask.prompts.text) for ask in some if ask.prompts.text]
-                drawn = draw(self._network, some, torch.cat(texts) if texts else None)
-                pairs = zip(drawn.logits, drawn.ious, some, strict=True)
+                candidates = draw(self._network, some, torch.cat(texts) if texts else None)
+                pairs = zip(candidates.logits, candidates.ious, some, strict=True)
                 answers += [self._chosen(low, ious, ask.encoding) for low, ious, ask in pairs]
         return answers
 
@@ -94,6 +94,7 @@ class ImisNetSegmenter:
         """Of `low` (4, s, s) the best of masks 1 to 3; mask 0 is for networks that give a single
         one.
         """
+        # the mask is where the logit at the slice's own size is above 0, a probability above 1/2
         opinions = ious[1:].tolist()
         choice = int(ious[1:].argmax())
         chosen = low[1 + choice]
@@ -109,7 +110,9 @@ class ImisNetSegmenter:
     def _embedding(self, text: str) -> Tensor:
         """The text's embedding (1, width), read once and kept."""
         if text not in self._texts and self._reader is not None:
-            token_ids, mask = (each.to(self._network.device) for each in self._reader.tokens(text))
+            token_ids, mask = (
+                table.to(self._network.device) for table in self._reader.tokens(text)
+            )
             self._texts[text] = self._network.text_embedding(token_ids, mask)
         self._texts.move_to_end(text)
         while len(self._texts) > _TEXTS_KEPT:

@@ -30,6 +30,7 @@ class Frame:
 
         segment-anything 1.0, ResizeLongestSide; there a side of less than half a pixel is an error.
         """
+        # scale = S / max(H, W), one for both sides; int(x + 0.5) rounds a half up, round() to even
         scale = side_px / max(source_shape)
         rows, columns = (max(1, int(size * scale + 0.5)) for size in source_shape)
         return cls(source_shape, (rows, columns), side_px)
@@ -48,6 +49,7 @@ class Frame:
         """Points (n, 2) in source pixels xy as upstream scales them: the zero of both is the
         same.
         """
+        # x·W'/W and y·H'/H with the rounded sides: the two factors differ in the last pixel
         (rows, columns), (inner_rows, inner_columns) = self.source_shape, self.inner_shape
         scale = np.array([inner_columns / columns, inner_rows / rows])
         return torch.from_numpy((points.astype(np.float64) * scale).astype(np.float32))

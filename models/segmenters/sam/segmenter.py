@@ -180,6 +180,8 @@ class PromptDecoder:
             sparse, dense = self._encoder(points=clicks, boxes=boxes, masks=None)
             if points is None and boxes is None:
                 sparse = sparse.expand(len(embeddings), -1, -1)
+            # sparse (n, k, 256): Fourier features of each place plus a learned vector for its
+            # label. dense (n, 256, s, s) is added to the image's embedding
             dense = self._dense(dense, masks)
             with computing(embeddings.device, self._dtype):
                 logits, ious = self._decoder(
@@ -198,8 +200,8 @@ class PromptDecoder:
         s).
         """
         dense = none.expand(len(masks), -1, -1, -1).clone()
-        given = [place for place, mask in enumerate(masks) if mask is not None]
-        if given:
+        places = [place for place, mask in enumerate(masks) if mask is not None]
+        if places:
             stacked = torch.stack([mask for mask in masks if mask is not None])[:, None]
-            dense[given] = self._encoder.mask_downscaling(stacked.to(dense.device))
+            dense[places] = self._encoder.mask_downscaling(stacked.to(dense.device))
         return dense

@@ -34,8 +34,8 @@ def model_input(image: NDArray[np.float32], side_px: int) -> NDArray[np.float32]
         pixels, (side_px, side_px), mode="bilinear", align_corners=False, antialias=True
     )
     mean, deviation = (torch.tensor(three).view(1, 3, 1, 1) for three in (_MEAN, _DEVIATION))
-    made: NDArray[np.float32] = ((square - mean) / deviation).numpy()
-    return made
+    normalised: NDArray[np.float32] = ((square - mean) / deviation).numpy()
+    return normalised
 
 
 class SliceEncoder(torch.nn.Module):
@@ -53,6 +53,9 @@ class SliceEncoder(torch.nn.Module):
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The three maps, the coarsest first."""
+        # a pyramid of 256 channels at strides 4, 8 and 16: (n, 256, 4s, 4s), (n, 256, 2s, 2s),
+        # (n, 256, s, s); the two finer ones are projected to the 32 and 64 channels that the mask
+        # decoder adds while it brings the coarse map back to stride 4
         finest, finer, coarse = self._vision(pixels, return_dict=True).fpn_hidden_states
         embedding = coarse + self._no_memory.view(1, -1, 1, 1)
         return embedding, self._decoder.conv_s0(finest), self._decoder.conv_s1(finer)
@@ -94,6 +97,10 @@ class PromptDecoder:
         embedding, finest, finer = batch.maps
         count = len(embedding)
         with torch.inference_mode():
+            # A two-way transformer takes the tokens (1 score, 1 IoU and 4 mask tokens, then the
+            # prompts) and the image (n, s·s, 256) through attention to each other. Each mask token
+            # becomes 32 weights w by an MLP; with the image brought to stride 4 as u (32, 4s, 4s)
+            # the logits are l(p) = Σ w(c)·u(c, p)
             sparse, dense = self._sparse(batch), self._dense(batch.masks)
             with computing(self.device, self._dtype):
                 masks, ious, _, _ = self._network.mask_decoder(
@@ -110,6 +117,9 @@ class PromptDecoder:
         """Tokens (n, 1, k + 1, 256): corners and clicks, then one padding point; without any, no
         token at all.
         """
+        # A point p, scaled to -1..1, is [sin 2πGp, cos 2πGp] with a Gaussian matrix G (128, 2) that
+        # is part of the weights (Tancik et al., "Fourier Features Let Networks Learn High Frequency
+        # Functions in Low Dimensional Domains", 2020), plus a learned vector for its label
         count, points = batch.labels.shape
         if points == 0:
             width = self._network.prompt_encoder.hidden_size
@@ -124,12 +134,14 @@ class PromptDecoder:
 
     def _dense(self, masks: Sequence[Tensor | None]) -> Tensor:
         """What is known of each mask (n, 256, s, s): its earlier logits, or that there are none."""
+        # earlier logits (4s, 4s) go through two convolutions of stride 2 and one of 1 x 1 to
+        # (256, s, s), which is added to the image's embedding; without any a learned vector is
         encoder = self._network.prompt_encoder
         dense: Tensor = encoder.no_mask_embed.weight.view(1, -1, 1, 1).repeat(
             len(masks), 1, *encoder.image_embedding_size
         )
-        given = [place for place, mask in enumerate(masks) if mask is not None]
-        if given:
+        places = [place for place, mask in enumerate(masks) if mask is not None]
+        if places:
             stacked = torch.stack([mask for mask in masks if mask is not None])
-            dense[given] = encoder.mask_embed(stacked[:, None].to(self.device))
+            dense[places] = encoder.mask_embed(stacked[:, None].to(self.device))
         return dense

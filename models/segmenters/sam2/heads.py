@@ -87,11 +87,15 @@ class Heads:
             multimask_output=several,
             high_resolution_features=list(high_res),
         )
+        # masks (n, 1, k, S/4, S/4), ious (n, 1, k), tokens (n, 1, k, 256), presence (n, 1, 1) with
+        # k = 3 candidates, or 1. That one was exchanged within the decoder where its stability, the
+        # area where l > δ over the area where l > -δ, is below a threshold of the configuration
         ious, presence = ious[:, 0].float(), presence[:, 0, 0].float()
-        choice, each = ious.argmax(dim=1), torch.arange(len(ious), device=ious.device)
+        choice, objects = ious.argmax(dim=1), torch.arange(len(ious), device=ious.device)
         there = presence > 0
-        logits = torch.where(there[:, None, None], masks[each, 0, choice].float(), NO_OBJECT)
-        pointer = self._pointer(tokens[each, 0, choice], there)
+        logits = torch.where(there[:, None, None], masks[objects, 0, choice].float(), NO_OBJECT)
+        # the state of the token that drew the mask, through an MLP, says what the object is
+        pointer = self._pointer(tokens[objects, 0, choice], there)
         return Drawn(logits, ious, choice, presence, pointer)
 
     def absent_pointer(self, pointer: Tensor, there: Tensor) -> Tensor:

@@ -78,22 +78,28 @@ class Bank:
     def recall(self, z: int) -> Recall:
         """What is known when slice `z` is to be drawn."""
         near = closest(self._outlines, z, self._capacity.outlines)
-        far = {at: one for at, one in self._outlines.items() if at not in near}
+        far = {at: memory for at, memory in self._outlines.items() if at not in near}
         reach = min(self._depth, self._capacity.pointers)
-        features = [(0, one.features) for one in near.values()]
-        behind = {at: one.features for at, one in far.items()} | dict(self._features)
+        # Features: all near outlines, then the slices 6, 5, … 1 behind z, the nearest last.
+        # "Behind" is against the direction of travel: slice z - step·n is n slices ago
+        features = [(0, memory.features) for memory in near.values()]
+        behind = {at: memory.features for at, memory in far.items()} | dict(self._features)
         features += self._behind(behind, z, range(self._capacity.slices - 1, 0, -1))
+        # Pointers: near outlines that were passed, at their distance, then the slices 1, 2, …
+        # reach - 1 behind z. An outline ahead would have a distance that the network never saw
         pointers = [
-            ((z - at) * self._step, one.pointer)
-            for at, one in near.items()
+            ((z - at) * self._step, memory.pointer)
+            for at, memory in near.items()
             if (z - at) * self._step >= 0
         ]
-        behind = {at: one.pointer for at, one in far.items()} | dict(self._pointers)
+        behind = {at: memory.pointer for at, memory in far.items()} | dict(self._pointers)
         pointers += self._behind(behind, z, range(1, reach))
         return Recall(tuple(features), tuple(pointers), reach)
 
-    def _behind(self, known: Mapping[int, Tensor], z: int, ago: range) -> list[tuple[int, Tensor]]:
-        return [(n, known[z - self._step * n]) for n in ago if z - self._step * n in known]
+    def _behind(
+        self, by_slice: Mapping[int, Tensor], z: int, ago: range
+    ) -> list[tuple[int, Tensor]]:
+        return [(n, by_slice[z - self._step * n]) for n in ago if z - self._step * n in by_slice]
 
 
 def closest(outlines: Mapping[int, Memory], z: int, at_most: int) -> dict[int, Memory]:

@@ -140,10 +140,11 @@ def stacked_maps(
     """The maps of several encodings, n in front, on `device`; each encoding is brought there
     once.
     """
+    # n prompts on m <= n slices: stack the m, then pick one for each prompt on the device
     first: dict[int, int] = {}
-    places = [first.setdefault(id(each), len(first)) for each in encodings]
-    different = list({id(each): each for each in encodings}.values())
-    maps = ([each.embedding, *each.high_res] for each in different)
+    places = [first.setdefault(id(encoding), len(first)) for encoding in encodings]
+    different = list({id(encoding): encoding for encoding in encodings}.values())
+    maps = ([encoding.embedding, *encoding.high_res] for encoding in different)
     embedding, finest, finer = (
         # stacked by numpy: a map may be a read-only view of a file, which torch does not take
         torch.from_numpy(np.stack(parts)).to(device)[places]

@@ -66,17 +66,20 @@ class Tracker:
         """
         maps = (encoding.embedding, *encoding.high_res)
         grid = self._config.memory_attention_rope_feat_sizes[0]
-        if [one.shape[1] for one in maps] != [grid, 4 * grid, 2 * grid]:
+        if [features.shape[1] for features in maps] != [grid, 4 * grid, 2 * grid]:
             raise SegmenterFailed("this encoding was made by another segmenter")
         embedding, *high_res = (
-            torch.from_numpy(np.ascontiguousarray(one)).to(self.device)[None] for one in maps
+            torch.from_numpy(np.ascontiguousarray(features)).to(self.device)[None]
+            for features in maps
         )
+        # what the image path added is taken off: here memories take its place
         return SliceFeatures(z, embedding - self._no_memory, tuple(high_res))
 
     def outline(self, look: SliceFeatures, mask: NDArray[np.bool_]) -> tuple[Tensor, Memory]:
         """An outline (rows, columns) that somebody drew as low-resolution logits (S/4, S/4), and
         what is remembered of it; an empty one says that the object is not there.
         """
+        # 0 and 1 become logits of -10 and 10, averaged down to the size of the decoder's own masks
         square = self._squared(mask)
         low_res = functional.interpolate(
             square * 2 * _CERTAIN - _CERTAIN,
@@ -85,27 +88,29 @@ class Tracker:
             align_corners=False,
             antialias=True,
         )
+        # the decoder draws the outline once more for its pointer alone: the logits are dropped
         question = Question(mask=self.network.mask_downsample(square))
-        drawn = self._heads.draw(look.features, look.high_res, question, several=False)
+        answer = self._heads.draw(look.features, look.high_res, question, several=False)
         there = square.flatten(1).any(dim=1)
-        pointer = self._heads.absent_pointer(drawn.pointer, there)
+        pointer = self._heads.absent_pointer(answer.pointer, there)
         logits = low_res[:, 0].float()
-        features = self._encoded(look, logits, there, given=True)
+        features = self._encoded(look, logits, there, hard_edge=True)
         return logits[0], Memory(look.z, features[0], pointer[0])
 
     def prompted(self, look: SliceFeatures, question: Question) -> tuple[Drawn, Memory]:
         """Draw one object from points (a box is two) without memory, and what is remembered of
         it.
         """
+        # few clicks mean several things, so the best of three candidates is taken; many mean one
         least, most = self._config.multimask_min_pt_num, self._config.multimask_max_pt_num
-        drawn = self._heads.draw(
+        answer = self._heads.draw(
             look.features + self._no_memory,
             look.high_res,
             question,
             several=least <= question.clicks <= most,
         )
-        features = self._encoded(look, drawn.logits, drawn.presence > 0, given=True)
-        return drawn, Memory(look.z, features[0], drawn.pointer[0])
+        features = self._encoded(look, answer.logits, answer.presence > 0, hard_edge=True)
+        return answer, Memory(look.z, features[0], answer.pointer[0])
 
     def follow(self, look: SliceFeatures, recalls: Sequence[Recall]) -> list[tuple[Drawn, Memory]]:
         """Draw objects from their memories, and what is remembered of each: as many answers as
@@ -117,25 +122,28 @@ class Tracker:
         alike: dict[tuple[int, int], list[int]] = {}
         for place, recall in enumerate(recalls):
             alike.setdefault(recall.size, []).append(place)
-        drawn: dict[int, tuple[Drawn, Memory]] = {}
+        by_place: dict[int, tuple[Drawn, Memory]] = {}
         for places in alike.values():
             for start in range(0, len(places), self._at_once):
                 some = places[start : start + self._at_once]
                 answers = self._follow(look, tokens, [recalls[place] for place in some])
-                drawn |= dict(zip(some, answers, strict=True))
-        return [drawn[place] for place in range(len(recalls))]
+                by_place |= dict(zip(some, answers, strict=True))
+        return [by_place[place] for place in range(len(recalls))]
 
     def _follow(
         self, look: SliceFeatures, tokens: Tensor, recalls: Sequence[Recall]
     ) -> list[tuple[Drawn, Memory]]:
+        # (n, h·w, 256) -> (n, 256, h, w): from tokens back to the map that the decoder draws on. No
+        # prompt goes in: where the object is, its memories have said
         side = look.features.shape[-1]
         conditioned = self._attention(tokens, recalls).transpose(1, 2)
         conditioned = conditioned.reshape(len(recalls), -1, side, side)
         several = self._config.multimask_output_for_tracking
-        drawn = self._heads.draw(conditioned, look.high_res, several=several)
-        features = self._encoded(look, drawn.logits, drawn.presence > 0, given=False)
+        answers = self._heads.draw(conditioned, look.high_res, several=several)
+        features = self._encoded(look, answers.logits, answers.presence > 0, hard_edge=False)
         return [
-            (drawn[n], Memory(look.z, features[n], drawn.pointer[n])) for n in range(len(features))
+            (answers[n], Memory(look.z, features[n], answers.pointer[n]))
+            for n in range(len(features))
         ]
 
     @property
@@ -145,31 +153,35 @@ class Tracker:
 
     def _squared(self, mask: NDArray[np.bool_]) -> Tensor:
         """An outline (rows, columns) in the model's square: (1, 1, S, S) float32 of 0 and 1."""
-        given = torch.from_numpy(np.ascontiguousarray(mask)).to(self.device)[None, None].float()
+        plane = torch.from_numpy(np.ascontiguousarray(mask)).to(self.device)[None, None].float()
         side = (self._side_px,) * 2
-        if given.shape[2:] == side:
-            return given
+        if plane.shape[2:] == side:
+            return plane
         resized = functional.interpolate(
-            given, size=side, mode="bilinear", align_corners=False, antialias=True
+            plane, size=side, mode="bilinear", align_corners=False, antialias=True
         )
         return (resized >= 0.5).float()  # half covered is inside, as upstream has it
 
     def _encoded(
-        self, look: SliceFeatures, logits: Tensor, there: Tensor, *, given: bool
+        self, look: SliceFeatures, logits: Tensor, there: Tensor, *, hard_edge: bool
     ) -> Tensor:
         """What is remembered of masks (n, S/4, S/4) logits: (n, h·w, 64), rounded to bfloat16 as
         upstream keeps it.
 
-        Of a mask that somebody has `given` the edge is hard.
+        `hard_edge` for a mask that somebody gave or prompted: 0 or 1, not a probability.
         """
+        # The mask memory of SAM 2: with p = 1 where l > 0, or the sigmoid of l, the encoder takes
+        # a·p + b (a = 20, b = -10 in the published sizes) through strided convolutions to the map's
+        # size, adds the projected features of the slice, fuses both and projects to 64 channels
         full = functional.interpolate(
             logits[:, None], size=(self._side_px,) * 2, mode="bilinear", align_corners=False
         )
-        inside = (full > 0).float() if given else full.sigmoid()
+        inside = (full > 0).float() if hard_edge else full.sigmoid()
         config, network = self._config, self.network
-        seen = inside * config.sigmoid_scale_for_mem_enc + config.sigmoid_bias_for_mem_enc
-        features, _ = network.memory_encoder(look.features.expand(len(seen), -1, -1, -1), seen)
+        scaled = inside * config.sigmoid_scale_for_mem_enc + config.sigmoid_bias_for_mem_enc
+        features, _ = network.memory_encoder(look.features.expand(len(scaled), -1, -1, -1), scaled)
+        # a slice on which the object is not there is remembered with a learned vector on top
         hidden = network.occlusion_spatial_embedding_parameter[..., None, None]
         features = features.float() + (~there)[:, None, None, None] * hidden
-        kept: Tensor = features.flatten(2).transpose(1, 2).to(torch.bfloat16).contiguous()
-        return kept
+        tokens: Tensor = features.flatten(2).transpose(1, 2).to(torch.bfloat16).contiguous()
+        return tokens

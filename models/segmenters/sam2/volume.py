@@ -97,15 +97,16 @@ class _Pass:
                 for strand in strands
             }
             look = self._tracker.look(z, self._slices.encoding(z))
-            drawn = self._tracker.follow(look, [self._banks[one].recall(z) for one in strands])
-            for strand, (_, memory) in zip(strands, drawn, strict=True):
+            answers = self._tracker.follow(look, [self._banks[path].recall(z) for path in strands])
+            for strand, (_, memory) in zip(strands, answers, strict=True):
                 self._banks[strand].remember(memory)
-            masks = source_masks([one.logits for one, _ in drawn], self._slices.shape[1:])
+            logits = [answer.logits for answer, _ in answers]
+            masks = source_masks(logits, self._slices.shape[1:])
         return [
             PropagatedSlice(
-                strand.index, z, _segmentation(one, mask), float(one.presence.sigmoid())
+                strand.index, z, _segmentation(answer, mask), float(answer.presence.sigmoid())
             )
-            for strand, (one, _), mask in zip(strands, drawn, masks, strict=True)
+            for strand, (answer, _), mask in zip(strands, answers, masks, strict=True)
         ]
 
     def _bank(self, outlines: dict[int, Memory], strand: PropagationPath) -> Bank:
@@ -130,12 +131,12 @@ def source_masks(logits: Sequence[Tensor], shape: tuple[int, int]) -> Tensor:
     return (full[:, 0] > 0).cpu()
 
 
-def _segmentation(drawn: Drawn, mask: Tensor) -> Segmentation:
-    ious = drawn.ious.clamp(0, 1).tolist()
-    choice = int(drawn.choice)
+def _segmentation(answer: Drawn, mask: Tensor) -> Segmentation:
+    ious = answer.ious.clamp(0, 1).tolist()
+    choice = int(answer.choice)
     return Segmentation(
         mask=mask.numpy(),
-        logits=drawn.logits.clamp(-_LOGIT_CLAMP, _LOGIT_CLAMP).cpu().numpy(),
+        logits=answer.logits.clamp(-_LOGIT_CLAMP, _LOGIT_CLAMP).cpu().numpy(),
         predicted_iou=ious[choice],
         choice=choice,
         candidate_ious=tuple(ious),
