@@ -25,8 +25,8 @@ NEVER = 0
 class Needs:
     """The memory, bytes, that a segmenter takes at its peak beside its weights.
 
-    `encode_bytes` for an image that is encoded, `ask_bytes` for a prompt, `object_bytes` for an
-    object that is followed, of which it works on `objects_at_once` together. ValueError for none:
+    `encode_bytes` for an image that is encoded, `ask_bytes` for a prompt, `object_bytes` for a
+    whole object that is followed or drawn, of which it follows `objects_at_once` together. ValueError for none:
     work that claims nothing is admitted beside everything, and dies of it.
     """
 
@@ -45,9 +45,10 @@ class SegmenterEntry:
     """A segmenter that can be asked for. ValueError for an entry that contradicts itself.
 
     `build` makes it of the site's resources and the file of its weights; `prompts` are all kinds it
-    may take, and `needs` the memory. `weights` are those it loads unless the site names others
+    may take, and `needs` the memory (`object_bytes` of it for a whole object). `weights` are those it loads unless the site names others
     (None: it has none), and `packaged` says that it loads only the file that its package carries.
-    `follows` objects from slice to slice by itself (agent.ports.VolumeSegmenter). `keeps` whether
+    `follows` objects from slice to slice by itself (agent.ports.VolumeSegmenter); `draws_volumes`
+    from prompts on any slice (agent.ports.VolumePrompter). `keeps` whether
     its encodings may be read again by another process with the same weights. Of those whose weights
     are here "auto" takes the one of the highest `auto_rank`.
     """
@@ -57,6 +58,7 @@ class SegmenterEntry:
     needs: Needs
     weights: Weights | None = None
     follows: bool = False
+    draws_volumes: bool = False
     keeps: bool = False
     packaged: bool = False
     auto_rank: int = NEVER
@@ -64,8 +66,12 @@ class SegmenterEntry:
     def __post_init__(self) -> None:
         if not self.prompts:
             raise ValueError("a segmenter takes at least one kind of prompt")
-        if self.follows and self.needs.object_bytes <= 0:
-            raise ValueError("a segmenter that follows objects needs memory for each")
+        if (self.follows or self.draws_volumes) and self.needs.object_bytes <= 0:
+            raise ValueError("a segmenter of whole objects needs memory for each")
+        if self.follows and self.draws_volumes:
+            raise ValueError("a segmenter follows objects or draws volumes, not both")
+        if PromptKind.SCRIBBLE in self.prompts and not self.draws_volumes:
+            raise ValueError("scribbles are prompts of a segmenter that draws volumes")
         if self.keeps and self.weights is None:
             raise ValueError("encodings are kept under the hash of weights, and there are none")
 

@@ -140,7 +140,8 @@ def open_workbench(
     parts = weights_of(policy=policy, segmenter=segmenter, resources=resources)
     hashes = [part.verify(resources.weights_dir) for part in parts]
     drawing = opening(segmenter, resources)
-    if planner.sparing and not resources.language.every_slice:
+    steps = planner.sparing and not wanted.draws_volumes
+    if steps and not resources.language.every_slice:
         drawing = following(drawing)
     return LoadedModels(
         policy=open_policy(policy, resources, segmenter=segmenter),

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
-from agent.ports import Policy, Segmenter, VolumeSegmenter
+from agent.ports import Policy, Segmenter, VolumePrompter, VolumeSegmenter
 from models.entries import PolicyEntry, SegmenterEntry
 from models.errors import LanguageMisconfigured, UnknownModel, UnusableModel
 from models.plugins import Plugin, policy_points, read_plugins, segmenter_points
@@ -151,8 +151,9 @@ def open_segmenter(name: str, resources: Resources) -> Segmenter:
     if extra_prompts:
         kinds = ", ".join(sorted(extra_prompts))
         raise UnusableModel(name, f"it takes prompts that its entry does not name ({kinds})")
-    if isinstance(segmenter, VolumeSegmenter) is not entry.follows:
-        raise UnusableModel(name, f"its entry says follows = {entry.follows}, which it is not")
+    for field, port in (("follows", VolumeSegmenter), ("draws_volumes", VolumePrompter)):
+        if isinstance(segmenter, port) is not getattr(entry, field):
+            raise UnusableModel(name, f"its entry says {field} = {getattr(entry, field)}")
     return segmenter
 
 

@@ -63,6 +63,12 @@ def _fake_segmenter(_: Resources, __: Path) -> Segmenter:
     return FakeSegmenter()
 
 
+def _fake_prompter(_: Resources, __: Path) -> Segmenter:
+    from agent.fakes import FakeVolumePrompter
+
+    return FakeVolumePrompter()
+
+
 def _locator(_: Resources) -> Policy:
     from models.policies.locator.policy import LocatorPolicy
 
@@ -185,6 +191,12 @@ SEGMENTERS: Mapping[str, SegmenterEntry] = {
     "sam-vit-l": _sam_entry("sam-vit-l", SAM_VIT_L, VIT_LARGE),
     "sam-vit-h": _sam_entry("sam-vit-h", SAM_VIT_H, VIT_LARGE),
     "imisnet": SegmenterEntry(_imisnet, EVERY, VIT_1024, IMISNET_B, keeps=True),
+    "fake-volume-prompter": SegmenterEntry(
+        _fake_prompter,
+        frozenset(PromptKind) - {PromptKind.TEXT},
+        Needs(encode_bytes=64 * _MB, ask_bytes=16 * _MB, object_bytes=256 * _MB),
+        draws_volumes=True,
+    ),
     "fake": SegmenterEntry(_fake_segmenter, frozenset({PromptKind.BOX, PromptKind.POINT}), SMALL),
 }
 

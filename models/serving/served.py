@@ -26,9 +26,10 @@ from agent.ports import (
     Seed,
     Segmenter,
     Slices,
+    VolumePrompter,
     VolumeSegmenter,
 )
-from agent.values import PromptKind, Prompts, Segmentation
+from agent.values import PromptKind, Prompts, Segmentation, VolumePrompts, VolumeSegmentation
 from models.entries import Needs
 from models.errors import MemoryShort
 from models.runtime.memory import MemoryBudget, is_out_of_memory
@@ -173,14 +174,36 @@ class ServedVolumeSegmenter(ServedSegmenter):
         yield from _follower(self._spare).propagate(slices, seeds, continue_if)
 
 
+class ServedVolumePrompter(ServedSegmenter):
+    """A ServedSegmenter that draws whole objects (agent.ports.VolumePrompter), one at a time."""
+
+    def segment_volume(self, slices: Slices, prompts: VolumePrompts) -> VolumeSegmentation:
+        """As the segmenter's; SegmenterFailed when no memory is to be had anywhere."""
+
+        def work(model: Segmenter) -> VolumeSegmentation:
+            if not isinstance(model, VolumePrompter):
+                raise SegmenterFailed(f"{model.name} does not draw volumes")
+            # prompts of one object go on from each other: two at once would be mixed up
+            with self._encoding:
+                return model.segment_volume(slices, prompts)
+
+        return self._admitted(self._needs.object_bytes, work)
+
+
 def served(
     segmenter: Segmenter,
     budget: MemoryBudget,
     needs: Needs,
     spare: Callable[[], Segmenter] | None = None,
 ) -> ServedSegmenter:
-    """The segmenter for a whole process; it follows objects if the one within does."""
-    kind = ServedVolumeSegmenter if isinstance(segmenter, VolumeSegmenter) else ServedSegmenter
+    """The segmenter for a whole process; it follows objects or draws volumes if the one within
+    does.
+    """
+    kind = ServedSegmenter
+    if isinstance(segmenter, VolumeSegmenter):
+        kind = ServedVolumeSegmenter
+    elif isinstance(segmenter, VolumePrompter):
+        kind = ServedVolumePrompter
     return kind(segmenter, budget, needs, spare)
 
 

@@ -25,7 +25,7 @@ from models.weights.weights import State, Weights
 from server.commands.console import Progress, say, table
 from server.commands.options import Load, Run, add_config, settings_of
 
-SEGMENTERS = ("segmenter", "prompts", "follows", "MB a slice", "weights", "from")
+SEGMENTERS = ("segmenter", "prompts", "volumes", "MB a slice", "weights", "from")
 POLICIES = ("policy", "weights", "from")
 OWN = "segnode"
 HEADER = ("weights", "used by", "state", "MB", "licence", "source")
@@ -85,7 +85,7 @@ def _segmenter_rows() -> list[tuple[str, ...]]:
         (
             name,
             ", ".join(kind.value for kind in PromptKind if kind in entry.prompts),
-            "yes" if entry.follows else "no",
+            "draws" if entry.draws_volumes else "follows" if entry.follows else "no",
             str(entry.needs.encode_bytes >> 20),
             entry.weights.name if entry.weights else "",
             OWN if name in shipped.SEGMENTERS else owners[name],

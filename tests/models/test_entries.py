@@ -14,6 +14,7 @@ from models.runtime.resources import Resources
 
 BOX = frozenset({PromptKind.BOX})
 SMALL = Needs(encode_bytes=1 << 20, ask_bytes=1 << 10)
+WHOLE = Needs(encode_bytes=1 << 20, ask_bytes=1 << 10, object_bytes=1 << 20)
 
 
 def build(_: Resources, __: Path) -> FakeSegmenter:
@@ -41,6 +42,9 @@ def test_memory_of_nothing_is_an_error(needs: dict[str, int]) -> None:
     [
         ({"prompts": frozenset()}, "at least one kind of prompt"),
         ({"follows": True}, "memory for each"),
+        ({"draws_volumes": True}, "memory for each"),
+        ({"draws_volumes": True, "follows": True, "needs": WHOLE}, "not both"),
+        ({"prompts": frozenset({PromptKind.SCRIBBLE})}, "draws volumes"),
         ({"keeps": True}, "there are none"),
     ],
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.fakes import FakeSegmenter
+from agent.fakes import FakeSegmenter, FakeVolumePrompter
 from models.entries import SegmenterEntry
 from models.registry import all_policies, all_segmenters
 from models.runtime.resources import Resources
@@ -21,6 +21,7 @@ CLASSES = {
     "sam2": Sam2VolumeSegmenter,
     "sam": SamSegmenter,
     "fake": FakeSegmenter,
+    "fake-volume-prompter": FakeVolumePrompter,
 }
 
 
@@ -30,16 +31,17 @@ def test_an_entry_says_what_its_class_does(name: str) -> None:
         assert not SEGMENTERS[name].follows
         assert not hasattr(ImisNetSegmenter, "propagate")
         return
-    entry, built = SEGMENTERS[name], CLASSES[name.partition("-")[0]]
+    entry, built = SEGMENTERS[name], CLASSES.get(name) or CLASSES[name.partition("-")[0]]
 
     assert entry.prompts == built.supported_prompts
     assert entry.follows is hasattr(built, "propagate")
+    assert entry.draws_volumes is hasattr(built, "segment_volume")
 
 
 @pytest.mark.parametrize("entry", SEGMENTERS.values(), ids=SEGMENTERS)
 def test_every_segmenter_has_an_estimate(entry: SegmenterEntry) -> None:
     assert entry.needs.encode_bytes > entry.needs.ask_bytes > 0
-    assert (entry.needs.object_bytes > 0) is entry.follows
+    assert (entry.needs.object_bytes > 0) is (entry.follows or entry.draws_volumes)
 
 
 def test_the_estimates_are_above_what_was_measured() -> None:

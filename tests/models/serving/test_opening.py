@@ -8,7 +8,9 @@ import weakref
 import numpy as np
 import pytest
 
-from agent.values import Box, Prompts
+from agent.fakes import ArraySlices
+from agent.ports import VolumePrompter
+from agent.values import Box, Prompts, VolumePrompts
 from models.errors import DeviceMissing, UnknownModel
 from models.runtime.resources import Resources
 from models.serving.opening import SharedSegmenters, open_served
@@ -25,6 +27,18 @@ def test_it_draws_under_its_own_name() -> None:
     assert isinstance(segmenter, ServedSegmenter)
     assert segmenter.name == "fake"
     assert answer.mask[5, 5]
+
+
+def test_a_segmenter_of_volumes_draws_whole_objects_within_the_budget() -> None:
+    segmenter = open_served("fake-volume-prompter", Resources(memory_bytes=1 << 30))
+    volume = np.zeros((5, 16, 16), dtype=np.float32)
+    volume[1:4, 4:12, 4:12] = 0.5
+
+    assert isinstance(segmenter, VolumePrompter)
+    prompts = VolumePrompts.on_slice(2, Prompts(box=Box(3, 3, 12, 12)))
+    answer = segmenter.segment_volume(ArraySlices(volume, segmenter), prompts)
+
+    assert np.array_equal(answer.mask, volume > 0)
 
 
 def test_all_models_of_a_process_share_one_budget() -> None:
