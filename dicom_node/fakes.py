@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -40,8 +40,14 @@ class FakeDestination:
     next one without using it up.
     """
 
-    def __init__(self, name: str = "pacs", failures: Sequence[DeliveryError] = ()) -> None:
+    def __init__(
+        self,
+        name: str = "pacs",
+        failures: Sequence[DeliveryError] = (),
+        kinds: Collection[ResultKind] = tuple(ResultKind),
+    ) -> None:
         self._name = name
+        self.kinds = kinds
         self.failures = list(failures)
         self.delivered: list[tuple[WrittenResult, ...]] = []
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -20,6 +20,10 @@ class Destination(Protocol):
     @property
     def name(self) -> str:
         """Name in configuration and in the record."""
+
+    @property
+    def kinds(self) -> Collection[ResultKind]:
+        """What it takes; results of other kinds are not sent to it."""
 
     def echo(self) -> None:
         """C-ECHO; raises DeliveryError in words an administrator can act on."""

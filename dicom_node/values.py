@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from dicom_node.arrivals import Arrival as Arrival
 from dicom_node.arrivals import KeptAs as KeptAs
 from dicom_node.arrivals import StoredInstance as StoredInstance
+from dicom_node.result_kinds import ResultKind as ResultKind
 from dicom_node.voxels import Voxels
 
 
@@ -209,13 +209,6 @@ class ResultIdentity:
     request_id: str
     study_version: int
     requested_at: datetime | None = None
-
-
-class ResultKind(StrEnum):
-    """The kinds of result objects, in the order in which a request writes them."""
-
-    SEG = "SEG"
-    SR = "SR"
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,7 @@ afterwards.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from pydicom.uid import ComprehensiveSRStorage, SegmentationStorage
@@ -49,7 +49,7 @@ class FakeStages:
         if any(target.text == "no volume" for target in assignment.targets):
             raise NotAVolume("series 1 is no volume: images 3 and 4 are at the same position")
         series = assignment.series_instance_uid or f"{assignment.study_instance_uid}.1"
-        return Selection(series, (3, 4, 5), ("spacing differs by 1 %",))
+        return Selection(series, (3, 4, 5), ("spacing differs by 1 %",), "It is the only series.")
 
     def outline(
         self,
@@ -118,8 +118,15 @@ class FolderDestination:
     DeliveryErrors.
     """
 
-    def __init__(self, name: str, folder: Path, hook: Callable[[str], None] = ignore) -> None:
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        hook: Callable[[str], None] = ignore,
+        kinds: Collection[ResultKind] = tuple(ResultKind),
+    ) -> None:
         self._name = name
+        self.kinds = kinds
         self._folder = folder
         self._hook = hook
 

@@ -28,6 +28,7 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from agent.language.settings import WrongSetting
 from dicom_node.receive.allowed import AllowedPeers
+from dicom_node.result_kinds import ResultKind
 from models.runtime.resources import LanguageOptions, Precision
 from server.database_url import fault_of
 from server.errors import ConfigurationError
@@ -207,6 +208,7 @@ class DestinationSettings(_Section):
     ae_title: AeTitle
     host: str
     port: Port
+    kinds: Annotated[tuple[ResultKind, ...], Field(min_length=1)] = tuple(ResultKind)
 
 
 class RouteSettings(_Section):

@@ -5,8 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
 
 from agent.values import Target, TargetStatus
+
+INTERNAL = Field(exclude=True)
+"""Marks a field of a view that the node itself needs and HTTP does not show."""
 
 
 class Stage(StrEnum):
@@ -106,16 +112,17 @@ class Selection:
 
 @dataclass(frozen=True)
 class TargetSummary:
-    """How one target ended: `volume_ml` None unless segmented, `turns` a count, `confidence`
-    0..1.
+    """How one target ended. The record keeps and HTTP shows each field under its name here.
+
+    `index` is zero-based, `turns` a count; `status` is None until the target has ended.
     """
 
-    index: int
+    index: Annotated[int, INTERNAL]
     text: str
-    structure: str | None
-    status: TargetStatus
+    structure: Annotated[str | None, Field(description="key in the catalogue; null for free text")]
+    status: TargetStatus | None
     reason: str
-    volume_ml: float | None
+    volume_ml: Annotated[float | None, Field(description="millilitres; null unless segmented")]
     turns: int
-    confidence: float | None
+    confidence: Annotated[float | None, Field(description="0 to 1")]
     warnings: tuple[str, ...] = ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ from pynetdicom.events import Event, EventHandlerType
 from dicom_node.errors import PermanentDeliveryError, TransientDeliveryError
 from dicom_node.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_node.send.delivery_status import DeliveryOutcome, meaning_of, rule_for
-from dicom_node.values import WrittenResult
+from dicom_node.values import ResultKind, WrittenResult
 
 _log = logging.getLogger(__name__)
 
@@ -66,8 +66,11 @@ class DicomDestination:
         port: int,
         calling_ae_title: str,
         timeouts: DeliveryTimeouts | None = None,
+        *,
+        kinds: Collection[ResultKind] = tuple(ResultKind),
     ) -> None:
         self._name = name
+        self._kinds = tuple(kinds)
         self._ae_title, self._host, self._port = ae_title, host, port
         self._calling_ae_title = calling_ae_title
         self._timeouts = timeouts or DeliveryTimeouts()
@@ -76,6 +79,11 @@ class DicomDestination:
     def name(self) -> str:
         """Name in configuration and in the record."""
         return self._name
+
+    @property
+    def kinds(self) -> tuple[ResultKind, ...]:
+        """What it takes; results of other kinds are not sent to it."""
+        return self._kinds
 
     def echo(self) -> None:
         """C-ECHO (PS3.4 annex A); raises DeliveryError in words an administrator can act on."""

@@ -61,6 +61,8 @@ def _request(arguments: argparse.Namespace, _: Load) -> int:
     say_reasons((target["text"], target["reason"]) for target in request["targets"])
     for delivery in request["deliveries"]:
         say(f"{delivery['destination']}: {delivery['state']}")
+    if request["series_choice"]:
+        say(request["series_choice"])
     if request["error"]:
         say(request["error"], error=True)
     return 0 if request["state"] == RequestState.DONE else 1

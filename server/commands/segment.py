@@ -70,7 +70,7 @@ def target_rows(summaries: Sequence[TargetSummary]) -> list[tuple[str, ...]]:
     return [
         (
             each.text,
-            each.status.value,
+            each.status or "",
             "" if each.volume_ml is None else f"{each.volume_ml:.1f}",
             str(each.turns),
             "" if each.confidence is None else f"{each.confidence:.2f}",

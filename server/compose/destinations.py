@@ -19,6 +19,7 @@ def destinations(settings: Settings) -> tuple[Destination, ...]:
             configured.port,
             calling_ae_title=settings.node.ae_title,
             timeouts=timeouts,
+            kinds=configured.kinds,
         )
         for configured in settings.destinations
     )

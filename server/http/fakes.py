@@ -247,7 +247,8 @@ def _summary(number: int, view: RequestView) -> RequestSummary:
 
 def _target(index: int, text: str) -> TargetView:
     code = Code(text[:16], FREE_TEXT, text)
-    return TargetView(index, text, None, code, None, None, "", None, 0, None, ())
+    ended = (None, "", None, 0, None)
+    return TargetView(index, text, None, *ended, code=code, laterality=None)
 
 
 def _delivery(name: str) -> DeliveryView:

@@ -4,9 +4,11 @@ transaction.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -57,13 +59,13 @@ class Deliveries:
                 for result in row.results
             )
 
-    def delivered(self, one: DeliveryAttempt, seconds: float) -> None:
-        """The destination took everything."""
+    def delivered(self, one: DeliveryAttempt, kinds: Sequence[ResultKind], seconds: float) -> None:
+        """The destination took everything that it takes: results of these `kinds`."""
         with self._sessions.begin() as session:
             row, delivery = _open(session, one)
             delivery.delivered_at, delivery.next_try_at = audit.utc_now(), None
-            delivery.last_error = None
-            _move(session, row, delivery, DeliveryState.DELIVERED, one)
+            delivery.last_error, delivery.kinds = None, list(kinds)
+            _move(session, row, delivery, DeliveryState.DELIVERED, one, kinds=list(kinds))
             _took(row, seconds)
             _settle(session, row)
 
@@ -102,7 +104,7 @@ def _move(
     delivery: DeliveryRow,
     after: DeliveryState,
     one: DeliveryAttempt,
-    error: str | None = None,
+    **detail: Any,
 ) -> None:
     before = DeliveryState(delivery.state)
     check_delivery(before, after)
@@ -117,7 +119,7 @@ def _move(
         destination=one.destination,
         attempt=one.attempt,
         run=one.run,
-        error=error,
+        **detail,
     )
 
 

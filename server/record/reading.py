@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+from functools import cache
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, selectinload
 
-from agent.values import TargetStatus
-from dicom_node.values import Code
 from server.errors import UnknownRequest, UnknownStudy
 from server.record.tables import (
+    Base,
     ConflictRow,
     InstanceRow,
     RequestRow,
     StudyRow,
     StudyVersionRow,
-    TargetRow,
     TurnRow,
 )
 from server.record.views import (
@@ -30,12 +33,11 @@ from server.record.views import (
     TargetView,
     TurnView,
 )
-from server.values import DeliveryState, RequestState, StudyState
+
+View = TypeVar("View")
 
 MOST_FAULTY = 100
-"""Faulty instances that a study shows; a series of 2,000 with the same fault says it often
-enough.
-"""
+"""Faulty instances that a study shows; a series of 2,000 may have the same fault in each."""
 
 _WHOLE = (
     selectinload(RequestRow.targets),
@@ -52,68 +54,44 @@ def request(session: Session, request_id: str) -> RequestView:
     return request_view(row)
 
 
+def as_view(kind: type[View], row: Base, **others: object) -> View:
+    """A row as the frozen value `kind`: every field by its name, but for those in `others`.
+
+    Text becomes the enum that a field wants, a list a tuple, JSON the value it holds.
+    """
+    view_class: Any = kind
+    names = [field.name for field in fields(view_class) if field.name not in others]
+    values = {name: getattr(row, name) for name in names} | others
+    view: View = _adapter(view_class).validate_python(values)
+    return view
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
 def request_view(row: RequestRow) -> RequestView:
     """A request's row, with what hangs on it, as a value."""
-    return RequestView(
-        id=row.id,
-        state=RequestState(row.state),
-        study_instance_uid=row.study_instance_uid,
-        study_version=row.study_version,
-        series_instance_uid=row.selected_series_instance_uid or row.series_instance_uid,
-        route=row.route,
-        actor=row.actor,
-        priority=row.priority,
-        run=row.run,
-        targets=tuple(target_view(target) for target in row.targets),
-        results=tuple(
-            ResultView(r.kind, r.sop_instance_uid, r.series_instance_uid, r.sop_class_uid, r.path)
-            for r in row.results
-        ),
-        deliveries=tuple(
-            DeliveryView(
-                d.destination,
-                DeliveryState(d.state),
-                d.attempts,
-                d.last_error,
-                d.next_try_at,
-                d.delivered_at,
-            )
-            for d in row.deliveries
-        ),
-        error=row.error,
-        failed_stage=row.failed_stage,
+    return as_view(
+        RequestView,
+        row,
+        series_instance_uid=series_of(row),
+        targets=[as_view(TargetView, target) for target in row.targets],
+        results=[as_view(ResultView, result) for result in row.results],
+        deliveries=[as_view(DeliveryView, delivery) for delivery in row.deliveries],
         warnings=_warnings(row),
-        stage_seconds=dict(row.stage_seconds),
-        encoder_passes=row.encoder_passes,
-        supersedes=row.supersedes,
-        created_at=row.created_at,
-        updated_at=row.updated_at,
-        ended_at=row.ended_at,
-        policy=row.policy,
-        segmenter=row.segmenter,
     )
+
+
+def series_of(row: RequestRow) -> str | None:
+    """The series that a request works on, or asked for; None while it is not known."""
+    return row.selected_series_instance_uid or row.series_instance_uid
 
 
 def _warnings(row: RequestRow) -> tuple[str, ...]:
     of_targets = [f"{t.text}: {warning}" for t in row.targets for warning in t.warnings]
     return (*row.warnings, *of_targets)
-
-
-def target_view(row: TargetRow) -> TargetView:
-    """A target's row as a value."""
-    return TargetView(
-        index=row.index,
-        text=row.text,
-        structure=row.structure,
-        code=Code(**row.code),
-        laterality=Code(**row.laterality) if row.laterality else None,
-        status=TargetStatus(row.status) if row.status else None,
-        reason=row.reason,
-        volume_ml=row.volume_ml,
-        turns=row.turns,
-        confidence=row.confidence,
-        warnings=tuple(row.warnings),
-    )
 
 
 def turns(session: Session, request_id: str) -> tuple[TurnView, ...]:
@@ -124,26 +102,7 @@ def turns(session: Session, request_id: str) -> tuple[TurnView, ...]:
         .where(TurnRow.request_id == request_id)
         .order_by(TurnRow.target_index, TurnRow.number)
     )
-    return tuple(
-        TurnView(row.target_index, row.slice_index, row.turn_index, row.turn, row.at)
-        for row in session.scalars(query)
-    )
-
-
-def study_summary(row: StudyRow) -> StudySummary:
-    """A study's row as a value."""
-    return StudySummary(
-        study_instance_uid=row.study_instance_uid,
-        state=StudyState(row.state),
-        version=row.version,
-        series=row.series,
-        instances=row.instances,
-        created_at=row.created_at,
-        updated_at=row.updated_at,
-        number=row.number,
-        requests=row.requests,
-        fault=row.fault,
-    )
+    return tuple(as_view(TurnView, row) for row in session.scalars(query))
 
 
 def study(session: Session, uid: str) -> StudyView:
@@ -152,7 +111,7 @@ def study(session: Session, uid: str) -> StudyView:
     if row is None:
         raise UnknownStudy(f"this node does not hold the study {uid!r}: send it here first")
     return StudyView(
-        study_summary(row),
+        as_view(StudySummary, row),
         _series(session, uid),
         _versions(session, uid),
         _conflicts(session, uid),
@@ -195,10 +154,7 @@ def _versions(session: Session, uid: str) -> tuple[StudyVersionView, ...]:
         .where(StudyVersionRow.study_instance_uid == uid)
         .order_by(StudyVersionRow.version)
     )
-    return tuple(
-        StudyVersionView(row.version, row.completed_at, row.evidence, row.instances)
-        for row in session.scalars(query)
-    )
+    return tuple(as_view(StudyVersionView, row) for row in session.scalars(query))
 
 
 def _conflicts(session: Session, uid: str) -> tuple[ConflictView, ...]:
@@ -207,7 +163,4 @@ def _conflicts(session: Session, uid: str) -> tuple[ConflictView, ...]:
         .where(ConflictRow.study_instance_uid == uid)
         .order_by(ConflictRow.noted_at, ConflictRow.path)
     )
-    return tuple(
-        ConflictView(row.sop_instance_uid, row.series_instance_uid, row.sha256, row.noted_at)
-        for row in session.scalars(query)
-    )
+    return tuple(as_view(ConflictView, row) for row in session.scalars(query))

@@ -135,7 +135,7 @@ def _target(index: int, target: Target, catalogue: Catalogue) -> TargetRow:
 
 
 def _delivery(destination: str) -> DeliveryRow:
-    return DeliveryRow(destination=destination, state=DeliveryState.PENDING, attempts=0)
+    return DeliveryRow(destination=destination, state=DeliveryState.PENDING, attempts=0, kinds=[])
 
 
 def locked(session: Session, request_id: str) -> RequestRow:
@@ -234,7 +234,7 @@ def queue_deliveries(session: Session, jobs: Jobs, row: RequestRow) -> None:
     """Queue the first try of the row's run for each destination that has not got everything."""
     for delivery in row.deliveries:
         if delivery.state != DeliveryState.DELIVERED:
-            delivery.state, delivery.attempts = DeliveryState.PENDING, 0
+            delivery.state, delivery.attempts, delivery.kinds = DeliveryState.PENDING, 0, []
             delivery.next_try_at = None
             jobs.delivery(session, row.id, delivery.destination, row.run, 1, 0.0)
 

@@ -17,11 +17,10 @@ from sqlalchemy.orm import Session
 
 from agent.trace import turn_record
 from agent.turns import Turn
-from agent.values import TargetStatus
 from dicom_node.values import WrittenResult
 from server.errors import RunEnded
 from server.files import kept_path
-from server.record import audit, requests
+from server.record import audit, reading, requests
 from server.record.database.engine import Sessions
 from server.record.database.jobs import Jobs
 from server.record.tables import RequestRow, ResultRow, TargetRow, TurnRow
@@ -90,6 +89,7 @@ class Runs:
         with self._sessions.begin() as session:
             row = requests.working(session, request_id, run)
             row.selected_series_instance_uid = selection.series_instance_uid
+            row.series_choice = selection.why_chosen or None
             row.warnings = list(selection.warnings)
             _took(row, Stage.SELECT, seconds)
             if row.state == RequestState.QUEUED:
@@ -99,6 +99,7 @@ class Runs:
                     RequestState.SELECTED,
                     series_instance_uid=selection.series_instance_uid,
                     shape=list(selection.shape),
+                    series_choice=selection.why_chosen,
                 )
 
     def turn(self, request_id: str, run: int, index: int, turn: Turn) -> None:
@@ -142,9 +143,8 @@ class Runs:
                     target=summary.index,
                     turns=summary.turns,
                 )
-            target.status, target.reason = summary.status, summary.reason
-            target.volume_ml, target.confidence = summary.volume_ml, summary.confidence
-            target.turns, target.warnings = summary.turns, list(summary.warnings)
+            for name, value in asdict(summary).items():
+                setattr(target, name, value)
             row.encoder_passes += passes
             _took(row, Stage.FINISH, seconds)
 
@@ -152,7 +152,8 @@ class Runs:
         """How the targets that have ended did, in order."""
         with self._sessions.begin() as session:
             row = requests.locked(session, request_id)
-            return tuple(_summary(target, target.status) for target in row.targets if target.status)
+            ended = [target for target in row.targets if target.status]
+            return tuple(reading.as_view(TargetSummary, target) for target in ended)
 
     def written(
         self, request_id: str, run: int, results: Sequence[WrittenResult], seconds: float
@@ -219,18 +220,4 @@ def _assignment(row: RequestRow) -> Assignment:
         targets=requests.targets_of(row),
         pair=requests.pair_of(row),
         requested_at=row.created_at,
-    )
-
-
-def _summary(row: TargetRow, status: str) -> TargetSummary:
-    return TargetSummary(
-        index=row.index,
-        text=row.text,
-        structure=row.structure,
-        status=TargetStatus(status),
-        reason=row.reason,
-        volume_ml=row.volume_ml,
-        turns=row.turns,
-        confidence=row.confidence,
-        warnings=tuple(row.warnings),
     )

@@ -140,7 +140,8 @@ class ConflictRow(Base):
 
 class RequestRow(Base):
     """A request. `policy` and `segmenter` are who works on it; `run` counts beginnings: work of an
-    earlier run finds its number stale and stops.
+    earlier run finds its number stale and stops. `series_choice` says in a sentence why this series
+    was selected.
 
     `stage_attempts` counts how often the current stage was begun in this run.
     """
@@ -158,6 +159,7 @@ class RequestRow(Base):
     study_version: Mapped[int]
     series_instance_uid: Mapped[str | None]
     selected_series_instance_uid: Mapped[str | None]
+    series_choice: Mapped[str | None]
     state: Mapped[str]
     route: Mapped[str | None]
     actor: Mapped[str]
@@ -237,7 +239,10 @@ class ResultRow(Base):
 
 
 class DeliveryRow(Base):
-    """One request to one destination; `attempts` counts the tries of the current run."""
+    """One request to one destination; `attempts` counts the tries of the current run.
+
+    `kinds` are the kinds of results that it was sent, none before it is delivered.
+    """
 
     __tablename__ = "deliveries"
 
@@ -248,6 +253,7 @@ class DeliveryRow(Base):
     last_error: Mapped[str | None]
     next_try_at: Mapped[datetime | None]
     delivered_at: Mapped[datetime | None]
+    kinds: Mapped[list[str]]
 
 
 class WorkerRow(Base):

@@ -1,16 +1,28 @@
-"""What the record answers: frozen values, no rows. Times are UTC and aware."""
+"""What the record answers and HTTP shows: frozen values, no rows. Times are UTC and aware.
+
+A field shows under its name here, with its annotation as its description, unless it is INTERNAL.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
-from agent.values import TargetStatus
-from dicom_node.values import Code
+from pydantic import ConfigDict, Field
+
+from dicom_node.values import Code, ResultKind
 from server.pulses import Part
-from server.values import DeliveryState, RequestState, StudyState
+from server.record.examples import REQUEST_EXAMPLE, SUBMITTED_EXAMPLE
+from server.values import (
+    INTERNAL,
+    DeliveryState,
+    RequestState,
+    Stage,
+    StudyState,
+    TargetSummary,
+)
 
 PAGE = 50
 """Rows of a list that names no other number: what a screen shows."""
@@ -18,10 +30,9 @@ PAGE = 50
 
 @dataclass(frozen=True)
 class Page:
-    """A part of a list: at most `limit` rows beyond the one numbered `after`, oldest first or, with
-    `newest`, last first.
+    """A part of a list: at most `limit` rows beyond the one numbered `after`, oldest first.
 
-    The time it takes does not depend on how far into the list it is, nor on how long that is.
+    With `newest`, the last row comes first. The time it takes does not depend on how far into the list it is, nor on how long that is.
     """
 
     limit: int = PAGE
@@ -32,39 +43,28 @@ class Page:
 FIRST_PAGE = Page()
 
 
-@dataclass(frozen=True)
-class TargetView:
-    """A target: `status` None until it has ended, `volume_ml` None unless segmented, `confidence`
-    0..1.
-    """
+@dataclass(frozen=True, kw_only=True)
+class TargetView(TargetSummary):
+    """How one target ended, and how it is coded."""
 
-    index: int
-    text: str
-    structure: str | None
     code: Code
     laterality: Code | None
-    status: TargetStatus | None
-    reason: str
-    volume_ml: float | None
-    turns: int
-    confidence: float | None
-    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class ResultView:
-    """A result object: `kind` "SEG" or "SR", `path` under storage.dir."""
+    """A result object; `path` lies under storage.dir."""
 
-    kind: str
+    kind: ResultKind
     sop_instance_uid: str
     series_instance_uid: str
     sop_class_uid: str
-    path: str
+    path: Annotated[str, INTERNAL]
 
 
 @dataclass(frozen=True)
 class DeliveryView:
-    """A delivery: `attempts` tries so far, `next_try_at` while retrying."""
+    """How far the delivery to one destination is: `attempts` is how often it was tried."""
 
     destination: str
     state: DeliveryState
@@ -72,23 +72,24 @@ class DeliveryView:
     last_error: str | None
     next_try_at: datetime | None
     delivered_at: datetime | None
+    kinds: Annotated[tuple[ResultKind, ...], Field(description="what it was sent")] = ()
 
 
 @dataclass(frozen=True)
 class RequestView:
-    """A request whole. `series_instance_uid` the series worked on, or asked for, or None while
-    unknown.
+    """A request whole. `run` counts beginnings from 1."""
 
-    `policy` and `segmenter` who works on it. `error` one sentence, `failed_stage` "select",
-    "segment", "write" or "send"; `stage_seconds` wall-clock by stage; `run` counts beginnings from
-    1; `supersedes` the request of an earlier study version it replaces.
-    """
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(
+        json_schema_extra={"examples": [REQUEST_EXAMPLE]}
+    )
 
     id: str
     state: RequestState
     study_instance_uid: str
     study_version: int
-    series_instance_uid: str | None
+    series_instance_uid: Annotated[
+        str | None, Field(description="the series worked on, or asked for")
+    ]
     route: str | None
     actor: str
     priority: int
@@ -96,24 +97,32 @@ class RequestView:
     targets: tuple[TargetView, ...]
     results: tuple[ResultView, ...]
     deliveries: tuple[DeliveryView, ...]
-    error: str | None
-    failed_stage: str | None
+    error: Annotated[str | None, Field(description="one sentence for a person")]
+    failed_stage: Annotated[Stage | None, Field(description="where it failed")]
     warnings: tuple[str, ...]
-    stage_seconds: dict[str, float]
+    stage_seconds: Annotated[dict[str, float], Field(description="wall-clock time by stage")]
     encoder_passes: int
-    supersedes: str | None
+    supersedes: Annotated[
+        str | None, Field(description="the request of an earlier study version it replaces")
+    ]
     created_at: datetime
     updated_at: datetime
     ended_at: datetime | None
-    policy: str | None = None
-    segmenter: str | None = None
+    policy: Annotated[str | None, Field(description="who plans")] = None
+    segmenter: Annotated[str | None, Field(description="what draws")] = None
+    series_choice: Annotated[
+        str | None, Field(description="why this series; null before one is selected")
+    ] = None
 
 
 @dataclass(frozen=True)
 class RequestSummary:
-    """A request in a list; fields as in RequestView, `number` its place in the order of lists."""
+    """A request in a list; GET /requests/{id} has its targets, results and deliveries.
 
-    number: int
+    `number` is its place in the order of lists.
+    """
+
+    number: Annotated[int, INTERNAL]
     id: str
     state: RequestState
     study_instance_uid: str
@@ -125,8 +134,8 @@ class RequestSummary:
     policy: str | None
     segmenter: str | None
     run: int
-    error: str | None
-    failed_stage: str | None
+    error: Annotated[str | None, Field(description="one sentence for a person")]
+    failed_stage: Stage | None
     supersedes: str | None
     created_at: datetime
     updated_at: datetime
@@ -135,7 +144,7 @@ class RequestSummary:
 
 @dataclass(frozen=True)
 class TurnView:
-    """One turn of one target, in the order it happened; `turn` as in a trace."""
+    """One turn of one target; indices are zero-based, `turn` is as in a trace."""
 
     target_index: int
     slice_index: int
@@ -146,9 +155,7 @@ class TurnView:
 
 @dataclass(frozen=True)
 class SeriesView:
-    """A series of a study: how many instances; `ours` when it is a result of Segnode that came
-    back.
-    """
+    """A series of a study; `ours` when it is a result of Segnode that came back."""
 
     series_instance_uid: str
     modality: str
@@ -159,7 +166,7 @@ class SeriesView:
 
 @dataclass(frozen=True)
 class ConflictView:
-    """Content kept apart because its SOP Instance UID was already taken."""
+    """Content that was kept apart because its SOP Instance UID was taken."""
 
     sop_instance_uid: str
     series_instance_uid: str
@@ -169,9 +176,7 @@ class ConflictView:
 
 @dataclass(frozen=True)
 class FaultyInstanceView:
-    """An instance of which something could not be used: `faults` are names of attributes, or
-    sentences.
-    """
+    """An instance that could not be used whole: `faults` name attributes, or are sentences."""
 
     sop_instance_uid: str
     series_instance_uid: str
@@ -190,10 +195,9 @@ class StudyVersionView:
 
 @dataclass(frozen=True)
 class StudySummary:
-    """A study in a list; `version` 0 until it is first complete, `number` its place in the order of
-    lists.
+    """A study in a list; `version` is 0 until it is first complete.
 
-    `fault` is one sentence where the node has given the study up.
+    `number` is its place in the order of lists.
     """
 
     study_instance_uid: str
@@ -203,9 +207,11 @@ class StudySummary:
     instances: int
     created_at: datetime
     updated_at: datetime
-    number: int = 0
+    number: Annotated[int, INTERNAL] = 0
     requests: int = 0
-    fault: str | None = None
+    fault: Annotated[
+        str | None, Field(description="one sentence where the node has given the study up")
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -236,7 +242,11 @@ class AuditView:
 
 @dataclass(frozen=True)
 class Submitted:
-    """What a new request is answered with."""
+    """A request taken."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(
+        json_schema_extra={"examples": [SUBMITTED_EXAMPLE]}
+    )
 
     id: str
     state: RequestState

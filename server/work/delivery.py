@@ -78,8 +78,9 @@ class DeliveryStep:
             retry_while_database_away(lambda: self._deliveries.failed(one, sentence, 0.0, None))
             return "failed"
         started = time.monotonic()
+        accepted = [result for result in results if result.kind in destination.kinds]
         try:
-            destination.send(results)
+            destination.send(accepted)
         except PermanentDeliveryError as error:
             return self._failed(one, str(error), started, permanent=True)
         except TransientDeliveryError as error:
@@ -89,7 +90,8 @@ class DeliveryStep:
             sentence = "sending ended with a fault of Segnode itself; the log says where"
             return self._failed(one, sentence, started, permanent=False)
         seconds = time.monotonic() - started
-        retry_while_database_away(lambda: self._deliveries.delivered(one, seconds))
+        kinds = [result.kind for result in accepted]
+        retry_while_database_away(lambda: self._deliveries.delivered(one, kinds, seconds))
         return "delivered"
 
     def _give_up(self, one: DeliveryAttempt, sentence: str) -> str:

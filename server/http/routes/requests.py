@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request, Response, status
 
 from server.http.dependencies import Asker, WithPage, WithServices, linked, one_more
 from server.http.described import problem_responses
-from server.http.schemas import RequestIn, RequestOut, RequestRowOut, SubmittedOut, TurnOut, Uid
+from server.http.schemas import RequestIn, Uid
 from server.record.views import RequestSummary, RequestView, Submitted, TurnView
 from server.values import RequestState
 
@@ -18,7 +18,6 @@ router = APIRouter(prefix="/requests", tags=["requests"])
 @router.post(
     "",
     status_code=status.HTTP_202_ACCEPTED,
-    response_model=SubmittedOut,
     responses=problem_responses(413),
 )
 def submit(asked: RequestIn, response: Response, services: WithServices, actor: Asker) -> Submitted:
@@ -39,7 +38,7 @@ def submit(asked: RequestIn, response: Response, services: WithServices, actor: 
     return taken
 
 
-@router.get("", response_model=list[RequestRowOut])
+@router.get("")
 def list_requests(
     request: Request,
     response: Response,
@@ -59,25 +58,25 @@ def list_requests(
     return linked(request, response, page, rows)
 
 
-@router.get("/{request_id}", response_model=RequestOut)
+@router.get("/{request_id}")
 def show(request_id: str, services: WithServices) -> RequestView:
     """One request: state, targets, results, deliveries."""
     return services.record.request(request_id)
 
 
-@router.get("/{request_id}/turns", response_model=list[TurnOut])
+@router.get("/{request_id}/turns")
 def turns(request_id: str, services: WithServices) -> tuple[TurnView, ...]:
     """Every turn of the agent so far, by target, in order."""
     return services.record.turns(request_id)
 
 
-@router.post("/{request_id}/retry", status_code=status.HTTP_202_ACCEPTED, response_model=RequestOut)
+@router.post("/{request_id}/retry", status_code=status.HTTP_202_ACCEPTED)
 def retry(request_id: str, services: WithServices, actor: Asker) -> RequestView:
     """Begin a FAILED request again from what failed; results that were written are only sent."""
     return services.record.retry(request_id, actor=actor)
 
 
-@router.post("/{request_id}/cancel", response_model=RequestOut)
+@router.post("/{request_id}/cancel")
 def cancel(request_id: str, services: WithServices, actor: Asker) -> RequestView:
     """End a request that has not ended; work on it stops at its next turn."""
     return services.record.cancel(request_id, actor=actor)

@@ -6,20 +6,13 @@ from fastapi import APIRouter, Request, Response
 
 from server.http.dependencies import Asker, WithPage, WithServices, WithWatch, linked, one_more
 from server.http.described import problem_responses
-from server.http.schemas import (
-    ConflictOut,
-    FaultyInstanceOut,
-    SeriesOut,
-    StudyOut,
-    StudyWholeOut,
-    VersionOut,
-)
+from server.http.schemas import StudyWholeOut
 from server.record.views import StudySummary, StudyView
 
 router = APIRouter(prefix="/studies", tags=["studies"])
 
 
-@router.get("", response_model=list[StudyOut])
+@router.get("")
 def list_studies(
     request: Request, response: Response, services: WithServices, page: WithPage
 ) -> tuple[StudySummary, ...]:
@@ -60,8 +53,8 @@ def _whole(view: StudyView) -> StudyWholeOut:
         fault=summary.fault,
         created_at=summary.created_at,
         updated_at=summary.updated_at,
-        series=[SeriesOut.model_validate(each) for each in view.series],
-        versions=[VersionOut.model_validate(each) for each in view.versions],
-        conflicts=[ConflictOut.model_validate(each) for each in view.conflicts],
-        faulty=[FaultyInstanceOut.model_validate(each) for each in view.faulty],
+        series=view.series,
+        versions=view.versions,
+        conflicts=view.conflicts,
+        faulty=view.faulty,
     )

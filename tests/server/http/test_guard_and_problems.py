@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel
 from starlette.testclient import TestClient
 
 import agent.errors as agent_errors
@@ -20,7 +19,8 @@ import server.errors as server_errors
 from server.errors import RecordUnavailable, RequestError, UnknownStudy
 from server.http.fakes import FakeRecord
 from server.http.problems import PROBLEMS, kind_of
-from server.http.schemas import RequestIn, RequestOut, SubmittedOut
+from server.http.schemas import RequestIn
+from server.record.views import RequestView, Submitted
 
 RFC_MEMBERS = {"type", "title", "status", "detail", "instance"}
 
@@ -310,15 +310,44 @@ def test_every_operation_is_described_and_says_whether_it_needs_a_token(
             assert ("security" in operation) is not is_open
 
 
-@pytest.mark.parametrize("model", [RequestIn, SubmittedOut, RequestOut])
-def test_the_description_has_examples_that_are_valid(
-    description: dict[str, Any], model: type[BaseModel]
-) -> None:
-    # the description leaves out members that are null, so the example itself is tried
-    extra: Any = model.model_config["json_schema_extra"]
+def fits(value: Any, schema: dict[str, Any], schemas: dict[str, Any]) -> bool:
+    """Whether `value` has every member that `schema` requires, and none that it does not name."""
+    while "$ref" in schema:
+        schema = schemas[schema["$ref"].rpartition("/")[2]]
+    if "anyOf" in schema:
+        return any(fits(value, each, schemas) for each in schema["anyOf"])
+    if schema.get("type") == "array":
+        return all(fits(each, schema["items"], schemas) for each in value)
+    members = schema.get("properties")
+    if not members:
+        return (value is None) == (schema.get("type") == "null")
+    return (
+        isinstance(value, dict)
+        and set(schema.get("required", ())) <= set(value) <= set(members)
+        and all(fits(value[name], members[name], schemas) for name in value)
+    )
 
-    assert model.model_validate(extra["examples"][0])
-    assert description["components"]["schemas"][model.__name__]["examples"]
+
+@pytest.mark.parametrize("model", [RequestIn, Submitted, RequestView])
+def test_the_description_has_examples_that_are_valid(
+    description: dict[str, Any], model: type[Any]
+) -> None:
+    schemas = description["components"]["schemas"]
+    examples = schemas[model.__name__]["examples"]
+
+    assert examples
+    # the description leaves out members that are null, so the example itself is tried
+    config = getattr(model, "model_config", None) or model.__pydantic_config__
+    assert fits(config["json_schema_extra"]["examples"][0], schemas[model.__name__], schemas)
+
+
+def test_what_the_node_needs_for_itself_is_not_shown(description: dict[str, Any]) -> None:
+    schemas = description["components"]["schemas"]
+
+    for name, internal in (("ResultView", "path"), ("TargetView", "index")):
+        assert internal not in schemas[name]["properties"]
+    for name in ("RequestSummary", "StudySummary"):
+        assert "number" not in schemas[name]["properties"]
 
 
 def test_the_description_names_problems(description: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from agent.values import TargetStatus
-from dicom_node.values import Code
+from dicom_node.values import Code, ResultKind
 from models.errors import LanguageMisconfigured, UnknownModel, WeightsMissing
 from server.http.fakes import FakeRecord
 from server.record.views import DeliveryView, ResultView, TargetView, TurnView
@@ -89,8 +89,11 @@ def test_a_request_whole_has_the_fields_of_the_contract(
         record.kept_requests[request_id],
         state=RequestState.DONE,
         targets=(liver,),
-        results=(ResultView("SEG", "1.2.3", "1.2.4", "1.2.840.10008.5.1.4.1.1.66.4", "work/seg"),),
-        deliveries=(DeliveryView("pacs", DeliveryState.DELIVERED, 1, None, None, NOON),),
+        results=(ResultView(ResultKind.SEG, "1.2.3", "1.2.4", "1.2.840", "work/seg"),),
+        deliveries=(
+            DeliveryView("pacs", DeliveryState.DELIVERED, 1, None, None, NOON, (ResultKind.SEG,)),
+        ),
+        series_choice="It is the only series.",
         warnings=("slice 3 is thick",),
         ended_at=NOON,
     )
@@ -110,7 +113,8 @@ def test_a_request_whole_has_the_fields_of_the_contract(
     assert "path" not in result  # a place on the server's disk is nobody's business
     (delivery,) = told["deliveries"]
     assert (delivery["destination"], delivery["state"]) == ("pacs", "delivered")
-    assert delivery["delivered_at"] == "2026-05-01T12:00:00Z"
+    assert (delivery["delivered_at"], delivery["kinds"]) == ("2026-05-01T12:00:00Z", ["SEG"])
+    assert told["series_choice"] == "It is the only series."
     assert (told["policy"], told["segmenter"]) == ("locator", "litemedsam")
     assert told["error"] is None
     assert told["warnings"] == ["slice 3 is thick"]

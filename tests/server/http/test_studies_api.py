@@ -62,7 +62,13 @@ def test_a_study_that_is_not_there_is_not_found(api: TestClient, method: str, pa
 
 def test_destinations_are_listed_as_configured(api: TestClient) -> None:
     assert api.get("/api/v1/destinations").json() == [
-        {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 4242}
+        {
+            "name": "pacs",
+            "ae_title": "PACS",
+            "host": "127.0.0.1",
+            "port": 4242,
+            "kinds": ["SEG", "SR"],
+        }
     ]
 
 
