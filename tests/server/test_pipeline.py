@@ -4,7 +4,10 @@ weights.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +128,39 @@ def test_the_same_request_again_gives_the_same_uids_and_asks_nobody(
 
     assert second == first
     assert turns == []
+
+
+def test_a_re_run_gives_the_same_bytes_with_the_time_of_the_request(
+    study: Callable[..., Any], tmp_path: Path
+) -> None:
+    # Arrange
+    requested_at = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    asked = replace(assignment(("liver", "liver"), ("tumour", None)), requested_at=requested_at)
+    _, pipeline = study()
+
+    # Act: nothing is left of the first run
+    _, results = run(pipeline, asked)
+    first = {result.kind: result.path.read_bytes() for result in results}
+    pipeline.discard(asked)
+    shutil.rmtree(tmp_path / asked.request_id)
+    _, results = run(pipeline, asked)
+
+    # Assert
+    assert {result.kind: result.path.read_bytes() for result in results} == first
+    assert list(first) == ["SEG", "SR"]
+    for result in results:
+        written = pydicom.dcmread(result.path)
+        moment = requested_at.astimezone()
+        assert written.ContentDate + written.ContentTime == f"{moment:%Y%m%d%H%M%S}"
+
+
+def test_the_selection_says_why_this_series(study: Callable[..., Any]) -> None:
+    _, pipeline = study()
+
+    selection = pipeline.select(assignment(("liver", "liver")))
+
+    assert selection.why_chosen.startswith("Chosen: series ")
+    assert "Beside it: no other usable series" in selection.why_chosen
 
 
 def test_a_request_of_unknown_targets_alone_has_nothing_to_report(

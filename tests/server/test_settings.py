@@ -108,6 +108,8 @@ def test_lists_in_the_environment_are_json() -> None:
         ('[database]\nurl = "sqlite://"\n', "postgresql"),
         (DESTINATION + DESTINATION, "same name"),
         ('[[routes]]\nname = "r"\ntargets = ["liver"]\ndestinations = ["nowhere"]\n', "nowhere"),
+        (f'{DESTINATION}kinds = ["SEG", "STL"]\n', "kinds.1: Input should be 'SEG' or 'SR'"),
+        (f"{DESTINATION}kinds = []\n", "kinds: .* at least 1 item"),
         ('[[routes]]\nname = "r"\ntargets = []\n', "routes.0.targets"),
         ("[agent]\nmax_turns = 0\n", "agent.max_turns"),
         ("not toml", "site.toml is not TOML"),

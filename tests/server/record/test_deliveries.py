@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,17 +21,20 @@ from server.work.delivery import DeliveryStep, RetryPolicy
 SEG = WrittenResult(
     ResultKind.SEG, Path("/results/seg.dcm"), "1.2.840.10008.5.1.4.1.1.66.4", "2.25.1", "2.25.2"
 )
+SR = WrittenResult(
+    ResultKind.SR, Path("/results/sr.dcm"), "1.2.840.10008.5.1.4.1.1.88.22", "2.25.3", "2.25.4"
+)
 ONE_TRY, THREE_TRIES = RetryPolicy(1, 5.0, 600.0), RetryPolicy(3, 5.0, 600.0)
 
 
-def sending(desk: Any, *destinations: str) -> str:
+def sending(desk: Any, *destinations: str, results: Sequence[WrittenResult] = (SEG,)) -> str:
     """A request whose result is written and whose deliveries are queued; its id."""
     request_id: str = desk.request(destinations=destinations or ("pacs",))
     desk.runs.enter(request_id, 1, "select")
     desk.runs.selected(request_id, 1, Selection("1.2", (1, 2, 3), ()), 0.1)
     desk.runs.enter(request_id, 1, "segment", 0)
     desk.runs.enter(request_id, 1, "write")
-    desk.runs.written(request_id, 1, [SEG], 0.1)
+    desk.runs.written(request_id, 1, results, 0.1)
     desk.runs.send(request_id, 1)
     return request_id
 
@@ -94,9 +97,9 @@ def test_a_try_that_is_on_record_cannot_be_recorded_again(
 
 def test_the_request_ends_with_its_last_delivery(desk: Any) -> None:
     request_id = sending(desk, "pacs", "archive")
-    desk.deliveries.delivered(first_try(request_id), 0.25)
+    desk.deliveries.delivered(first_try(request_id), [ResultKind.SEG], 0.25)
     halfway = desk.record.request(request_id).state
-    desk.deliveries.delivered(first_try(request_id, "archive"), 0.25)
+    desk.deliveries.delivered(first_try(request_id, "archive"), [], 0.25)
     view = desk.record.request(request_id)
     assert (halfway, view.state) == (RequestState.SENDING, RequestState.DONE)
     assert view.stage_seconds["send"] == 0.5
@@ -107,7 +110,7 @@ def test_one_dead_delivery_fails_the_request_once_the_others_have_ended(desk: An
     request_id = sending(desk, "pacs", "archive")
     desk.deliveries.failed(first_try(request_id), "does not take SEG", 0.1, None)
     assert desk.record.request(request_id).state == RequestState.SENDING
-    desk.deliveries.delivered(first_try(request_id, "archive"), 0.1)
+    desk.deliveries.delivered(first_try(request_id, "archive"), [], 0.1)
     view = desk.record.request(request_id)
     assert (view.state, view.failed_stage) == (RequestState.FAILED, "send")
     assert view.error == "could not be delivered to pacs: does not take SEG"
@@ -120,6 +123,51 @@ def test_a_cancelled_request_is_not_sent(desk: Any) -> None:
     step = DeliveryStep({"pacs": pacs}, desk.deliveries, ONE_TRY)
     assert step.attempt(first_try(request_id)) == "ended"
     assert pacs.delivered == []
+
+
+@pytest.mark.parametrize(
+    ("kinds", "kinds_sent"),
+    [(("SEG", "SR"), ["SEG", "SR"]), (("SEG",), ["SEG"]), (("SR",), ["SR"])],
+)
+def test_a_destination_is_sent_the_kinds_that_it_takes(
+    desk: Any, kinds: tuple[str, ...], kinds_sent: list[str]
+) -> None:
+    # Arrange
+    request_id = sending(desk, results=[SEG, SR])
+    pacs = FakeDestination("pacs", kinds=[ResultKind(kind) for kind in kinds])
+
+    # Act
+    DeliveryStep({"pacs": pacs}, desk.deliveries, ONE_TRY).attempt(first_try(request_id))
+
+    # Assert: sent, shown and audited
+    assert [[result.kind for result in results] for results in pacs.delivered] == [kinds_sent]
+    [delivery] = desk.record.request(request_id).deliveries
+    assert (delivery.state, list(delivery.kinds)) == (DeliveryState.DELIVERED, kinds_sent)
+    [line] = [line for line in desk.record.audit() if line.event == "delivery.delivered"]
+    assert line.detail["kinds"] == kinds_sent
+
+
+def test_a_destination_that_takes_nothing_of_what_was_written_says_so(desk: Any) -> None:
+    request_id = sending(desk, results=[SEG])
+    pacs = FakeDestination("pacs", kinds=[ResultKind.SR])
+
+    DeliveryStep({"pacs": pacs}, desk.deliveries, ONE_TRY).attempt(first_try(request_id))
+
+    view = desk.record.request(request_id)
+    assert (view.state, view.deliveries[0].kinds) == (RequestState.DONE, ())
+    assert [result.kind for result in view.results] == ["SEG"]
+
+
+def test_why_a_series_was_selected_is_on_record(desk: Any) -> None:
+    why = "Chosen: series 3 (CT, 20 images), original, axial, 20 slices."
+    request_id = desk.request()
+    desk.runs.enter(request_id, 1, "select")
+
+    desk.runs.selected(request_id, 1, Selection("1.2", (1, 2, 3), (), why), 0.1)
+
+    assert desk.record.request(request_id).series_choice == why
+    [line] = [line for line in desk.record.audit() if line.event == "request.selected"]
+    assert line.detail["series_choice"] == why
 
 
 def test_what_was_written_is_what_is_sent(desk: Any) -> None:
