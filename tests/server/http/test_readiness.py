@@ -17,6 +17,7 @@ import httpx
 import pytest
 from starlette.testclient import TestClient
 
+from dicom_node.values import ResultKind
 from server.errors import TooManyCalls
 from server.http.app import ECHOES_AT_ONCE, create_app
 from server.http.fakes import FakeCounting, FakeRecord, moving
@@ -111,7 +112,7 @@ class SilentDestination:
     """A destination that answers when a test says so."""
 
     def __init__(self) -> None:
-        self.name = "pacs"
+        self.name, self.kinds = "pacs", tuple(ResultKind)
         self.go_on = threading.Event()
 
     def echo(self) -> None:
