@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from agent.ports import Encoding, Segmenter
 from agent.values import Volume
+from models.runtime.cache import write_atomically
 from models.runtime.encoding import Features
-from models.runtime.onnx_graph import write_atomically
 
 _log = logging.getLogger(__name__)
 

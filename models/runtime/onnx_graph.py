@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import tempfile
 import warnings
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from models.runtime.cache import default_cache_dir, write_atomically
 from models.runtime.cores import usable_cores
 
 _log = logging.getLogger(__name__)
@@ -80,11 +80,6 @@ def open_graph(
     return _from_cache(path, threads) or _exported(module, examples, path, threads)
 
 
-def default_cache_dir() -> Path:
-    """`segnode` in the user's cache folder (XDG base directory specification)."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "segnode"
-
-
 def run_eagerly(module: torch.nn.Module, *inputs: NDArray[np.float32]) -> Arrays:
     """What torch gives for the same inputs."""
     with torch.inference_mode():
@@ -115,21 +110,6 @@ def export(
             output_names=[f"output_{number}" for number in range(outputs)],
         )
         return path.read_bytes()
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file that is whole or not there, also when several processes write it at once."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:  # whatever happened, leave no half file behind
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def _from_cache(path: Path, threads: int | None) -> OnnxGraph | None:

@@ -8,6 +8,7 @@ from agent.limits import Limits
 from models.choice import Choice, choose, located_model
 from models.errors import UnknownModel
 from models.registry import find_weights
+from models.runtime.cache import shared_cache_dir
 from models.runtime.resources import Resources
 from server.settings import AgentSettings, Settings
 
@@ -30,7 +31,7 @@ def resources(settings: Settings, segmenter: str = "") -> Resources:
     """
     weights_dir = Path(settings.models.dir or settings.storage.dir / "weights")
     return Resources(
-        cache_dir=settings.storage.dir / "cache",
+        cache_dir=shared_cache_dir(settings.storage.dir / "cache"),
         threads=settings.agent.threads or None,
         weights_dir=weights_dir,
         checkpoint=_checkpoint(settings.agent, segmenter, weights_dir),

@@ -10,11 +10,9 @@ import torch
 
 from models.runtime.onnx_graph import (
     OnnxGraph,
-    default_cache_dir,
     export,
     open_graph,
     run_eagerly,
-    write_atomically,
 )
 
 INPUTS = {
@@ -92,19 +90,3 @@ def test_what_it_cannot_do_is_raised_as_torch_raises_it(network):
 
     with pytest.raises(RuntimeError, match="ONNXRuntimeError"):
         graph(first=INPUTS["first"], second=np.zeros(7, dtype=np.float32))
-
-
-def test_the_default_cache_follows_xdg(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-
-    assert default_cache_dir() == tmp_path / "segnode"
-
-
-def test_a_failed_write_leaves_nothing(tmp_path):
-    target = tmp_path / "folder"
-    target.mkdir()
-
-    with pytest.raises(IsADirectoryError):
-        write_atomically(target, b"content")
-
-    assert list(tmp_path.iterdir()) == [target]
