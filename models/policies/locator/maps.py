@@ -1,5 +1,5 @@
-"""Where the locator sees each structure of a volume: one probability map a slice, neighbours
-agreeing.
+"""Where the locator sees each structure of a volume: a probability map for each slice and
+structure, neighbours agreeing.
 """
 
 from __future__ import annotations
@@ -14,11 +14,21 @@ from torch.nn import functional
 
 from agent.ports import Encoding, Slices
 from models.policies.locator.knowledge import LUNGS, ORGANS, lung_map
-from models.policies.locator.net import IMAGE_PX, Locator, body_position, network_input
+from models.policies.locator.net import (
+    IMAGE_PX,
+    MAP_PX,
+    Locator,
+    body_position,
+    network_input,
+)
+from models.policies.locator.presence import area_px, least_area_px
 from models.segmenters.litemedsam import Fit, model_input
 
 NEIGHBOUR_MM = 3.0
 """Deviation of the Gaussian over neighbouring slices: organs do not come and go within a few mm."""
+
+_HINT_LEVEL = 0.25
+_HINT_SHARE = 0.25  # of the least area that is believed
 
 _REACH_SIGMAS = 2.0  # slices further away than this have no say
 _KEPT_MAPS = 48  # full-size maps kept for the turns on a slice and its neighbours
@@ -42,6 +52,7 @@ class OrganMaps:
         self._locator, self._slices, self._own_encoder = locator, slices, own_encoder
         self._logits: dict[int, NDArray[np.float16]] = {}
         self._maps: OrderedDict[tuple[int, str], NDArray[np.float32]] = OrderedDict()
+        self._areas: dict[int, dict[str, float]] = {}
 
     def map(self, z: int, structure: str) -> NDArray[np.float32]:
         """How likely each pixel of slice `z` belongs to `structure`, (rows, columns) float32 in
@@ -58,28 +69,72 @@ class OrganMaps:
             self._maps.popitem(last=False)
         return self._maps[key]
 
+    def area(self, z: int, structure: str) -> float:
+        """`presence.area_px` of the map, without keeping the map.
+
+        The first question about a slice counts all organs, since the softmax over the classes is
+        what takes the time; what is kept is a number for each.
+        """
+        if structure in LUNGS:
+            return area_px(self.map(z, structure))
+        if z not in self._areas:
+            self._areas[z] = self._count(self._shares(z))
+        return self._areas[z][structure]
+
+    @property
+    def reach(self) -> int:
+        """How many slices away a neighbour still has a say."""
+        return int(_REACH_SIGMAS * NEIGHBOUR_MM / self._slices.spacing_mm[0])
+
+    def hints_at(self, z: int, structure: str) -> bool:
+        """Whether the slice by itself, without its neighbours, shows any sign of an organ.
+
+        The sign is weaker than what `area` would count: a quarter of the least area believed, at
+        half the level. So a slice on which only the neighbours' agreement would find it has one.
+        """
+        shares = torch.from_numpy(self._of_slice(z).astype(np.float32)).softmax(0)
+        cells = int((shares[ORGANS.index(structure) + 1] > _HINT_LEVEL).sum())
+        cell_px = (IMAGE_PX / MAP_PX) ** 2
+        return cells * cell_px >= _HINT_SHARE * least_area_px(structure, alone=False)
+
+    def _count(self, shares: torch.Tensor) -> dict[str, float]:
+        """The area of every organ; interpolation adds nothing above the highest value, so an organ
+        that is nowhere above 0.5 needs none.
+        """
+        highest = shares.amax(dim=(0, 2, 3)).tolist()
+        return {
+            organ: area_px(self._full_size(shares[:, [number]])) if highest[number] > 0.5 else 0.0
+            for number, organ in enumerate(ORGANS, start=1)
+        }
+
     def _organ(self, z: int, structure: str) -> NDArray[np.float32]:
         """The organ's share among all classes, at the slice's own size."""
+        return self._full_size(self._shares(z)[:, [ORGANS.index(structure) + 1]])
+
+    def _shares(self, z: int) -> torch.Tensor:
+        """Probabilities of all classes (1, 14, 256, 256), background first."""
         logits = torch.from_numpy(self._neighbourhood(z))[None]
         square = functional.interpolate(
             logits, size=(IMAGE_PX, IMAGE_PX), mode="bilinear", align_corners=False
         )
-        share = square.softmax(1)[:, [ORGANS.index(structure) + 1]]
+        return square.softmax(1)
+
+    def _full_size(self, share: torch.Tensor) -> NDArray[np.float32]:
+        """One class (1, 1, 256, 256) at the slice's own size, the square's padding cut off."""
         shape = self._slices.shape[1:]
         rows, columns = Fit.of(shape).inner_shape
         full = functional.interpolate(
             share[:, :, :rows, :columns], size=shape, mode="bilinear", align_corners=False
         )
-        found: NDArray[np.float32] = full[0, 0].numpy()
-        return found
+        expected: NDArray[np.float32] = full[0, 0].numpy()
+        return expected
 
     def _neighbourhood(self, z: int) -> NDArray[np.float32]:
         """Logits (14, 128, 128) float32 of slice `z`, averaged with its neighbours by distance in
         mm.
         """
         step_mm = self._slices.spacing_mm[0]
-        reach = int(_REACH_SIGMAS * NEIGHBOUR_MM / step_mm)
-        near = range(max(0, z - reach), min(self._slices.shape[0], z + reach + 1))
+        near = range(max(0, z - self.reach), min(self._slices.shape[0], z + self.reach + 1))
         weights = [np.exp(-0.5 * ((other - z) * step_mm / NEIGHBOUR_MM) ** 2) for other in near]
         total = sum(
             weight * self._of_slice(other).astype(np.float32)

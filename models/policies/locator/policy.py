@@ -22,10 +22,17 @@ from agent.actions import Absent, AddBox, Stop
 from agent.errors import UnknownTarget
 from agent.ports import Assessment, Localisation, Observation, Reply, Slices
 from agent.values import Box, Role, Segmentation, Target
-from models.policies.locator.knowledge import KNOWN
+from models.policies.locator.knowledge import KNOWN, LUNGS
 from models.policies.locator.maps import Encoder, OrganMaps
 from models.policies.locator.net import load_locator
-from models.policies.locator.presence import MODEL_PX, evidence, key_slices, presence
+from models.policies.locator.presence import (
+    MODEL_PX,
+    area_px,
+    coarse_step,
+    key_slices,
+    near,
+    presence,
+)
 
 WEIGHTS = Path(__file__).parent / "weights" / "locator.safetensors"
 """The shipped weights; models/policies/locator/weights/MODEL_CARD.md says where they come from."""
@@ -89,12 +96,16 @@ class LocatorPolicy:
             raise UnknownTarget(target.text, self.name, known)
 
     def localise(self, target: Target, slices: Slices) -> Localisation:
-        """Look at every slice; absent unless enough neighbouring slices show the structure."""
+        """Look for the structure; absent unless enough neighbouring slices show it.
+
+        Slices that lie close are first looked at one in two or three: those between two without a
+        sign of the structure are neither encoded nor looked at, and count as without it.
+        """
         structure = self._structure(target)
-        maps = self._maps_of(slices)
-        seen = [evidence(maps.map(z, structure)) for z in range(slices.shape[0])]
-        likely = tuple(presence(structure, one, alone=len(seen) == 1) for one in seen)
-        areas = tuple(one.area_px for one in seen)
+        maps, depth = self._maps_of(slices), slices.shape[0]
+        looked_at = _worth_a_look(maps, structure, depth, slices.spacing_mm[0])
+        areas = tuple(maps.area(z, structure) if z in looked_at else 0.0 for z in range(depth))
+        likely = tuple(presence(structure, area, alone=depth == 1) for area in areas)
         keys = key_slices(likely, areas, slices.spacing_mm[0])
         if keys:
             return Localisation(likely, keys, f"seen on {sum(p >= 0.5 for p in likely)} slices")
@@ -153,7 +164,7 @@ class LocatorPolicy:
         """Whether the locator is sure that the structure is not on the slice."""
         structure = self._structure(observation.target)
         alone = observation.slices.shape[0] == 1
-        likely = presence(structure, evidence(self._seen(observation)), alone=alone)
+        likely = presence(structure, area_px(self._seen(observation)), alone=alone)
         # on a slice between others that show it, half the evidence is enough
         return likely < (0.5 if observation.role is Role.KEY else 0.25)
 
@@ -209,6 +220,20 @@ CALIBRATION = (-0.31, 0.63, 0.72)
 """Least squares on the cross-validated masks (r = 0.85): constant, per agreement, per predicted
 IoU.
 """
+
+
+def _worth_a_look(maps: OrganMaps, structure: str, depth: int, step_mm: float) -> set[int]:
+    """The slices that may show the structure: all around those of a coarse first look that do, up
+    to the next one of that look and as far as the neighbours' agreement carries a sign.
+
+    The lungs need no encoding, so every slice is looked at.
+    """
+    step = coarse_step(step_mm)
+    if step == 1 or structure in LUNGS:
+        return set(range(depth))
+    coarse = {*range(0, depth, step), depth - 1}
+    signs = [z for z in coarse if maps.hints_at(z, structure)]
+    return near(signs, step + maps.reach, depth)
 
 
 def _boxes(expected: NDArray[np.float32], best: Segmentation | None) -> Iterator[tuple[str, Box]]:

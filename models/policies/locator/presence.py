@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,32 +44,23 @@ _STEEPNESS = 1.5  # of presence over the logarithm of the area
 _LEAST_EXTENT_MM = 6.0  # along the body: no structure is thinner, a passing likeness is
 _FURTHER_KEY_SHARE = 0.25  # of the best key slice's merit that a further one needs
 _MOST_KEYS = 3
+_MOST_COARSE_STEP = 3
 
 
-@dataclass(frozen=True)
-class Evidence:
-    """What a map shows: `area_px` more likely than not, in the model's pixels; `peak` the highest
-    value.
-    """
-
-    area_px: float
-    peak: float
-
-
-def evidence(expected: NDArray[np.float32]) -> Evidence:
-    """The evidence of a map (rows, columns) in 0..1."""
+def area_px(expected: NDArray[np.float32]) -> float:
+    """What a map (rows, columns) in 0..1 shows as more likely than not, in the model's pixels."""
     side = MODEL_PX / max(expected.shape)
-    return Evidence(float(np.count_nonzero(expected > 0.5)) * side**2, float(expected.max()))
+    return float(np.count_nonzero(expected > 0.5)) * side**2
 
 
-def presence(structure: str, found: Evidence, *, alone: bool) -> float:
+def presence(structure: str, area: float, *, alone: bool) -> float:
     """How likely the structure is on the slice, 0..1; 0.5 at the least area that is believed.
 
-    `alone` for a volume of one slice: near an organ's end the locator is often sure of it a slice
-    too far, which only a neighbour could tell.
+    `area` as of `area_px`; `alone` for a volume of one slice: near an organ's end the locator is
+    often sure of it a slice too far, which only a neighbour could tell.
     """
     least = least_area_px(structure, alone=alone)
-    odds = ((found.area_px + 1) / (least + 1)) ** _STEEPNESS
+    odds = ((area + 1) / (least + 1)) ** _STEEPNESS
     return odds / (1 + odds) if math.isfinite(odds) else 1.0
 
 
@@ -80,6 +71,19 @@ def least_area_px(structure: str, *, alone: bool) -> float:
     if alone:
         return LONE_AREA_PX.get(structure, _LONE_AREA_PX)
     return LEAST_AREA_PX.get(structure, _LEAST_AREA_PX)
+
+
+def coarse_step(step_mm: float) -> int:
+    """Every how many slices, `step_mm` apart, a first look suffices: whatever spans 6 mm, which is
+    the least that is believed, lies on one of them; at most every third.
+    """
+    return max(1, min(_MOST_COARSE_STEP, int(_LEAST_EXTENT_MM / step_mm)))
+
+
+def near(slice_indices: Iterable[int], reach: int, depth: int) -> set[int]:
+    """The slices within `reach` of any of those named, in a volume of `depth` slices."""
+    around = (range(z - reach, z + reach + 1) for z in slice_indices)
+    return {z for span in around for z in span if 0 <= z < depth}
 
 
 def key_slices(

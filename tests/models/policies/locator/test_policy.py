@@ -25,6 +25,7 @@ from agent.values import Box, Role, Segmentation, Target
 from models.policies.locator.maps import OrganMaps
 from models.policies.locator.net import EMBEDDING_SHAPE, Locator
 from models.policies.locator.policy import LocatorPolicy, agreement, expected_dice
+from models.policies.locator.presence import area_px, presence
 
 LUNG = Target("right lung", "right_lung")
 
@@ -127,6 +128,38 @@ def test_an_organ_is_looked_for_with_the_network_on_every_slice(policy: LocatorP
 
     assert len(survey.presence) == 2
     assert slices.encoder_passes == 2
+
+
+def test_thin_slices_without_a_sign_of_it_are_not_encoded(tmp_path: Path) -> None:
+    """The answer is that of a look at every slice, for fewer runs of the encoder."""
+    # Arrange: a bright disc on slices 3 to 5 of 24, 2 mm apart
+    save_file(BrightnessLocator().state_dict(), tmp_path / "bright.safetensors")
+    stack = np.full((24, 64, 64), 0.3, dtype=np.float32)
+    y, x = np.mgrid[:64, :64]
+    stack[3:6, (y - 30) ** 2 + (x - 34) ** 2 < 100] = 1.0
+    slices = ArraySlices(stack, WideSegmenter(), (2.0, 1.0, 1.0))
+    policy = LocatorPolicy(tmp_path / "bright.safetensors")
+
+    # Act
+    survey = policy.localise(Target("spleen", "spleen"), slices)
+
+    # Assert
+    passes = slices.encoder_passes
+    maps = OrganMaps(policy._locator, slices)
+    areas = [area_px(maps.map(z, "spleen")) for z in range(24)]
+    assert passes < 20
+    assert survey.presence == tuple(presence("spleen", area, alone=False) for area in areas)
+    assert {3, 5} <= {z for z, likely in enumerate(survey.presence) if likely > 0.5}
+
+
+def test_an_area_is_that_of_the_map(policy: LocatorPolicy) -> None:
+    """All organs are counted at once; the numbers are those of each map by itself."""
+    # Arrange
+    maps = OrganMaps(policy._locator, chest_slices(True, True))
+
+    # Act, Assert
+    for organ in ("liver", "spleen", "aorta", "right_lung"):
+        assert maps.area(1, organ) == area_px(maps.map(1, organ))
 
 
 def test_beside_another_segmenter_it_encodes_each_slice_itself_and_once(tmp_path: Path) -> None:

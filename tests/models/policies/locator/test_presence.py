@@ -5,23 +5,27 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.policies.locator.presence import Evidence, evidence, key_slices, least_area_px, presence
+from models.policies.locator.presence import (
+    area_px,
+    coarse_step,
+    key_slices,
+    least_area_px,
+    near,
+    presence,
+)
 
 
 def test_areas_are_counted_in_the_models_pixels() -> None:
     expected = np.zeros((512, 512), dtype=np.float32)
     expected[:40, :40] = 0.8
 
-    found = evidence(expected)
-
-    assert found.area_px == 400
-    assert found.peak == pytest.approx(0.8)
+    assert area_px(expected) == 400
 
 
 def test_presence_rises_with_the_area_and_is_even_at_the_least_area_believed() -> None:
     areas = [0, 5, 40, 90, 4000]
 
-    likely = [presence("aorta", Evidence(area, 1.0), alone=False) for area in areas]
+    likely = [presence("aorta", area, alone=False) for area in areas]
 
     assert likely == sorted(likely)
     assert likely[2] == pytest.approx(0.5)
@@ -45,10 +49,24 @@ def test_a_lone_slice_must_show_more_of_a_large_organ(
 
 
 def test_a_tip_is_believed_among_other_slices_and_not_alone() -> None:
-    tip = Evidence(150.0, 1.0)
+    tip = 150.0
 
     assert presence("spleen", tip, alone=False) > 0.5
     assert presence("spleen", tip, alone=True) < 0.5
+
+
+@pytest.mark.parametrize(
+    ("step_mm", "step"), [(5.0, 1), (3.5, 1), (3.0, 2), (2.0, 3), (1.0, 3), (0.5, 3)]
+)
+def test_a_coarse_look_meets_whatever_is_thick_enough_to_be_believed(
+    step_mm: float, step: int
+) -> None:
+    assert coarse_step(step_mm) == step
+
+
+def test_what_lies_near_stays_within_the_volume() -> None:
+    assert near([0, 8], 2, 10) == {0, 1, 2, 6, 7, 8, 9}
+    assert near([], 2, 10) == set()
 
 
 def test_one_slice_of_many_is_no_evidence() -> None:
