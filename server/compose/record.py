@@ -1,8 +1,9 @@
 """The record, and the received studies that it speaks of.
 
 `<storage.dir>` holds inbox/ (as received), work/ (one folder a request), encodings/ (by series),
-cache/ (compiled models), postgres/ and token, each private by its own mode: storage.dir itself must
-let the embedded PostgreSQL's own user through where the node runs as root.
+cache/ (exported networks, where the user has no cache folder), postgres/ and token, each private by
+its own mode: storage.dir itself must let the embedded PostgreSQL's own user through where the node
+runs as root.
 """
 
 from __future__ import annotations

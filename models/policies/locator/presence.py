@@ -49,8 +49,8 @@ _MOST_COARSE_STEP = 3
 
 def area_px(expected: NDArray[np.float32]) -> float:
     """What a map (rows, columns) in 0..1 shows as more likely than not, in the model's pixels."""
-    side = MODEL_PX / max(expected.shape)
-    return float(np.count_nonzero(expected > 0.5)) * side**2
+    scale = MODEL_PX / max(expected.shape)
+    return float(np.count_nonzero(expected > 0.5) * scale * scale)
 
 
 def presence(structure: str, area: float, *, alone: bool) -> float:
