@@ -1,1 +1,1 @@
-"""The planner that is a language model: its prompts, its pictures, its conversation."""
+"""The planner that is a language model: start with `policy.py`, then `prompt_builder.py`."""

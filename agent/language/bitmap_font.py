@@ -30,9 +30,7 @@ GLYPHS: Mapping[str, tuple[str, ...]] = {
 
 
 def lettered(text: str, scale: int) -> NDArray[np.bool_]:
-    """`text` as ink (7 * scale, width) bool, with a column between characters; KeyError for one
-    without a glyph.
-    """
+    """`text` as ink (7 * scale, width) bool, a column apart; KeyError without a glyph for it."""
     gap = np.zeros((HEIGHT, 1), dtype=np.bool_)
     columns = [gap]
     for character in text:
@@ -44,10 +42,8 @@ def lettered(text: str, scale: int) -> NDArray[np.bool_]:
 def write(
     pixels: NDArray[np.uint8], text: str, left: int, top: int, *, scale: int
 ) -> tuple[int, int]:
-    """Write white on a black field into `pixels` (rows, columns, 3), in place; returns the field's
-    (width, height).
-
-    What does not fit is cut off at the picture's edge.
+    """Write white on a black field into `pixels` (rows, columns, 3), in place, cut off at the
+    picture's edge. Returns the field's uncut (width, height).
     """
     ink = np.pad(lettered(text, scale), ((scale, scale), (0, 0)))
     field = pixels[top : top + ink.shape[0], left : left + ink.shape[1]]

@@ -1,8 +1,8 @@
-"""The seam to multimodal chat models: what is said to one, and what it answers. Fake:
-agent/language/fakes.py.
+"""The seam to multimodal chat models: a conversation in, an answer out.
 
 A conversation is a frozen value. The one for the next turn starts with all messages of this one, so
-a model may keep what it has read (KV cache, prefix cache) and key it on the messages themselves.
+a model may cache what it has processed (KV cache, prefix cache) and key it on the messages. The
+fake is agent/language/fakes.py.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +33,8 @@ class Picture:
     def __post_init__(self) -> None:
         if self.pixels.dtype != np.uint8 or self.pixels.ndim != 3 or self.pixels.shape[2] != 3:
             raise ValueError(
-                f"a picture is (height, width, 3) uint8, not {self.pixels.shape} {self.pixels.dtype}"
+                "a picture is (height, width, 3) uint8, "
+                f"not {self.pixels.shape} {self.pixels.dtype}"
             )
 
     @property
@@ -63,16 +64,10 @@ Part = str | Picture
 
 @dataclass(frozen=True)
 class Call:
-    """A function that the model called: its `name` and its `arguments` as JSON text, as they were
-    written.
-    """
+    """A function call of the model: `name`, and `arguments` as JSON text, unchanged."""
 
     name: str
     arguments: str = "{}"
-
-    def record(self) -> dict[str, Any]:
-        """The call as {"name", "arguments"}, which `parse_native_calls` reads."""
-        return {"name": self.name, "arguments": self.arguments}
 
 
 @dataclass(frozen=True)
@@ -80,8 +75,8 @@ class Message:
     """One message. `calls` are the functions an assistant's turn called natively; its parts are its
     words.
 
-    A server that wants every call answered before the next message answers it with a short fixed
-    text of its own adapter: what became of the call stands in the user message that follows.
+    For a server that wants every call answered before the next message, its adapter puts in a short
+    fixed text: the outcome of the call stands in the user message that follows.
     """
 
     role: Literal["system", "user", "assistant"]
@@ -101,9 +96,9 @@ class Message:
 
 @dataclass(frozen=True)
 class Conversation:
-    """All that is said to the model for one answer; the last message is the user's.
+    """All messages for one answer; the last is the user's.
 
-    `tools` are offered as functions the server knows of; () when the protocol is in the text.
+    `tools` are offered to the server as functions; () when the text describes the protocol.
     """
 
     messages: tuple[Message, ...]
@@ -117,9 +112,7 @@ class Conversation:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model said: its whole `text`, its native `calls`, and what they took (model named in
-    `usage`).
-    """
+    """The model's answer: its whole `text`, its native `calls`, and the `usage` of both."""
 
     text: str
     calls: tuple[Call, ...] = ()
@@ -142,17 +135,16 @@ class ChatModel(Protocol):
         """
 
 
-def native_calls(said: Sequence[object]) -> tuple[Call, ...]:
-    """Calls of an OpenAI-compatible message (`tool_calls`: {"function": {"name", "arguments"}}),
-    whatever they hold.
+def native_calls(tool_calls: Sequence[object]) -> tuple[Call, ...]:
+    """The calls of an OpenAI-compatible message: {"function": {"name", "arguments"}} each.
 
-    Nothing raises: what is not as it should be is kept as text for the parser to object to.
+    Nothing raises: a call of another form is kept as text, for the parser to object to.
     """
-    return tuple(_call(call) for call in said)
+    return tuple(_call(tool_call) for tool_call in tool_calls)
 
 
-def _call(said: object) -> Call:
-    function = said.get("function", said) if isinstance(said, Mapping) else said
+def _call(tool_call: object) -> Call:
+    function = tool_call.get("function", tool_call) if isinstance(tool_call, Mapping) else tool_call
     if not isinstance(function, Mapping):
         return Call("", repr(function))
     arguments = function.get("arguments", "{}")

@@ -1,6 +1,4 @@
-"""A volume at a glance: slices side by side, each with its number, and a bar that tells their
-size.
-"""
+"""A volume at a glance: slices side by side, each with its number, and a scale bar."""
 
 from __future__ import annotations
 
@@ -12,12 +10,12 @@ from numpy.typing import NDArray
 
 from agent.language.bitmap_font import write
 from agent.language.chat import Picture
-from agent.language.overlay import Rgb, rim, seen_in
+from agent.language.overlay import Rgb, resampled_in, rim
 from agent.ports import Slices
 from agent.protocol.view import View
 
 DRAWN_RGB: Rgb = (0, 255, 0)
-"""The outline of what has been drawn."""
+"""The outline of the object."""
 
 _LETTER_SCALE = 2  # digits of 10 by 14 pixels: legible after a model's own shrinking
 _FOOT_PX = 28
@@ -27,8 +25,8 @@ _BARS_MM = (200, 100, 50, 20, 10, 5, 2, 1)
 
 
 def evenly_chosen(lowest: int, highest: int, count: int) -> tuple[int, ...]:
-    """At most `count` slices between two (both included), each the middle of an equal share, lowest
-    first.
+    """At most `count` slices from `lowest` to `highest`, both included, in ascending order: the
+    middles of equal shares of the span.
     """
     span = highest - lowest + 1
     parts = min(span, count)
@@ -36,9 +34,9 @@ def evenly_chosen(lowest: int, highest: int, count: int) -> tuple[int, ...]:
 
 
 def ends_and_between(lowest: int, highest: int, count: int) -> tuple[int, ...]:
-    """At most `count` slices between two (both included), lowest first: two at each end, where an
-    object is most often drawn too far or not far enough, and the middles of equal shares between
-    them.
+    """At most `count` slices from `lowest` to `highest`, both included, in ascending order: two at
+    each end, where an outline most often goes too far or not far enough, and the middles of equal
+    shares between them.
     """
     if highest - lowest < count or count < 2 * _AT_AN_END:
         return evenly_chosen(lowest, highest, count)
@@ -51,11 +49,11 @@ def contact_sheet(
     slices: Slices,
     numbers: Sequence[int],
     tile_px: int,
-    drawn: NDArray[np.bool_] | None = None,
+    voxels: NDArray[np.bool_] | None = None,
 ) -> Picture:
     """The slices `numbers` (zero-based, at least one) in rows from the left, each in a square of
-    `tile_px` with its number at the top left; below them a bar with its length in mm. `drawn` (z,
-    y, x) is outlined in green.
+    `tile_px` with its number at the top left; below them a scale bar with its length in mm. The
+    object `voxels` (z, y, x) bool is outlined in green.
     """
     view = View.letterbox(slices.shape[1:], (tile_px, tile_px))
     across = math.ceil(math.sqrt(len(numbers)))
@@ -64,14 +62,14 @@ def contact_sheet(
     sheet = np.zeros((down * step + _FOOT_PX, max(across * step - _GAP_PX, 2), 3), dtype=np.uint8)
     for place, z in enumerate(numbers):
         top, left = place // across * step, place % across * step
-        mask = None if drawn is None else drawn[z]
+        mask = None if voxels is None else voxels[z]
         sheet[top : top + tile_px, left : left + tile_px] = _tile(slices, z, view, mask)
     _draw_bar(sheet, slices.spacing_mm[2] / view.scale[0], top=down * step)
     return Picture(sheet)
 
 
 def _tile(slices: Slices, z: int, view: View, mask: NDArray[np.bool_] | None) -> NDArray[np.uint8]:
-    tile = seen_in(view, slices.picture(z), padding=0.0)
+    tile = resampled_in(view, slices.picture(z), padding=0.0)
     if mask is not None:
         tile[rim(view.mask(mask), 1)] = DRAWN_RGB
     write(tile, str(z), 0, 0, scale=_LETTER_SCALE)
@@ -79,11 +77,9 @@ def _tile(slices: Slices, z: int, view: View, mask: NDArray[np.bool_] | None) ->
 
 
 def _draw_bar(sheet: NDArray[np.uint8], mm_per_px: float, top: int) -> None:
-    """A white bar of a round length that takes at most a third of the sheet, and that length behind
-    it.
-    """
-    room = sheet.shape[1] / 3 * mm_per_px
-    length_mm = next((bar for bar in _BARS_MM if bar <= room), _BARS_MM[-1])
+    """A white bar of a round length, at most a third of the sheet, and its length behind it."""
+    most_mm = sheet.shape[1] / 3 * mm_per_px
+    length_mm = next((bar_mm for bar_mm in _BARS_MM if bar_mm <= most_mm), _BARS_MM[-1])
     end = 4 + max(1, round(length_mm / mm_per_px))
     sheet[top + 12 : top + 16, 4:end] = 255
     sheet[top + 8 : top + 20, 4:6] = sheet[top + 8 : top + 20, end - 2 : end] = 255

@@ -1,4 +1,4 @@
-"""A chat model that says what it was told to: for tests, and for trying prompts without a model."""
+"""A chat model that answers from a script: for tests, and to try prompts without a model."""
 
 from __future__ import annotations
 
@@ -9,23 +9,22 @@ from agent.language.chat import Answer, Conversation
 from agent.turns import Usage
 
 Script = Iterable[str | Answer | ChatFailed] | Callable[[Conversation], str | Answer]
-"""What is answered, in order, or to what is said; a ChatFailed in it is raised."""
+"""The answers in order, or a function of the conversation; a ChatFailed in it is raised."""
 
 
 class ScriptedChat:
     """Answers from a script; ChatFailed when it has ended.
 
-    Keeps every conversation it was given in `heard`, with its temperature in `temperatures`, and
-    how many came at once in `batches`. Plain words cost one token in a picture or message and one
-    out a word.
+    `conversations` keeps what was asked, `temperatures` at which, `batches` how many at once. Of a
+    plain text each message and picture counts as an input token, each word as an output token.
     """
 
     name = "scripted-chat"
 
     def __init__(self, script: Script) -> None:
-        self._say = script if callable(script) else None
+        self._function = script if callable(script) else None
         self._answers = iter(()) if callable(script) else iter(script)
-        self.heard: list[Conversation] = []
+        self.conversations: list[Conversation] = []
         self.temperatures: list[float] = []
         self.batches: list[int] = []
 
@@ -34,19 +33,20 @@ class ScriptedChat:
     ) -> list[Answer]:
         """The script's next answers, cut to `max_new_tokens` words."""
         self.batches.append(len(conversations))
-        return [self._one(one, temperature, max_new_tokens) for one in conversations]
+        return [self._answered(talk, temperature, max_new_tokens) for talk in conversations]
 
-    def _one(self, conversation: Conversation, temperature: float, most_words: int) -> Answer:
-        self.heard.append(conversation)
+    def _answered(self, conversation: Conversation, temperature: float, most_words: int) -> Answer:
+        self.conversations.append(conversation)
         self.temperatures.append(temperature)
-        said = self._say(conversation) if self._say else next(self._answers, None)
-        if said is None:
+        answer = self._function(conversation) if self._function else next(self._answers, None)
+        if answer is None:
             raise ChatFailed("the script has ended")
-        if isinstance(said, ChatFailed):
-            raise said
-        return said if isinstance(said, Answer) else self._costed(said, conversation, most_words)
+        if isinstance(answer, ChatFailed):
+            raise answer
+        if isinstance(answer, Answer):
+            return answer
+        return self._with_usage(answer.split(" ")[:most_words], conversation)
 
-    def _costed(self, words: str, conversation: Conversation, most_words: int) -> Answer:
-        spoken = words.split(" ")[:most_words]
-        heard = len(conversation.messages) + len(conversation.pictures)
-        return Answer(" ".join(spoken), usage=Usage(heard, len(spoken), model=self.name))
+    def _with_usage(self, words: Sequence[str], conversation: Conversation) -> Answer:
+        input_tokens = len(conversation.messages) + len(conversation.pictures)
+        return Answer(" ".join(words), usage=Usage(input_tokens, len(words), model=self.name))

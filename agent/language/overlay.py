@@ -1,6 +1,4 @@
-"""What a language model sees of one slice: the picture in its view, the mask in a tint, a
-neighbour's outline.
-"""
+"""The picture of one slice for a language model: the mask in a tint, a neighbour's outline."""
 
 from __future__ import annotations
 
@@ -20,7 +18,7 @@ Rgb = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Tint:
-    """How a mask is laid over a picture: `colour` RGB 0..255, `alpha` 0..1 its share."""
+    """A mask's colour over a picture: `colour` RGB 0..255, `alpha` 0..1 its share."""
 
     colour: Rgb
     alpha: float
@@ -30,17 +28,19 @@ TINTS: Mapping[Dialect, Tint] = {
     Dialect.TOOL_CALL: Tint((0, 255, 0), 0.5),  # MedSAM-Agent
     Dialect.THINK_ACTION: Tint((34, 139, 34), 0.4),  # IBISAgent
 }
-"""The tints that each paper's checkpoints have learned to read."""
+"""The tints on which each paper's checkpoints were trained."""
 
 OUTLINE_RGB: Rgb = (255, 255, 0)
-"""A neighbouring slice's outline: a colour that neither tint can be taken for."""
+"""A neighbouring slice's outline: unlike either tint."""
 
 _OUTLINE_PX = 2
 
 
-def seen_in(view: View, picture: NDArray[np.float32], padding: float = 1.0) -> NDArray[np.uint8]:
-    """A slice's picture (rows, columns, 3) float32 0..1 as `view` shows it, (height, width, 3);
-    `padding` beside it, white as in MedSAM-Agent.
+def resampled_in(
+    view: View, picture: NDArray[np.float32], padding: float = 1.0
+) -> NDArray[np.uint8]:
+    """A slice's picture (rows, columns, 3) float32 0..1 as `view` shows it, (height, width, 3)
+    uint8; the `padding` beside it is white, as in MedSAM-Agent.
     """
     red, green, blue = np.moveaxis(picture, 2, 0)
     if np.array_equal(red, green) and np.array_equal(red, blue):  # grey is resampled once
@@ -48,21 +48,22 @@ def seen_in(view: View, picture: NDArray[np.float32], padding: float = 1.0) -> N
     return eight_bit(view.image(picture, padding))
 
 
-def painted(
-    seen: NDArray[np.uint8],
+def overlaid(
+    slice_rgb: NDArray[np.uint8],
     view: View,
     tint: Tint,
     *,
     mask: NDArray[np.bool_] | None = None,
     neighbour: NDArray[np.bool_] | None = None,
 ) -> Picture:
-    """A slice `seen_in` a view, with `mask` (rows, columns) in `tint` and the outline of
-    `neighbour` (rows, columns) in yellow. Clicks and boxes are not drawn, as in both papers.
+    """`slice_rgb`, as `resampled_in` gives it, with `mask` (rows, columns) bool in `tint` and the
+    outline of `neighbour` (rows, columns) bool in yellow. Clicks and boxes are left out, as in both
+    papers.
     """
-    pixels = seen.copy()
+    pixels = slice_rgb.copy()
     if mask is not None:
         inside = view.mask(mask)
-        mixed = (1 - tint.alpha) * seen[inside] + tint.alpha * np.array(tint.colour)
+        mixed = (1 - tint.alpha) * slice_rgb[inside] + tint.alpha * np.array(tint.colour)
         pixels[inside] = np.round(mixed).astype(np.uint8)
     if neighbour is not None:
         pixels[rim(view.mask(neighbour), _OUTLINE_PX)] = OUTLINE_RGB
@@ -75,7 +76,9 @@ def eight_bit(picture: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def rim(mask: NDArray[np.bool_], width_px: int) -> NDArray[np.bool_]:
-    """The outermost `width_px` pixels of a mask; all of it where it is thinner."""
-    # beyond the picture the mask goes on: its cut edge is no outline
+    """The outermost `width_px` pixels of a mask; all of it where it is thinner.
+
+    The mask is taken to go on beyond the picture (border_value 1), so its cut edge is no outline.
+    """
     inner = ndimage.binary_erosion(mask, iterations=width_px, border_value=1)
     return np.asarray(mask & ~inner)

@@ -1,9 +1,9 @@
 """The planner that is a language model.
 
 A reply on a slice that is no action becomes an observation, and the next try is at a raised
-temperature: the loop keeps its budget. A question about the whole volume is asked again here, a
-bounded number of times; after the last, no slice is guessed: the survey raises NoAnswer, so that
-the target ends FAILED with the reason and a person looks at it.
+temperature, within the episode's budget. A question about the whole volume is asked again here, a
+bounded number of times; after the last no slice is guessed: `localise` raises NoAnswer, so that the
+target ends FAILED with the reason and a person looks at it.
 """
 
 from __future__ import annotations
@@ -25,23 +25,20 @@ from agent.language.settings import LanguageSettings
 from agent.language.views import view_of
 from agent.ports import Assessment, Localisation, Observation, Reply, Slices
 from agent.protocol.dialects import Dialect, parse_reply
-from agent.protocol.slice_replies import parse_inspection, parse_survey
+from agent.protocol.slice_replies import parse_assessment, parse_localisation
 from agent.values import Segmentation, Target
 
 _STABILITY_OFFSET = 1.0  # of the logits, as SAM's automatic masks are judged
-_WEIGHT_OF_NEIGHBOUR = (
-    0.25  # in the appraisal: shapes change from slice to slice, so it has no more say
-)
+_NEIGHBOUR_WEIGHT = 0.25  # of the neighbour's mask in a score: shapes change between slices
 
 Parser = Callable[[str], NameSlices | Absent | Malformed]
-"""What a reply to a question about the whole volume says."""
+"""From a reply about the whole volume to its answer."""
 
 
 class LanguagePolicy:
-    """Asks `chat`; knows any target, in any words. BadPrompts when the site's prompts cannot be
-    used.
+    """Plans by asking `chat`; takes any target, in any words.
 
-    ChatFailed leaves every method in which the model is asked.
+    BadPrompts when the site's prompts cannot be used. ChatFailed leaves every method that asks.
     """
 
     def __init__(
@@ -54,7 +51,7 @@ class LanguagePolicy:
     ) -> None:
         self.name = name
         self._chat, self._settings, self._clock = chat, settings, clock
-        self._interviewer = PromptBuilder.of(settings)
+        self._prompt_builder = PromptBuilder.of(settings)
 
     @property
     def pictures(self) -> PictureSettings:
@@ -62,19 +59,19 @@ class LanguagePolicy:
         return self._settings.pictures
 
     def check(self, target: Target) -> None:
-        """Any target that is said in words will do; the model is asked in those very words."""
+        """Accept any target: the model is asked in the target's own words."""
 
     def localise(self, target: Target, slices: Slices) -> Localisation:
         """The slices that the model names on contact sheets, or that the target is absent.
 
-        A single slice needs no question: whether the target is on it, the episode tells. NoAnswer
-        when all tries failed.
+        An image of one slice needs no question: its episode shows whether the target is there.
+        NoAnswer when all tries failed.
         """
         depth = slices.shape[0]
         if depth == 1:
             return Localisation((), (0,))
-        question = self._interviewer.about_volume(target, slices)
-        replies = self._asked(question, lambda said: parse_survey(said, depth, self._dialect))
+        question = self._prompt_builder.about_volume(target, slices)
+        replies = self._asked(question, lambda text: parse_localisation(text, depth, self._dialect))
         match replies[-1].action:
             case NameSlices(named):
                 return Localisation((), named, replies=replies)
@@ -84,16 +81,16 @@ class LanguagePolicy:
                 raise self._no_answer("where the target is", replies)
 
     def assess(self, target: Target, slices: Slices, voxels: NDArray[np.bool_]) -> Assessment:
-        """The slices that the model finds wrong on contact sheets with the outlines drawn; none for
-        nothing drawn.
+        """The slices that the model calls wrong on contact sheets with the object's outline; none
+        for an empty object.
 
         NoAnswer when all tries failed.
         """
         if not voxels.any():
             return Assessment()
         depth = slices.shape[0]
-        question = self._interviewer.about_drawing(target, slices, voxels)
-        replies = self._asked(question, lambda said: parse_inspection(said, depth, self._dialect))
+        question = self._prompt_builder.about_object(target, slices, voxels)
+        replies = self._asked(question, lambda text: parse_assessment(text, depth, self._dialect))
         action = replies[-1].action
         if not isinstance(action, NameSlices):
             raise self._no_answer("what is wrong with the outlines", replies)
@@ -105,58 +102,56 @@ class LanguagePolicy:
         return reply
 
     def act_many(self, observations: Sequence[Observation]) -> list[Reply]:
-        """The next action of each episode; those that are asked at the same temperature are asked
-        in one go.
-        """
+        """The next action of each episode; those of one temperature are asked for in one call."""
         replies: dict[int, Reply] = {}
         by_temperature: dict[float, list[int]] = {}
         for index, observation in enumerate(observations):
             temperature = self._settings.temperature_after(_failures(observation))
             by_temperature.setdefault(temperature, []).append(index)
         for temperature, indices in by_temperature.items():
-            asked = [observations[index] for index in indices]
-            replies |= zip(indices, self._acted(asked, temperature), strict=True)
+            batch = [observations[index] for index in indices]
+            replies |= zip(indices, self._acted(batch, temperature), strict=True)
         return [replies[index] for index in range(len(observations))]
 
     def score(self, observation: Observation, segmentation: Segmentation) -> float:
-        """The segmenter's own opinion, how little its mask hangs on the threshold, and, next to a
-        slice that is done, how much of the two is common.
+        """The mean of the segmenter's predicted IoU and of the mask's stability under a shifted
+        threshold; beside a slice with a mask, a quarter of it is the Dice with that mask.
         """
         opinions = [min(max(segmentation.predicted_iou, 0.0), 1.0), *_stability(segmentation)]
-        own = float(np.mean(opinions))
+        own_score = float(np.mean(opinions))
         if observation.carried is None or not observation.carried.any():
-            return own
-        common = _dice(observation.carried, segmentation.mask)
-        return (1 - _WEIGHT_OF_NEIGHBOUR) * own + _WEIGHT_OF_NEIGHBOUR * common
+            return own_score
+        agreement = _dice(observation.carried, segmentation.mask)
+        return (1 - _NEIGHBOUR_WEIGHT) * own_score + _NEIGHBOUR_WEIGHT * agreement
 
     @property
     def _dialect(self) -> Dialect:
         return self._settings.dialect
 
     def _acted(self, observations: Sequence[Observation], temperature: float) -> list[Reply]:
-        talks = [self._interviewer.about_slice(observation) for observation in observations]
+        talks = [self._prompt_builder.about_slice(observation) for observation in observations]
         answers, seconds = self._answers(talks, temperature)
         replies = []
         for observation, answer in zip(observations, answers, strict=True):
-            said, view = reply_text(answer), view_of(observation, self._settings)
-            action = parse_reply(said, view, self._dialect)
-            replies.append(Reply(action, said, answer.usage, seconds / len(talks)))
+            text, view = reply_text(answer), view_of(observation, self._settings)
+            action = parse_reply(text, view, self._dialect)
+            replies.append(Reply(action, text, answer.usage, seconds / len(talks)))
         return replies
 
     def _asked(self, question: Conversation, parse: Parser) -> tuple[Reply, ...]:
-        """All replies to a question about the volume, each fault told; the last is Malformed only
-        when all were.
+        """All replies to a question about the volume; each fault is put to the model with the next
+        try, and the last reply is Malformed only when all are.
         """
         replies: list[Reply] = []
         for failures in range(self._settings.retries + 1):
             temperature = self._settings.temperature_after(failures)
             (answer,), seconds = self._answers([question], temperature)
-            said = reply_text(answer)
-            action = parse(said)
-            replies.append(Reply(action, said, answer.usage, seconds))
+            text = reply_text(answer)
+            action = parse(text)
+            replies.append(Reply(action, text, answer.usage, seconds))
             if not isinstance(action, Malformed):
                 break
-            question = self._interviewer.asked_again(question, said, action.fault)
+            question = self._prompt_builder.with_fault(question, text, action.fault)
         return tuple(replies)
 
     def _answers(
@@ -168,7 +163,8 @@ class LanguagePolicy:
         )
         if len(answers) != len(talks):
             raise ChatFailed(
-                f"{self._chat.name} gave {len(answers)} answers to {len(talks)} questions: see its log"
+                f"{self._chat.name} gave {len(answers)} answers to {len(talks)} questions: "
+                "see its log"
             )
         return answers, self._clock() - began
 
@@ -176,7 +172,8 @@ class LanguagePolicy:
         last = replies[-1].action
         fault = last.fault if isinstance(last, Malformed) else "it answered another question"
         return NoAnswer(
-            f"the language model ({self._chat.name}) did not say {question} in {len(replies)} tries: {fault}",
+            f"the language model ({self._chat.name}) did not say {question} "
+            f"in {len(replies)} tries: {fault}",
             replies,
         )
 
@@ -188,13 +185,15 @@ def _failures(observation: Observation) -> int:
 
 
 def _stability(segmentation: Segmentation) -> tuple[float, ...]:
-    """IoU of the masks at a higher and at a lower threshold; () where the logits are not known."""
+    """IoU of the masks at a higher and at a lower threshold, SAM's stability score; () without
+    logits. The higher mask lies within the lower, so the IoU is the ratio of their areas.
+    """
     wider = np.count_nonzero(segmentation.logits > -_STABILITY_OFFSET)
     if not wider:
         return ()
     return (float(np.count_nonzero(segmentation.logits > _STABILITY_OFFSET) / wider),)
 
 
-def _dice(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
-    both = np.count_nonzero(one) + np.count_nonzero(other)
-    return float(2 * np.count_nonzero(one & other) / both) if both else 0.0
+def _dice(mask: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
+    total = np.count_nonzero(mask) + np.count_nonzero(other)
+    return float(2 * np.count_nonzero(mask & other) / total) if total else 0.0

@@ -1,8 +1,7 @@
-"""What a language model is told: a pure function of the turns so far, and nothing else.
+"""The conversation with a language model: a pure function of the turns so far.
 
-The conversation before turn n + 1 is that before turn n, then the reply as it was said, then one
-new message. Every message shows what was there at its turn. Each user message is a picture, then
-text.
+The conversation before turn n + 1 is the one before turn n, the reply unchanged, and one new user
+message: a picture of the state at that turn, then text.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 
 from agent.language.chat import Conversation, Message
 from agent.language.contact_sheet import contact_sheet, ends_and_between, evenly_chosen
-from agent.language.overlay import TINTS, painted, seen_in
+from agent.language.overlay import TINTS, overlaid, resampled_in
 from agent.language.replies import as_message
 from agent.language.settings import LanguageSettings
 from agent.language.templates import PromptTemplates, load_prompts
@@ -26,9 +25,9 @@ from agent.protocol.dialects import Dialect
 from agent.protocol.vocabulary import (
     ADD_BOX,
     ADD_POINT,
+    ASSESSMENT_TOOLS,
     FORMS,
-    INSPECTION_TOOLS,
-    SURVEY_TOOLS,
+    LOCALISATION_TOOLS,
     TOOLS,
     Tool,
 )
@@ -36,17 +35,17 @@ from agent.turns import Outcome
 from agent.values import PromptKind, Role, Target
 
 WITHOUT_EFFECT = frozenset({Outcome.REFUSED, Outcome.DUPLICATE, Outcome.NO_MASK})
-"""Outcomes after which the model is told of a fault rather than of a new mask."""
+"""Outcomes after which the next message is about a fault and not about a new mask."""
 
 _OPENINGS = {Role.CARRY: "carry", Role.REVIEW: "review"}
 
 
 @dataclass(frozen=True)
 class PromptBuilder:
-    """Puts questions to a language model in a site's prompts and manner."""
+    """Builds conversations from the prompt `templates`, as the site's `settings` say."""
 
     settings: LanguageSettings
-    book: PromptTemplates
+    templates: PromptTemplates
 
     @classmethod
     def of(cls, settings: LanguageSettings) -> PromptBuilder:
@@ -55,48 +54,48 @@ class PromptBuilder:
 
     def about_slice(self, observation: Observation) -> Conversation:
         """The conversation before the next turn of an episode."""
-        tools = understood(observation.supported_prompts)
+        tools = supported_tools(observation.supported_prompts)
         turns = range(len(observation.turns) + 1)
         view = view_of(observation, self.settings)
-        seen = seen_in(view, observation.slices.picture(observation.slice_index))
+        slice_rgb = resampled_in(view, observation.slices.picture(observation.slice_index))
         messages = [self._system("system", tools)]
         for turn in turns if self.settings.history else turns[-1:]:
             if turn and self.settings.history:
                 messages.append(self._reply(observation.turns[turn - 1].reply))
-            picture = painted(
-                seen,
+            picture = overlaid(
+                slice_rgb,
                 view,
                 TINTS[self.settings.dialect],
                 mask=shown_before(observation, turn),
                 neighbour=observation.carried,
             )
-            said = self._sequel(observation, turn) if turn else self._opening(observation)
-            messages.append(Message("user", (picture, said)))
+            text = self._sequel(observation, turn) if turn else self._opening(observation)
+            messages.append(Message("user", (picture, text)))
         return self._conversation(messages, tools)
 
     def about_volume(self, target: Target, slices: Slices) -> Conversation:
         """The question where in the volume the target is."""
         numbers = evenly_chosen(0, slices.shape[0] - 1, self._most_tiles)
-        return self._sheets("survey", target, slices, numbers, SURVEY_TOOLS)
+        return self._sheets("survey", target, slices, numbers, LOCALISATION_TOOLS)
 
-    def about_drawing(
+    def about_object(
         self, target: Target, slices: Slices, voxels: NDArray[np.bool_]
     ) -> Conversation:
-        """The question on which slices a drawn object (z, y, x) bool is wrong: it is shown with a
-        slice beyond each end. ValueError when nothing is drawn.
+        """The question on which slices an object's outline is wrong. `voxels` (z, y, x) bool are
+        shown with a slice beyond each end; ValueError when they are empty.
         """
-        drawn = np.flatnonzero(voxels.any(axis=(1, 2)))
-        if not drawn.size:
-            raise ValueError("there is nothing drawn to look over")
-        lowest, highest = max(int(drawn[0]) - 1, 0), min(int(drawn[-1]) + 1, len(voxels) - 1)
+        covered = np.flatnonzero(voxels.any(axis=(1, 2)))
+        if not covered.size:
+            raise ValueError("an empty object cannot be assessed")
+        lowest, highest = max(int(covered[0]) - 1, 0), min(int(covered[-1]) + 1, len(voxels) - 1)
         numbers = ends_and_between(lowest, highest, self._most_tiles)
-        return self._sheets("inspect", target, slices, numbers, INSPECTION_TOOLS, voxels)
+        return self._sheets("inspect", target, slices, numbers, ASSESSMENT_TOOLS, voxels)
 
-    def asked_again(self, conversation: Conversation, said: str, fault: str) -> Conversation:
-        """A question about the volume once more, after an answer that cannot be used."""
-        told = Message("user", (self.book.say("volume_fault", observation=fault),))
+    def with_fault(self, conversation: Conversation, reply: str, fault: str) -> Conversation:
+        """A question about the volume with the `reply` to it and what is wrong with that reply."""
+        correction = Message("user", (self.templates.fill("volume_fault", observation=fault),))
         return Conversation(
-            (*conversation.messages, self._reply(said), told), tools=conversation.tools
+            (*conversation.messages, self._reply(reply), correction), tools=conversation.tools
         )
 
     @property
@@ -107,16 +106,16 @@ class PromptBuilder:
         return Conversation(tuple(messages), tools if self.settings.offers_tools else ())
 
     def _system(self, name: str, tools: Collection[Tool]) -> Message:
-        written = ""
+        tool_text = ""
         if not self.settings.offers_tools:
-            written = self.book.say("tools", tools=_listed(tools, self.settings.dialect))
-        return Message("system", (self.book.say(name, tools=written),))
+            tool_text = self.templates.fill("tools", tools=_listed(tools, self.settings.dialect))
+        return Message("system", (self.templates.fill(name, tools=tool_text),))
 
-    def _reply(self, said: str) -> Message:
-        return as_message(said, native=self.settings.offers_tools)
+    def _reply(self, text: str) -> Message:
+        return as_message(text, native=self.settings.offers_tools)
 
     def _opening(self, observation: Observation) -> str:
-        return self.book.say(
+        return self.templates.fill(
             _OPENINGS.get(observation.role, "first"),
             **self._common(observation, 0),
             segmenter=self._segmenter(observation.supported_prompts),
@@ -126,30 +125,30 @@ class PromptBuilder:
     def _sequel(self, observation: Observation, turn: int) -> str:
         last = observation.turns[turn - 1]
         name = "fault" if last.outcome in WITHOUT_EFFECT else "next"
-        told = last.observation.removesuffix(".")
-        return self.book.say(name, **self._common(observation, turn), observation=told)
+        sentence = last.observation.removesuffix(".")
+        return self.templates.fill(name, **self._common(observation, turn), observation=sentence)
 
     def _common(self, observation: Observation, turn: int) -> dict[str, object]:
-        masked = shown_before(observation, turn) is not None
+        has_mask = shown_before(observation, turn) is not None
         return {
             "target": observation.target.text,
-            "mask": self.book.say("mask" if masked else "no_mask"),
-            "neighbour": "" if observation.carried is None else self.book.say("neighbour"),
+            "mask": self.templates.fill("mask" if has_mask else "no_mask"),
+            "neighbour": "" if observation.carried is None else self.templates.fill("neighbour"),
             "turns_left": observation.turns_left + len(observation.turns) - turn,
         }
 
     def _segmenter(self, supported_prompts: Collection[PromptKind]) -> str:
         if PromptKind.POINT not in supported_prompts:
-            return self.book.say("boxes_only")
-        return self.book.say("points_only") if PromptKind.BOX not in supported_prompts else ""
+            return self.templates.fill("boxes_only")
+        return self.templates.fill("points_only") if PromptKind.BOX not in supported_prompts else ""
 
     def _place(self, observation: Observation) -> str:
-        """Where in the volume a slice lies; nothing for an image on its own."""
+        """Where in the volume a slice lies; "" for an image of one slice."""
         slices = observation.slices
         depth, rows, columns = slices.shape
         if depth == 1:
             return ""
-        return self.book.say(
+        return self.templates.fill(
             "volume",
             slice=observation.slice_index,
             last_slice=depth - 1,
@@ -164,25 +163,25 @@ class PromptBuilder:
         slices: Slices,
         numbers: Sequence[int],
         tools: tuple[Tool, ...],
-        drawn: NDArray[np.bool_] | None = None,
+        voxels: NDArray[np.bool_] | None = None,
     ) -> Conversation:
         most = self.settings.sheet_slices
         sheets = tuple(
-            contact_sheet(slices, numbers[start : start + most], self.settings.tile_px, drawn)
+            contact_sheet(slices, numbers[start : start + most], self.settings.tile_px, voxels)
             for start in range(0, len(numbers), most)
         )
-        question = self.book.say(
+        question = self.templates.fill(
             name,
             target=target.text,
             last_slice=slices.shape[0] - 1,
             slice_mm=f"{slices.spacing_mm[0]:g}",
         )
-        asked = Message("user", (*sheets, question))
-        return self._conversation([self._system("volume_system", tools), asked], tools)
+        message = Message("user", (*sheets, question))
+        return self._conversation([self._system("volume_system", tools), message], tools)
 
 
-def understood(supported_prompts: Collection[PromptKind]) -> tuple[Tool, ...]:
-    """The functions that have an effect with a segmenter that takes these prompts."""
+def supported_tools(supported_prompts: Collection[PromptKind]) -> tuple[Tool, ...]:
+    """The functions that have an effect with a segmenter of `supported_prompts`."""
     useless = {
         name
         for name, kind in ((ADD_BOX, PromptKind.BOX), (ADD_POINT, PromptKind.POINT))
@@ -192,8 +191,8 @@ def understood(supported_prompts: Collection[PromptKind]) -> tuple[Tool, ...]:
 
 
 def shown_before(observation: Observation, turn: int) -> NDArray[np.bool_] | None:
-    """The mask (rows, columns) that is shown before turn number `turn`: the best by then, else what
-    the episode began with, if anything.
+    """The mask (rows, columns) bool shown before turn number `turn`: the best one by then, else
+    the episode's opening mask, if it has one.
     """
     best = observation.shown[turn - 1] if turn else None
     return observation.opening if best is None else best
@@ -202,5 +201,5 @@ def shown_before(observation: Observation, turn: int) -> NDArray[np.bool_] | Non
 def _listed(tools: Collection[Tool], dialect: Dialect) -> str:
     if dialect is Dialect.TOOL_CALL:
         return "\n".join(json.dumps(tool.schema) for tool in tools)
-    known = {tool.name for tool in tools}
-    return "\n".join(f"- {form.written}: {form.meaning}" for form in FORMS if form.name in known)
+    names = {tool.name for tool in tools}
+    return "\n".join(f"- {form.syntax}: {form.meaning}" for form in FORMS if form.name in names)

@@ -1,8 +1,7 @@
-"""A model's answer as the words that go on record, and those words as the message that is as_message.
+"""A model's answer as the text that goes on record, and that text as a message again.
 
-Native calls are written behind the words in the text protocol's tag, one a line, so that a turn's
-reply holds all that was said, whoever parsed it, and the same conversation can be built from the
-record alone.
+Native calls follow the answer's words in the text protocol's tag, one a line. So a turn's reply
+holds the whole answer, and the same conversation can be built from the record alone.
 """
 
 from __future__ import annotations
@@ -16,16 +15,16 @@ _OPEN, _CLOSE = "<tool_call>", "</tool_call>"
 
 
 def reply_text(answer: Answer) -> str:
-    """All that an answer says, as text that can be kept and sent again: `Turn.reply`."""
+    """A whole answer as text that can be stored and sent again: `Turn.reply`."""
     words = [answer.text] if answer.text or not answer.calls else []
     return storable("\n".join([*words, *map(_tagged, answer.calls)]))
 
 
-def as_message(said: str, *, native: bool) -> Message:
-    """The assistant's message that was `said`; with `native` the inverse of `reply_text`, else the text
-    as it is.
+def as_message(reply: str, *, native: bool) -> Message:
+    """A turn's reply as the assistant's message; with `native` the inverse of `reply_text`, else
+    the text unchanged.
     """
-    lines, calls = said.split("\n"), list[Call]()
+    lines, calls = reply.split("\n"), list[Call]()
     while native and lines and (call := _untagged(lines[-1])) is not None:
         calls.insert(0, call)
         lines.pop()
@@ -34,9 +33,7 @@ def as_message(said: str, *, native: bool) -> Message:
 
 
 def _tagged(call: Call) -> str:
-    """A call on one line. Its arguments are an object where that keeps every character, else
-    text.
-    """
+    """A call on one line; its arguments as an object where that keeps every character."""
     arguments = _plain_object(call.arguments)
     body = json.dumps(
         {"name": call.name, "arguments": call.arguments if arguments is None else arguments},
@@ -60,7 +57,7 @@ def _untagged(line: str) -> Call | None:
 
 
 def _plain_object(text: str) -> object:
-    """The JSON object that is written exactly so, or None."""
+    """The JSON object of which `text` is the exact serialisation, or None."""
     value = _loaded(text)
     plain = isinstance(value, dict) and json.dumps(value, ensure_ascii=False) == text
     return value if plain else None

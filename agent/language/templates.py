@@ -1,7 +1,7 @@
 """The prompts: text files with $placeholders, ours or a site's own.
 
 A file is looked for in this order: the site's folder for the dialect, the site's folder, ours for
-the dialect, ours. So a site writes only the files it wants to be different, such as `first.txt` or
+the dialect, ours. So a site's folder holds only the files that differ, such as `first.txt` or
 `think_action/system.txt`.
 """
 
@@ -23,9 +23,9 @@ _TURN = frozenset({"target", "mask", "neighbour", "observation", "turns_left"})
 PLACEHOLDERS: Mapping[str, frozenset[str]] = {
     "system": frozenset({"tools"}),  # who the model is, and how the work goes
     "volume_system": frozenset({"tools"}),  # the same for questions about a whole volume
-    "tools": frozenset({"tools"}),  # how actions are written, where the server does not know
+    "tools": frozenset({"tools"}),  # the syntax of actions, where the server is not given functions
     "first": _EPISODE,  # a slice, to be segmented from nothing
-    "carry": _EPISODE,  # a slice next to one that is done
+    "carry": _EPISODE,  # a slice next to one that has a mask
     "review": _EPISODE,  # a slice whose mask is in doubt
     "next": _TURN,  # after an action that was carried out
     "fault": _TURN,  # after a reply without effect
@@ -49,7 +49,7 @@ _NEEDED: Mapping[str, frozenset[str]] = {
     "fault": frozenset({"observation"}),
     "volume_fault": frozenset({"observation"}),
 }
-"""What must stand in a file: without it the model would not know what to do."""
+"""The placeholders that a file must hold: without them the model would not know what to do."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class PromptTemplates:
 
     templates: Mapping[str, str]
 
-    def say(self, name: str, **values: object) -> str:
+    def fill(self, name: str, **values: object) -> str:
         """The prompt `name` with its placeholders filled in.
 
         A line all of whose placeholders are empty is left out, and so are blank lines at both ends.
@@ -69,17 +69,16 @@ class PromptTemplates:
 
 
 def load_prompts(dialect: Dialect, folder: Path | None = None) -> PromptTemplates:
-    """The prompts for `dialect`; those that the site's `folder` holds in place of ours.
+    """The prompts for `dialect`, of which the site's `folder` may replace some.
 
-    BadPrompts when the folder, or a file in it, is none that can be used; the sentence names it and
-    says why.
+    BadPrompts, which names the path and the reason, for a folder or file that cannot be used.
     """
     ours = files("agent.language").joinpath("prompts")
     places: list[Traversable] = [ours.joinpath(dialect), ours]
     if folder is not None:
         _check_names(folder)
         places = [folder / dialect, folder, *places]
-    return PromptTemplates({name: _found(f"{name}.txt", places) for name in PLACEHOLDERS})
+    return PromptTemplates({name: _text_of(f"{name}.txt", places) for name in PLACEHOLDERS})
 
 
 def _check_names(folder: Path) -> None:
@@ -98,7 +97,7 @@ def _check_names(folder: Path) -> None:
             )
 
 
-def _found(name: str, places: list[Traversable]) -> str:
+def _text_of(name: str, places: list[Traversable]) -> str:
     path = next(place.joinpath(name) for place in places if place.joinpath(name).is_file())
     try:
         text = path.read_text(encoding="utf-8")
@@ -112,9 +111,9 @@ def _check_placeholders(path: str, name: str, text: str) -> None:
     template = Template(text)
     if not template.is_valid():
         raise BadPrompts(f"{path} has a $ that begins no placeholder: write $$ for a dollar sign")
-    used, known = set(template.get_identifiers()), PLACEHOLDERS[name]
-    if unknown := sorted(used - known):
-        listed = ", ".join(f"${one}" for one in sorted(known)) or "none"
+    used, allowed = set(template.get_identifiers()), PLACEHOLDERS[name]
+    if unknown := sorted(used - allowed):
+        listed = ", ".join(f"${placeholder}" for placeholder in sorted(allowed)) or "none"
         raise BadPrompts(f"{path} has ${unknown[0]}, which it cannot hold; it can hold: {listed}")
     if missing := sorted(_NEEDED.get(name, frozenset()) - used):
         raise BadPrompts(f"{path} must hold ${missing[0]}")

@@ -1,6 +1,4 @@
-"""Which part of a slice a language model sees, and how large: one view for all turns of an
-episode.
-"""
+"""Which part of a slice a language model sees, and how large: one view for a whole episode."""
 
 from __future__ import annotations
 
@@ -16,9 +14,7 @@ _LEAST_ZOOM_SHARE = 4  # a crop is at least this part of the slice's side: conte
 
 
 def view_of(observation: Observation, settings: LanguageSettings) -> View:
-    """How a slice is shown, the same in all turns of an episode: letterboxed, or its own size for
-    `image_px` 0.
-    """
+    """The view of an episode's slice: letterboxed, or in its own size where `image_px` is 0."""
     rows, columns = observation.slices.shape[1:]
     crop = _surroundings(observation) if settings.zoom else None
     if settings.image_px:
@@ -28,18 +24,18 @@ def view_of(observation: Observation, settings: LanguageSettings) -> View:
 
 
 def _surroundings(observation: Observation) -> Crop | None:
-    """The square about the outline that the episode began with, and its surroundings; None where
-    there is none.
+    """A square about the episode's carried and opening masks, with their surroundings; None
+    without such a mask.
     """
-    known = [
+    outlines = [
         mask
         for mask in (observation.carried, observation.opening)
         if mask is not None and mask.any()
     ]
-    if not known:
+    if not outlines:
         return None
     rows, columns = observation.slices.shape[1:]
-    box = Box.around(np.logical_or.reduce(known))
+    box = Box.around(np.logical_or.reduce(outlines))
     longer = max(box.x1 - box.x0, box.y1 - box.y0) + 1
     side = max(
         round(longer * (1 + 2 * _ZOOM_SURROUNDINGS)), max(rows, columns) // _LEAST_ZOOM_SHARE, 1
@@ -50,8 +46,6 @@ def _surroundings(observation: Observation) -> Crop | None:
 
 
 def _span(centre: float, side: int, size: int) -> tuple[int, int]:
-    """First pixel and length of a span of `side` about `centre` that is moved, then cut, to fit
-    `size` pixels.
-    """
+    """First pixel and length of a span of `side` about `centre`, moved and cut to `size` pixels."""
     length = min(side, size)
     return min(max(round(centre - (length - 1) / 2), 0), size - length), length

@@ -1,1 +1,1 @@
-"""What a reply may say, in both papers' syntaxes: `dialects.py` reads and writes it."""
+"""A language model's replies in both papers' syntaxes: `dialects.py` parses and renders them."""

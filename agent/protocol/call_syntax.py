@@ -1,21 +1,20 @@
-"""One function call out of what a model wrote: found in its text, repaired once, its name and
-arguments told apart.
+"""The syntax of a function call in a model's reply: one call, repaired once, name and arguments.
 
-What a call means is for others: on a slice agent/protocol/tool_calls.py, about a volume
-agent/protocol/slice_replies.py.
+What a call means is decided elsewhere: on a slice in agent/protocol/tool_calls.py, about a volume
+in agent/protocol/slice_replies.py.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 REPLY_CHARS = 40_000
-"""A longer reply is not looked into."""
+"""A longer reply is not parsed."""
 
 THOUGHT = re.compile(r"<think>.*?</think>", re.DOTALL | re.IGNORECASE)
-"""What a model says to itself: no action is looked for there."""
+"""A model's reasoning: no action is looked for there."""
 
 _CALL = re.compile(r"<tool_call>(.*?)(?:</tool_call>|(?=<tool_call>)|\Z)", re.DOTALL)
 _BARE = re.compile(r"(?:```(?:json)?\s*)?(\{.*\})\s*(?:```)?", re.DOTALL)
@@ -26,18 +25,17 @@ class CallFault(Exception):
     """What is wrong with a call, in words for the model; never leaves the parsers."""
 
 
-def written_call(text: str, example: str) -> object:
-    """The one call in a reply, as JSON; CallFault, with `example` as the right form, when there is
-    no such thing.
+def call_in_text(text: str, example: str) -> object:
+    """The one call in a reply, as JSON; CallFault, which shows `example`, when there is none.
 
-    One repair: a missing quote before a key. A call whose closing tag was cut off is read if its
-    JSON is whole, and so is a reply that is nothing but the call, its tags left out.
+    One repair: a missing quote before a key. A call whose closing tag was cut off is parsed if its
+    JSON is whole, and so is a reply that is nothing but the call without its tags.
     """
     if len(text) > REPLY_CHARS:
         raise CallFault(f"the reply is {len(text)} characters long; one tool call is enough")
-    said = THOUGHT.sub("", text)
-    calls = _CALL.findall(said)
-    bare = None if calls else _BARE.fullmatch(said.strip())
+    outside_thoughts = THOUGHT.sub("", text)
+    calls = _CALL.findall(outside_thoughts)
+    bare = None if calls else _BARE.fullmatch(outside_thoughts.strip())
     if bare is not None:
         calls = [bare.group(1)]
     if not calls:
@@ -47,21 +45,10 @@ def written_call(text: str, example: str) -> object:
     return read_json(calls[0], example)
 
 
-def native_call(calls: Sequence[object]) -> object:
-    """The one call of a server's native tool calls, without the server's wrapping; CallFault unless
-    there is one.
-    """
-    if len(calls) != 1:
-        raise CallFault(f"there are {len(calls)} tool calls; make exactly one a turn")
-    call = calls[0]
-    if isinstance(call, Mapping) and isinstance(call.get("function"), Mapping):
-        return call["function"]
-    return call
-
-
 def name_and_arguments(call: object, example: str) -> tuple[object, Mapping[str, object]]:
-    """What a call says is its function, and its arguments, which may be JSON text; CallFault for
-    anything else.
+    """A call's function name and arguments; the arguments may be JSON text.
+
+    CallFault, which shows `example`, for anything else.
     """
     if not isinstance(call, Mapping):
         raise CallFault(f'a tool call is an object with "name" and "arguments", as {example}')
@@ -74,9 +61,7 @@ def name_and_arguments(call: object, example: str) -> tuple[object, Mapping[str,
 
 
 def read_json(text: str, example: str) -> object:
-    """JSON, after one repair if need be; CallFault, with `example` as the right form, for anything
-    else.
-    """
+    """JSON, repaired once where that helps; CallFault, which shows `example`, otherwise."""
     try:
         return _loads(text)
     except (ValueError, RecursionError):
@@ -88,7 +73,7 @@ def read_json(text: str, example: str) -> object:
 
 
 def quoted(value: object) -> str:
-    """What a model wrote, short enough for an observation."""
+    """A value as the model wrote it, short enough for an observation."""
     try:
         text = repr(value)
     except (ValueError, RecursionError):  # an integer of thousands of digits, a bottomless list

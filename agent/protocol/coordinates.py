@@ -1,8 +1,8 @@
-"""Relative coordinates, as models write them: fractions of the image they see, or whole steps of
-it.
+"""Relative coordinates as models write them: fractions of the image, or whole steps of it.
 
-There is one convention for both papers' numbers (0 to 999, and 0 to 1 with four decimals): 0 is the
-centre of the image's first pixel, the largest value that of its last.
+Both papers' numbers (0 to 999, and 0 to 1 with four decimals) follow one convention: 0 is the
+centre of the image's first pixel, the largest value the centre of its last. With n pixels along an
+axis, pixel position p is the fraction p / (n - 1) and the step round(steps * p / (n - 1)).
 """
 
 from __future__ import annotations
@@ -22,9 +22,7 @@ _ROUNDING = 1e-6  # of a step: what floating point may lose at an edge
 
 
 def point_at(view: View, u: float, v: float, *, positive: bool) -> Point:
-    """The click at fractions (u, v) of the image, in the slice's pixels; ValueError when on the
-    padding.
-    """
+    """The click at fractions (u, v) of the image, in slice pixels; ValueError on the padding."""
     x, y = view.from_fraction(u, v)
     if not view.shows(x, y):
         raise ValueError("the point lies on the padding, outside the picture")
@@ -32,40 +30,39 @@ def point_at(view: View, u: float, v: float, *, positive: bool) -> Point:
 
 
 def box_at(view: View, u0: float, v0: float, u1: float, v1: float) -> Box:
-    """The box between fractions of the image, cut to the picture; ValueError when all of it is
-    padding.
+    """The box between two corners (fractions of the image) in slice pixels, cut to the crop.
+
+    ValueError when the box lies on the padding alone.
     """
     x0, y0 = view.from_fraction(u0, v0)
     x1, y1 = view.from_fraction(u1, v1)
     crop = view.crop
-    beside = x1 < crop.left - 0.5 or x0 > crop.left + crop.width - 0.5
-    if beside or y1 < crop.top - 0.5 or y0 > crop.top + crop.height - 0.5:
+    # a pixel reaches half a pixel beyond its centre, so the crop ends at its last centre + 0.5
+    is_beside = x1 < crop.left - 0.5 or x0 > crop.left + crop.width - 0.5
+    if is_beside or y1 < crop.top - 0.5 or y0 > crop.top + crop.height - 0.5:
         raise ValueError("the box lies on the padding, outside the picture")
     return Box(*view.clamped(x0, y0), *view.clamped(x1, y1))
 
 
 def point_steps(view: View, point: Point, steps: int) -> tuple[int, int]:
-    """A click of the slice in whole steps of 1/`steps` of the image, the nearest that lie on the
-    picture.
-    """
+    """A click in whole steps of 1/`steps` of the image: the nearest that lie on the crop."""
     across, down = _steps(view, steps)
     u, v = view.to_fraction(point.x, point.y)
     return _within(round(u * steps), across), _within(round(v * steps), down)
 
 
 def box_steps(view: View, box: Box, steps: int) -> tuple[int, int, int, int]:
-    """A box (left, top, right, bottom) in steps as `point_steps`, at least one step wide and
-    high.
-    """
+    """A box (left, top, right, bottom) in steps as `point_steps`, at least 1 step wide and high."""
     x0, y0 = point_steps(view, Point(box.x0, box.y0), steps)
     x1, y1 = point_steps(view, Point(box.x1, box.y1), steps)
+    # a box that rounding has closed is opened by a step to the right, or to the left at the edge
     (_, last_x), (_, last_y) = _steps(view, steps)
     x0, y0 = min(x0, max(last_x - 1, 0)), min(y0, max(last_y - 1, 0))
     return x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)
 
 
 def _steps(view: View, steps: int) -> tuple[tuple[int, int], tuple[int, int]]:
-    """The first and last step whose place lies on the picture, along x and along y."""
+    """The first and last step that lie on the crop, along x and along y."""
     crop = view.crop
     first = view.to_fraction(crop.left, crop.top)
     last = view.to_fraction(crop.left + crop.width - 1, crop.top + crop.height - 1)
@@ -80,8 +77,6 @@ def _steps(view: View, steps: int) -> tuple[tuple[int, int], tuple[int, int]]:
 
 
 def _within(step: int, span: tuple[int, int]) -> int:
-    """The nearest of the steps in `span`; its last where a sliver of a picture lies between two
-    steps.
-    """
+    """The step of `span` (first, last) nearest to `step`; the last of a crop between two steps."""
     first, last = span
     return min(max(step, first), last)

@@ -1,7 +1,6 @@
-"""From a model's words to an action, and back, in either paper's protocol.
+"""From a model's reply to an action, and back, in either paper's protocol.
 
-Nothing a model says raises: what is no action is `Malformed`, and its fault says what would have
-been one.
+No reply raises: one without an action is `Malformed`, and its fault says what a right one would be.
 """
 
 from __future__ import annotations
@@ -22,22 +21,20 @@ class Dialect(StrEnum):
 
 
 def parse_reply(text: str, view: View, dialect: Dialect) -> Action:
-    """The action a reply means, in pixels of the slice that `view` shows; Malformed for anything
-    else.
-    """
+    """The action of a reply, in pixels of the slice that `view` shows; Malformed without one."""
     if dialect is Dialect.TOOL_CALL:
         return parse_tool_call(text, view)
     return parse_think_action(text, view)
 
 
-def render_reply(action: Action, view: View, dialect: Dialect, thought: str = "") -> str:
-    """A reply that means `action`, with a thought before it; ValueError for a malformed action.
+def render_reply(action: Action, view: View, dialect: Dialect, reasoning: str = "") -> str:
+    """The reply for `action`, with `reasoning` before it; ValueError for a malformed action.
 
     `parse_reply` of it gives the action back, to the protocol's rounding (1/999 or 1/10000 of the
     image).
     """
     if dialect is Dialect.THINK_ACTION:
-        return render_think_action(action, view, thought)
+        return render_think_action(action, view, reasoning)
     call = render_tool_call(action, view)
-    # a thought cannot hold the protocol's tag, or the reply would hold two calls
-    return f"{thought.replace('<', '&lt;')}\n{call}" if thought else call
+    # reasoning cannot hold the protocol's tag, or the reply would hold two calls
+    return f"{reasoning.replace('<', '&lt;')}\n{call}" if reasoning else call

@@ -1,11 +1,10 @@
-"""What is said about a whole volume, in either protocol: which slices, or that the target is
-nowhere.
+"""Replies about a whole volume, in either protocol: slice numbers, or that the target is absent.
 
     <tool_call>{"name":"name_slices","arguments":{"slices":[12,30]}}</tool_call>
     <think>…</think><action>Slices (12, 30)</action>
 
-Nothing a model says raises: what is no answer is `Malformed`, and its fault says what would have
-been one. Slices are numbered from zero, as on the contact sheet and in the trace.
+No reply raises: one that is no answer is `Malformed`, and its fault says what a right one would be.
+Slices are numbered from zero, as on the contact sheet and in the trace.
 """
 
 from __future__ import annotations
@@ -15,9 +14,9 @@ import re
 from collections.abc import Sequence
 
 from agent.actions import Absent, Malformed, NameSlices, Stop
-from agent.protocol.call_syntax import CallFault, name_and_arguments, quoted, written_call
+from agent.protocol.call_syntax import CallFault, call_in_text, name_and_arguments, quoted
 from agent.protocol.dialects import Dialect
-from agent.protocol.think_action import written_action
+from agent.protocol.think_action import action_in_text
 from agent.protocol.tool_calls import tagged_call
 from agent.protocol.vocabulary import ABSENT, NAME_SLICES, STOP, TERMINATING
 
@@ -28,33 +27,31 @@ _ACTION_SHAPE = "<action>Slices (12, 30)</action>"
 _SLICES = re.compile(r"slices?\s*\(([^()]*)\)", re.IGNORECASE)
 
 
-def parse_survey(text: str, depth: int, dialect: Dialect) -> NameSlices | Absent | Malformed:
-    """What a reply says of a volume of `depth` slices in which the target is looked for."""
+def parse_localisation(text: str, depth: int, dialect: Dialect) -> NameSlices | Absent | Malformed:
+    """The answer to where the target is in a volume of `depth` slices: at least one, or absent."""
     answer = _parsed(text, depth, dialect)
     if isinstance(answer, Stop) or (isinstance(answer, NameSlices) and not answer.slices):
         return Malformed("name the slices that show the target best, or say that it is absent")
     return answer
 
 
-def parse_inspection(text: str, depth: int, dialect: Dialect) -> NameSlices | Malformed:
-    """What a reply says of a drawn object: the slices that are wrong, the worst first; none when it
-    is right.
-    """
+def parse_assessment(text: str, depth: int, dialect: Dialect) -> NameSlices | Malformed:
+    """The slices of an object's outline that a reply calls wrong, the worst first; () for none."""
     answer = _parsed(text, depth, dialect)
     if isinstance(answer, Absent):
         return Malformed("name the slices whose outline is wrong, or say that all are right")
     return NameSlices(()) if isinstance(answer, Stop) else answer
 
 
-def render_naming(answer: NameSlices | Absent | Stop, dialect: Dialect, thought: str = "") -> str:
-    """A reply that means `answer`, with a thought before it; the inverse of the parsers."""
+def render_naming(answer: NameSlices | Absent | Stop, dialect: Dialect, reasoning: str = "") -> str:
+    """The reply for `answer`, with `reasoning` before it; the inverse of the parsers."""
     if dialect is Dialect.TOOL_CALL:
         call = _rendered_call(answer)
-        return f"{thought.replace('<', '&lt;')}\n{call}" if thought else call
-    said, reason = _rendered_action(answer)
+        return f"{reasoning.replace('<', '&lt;')}\n{call}" if reasoning else call
+    action_text, reason = _rendered_action(answer)
     parts = [
-        f"<think>\n{html.escape(thought, quote=False)}\n</think>",
-        f"<action>\n{said}\n</action>",
+        f"<think>\n{html.escape(reasoning, quote=False)}\n</think>",
+        f"<action>\n{action_text}\n</action>",
     ]
     if reason:
         parts.append(f"<answer>\n{html.escape(reason, quote=False)}\n</answer>")
@@ -69,7 +66,7 @@ def _parsed(text: str, depth: int, dialect: Dialect) -> VolumeAnswer:
 
 
 def _from_call(text: str, depth: int) -> VolumeAnswer:
-    name, arguments = name_and_arguments(written_call(text, _SHAPE), _SHAPE)
+    name, arguments = name_and_arguments(call_in_text(text, _SHAPE), _SHAPE)
     if name == STOP:
         return Stop()
     if name == ABSENT:
@@ -84,15 +81,15 @@ def _from_call(text: str, depth: int) -> VolumeAnswer:
 
 
 def _from_action(text: str, depth: int) -> VolumeAnswer:
-    said, answer = written_action(text, _ACTION_SHAPE)
-    if said.lower() in TERMINATING:
+    action_text, reason = action_in_text(text, _ACTION_SHAPE)
+    if action_text.lower() in TERMINATING:
         return Stop()
-    if said.lower() == "absent":
-        return Absent(answer)
-    listed = _SLICES.fullmatch(said)
-    if listed is None:
-        raise CallFault(f"'{said[:60]}' names no slices; write {_ACTION_SHAPE}")
-    words = [word.strip() for word in listed.group(1).split(",")]
+    if action_text.lower() == "absent":
+        return Absent(reason)
+    slice_list = _SLICES.fullmatch(action_text)
+    if slice_list is None:
+        raise CallFault(f"'{action_text[:60]}' names no slices; write {_ACTION_SHAPE}")
+    words = [word.strip() for word in slice_list.group(1).split(",")]
     return _within([int(word) if _is_number(word) else word for word in words if word], depth)
 
 
@@ -100,8 +97,8 @@ def _is_number(word: str) -> bool:
     return re.fullmatch(r"\d{1,9}", word, re.ASCII) is not None
 
 
-def _within(said: Sequence[object], depth: int) -> NameSlices:
-    return NameSlices(tuple(dict.fromkeys(_slice(number, depth) for number in said)))
+def _within(numbers: Sequence[object], depth: int) -> NameSlices:
+    return NameSlices(tuple(dict.fromkeys(_slice(number, depth) for number in numbers)))
 
 
 def _slice(number: object, depth: int) -> int:

@@ -1,5 +1,4 @@
-"""IBISAgent's protocol: a thought, then one action with coordinates 0-1 of the image the model
-sees.
+"""IBISAgent's protocol: a thought, then one action with coordinates 0 to 1 of the image.
 
     <think>The mask leaves out the dome.</think>
     <action>Positive Point (0.5000, 0.2500)</action>
@@ -27,24 +26,25 @@ _KNOWN = "Positive Point (x, y), Negative Point (x, y), Box (x1, y1, x2, y2), Te
 
 
 def parse_think_action(text: str, view: View) -> Action:
-    """The action a reply means, in slice pixels; Malformed for anything else. Never raises."""
+    """The action of a reply, in slice pixels; Malformed for anything else. Never raises."""
     try:
-        said, answer = written_action(text, _SHAPE)
+        action_text, answer = action_in_text(text, _SHAPE)
     except CallFault as fault:
         return Malformed(str(fault))
-    if said.lower() in TERMINATING:
+    if action_text.lower() in TERMINATING:
         return Stop()
-    if said.lower() == "absent":
+    if action_text.lower() == "absent":
         return Absent(answer)
-    numbers = _NUMBERS.fullmatch(said)
+    numbers = _NUMBERS.fullmatch(action_text)
     if numbers is None:
-        return Malformed(f"'{said[:60]}' is no action; the actions are {_KNOWN}")
+        return Malformed(f"'{action_text[:60]}' is no action; the actions are {_KNOWN}")
     return _drawing(numbers.group(1).lower(), numbers.group(2), view)
 
 
-def written_action(text: str, example: str) -> tuple[str, str]:
-    """The one action of a reply, and its answer ("" without one); CallFault, with `example` as the
-    right form.
+def action_in_text(text: str, example: str) -> tuple[str, str]:
+    """The text of a reply's one action, and of its answer ("" without one).
+
+    CallFault, which shows `example`, for a reply of any other form.
     """
     if len(text) > REPLY_CHARS:
         raise CallFault(f"the reply is {len(text)} characters long; one thought is enough")
@@ -57,13 +57,13 @@ def written_action(text: str, example: str) -> tuple[str, str]:
     return actions[0].strip(), html.unescape(answer.group(1).strip()) if answer else ""
 
 
-def render_think_action(action: Action, view: View, thought: str = "") -> str:
-    """An action in slice pixels as the reply that means it; ValueError for a malformed one.
+def render_think_action(action: Action, view: View, reasoning: str = "") -> str:
+    """The reply for an action in slice pixels; ValueError for a malformed one.
 
     Coordinates have four decimals, as in the paper, and are kept inside the image.
     """
-    said, answer = _words(action, view)
-    parts = [f"<think>\n{_plain(thought)}\n</think>", f"<action>\n{said}\n</action>"]
+    action_text, answer = _words(action, view)
+    parts = [f"<think>\n{_plain(reasoning)}\n</think>", f"<action>\n{action_text}\n</action>"]
     return "\n".join([*parts, *([f"<answer>\n{_plain(answer)}\n</answer>"] if answer else [])])
 
 
@@ -77,7 +77,8 @@ def _drawing(kind: str, listed: str, view: View) -> Action:
         return Malformed(f"'{kind}' needs {count} numbers in brackets, not '{listed[:60]}'")
     if not all(0.0 <= number <= 1.0 for number in numbers):
         return Malformed(
-            f"({listed[:60]}) lies outside 0 to 1; coordinates are fractions of the image, not pixels"
+            f"({listed[:60]}) lies outside 0 to 1; "
+            "coordinates are fractions of the image, not pixels"
         )
     try:
         return _placed(kind, numbers, view)
@@ -98,7 +99,7 @@ def _placed(kind: str, numbers: list[float], view: View) -> Action:
 
 
 def _words(action: Action, view: View) -> tuple[str, str]:
-    """What is said in the action and in the answer (empty for none)."""
+    """The text of the action and of the answer ("" for none)."""
     match action:
         case AddPoint(point):
             sign = "Positive" if point.positive else "Negative"

@@ -1,8 +1,8 @@
-"""MedSAM-Agent's protocol: one tool call a turn, coordinates 0-999 of the image the model sees.
+"""MedSAM-Agent's protocol: one tool call a turn, coordinates 0 to 999 of the image.
 
     <tool_call>{"name":"add_bbox","arguments":{"bbox_2d":[120,80,430,500]}}</tool_call>
 
-The same functions come as dictionaries from servers with native tool calls.
+A server's native tool calls are put into this form first (agent/language/replies.py).
 """
 
 from __future__ import annotations
@@ -12,13 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from agent.actions import Absent, Action, AddBox, AddPoint, Malformed, NameSlices, Stop
-from agent.protocol.call_syntax import (
-    CallFault,
-    name_and_arguments,
-    native_call,
-    quoted,
-    written_call,
-)
+from agent.protocol.call_syntax import CallFault, call_in_text, name_and_arguments, quoted
 from agent.protocol.coordinates import THOUSANDTHS, box_at, box_steps, point_at, point_steps
 from agent.protocol.view import View
 from agent.protocol.vocabulary import ABSENT, ADD_BOX, ADD_POINT, LEGACY_POINTS, SIGNS, STOP, TOOLS
@@ -28,30 +22,18 @@ _KNOWN = ", ".join(tool.name for tool in TOOLS)
 
 
 def parse_tool_call(text: str, view: View) -> Action:
-    """The action a reply means, in slice pixels; Malformed for anything else. Never raises.
+    """The action of a reply, in slice pixels; Malformed for anything else. Never raises.
 
-    What is repaired and put up with: `written_call`.
+    What is repaired and put up with: `call_in_text`.
     """
     try:
-        return _action(written_call(text, _SHAPE), view)
-    except CallFault as fault:
-        return Malformed(str(fault))
-
-
-def parse_native_calls(calls: Sequence[object], view: View) -> Action:
-    """The action of a server's native tool calls; as `parse_tool_call` otherwise.
-
-    A call is {"name", "arguments"} or {"function": {"name", "arguments"}}; arguments may be JSON
-    text.
-    """
-    try:
-        return _action(native_call(calls), view)
+        return _action(call_in_text(text, _SHAPE), view)
     except CallFault as fault:
         return Malformed(str(fault))
 
 
 def render_tool_call(action: Action, view: View) -> str:
-    """An action in slice pixels as the call that means it; ValueError for a malformed one.
+    """The call for an action in slice pixels; ValueError for a malformed one.
 
     Coordinates are rounded to the protocol's 1/999 of the image and kept inside it.
     """
@@ -60,9 +42,7 @@ def render_tool_call(action: Action, view: View) -> str:
 
 
 def tagged_call(name: str, arguments: Mapping[str, Any]) -> str:
-    """A call in the protocol's tag; "<" is escaped so that no reason can hold a tag of the
-    protocol.
-    """
+    """A call in the protocol's tag; "<" is escaped, so that no argument can hold a tag."""
     body = json.dumps({"name": name, "arguments": arguments}).replace("<", "\\u003c")
     return f"<tool_call>{body}</tool_call>"
 
@@ -145,13 +125,13 @@ def _coordinates(arguments: Mapping[str, object], key: str, count: int) -> list[
 
 
 def _integer(number: object, where: str) -> int:
-    wanted = f"{where} needs integers from 0 to {THOUSANDTHS}"
+    rule = f"{where} needs integers from 0 to {THOUSANDTHS}"
     if isinstance(number, bool) or not isinstance(number, int | float):
-        raise CallFault(f"{wanted}, not {quoted(number)}")
-    if not 0 <= number <= THOUSANDTHS:  # also what is not a number, and the infinities
-        raise CallFault(f"{wanted}, relative to the image and not in pixels; not {quoted(number)}")
+        raise CallFault(f"{rule}, not {quoted(number)}")
+    if not 0 <= number <= THOUSANDTHS:  # NaN and the infinities too
+        raise CallFault(f"{rule}, relative to the image and not in pixels; not {quoted(number)}")
     if number != int(number):
-        raise CallFault(f"{wanted}, not fractions such as {quoted(number)}")
+        raise CallFault(f"{rule}, not fractions such as {quoted(number)}")
     return int(number)
 
 

@@ -6,9 +6,8 @@ edges, and this is what keeps centres from drifting by half a pixel:
 
     x_view = (x_slice - left + 0.5) * scale - 0.5 + padding
 
-What a model says is a fraction of the image it sees. There is one convention for both papers'
-numbers (0 to 999, and 0 to 1): 0 is the centre of the first pixel, the largest value that of the
-last.
+A model writes fractions of the image it sees (agent/protocol/coordinates.py): 0 is the centre of
+the first pixel, 1 that of the last.
 """
 
 from __future__ import annotations
@@ -22,9 +21,7 @@ from scipy import ndimage
 
 @dataclass(frozen=True)
 class Crop:
-    """A part of a slice in whole pixels: `left`, `top` the first pixel, `width`, `height` how
-    many.
-    """
+    """A part of a slice in whole pixels: its first pixel (`left`, `top`), its size."""
 
     left: int
     top: int
@@ -70,8 +67,8 @@ class View:
     def letterbox(
         cls, shape: tuple[int, int], size: tuple[int, int], crop: Crop | None = None
     ) -> View:
-        """As large as fits an image of `size` (width, height), centred, padded; aspect kept to the
-        pixel.
+        """As large as fits an image of `size` (width, height), centred and padded; the aspect is
+        kept to the pixel.
         """
         part = crop or _whole(shape)
         scale = min(size[0] / part.width, size[1] / part.height)
@@ -124,26 +121,28 @@ class View:
         )
 
     def image(self, pixels: NDArray[np.float32], padding: float = 1.0) -> NDArray[np.float32]:
-        """What the model sees of a slice float32, grey (rows, columns) or RGB (rows, columns, 3),
-        bilinear, anti-aliased: (height, width) or (height, width, 3).
+        """A slice float32, grey (rows, columns) or RGB (rows, columns, 3), as the model sees it:
+        (height, width) or (height, width, 3), bilinear, anti-aliased, `padding` beside it.
         """
         if pixels.ndim == 3:
             return np.stack(
                 [self.image(channel, padding) for channel in np.moveaxis(pixels, 2, 0)], 2
             )
         sx, sy = self.scale
-        blur = [max(0.0, (1 / s - 1) / 2) for s in (sy, sx)]
-        part = ndimage.gaussian_filter(_cropped(self.crop, pixels).astype(np.float32), blur)
-        shown = np.full((self.size[1], self.size[0]), padding, dtype=np.float32)
-        shown[self._window] = _resampled(part, self.content, order=1)
-        return shown
+        # Shrinking by f needs a low-pass at the new Nyquist limit: a Gaussian of sigma (f - 1) / 2
+        # pixels, none where the image is enlarged.
+        sigma_px = [max(0.0, (1 / s - 1) / 2) for s in (sy, sx)]
+        part = ndimage.gaussian_filter(_cropped(self.crop, pixels).astype(np.float32), sigma_px)
+        image = np.full((self.size[1], self.size[0]), padding, dtype=np.float32)
+        image[self._window] = _resampled(part, self.content, order=1)
+        return image
 
     def mask(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """A mask (rows, columns) bool as it lies on `image`: (height, width), nearest pixel."""
         part = _cropped(self.crop, mask).astype(np.uint8)
-        shown = np.zeros((self.size[1], self.size[0]), dtype=np.bool_)
-        shown[self._window] = _resampled(part, self.content, order=0) > 0
-        return shown
+        image = np.zeros((self.size[1], self.size[0]), dtype=np.bool_)
+        image[self._window] = _resampled(part, self.content, order=0) > 0
+        return image
 
     @property
     def _window(self) -> tuple[slice, slice]:
@@ -163,6 +162,7 @@ def _resampled(
 ) -> NDArray[np.float32]:
     """A crop at the content's size (width, height); edges of both coincide."""
     shape = np.array([content[1], content[0]])
+    # output pixel i lies at input step * (i + 0.5) - 0.5: edges, not centres, are mapped on edges
     step = np.array(part.shape) / shape
     return np.asarray(
         ndimage.affine_transform(
@@ -177,9 +177,7 @@ def _resampled(
 
 
 def _share(position: float, size: int) -> float:
-    """A position between the centres of the first and last of `size` pixels; one pixel has one
-    place.
-    """
+    """A position as a fraction between the centres of the first and last of `size` pixels."""
     return position / (size - 1) if size > 1 else 0.0
 
 

@@ -1,4 +1,4 @@
-"""The words of both protocols, as data: names, arguments, and what else has been called the same.
+"""The words of both protocols, as data: functions, arguments, and their older names.
 
 Tool calls: MedSAM-Agent's three functions (Qwen/Hermes text tool calls) and our `absent_action` and
 `name_slices`. Think/action: IBISAgent's clicks and its terminating action, which its prompt spells
@@ -38,7 +38,7 @@ def _numbers(count: int, what: str) -> dict[str, Any]:
 @dataclass(frozen=True)
 class Tool:
     """One function: `name`, one sentence for the model, `arguments` as JSON Schema properties, all
-    required.
+    required except the `optional` ones.
     """
 
     name: str
@@ -97,7 +97,7 @@ SLICE_NAMING = Tool(
     },
 )
 
-SURVEY_TOOLS: tuple[Tool, ...] = (
+LOCALISATION_TOOLS: tuple[Tool, ...] = (
     SLICE_NAMING,
     Tool(
         ABSENT,
@@ -106,23 +106,23 @@ SURVEY_TOOLS: tuple[Tool, ...] = (
         optional=("reason",),
     ),
 )
-"""What may be called when a whole volume is looked over before anything is drawn."""
+"""What may be called when the target is looked for in the whole volume."""
 
-INSPECTION_TOOLS: tuple[Tool, ...] = (
+ASSESSMENT_TOOLS: tuple[Tool, ...] = (
     SLICE_NAMING,
     Tool(STOP, "Say that the drawn outlines are right on every slice."),
 )
-"""What may be called when a drawn object is looked over."""
+"""What may be called when an object's outline is assessed on all its slices."""
 
 
 @dataclass(frozen=True)
 class Form:
-    """One action of the think/action protocol: the `name` of the function it equals, how it is
-    written, what for.
+    """One action of the think/action protocol: the `name` of the function it equals, its `syntax`,
+    what it is for.
     """
 
     name: str
-    written: str
+    syntax: str
     meaning: str
 
 

@@ -75,7 +75,6 @@ def test_words_and_pictures_of_a_conversation() -> None:
 )
 def test_calls_are_kept_whatever_they_hold(said: object, call: Call) -> None:
     assert native_calls([said]) == (call,)
-    assert call.record() == {"name": call.name, "arguments": call.arguments}
 
 
 class TestScriptedChat:
@@ -89,7 +88,7 @@ class TestScriptedChat:
             Answer("one two", usage=Usage(2, 2, model="scripted-chat")),
             Answer("as it is"),
         ]
-        assert (chat.heard, chat.temperatures, chat.batches) == (talks, [0.5, 0.5], [2])
+        assert (chat.conversations, chat.temperatures, chat.batches) == (talks, [0.5, 0.5], [2])
 
     def test_it_can_fail_and_it_can_end(self) -> None:
         chat = ScriptedChat([ChatFailed("busy")])

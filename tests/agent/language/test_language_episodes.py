@@ -118,7 +118,7 @@ def test_slices_that_the_inspection_names_are_worked_on_again(
     assert 5 in reviewed
     (about,) = [
         talk
-        for talk in chat.heard
+        for talk in chat.conversations
         if re.search(r"slice 5 of .*does not fit", talk.messages[-1].text, re.DOTALL)
     ]
     assert "The green overlay is the mask" in about.messages[-1].text

@@ -59,7 +59,7 @@ class TestSurvey:
         (reply,) = survey.replies
         assert (reply.action, reply.text, reply.seconds) == (NameSlices((2, 4)), said, 1.5)
         assert reply.usage == Usage(3, len(said.split(" ")), model="scripted-chat")
-        assert len(chat.heard) == 1
+        assert len(chat.conversations) == 1
 
     def test_absent_with_its_reason(self, volume: ArraySlices, call: Written) -> None:
         planner, _ = policy(call("absent_action", reason="it was removed"))
@@ -74,7 +74,7 @@ class TestSurvey:
         alone = ArraySlices(volume.image(0)[None], volume._segmenter)
 
         assert planner.localise(BILE, alone) == Localisation((), (0,))
-        assert chat.heard == []
+        assert chat.conversations == []
 
     def test_each_fault_is_told_and_the_next_try_is_warmer(
         self, volume: ArraySlices, call: Written
@@ -87,10 +87,13 @@ class TestSurvey:
         assert survey.key_slices == (2,)
         assert [reply.text for reply in survey.replies] == tries
         assert chat.temperatures == pytest.approx([0.1, 0.5, 0.9])
-        told = [talk.messages[-1].text for talk in chat.heard]
+        told = [talk.messages[-1].text for talk in chat.conversations]
         assert "holds no tool call" in told[1]
         assert "5 is no slice of this volume; its slices are numbered 0 to 4" in told[2]
-        assert chat.heard[2].messages[: len(chat.heard[1].messages)] == chat.heard[1].messages
+        assert (
+            chat.conversations[2].messages[: len(chat.conversations[1].messages)]
+            == chat.conversations[1].messages
+        )
 
     @pytest.mark.parametrize("retries", [0, 2])
     def test_after_the_last_try_no_slice_is_guessed(
@@ -103,7 +106,7 @@ class TestSurvey:
         ) as failed:
             planner.localise(BILE, volume)
 
-        assert len(failed.value.replies) == len(chat.heard) == retries + 1
+        assert len(failed.value.replies) == len(chat.conversations) == retries + 1
 
     def test_native_calls(self, volume: ArraySlices) -> None:
         planner, chat = policy(
@@ -113,8 +116,11 @@ class TestSurvey:
         )
 
         assert planner.localise(BILE, volume).key_slices == (3,)
-        assert [tool.name for tool in chat.heard[0].tools] == ["name_slices", "absent_action"]
-        assert chat.heard[1].messages[2].calls == (Call("name_slices", '{"slices": [9]}'),)
+        assert [tool.name for tool in chat.conversations[0].tools] == [
+            "name_slices",
+            "absent_action",
+        ]
+        assert chat.conversations[1].messages[2].calls == (Call("name_slices", '{"slices": [9]}'),)
 
     def test_a_server_that_fails_is_not_hidden(self, volume: ArraySlices) -> None:
         planner, _ = policy(ChatFailed("nobody listens at the endpoint"))
@@ -155,7 +161,7 @@ class TestInspection:
         planner, chat = policy()
 
         assert planner.assess(BILE, volume, drawn(volume)) == Assessment()
-        assert chat.heard == []
+        assert chat.conversations == []
 
 
 class TestActing:
@@ -197,7 +203,7 @@ class TestActing:
         assert isinstance(said.action, Malformed)
         assert says in said.action.fault
         assert said.text == reply
-        assert len(chat.heard) == 1
+        assert len(chat.conversations) == 1
 
     @pytest.mark.parametrize(
         ("outcomes", "temperature"),
@@ -344,8 +350,8 @@ class TestSettings:
         reply = planner.act(Observation(BILE, volume, 0, Role.KEY))
 
         assert reply.action == Stop()
-        assert chat.heard[0].tools == ()
-        assert "Take exactly one action" in chat.heard[0].messages[0].text
+        assert chat.conversations[0].tools == ()
+        assert "Take exactly one action" in chat.conversations[0].messages[0].text
 
     def test_any_target_will_do_in_the_users_words(
         self, volume: ArraySlices, call: Written
@@ -356,6 +362,6 @@ class TestSettings:
         planner.check(target)
         reply = planner.act(Observation(target, volume, 0, Role.KEY))
 
-        assert "das Organ, das die Galle speichert ($0)" in chat.heard[0].messages[1].text
+        assert "das Organ, das die Galle speichert ($0)" in chat.conversations[0].messages[1].text
         assert isinstance(reply.action, AddPoint)
         assert isinstance(reply.action.point, Point)

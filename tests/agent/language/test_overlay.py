@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.language.overlay import TINTS, Tint, eight_bit, painted, rim, seen_in
+from agent.language.overlay import TINTS, Tint, eight_bit, overlaid, resampled_in, rim
 from agent.protocol.dialects import Dialect
 from agent.protocol.view import Crop, View
 
@@ -31,7 +31,7 @@ def test_the_papers_tints(dialect: Dialect, expected: tuple[int, int, int]) -> N
     mask[1, 2] = True
     view = View.identity((4, 4))
 
-    picture = painted(seen_in(view, GREY), view, TINTS[dialect], mask=mask)
+    picture = overlaid(resampled_in(view, GREY), view, TINTS[dialect], mask=mask)
 
     assert tuple(picture.pixels[1, 2]) == expected
     assert (picture.pixels[~mask] == 100).all()
@@ -39,9 +39,9 @@ def test_the_papers_tints(dialect: Dialect, expected: tuple[int, int, int]) -> N
 
 def test_nothing_is_written_into_what_is_painted_on() -> None:
     view = View.identity((4, 4))
-    seen = seen_in(view, GREY)
+    seen = resampled_in(view, GREY)
 
-    painted(seen, view, Tint((0, 255, 0), 1.0), mask=np.ones((4, 4), dtype=np.bool_))
+    overlaid(seen, view, Tint((0, 255, 0), 1.0), mask=np.ones((4, 4), dtype=np.bool_))
 
     assert (seen == 100).all()
 
@@ -52,7 +52,7 @@ def test_a_neighbours_outline_is_drawn_over_the_mask_and_not_filled() -> None:
     view = View.identity((16, 16))
     seen = np.zeros((16, 16, 3), dtype=np.uint8)
 
-    picture = painted(seen, view, Tint((0, 200, 0), 1.0), mask=mask, neighbour=mask)
+    picture = overlaid(seen, view, Tint((0, 200, 0), 1.0), mask=mask, neighbour=mask)
 
     yellow = np.all(picture.pixels == (255, 255, 0), axis=2)
     assert yellow[2:4, 2:14].all()  # two pixels wide
@@ -96,8 +96,8 @@ def test_a_pixel_is_painted_where_the_view_says_it_lies(
     mask = np.zeros(shape, dtype=np.bool_)
     mask[y, x] = True
 
-    seen = seen_in(view, picture)
-    green = painted(seen, view, Tint((0, 255, 0), 1.0), mask=mask).pixels[..., 1] == 255
+    seen = resampled_in(view, picture)
+    green = overlaid(seen, view, Tint((0, 255, 0), 1.0), mask=mask).pixels[..., 1] == 255
 
     u, v = view.to_view(x, y)
     shown = np.argwhere(green & (seen[..., 1] == 0))  # white padding is no mask
@@ -113,7 +113,7 @@ def test_colours_are_seen_as_they_are() -> None:
     picture[:, :25, 0] = picture[:, 25:, 2] = 1.0  # red on the left, blue on the right
     view = View.letterbox((30, 50), (100, 100))
 
-    seen = seen_in(view, picture)
+    seen = resampled_in(view, picture)
 
     assert seen.shape == (100, 100, 3)
     assert tuple(seen[50, 10]) == (255, 0, 0)

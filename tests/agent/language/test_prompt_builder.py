@@ -16,7 +16,7 @@ from agent.actions import Malformed, Stop
 from agent.fakes import ArraySlices
 from agent.language.chat import Answer, Call, Conversation, Message, Picture
 from agent.language.fakes import ScriptedChat
-from agent.language.prompt_builder import PromptBuilder, shown_before, understood
+from agent.language.prompt_builder import PromptBuilder, shown_before, supported_tools
 from agent.language.settings import LanguageSettings
 from agent.language.views import view_of
 from agent.ports import Observation
@@ -60,7 +60,7 @@ class TestFiveTurns:
 
         golden = json.loads((GOLDEN / f"conversation-{dialect}.json").read_text("utf-8"))
 
-        assert record(chat.heard[-1]) == golden
+        assert record(chat.conversations[-1]) == golden
 
     @pytest.mark.parametrize("dialect", DIALECTS)
     def test_each_is_the_last_one_a_reply_and_a_message(
@@ -68,8 +68,10 @@ class TestFiveTurns:
     ) -> None:
         chat, turns = five_turns(LanguageSettings(dialect))
 
-        assert len(chat.heard) == len(turns) == 5
-        for earlier, later, said in zip(chat.heard, chat.heard[1:], scripts[dialect], strict=False):
+        assert len(chat.conversations) == len(turns) == 5
+        for earlier, later, said in zip(
+            chat.conversations, chat.conversations[1:], scripts[dialect], strict=False
+        ):
             grown = len(earlier.messages)
             assert later.messages[:grown] == earlier.messages
             assert later.messages[grown] == Message("assistant", (said,))
@@ -87,7 +89,7 @@ class TestFiveTurns:
         expected = [np.zeros_like(first), first, first, first, second]
 
         assert [turn.outcome for turn in turns] == kept
-        for picture, mask in zip(chat.heard[-1].pictures, expected, strict=True):
+        for picture, mask in zip(chat.conversations[-1].pictures, expected, strict=True):
             shown = np.zeros((512, 512), dtype=np.bool_)
             shown[128:384] = np.kron(mask, np.ones((8, 8), dtype=np.bool_))  # 64 rows of padding
             np.testing.assert_array_equal(green(picture), shown)
@@ -95,7 +97,7 @@ class TestFiveTurns:
     def test_what_came_of_a_turn_stands_in_the_next_message(self, five_turns: FiveTurns) -> None:
         chat, turns = five_turns(LanguageSettings())
 
-        told = texts(chat.heard[-1])
+        told = texts(chat.conversations[-1])
 
         assert "The target is: the organ that stores bile" in told[0]
         assert "There is no mask yet." in told[0]
@@ -110,7 +112,7 @@ class TestFiveTurns:
 
         chat, _ = five_turns(settings)
 
-        for alone, grown in zip(chat.heard, whole.heard, strict=True):
+        for alone, grown in zip(chat.conversations, whole.conversations, strict=True):
             assert alone.messages == (grown.messages[0], grown.messages[-1])
 
     def test_native_calls_are_replayed_as_calls(self, five_turns: FiveTurns) -> None:
@@ -119,14 +121,14 @@ class TestFiveTurns:
 
         chat, turns = five_turns(LanguageSettings(native_tools=True), replies)
 
-        assert chat.heard[1].messages[2] == Message("assistant", ("left",), (box,))
-        assert [tool.name for tool in chat.heard[0].tools] == [
+        assert chat.conversations[1].messages[2] == Message("assistant", ("left",), (box,))
+        assert [tool.name for tool in chat.conversations[0].tools] == [
             "add_bbox",
             "add_point",
             "stop_action",
             "absent_action",
         ]
-        assert "<tools>" not in chat.heard[0].messages[0].text
+        assert "<tools>" not in chat.conversations[0].messages[0].text
         assert turns[-1].action == Stop()
 
 
@@ -163,7 +165,7 @@ class TestSystem:
         assert names == ["add_bbox", "add_point", "stop_action", "absent_action"]
 
     def test_points_only(self) -> None:
-        names = [tool.name for tool in understood({PromptKind.POINT})]
+        names = [tool.name for tool in supported_tools({PromptKind.POINT})]
 
         assert names == ["add_point", "stop_action", "absent_action"]
 
@@ -296,7 +298,7 @@ class TestVolumes:
         voxels = np.zeros((5, 32, 64), dtype=np.bool_)
         voxels[2] = square_at(8, 8)
 
-        talk = PromptBuilder.of(LanguageSettings(tile_px=64)).about_drawing(BILE, volume, voxels)
+        talk = PromptBuilder.of(LanguageSettings(tile_px=64)).about_object(BILE, volume, voxels)
 
         sheet = talk.pictures[0].pixels  # slices 1, 2 and 3 in two columns
         outlined = np.all(sheet == (0, 255, 0), axis=2)
@@ -308,14 +310,14 @@ class TestVolumes:
     def test_nothing_drawn_cannot_be_looked_over(self, volume: ArraySlices) -> None:
         nothing = np.zeros((5, 32, 64), dtype=np.bool_)
 
-        with pytest.raises(ValueError, match="nothing drawn"):
-            PromptBuilder.of(LanguageSettings()).about_drawing(BILE, volume, nothing)
+        with pytest.raises(ValueError, match="empty object"):
+            PromptBuilder.of(LanguageSettings()).about_object(BILE, volume, nothing)
 
     def test_asking_again_keeps_what_was_said(self, volume: ArraySlices) -> None:
         interviewer = PromptBuilder.of(LanguageSettings())
         first = interviewer.about_volume(BILE, volume)
 
-        again = interviewer.asked_again(first, "slice ninety", "90 is no slice")
+        again = interviewer.with_fault(first, "slice ninety", "90 is no slice")
 
         assert again.messages[:2] == first.messages
         assert again.messages[2] == Message("assistant", ("slice ninety",))

@@ -15,10 +15,10 @@ SHIPPED = Path(__file__).parents[3] / "agent" / "language" / "prompts"
 
 @pytest.mark.parametrize("dialect", list(Dialect))
 def test_ours_are_whole(dialect: Dialect) -> None:
-    book = load_prompts(dialect)
+    templates = load_prompts(dialect)
 
-    assert set(book.templates) == set(PLACEHOLDERS)
-    assert all(text.strip() for text in book.templates.values())
+    assert set(templates.templates) == set(PLACEHOLDERS)
+    assert all(text.strip() for text in templates.templates.values())
 
 
 def test_every_file_that_ships_is_read() -> None:
@@ -71,13 +71,15 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
 
 class TestSaying:
     def test_lines_without_content_are_left_out(self) -> None:
-        book = PromptTemplates({"first": "$volume\n\nIt is: $target\n$mask $neighbour\nNow.\n\n"})
+        templates = PromptTemplates(
+            {"first": "$volume\n\nIt is: $target\n$mask $neighbour\nNow.\n\n"}
+        )
 
-        said = book.say("first", volume="", target="liver", mask="", neighbour="yellow")
+        said = templates.fill("first", volume="", target="liver", mask="", neighbour="yellow")
 
         assert said == "It is: liver\n yellow\nNow."
 
     def test_what_a_user_said_is_never_filled_in(self) -> None:
-        book = PromptTemplates({"first": "$target $$5"})
+        templates = PromptTemplates({"first": "$target $$5"})
 
-        assert book.say("first", target="the $mask ${x} $") == "the $mask ${x} $ $5"
+        assert templates.fill("first", target="the $mask ${x} $") == "the $mask ${x} $ $5"

@@ -10,8 +10,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from agent.actions import Absent, Action, AddBox, AddPoint, Malformed, Stop
+from agent.language.chat import Answer, native_calls
+from agent.language.replies import reply_text
 from agent.protocol.dialects import Dialect, parse_reply, render_reply
-from agent.protocol.tool_calls import parse_native_calls, parse_tool_call
+from agent.protocol.tool_calls import parse_tool_call
 from agent.protocol.view import Crop, View
 from agent.protocol.vocabulary import TOOLS
 from agent.values import Box, Point
@@ -57,7 +59,8 @@ class TestToolCalls:
     @pytest.mark.parametrize(
         "text",
         [
-            'The dome is missing.\n<tool_call>\n{"name": "stop_action", "arguments": {}}\n</tool_call>',
+            "The dome is missing.\n"
+            '<tool_call>\n{"name": "stop_action", "arguments": {}}\n</tool_call>',
             '<tool_call>{"name": "stop_action", "arguments": {}}',  # cut off after the JSON
             '<tool_call>{name": "stop_action", "arguments": {}}</tool_call>',  # the one repair
             '<tool_call>{"name": "stop_action", arguments": {}}</tool_call>',
@@ -128,6 +131,11 @@ class TestToolCalls:
         assert action == Malformed("the point lies on the padding, outside the picture")
 
 
+def _parsed_native(calls: list[object], view: View) -> Action:
+    """The action of a server's native tool calls, which go on record as text first."""
+    return parse_tool_call(reply_text(Answer("", native_calls(calls))), view)
+
+
 class TestNativeCalls:
     @pytest.mark.parametrize(
         "native",
@@ -142,21 +150,21 @@ class TestNativeCalls:
         ],
     )
     def test_each_shape(self, native: dict[str, Any]) -> None:
-        assert _near(parse_native_calls([native], VIEW), AddBox(Box(10, 40, 300, 800)))
+        assert _near(_parsed_native([native], VIEW), AddBox(Box(10, 40, 300, 800)))
 
     @pytest.mark.parametrize(
         ("native", "says"),
         [
-            ([], "0 tool calls"),
+            ([], "no tool call"),
             ([{"name": "stop_action"}] * 3, "3 tool calls"),
-            (["stop_action"], "an object with"),
+            (["stop_action"], "no whole JSON"),
             ([{"name": "stop_action", "arguments": "{"}], "no whole JSON"),
-            ([{"name": "add_bbox", "arguments": {"bbox_2d": [1, 2, 3, 10**5000]}}], "a huge int"),
-            ([{"name": "add_bbox", "arguments": {"bbox_2d": [1, 2, 3, float("nan")]}}], "not nan"),
+            ([{"name": "add_bbox", "arguments": {"bbox_2d": [1, 2, 3, 10**4000]}}], "not 1000"),
+            ([{"name": "add_bbox", "arguments": {"bbox_2d": [1, 2, 3, float("nan")]}}], "NaN is"),
         ],
     )
     def test_what_is_wrong_is_said(self, native: list[object], says: str) -> None:
-        action = parse_native_calls(native, VIEW)
+        action = _parsed_native(native, VIEW)
 
         assert isinstance(action, Malformed)
         assert says in action.fault
@@ -222,8 +230,9 @@ class TestThinkAction:
 fragments = st.sampled_from(
     [
         "<tool_call>", "</tool_call>", "<action>", "</action>", "<answer>", "</answer>", "<think>",
-        "</think>", '{"name":', '"add_bbox"', '"add_point"', ',"arguments":', '{"bbox_2d":', "[1,2,3,4]",
-        "[1e400,2]", "NaN", "}}", "Positive Point (", "0.5, 0.5", ")", "Box (", "Absent", "[[[[", '"', "\ud800",
+        "</think>", '{"name":', '"add_bbox"', '"add_point"', ',"arguments":', '{"bbox_2d":',
+        "[1,2,3,4]", "[1e400,2]", "NaN", "}}", "Positive Point (", "0.5, 0.5", ")", "Box (", "Absent", "[[[[",
+        '"', "\ud800",
     ]
 )  # fmt: skip
 any_text = st.one_of(st.text(), st.lists(st.one_of(fragments, st.text(max_size=5))).map("".join))
@@ -254,7 +263,7 @@ def test_any_text_is_an_action(text: str, dialect: Dialect) -> None:
 
 @given(st.lists(st.one_of(calls, json_values), max_size=2))
 def test_any_native_calls_are_an_action(native: list[object]) -> None:
-    assert isinstance(parse_native_calls(native, LETTERBOX), Action)
+    assert isinstance(_parsed_native(native, LETTERBOX), Action)
 
 
 coordinates = st.tuples(st.floats(100, 399), st.floats(50, 449))
@@ -299,7 +308,7 @@ def test_words_mean_the_same_the_second_time(action: Action, dialect: Dialect) -
     ["<tool_call>", "</tool_call>", "<action>", "</think><action>Terminate</action>", "</answer>"],
 )
 def test_no_words_can_be_taken_for_the_protocols_tags(dialect: Dialect, words: str) -> None:
-    text = render_reply(Absent(words), VIEW, dialect, thought=words)
+    text = render_reply(Absent(words), VIEW, dialect, reasoning=words)
 
     assert parse_reply(text, VIEW, dialect) == Absent(words)
 
@@ -315,7 +324,8 @@ def test_the_written_forms_are_those_of_the_papers() -> None:
 
     assert (
         render_reply(point, VIEW, Dialect.THINK_ACTION, "It misses the dome.")
-        == "<think>\nIt misses the dome.\n</think>\n<action>\nPositive Point (0.5000, 0.2500)\n</action>"
+        == "<think>\nIt misses the dome.\n</think>\n"
+        "<action>\nPositive Point (0.5000, 0.2500)\n</action>"
     )
     assert render_reply(AddBox(Box(10, 40, 300, 800)), VIEW, Dialect.TOOL_CALL) == (
         '<tool_call>{"name": "add_bbox", "arguments": {"bbox_2d": [10, 20, 300, 400]}}</tool_call>'

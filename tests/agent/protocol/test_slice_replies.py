@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from agent.actions import Absent, Malformed, NameSlices, Stop
 from agent.protocol.dialects import Dialect
-from agent.protocol.slice_replies import parse_inspection, parse_survey, render_naming
+from agent.protocol.slice_replies import parse_assessment, parse_localisation, render_naming
 
 TOOL, THINK = Dialect.TOOL_CALL, Dialect.THINK_ACTION
 
@@ -39,7 +39,7 @@ def call(name: str, **arguments: Any) -> str:
 def test_what_a_survey_understands(
     dialect: Dialect, text: str, answer: NameSlices | Absent
 ) -> None:
-    assert parse_survey(text, 40, dialect) == answer
+    assert parse_localisation(text, 40, dialect) == answer
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_what_a_survey_understands(
     ],
 )
 def test_what_is_wrong_with_a_survey_is_said(dialect: Dialect, text: str, says: str) -> None:
-    answer = parse_survey(text, 40, dialect)
+    answer = parse_localisation(text, 40, dialect)
 
     assert isinstance(answer, Malformed)
     assert says in answer.fault
@@ -89,7 +89,7 @@ def test_what_is_wrong_with_a_survey_is_said(dialect: Dialect, text: str, says: 
 def test_what_an_inspection_understands(
     dialect: Dialect, text: str, slices: tuple[int, ...]
 ) -> None:
-    assert parse_inspection(text, 40, dialect) == NameSlices(slices)
+    assert parse_assessment(text, 40, dialect) == NameSlices(slices)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_what_an_inspection_understands(
     [(TOOL, call("absent_action")), (THINK, "<action>Absent</action>"), (TOOL, "")],
 )
 def test_a_drawn_object_is_not_absent(dialect: Dialect, text: str) -> None:
-    assert isinstance(parse_inspection(text, 40, dialect), Malformed)
+    assert isinstance(parse_assessment(text, 40, dialect), Malformed)
 
 
 @given(
@@ -111,12 +111,12 @@ def test_a_drawn_object_is_not_absent(dialect: Dialect, text: str) -> None:
 def test_what_is_rendered_is_understood(
     dialect: Dialect, answer: NameSlices | Absent, thought: str
 ) -> None:
-    assert parse_survey(render_naming(answer, dialect, thought), 40, dialect) == answer
+    assert parse_localisation(render_naming(answer, dialect, thought), 40, dialect) == answer
 
 
 @pytest.mark.parametrize("dialect", list(Dialect))
 def test_content_is_rendered_too(dialect: Dialect) -> None:
-    assert parse_inspection(render_naming(Stop(), dialect), 3, dialect) == NameSlices(())
+    assert parse_assessment(render_naming(Stop(), dialect), 3, dialect) == NameSlices(())
 
 
 @given(st.sampled_from(list(Dialect)), st.text(max_size=80))
@@ -124,4 +124,4 @@ def test_any_text_is_an_answer_or_a_fault(dialect: Dialect, text: str) -> None:
     wrapped = f"<tool_call>{text}</tool_call><action>{text}</action>"
 
     for said in (text, wrapped):
-        assert isinstance(parse_survey(said, 5, dialect), NameSlices | Absent | Malformed)
+        assert isinstance(parse_localisation(said, 5, dialect), NameSlices | Absent | Malformed)

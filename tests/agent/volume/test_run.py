@@ -240,7 +240,8 @@ class TestDrift:
         assert areas(result) == [0, 0, 0, 0, 100, 0, 0, 0, 0]
         assert slices_asked(turns, Role.CARRY) == [5, 6, 3, 2]
         assert result.warnings[0].startswith(
-            "on slice 5 the outline could not be followed from slice 4: the area jumped to 16.8 times"
+            "on slice 5 the outline could not be followed from slice 4: "
+            "the area jumped to 16.8 times"
         )
 
     def test_a_mask_that_leaves_its_place_is_not_followed(self, play) -> None:

@@ -13,8 +13,9 @@ from PIL import Image
 
 from agent.actions import AddBox, Malformed
 from agent.language.chat import Call, Conversation, Message, Picture
+from agent.language.replies import reply_text
 from agent.protocol.dialects import Dialect, parse_reply
-from agent.protocol.tool_calls import parse_native_calls
+from agent.protocol.tool_calls import parse_tool_call
 from agent.protocol.view import View
 from agent.protocol.vocabulary import TOOLS
 from models.policies.chat.openai.wire import (
@@ -261,8 +262,7 @@ def test_an_action_after_a_thought_is_still_read(dialect: Dialect) -> None:
 def test_calls_that_are_none_are_left_to_the_parser(said: object) -> None:
     answer = answer_of(reply({"content": "", "tool_calls": said}), "m", Prices())
 
-    calls = [call.record() for call in answer.calls]
-    assert isinstance(parse_native_calls(calls, View.identity((8, 8))), Malformed)
+    assert isinstance(parse_tool_call(reply_text(answer), View.identity((8, 8))), Malformed)
 
 
 @pytest.mark.parametrize(
