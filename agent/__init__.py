@@ -1,3 +1,4 @@
-"""The loop: turns, actions, prompts, through the volume. numpy, scipy.ndimage and the standard
-library only.
+"""The agent: turns on a slice, targets through a volume. Start with `ports.py`, then `episode/`.
+
+It needs numpy, scipy.ndimage and the standard library only.
 """

@@ -1,4 +1,4 @@
-"""What a policy may do in a turn, and how it is written down.
+"""The actions of a policy, and their JSON form.
 
 One vocabulary for both papers' protocols (MedSAM-Agent: box, point, stop; IBISAgent: signed clicks,
 terminate) plus "absent", which both lack.
@@ -34,8 +34,8 @@ class Stop:
 
 @dataclass(frozen=True)
 class Absent:
-    """The structure is not on this slice; `reason` is made storable, since a model may have said
-    it.
+    """The structure is not on this slice; `reason`, which a model may have written, is made
+    storable.
     """
 
     reason: str = ""
@@ -46,17 +46,15 @@ class Absent:
 
 @dataclass(frozen=True)
 class NameSlices:
-    """Of the whole volume: the slices (zero-based on the working grid, best or worst first) to work
-    on.
-    """
+    """Slices of the volume to work on: zero-based on the working grid, the most important first."""
 
     slices: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Malformed:
-    """A reply that is no action; `fault` says why, in words that help the policy's next try, made
-    storable: it may quote.
+    """A reply that is no action. `fault` says why, for the policy's next try; it may quote the
+    reply, so it is made storable.
     """
 
     fault: str

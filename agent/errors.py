@@ -1,10 +1,10 @@
-"""What can go wrong in the agent.
+"""The agent's errors.
 
 AgentError
-├── UnknownTarget      the policy does not know the structure; `known` says what it does
+├── UnknownTarget      the policy does not know the structure; `supported` lists those it knows
 ├── SegmenterFailed    the segmenter could not answer at all
 ├── ChatFailed         the language model could not be asked, or gave no answer
-├── NoAnswer           the language model answered, and never with something that means anything
+├── NoAnswer           no answer of the language model could be parsed
 ├── BadPrompts         a site's own prompt file cannot be used
 └── BadTrace           a trace file of an unknown version or shape
 """
@@ -22,20 +22,18 @@ class AgentError(Exception):
 
 
 class UnknownTarget(AgentError):
-    """The policy does not know a target. `text` as asked, `policy` its name, `known` what it can
-    do.
-    """
+    """The `policy` of that name does not know the target `text`, only the `supported` ones."""
 
-    def __init__(self, text: str, policy: str, known: tuple[str, ...]) -> None:
-        self.text, self.policy, self.known = text, policy, known
+    def __init__(self, text: str, policy: str, supported: tuple[str, ...]) -> None:
+        self.text, self.policy, self.supported = text, policy, supported
         super().__init__(
-            f"this policy ({policy}) does not know '{text}'. It knows: {', '.join(known)}. "
+            f"this policy ({policy}) does not know '{text}'. It knows: {', '.join(supported)}. "
             "For other targets configure a language model as agent.policy."
         )
 
 
 class SegmenterFailed(AgentError):
-    """The segmenter raised or answered with something that is no mask of the slice."""
+    """The segmenter failed, or its answer is no mask of the slice or volume."""
 
 
 class ChatFailed(AgentError):
@@ -43,10 +41,9 @@ class ChatFailed(AgentError):
 
 
 class NoAnswer(AgentError):
-    """Nothing a language model said to a question about the whole volume could be read, in all its
-    tries.
+    """No reply of a language model to a question about the whole volume could be parsed.
 
-    `replies` are what it said, for the record.
+    `replies` are all of them, for the record.
     """
 
     def __init__(self, sentence: str, replies: tuple[Reply, ...] = ()) -> None:
@@ -55,7 +52,7 @@ class NoAnswer(AgentError):
 
 
 class BadPrompts(AgentError):
-    """A folder of prompts of the site's own holds a file that cannot be used."""
+    """A site's folder of prompts, or a file in it, cannot be used."""
 
 
 class BadTrace(AgentError):

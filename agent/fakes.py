@@ -1,8 +1,8 @@
-"""Stand-ins that ship with the product: no weights, no chance, the same answer every time.
+"""Fakes that ship with the product: no weights, no chance, the same answer every time.
 
-`FakeSegmenter` and `ThresholdPolicy` work end to end on anything whose structures differ in
-brightness (`segnode segment --policy scripted --segmenter fake`); `ScriptedPolicy` and
-`ScriptedSegmenter` say what they were told to, for tests that need one exact course of events.
+`FakeSegmenter` and `ThresholdPolicy` work end to end on any image whose structures differ in
+brightness (`segnode segment --policy threshold --segmenter fake`); `ScriptedPolicy` and
+`ScriptedSegmenter` follow a script, for tests that need one exact course of events.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ from agent.values import (
     VoxelBox,
 )
 from agent.volume.prompter import SlicesAsVolumes
-from agent.volume.propagation_order import PropagationPath, strands_of, sweep
+from agent.volume.propagation_order import PropagationPath, paths_of, sweep
 
 _LOW_RES = 64  # side of the fake's logits
 _TOLERANCE = 0.025  # intensities this near the box's centre belong to the structure
-_FOLLOWS = 0.05  # intensities this near an outline's median are followed
+_PROPAGATION_TOLERANCE = 0.05  # intensities this near an outline's median are of its object
 _CLICK_RADIUS_PX = 3.0
 _MARGIN_PX = 2.0  # the box is drawn this far outside the structure
 
@@ -75,10 +75,10 @@ class FakeEncoding:
 
 
 class FakeSegmenter:
-    """Fills the box where it is as bright as at its centre; clicks add and take away discs of 3 px.
+    """Fills the box where it is as bright as at its centre; clicks add and remove discs of 3 px.
 
     Without a box the positive clicks' discs are the mask. `predicted_iou` is the share of the
-    tight box that is filled, so a mask that fills its box well scores high.
+    mask's tight box that is filled, so a mask that fills its box well scores high.
     """
 
     name = "fake"
@@ -110,39 +110,38 @@ class FakeSegmenter:
 
 
 class FakeVolumeSegmenter(FakeSegmenter):
-    """FakeSegmenter that follows an object by itself: what is as bright as the outline was and
-    overlaps the slice before.
+    """FakeSegmenter that propagates objects: what is as bright as the outline and overlaps the mask
+    of the slice before.
 
-    The score is the share of the slice before that is covered, or of this one where it is the
-    smaller. `drawn` keeps (slice, object numbers) of every step, in order, for tests that ask what
-    was worked on.
+    The score is the overlap as a share of the smaller of both masks. `steps` keeps every
+    (slice, object numbers) in order, for tests of what was worked on.
     """
 
     name = "fake-volume"
 
     def __init__(self) -> None:
-        self.drawn: list[tuple[int, tuple[int, ...]]] = []
+        self.steps: list[tuple[int, tuple[int, ...]]] = []
 
     def propagate(
         self, slices: Slices, seeds: Sequence[Seed], continue_if: ContinueIf
     ) -> Iterator[PropagatedSlice]:
-        """Follow all objects up, then down (agent.ports.VolumeSegmenter)."""
-        before: dict[PropagationPath, NDArray[np.bool_]] = {}
+        """Propagate all objects up, then down (agent.ports.VolumeSegmenter)."""
+        latest_masks: dict[PropagationPath, NDArray[np.bool_]] = {}
 
-        def draw(z: int, strands: Sequence[PropagationPath]) -> list[PropagatedSlice]:
-            self.drawn.append((z, tuple(strand.index for strand in strands)))
-            return [step(z, strand) for strand in strands]
+        def draw(z: int, paths: Sequence[PropagationPath]) -> list[PropagatedSlice]:
+            self.steps.append((z, tuple(path.index for path in paths)))
+            return [step(z, path) for path in paths]
 
-        def step(z: int, strand: PropagationPath) -> PropagatedSlice:
-            outline = seeds[strand.index].masks[strand.origin]
-            bright = float(np.median(slices.image(strand.origin)[outline]))
-            was = before.get(strand, outline)
-            mask, score = _overlapping(np.abs(slices.image(z) - bright) <= _FOLLOWS, was)
+        def step(z: int, path: PropagationPath) -> PropagatedSlice:
+            outline = seeds[path.index].masks[path.origin]
+            bright = float(np.median(slices.image(path.origin)[outline]))
+            before = latest_masks.get(path, outline)
+            mask, score = _overlapping(np.abs(slices.image(z) - bright) <= _PROPAGATION_TOLERANCE, before)
             if mask.any():
-                before[strand] = mask
-            return PropagatedSlice(strand.index, z, segmentation(mask, score), score)
+                latest_masks[path] = mask
+            return PropagatedSlice(path.index, z, segmentation(mask, score), score)
 
-        yield from sweep(strands_of(seeds, slices.shape), draw, continue_if)
+        yield from sweep(paths_of(seeds, slices.shape), draw, continue_if)
 
 
 class FakeVolumePrompter(SlicesAsVolumes):
@@ -178,7 +177,10 @@ class FakeVolumePrompter(SlicesAsVolumes):
 
 
 class ScriptedSegmenter:
-    """Answers with masks in a given order; a string in the list fails with it as the reason."""
+    """Answers with masks in a given order; a string among them is the reason of a failure.
+
+    `prompts` keeps what was asked, in order.
+    """
 
     name = "scripted"
 
@@ -189,7 +191,7 @@ class ScriptedSegmenter:
     ) -> None:
         self._answers = iter(answers)
         self.supported_prompts = supported_prompts
-        self.asked: list[Prompts] = []
+        self.prompts: list[Prompts] = []
 
     def encode(self, image: NDArray[np.float32]) -> FakeEncoding:
         """Keep the slice (rows, columns) float32."""
@@ -204,8 +206,8 @@ class ScriptedSegmenter:
         encoding: Encoding,  # noqa: ARG002  a script does not look
         prompts: Prompts,
     ) -> Segmentation:
-        """The next answer; SegmenterFailed where the script says so or has ended."""
-        self.asked.append(prompts)
+        """The next answer; SegmenterFailed for a string, and when the script has ended."""
+        self.prompts.append(prompts)
         answer = next(self._answers, "the script has ended")
         if isinstance(answer, str):
             raise SegmenterFailed(answer)
@@ -213,9 +215,7 @@ class ScriptedSegmenter:
 
 
 class ArraySlices:
-    """Slices over an array (z, y, x) float32 in 0..1; `encoder_passes` counts how often each was
-    encoded.
-    """
+    """Slices of an array (z, y, x) float32 in 0..1; `encoder_passes` counts encoded slices."""
 
     def __init__(
         self,
@@ -258,39 +258,38 @@ class ArraySlices:
 
 
 class ScriptedPolicy:
-    """Says what it was told to: replies by (slice, role), then by role, in order; "stop" when they
-    run out.
+    """Replies from scripts by (slice, role), then by role, in order; "stop" when they have ended.
 
-    `survey_says` is its survey. It scores a mask by the segmenter's predicted IoU, and keeps
-    what it was shown in `seen`.
+    `localisation` and `assessment` are its answers about the whole volume. It scores a mask by the
+    segmenter's predicted IoU; `observations` keeps what it was shown.
     """
 
     name = "scripted"
 
     def __init__(
         self,
-        survey_says: Localisation,
+        localisation: Localisation,
         replies: Mapping[Role | tuple[int, Role], Iterable[Action | Reply]],
-        inspection: Assessment | None = None,
+        assessment: Assessment | None = None,
     ) -> None:
-        self._survey, self._inspection = survey_says, inspection or Assessment()
+        self._localisation, self._assessment = localisation, assessment or Assessment()
         self._replies = {key: iter(script) for key, script in replies.items()}
-        self.seen: list[Observation] = []
+        self.observations: list[Observation] = []
 
     def check(self, target: Target) -> None:
-        """Knows every target."""
+        """Accept every target."""
 
     def localise(self, target: Target, slices: Slices) -> Localisation:  # noqa: ARG002  a script does not look
-        """The survey it was given."""
-        return self._survey
+        """The `localisation` of its construction."""
+        return self._localisation
 
     def act(self, observation: Observation) -> Reply:
         """The next reply of the script for this slice and role, or for this role."""
-        self.seen.append(observation)
+        self.observations.append(observation)
         for key in ((observation.slice_index, observation.role), observation.role):
-            said = next(self._replies.get(key, iter(())), None)
-            if said is not None:
-                return said if isinstance(said, Reply) else Reply(said)
+            move = next(self._replies.get(key, iter(())), None)
+            if move is not None:
+                return move if isinstance(move, Reply) else Reply(move)
         return Reply(Stop())
 
     def score(
@@ -298,7 +297,7 @@ class ScriptedPolicy:
         observation: Observation,  # noqa: ARG002  a script does not look
         segmentation: Segmentation,
     ) -> float:
-        """The segmenter's own opinion."""
+        """The segmenter's predicted IoU."""
         return segmentation.predicted_iou
 
     def assess(
@@ -307,13 +306,13 @@ class ScriptedPolicy:
         slices: Slices,  # noqa: ARG002
         voxels: NDArray[np.bool_],  # noqa: ARG002
     ) -> Assessment:
-        """The inspection it was given; content with everything otherwise."""
-        return self._inspection
+        """The `assessment` of its construction; nothing to correct without one."""
+        return self._assessment
 
 
 @dataclass(frozen=True)
 class Band:
-    """Where a structure is told from the rest: intensities `low` to `high` (0..1), columns `left`
+    """A structure's intensities, `low` to `high` (0..1), and the columns in which it may lie, `left`
     to `right` as shares of the slice's width.
     """
 
@@ -332,8 +331,8 @@ PHANTOM_BANDS: Mapping[str, Band] = {
     "left_kidney": Band(0.84, 0.98, left=0.6),
     "bright": Band(0.5, 1.0),
 }
-"""Bands of the synthetic torso as the abdominal window (level 40, width 400) shows it, in HU or
-measured; "bright" fits any bright blob.
+"""Bands of the synthetic torso in the abdominal window (level 40, width 400); "bright" fits any
+bright blob.
 """
 
 
@@ -354,7 +353,7 @@ class ThresholdPolicy:
         self._band(target)
 
     def localise(self, target: Target, slices: Slices) -> Localisation:
-        """Every slice's largest island; the key slice is the one with the most."""
+        """Every slice's largest island; the key slice is that of the largest one."""
         sizes = [np.count_nonzero(self._island(target, slices, z)) for z in range(slices.shape[0])]
         best = int(np.argmax(sizes))
         if not sizes[best]:
@@ -444,7 +443,7 @@ def _bright_in_volume(slices: Slices, box: VoxelBox) -> NDArray[np.bool_]:
     seed = _bright_as_centre(volume[middle], Box(box.x0, box.y0, box.x1, box.y1))
     if not seed.any():
         return np.zeros(volume.shape, dtype=np.bool_)
-    labels, _ = ndimage.label(np.abs(volume - np.median(volume[middle][seed])) <= _FOLLOWS)
+    labels, _ = ndimage.label(np.abs(volume - np.median(volume[middle][seed])) <= _PROPAGATION_TOLERANCE)
     return np.asarray(np.isin(labels, np.setdiff1d(labels[middle][seed], 0)))
 
 
@@ -466,18 +465,18 @@ def _largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _overlapping(
-    bright: NDArray[np.bool_], was: NDArray[np.bool_]
+    bright: NDArray[np.bool_], before: NDArray[np.bool_]
 ) -> tuple[NDArray[np.bool_], float]:
-    """The island that shares most pixels with `was`, and how much they share of the smaller,
-    0..1.
+    """The island that shares most pixels with `before`, and their overlap as a share of the smaller
+    of both, 0..1.
     """
     labels, count = ndimage.label(ndimage.binary_opening(bright))
-    shared = np.bincount(labels[was], minlength=count + 1)
+    shared = np.bincount(labels[before], minlength=count + 1)
     shared[0] = 0
     if not shared.any():
-        return np.zeros_like(was), 0.0
+        return np.zeros_like(before), 0.0
     mask = np.asarray(labels == shared.argmax())
-    return mask, float(shared.max() / min(np.count_nonzero(mask), np.count_nonzero(was)))
+    return mask, float(shared.max() / min(np.count_nonzero(mask), np.count_nonzero(before)))
 
 
 def _disc(shape: tuple[int, ...], point: Point) -> NDArray[np.bool_]:

@@ -1,4 +1,4 @@
-"""Where voxels are in the patient: one affine, said exactly."""
+"""Where voxels lie in the patient: one affine, exactly."""
 
 from __future__ import annotations
 
@@ -42,25 +42,18 @@ class Geometry:
         return float(abs(np.linalg.det(self.affine_zyx_to_lps[:3, :3])) / 1000.0)
 
     def to_patient_mm(self, index_zyx: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Patient positions (n, 3) as (x, y, z) LPS mm of zero-based voxel indices (n, 3) as (z, y,
-        x).
+        """Positions (n, 3) float64 as (x, y, z) in LPS mm of voxel indices (n, 3) as (z, y, x),
+        zero-based, fractions allowed.
         """
         points = np.asarray(index_zyx, dtype=np.float64)
         return points @ self.affine_zyx_to_lps[:3, :3].T + self.affine_zyx_to_lps[:3, 3]
-
-    def to_index_zyx(self, patient_mm: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The inverse of `to_patient_mm`; indices are fractional."""
-        inverse = np.linalg.inv(self.affine_zyx_to_lps[:3, :3])
-        points = np.asarray(patient_mm, dtype=np.float64) - self.affine_zyx_to_lps[:3, 3]
-        return points @ inverse.T
 
     def matches(self, other: Geometry, tolerance_mm: float = 1e-3) -> bool:
         """Whether both grids have the same shape and every corner lies within `tolerance_mm`."""
         if self.shape != other.shape:
             return False
-        far = np.array(
-            np.meshgrid(*[(0, n - 1) for n in self.shape], indexing="ij"), dtype=np.float64
-        )
-        corners = far.reshape(3, -1).T
-        gap = np.abs(self.to_patient_mm(corners) - other.to_patient_mm(corners))
-        return bool(gap.max() <= tolerance_mm)
+        # both maps are affine, so their difference is largest at one of the grid's 8 corners
+        ends = [(0, size - 1) for size in self.shape]
+        corners = np.array(np.meshgrid(*ends, indexing="ij"), dtype=np.float64).reshape(3, -1).T
+        gap_mm = np.abs(self.to_patient_mm(corners) - other.to_patient_mm(corners))
+        return bool(gap_mm.max() <= tolerance_mm)

@@ -1,4 +1,4 @@
-"""How long the agent tries, and where it becomes suspicious."""
+"""The budgets of the agent's work, and the thresholds above which a mask is doubted."""
 
 from __future__ import annotations
 
@@ -15,27 +15,21 @@ class Limits:
     """
 
     max_turns: int = 5  # turns on a key slice; the papers find no gain beyond five
-    carry_turns: int = 2  # one to draw, one to mend: the neighbour has settled most of it
-    review_turns: int = 3  # turns on a slice that the review has found wanting
-    key_slices: int = 3  # key slices worked on in full, so that parts far apart are all found
+    carry_turns: int = 2  # one to draw, one to correct: the neighbour's mask gives most of it
+    review_turns: int = 3  # turns on a slice under review
+    key_slices: int = 3  # key slices worked on in full: a structure may lie in parts far apart
     refusals_in_a_row: int = 3  # replies without effect before the episode ends
     stalls_in_a_row: int = 2  # duplicates and unchanged masks before the episode ends
-    undo_px: float = 3.0  # an opposite click this near takes back the earlier one
-    absent_below: float = 0.5  # "absent" gives up a mask only when its score is below this
+    undo_px: float = 3.0  # an opposite click this near removes the earlier one
+    absent_below: float = 0.5  # "absent" discards a mask only when its score is below this
     end_after: int = 2  # slices without the structure before it has ended
-    presence_floor: float = 0.02  # slices of lower presence are not even asked about
+    presence_floor: float = 0.02  # slices of lower presence are not worked on
     radius_jump: float = 1.6  # growth of the equivalent radius between neighbours (2.5 in area)
     least_overlap: float = 0.2  # share of the smaller mask that must lie on its neighbour
     review_slices: int = 12  # slices the review may work on, the worst first
-    inspected_slices: int = (
-        4  # slices that the policy may have corrected after its look at the whole
-    )
-    least_sure: float = (
-        0.5  # a followed object has ended where the model is less sure that it is there
-    )
-    settled_overlap: float = (
-        0.98  # Dice with what was there from which a correction has no more effect
-    )
+    inspected_slices: int = 4  # slices corrected after the policy's assessment of the whole
+    least_sure: float = 0.5  # a propagated object ends where the model's score is lower
+    settled_overlap: float = 0.98  # Dice with the earlier mask at which a correction ends
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -44,8 +38,8 @@ class Limits:
                 raise ValueError(f"limit {field.name} must be at least {least}")
 
     def turns(self, role: Role) -> int:
-        """Turns an episode of `role` may take; a role of the whole volume has no episodes
-        (KeyError).
+        """Most turns of an episode of `role`; KeyError for a role of the whole volume, which has
+        no episodes.
         """
         return {
             Role.KEY: self.max_turns,

@@ -1,15 +1,13 @@
-"""What is said from outside, as text that can be kept: a model may say any character, a record may
-not hold all.
-"""
+"""Text from outside made storable: a model may write any character, a record cannot hold all."""
 
 from __future__ import annotations
 
-INSTEAD = "\N{REPLACEMENT CHARACTER}"
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
 def storable(text: str) -> str:
-    """`text` with NUL, which PostgreSQL has not, and halves of surrogate pairs, which UTF-8 has
-    not, replaced by U+FFFD.
+    """`text` with U+FFFD for NUL, which PostgreSQL cannot hold, and for halves of surrogate pairs,
+    which UTF-8 cannot.
     """
-    whole = text.replace("\0", INSTEAD)
-    return whole.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    without_nul = text.replace("\0", REPLACEMENT)
+    return without_nul.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -57,15 +57,6 @@ class Mask:
         """Millilitres inside the mask."""
         return float(np.count_nonzero(self.voxels)) * self.geometry.voxel_ml
 
-    @property
-    def centroid_mm(self) -> tuple[float, float, float]:
-        """Centre of mass (x, y, z) in LPS mm; ValueError when the mask is empty."""
-        if not self.voxels.any():
-            raise ValueError("an empty mask has no centroid")
-        mean = np.array([axis.mean() for axis in np.nonzero(self.voxels)], dtype=np.float64)
-        x, y, z = self.geometry.to_patient_mm(mean[None])[0]
-        return float(x), float(y), float(z)
-
 
 @dataclass(frozen=True)
 class Target:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from agent.ports import Policy, Segmenter
 from agent.values import Mask, Volume
-from agent.volume.box_propagation import following
+from agent.volume.box_propagation import with_propagation
 from models.images.normalise import COLOUR_LEVELS, Scale, measure
 from models.images.preprocessing import WorkingGrid
 from models.images.readers import UNTOLD
@@ -142,7 +142,7 @@ def open_workbench(
     drawing = opening(segmenter, resources)
     steps = planner.sparing and not wanted.draws_volumes
     if steps and not resources.language.every_slice:
-        drawing = following(drawing)
+        drawing = with_propagation(drawing)
     return LoadedModels(
         policy=open_policy(policy, resources, segmenter=segmenter),
         segmenter=drawing,

@@ -1,1 +1,1 @@
-"""One slice and one target, turn by turn: `loop.py` is the episode."""
+"""One target on one slice, turn by turn: start with `loop.py`, then `state.py`."""

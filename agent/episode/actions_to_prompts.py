@@ -1,4 +1,4 @@
-"""How actions become prompts: what is refused, what is undone, what adds up."""
+"""How actions become prompts: which are refused, which replace or join earlier prompts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _EDGE_PX = 0.5  # a pixel's area reaches this far beyond its centre
 
 
 def normalise_action(action: Action) -> Action:
-    """`action` as it goes on record: plain numbers, and Malformed for a click that is nowhere."""
+    """`action` for the record: plain numbers; Malformed for a click without finite coordinates."""
     match action:
         case AddBox(Box(x0, y0, x1, y1)):
             return AddBox(Box(float(x0), float(y0), float(x1), float(y1)))
@@ -28,15 +28,12 @@ def normalise_action(action: Action) -> Action:
 def why_invalid(
     action: AddBox | AddPoint, supported_prompts: Collection[PromptKind], shape: tuple[int, int]
 ) -> str | None:
-    """Why a drawing action cannot be run on a slice of `shape` (rows, columns), or None if it
-    can.
-    """
+    """Why an action cannot be run on a slice of `shape` (rows, columns); None if it can."""
     kind = PromptKind.BOX if isinstance(action, AddBox) else PromptKind.POINT
     if kind not in supported_prompts:
-        known = " and ".join(
-            k for k in (PromptKind.BOX, PromptKind.POINT) if k in supported_prompts
-        )
-        return f"this segmenter does not understand a {kind}; use {known or 'no drawing action'}"
+        drawing_kinds = (PromptKind.BOX, PromptKind.POINT)
+        usable = " and ".join(k for k in drawing_kinds if k in supported_prompts)
+        return f"this segmenter does not understand a {kind}; use {usable or 'no drawing action'}"
     rows, columns = shape
     if not all(_inside(x, columns) and _inside(y, rows) for x, y in _corners(action)):
         return (
@@ -48,23 +45,23 @@ def why_invalid(
 def apply_action(prompts: Prompts, action: AddBox | AddPoint, undo_px: float) -> Prompts:
     """`prompts` with one more action: a box replaces the box, a click joins the clicks.
 
-    A click takes back earlier clicks of the opposite sign within `undo_px`: the later word counts.
+    A click removes earlier clicks of the opposite sign within `undo_px`.
     """
     if isinstance(action, AddBox):
         return replace(prompts, box=action.box)
-    new = action.point
-    kept = (p for p in prompts.points if not _takes_back(new, p, undo_px))
-    return replace(prompts, points=(*kept, new))
+    click = action.point
+    remaining = (p for p in prompts.points if not _removes(click, p, undo_px))
+    return replace(prompts, points=(*remaining, click))
 
 
-def same_action(one: Action, other: Action) -> bool:
-    """Whether two actions ask the same to the nearest half pixel."""
-    return _rounded(one) == _rounded(other)
+def same_action(action: Action, other: Action) -> bool:
+    """Whether two actions are equal to the nearest half pixel."""
+    return _rounded(action) == _rounded(other)
 
 
-def _takes_back(new: Point, earlier: Point, undo_px: float) -> bool:
-    distance = math.hypot(new.x - earlier.x, new.y - earlier.y)
-    return new.positive != earlier.positive and distance <= undo_px
+def _removes(click: Point, earlier: Point, undo_px: float) -> bool:
+    distance_px = math.hypot(click.x - earlier.x, click.y - earlier.y)
+    return click.positive != earlier.positive and distance_px <= undo_px
 
 
 def _inside(value: float, size: int) -> bool:
@@ -88,5 +85,5 @@ def _rounded(action: Action) -> dict[str, object]:
 
 
 def _half_pixels(number: float) -> float:
-    # beyond this a float has no halves, and twice the largest has no integer
+    # a float of 2**52 or more has no fraction, and twice the largest would be infinite
     return round(2 * number) if abs(number) < 2.0**52 else number

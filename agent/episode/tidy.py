@@ -1,9 +1,9 @@
 """The one place where masks are tidied: holes filled, specks dropped.
 
-A slice's mask is tidied as soon as the segmenter has answered, so that scores, carried masks and
-boxes all speak of the same mask; the whole object once more at the end. Islands are judged by
-their share of the largest one, because a structure may truly lie in several parts (both lungs, a
-stomach cut twice by one slice).
+A slice's mask is tidied as soon as the segmenter has answered, so that scores, propagated masks and
+boxes are all of the same mask; the whole object is tidied once more at the end. An island is a
+speck by its share of the largest island, not by its size: a structure may lie in several parts
+(both lungs, a stomach that a slice cuts twice).
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ LEAST_SHARE = 0.1
 
 
 def tidy_slice(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """A slice's mask (rows, columns) bool with holes filled and specks dropped; islands touch by
-    edges.
+    """A slice's mask (rows, columns) bool with holes filled and specks dropped.
+
+    Pixels of an island touch by their edges (4-connected).
     """
     if not mask.any():
         return mask
@@ -32,10 +33,11 @@ def tidy_slice(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def tidy_object(voxels: NDArray[np.bool_], key_slices: Iterable[int]) -> NDArray[np.bool_]:
-    """The object (z, y, x) bool without the parts that were never looked at in full.
+    """The object (z, y, x) bool without the parts that no key slice shows.
 
-    The largest part stays, and each further one that is no speck and reaches a key slice. Voxels
-    touch by face, edge or corner, for thin structures run obliquely from slice to slice.
+    The largest part stays, and each further one that is no speck and reaches a key slice. Voxels of
+    a part touch by face, edge or corner (26-connected): thin structures run obliquely between
+    slices.
     """
     window = _window(voxels)
     labels, count = ndimage.label(voxels[window], structure=np.ones((3, 3, 3)))
@@ -44,29 +46,29 @@ def tidy_object(voxels: NDArray[np.bool_], key_slices: Iterable[int]) -> NDArray
     sizes = _sizes(labels, count)
     keep = np.zeros(count + 1, dtype=np.bool_)
     for z in key_slices:
-        inside = z - window[0].start
-        if 0 <= inside < len(labels):
-            keep[np.unique(labels[inside])] = True
+        z_in_window = z - window[0].start
+        if 0 <= z_in_window < len(labels):
+            keep[np.unique(labels[z_in_window])] = True
     keep &= sizes >= LEAST_SHARE * sizes.max()
     keep[sizes.argmax()] = True
     tidy = np.zeros_like(voxels)
-    tidy[window] = keep[labels]
+    tidy[window] = keep[labels]  # `keep` by label: the background's is False
     return tidy
 
 
 def _window(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
-    """The smallest part that holds all of a mask; labels of more would cost time and memory."""
+    """The bounding box of a mask as slices: labelling more would cost time and memory."""
     spans = []
     for axis in range(mask.ndim):
         others = tuple(other for other in range(mask.ndim) if other != axis)
-        found = np.flatnonzero(mask.any(axis=others))
-        spans.append(slice(int(found[0]), int(found[-1]) + 1) if found.size else slice(0, 0))
+        filled = np.flatnonzero(mask.any(axis=others))
+        spans.append(slice(int(filled[0]), int(filled[-1]) + 1) if filled.size else slice(0, 0))
     return tuple(spans)
 
 
 def _filled(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Everything that the outside cannot reach by pixels' edges; labelling is far faster than
-    filling.
+    """All that the outside cannot reach over pixels' edges: everything but the background's part
+    that touches the frame. One labelling is far faster than a fill that iterates.
     """
     background, _ = ndimage.label(np.pad(~mask, 1, constant_values=True))
     return np.asarray(background != background[0, 0])[1:-1, 1:-1]
@@ -79,7 +81,7 @@ def _without_specks(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _sizes(labels: NDArray[Any], count: int) -> NDArray[np.int64]:
-    """Voxels of each part by label; the background, label 0, counts as nothing."""
+    """Voxels of each part by label; the background, label 0, has none."""
     sizes = np.bincount(labels.ravel(), minlength=count + 1)
     sizes[0] = 0
     return sizes

@@ -1,9 +1,13 @@
-"""Objects followed by a segmenter that only draws in a slice: from slice to slice, each from its
-neighbour's box.
+"""Propagation with a 2-D segmenter: each slice is drawn in the box of its neighbour's mask.
 
-So a planner for whom every question is dear is asked about key slices and the whole alone. What
-such a segmenter cannot know is where an object ends, for it draws something in any box: an object
-goes on while what is inside its outline has the grey levels that were outlined first.
+It spares a policy that is slow or costly to ask (agent.limits): it is asked about key slices and
+the whole only. A 2-D segmenter draws something in any box, so it cannot tell where an object ends;
+an object goes on while the grey levels inside its mask are those of its first outline.
+
+The box grows from slice to slice by what an edge at 45 degrees moves, the slice distance in pixels,
+at least 2 px and at most the larger of 2 px and 15 % of its longer side. The score compares
+histograms of grey levels p and q, each of sum 1, by their intersection sum(min(p, q)): 1 for equal
+ones, 0 for disjoint ones.
 """
 
 from __future__ import annotations
@@ -25,15 +29,15 @@ from agent.ports import (
     VolumeSegmenter,
 )
 from agent.values import Box, PromptKind, Prompts, Segmentation
-from agent.volume.propagation_order import PropagationPath, strands_of, sweep
+from agent.volume.propagation_order import PropagationPath, paths_of, sweep
 
-_LEVELS = 16  # of grey 0..1: 25 HU in the abdomen's window, more than its noise
+_LEVELS = 16  # bins of grey 0..1: 25 HU each in the abdomen's window, more than its noise
 _LEAST_GROWTH_PX = 2.0
 _MOST_GROWTH = 0.15  # of the longer side of the box
 
 
 class SteppingSegmenter:
-    """`segmenter` made to follow objects (agent.ports.VolumeSegmenter); all else is as it is."""
+    """`segmenter`, a 2-D one, as a VolumeSegmenter (agent.ports)."""
 
     def __init__(self, segmenter: Segmenter) -> None:
         self._segmenter = segmenter
@@ -63,53 +67,50 @@ class SteppingSegmenter:
     def propagate(
         self, slices: Slices, seeds: Sequence[Seed], continue_if: ContinueIf
     ) -> Iterator[PropagatedSlice]:
-        """Follow all objects up, then down (agent.ports.VolumeSegmenter), those on a slice in one
-        run of the decoder.
+        """Propagate all objects up, then down (agent.ports.VolumeSegmenter), those of a slice in
+        one run of the decoder.
 
-        A Followed's score is the share of grey levels (0..1) that the object has in common with its
-        outline.
+        A PropagatedSlice's score is the intersection of its grey levels with its first outline's.
         """
-        strands = strands_of(seeds, slices.shape)
-        behind = {one: seeds[one.index].masks[one.origin] for one in strands}
-        outlined = {one: _levels(slices.image(one.origin)[behind[one]]) for one in strands}
+        paths = paths_of(seeds, slices.shape)
+        latest_masks = {path: seeds[path.index].masks[path.origin] for path in paths}
+        first_levels = {
+            path: _levels(slices.image(path.origin)[mask]) for path, mask in latest_masks.items()
+        }
 
-        def draw(z: int, here: Sequence[PropagationPath]) -> list[PropagatedSlice]:
+        def draw(z: int, present: Sequence[PropagationPath]) -> list[PropagatedSlice]:
             encoding, image = slices.encoding(z), slices.image(z)
-            boxes = [_grown_box(behind[one], slices.spacing_mm) for one in here]
-            drawn = self.segment_many([PromptedSlice(encoding, Prompts(box)) for box in boxes])
-            for strand, one in zip(here, drawn, strict=True):
-                if one.mask.any():
-                    behind[strand] = tidy_slice(one.mask)
-            return [
-                PropagatedSlice(
-                    strand.index, z, one, _common(outlined[strand], _levels(image[one.mask]))
-                )
-                for strand, one in zip(here, drawn, strict=True)
-            ]
+            boxes = [_grown_box(latest_masks[path], slices.spacing_mm) for path in present]
+            answers = self.segment_many([PromptedSlice(encoding, Prompts(box)) for box in boxes])
+            propagated = []
+            for path, answer in zip(present, answers, strict=True):
+                if answer.mask.any():
+                    latest_masks[path] = tidy_slice(answer.mask)
+                score = _intersection(first_levels[path], _levels(image[answer.mask]))
+                propagated.append(PropagatedSlice(path.index, z, answer, score))
+            return propagated
 
-        yield from sweep(strands, draw, continue_if)
+        yield from sweep(paths, draw, continue_if)
 
 
-def following(segmenter: Segmenter) -> VolumeSegmenter:
-    """The segmenter itself if it follows objects, else made to step from slice to slice."""
+def with_propagation(segmenter: Segmenter) -> VolumeSegmenter:
+    """The segmenter itself if it propagates objects, else with propagation by boxes."""
     return segmenter if isinstance(segmenter, VolumeSegmenter) else SteppingSegmenter(segmenter)
 
 
 def _grown_box(mask: NDArray[np.bool_], spacing_mm: tuple[float, float, float]) -> Box:
-    """The box for the slice beside `mask`: wider by what an edge at 45 degrees moves from slice to
-    slice, within bounds.
-    """
+    """The box for the slice beside `mask`: its box, grown as the module says."""
     box = Box.around(mask)
-    gap_px = spacing_mm[0] / spacing_mm[2]
+    gap_px = spacing_mm[0] / spacing_mm[2]  # slice distance in pixels: tan 45 degrees is 1
     most_px = max(_LEAST_GROWTH_PX, _MOST_GROWTH * max(box.x1 - box.x0, box.y1 - box.y0))
     return box.grown(min(max(gap_px, _LEAST_GROWTH_PX), most_px), mask.shape)
 
 
 def _levels(inside: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Shares of grey levels, (levels,) of sum 1; all 0 for nothing."""
+    """Histogram of grey levels, (_LEVELS,) float64 of sum 1; all 0 without a pixel."""
     counts, _ = np.histogram(inside, bins=_LEVELS, range=(0.0, 1.0))
     return np.asarray(counts / max(int(counts.sum()), 1))
 
 
-def _common(some: NDArray[np.float64], others: NDArray[np.float64]) -> float:
-    return float(np.minimum(some, others).sum())
+def _intersection(levels: NDArray[np.float64], others: NDArray[np.float64]) -> float:
+    return float(np.minimum(levels, others).sum())

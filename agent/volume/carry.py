@@ -1,6 +1,4 @@
-"""From a key slice outwards: each slice starts from its neighbour's mask, until the structure
-ends.
-"""
+"""From a key slice outwards: the policy works on each slice, with its neighbour's mask in view."""
 
 from __future__ import annotations
 
@@ -15,34 +13,32 @@ from agent.volume.target_state import TargetState
 def propagate_slice_by_slice(
     target_state: TargetState, key_slice: int, step: Literal[-1, 1]
 ) -> Generator[Turn, None, None]:
-    """Carry the mask of `key_slice` towards higher (`step` 1) or lower slices; yields the turns.
+    """Work from `key_slice` towards higher (`step` 1) or lower slices; yields the turns.
 
-    It ends at the volume's edge, at a slice that is drawn already, or after `end_after` slices in
-    a row without the structure: the survey sees none, the policy says absent, or no mask follows
-    upon its neighbour (drift). A drifting mask is an observation first, so the policy may mend it.
+    The way ends at the volume's edge, at a slice with a mask, or after `end_after` slices in a row
+    without the structure: its presence is below the floor, the policy says absent, or no mask fits
+    its neighbour (drift). Drift is an observation first, so that the policy may correct it.
     """
     z, missing = key_slice + step, 0
     while 0 <= z < target_state.slices.shape[0] and z not in target_state.masks:
         if target_state.likely(z):
             last = z - step * (missing + 1)
-            yield from _follow(target_state, z, (last, last - step))
+            yield from _draw_beside(target_state, z, (last, last - step))
         missing = 0 if z in target_state.masks else missing + 1
         if missing >= target_state.limits.end_after:
             return
         z += step
 
 
-def _follow(
+def _draw_beside(
     target_state: TargetState, z: int, behind: tuple[int, int]
 ) -> Generator[Turn, None, None]:
-    """Draw slice `z` after the slices `behind` it: the last one with a mask, and the one before
-    that.
-    """
+    """Draw slice `z`; `behind` are the last slice with a mask and the one before that."""
     neighbourhood, from_slice = target_state.neighbourhood, behind[0]
     before = tuple(target_state.masks[n] for n in behind if n in target_state.masks)
 
-    def drifts(drawn: Segmentation) -> str | None:
-        return neighbourhood.drift(drawn.mask, before)
+    def drifts(segmentation: Segmentation) -> str | None:
+        return neighbourhood.drift(segmentation.mask, before)
 
     episode = yield from target_state.draw(z, Role.CARRY, carried=before[0], objection=drifts)
     lost = [turn for turn in episode.turns if turn.outcome is Outcome.ROLLED_BACK]

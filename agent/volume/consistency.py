@@ -1,6 +1,4 @@
-"""One look over the whole object: slices that do not fit their neighbours are redrawn, filled or
-cut.
-"""
+"""A check of the whole object: slices that do not fit their neighbours are redrawn, filled or cut."""
 
 from __future__ import annotations
 
@@ -15,12 +13,12 @@ from agent.values import Role, Segmentation
 from agent.volume.neighbours import adjacent, between, radius_px
 from agent.volume.target_state import TargetState
 
-_FILLED_TRUST = 0.5  # a filled slice was drawn by nobody: half the score of its lesser neighbour
+_FILLED_SCORE = 0.5  # times the lower score of both neighbours: no model drew a filled slice
 
 
 @dataclass(frozen=True)
 class _Finding:
-    """A slice that does not fit, and why; `weight` orders them, the clearest first."""
+    """A slice that does not fit, and why; of the highest `weight` for the clearest misfit."""
 
     z: int
     why: str
@@ -28,25 +26,26 @@ class _Finding:
 
 
 def check_consistency(target_state: TargetState) -> Generator[Turn, None, None]:
-    """Correct the object slice by slice, the clearest case first, each slice once; yields the
+    """Correct the object slice by slice, the clearest misfit first, each slice once; yields the
     turns.
 
-    The policy is asked to redraw a slice that does not fit. What it cannot mend is filled from the
-    two neighbours, or cut where there is only one or the two do not meet; both are warned of.
+    The policy is asked to redraw a slice that does not fit. A slice that it cannot correct is
+    filled from its two neighbours, or cut where there is one only or the two have nothing between
+    them; both give a warning.
     """
     if not target_state.masks:
         return
     lowest, highest = min(target_state.masks), max(target_state.masks)
     findings = {z: _finding(target_state, z) for z in range(lowest, highest + 1)}
     reviewed: set[int] = set()
-    while unfit := [one for z, one in findings.items() if one is not None and z not in reviewed]:
+    while unfit := [f for z, f in findings.items() if f is not None and z not in reviewed]:
         if len(reviewed) == target_state.limits.review_slices:
             target_state.warnings.append(
                 f"{len(unfit)} slices more than were reviewed do not fit their neighbours: "
                 "the outline needs a person's eye"
             )
             return
-        worst = max(unfit, key=lambda one: one.weight)
+        worst = max(unfit, key=lambda finding: finding.weight)
         reviewed.add(worst.z)
         before = dict(target_state.masks)
         yield from _correct(target_state, worst)
@@ -64,17 +63,17 @@ def _finding(target_state: TargetState, z: int) -> _Finding | None:
     """What is wrong with slice `z`, or None."""
     around = adjacent(target_state.masks, z)
     if z not in target_state.masks:
-        gap = len(around) == 2
-        return _Finding(z, "it is empty between two slices that are not", 0.0) if gap else None
+        is_gap = len(around) == 2
+        return _Finding(z, "it is empty between two slices that are not", 0.0) if is_gap else None
     why = target_state.neighbourhood.runaway(target_state.masks[z], around) if around else None
     return None if why is None else _Finding(z, why, _misfit(target_state.masks[z], around))
 
 
 def _misfit(mask: NDArray[np.bool_], around: tuple[NDArray[np.bool_], ...]) -> float:
-    """How badly a mask fits: two neighbours that agree weigh more than one, then the ratio of radii
-    counts.
+    """How badly a mask fits: misfits with two neighbours first, then by the ratio of equivalent
+    radii, to the neighbour that is nearer in size, whichever of the two is larger.
     """
-    ratios = [radius_px(mask) / radius_px(one) for one in around]
+    ratios = [radius_px(mask) / radius_px(neighbour) for neighbour in around]
     return len(around) * 1000.0 + min(max(ratio, 1 / ratio) for ratio in ratios)
 
 
@@ -83,8 +82,8 @@ def _correct(target_state: TargetState, finding: _Finding) -> Generator[Turn, No
     expected = between(*around) if len(around) == 2 else around[0]
     suspect = target_state.take(z)[0] if z in target_state.masks else None
 
-    def misfits(drawn: Segmentation) -> str | None:
-        return target_state.neighbourhood.runaway(drawn.mask, around)
+    def misfits(segmentation: Segmentation) -> str | None:
+        return target_state.neighbourhood.runaway(segmentation.mask, around)
 
     episode = yield from target_state.draw(
         z,
@@ -97,7 +96,7 @@ def _correct(target_state: TargetState, finding: _Finding) -> Generator[Turn, No
         return
     if len(around) == 2 and expected.any():
         target_state.put(
-            z, expected, _FILLED_TRUST * min(target_state.scores[z - 1], target_state.scores[z + 1])
+            z, expected, _FILLED_SCORE * min(target_state.scores[z - 1], target_state.scores[z + 1])
         )
         target_state.warnings.append(f"slice {z} was filled from its neighbours: {finding.why}")
     elif suspect is not None:

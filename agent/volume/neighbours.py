@@ -1,8 +1,10 @@
-"""What a slice's neighbours say about its mask: drift, runaway slices, and the mask between two.
+"""Whether a slice's mask fits its neighbours: drift, runaway slices, and the mask between two.
 
-All masks are (rows, columns) bool of one working grid. Growth is judged by the equivalent radius,
-the radius of a disc of the same area: between neighbours it may grow by `radius_jump` and by the
-distance between slices on top (a slope of 45 degrees), so thick slices may differ more.
+All masks are (rows, columns) bool of one working grid. Size is compared by the equivalent radius
+r = sqrt(area / pi), that of a disc of the same area. Between neighbours it may grow to
+`radius_jump` * r + `reach_px`, where `reach_px` is the slice distance in pixels (a slope of 45
+degrees), so thick slices may differ more. The same distance is allowed for a mask's place: overlap
+counts within `reach_px` of the other mask, a centre may lie `reach_px` beyond the other's radius.
 """
 
 from __future__ import annotations
@@ -22,8 +24,8 @@ Mask2D = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Neighbourhood:
-    """How far a structure may move from one slice to the next: `reach_px` the distance between
-    slices in pixels of the slice, at least one.
+    """How far a structure may move between slices: `reach_px` is the slice distance in pixels of
+    the slice, at least one.
     """
 
     limits: Limits
@@ -35,26 +37,25 @@ class Neighbourhood:
         return cls(limits, max(1.0, spacing_mm[0] / spacing_mm[2]))
 
     def drift(self, mask: Mask2D, before: tuple[Mask2D, ...]) -> str | None:
-        """Why a non-empty `mask` cannot follow upon those `before` it, nearest first; None if it
-        can.
+        """Why a non-empty `mask` does not fit those `before` it, the nearest first; None if it does.
 
-        Only growth is drift: structures end, floods do not shrink. To fit one of those before is
-        enough: after a slice that was drawn too small the structure is as large again as it was.
+        Only growth is drift: structures end, floods do not shrink. A fit with one of those before
+        is enough: after a slice that was drawn too small the structure has its earlier size again.
         """
-        faults = [self._drift(mask, one) for one in before]
+        faults = [self._drift(mask, neighbour) for neighbour in before]
         return faults[0] if all(faults) else None
 
     def runaway(self, mask: Mask2D, around: tuple[Mask2D, ...]) -> str | None:
         """Why a non-empty `mask` does not belong between its non-empty neighbours, one or two."""
-        if all(self._outgrows(mask, one) for one in around):
+        if all(self._outgrows(mask, neighbour) for neighbour in around):
             return "its area is far larger than its neighbours'"
-        if all(self._share_on(mask, one) < self.limits.least_overlap for one in around):
+        if all(self._share_on(mask, other) < self.limits.least_overlap for other in around):
             return "it does not lie on its neighbours"
         if len(around) < 2:
-            return None  # at its end a structure may be small and aside
-        if all(self._outgrows(one, mask) for one in around):
+            return None  # beside its last slice a structure may be small and off centre
+        if all(self._outgrows(neighbour, mask) for neighbour in around):
             return "its area is far smaller than its neighbours'"
-        if all(self._off_centre(mask, one) for one in around):
+        if all(self._off_centre(mask, neighbour) for neighbour in around):
             return "its centre lies aside of its neighbours'"
         return None
 
@@ -73,15 +74,15 @@ class Neighbourhood:
     def _share_on(self, mask: Mask2D, neighbour: Mask2D) -> float:
         """Share of the smaller mask that lies on the other, or within `reach_px` of it."""
         smaller = min(np.count_nonzero(mask), np.count_nonzero(neighbour))
-        plain = np.count_nonzero(mask & neighbour) / smaller
-        if plain >= self.limits.least_overlap:  # nearly always, and the distances are dear
-            return float(plain)
+        overlap = np.count_nonzero(mask & neighbour) / smaller
+        if overlap >= self.limits.least_overlap:  # nearly always, and distances take long
+            return float(overlap)
         near = ndimage.distance_transform_edt(~neighbour) <= self.reach_px
         return float(min(np.count_nonzero(mask & near) / smaller, 1.0))
 
     def _off_centre(self, mask: Mask2D, neighbour: Mask2D) -> bool:
-        distance = float(np.linalg.norm(_centre(mask) - _centre(neighbour)))
-        return distance > radius_px(neighbour) + self.reach_px
+        distance_px = float(np.linalg.norm(_centre(mask) - _centre(neighbour)))
+        return distance_px > radius_px(neighbour) + self.reach_px
 
 
 def radius_px(mask: Mask2D) -> float:
@@ -90,26 +91,28 @@ def radius_px(mask: Mask2D) -> float:
 
 
 def adjacent(masks: Mapping[int, Mask2D], z: int) -> tuple[Mask2D, ...]:
-    """The masks right below and right above slice `z`, those that there are."""
+    """The masks on slices `z` - 1 and `z` + 1, as far as there are any."""
     return tuple(masks[n] for n in (z - 1, z + 1) if n in masks)
 
 
-def between(one: Mask2D, other: Mask2D) -> Mask2D:
-    """The mask half-way between two non-empty masks: where the mean of their signed distances is
-    inside.
+def between(mask: Mask2D, other: Mask2D) -> Mask2D:
+    """The mask half-way between two non-empty masks, by shape-based interpolation: the pixels where
+    the mean of both signed distances is positive (Raya and Udupa 1990, doi:10.1109/42.52980).
 
-    Empty when the two lie too far apart to have anything between them.
+    Empty when the two lie too far apart.
     """
-    return np.asarray(_signed_distance(one) + _signed_distance(other) > 0)
+    return np.asarray(_signed_distance(mask) + _signed_distance(other) > 0)
 
 
 def _signed_distance(mask: Mask2D) -> NDArray[np.float64]:
-    """Pixels to the outline, positive inside."""
+    """Distance to the outline in pixels, positive inside. The padding makes the slice's edge an
+    outline too.
+    """
     inside = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
     return np.asarray(inside - ndimage.distance_transform_edt(~mask), dtype=np.float64)
 
 
 def _centre(mask: Mask2D) -> NDArray[np.float64]:
-    """Centre of a non-empty mask (row, column)."""
+    """Centre of mass (row, column) of a non-empty mask, from its sums along rows and columns."""
     weights = [np.count_nonzero(mask, axis=axis) for axis in (1, 0)]
     return np.array([np.average(np.arange(len(weight)), weights=weight) for weight in weights])

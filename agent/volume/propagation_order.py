@@ -1,8 +1,8 @@
-"""The way through a volume of objects that are followed: who goes where from which outline, all in
-one pass.
+"""The order in which objects are propagated through a volume: each from its nearest outline, all in
+one pass up and one pass down.
 
-Shared by every VolumeSegmenter (agent/ports.py), so that "the nearer outline", bounds and ends mean
-the same to all.
+Every VolumeSegmenter (agent/ports.py) uses it, so that the nearer outline, bounds and ends mean the
+same to all.
 """
 
 from __future__ import annotations
@@ -18,10 +18,8 @@ from agent.ports import ContinueIf, PropagatedSlice, Seed
 
 @dataclass(frozen=True)
 class PropagationPath:
-    """Object number `index` followed from its outline on slice `origin`: the slices `first` to
-    `last`, both included.
-
-    Upwards with `step` 1 (first <= last), downwards with -1 (first >= last).
+    """The slices `first` to `last`, both included, over which object number `index` is propagated
+    from its outline on slice `origin`: upwards with `step` 1, downwards with -1.
     """
 
     index: int
@@ -31,25 +29,25 @@ class PropagationPath:
     step: int
 
     def covers(self, z: int) -> bool:
-        """Whether slice `z` is one to be drawn."""
+        """Whether slice `z` lies on the path."""
         return self.first * self.step <= z * self.step <= self.last * self.step
 
 
 DrawSlice = Callable[[int, Sequence[PropagationPath]], Sequence[PropagatedSlice]]
-"""Draw slice `z` for these strands, each of which was drawn on the slice before or begins here: one
-answer a strand, in order.
+"""Draw slice `z` for these paths, each of which was drawn on the slice before or begins here; one
+answer a path, in order.
 """
 
 
-def strands_of(seeds: Sequence[Seed], shape: tuple[int, int, int]) -> list[PropagationPath]:
-    """Every stretch to follow in a volume of `shape` (z, y, x).
+def paths_of(seeds: Sequence[Seed], shape: tuple[int, int, int]) -> list[PropagationPath]:
+    """All paths of `seeds` in a volume of `shape` (z, y, x).
 
     A slice between two outlines belongs to the nearer one, to the lower of two equally near. An
-    empty outline says that the object is not there: nothing is followed from it, and what comes
-    towards it ends before it. Outlines outside a seed's bounds are known but their strands begin at
-    the bound. SegmenterFailed for a seed that cannot be followed.
+    empty outline says that the object is not there: no path begins at it, and one that comes
+    towards it ends before it. The path of an outline outside a seed's bounds begins at the bound.
+    SegmenterFailed for a seed that cannot be propagated.
     """
-    found: list[PropagationPath] = []
+    paths: list[PropagationPath] = []
     for index, seed in enumerate(seeds):
         _check(seed, shape)
         lowest = max(0, seed.lowest if seed.lowest is not None else 0)
@@ -57,7 +55,7 @@ def strands_of(seeds: Sequence[Seed], shape: tuple[int, int, int]) -> list[Propa
         for origin in sorted(seed.masks):
             if np.any(seed.masks[origin]):
                 up, down = max(origin + 1, lowest), min(origin - 1, highest)
-                found += [
+                paths += [
                     PropagationPath(
                         index, origin, up, min(_upper_end(seed, origin, highest), highest), 1
                     ),
@@ -65,28 +63,28 @@ def strands_of(seeds: Sequence[Seed], shape: tuple[int, int, int]) -> list[Propa
                         index, origin, down, max(_lower_end(seed, origin, lowest), lowest), -1
                     ),
                 ]
-    return [strand for strand in found if strand.covers(strand.first)]
+    return [path for path in paths if path.covers(path.first)]
 
 
 def sweep(
-    strands: Sequence[PropagationPath], draw: DrawSlice, continue_if: ContinueIf
+    paths: Sequence[PropagationPath], draw: DrawSlice, continue_if: ContinueIf
 ) -> Iterator[PropagatedSlice]:
-    """Go up through the slices once, then down once, with all strands that are on a slice together.
+    """Go up through the slices once, then down once; the paths of a slice are drawn together.
 
-    A strand for which `continue_if` says no is not yielded there and goes no further.
+    A path for which `continue_if` is False is not yielded there and goes no further.
     """
     for step in (1, -1):
-        going = [strand for strand in strands if strand.step == step]
-        here = {z for strand in going for z in range(strand.first, strand.last + step, step)}
-        for z in sorted(here, reverse=step < 0):
-            present = [strand for strand in going if strand.covers(z)]
+        active = [path for path in paths if path.step == step]
+        slices = {z for path in active for z in range(path.first, path.last + step, step)}
+        for z in sorted(slices, reverse=step < 0):
+            present = [path for path in active if path.covers(z)]
             if not present:
                 continue
-            for strand, followed in zip(present, draw(z, present), strict=True):
-                if continue_if(followed):
-                    yield followed
+            for path, propagated in zip(present, draw(z, present), strict=True):
+                if continue_if(propagated):
+                    yield propagated
                 else:
-                    going.remove(strand)
+                    active.remove(path)
 
 
 def _upper_end(seed: Seed, origin: int, highest: int) -> int:

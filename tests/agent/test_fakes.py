@@ -216,7 +216,7 @@ class TestScripts:
         said = [policy.act(seen).action for _ in range(3)]
 
         assert said == [box, Absent("ended"), Stop()]
-        assert len(policy.seen) == 3
+        assert len(policy.observations) == 3
 
     def test_a_segmenters_script_may_fail_and_ends_failing(self) -> None:
         mask = segmentation(np.ones((4, 4), dtype=np.bool_))
@@ -228,4 +228,4 @@ class TestScripts:
         assert segmenter.segment(encoding, Prompts()) is mask
         with pytest.raises(SegmenterFailed, match="the script has ended"):
             segmenter.segment(encoding, Prompts())
-        assert len(segmenter.asked) == 3
+        assert len(segmenter.prompts) == 3

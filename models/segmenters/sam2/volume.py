@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from agent.ports import ContinueIf, PropagatedSlice, Seed, Slices
 from agent.values import Segmentation
-from agent.volume.propagation_order import PropagationPath, strands_of, sweep
+from agent.volume.propagation_order import PropagationPath, paths_of, sweep
 from models.runtime.devices import chosen_dtype, computing
 from models.runtime.resources import Resources
 from models.segmenters.sam2.architecture import Architecture
@@ -64,8 +64,8 @@ def follow_objects(
     """Sam2VolumeSegmenter.propagate with a tracker that is there already, computing with
     `dtype`.
     """
-    strands = strands_of(seeds, slices.shape)
-    yield from sweep(strands, _Pass(tracker, dtype, slices, seeds).draw, continue_if)
+    paths = paths_of(seeds, slices.shape)
+    yield from sweep(paths, _Pass(tracker, dtype, slices, seeds).draw, continue_if)
 
 
 class _Pass:

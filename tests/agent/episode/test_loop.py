@@ -99,8 +99,8 @@ class TestTheBestMaskIsKept:
 
         _, _, segmenter, _ = play([BOX, AddPoint(Point(29, 29)), CLICK], answers)
 
-        assert segmenter.asked[2].box == BOX.box
-        assert segmenter.asked[2].points == (CLICK.point,)
+        assert segmenter.prompts[2].box == BOX.box
+        assert segmenter.prompts[2].points == (CLICK.point,)
 
     def test_a_score_that_is_no_number_counts_as_nothing(self, play, square) -> None:
         nothing = replace(segmentation(square(), float("nan")), candidate_ious=(float("nan"), 0.2))
@@ -134,7 +134,7 @@ class TestPromptsAddUp:
             [BOX, CLICK, other], [first, second, segmentation(square(side=12), 0.7)]
         )
 
-        asked = segmenter.asked
+        asked = segmenter.prompts
         assert [prompts.box for prompts in asked] == [BOX.box] * 3
         assert [prompts.points for prompts in asked] == [
             (),
@@ -153,7 +153,7 @@ class TestPromptsAddUp:
             [first, segmentation(square(side=12), 0.1), segmentation(square(side=13), 0.2)],
         )
 
-        assert segmenter.asked[2].previous_logits is first.logits
+        assert segmenter.prompts[2].previous_logits is first.logits
 
     def test_a_segmenter_without_mask_prompts_gets_none(self, play, square) -> None:
         _, _, segmenter, _ = play(
@@ -162,7 +162,7 @@ class TestPromptsAddUp:
             supported_prompts=frozenset({PromptKind.BOX}),
         )
 
-        assert segmenter.asked[1].previous_logits is None
+        assert segmenter.prompts[1].previous_logits is None
 
     def test_an_opposite_click_nearby_takes_back_the_earlier_one(self, play, square) -> None:
         back = AddPoint(Point(12, 11, positive=False))
@@ -171,7 +171,7 @@ class TestPromptsAddUp:
             [CLICK, back], [segmentation(square(), 0.5), segmentation(square(side=8), 0.6)]
         )
 
-        assert segmenter.asked[1].points == (back.point,)
+        assert segmenter.prompts[1].points == (back.point,)
 
 
 class TestNothingIsGained:
@@ -179,7 +179,7 @@ class TestNothingIsGained:
         turns, _, segmenter, _ = play([BOX, BOX, Stop()], [segmentation(square())])
 
         assert outcomes(turns) == ["kept", "duplicate", "stopped"]
-        assert len(segmenter.asked) == 1
+        assert len(segmenter.prompts) == 1
         assert "tried before" in turns[1].observation
 
     def test_the_same_to_half_a_pixel_is_the_same(self, play, square) -> None:
@@ -241,7 +241,7 @@ class TestRefused:
 
         assert outcomes(turns) == ["refused", "kept", "stopped"]
         assert turns[0].observation == "this segmenter does not understand a point; use box"
-        assert len(segmenter.asked) == 1
+        assert len(segmenter.prompts) == 1
 
     def test_a_malformed_reply_is_told_what_was_wrong(self, play, square) -> None:
         turns, _, _, policy = play(
@@ -251,7 +251,7 @@ class TestRefused:
 
         assert outcomes(turns[:2]) == ["refused", "kept"]
         assert turns[0].reply == "gibberish"
-        assert policy.seen[1].turns[0].observation == "x1 must be larger than x0"
+        assert policy.observations[1].turns[0].observation == "x1 must be larger than x0"
 
     def test_three_in_a_row_end_it(self, play) -> None:
         turns, episode, _, _ = play([Malformed("?")] * 5)
@@ -273,7 +273,7 @@ class TestRefused:
 
         assert turns[0].outcome is Outcome.REFUSED
         assert "x runs from 0 to 31" in turns[0].observation
-        assert segmenter.asked == []
+        assert segmenter.prompts == []
 
     def test_the_outermost_pixels_edges_are_still_inside(self, play, square) -> None:
         turns, _, _, _ = play([AddBox(Box(-0.5, -0.5, 31.5, 31.5))], [segmentation(square())])
@@ -307,7 +307,7 @@ class TestTheSegmenterFails:
             [BOX, CLICK, WIDER], [segmentation(square()), "no", segmentation(square(side=11))]
         )
 
-        assert segmenter.asked[2].points == ()
+        assert segmenter.prompts[2].points == ()
 
     def test_an_empty_mask_is_an_observation(self, play, square) -> None:
         empty = segmentation(np.zeros((32, 32), dtype=np.bool_))
@@ -395,7 +395,7 @@ class TestTheEnd:
         turns, _, _, policy = play(boxes, answers, limits=limits, role=role)
 
         assert outcomes(turns) == ["kept"] * turns_allowed
-        assert [seen.turns_left for seen in policy.seen] == list(range(turns_allowed, 0, -1))
+        assert [seen.turns_left for seen in policy.observations] == list(range(turns_allowed, 0, -1))
 
 
 class TestWhatThePolicyIsShown:
@@ -404,7 +404,7 @@ class TestWhatThePolicyIsShown:
 
         turns, _, _, policy = play([BOX, WIDER, Stop()], [good, poor])
 
-        first, second, third = policy.seen
+        first, second, third = policy.observations
         assert first.turns == ()
         assert first.latest is first.best is None
         assert second.turns == (turns[0],)

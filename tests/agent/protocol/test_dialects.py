@@ -59,8 +59,7 @@ class TestToolCalls:
     @pytest.mark.parametrize(
         "text",
         [
-            "The dome is missing.\n"
-            '<tool_call>\n{"name": "stop_action", "arguments": {}}\n</tool_call>',
+            'The dome.\n<tool_call>\n{"name": "stop_action", "arguments": {}}\n</tool_call>',
             '<tool_call>{"name": "stop_action", "arguments": {}}',  # cut off after the JSON
             '<tool_call>{name": "stop_action", "arguments": {}}</tool_call>',  # the one repair
             '<tool_call>{"name": "stop_action", arguments": {}}</tool_call>',

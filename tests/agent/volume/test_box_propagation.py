@@ -12,7 +12,7 @@ import pytest
 from agent.fakes import ArraySlices, FakeSegmenter, FakeVolumeSegmenter, ellipse
 from agent.ports import PromptedSlice, PropagatedSlice, Seed, VolumeSegmenter
 from agent.values import Box, Segmentation
-from agent.volume.box_propagation import SteppingSegmenter, following
+from agent.volume.box_propagation import SteppingSegmenter, with_propagation
 
 SIDE = 96
 RADII = (9, 12, 15, 18, 16, 13, 10)  # of an object on slices 2 to 8
@@ -115,8 +115,8 @@ def test_who_follows_already_is_left_alone():
     follows, draws = FakeVolumeSegmenter(), FakeSegmenter()
     image = np.zeros((SIDE, SIDE), dtype=np.float32)
 
-    assert following(follows) is follows
-    stepping = following(draws)
+    assert with_propagation(follows) is follows
+    stepping = with_propagation(draws)
     assert isinstance(stepping, VolumeSegmenter)
     assert (stepping.name, stepping.supported_prompts) == (draws.name, draws.supported_prompts)
     assert stepping.encode(image).source_shape == (SIDE, SIDE)

@@ -238,7 +238,7 @@ class TestOneEpisode:
 
         Run(policy, FakeVolumePrompter(), bright_block())
 
-        last: Observation = policy.seen[-1]
+        last: Observation = policy.observations[-1]
         np.testing.assert_array_equal(last.best.mask, bright_block()[KEY] > 0.5)
 
 

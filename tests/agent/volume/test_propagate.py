@@ -70,10 +70,10 @@ class TestOnePass:
         # Assert: both are whole, and no slice was drawn in more than one go a direction
         assert sorted(liver.masks) == list(LIVER_LIVES)
         assert sorted(spleen.masks) == list(SPLEEN_LIVES)
-        visits = [z for z, _ in segmenter.drawn]
+        visits = [z for z, _ in segmenter.steps]
         assert len(visits) == len(set(visits))
-        assert (7, (0, 1)) in segmenter.drawn
-        assert (4, (0, 1)) in segmenter.drawn
+        assert (7, (0, 1)) in segmenter.steps
+        assert (4, (0, 1)) in segmenter.steps
 
     def test_the_way_is_a_turn_on_record(self, run, slices, segmenter) -> None:
         turns, result = run(segment_target(LIVER, slices, planner(5, 6), segmenter))
@@ -91,7 +91,7 @@ class TestOnePass:
 
         _, result = run(segment_target(LIVER, slices, planner(0, 6), segmenter))
 
-        assert segmenter.drawn == []
+        assert segmenter.steps == []
         assert result.voxels.sum() == 12 * 12
 
     def test_what_has_ended_stays_as_it_is(self, run, slices, segmenter) -> None:

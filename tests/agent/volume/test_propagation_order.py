@@ -13,7 +13,7 @@ import pytest
 from agent.errors import SegmenterFailed
 from agent.fakes import ArraySlices, FakeVolumeSegmenter, ellipse, segmentation
 from agent.ports import PropagatedSlice, Seed, VolumeSegmenter
-from agent.volume.propagation_order import PropagationPath, strands_of, sweep
+from agent.volume.propagation_order import PropagationPath, paths_of, sweep
 
 SHAPE = (20, 8, 9)
 SOME = np.ones((8, 9), dtype=np.bool_)
@@ -60,7 +60,7 @@ def slices_of(*strands: PropagationPath) -> list[tuple[int, list[int]]]:
     ],
 )
 def test_a_slice_belongs_to_the_nearer_outline(seed: Seed, expected: list[Any]) -> None:
-    assert slices_of(*strands_of([seed], SHAPE)) == expected
+    assert slices_of(*paths_of([seed], SHAPE)) == expected
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_a_slice_belongs_to_the_nearer_outline(seed: Seed, expected: list[Any]) 
 )
 def test_what_cannot_be_followed_is_refused(seed: Seed, words: str) -> None:
     with pytest.raises(SegmenterFailed, match=words):
-        strands_of([Seed({1: SOME}), seed], SHAPE)
+        paths_of([Seed({1: SOME}), seed], SHAPE)
 
 
 class TestSweep:
@@ -88,7 +88,7 @@ class TestSweep:
             drawn.append((z, tuple(strand.index for strand in strands)))
             return [PropagatedSlice(strand.index, z, segmentation(SOME), 1.0) for strand in strands]
 
-        followed = sweep(strands_of(seeds, SHAPE), draw, lambda one: (one.index, one.z) not in ends)
+        followed = sweep(paths_of(seeds, SHAPE), draw, lambda one: (one.index, one.z) not in ends)
         return drawn, [(one.index, one.z) for one in followed]
 
     def test_all_objects_go_together_up_and_then_down(self) -> None:
@@ -119,7 +119,7 @@ class TestSweep:
         def draw(z: int, strands: Sequence[PropagationPath]) -> list[PropagatedSlice]:
             raise AssertionError("drawn too early")
 
-        sweep(strands_of([Seed({2: SOME})], SHAPE), draw, lambda _: True)
+        sweep(paths_of([Seed({2: SOME})], SHAPE), draw, lambda _: True)
 
 
 class TestFakeVolumeSegmenter:
@@ -146,7 +146,7 @@ class TestFakeVolumeSegmenter:
             truth = cone[z] > 0.7
             assert np.count_nonzero(one.segmentation.mask ^ truth) <= 0.03 * np.count_nonzero(truth)
             assert one.score > 0.5
-        assert [z for z, _ in fake.drawn] == [6, 7, 8, 9, 10, 4, 3, 2, 1]
+        assert [z for z, _ in fake.steps] == [6, 7, 8, 9, 10, 4, 3, 2, 1]
 
     def test_two_objects_in_one_pass(self, cone) -> None:
         fake = FakeVolumeSegmenter()
@@ -158,7 +158,7 @@ class TestFakeVolumeSegmenter:
         assert {(one.index, one.z) for one in found if one.index == 1} == {
             (1, z) for z in (2, 3, 4, 5, 7, 8, 9)
         }
-        assert (7, (0, 1)) in fake.drawn
+        assert (7, (0, 1)) in fake.steps
 
     def test_is_a_volume_segmenter(self) -> None:
         assert isinstance(FakeVolumeSegmenter(), VolumeSegmenter)

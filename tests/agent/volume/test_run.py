@@ -128,7 +128,7 @@ class TestTheWayThrough:
 
         carried = {
             seen.slice_index: int(seen.carried.sum())
-            for seen in policy.seen
+            for seen in policy.observations
             if seen.role is Role.CARRY
         }
 
@@ -177,7 +177,7 @@ class TestTheWayThrough:
         next(work)
         work.close()
 
-        assert len(policy.seen) == 1
+        assert len(policy.observations) == 1
 
 
 class TestSeveralKeySlices:
@@ -258,7 +258,7 @@ class TestDrift:
         _, result, policy = play({4: square(10)}, carry, {5: square(10)})
 
         assert areas(result)[4:7] == [100, 100, 81]
-        shown = next(seen for seen in policy.seen if seen.slice_index == 6)
+        shown = next(seen for seen in policy.observations if seen.slice_index == 6)
         assert shown.carried.sum() == 100
 
 
@@ -268,7 +268,7 @@ class TestReview:
 
         assert areas(result)[4:7] == [100, 100, 100]
         assert slices_asked(turns, Role.REVIEW) == [5]
-        asked = next(seen for seen in policy.seen if seen.role is Role.REVIEW)
+        asked = next(seen for seen in policy.observations if seen.role is Role.REVIEW)
         assert asked.carried.sum() == 100  # what the neighbours suggest
         assert asked.latest is None
         assert result.warnings == ()
@@ -287,7 +287,7 @@ class TestReview:
         _, result, policy = play({4: square(20)}, carry, {5: square(20)})
 
         assert areas(result)[3:8] == [400] * 5
-        asked = next(seen for seen in policy.seen if seen.role is Role.REVIEW)
+        asked = next(seen for seen in policy.observations if seen.role is Role.REVIEW)
         assert asked.slice_index == 5
         assert asked.latest.mask.sum() == 9  # the mask under review
         assert asked.best is None
@@ -489,4 +489,4 @@ def test_the_golden_target(play, tmp_path, repository) -> None:
 def test_the_errors_name_what_they_must() -> None:
     error = UnknownTarget("unicorn", "locator", ("liver", "spleen"))
 
-    assert (error.text, error.policy, error.known) == ("unicorn", "locator", ("liver", "spleen"))
+    assert (error.text, error.policy, error.supported) == ("unicorn", "locator", ("liver", "spleen"))

@@ -74,7 +74,7 @@ def test_all_prompts_reach_the_segmenter(
 
     assert scripted_api.post("predict", json=body).status_code == 200
 
-    asked = scripted.asked[-1]
+    asked = scripted.prompts[-1]
     assert asked.box == Box(16.0, 15.0, 44.0, 35.0)
     assert asked.points == (Point(20.0, 25.0), Point(60.0, 50.0, positive=False))
     assert asked.text == "liver"
@@ -92,7 +92,7 @@ def test_clicks_of_one_call_follow_the_rules_of_a_session(
 
     scripted_api.post("predict", json={"image": image, "points": points})
 
-    assert scripted.asked[-1].points == (Point(22.0, 25.0, positive=False),)
+    assert scripted.prompts[-1].points == (Point(22.0, 25.0, positive=False),)
 
 
 def test_a_client_may_keep_the_state_itself(
@@ -111,9 +111,9 @@ def test_a_client_may_keep_the_state_itself(
 
     assert second.status_code == 200
     assert second.json()["logits"] == first["logits"]  # it answers the same to everything
-    assert scripted.asked[-2].previous_logits is None
-    assert scripted.asked[-1].previous_logits is not None
-    assert np.array_equal(scripted.asked[-1].previous_logits, segmentation_logits(first))
+    assert scripted.prompts[-2].previous_logits is None
+    assert scripted.prompts[-1].previous_logits is not None
+    assert np.array_equal(scripted.prompts[-1].previous_logits, segmentation_logits(first))
     assert scripted_api.get("health").json()["encoder_passes"] == 1
 
 
@@ -143,7 +143,7 @@ def test_logits_are_left_out_for_a_segmenter_that_takes_none(
     answer = api.post("predict", json={"image": image, "box": BOX, "previous_logits": logits})
 
     assert answer.status_code == 200
-    assert boxes.asked[-1].previous_logits is None
+    assert boxes.prompts[-1].previous_logits is None
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_logits_that_are_none_are_refused(
     logits: dict[str, Any],
     detail: str,
 ) -> None:
-    asked_before = len(scripted.asked)
+    asked_before = len(scripted.prompts)
 
     answer = scripted_api.post(
         "predict", json={"image": image, "box": BOX, "previous_logits": logits}
@@ -210,7 +210,7 @@ def test_logits_that_are_none_are_refused(
 
     assert answer.status_code == 422
     assert detail in answer.json()["detail"]
-    assert len(scripted.asked) <= asked_before + 1  # at most the trial
+    assert len(scripted.prompts) <= asked_before + 1  # at most the trial
 
 
 @pytest.mark.parametrize(("key", "value"), [("text", "liver"), ("mask", "AAAA")])

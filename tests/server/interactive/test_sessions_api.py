@@ -103,7 +103,7 @@ def test_every_prompt_and_the_last_logits_go_into_every_call(
     api.post(f"{session}/points", json={"x": 20, "y": 25})
     api.post(f"{session}/segment")
 
-    first, second = segmenter.asked[1:]  # the trial came before
+    first, second = segmenter.prompts[1:]  # the trial came before
     assert (first.previous_logits, first.points, first.text) == (None, (), "liver")
     assert second.box == first.box is not None
     assert second.points == (Point(50.0, 50.0, positive=False), Point(20.0, 25.0))
@@ -123,7 +123,7 @@ def test_no_logits_go_to_a_segmenter_that_does_not_go_on_from_them(
         api.post(f"{session}/boxes", json=BOX)
         api.post(f"{session}/segment")
 
-    assert [(each.previous_logits, each.text) for each in segmenter.asked[1:]] == [(None, "")] * 2
+    assert [(each.previous_logits, each.text) for each in segmenter.prompts[1:]] == [(None, "")] * 2
 
 
 def test_the_same_question_is_not_asked_twice(
@@ -138,7 +138,7 @@ def test_the_same_question_is_not_asked_twice(
 
     assert [each.status_code for each in answers] == [200] * 3
     assert answers[0].json() == answers[2].json()
-    assert len(segmenter.asked) == 2  # the trial, and this
+    assert len(segmenter.prompts) == 2  # the trial, and this
 
 
 def test_undo_brings_back_prompts_mask_and_logits(
@@ -160,8 +160,8 @@ def test_undo_brings_back_prompts_mask_and_logits(
 
     assert (undone["points"], undone["steps"], undone["segmented"]) == ([], 1, True)
     assert undone["predicted_iou"] == again["predicted_iou"] == pytest.approx(0.2)
-    assert segmenter.asked[-1].points == (Point(1.0, 1.0),)
-    assert segmenter.asked[-1].previous_logits is answers[1].logits  # not the third's
+    assert segmenter.prompts[-1].points == (Point(1.0, 1.0),)
+    assert segmenter.prompts[-1].previous_logits is answers[1].logits  # not the third's
 
 
 def test_undo_ends_at_the_empty_session(api: TestClient, image: str) -> None:
@@ -303,7 +303,7 @@ def test_segmenters_are_chosen_by_name_and_opened_when_needed(
     boxes_only = ScriptedSegmenter([segmentation(disc)] * 9, frozenset({PromptKind.BOX}))
     boxes_only.name = "boxes"
     api = make_client(make_service({"fake": FakeSegmenter(), "boxes": boxes_only}))
-    assert boxes_only.asked == []
+    assert boxes_only.prompts == []
 
     chosen = api.get(opened(api, image, segmenter="boxes")).json()
     default = api.get(opened(api, image)).json()
