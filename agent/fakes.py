@@ -136,7 +136,9 @@ class FakeVolumeSegmenter(FakeSegmenter):
             outline = seeds[path.index].masks[path.origin]
             bright = float(np.median(slices.image(path.origin)[outline]))
             before = latest_masks.get(path, outline)
-            mask, score = _overlapping(np.abs(slices.image(z) - bright) <= _PROPAGATION_TOLERANCE, before)
+            mask, score = _overlapping(
+                np.abs(slices.image(z) - bright) <= _PROPAGATION_TOLERANCE, before
+            )
             if mask.any():
                 latest_masks[path] = mask
             return PropagatedSlice(path.index, z, segmentation(mask, score), score)
@@ -443,7 +445,9 @@ def _bright_in_volume(slices: Slices, box: VoxelBox) -> NDArray[np.bool_]:
     seed = _bright_as_centre(volume[middle], Box(box.x0, box.y0, box.x1, box.y1))
     if not seed.any():
         return np.zeros(volume.shape, dtype=np.bool_)
-    labels, _ = ndimage.label(np.abs(volume - np.median(volume[middle][seed])) <= _PROPAGATION_TOLERANCE)
+    labels, _ = ndimage.label(
+        np.abs(volume - np.median(volume[middle][seed])) <= _PROPAGATION_TOLERANCE
+    )
     return np.asarray(np.isin(labels, np.setdiff1d(labels[middle][seed], 0)))
 
 

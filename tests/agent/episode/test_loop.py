@@ -395,7 +395,9 @@ class TestTheEnd:
         turns, _, _, policy = play(boxes, answers, limits=limits, role=role)
 
         assert outcomes(turns) == ["kept"] * turns_allowed
-        assert [seen.turns_left for seen in policy.observations] == list(range(turns_allowed, 0, -1))
+        assert [seen.turns_left for seen in policy.observations] == list(
+            range(turns_allowed, 0, -1)
+        )
 
 
 class TestWhatThePolicyIsShown:

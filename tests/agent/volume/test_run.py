@@ -489,4 +489,8 @@ def test_the_golden_target(play, tmp_path, repository) -> None:
 def test_the_errors_name_what_they_must() -> None:
     error = UnknownTarget("unicorn", "locator", ("liver", "spleen"))
 
-    assert (error.text, error.policy, error.supported) == ("unicorn", "locator", ("liver", "spleen"))
+    assert (error.text, error.policy, error.supported) == (
+        "unicorn",
+        "locator",
+        ("liver", "spleen"),
+    )
