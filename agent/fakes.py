@@ -16,6 +16,17 @@ from scipy import ndimage
 
 from agent.actions import Absent, Action, AddBox, Stop
 from agent.errors import SegmenterFailed, UnknownTarget
+from agent.fake_drawing import (
+    CLICK_RADIUS_PX,
+    PROPAGATION_TOLERANCE,
+    ball,
+    bright_as_centre,
+    bright_in_volume,
+    filled_share,
+    largest_island,
+    low_res,
+    overlapping_island,
+)
 from agent.ports import (
     Assessment,
     ContinueIf,
@@ -39,15 +50,10 @@ from agent.values import (
     Target,
     VolumePrompts,
     VolumeSegmentation,
-    VoxelBox,
 )
 from agent.volume.prompter import SlicesAsVolumes
 from agent.volume.propagation_order import PropagationPath, paths_of, sweep
 
-_LOW_RES = 64  # side of the fake's logits
-_TOLERANCE = 0.025  # intensities this near the box's centre belong to the structure
-_PROPAGATION_TOLERANCE = 0.05  # intensities this near an outline's median are of its object
-_CLICK_RADIUS_PX = 3.0
 _MARGIN_PX = 2.0  # the box is drawn this far outside the structure
 
 
@@ -60,7 +66,7 @@ class FakeEncoding:
     @property
     def embedding(self) -> NDArray[np.float32]:
         """The image at low resolution, (1, h, w) float32."""
-        return _low_res(self.image)[None]
+        return low_res(self.image)[None]
 
     @property
     def high_res(self) -> tuple[NDArray[np.float32], ...]:
@@ -103,10 +109,10 @@ class FakeSegmenter:
         image = encoding.image
         mask = np.zeros(image.shape, dtype=np.bool_)
         if prompts.box is not None:
-            mask = _bright_as_centre(image, prompts.box)
+            mask = bright_as_centre(image, prompts.box)
         for point in prompts.points:
             mask[_disc(image.shape, point)] = point.positive
-        return segmentation(mask, _filled_share(mask))
+        return segmentation(mask, filled_share(mask))
 
 
 class FakeVolumeSegmenter(FakeSegmenter):
@@ -136,8 +142,8 @@ class FakeVolumeSegmenter(FakeSegmenter):
             outline = seeds[path.index].masks[path.origin]
             bright = float(np.median(slices.image(path.origin)[outline]))
             before = latest_masks.get(path, outline)
-            mask, score = _overlapping(
-                np.abs(slices.image(z) - bright) <= _PROPAGATION_TOLERANCE, before
+            mask, score = overlapping_island(
+                np.abs(slices.image(z) - bright) <= PROPAGATION_TOLERANCE, before
             )
             if mask.any():
                 latest_masks[path] = mask
@@ -148,10 +154,10 @@ class FakeVolumeSegmenter(FakeSegmenter):
 
 class FakeVolumePrompter(SlicesAsVolumes):
     """FakeSegmenter in three dimensions: a box gives all that is as bright as its centre and hangs
-    together with it, clicks and scribbles add and take away what lies within 3 voxels.
+    together with it; clicks and scribbles add and remove what lies within 3 voxels.
 
-    `mask` is where it starts. `score` is the share of the tight box that is filled. `prompts` keeps
-    all that was asked, in order.
+    It starts from `mask`. `score` is the share of the tight box that is filled. `prompts` keeps
+    what was asked, in order.
     """
 
     name = "fake-volume-prompter"
@@ -168,14 +174,15 @@ class FakeVolumePrompter(SlicesAsVolumes):
         mask = np.zeros(slices.shape, dtype=np.bool_)
         if prompts.mask is not None:
             mask |= prompts.mask
+        volume = np.stack([slices.image(z) for z in range(slices.shape[0])])
         for box in prompts.boxes:
-            mask |= _bright_in_volume(slices, box)
+            mask |= bright_in_volume(volume, box)
         for point in prompts.points:
-            mask[_ball(slices.shape, (point.z, point.y, point.x))] = point.positive
+            mask[ball(slices.shape, (point.z, point.y, point.x))] = point.positive
         for scribble in prompts.scribbles:
             for voxel in scribble.voxels:
-                mask[_ball(slices.shape, voxel)] = scribble.positive
-        return VolumeSegmentation(mask, _filled_share(mask))
+                mask[ball(slices.shape, voxel)] = scribble.positive
+        return VolumeSegmentation(mask, filled_share(mask))
 
 
 class ScriptedSegmenter:
@@ -402,101 +409,24 @@ class ThresholdPolicy:
         columns = (np.arange(image.shape[1]) + 0.5) / image.shape[1]
         inside = (image >= band.low) & (image <= band.high)
         inside &= (columns >= band.left) & (columns <= band.right)
-        island = _largest(ndimage.binary_opening(inside))
+        island = largest_island(ndimage.binary_opening(inside))
         return island if np.count_nonzero(island) >= self._least_px else np.zeros_like(island)
 
 
 def segmentation(mask: NDArray[np.bool_], predicted_iou: float = 1.0) -> Segmentation:
     """A segmentation with this mask; logits of ±8 at the fake's low resolution."""
-    logits = _low_res(np.where(mask, 8.0, -8.0).astype(np.float32))
+    logits = low_res(np.where(mask, 8.0, -8.0).astype(np.float32))
     return Segmentation(mask, logits, predicted_iou)
 
 
 def ellipse(
     shape: tuple[int, int], centre_xy: tuple[float, float], semi_axes_xy: tuple[float, float]
 ) -> NDArray[np.bool_]:
-    """An ellipse in a slice of `shape` (rows, columns): pixels whose centres lie in it; all in
-    pixels.
-    """
+    """The pixels of a slice of `shape` (rows, columns) whose centres lie in an ellipse, in pixels."""
     y, x = np.ogrid[: shape[0], : shape[1]]
     across = ((x - centre_xy[0]) / semi_axes_xy[0]) ** 2
     return np.asarray(across + ((y - centre_xy[1]) / semi_axes_xy[1]) ** 2 <= 1.0)
 
 
-def _bright_as_centre(image: NDArray[np.float32], box: Box) -> NDArray[np.bool_]:
-    x0, x1 = int(np.ceil(box.x0)), int(np.floor(box.x1)) + 1
-    y0, y1 = int(np.ceil(box.y0)), int(np.floor(box.y1)) + 1
-    mask = np.zeros(image.shape, dtype=np.bool_)
-    inner = image[
-        (3 * y0 + y1) // 4 : (y0 + 3 * y1) // 4 + 1, (3 * x0 + x1) // 4 : (x0 + 3 * x1) // 4 + 1
-    ]
-    if inner.size:
-        smooth = ndimage.median_filter(image[y0:y1, x0:x1], 3)
-        mask[y0:y1, x0:x1] = np.abs(smooth - np.median(inner)) <= _TOLERANCE
-    return _largest(mask)
-
-
-def _bright_in_volume(slices: Slices, box: VoxelBox) -> NDArray[np.bool_]:
-    """All that is as bright as the centre of `box` and hangs together with it, through faces."""
-    volume = np.stack([slices.image(z) for z in range(slices.shape[0])])
-    middle = (box.z0 + box.z1) // 2
-    if box.z0 < 0 or box.z1 >= len(volume):
-        raise SegmenterFailed(f"a box on slices {box.z0} to {box.z1}: there are {len(volume)}")
-    seed = _bright_as_centre(volume[middle], Box(box.x0, box.y0, box.x1, box.y1))
-    if not seed.any():
-        return np.zeros(volume.shape, dtype=np.bool_)
-    labels, _ = ndimage.label(
-        np.abs(volume - np.median(volume[middle][seed])) <= _PROPAGATION_TOLERANCE
-    )
-    return np.asarray(np.isin(labels, np.setdiff1d(labels[middle][seed], 0)))
-
-
-def _ball(shape: tuple[int, int, int], centre: Sequence[float]) -> NDArray[np.bool_]:
-    if not all(0 <= index < size for index, size in zip(centre, shape, strict=True)):
-        raise SegmenterFailed(f"a prompt at {tuple(centre)} lies outside the volume {shape}")
-    z, y, x = np.ogrid[: shape[0], : shape[1], : shape[2]]
-    squared = (z - centre[0]) ** 2 + (y - centre[1]) ** 2 + (x - centre[2]) ** 2
-    return np.asarray(squared <= _CLICK_RADIUS_PX**2)
-
-
-def _largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    labels, count = ndimage.label(mask)
-    if not count:
-        return mask
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
-    return np.asarray(labels == sizes.argmax())
-
-
-def _overlapping(
-    bright: NDArray[np.bool_], before: NDArray[np.bool_]
-) -> tuple[NDArray[np.bool_], float]:
-    """The island that shares most pixels with `before`, and their overlap as a share of the smaller
-    of both, 0..1.
-    """
-    labels, count = ndimage.label(ndimage.binary_opening(bright))
-    shared = np.bincount(labels[before], minlength=count + 1)
-    shared[0] = 0
-    if not shared.any():
-        return np.zeros_like(before), 0.0
-    mask = np.asarray(labels == shared.argmax())
-    return mask, float(shared.max() / min(np.count_nonzero(mask), np.count_nonzero(before)))
-
-
 def _disc(shape: tuple[int, ...], point: Point) -> NDArray[np.bool_]:
-    return ellipse((shape[0], shape[1]), (point.x, point.y), (_CLICK_RADIUS_PX, _CLICK_RADIUS_PX))
-
-
-def _filled_share(mask: NDArray[np.bool_]) -> float:
-    """Share of the tight box of a mask of any dimensions that is filled; 0 for an empty one."""
-    if not mask.any():
-        return 0.0
-    sides = [int(np.ptp(indices)) + 1 for indices in np.nonzero(mask)]
-    return float(np.count_nonzero(mask) / np.prod(sides))
-
-
-def _low_res(image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Nearest pixels at the fake's low resolution, (64, 64) float32."""
-    rows = np.arange(_LOW_RES) * image.shape[0] // _LOW_RES
-    columns = np.arange(_LOW_RES) * image.shape[1] // _LOW_RES
-    return np.asarray(image[np.ix_(rows, columns)], dtype=np.float32)
+    return ellipse((shape[0], shape[1]), (point.x, point.y), (CLICK_RADIUS_PX, CLICK_RADIUS_PX))

@@ -1,5 +1,6 @@
-"""The seams of the agent: what it needs of a policy, a segmenter and the slices. Fakes:
-agent/fakes.py.
+"""The agent's seams: Policy, Segmenter, Slices, and what passes between them.
+
+The fakes are in agent/fakes.py.
 """
 
 from __future__ import annotations
@@ -33,9 +34,7 @@ class Encoding(Protocol):
 
     @property
     def high_res(self) -> tuple[NDArray[np.float32], ...]:
-        """Finer features (channels, h, w) float32 where the model has them, the finest first; else
-        ().
-        """
+        """Finer features (channels, h, w) float32, the finest first; () from a model without."""
 
     @property
     def source_shape(self) -> tuple[int, int]:
@@ -44,7 +43,7 @@ class Encoding(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class PromptedSlice:
-    """One question to a segmenter: what to draw on which encoded slice."""
+    """What a segmenter is asked: prompts on an encoded slice."""
 
     encoding: Encoding
     prompts: Prompts
@@ -59,10 +58,10 @@ class Segmenter(Protocol):
 
     @property
     def supported_prompts(self) -> frozenset[PromptKind]:
-        """The kinds of prompt that improve its answer; others are refused as an observation."""
+        """The kinds of prompt that it uses; others are refused, which is an observation."""
 
     def encode(self, image: NDArray[np.float32]) -> Encoding:
-        """Run the image encoder on a slice float32 in 0..1: grey (rows, columns) or RGB (rows,
+        """Run the image encoder on a slice float32 in 0..1, grey (rows, columns) or RGB (rows,
         columns, 3).
         """
 
@@ -70,7 +69,7 @@ class Segmenter(Protocol):
         """The mask for prompts in the slice's own pixels, at the slice's own size."""
 
     def segment_many(self, asks: Sequence[PromptedSlice]) -> list[Segmentation]:
-        """The masks for several asks, in order, on the same or on different slices: one run of the
+        """The masks for prompts on the same or on different slices, in order: one run of the
         decoder where their prompts can share one.
         """
 
@@ -90,13 +89,11 @@ class Slices(Protocol):
 
     @property
     def window(self) -> str:
-        """What part of the intensities `image` shows, in words for the trace; "" when nobody
-        said.
-        """
+        """The part of the intensities that `image` shows, in words for the trace; "" if unknown."""
 
     @property
     def levels(self) -> tuple[float, float] | None:
-        """The stored intensities that `image` shows as 0 and as 1; None when nobody said."""
+        """The intensities that `image` shows as 0 and as 1; None if unknown."""
 
     def image(self, z: int) -> NDArray[np.float32]:
         """Slice `z` (rows, columns) float32 in 0..1, windowed as the models see it."""
@@ -115,11 +112,9 @@ class Slices(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Seed:
-    """An object to follow through a volume: its outlines (rows, columns) bool by slice, at least
-    one.
+    """An object to propagate: its masks (rows, columns) bool by slice, at least one of them.
 
-    Only slices `lowest` to `highest` (both included) are worked on; None: as far as the volume
-    goes.
+    Only slices `lowest` to `highest`, both included, are drawn; None is the volume's edge.
     """
 
     masks: Mapping[int, NDArray[np.bool_]]
@@ -129,9 +124,7 @@ class Seed:
 
 @dataclass(frozen=True, eq=False)
 class PropagatedSlice:
-    """Object number `index` as it was drawn on slice `z`; `score` 0..1 how sure the model is that
-    it is there.
-    """
+    """Object number `index` on slice `z`; `score` 0..1 is the model's, for the object's presence."""
 
     index: int
     z: int
@@ -140,25 +133,22 @@ class PropagatedSlice:
 
 
 ContinueIf = Callable[[PropagatedSlice], bool]
-"""Whether an object goes on beyond a slice; False ends it in that direction, and that slice is not
-kept.
-"""
+"""Whether an object goes on beyond a slice; False ends it before that slice."""
 
 
 @runtime_checkable
 class VolumeSegmenter(Segmenter, Protocol):
-    """A segmenter that follows objects from slice to slice by itself (MedSAM2, SAM 2)."""
+    """A segmenter that propagates objects from slice to slice by itself (MedSAM2, SAM 2)."""
 
     def propagate(
         self, slices: Slices, seeds: Sequence[Seed], continue_if: ContinueIf
     ) -> Iterator[PropagatedSlice]:
-        """Follow all objects from their outlines, upwards and downwards, and yield each slice as it
-        is drawn.
+        """Propagate all objects from their outlines, up and down; yields each slice as it is drawn.
 
-        The seeds' own slices are not yielded. Between two outlines of one object a slice is
-        followed from the nearer one. An object is followed until `continue_if` says no, its bounds, or
-        the volume's edge. All objects go in one pass over the slices, each slice is encoded once,
-        and what is held does not grow with the slices.
+        The seeds' own slices are not yielded. A slice between two outlines of one object is drawn
+        from the nearer one. An object ends where `continue_if` is False, at its bounds, or at the
+        volume's edge. All objects go in one pass over the slices, each slice is encoded once, and
+        memory does not grow with the number of slices.
         """
 
 
@@ -167,11 +157,11 @@ class VolumePrompter(Segmenter, Protocol):
     """A promptable 3-D segmenter: a prompt on any slice, the whole object as the answer
     (nnInteractive, VoxTell).
 
-    Its answers on a slice alone are those on a volume of that slice (agent/volume/prompter.py).
+    On a single slice it works as on a volume of one slice (agent/volume/prompter.py).
     """
 
     def segment_volume(self, slices: Slices, prompts: VolumePrompts) -> VolumeSegmentation:
-        """The object (z, y, x) that `prompts`, all that were given for it so far, ask for.
+        """The object (z, y, x) for `prompts`, which are all its prompts so far.
 
         The answer depends on nothing else, so a prompter that keeps a session begins it anew unless
         `prompts` go on from its last ones on the same `slices`. SegmenterFailed for no prompt, for
@@ -181,8 +171,8 @@ class VolumePrompter(Segmenter, Protocol):
 
 @dataclass(frozen=True)
 class Assessment:
-    """What a policy thinks of a drawn object: `slices` that need correcting, the worst first;
-    `replies` as said.
+    """A policy's opinion of an object: `slices` that need correction, the worst first; `replies`
+    for the record.
     """
 
     slices: tuple[int, ...] = ()
@@ -191,11 +181,11 @@ class Assessment:
 
 @dataclass(frozen=True)
 class Localisation:
-    """What a policy thinks of a whole volume before drawing.
+    """Where in a volume a policy takes the target to be.
 
     `presence` one value 0..1 a slice, or () from a policy that gives no figures; `key_slices`
-    zero-based, best first, empty when absent; `reason` a sentence for a person; `replies` what was
-    said, for the record.
+    zero-based, the best first, empty when absent; `reason` a sentence for a person; `replies` for
+    the record.
     """
 
     presence: tuple[float, ...]
@@ -213,12 +203,11 @@ class Localisation:
 class Observation:
     """What the policy is shown in a turn: a pure function of the turns so far.
 
-    `turns` of this episode, oldest first, each with its outcome; `latest` the segmentation of the
-    last turn that drew one, `best` the best so far; `carried` (rows, columns) bool the neighbouring
-    slice's mask when the structure is carried through the volume; `shown` what the policy was shown
-    after each of `turns`: the best mask at that time (rows, columns), None while there was none;
-    `supported_prompts` the prompts that the segmenter takes; `opening` the mask it was shown before its
-    first turn (under review), if any.
+    `turns` of this episode, oldest first, each with its outcome; `latest` the last segmentation,
+    `best` the best one so far; `carried` (rows, columns) bool the mask that the neighbouring slices
+    suggest; `best_masks` the best mask (rows, columns) bool after each of `turns`, None while there
+    was none; `supported_prompts` those of the segmenter; `opening` the mask under review that was
+    shown before the first turn, if any.
     """
 
     target: Target
@@ -230,16 +219,14 @@ class Observation:
     best: Segmentation | None = None
     carried: NDArray[np.bool_] | None = None
     turns_left: int = 1
-    shown: tuple[NDArray[np.bool_] | None, ...] = ()
+    best_masks: tuple[NDArray[np.bool_] | None, ...] = ()
     supported_prompts: frozenset[PromptKind] = frozenset(PromptKind)
     opening: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)
 class Reply:
-    """A policy's move: the action it means, the words it used, what they took and the seconds it
-    thought.
-    """
+    """A policy's move: its `action`, the model's `text`, the `usage` and `seconds` of both."""
 
     action: Action
     text: str = ""
@@ -258,23 +245,21 @@ class Policy(Protocol):
         """Raise UnknownTarget when this policy cannot look for `target`."""
 
     def localise(self, target: Target, slices: Slices) -> Localisation:
-        """Look over the whole volume: where is the target, and is it there at all?"""
+        """Where in the whole volume the target is, or that it is absent."""
 
     def act(self, observation: Observation) -> Reply:
-        """The next action on a slice. On Role.CARRY, Absent means "it ends before this slice"."""
+        """The next action on a slice. For Role.CARRY, Absent: the target ends before this slice."""
 
     def score(self, observation: Observation, segmentation: Segmentation) -> float:
         """How good a segmentation is, 0..1, comparable within a target; the highest one is kept."""
 
     def assess(self, target: Target, slices: Slices, voxels: NDArray[np.bool_]) -> Assessment:
-        """Look over a drawn object (z, y, x) bool: which slices should be corrected? None is an
-        answer.
-        """
+        """Which slices of an object (z, y, x) bool need correction; there may be none."""
 
 
 @runtime_checkable
 class BatchPolicy(Policy, Protocol):
-    """A policy that answers several episodes in one go, faster than one by one."""
+    """A policy that answers several episodes in one call, faster than one by one."""
 
     def act_many(self, observations: Sequence[Observation]) -> list[Reply]:
         """The next action of each episode, in order; each as `act` would give it."""

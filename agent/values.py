@@ -1,8 +1,8 @@
-"""The frozen values that cross between rooms: volumes, masks, prompts, what a segmenter answered.
+"""The frozen values that cross between rooms: volumes, masks, prompts and a segmenter's answers.
 
 Pixel coordinates of a slice are (x, y): x is the column from the left, y the row from the top, zero
-at the centre of the first pixel. Arrays are read-only by agreement: nobody writes into a value it
-was given.
+at the centre of the first pixel. Arrays are read-only by agreement: no function writes into its
+arguments.
 """
 
 from __future__ import annotations
@@ -60,10 +60,9 @@ class Mask:
 
 @dataclass(frozen=True)
 class Target:
-    """What was asked for: `text` as the user said it, `structure` its key in the catalogue or None.
+    """What a request asks for: `text` in the user's words, `structure` its key in the catalogue.
 
-    Keys are snake case, such as "left_kidney"; None means free text that no catalogue entry
-    matches.
+    Keys are snake case, such as "left_kidney"; None is free text without a catalogue entry.
     """
 
     text: str
@@ -81,9 +80,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Box:
-    """A box in pixels, both corners included: 0 <= x0 <= x1, 0 <= y0 <= y1; ValueError
-    otherwise.
-    """
+    """A box in pixels, both corners included; ValueError unless finite, x0 <= x1 and y0 <= y1."""
 
     x0: float
     y0: float
@@ -96,9 +93,7 @@ class Box:
             raise ValueError(f"a box needs x0 <= x1 and y0 <= y1, not {corners}")
 
     def grown(self, margin_px: float, shape: tuple[int, int]) -> Box:
-        """This box widened by `margin_px` on each side, kept inside a slice of `shape` (rows,
-        columns).
-        """
+        """This box widened by `margin_px` on each side, cut to a slice of `shape` (rows, columns)."""
         rows, columns = shape
         return Box(
             x0=min(max(self.x0 - margin_px, 0), columns - 1),
@@ -117,7 +112,7 @@ class Box:
 
 
 class PromptKind(StrEnum):
-    """What a segmenter can be asked with."""
+    """The kinds of prompt of a segmenter."""
 
     BOX = "box"
     POINT = "point"
@@ -128,10 +123,10 @@ class PromptKind(StrEnum):
 
 @dataclass(frozen=True, eq=False)
 class Prompts:
-    """Everything asked so far on one slice: the box, all clicks, the last answer's low-res logits.
+    """All prompts so far on one slice: the box, the clicks, the best answer's low-resolution logits.
 
-    `mask` (rows, columns) bool is an outline to start from, used where there are no logits yet;
-    `text` names the structure for segmenters that read.
+    `mask` (rows, columns) bool is a mask to start from, used where there are no logits yet; `text`
+    names the structure for a segmenter that takes text.
     """
 
     box: Box | None = None
@@ -146,8 +141,9 @@ class Segmentation:
     """A segmenter's answer on one slice.
 
     `mask` (rows, columns) bool at the slice's own size; `logits` (h, w) float32 at the model's
-    low resolution, > 0 inside; `predicted_iou` the model's own opinion, 0..1. Of several candidates
-    the model offered, `choice` is the index of this one and `candidate_ious` its opinion of each.
+    low resolution, > 0 inside; `predicted_iou` the model's own estimate, 0..1. Where the model gave
+    several candidates, `choice` is the index of this one and `candidate_ious` has its estimates of
+    all.
     """
 
     mask: NDArray[np.bool_]
@@ -161,8 +157,8 @@ class Segmentation:
         return {slice_index: self.mask}
 
     @classmethod
-    def shown(cls, mask: NDArray[np.bool_]) -> Segmentation:
-        """A mask (rows, columns) as a policy is shown it when its logits are gone."""
+    def of_mask(cls, mask: NDArray[np.bool_]) -> Segmentation:
+        """A mask (rows, columns) bool whose logits are gone."""
         return cls(mask, np.zeros((0, 0), dtype=np.float32), 0.0)
 
 
@@ -220,11 +216,11 @@ class Scribble:
 
 @dataclass(frozen=True, eq=False)
 class VolumePrompts:
-    """Everything asked so far of one object in a volume, in voxel indices of the working grid.
+    """All prompts so far for one object in a volume, in voxel indices of the working grid.
 
-    `boxes` and `points` in the order in which they were given; `mask` (z, y, x) bool the object to
-    start from, to which the other prompts are corrections; `text` names the structure for
-    segmenters that read.
+    `boxes` and `points` in the order in which they came; `mask` (z, y, x) bool the object to start
+    from, which the other prompts correct; `text` names the structure for a segmenter that takes
+    text.
     """
 
     boxes: tuple[VoxelBox, ...] = ()
@@ -272,7 +268,12 @@ class VolumeSegmentation:
 
 
 class Role(StrEnum):
-    """Why the agent is on a slice; SURVEY and INSPECT are about the whole volume."""
+    """What a turn is for. The values stand in traces and the record.
+
+    SURVEY: the policy localises the target in the whole volume. KEY: work on a key slice. CARRY: a
+    slice beside one with a mask. INSPECT: the policy assesses the whole object. REVIEW: a slice
+    that does not fit, or that the assessment has named, is corrected.
+    """
 
     SURVEY = "survey"
     KEY = "key"

@@ -1,10 +1,10 @@
-"""Slices, turn by turn: the policy acts, the segmenter draws, the best mask so far is kept
-(agent/episode/state.py).
+"""Episodes: the policy acts, the segmenter draws, the best mask so far is kept.
 
-The loop yields every turn as it happens, so the caller can store, show or stop. Nothing a policy
-says or a segmenter fails at raises here: it becomes an observation, and the policy tries again
-within its budget. One slice is worked on alone by `run_episode`, many in lock-step by
-`run_together`: one call of the policy and one of the segmenter for all.
+The rules of an episode are in agent/episode/state.py. The loop yields every turn as it happens, so
+that the caller can store, show or stop. A policy's malformed reply and a segmenter's failure do not
+raise: each becomes an observation, and the policy tries again within its budget. `run_episode`
+works on one slice, `run_together` on many in lock-step, with one call of the policy and one of the
+segmenter for all.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ def run_episode(
     """Work on one slice until the policy stops or its budget is spent; yields turns, returns the
     Episode.
 
-    `start`, `first_index` and `objection` as in EpisodeState. Errors other than SegmenterFailed pass
-    through.
+    `start`, `first_index` and `objection` as in EpisodeState. Errors other than SegmenterFailed
+    pass through.
     """
     state = EpisodeState(
         start,
@@ -48,10 +48,10 @@ def run_episode(
     while state.open:
         began = clock()
         reply = policy.act(state.observe())
-        thought = clock()
-        ask = state.step(reply, thought - began)
-        answer = None if ask is None else _answer(segmenter, ask)
-        yield state.record(answer, 0.0 if ask is None else clock() - thought)
+        replied = clock()
+        prompted = state.step(reply, replied - began)
+        answer = None if prompted is None else _answer(segmenter, prompted)
+        yield state.record(answer, 0.0 if prompted is None else clock() - replied)
     return state.episode
 
 
@@ -63,11 +63,11 @@ def run_together(
     *,
     clock: Clock = time.perf_counter,
 ) -> Generator[tuple[int, Turn], None, list[Episode]]:
-    """Work on many slices in lock-step; yields (index of the start, turn), returns their episodes
-    in order.
+    """Work on many slices in lock-step; yields (index of the start, turn), returns the episodes in
+    order.
 
-    Each episode goes as it would alone; a turn's seconds are its share of the calls made for all.
-    The starts may be on different volumes and for different targets.
+    Each episode goes as it would alone; a turn's seconds are its share of the common calls. The
+    starts may be on different volumes and for different targets.
     """
     states = [
         EpisodeState(
@@ -75,33 +75,34 @@ def run_together(
         )
         for start in starts
     ]
-    while at_work := [(index, state) for index, state in enumerate(states) if state.open]:
+    while open_states := [(index, state) for index, state in enumerate(states) if state.open]:
         began = clock()
-        replies = _replies(policy, [state.observe() for _, state in at_work])
-        thought = clock()
-        policy_s = (thought - began) / len(at_work)
-        asks = [
-            state.step(reply, policy_s) for (_, state), reply in zip(at_work, replies, strict=True)
+        replies = _replies(policy, [state.observe() for _, state in open_states])
+        replied = clock()
+        policy_s = (replied - began) / len(open_states)
+        prompted = [
+            state.step(reply, policy_s)
+            for (_, state), reply in zip(open_states, replies, strict=True)
         ]
-        wanted = [ask for ask in asks if ask is not None]
-        answers = iter(_answers(segmenter, wanted))
-        segmenter_s = (clock() - thought) / max(len(wanted), 1)
-        for (index, state), ask in zip(at_work, asks, strict=True):
-            if ask is None:
+        to_draw = [prompted_slice for prompted_slice in prompted if prompted_slice is not None]
+        answers = iter(_answers(segmenter, to_draw))
+        segmenter_s = (clock() - replied) / max(len(to_draw), 1)
+        for (index, state), prompted_slice in zip(open_states, prompted, strict=True):
+            if prompted_slice is None:
                 yield index, state.record(None, 0.0)
             else:
                 yield index, state.record(next(answers), segmenter_s)
     return [state.episode for state in states]
 
 
-def _replies(policy: Policy, seen: Sequence[Observation]) -> list[Reply]:
+def _replies(policy: Policy, observations: Sequence[Observation]) -> list[Reply]:
     if isinstance(policy, BatchPolicy):
-        return policy.act_many(seen)
-    return [policy.act(one) for one in seen]
+        return policy.act_many(observations)
+    return [policy.act(observation) for observation in observations]
 
 
 def _answers(segmenter: Segmenter, asks: Sequence[PromptedSlice]) -> list[Segmentation | str]:
-    """An answer or a fault for each ask; where the batch as a whole fails, each is asked alone."""
+    """An answer or a fault for each; where the batch as a whole fails, each is drawn alone."""
     if not asks:
         return []
     try:

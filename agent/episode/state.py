@@ -1,15 +1,14 @@
-"""A slice being worked on: what the policy is shown, what its reply asks for, and what becomes of
-the answer.
+"""The state of an episode: what the policy observes, what its reply asks for, what became of it.
 
-A turn has three steps, so that many states can be served at once: `seen` is put before the policy,
-`hear` turns its reply into a question to the segmenter (or None), `settle` takes the answer and
-writes the turn down. Rules that the papers leave open:
+A turn has three steps, so that many states can be served at once: `observe` gives the policy's
+observation, `step` turns its reply into a question to the segmenter (or None), `record` takes the
+answer and appends the turn. Rules that the papers leave open:
 
 - Every reply is a turn and counts; two turns in a row that change nothing end the episode, and
-  so do three that have no effect at all (`Limits`).
-- A mask that scores lower than the best is rolled back together with the prompt that made it.
-- "Stop" without a mask is answered once with an observation; said again, it ends.
-- "Absent" after a mask gives that mask up only if its score is low; otherwise it is refused.
+  so do three without any effect (`Limits`).
+- A mask that does not score higher than the best is rolled back, together with its prompt.
+- "Stop" without a mask is answered once with an observation; the second one ends the episode.
+- "Absent" after a mask discards that mask only if its score is low; otherwise it is refused.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ Clock = Callable[[], float]
 """Seconds from some fixed start, as `time.perf_counter` counts them."""
 
 Objection = Callable[[Segmentation], str | None]
-"""Why a drawn mask cannot be right whatever its score, in words for the policy, or None."""
+"""Why a mask cannot be right whatever its score, in words for the policy, or None."""
 
 _REPLY_CHARS = 8_000  # a runaway reply is kept in the turn up to here
 _STALLED = frozenset({Outcome.DUPLICATE, Outcome.UNCHANGED})
@@ -48,26 +47,24 @@ _WITHOUT_EFFECT = frozenset({Outcome.REFUSED, Outcome.NO_MASK})
 
 
 def no_objection(_: Segmentation) -> str | None:
-    """The guard of a slice that nothing is known about."""
+    """No objection: for a slice without neighbours that have a mask."""
     return None
 
 
 @dataclass(frozen=True, eq=False)
 class _Verdict:
-    """What came of an action, before it is written down as a turn."""
+    """The outcome of an action, from which its turn is made."""
 
     outcome: Outcome
-    told: str = ""
-    drawn: Segmentation | None = None
+    observation: str = ""
+    segmentation: Segmentation | None = None
     score: float | None = None
-    appraisal_s: float = 0.0
+    scoring_s: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
-class _Heard:
-    """A reply that waits for its end: the normalise_action action, and either its verdict or the prompts to
-    draw.
-    """
+class _PendingReply:
+    """A reply whose turn is not recorded yet: its action, and its verdict or the prompts to draw."""
 
     reply: Reply
     action: Action
@@ -77,11 +74,11 @@ class _Heard:
 
 
 class EpisodeState:
-    """One episode: the prompts that made the best mask, and the turns so far.
+    """One episode: the prompts of the best mask, and the turns so far.
 
     `start` names target, slice and role; its `carried`, `latest` and `best` are shown to the policy
-    as they are. `first_index` is the index of the first turn on this slice. A mask that `objection`
-    speaks against is never kept.
+    as they are. `first_index` is the index of the first turn on this slice. A mask to which
+    `objection` gives a reason is never kept.
     """
 
     def __init__(
@@ -95,21 +92,21 @@ class EpisodeState:
         objection: Objection,
         clock: Clock,
     ) -> None:
-        opened_with = start.best or start.latest
+        opening = start.best or start.latest
         self._start = replace(
             start,
             supported_prompts=segmenter.supported_prompts,
-            opening=None if opened_with is None else opened_with.mask,
+            opening=None if opening is None else opening.mask,
         )
         self._policy, self._limits, self._first_index = policy, limits, first_index
         self._objection, self._clock = objection, clock
-        self._prompts = Prompts(text=_spoken(start.target, segmenter.supported_prompts))
+        self._prompts = Prompts(text=_text_for(start.target, segmenter.supported_prompts))
         self._latest = start.latest
-        self._shown: list[NDArray[np.bool_] | None] = []
-        self._heard: _Heard | None = None
+        self._best_masks: list[NDArray[np.bool_] | None] = []
+        self._pending: _PendingReply | None = None
         self.turns: list[Turn] = []
         self.best = start.best
-        self.score = 0.0 if start.best is None else self._appraise(start, start.best)
+        self.score = 0.0 if start.best is None else self._scored(start, start.best)
         self.absent = False
 
     @property
@@ -126,75 +123,76 @@ class EpisodeState:
 
     @property
     def episode(self) -> Episode:
-        """What the turns have led to so far."""
+        """The turns so far and the best mask among them."""
         return Episode(tuple(self.turns), self.best, self.score, self.absent)
 
     def observe(self) -> Observation:
-        """What the policy is shown now."""
+        """The policy's observation before the next turn."""
         return replace(
             self._start,
             turns=tuple(self.turns),
             latest=self._latest,
             best=self.best,
             turns_left=self._limits.turns(self._start.role) - len(self.turns),
-            shown=tuple(self._shown),
+            best_masks=tuple(self._best_masks),
         )
 
     def step(self, reply: Reply, policy_s: float) -> PromptedSlice | None:
-        """Take the policy's reply, thought over for `policy_s`; what to ask the segmenter, if
-        anything.
-        """
+        """Take the policy's reply, which took `policy_s` seconds; the segmenter's question, if any."""
         action = normalise_action(reply.action)
         verdict = self._without_drawing(action)
         if verdict is not None or not isinstance(action, AddBox | AddPoint):
-            self._heard = _Heard(reply, action, policy_s, verdict)
+            self._pending = _PendingReply(reply, action, policy_s, verdict)
             return None
         prompts = apply_action(self._prompts, action, self._limits.undo_px)
-        self._heard = _Heard(reply, action, policy_s, prompts=prompts)
+        self._pending = _PendingReply(reply, action, policy_s, prompts=prompts)
         takes_masks = PromptKind.MASK in self._start.supported_prompts
         logits = self.best.logits if self.best is not None and takes_masks else None
         encoding = self._start.slices.encoding(self._start.slice_index)
         return PromptedSlice(encoding, replace(prompts, previous_logits=logits))
 
     def record(self, answer: Segmentation | str | None, segmenter_s: float) -> Turn:
-        """Write the turn down: `answer` to what `hear` asked (a fault in words where the segmenter
-        failed).
+        """Append the turn; `answer` is the segmenter's to the question of `step`, or its fault.
+
+        ValueError when there was no `step` before.
         """
-        heard = self._heard
-        if heard is None:
-            raise ValueError("a reply must be heard before its turn can be settled")
-        verdict = heard.verdict or self._weigh(answer, heard.prompts)
-        drawn = verdict.drawn
+        pending = self._pending
+        if pending is None:
+            raise ValueError("a turn can only be recorded after its step")
+        verdict = pending.verdict or self._weigh(answer, pending.prompts)
+        segmentation = verdict.segmentation
         turn = Turn(
             slice_index=self._start.slice_index,
             index=self._first_index + len(self.turns),
             role=self._start.role,
-            action=heard.action,
+            action=pending.action,
             outcome=verdict.outcome,
-            reply=heard.reply.text[:_REPLY_CHARS],
-            observation=verdict.told,
-            area_px=None if drawn is None else int(np.count_nonzero(drawn.mask)),
-            predicted_iou=None if drawn is None else drawn.predicted_iou,
+            reply=pending.reply.text[:_REPLY_CHARS],
+            observation=verdict.observation,
+            area_px=None if segmentation is None else int(np.count_nonzero(segmentation.mask)),
+            predicted_iou=None if segmentation is None else segmentation.predicted_iou,
             score=verdict.score,
-            policy_s=heard.policy_s + verdict.appraisal_s,
+            policy_s=pending.policy_s + verdict.scoring_s,
             segmenter_s=segmenter_s,
-            mask_choice=drawn.choice if drawn is not None and drawn.candidate_ious else None,
-            candidate_ious=() if drawn is None else drawn.candidate_ious,
-            usage=heard.reply.usage,
+            mask_choice=segmentation.choice
+            if segmentation is not None and segmentation.candidate_ious
+            else None,
+            candidate_ious=() if segmentation is None else segmentation.candidate_ious,
+            usage=pending.reply.usage,
             masks=None
-            if drawn is None
-            else TurnMasks.of(drawn.masks_from(self._start.slice_index)),
+            if segmentation is None
+            else TurnMasks.of(segmentation.masks_from(self._start.slice_index)),
         )
-        self._heard = None
+        self._pending = None
         self.turns.append(turn)
-        self._shown.append(None if self.best is None else self.best.mask)
+        self._best_masks.append(None if self.best is None else self.best.mask)
         return turn
 
     def _in_a_row(self, outcomes: Collection[Outcome]) -> int:
         return sum(1 for _ in takewhile(lambda t: t.outcome in outcomes, reversed(self.turns)))
 
     def _without_drawing(self, action: Action) -> _Verdict | None:
-        """What becomes of an action that needs no segmenter; None for one that is to be drawn."""
+        """The verdict on an action that needs no segmenter; None for one to be drawn."""
         match action:
             case Malformed(fault):
                 return _Verdict(Outcome.REFUSED, fault)
@@ -221,8 +219,8 @@ class EpisodeState:
         return None
 
     def _stop(self) -> _Verdict:
-        said_before = any(isinstance(turn.action, Stop) for turn in self.turns)
-        if self.best is None and not said_before:
+        stopped_before = any(isinstance(turn.action, Stop) for turn in self.turns)
+        if self.best is None and not stopped_before:
             return _Verdict(
                 Outcome.REFUSED,
                 "there is no mask yet: draw one, or say that the structure is absent",
@@ -239,62 +237,68 @@ class EpisodeState:
         return _Verdict(Outcome.ABSENT)
 
     def _weigh(self, answer: Segmentation | str | None, prompts: Prompts) -> _Verdict:
-        """Keep what was drawn if it is better than what there is; say what became of it."""
+        """The verdict on an answer, which becomes the best mask if its score is higher."""
         if not isinstance(answer, Segmentation):
             return _Verdict(Outcome.NO_MASK, f"the segmenter failed: {answer}")
         fault = _no_mask_of(answer, self._start.slices.shape[1:])
         if fault is not None:
             return _Verdict(Outcome.NO_MASK, f"the segmenter failed: {fault}")
-        drawn = replace(
+        segmentation = replace(
             answer,
             mask=tidy_slice(answer.mask),
-            predicted_iou=_opinion(answer.predicted_iou),
-            candidate_ious=tuple(map(_opinion, answer.candidate_ious)),
+            predicted_iou=_finite(answer.predicted_iou),
+            candidate_ious=tuple(map(_finite, answer.candidate_ious)),
         )
-        if not drawn.mask.any():
+        if not segmentation.mask.any():
             return _Verdict(Outcome.NO_MASK, "nothing was drawn there: try another place")
-        earlier = (self.best, self._latest)
-        if any(one is not None and np.array_equal(one.mask, drawn.mask) for one in earlier):
+        earlier_masks = [s.mask for s in (self.best, self._latest) if s is not None]
+        if any(np.array_equal(mask, segmentation.mask) for mask in earlier_masks):
             return _Verdict(
-                Outcome.UNCHANGED, "the mask did not change: try something else, or stop", drawn
+                Outcome.UNCHANGED,
+                "the mask did not change: try something else, or stop",
+                segmentation,
             )
         observation = self.observe()
-        self._latest = drawn
-        objection = self._objection(drawn)
+        self._latest = segmentation
+        objection = self._objection(segmentation)
         if objection is not None:
-            return _Verdict(Outcome.ROLLED_BACK, f"{objection}; the mask was not kept", drawn)
-        return self._compare(drawn, prompts, observation)
+            return _Verdict(
+                Outcome.ROLLED_BACK, f"{objection}; the mask was not kept", segmentation
+            )
+        return self._compare(segmentation, prompts, observation)
 
-    def _compare(self, drawn: Segmentation, prompts: Prompts, seen: Observation) -> _Verdict:
+    def _compare(
+        self, segmentation: Segmentation, prompts: Prompts, observation: Observation
+    ) -> _Verdict:
         began = self._clock()
-        score = self._appraise(seen, drawn)
-        appraisal_s = self._clock() - began
+        score = self._scored(observation, segmentation)
+        scoring_s = self._clock() - began
         if self.best is not None and score <= self.score:
-            told = f"that is no better ({score:.2f}, the best is {self.score:.2f}) and was undone"
-            return _Verdict(Outcome.ROLLED_BACK, told, drawn, score, appraisal_s)
-        self.best, self.score, self._prompts = drawn, score, prompts
-        told = f"the mask was kept, score {score:.2f}"
-        return _Verdict(Outcome.KEPT, told, drawn, score, appraisal_s)
+            text = f"that is no better ({score:.2f}, the best is {self.score:.2f}) and was undone"
+            return _Verdict(Outcome.ROLLED_BACK, text, segmentation, score, scoring_s)
+        self.best, self.score, self._prompts = segmentation, score, prompts
+        text = f"the mask was kept, score {score:.2f}"
+        return _Verdict(Outcome.KEPT, text, segmentation, score, scoring_s)
 
-    def _appraise(self, seen: Observation, drawn: Segmentation) -> float:
-        score = self._policy.score(seen, drawn)
+    def _scored(self, observation: Observation, segmentation: Segmentation) -> float:
+        score = self._policy.score(observation, segmentation)
         return float(min(max(score, 0.0), 1.0)) if math.isfinite(score) else 0.0
 
 
-def _spoken(target: Target, supported_prompts: Collection[PromptKind]) -> str:
-    """The target's name for a segmenter that reads; "" for one that does not."""
+def _text_for(target: Target, supported_prompts: Collection[PromptKind]) -> str:
+    """The target's name for a segmenter that takes text; "" for any other."""
     if PromptKind.TEXT not in supported_prompts:
         return ""
     return target.text if target.structure is None else target.structure.replace("_", " ")
 
 
-def _opinion(said: float) -> float:
-    """An opinion that can be kept; one that is no number is the lowest."""
-    return float(said) if math.isfinite(said) else 0.0
+def _finite(score: float) -> float:
+    """A model's score for the record; 0 for one that is not finite."""
+    return float(score) if math.isfinite(score) else 0.0
 
 
 def _no_mask_of(answer: Segmentation, shape: tuple[int, ...]) -> str | None:
-    """Why an answer is no mask of a slice of `shape` (rows, columns), or None if it is one."""
+    """Why an answer is no mask of a slice of `shape` (rows, columns); None if it is one."""
     if answer.mask.shape != shape or answer.mask.dtype != np.bool_:
         return f"its mask is {answer.mask.dtype} {answer.mask.shape}"
     return None

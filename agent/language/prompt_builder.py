@@ -194,7 +194,7 @@ def shown_before(observation: Observation, turn: int) -> NDArray[np.bool_] | Non
     """The mask (rows, columns) bool shown before turn number `turn`: the best one by then, else
     the episode's opening mask, if it has one.
     """
-    best = observation.shown[turn - 1] if turn else None
+    best = observation.best_masks[turn - 1] if turn else None
     return observation.opening if best is None else best
 
 

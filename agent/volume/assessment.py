@@ -56,7 +56,7 @@ def _redraw(target_state: TargetState, z: int) -> Generator[Turn, None, bool]:
     around = adjacent(target_state.masks, z)
     expected = between(*around) if len(around) == 2 else (around[0] if around else None)
     earlier = target_state.take(z) if z in target_state.masks else None
-    suspect = None if earlier is None else Segmentation.shown(earlier[0])
+    suspect = None if earlier is None else Segmentation.of_mask(earlier[0])
     episode = yield from target_state.draw(z, Role.REVIEW, carried=expected, suspect=suspect)
     if episode.best is not None:
         return True

@@ -89,7 +89,7 @@ def _correct(target_state: TargetState, finding: _Finding) -> Generator[Turn, No
         z,
         Role.REVIEW,
         carried=expected,
-        suspect=None if suspect is None else Segmentation.shown(suspect),
+        suspect=None if suspect is None else Segmentation.of_mask(suspect),
         objection=misfits,
     )
     if episode.best is not None:

@@ -152,7 +152,7 @@ def test_an_episode_may_be_shown_its_own_past(run) -> None:
     run(run_episode(Observation(BRIGHT, slices, 0, Role.KEY), Widening(), segmenter, Limits()))
 
     # Assert
-    assert [len(one.shown) for one in seen] == [0, 1, 2]
-    assert [int(mask.sum()) for mask in seen[2].shown] == [64, 196]
-    assert seen[1].shown[0] is seen[2].shown[0]
+    assert [len(one.best_masks) for one in seen] == [0, 1, 2]
+    assert [int(mask.sum()) for mask in seen[2].best_masks] == [64, 196]
+    assert seen[1].best_masks[0] is seen[2].best_masks[0]
     assert seen[0].supported_prompts == FakeSegmenter.supported_prompts

@@ -72,7 +72,7 @@ def test_each_conversation_begins_with_the_one_before(
         replace(
             start,
             turns=tuple(turn for turn, _ in course[:number]),
-            shown=tuple(mask for _, mask in course[:number]),
+            best_masks=tuple(mask for _, mask in course[:number]),
             turns_left=5 - number,
         )
         for number in range(len(course) + 1)

@@ -222,7 +222,9 @@ class TestActing:
         planner, chat = policy(call("stop_action"))
         turns = tuple(turn(outcome) for outcome in outcomes)
 
-        planner.act(Observation(BILE, volume, 0, Role.KEY, turns=turns, shown=(None,) * len(turns)))
+        planner.act(
+            Observation(BILE, volume, 0, Role.KEY, turns=turns, best_masks=(None,) * len(turns))
+        )
 
         assert chat.temperatures == pytest.approx([temperature])
 
@@ -236,7 +238,7 @@ class TestActing:
         chat, ticks = ScriptedChat(by_slice), count()
         planner = LanguagePolicy(chat, LanguageSettings(), clock=lambda: float(next(ticks)))
         warmer = Observation(
-            BILE, volume, 1, Role.KEY, turns=(turn(Outcome.REFUSED),), shown=(None,)
+            BILE, volume, 1, Role.KEY, turns=(turn(Outcome.REFUSED),), best_masks=(None,)
         )
         asked = [Observation(BILE, volume, z, Role.KEY) for z in (0, 2, 3)]
 
@@ -296,7 +298,7 @@ class TestAppraisal:
 
         assert planner.score(here, firm) == pytest.approx((0.8 + 1.0) / 2)
         assert planner.score(here, shaky) == pytest.approx((0.8 + 0.5) / 2)
-        assert planner.score(here, Segmentation.shown(mask)) == 0.0
+        assert planner.score(here, Segmentation.of_mask(mask)) == 0.0
 
     def test_next_to_a_slice_that_is_done_the_common_part_counts(
         self, volume: ArraySlices, square_at: Callable[[int, int], NDArray[np.bool_]]

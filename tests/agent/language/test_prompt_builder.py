@@ -196,7 +196,7 @@ class TestRoles:
             1,
             Role.REVIEW,
             turns=(fault, replace(fault, index=1)),
-            shown=(None, drawn),
+            best_masks=(None, drawn),
             opening=square_at(8, 8),
         )
 
