@@ -6,8 +6,8 @@ import re
 from urllib.parse import parse_qs
 
 WRITE_IT = (
-    "write postgresql://user:password@host:port/name, with @ : / ? # % in a name or password as %40 %3A %2F "
-    "%3F %23 %25"
+    "write postgresql://user:password@host:port/name, "
+    "with @ : / ? # % in a name or password as %40 %3A %2F %3F %23 %25"
 )
 # as SQLAlchemy takes it apart, which loads too slowly for a command that opens no database
 _URL = re.compile(
@@ -18,8 +18,9 @@ _PLAIN_HOST = re.compile(r"\[[0-9a-fA-F:.%]+\]|[\w.-]*", re.ASCII)
 
 
 def fault_of(url: str) -> str | None:
-    """What is wrong with a PostgreSQL URL as its administrator should read it; None if nothing
-    is.
+    """What is wrong with a PostgreSQL URL as its administrator should read it.
+
+    None if nothing is.
     """
     if not re.match(r"postgresql(\+\w+)?://", url):
         return f'must be "embedded" or a PostgreSQL URL: {WRITE_IT}'

@@ -1,7 +1,7 @@
 """What can go wrong in the server, and in which words.
 
 ServerError
-├── ConfigurationError     a setting is unknown, unsafe or of the wrong kind; the message names the key
+├── ConfigurationError     a setting is unknown, unsafe or of the wrong kind; names the key
 ├── RequestError           a request cannot be taken
 │   ├── NoTargets          nothing was asked for
 │   ├── BadTarget          a target that is empty, endless or no text
@@ -27,7 +27,7 @@ ServerError
 ├── RunEnded               a request was cancelled, superseded or begun anew while it was worked on
 ├── DemoFailed             the demo did not end as it must
 └── RecordError            PostgreSQL did not do what was asked of it
-    ├── RecordUnavailable  the connection is away, or nothing can be written at all; worth trying again
+    ├── RecordUnavailable  no connection, or nothing can be written at all; worth trying again
     └── RecordRefused      PostgreSQL answered, and refused this very statement or value
 """
 
@@ -150,14 +150,11 @@ class RecordError(ServerError):
 
 
 class RecordUnavailable(RecordError):
-    """The connection is away, or the whole database can write nothing: nobody's fault, worth trying
-    again.
-    """
+    """PostgreSQL is away, or can write nothing: worth trying again."""
 
 
 class RecordRefused(RecordError):
-    """PostgreSQL answered, and refused what was asked: the fault of what was being done, not of the
-    connection.
+    """PostgreSQL answered and refused: the fault of the statement, not of the connection.
 
     `sqlstate` is its code (PostgreSQL, appendix A), empty when the driver refused before it.
     `passing` when the same may be taken a moment later: transactions that got in each other's way.

@@ -1,5 +1,4 @@
-"""Stand-ins for the server's seams, for tests and trials: no models, no network, the same answer
-every time.
+"""Stand-ins for the server's seams, for tests: no models, no network, always the same answer.
 
 All of them leave what they did in files, so that a process killed at any point can be asked
 afterwards.
@@ -111,8 +110,7 @@ class FakeStages:
 
 
 class FolderDestination:
-    """A Destination that is a folder: one file a SOP Instance UID, one line in `sends` for each
-    that came.
+    """A Destination that is a folder: a file a SOP Instance UID, a line in `sends` for each send.
 
     `hook` is called with "send" before and "stored" after it has taken everything; it may raise
     DeliveryErrors.
@@ -154,9 +152,7 @@ class FolderDestination:
 
 
 class FailingHook:
-    """A hook that raises `failures`, one for each time `point` is reached, and then lets everything
-    pass.
-    """
+    """A hook that raises `failures` in turn when `point` is reached, then lets all pass."""
 
     def __init__(self, point: str, failures: Sequence[DeliveryError]) -> None:
         self._point = point

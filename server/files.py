@@ -23,8 +23,9 @@ def private_folder(path: Path) -> Path:
 
 
 def write_file(path: Path, fill: Callable[[BinaryIO], object]) -> None:
-    """Let `fill` write a file that appears under `path` whole or not at all; OSError as the disk
-    gives it.
+    """Let `fill` write a file that appears under `path` whole or not at all.
+
+    OSError as the disk gives it.
     """
     with whole_file(path, check=lambda _: None) as temporary, temporary.open("wb") as stream:
         fill(stream)
@@ -37,8 +38,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def kept_path(path: Path, storage: Path) -> str:
-    """`path` as the record keeps it: from `storage` on if it lies there, so that storage.dir can be
-    moved.
+    """`path` for the record: relative to `storage` if it lies there, so that it can be moved.
 
     >>> kept_path(Path("/var/lib/segnode/work/a/seg.dcm"), Path("/var/lib/segnode"))
     'work/a/seg.dcm'

@@ -97,8 +97,9 @@ class StorageSettings(_Section):
 
 
 class DatabaseSettings(_Section):
-    """[database]: "embedded" or a PostgreSQL URL; it holds a password, so it shows itself only when
-    asked.
+    """[database]: "embedded" or a PostgreSQL URL.
+
+    It holds a password, so it shows itself only when asked.
     """
 
     url: SecretStr
@@ -143,8 +144,9 @@ class AgentSettings(_Section):
 
 
 class StagesSettings(_Section):
-    """[stages]: how long each stage of a request may take, and how much memory; in the words of
-    StageLimits.
+    """[stages]: how long each stage of a request may take, and how much memory.
+
+    In the words of StageLimits.
     """
 
     select_s: Annotated[float, Field(gt=0)]
@@ -212,9 +214,7 @@ class DestinationSettings(_Section):
 
 
 class RouteSettings(_Section):
-    """[[routes]]: which studies get which targets, and where the results go (all destinations if
-    none named).
-    """
+    """[[routes]]: which studies get which targets, and where results go (by default everywhere)."""
 
     name: Name
     when: dict[str, str] = {}
@@ -241,11 +241,11 @@ class Settings(_Section):
 
     @model_validator(mode="after")
     def _names_are_known_and_unique(self) -> Settings:
-        known = [destination.name for destination in self.destinations]
-        if len(set(known)) != len(known):
+        names = [destination.name for destination in self.destinations]
+        if len(set(names)) != len(names):
             raise ValueError("two destinations have the same name")
         for route in self.routes:
-            unknown = sorted(set(route.destinations) - set(known))
+            unknown = sorted(set(route.destinations) - set(names))
             if unknown:
                 raise ValueError(
                     f"route '{route.name}' names unknown destinations: {', '.join(unknown)}"
@@ -254,9 +254,7 @@ class Settings(_Section):
 
 
 def config_folder() -> Path:
-    """Where default.toml and the folder structures are: in the wheel, or beside the rooms in a
-    checkout.
-    """
+    """The folder of default.toml and structures: in the wheel, or in the root of a checkout."""
     packaged = Path(str(resources.files("server"))) / "config"
     return packaged if packaged.is_dir() else Path(str(resources.files("server"))).parent / "config"
 

@@ -1,5 +1,6 @@
-"""Errors as a log may have them: where they arose, without the words of others, who may quote a
-value, a file or SQL.
+"""Errors for a log: where they arose, without the words of others.
+
+Those may quote a value, a file or SQL.
 """
 
 from __future__ import annotations
@@ -33,15 +34,12 @@ _STATEMENTS = ("\n[SQL", "\n[parameters", "\nDETAIL:", "\nLINE ", "\nCONTEXT:")
 
 
 def bare_trace(error: BaseException) -> str:
-    """An error and its causes in one line: names, places in the code from within outwards, and
-    words where they are safe.
-    """
-    return "; from ".join(_described(each) for each in _chain(error))
+    """An error and its causes in one line: names, code places (inmost first), safe words."""
+    return "; from ".join(_described(link) for link in _chain(error))
 
 
 def bare_record(*args: Any, **kwargs: Any) -> logging.LogRecord:
-    """A log record whose traceback is `bare_trace` and whose message has no SQL: for
-    logging.setLogRecordFactory.
+    """A log record with `bare_trace` and without SQL, for logging.setLogRecordFactory.
 
     This way it holds for every logger and handler of the process, also those of libraries.
     """
@@ -53,8 +51,10 @@ def bare_record(*args: Any, **kwargs: Any) -> logging.LogRecord:
         record.msg = _without_statements(record.msg)
     if isinstance(record.args, tuple):
         record.args = tuple(
-            bare_trace(each) if isinstance(each, BaseException) and not _speaks(each) else each
-            for each in record.args
+            bare_trace(argument)
+            if isinstance(argument, BaseException) and not _speaks(argument)
+            else argument
+            for argument in record.args
         )
     return record
 
@@ -83,14 +83,14 @@ def _places(error: BaseException) -> Iterator[str]:
     frames = traceback.extract_tb(error.__traceback__)
     for frame in reversed(frames[-_MOST_FRAMES:]):
         path = Path(frame.filename)
-        shown = path.relative_to(_ROOT) if path.is_relative_to(_ROOT) else Path(*path.parts[-2:])
-        yield f"{shown}:{frame.lineno} {frame.name}"
+        place = path.relative_to(_ROOT) if path.is_relative_to(_ROOT) else Path(*path.parts[-2:])
+        yield f"{place}:{frame.lineno} {frame.name}"
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    each: BaseException | None = error
-    while each is not None and id(each) not in seen:
-        seen.add(id(each))
-        yield each
-        each = each.__cause__ or (None if each.__suppress_context__ else each.__context__)
+    visited: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in visited:
+        visited.add(id(link))
+        yield link
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)

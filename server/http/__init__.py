@@ -1,3 +1,4 @@
-"""The HTTP API: bearer tokens, problem details, and the record as JSON. Starts no work by
-itself.
+"""The HTTP API: bearer tokens, problem details, and the record as JSON.
+
+Starts no work by itself.
 """

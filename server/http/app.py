@@ -8,7 +8,7 @@ from fastapi import APIRouter, FastAPI
 
 from server.http import metrics
 from server.http.auth import TokenGuard
-from server.http.dependencies import TOKEN, Watch
+from server.http.dependencies import TOKEN, SharedCalls
 from server.http.described import problem_responses
 from server.http.headers import AlwaysHeaders
 from server.http.limits import BodyLimit
@@ -46,7 +46,7 @@ def create_app(services: Services, tokens: Tokens) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.services = services
-    app.state.watch = Watch(
+    app.state.shared_calls = SharedCalls(
         readiness=Shared(lambda: readiness(services), health.LIMIT_S),
         exposition=Shared(lambda: metrics.exposition(services), metrics.LIMIT_S),
         echoes=Counter(

@@ -1,6 +1,4 @@
-"""The guard in front of the API: bearer tokens (RFC 6750), asked for before anything else is looked
-at.
-"""
+"""The guard in front of the API: bearer tokens (RFC 6750), checked before anything else."""
 
 from __future__ import annotations
 
@@ -12,8 +10,9 @@ from server.http.tokens import Tokens
 
 
 class TokenGuard:
-    """ASGI middleware: no request but to `open_paths` gets further without a token, not even its
-    body is read.
+    """ASGI middleware: without a token only `open_paths` are served.
+
+    The body of any other request is not even read.
     """
 
     def __init__(self, app: ASGIApp, tokens: Tokens, open_paths: frozenset[str]) -> None:
@@ -30,7 +29,8 @@ class TokenGuard:
             refusal = problem(
                 scope,
                 UNAUTHORIZED,
-                "send 'Authorization: Bearer TOKEN'; a fresh node's token is in <storage.dir>/token",
+                "send 'Authorization: Bearer TOKEN'; a fresh node's token is in "
+                "<storage.dir>/token",
                 {"WWW-Authenticate": 'Bearer realm="segnode"'},
             )
             await refusal(scope, receive, send)

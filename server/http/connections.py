@@ -1,6 +1,4 @@
-"""How long a peer may take over a request, and how many connections it may hold: uvicorn itself
-bounds neither.
-"""
+"""Bounds that uvicorn lacks: time for a request, and connections for a peer."""
 
 from __future__ import annotations
 
@@ -26,8 +24,9 @@ _MEDIA_TYPE = "application/problem+json"
 
 @dataclass(frozen=True)
 class ConnectionLimits:
-    """`connections` in all and `per_address`; `head_s` from the first moment to the end of a
-    request's headers.
+    """`connections` in all and `per_address`.
+
+    `head_s` from the first moment to the end of a request's headers.
 
     A body may take `body_s`, and more as long as `body_bytes_per_s` arrive on average; an answer
     that is not taken for `write_s` is given up.
@@ -65,9 +64,7 @@ class Connections:
 
 
 class BoundedProtocol(H11Protocol):
-    """uvicorn's HTTP/1.1 on one connection, with a deadline for whatever the peer has to do
-    next.
-    """
+    """uvicorn's HTTP/1.1 on one connection, with a deadline for the peer's next step."""
 
     def __init__(self, *arguments: Any, connections: Connections, **options: Any) -> None:
         super().__init__(*arguments, **options)

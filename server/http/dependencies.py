@@ -47,10 +47,8 @@ class ListPart:
 
 
 @dataclass(frozen=True)
-class Watch:
-    """What is asked of the node as a whole, once for all who ask at the same time, and threads for
-    calls that wait.
-    """
+class SharedCalls:
+    """Calls about the whole node, shared by concurrent callers, and threads for slow calls."""
 
     readiness: Shared[Readiness]
     exposition: Shared[str]
@@ -63,9 +61,9 @@ async def services(request: Request) -> Services:
     return cast("Services", request.app.state.services)
 
 
-async def watch(request: Request) -> Watch:
+async def shared_calls(request: Request) -> SharedCalls:
     """What the API was made with."""
-    return cast("Watch", request.app.state.watch)
+    return cast("SharedCalls", request.app.state.shared_calls)
 
 
 async def actor(request: Request) -> str:
@@ -93,26 +91,27 @@ async def page(
     return Page(limit, cursor, order == Order.NEWEST)
 
 
-def one_more(wanted: Page) -> Page:
+def one_more(requested: Page) -> Page:
     """The page with one row beyond it, which tells whether there is a next one; see `linked`."""
-    return replace(wanted, limit=wanted.limit + 1)
+    return replace(requested, limit=requested.limit + 1)
 
 
 def linked(
-    request: Request, response: Response, wanted: Page, rows: Sequence[Row]
+    request: Request, response: Response, requested: Page, rows: Sequence[Row]
 ) -> tuple[Row, ...]:
-    """The rows of the page; where there is one more, the answer's Link header names the next page
-    (RFC 8288).
+    """The rows of the page.
+
+    Where there is one more, the answer's Link header names the next page (RFC 8288).
     """
-    shown = tuple(rows[: wanted.limit])
-    if len(rows) > len(shown):
-        following = request.url.include_query_params(cursor=shown[-1].number)
+    page_rows = tuple(rows[: requested.limit])
+    if len(rows) > len(page_rows):
+        following = request.url.include_query_params(cursor=page_rows[-1].number)
         response.headers["Link"] = f'<{following.path}?{following.query}>; rel="next"'
-    return shown
+    return page_rows
 
 
 WithServices = Annotated[Services, Depends(services)]
-WithWatch = Annotated[Watch, Depends(watch)]
+WithSharedCalls = Annotated[SharedCalls, Depends(shared_calls)]
 Asker = Annotated[str, Depends(actor)]
 WithPage = Annotated[Page, Depends(page)]
 WithPart = Annotated[ListPart, Depends(part)]

@@ -44,8 +44,9 @@ Row = TypeVar("Row", StudySummary, RequestSummary)
 
 
 class FakeRecord:
-    """A RecordPort in memory. `away`, if set, is raised by every call, as if PostgreSQL were
-    gone.
+    """A RecordPort in memory.
+
+    `away`, if set, is raised by every call, as if PostgreSQL were gone.
     """
 
     def __init__(self) -> None:
@@ -216,11 +217,11 @@ class FakeCounting:
     def counts(self) -> Counts:
         """See Counting."""
         self._record.answering()
-        held = self._record.kept_requests.values()
+        views = self._record.kept_requests.values()
         return Counts(
-            dict(Counter(view.state for view in held)),
+            dict(Counter(view.state for view in views)),
             dict(Counter(view.summary.state for view in self._record.kept_studies.values())),
-            dict(Counter(delivery.state for view in held for delivery in view.deliveries)),
+            dict(Counter(delivery.state for view in views for delivery in view.deliveries)),
         )
 
 
@@ -241,7 +242,7 @@ def _page_of(rows: Sequence[Row], page: Page) -> tuple[Row, ...]:
 
 
 def _summary(number: int, view: RequestView) -> RequestSummary:
-    names = {each.name for each in fields(RequestSummary)} - {"number"}
+    names = {field.name for field in fields(RequestSummary)} - {"number"}
     return RequestSummary(number=number, **{name: getattr(view, name) for name in names})
 
 

@@ -7,9 +7,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class BodyLimit:
-    """ASGI middleware: reading more than `longest_bytes` of a body ends in 413, as a problem like
-    any other.
-    """
+    """ASGI middleware: 413, as a problem, for a body longer than `longest_bytes`."""
 
     def __init__(self, app: ASGIApp, longest_bytes: int) -> None:
         self._app, self._longest_bytes = app, longest_bytes

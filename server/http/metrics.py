@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse
 
 from server.errors import RecordError
-from server.http.dependencies import WithWatch
+from server.http.dependencies import WithSharedCalls
 from server.http.ports import Services
 from server.nodes.heartbeat import free_bytes
 from server.values import DeliveryState, RequestState, StudyState
@@ -25,10 +25,10 @@ LIMIT_S = 8.0
 
 
 @router.get("/metrics", response_class=PlainTextResponse)
-async def metrics(watch: WithWatch) -> PlainTextResponse:
+async def metrics(shared_calls: WithSharedCalls) -> PlainTextResponse:
     """How many requests, studies and deliveries are in which state, and how much room is left."""
     try:
-        text = await watch.exposition.get()
+        text = await shared_calls.exposition.get()
     except TimeoutError:
         text = "".join(_record_up(0))
     return PlainTextResponse(text, media_type=MEDIA_TYPE)

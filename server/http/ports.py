@@ -1,5 +1,6 @@
-"""What the API needs of the rest of the server, as small Protocols. The fakes are in
-server/http/fakes.py.
+"""What the API needs of the rest of the server, as small Protocols.
+
+The fakes are in server/http/fakes.py.
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ from server.values import RequestState
 
 
 class RecordPort(Protocol):
-    """The part of server.record.record.Record that HTTP speaks to; every method may raise
-    RecordError.
+    """The part of server.record.record.Record that HTTP speaks to.
+
+    Every method may raise RecordError.
     """
 
     def submit(
@@ -103,8 +105,9 @@ class ConfiguredDestination:
 
 @dataclass(frozen=True)
 class Services:
-    """All that the API works with. `storage` is where free space is measured, `minimum_free_bytes`
-    the floor.
+    """All that the API works with.
+
+    `storage` is where free space is measured, `minimum_free_bytes` the floor.
     """
 
     record: RecordPort

@@ -1,6 +1,4 @@
-"""Errors on the wire: problem details (RFC 9457), each kind of error with its one row in one
-table.
-"""
+"""Errors on the wire: problem details (RFC 9457), a row of one table for each kind of error."""
 
 from __future__ import annotations
 
@@ -149,14 +147,15 @@ PROBLEMS: Mapping[type[Exception], Kind] = {
 
 def kind_of(error: Exception) -> Kind:
     """The row of an error's class, or of the nearest class above it."""
-    return next((PROBLEMS[each] for each in type(error).__mro__ if each in PROBLEMS), _INTERNAL)
+    return next((PROBLEMS[row] for row in type(error).__mro__ if row in PROBLEMS), _INTERNAL)
 
 
 def problem(
     scope: Scope, kind: Kind, detail: str, headers: Mapping[str, str] | None = None, **more: Any
 ) -> JSONResponse:
-    """A problem as the answer to the request of `scope`; `more` are members beyond the RFC's
-    five.
+    """A problem as the answer to the request of `scope`.
+
+    `more` are members beyond the RFC's five.
     """
     body = {
         "type": f"urn:segnode:problem:{kind.name}",
@@ -194,9 +193,9 @@ async def _from_error(request: Request, error: Exception) -> JSONResponse:
 
 async def _from_validation(request: Request, error: RequestValidationError) -> JSONResponse:
     # never with what was sent: a body may hold anything
-    told = [{"at": _place(fault["loc"]), "fault": fault["msg"]} for fault in error.errors()[:20]]
-    detail = "; ".join(f"{each['at']}: {each['fault']}" for each in told[:3])
-    return problem(request.scope, BAD_REQUEST, detail, errors=told)
+    faults = [{"at": _place(fault["loc"]), "fault": fault["msg"]} for fault in error.errors()[:20]]
+    detail = "; ".join(f"{fault['at']}: {fault['fault']}" for fault in faults[:3])
+    return problem(request.scope, BAD_REQUEST, detail, errors=faults)
 
 
 async def _from_http(request: Request, error: HTTPException) -> JSONResponse:

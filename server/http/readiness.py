@@ -48,7 +48,7 @@ def readiness(services: Services) -> Readiness:
         return Readiness({"database": str(error), Part.STORAGE.value: shortage or OK})
     checks = {"database": OK}
     for part in Part:
-        fault = part_fault(part, [each for each in parts if each.part == part])
+        fault = part_fault(part, [view for view in parts if view.part == part])
         checks[part.value] = fault or OK
     if shortage is not None:
         checks[Part.STORAGE.value] = shortage
@@ -61,8 +61,8 @@ def part_fault(part: Part, instances: Sequence[PartView]) -> str | None:
     One that stands still on this machine exists and is a fault. On another machine it may just as
     well have ended, so that there it is none as long as another one of its kind moves.
     """
-    faults = [(each, fault_of(each)) for each in instances]
-    sentences = [fault for each, fault in faults if fault is not None and each.here]
+    faults = [(view, fault_of(view)) for view in instances]
+    sentences = [fault for view, fault in faults if fault is not None and view.here]
     if not sentences and all(fault is not None for _, fault in faults):
         sentences = [fault for _, fault in faults if fault is not None]
         if not sentences:
@@ -74,7 +74,8 @@ def fault_of(part: PartView) -> str | None:
     """What is wrong with one instance of a part, in a sentence; None when it moves."""
     if part.silent_s < -FUTURE_S:
         return (
-            f"the {part.part}'s last heartbeat is dated in the future: the database's clock was set back "
+            f"the {part.part}'s last heartbeat is dated in the future: the database's clock was "
+            "set back "
             "and the process has not spoken since"
         )
     if part.silent_s > SILENT_LIMIT_S:
@@ -86,6 +87,7 @@ def fault_of(part: PartView) -> str | None:
         return part.fault
     doing = f" (it last began to {part.doing})" if part.doing else ""
     return (
-        f"the {part.part} has not moved for {part.age_s:.0f} s, more than {part.limit_s:.0f} s{doing}: "
+        f"the {part.part} has not moved for {part.age_s:.0f} s, more than {part.limit_s:.0f} "
+        f"s{doing}: "
         "look at its log, and restart it"
     )

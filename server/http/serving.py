@@ -18,7 +18,7 @@ GRACE_S = 5
 """How long answers under way may take after a stop; few take longer."""
 
 
-class _TellingServer(uvicorn.Server):
+class _AnnouncingServer(uvicorn.Server):
     """A server that says when it answers."""
 
     def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
@@ -26,9 +26,7 @@ class _TellingServer(uvicorn.Server):
         self._on_ready = on_ready
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - as uvicorn calls it
-        """Stop, and no more: raised again afterwards, the signal would end the process before its
-        owner cleans up.
-        """
+        """Stop, without raising the signal again: it would end the process before its clean-up."""
         self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -41,8 +39,8 @@ class _TellingServer(uvicorn.Server):
 def bounded(limits: ConnectionLimits) -> type[asyncio.Protocol]:
     """Uvicorn's protocol within `limits`, for one server."""
     # uvicorn asks for a class and calls it with keywords
-    made = functools.partial(BoundedProtocol, connections=Connections(limits))
-    return cast("type[asyncio.Protocol]", made)
+    protocol = functools.partial(BoundedProtocol, connections=Connections(limits))
+    return cast("type[asyncio.Protocol]", protocol)
 
 
 def serve(
@@ -52,8 +50,9 @@ def serve(
     on_ready: Callable[[], None],
     limits: ConnectionLimits | None = None,
 ) -> None:
-    """Answer on `host`:`port` until SIGTERM or SIGINT, then finish what is under way; `on_ready` is
-    called once.
+    """Answer on `host`:`port` until SIGTERM or SIGINT, then finish what is under way.
+
+    `on_ready` is called once.
 
     Raises OSError when the address cannot be had.
     """
@@ -68,4 +67,4 @@ def serve(
             ws="none",
             timeout_graceful_shutdown=GRACE_S,
         )
-        _TellingServer(config, on_ready).run(sockets=[listening])
+        _AnnouncingServer(config, on_ready).run(sockets=[listening])

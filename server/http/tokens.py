@@ -24,27 +24,30 @@ class Tokens:
     digests: tuple[bytes, ...]
 
     def actor(self, token: str) -> str | None:
-        """Who a token stands for, in words the audit trail may hold, or None if nobody; in constant
-        time.
+        """Who a token stands for, in words the audit trail may hold, or None if nobody.
+
+        In constant time.
         """
         digest = _digest(token)
         # every digest is compared, so that the time tells nothing about which one is near
-        known = [hmac.compare_digest(digest, each) for each in self.digests]
-        return f"token {digest.hex()[:8]}" if any(known) else None
+        matches = [hmac.compare_digest(digest, valid) for valid in self.digests]
+        return f"token {digest.hex()[:8]}" if any(matches) else None
 
 
 def tokens_of(texts: tuple[str, ...]) -> Tokens:
     """Tokens from their texts; ConfigurationError for one that could be guessed."""
     if not texts or any(len(text) < SHORTEST_TOKEN for text in texts):
         raise ConfigurationError(
-            f"http.tokens_file: give at least one token, each of {SHORTEST_TOKEN} characters or more"
+            f"http.tokens_file: give at least one token, each of {SHORTEST_TOKEN} characters or "
+            "more"
         )
     return Tokens(tuple(_digest(text) for text in texts))
 
 
 def load_tokens(tokens_file: str, storage: Path) -> Tokens:
-    """The tokens of `tokens_file`, one a line; for "" the node's own, made in `storage` if there is
-    none yet.
+    """The tokens of `tokens_file`, one a line.
+
+    For "" the node's own, made in `storage` if there is none yet.
     """
     if tokens_file:
         return tokens_of(tuple(_lines(Path(tokens_file))))
@@ -67,8 +70,9 @@ def own_token(storage: Path) -> str:
 
 
 def first_token(path: Path) -> str:
-    """The first token of a file, for a command that asks a node; ConfigurationError if there is
-    none.
+    """The first token of a file, for a command that asks a node.
+
+    ConfigurationError if there is none.
     """
     lines = _lines(path)
     if not lines:

@@ -1,5 +1,6 @@
-"""Calls that wait for somebody else: on threads of their own, bounded in number, so that they hold
-up nothing but themselves.
+"""Calls that wait for somebody else, on a bounded number of threads of their own.
+
+They hold up nothing but themselves.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ class Counter:
 
     @contextmanager
     def place(self) -> Iterator[None]:
-        """Count as one while the block runs; TooManyCalls, in the words `busy`, when there are as
-        many already.
+        """Count as one while the block runs.
+
+        TooManyCalls, in the words `busy`, when there are as many already.
         """
         if self._inside >= self._most:
             raise TooManyCalls(self._busy)
@@ -45,9 +47,7 @@ class Counter:
 
 
 class Shared(Generic[T]):
-    """One call for all who ask while it runs, on a thread of its own: one that hangs is not joined
-    by others.
-    """
+    """One call for all who ask while it runs; none of them joins a call that hangs."""
 
     def __init__(self, call: Callable[[], T], limit_s: float) -> None:
         self._call, self._limit_s = call, limit_s
@@ -55,8 +55,9 @@ class Shared(Generic[T]):
         self._began_s = 0.0
 
     async def get(self) -> T:
-        """The answer; TimeoutError when there is none `limit_s` after the call began, and for as
-        long as it hangs.
+        """The answer.
+
+        TimeoutError when there is none `limit_s` after the call began, and for as long as it hangs.
         """
         now_s = asyncio.get_running_loop().time()
         running = self._running

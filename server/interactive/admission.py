@@ -1,6 +1,4 @@
-"""No more calls, and no more of their bodies, than the process can hold in memory: the others are
-asked to come back.
-"""
+"""No more calls, and bodies of them, than fit into memory; the others shall come back."""
 
 from __future__ import annotations
 
@@ -17,8 +15,7 @@ _TIMES_A_BODY = 3
 
 
 class Admission:
-    """ASGI middleware: 503 with Retry-After beyond `most` calls at once, or when `account` has no
-    room for a body.
+    """ASGI middleware: 503 with Retry-After beyond `most` calls or without memory for a body.
 
     `free_paths` are always let through.
     """
@@ -36,8 +33,8 @@ class Admission:
             await self._app(scope, receive, send)
             return
         if self._inside >= self._most:
-            told = f"{self._most} calls are being worked on: try again"
-            busy = problem(scope, NOT_READY, told, {"Retry-After": str(RETRY_AFTER_S)})
+            detail = f"{self._most} calls are being worked on: try again"
+            busy = problem(scope, NOT_READY, detail, {"Retry-After": str(RETRY_AFTER_S)})
             await busy(scope, receive, send)
             return
         taken_bytes = 0

@@ -32,7 +32,8 @@ def create_app(service: Service, tokens: Tokens) -> FastAPI:
     app = FastAPI(
         title="Segnode segmentation",
         version=version("segnode"),
-        description="An image, boxes and clicks in, masks out: one image is encoded once, many sessions at a time.",
+        description="An image, boxes and clicks in, masks out: "
+        "one image is encoded once, many sessions at a time.",
         openapi_url=f"{PREFIX}/openapi.json",
         # their pages would load scripts from elsewhere
         docs_url=None,

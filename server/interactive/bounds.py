@@ -28,8 +28,9 @@ class Bounds:
 
     @property
     def longest_body_bytes(self) -> int:
-        """The longest body of a request: the largest image in base64, and what comes with it; 96
-        MiB at most.
+        """The longest body of a request: the largest image in base64, and what comes with it.
+
+        96 MiB at most.
         """
         image_bytes = self.max_image_pixels * _BYTES_PER_PIXEL * 4 // 3
         return min(image_bytes + _BESIDE_THE_IMAGE_BYTES, _LONGEST_BODY_BYTES)

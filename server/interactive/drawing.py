@@ -1,6 +1,4 @@
-"""The segmenters of the process, each with its encodings: what is asked of them, and what is
-refused beforehand.
-"""
+"""The segmenters of the process, each with its encodings, and checks of what they are asked."""
 
 from __future__ import annotations
 
@@ -36,8 +34,9 @@ _TRIAL_SHAPE = (64, 64)
 
 
 class SegmenterService:
-    """One segmenter at work on images that clients send; for as many threads as the segmenter is
-    for.
+    """One segmenter at work on images that clients send.
+
+    For as many threads as the segmenter is for.
 
     `logits_shape` (h, w) is that of its low-resolution logits, learnt from a first trial, which
     also warms it up.
@@ -60,8 +59,7 @@ class SegmenterService:
         return self._kept(sha256).source_shape
 
     def draw(self, image: SentImage | str, prompts: Prompts) -> Segmentation:
-        """The mask for prompts on an image, or on one known by its SHA-256 (UnknownImage if it is
-        kept no more).
+        """The mask for prompts on an image, or on one named by its SHA-256 (else UnknownImage).
 
         Raises PromptNotUnderstood when the segmenter cannot use them, BadPrompt when there are
         none, TooManyCalls when no memory is left for it.
@@ -92,15 +90,13 @@ class SegmenterService:
     def require(self, kind: PromptKind) -> None:
         """PromptNotUnderstood unless the segmenter can use prompts of this kind."""
         if kind not in self.supported_prompts:
-            known = (each.value for each in PromptKind if each in self.supported_prompts)
-            raise PromptNotUnderstood(self.name, tuple(known))
+            kinds = (kind.value for kind in PromptKind if kind in self.supported_prompts)
+            raise PromptNotUnderstood(self.name, tuple(kinds))
 
-    def going_on(self, prompts: Prompts, drawn: Segmentation | None) -> Prompts:
-        """`prompts` with the logits of what was drawn last, for a segmenter that goes on from
-        them.
-        """
-        goes_on = drawn is not None and PromptKind.MASK in self.supported_prompts
-        return replace(prompts, previous_logits=drawn.logits if drawn and goes_on else None)
+    def going_on(self, prompts: Prompts, last: Segmentation | None) -> Prompts:
+        """`prompts` with the logits of the last answer, for a segmenter that goes on from them."""
+        goes_on = last is not None and PromptKind.MASK in self.supported_prompts
+        return replace(prompts, previous_logits=last.logits if last and goes_on else None)
 
     def named(self, target: str) -> Prompts:
         """The prompts to begin with: the target's name for a segmenter that reads, else none."""
@@ -114,10 +110,10 @@ class SegmenterService:
         return self._encodings.get((self.name, image.sha256), encode)
 
     def _kept(self, sha256: str) -> Encoding:
-        kept = self._encodings.kept((self.name, sha256))
-        if kept is None:
+        encoding = self._encodings.kept((self.name, sha256))
+        if encoding is None:
             raise UnknownImage("this image is not kept, or no more: send it with the request")
-        return kept
+        return encoding
 
     def _trial(self) -> Segmentation:
         rows, columns = _TRIAL_SHAPE
@@ -131,17 +127,18 @@ class SegmenterService:
 
 
 class SegmenterPool:
-    """The segmenters that clients may name, each opened at its first use; the first name is the
-    default.
+    """The segmenters that clients may name, each opened at its first use.
+
+    The first name is the default.
 
     One is opened after the other, on a thread of its own: those that are open are served all the
     while.
     """
 
     def __init__(
-        self, names: Sequence[str], open_drawer: Callable[[str], SegmenterService]
+        self, names: Sequence[str], open_segmenter: Callable[[str], SegmenterService]
     ) -> None:
-        self._names, self._open = tuple(names), open_drawer
+        self._names, self._open = tuple(names), open_segmenter
         self._opened: dict[str, Future[SegmenterService]] = {}
         self._lock = threading.Lock()
         self._opening = threading.Lock()
@@ -152,41 +149,42 @@ class SegmenterPool:
         return self._names
 
     def get(self, name: str | None = None) -> SegmenterService:
-        """The segmenter of that name, or the default, when it is open; UnknownModel lists the
-        names.
+        """The segmenter of that name, or the default, when it is open.
+
+        UnknownModel lists the names.
         """
         return self.opened(name).result()
 
     def opened(self, name: str | None = None) -> Future[SegmenterService]:
-        """The segmenter of that name, or the default: open, or being opened, by one thread for all
-        who ask meanwhile.
+        """The segmenter of that name, or the default, opened by one thread for all who ask.
 
         What goes wrong reaches all of them, and the next one tries again. UnknownModel lists the
         names.
         """
-        wanted = name or self._names[0]
-        if wanted not in self._names:
-            raise UnknownModel("segmenter", wanted, self._names)
+        key = name or self._names[0]
+        if key not in self._names:
+            raise UnknownModel("segmenter", key, self._names)
         with self._lock:
-            known = self._opened.get(wanted)
-            if known is not None:
-                return known
-            made: Future[SegmenterService] = Future()
-            made.set_running_or_notify_cancel()  # who gives up waiting cancels it for nobody else
-            self._opened[wanted] = made
-        opening = threading.Thread(
-            target=self._fill, args=(wanted, made), name=f"open {wanted}", daemon=True
+            opened = self._opened.get(key)
+            if opened is not None:
+                return opened
+            opening: Future[SegmenterService] = Future()
+            # a caller that gives up waiting cancels it for nobody else
+            opening.set_running_or_notify_cancel()
+            self._opened[key] = opening
+        thread = threading.Thread(
+            target=self._fill, args=(key, opening), name=f"open {key}", daemon=True
         )
-        opening.start()
-        return made
+        thread.start()
+        return opening
 
-    def _fill(self, name: str, made: Future[SegmenterService]) -> None:
+    def _fill(self, name: str, opening: Future[SegmenterService]) -> None:
         try:
             with self._opening:
-                drawer = self._open(name)
+                segmenter = self._open(name)
         except BaseException as error:  # noqa: BLE001 - it is raised where it was asked for
             with self._lock:
                 del self._opened[name]
-            made.set_exception(error)
+            opening.set_exception(error)
         else:
-            made.set_result(drawer)
+            opening.set_result(segmenter)

@@ -1,6 +1,4 @@
-"""Images that have been through an encoder: each once, however many ask for it, within a budget of
-bytes.
-"""
+"""Images that have been through an encoder: each once, within a budget of bytes."""
 
 from __future__ import annotations
 
@@ -38,8 +36,9 @@ class Encodings:
             return self._used(key)
 
     def get(self, key: Key, encode: Callable[[], Encoding]) -> Encoding:
-        """The encoding, made by `encode` if it is not kept; who asks meanwhile waits for the same
-        one.
+        """The encoding, made by `encode` if it is not kept.
+
+        Who asks meanwhile waits for the same one.
 
         What `encode` raises reaches everybody who waits, and nothing is kept of it.
         """

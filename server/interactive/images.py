@@ -66,8 +66,7 @@ class SentImage:
         return hashlib.sha256(self.content).hexdigest()
 
     def working_bytes(self, max_pixels: int) -> int:
-        """At most so much memory is taken by `pixels` and by a segmenter that makes its input of
-        them.
+        """The most memory that `pixels` and a segmenter's input made of them take, in bytes.
 
         Only the header is read. Raises as `pixels`.
         """
@@ -138,8 +137,9 @@ class _Array:
 
 @contextmanager
 def _opened(content: bytes, max_pixels: int) -> Iterator[_Picture | _Array]:
-    """The image with its header read and its size looked at; what is raised while it is read on is
-    BadImage.
+    """The image with its header read and its size looked at.
+
+    What is raised while it is read on is BadImage.
     """
     if content.startswith(_NPY):
         with _read_as("the .npy file is damaged or cut off", max_pixels):
@@ -189,8 +189,9 @@ def _from_npy(opened: _Array) -> NDArray[np.float32]:
 
 
 def _from_picture(opened: _Picture) -> NDArray[np.float32]:
-    """Grey in its own depth, everything else as RGB; transparency is ignored. Band by band, to take
-    less memory.
+    """Grey in its own depth, everything else as RGB; transparency is ignored.
+
+    Band by band, to take less memory.
     """
     picture = opened.picture
     picture.load()

@@ -1,5 +1,6 @@
-"""Memory for what is being worked on: reserved before it is taken, so that no number of clients
-takes more than there is.
+"""Memory for work in progress, reserved before it is taken.
+
+So no number of clients takes more than there is.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ class MemoryAccount:
         """
         if wanted_bytes > self._total_bytes:
             raise ImageTooLarge(
-                f"working on this image takes {wanted_bytes} bytes, more than the {self._total_bytes} there are for it: "
+                f"working on this image takes {wanted_bytes} bytes, more than the "
+                f"{self._total_bytes} there are for it: "
                 "send a smaller one, or raise sessions.working_bytes"
             )
         with self._freed:

@@ -1,5 +1,6 @@
-"""/sessions, /predict and /health. Whatever takes time runs on a thread, so that the process always
-answers.
+"""/sessions, /predict and /health.
+
+Whatever takes time runs on a thread, so that the process always answers.
 """
 
 from __future__ import annotations
@@ -50,11 +51,12 @@ def _session(session_id: str, service: WithService, actor: Asker) -> Session:
 OwnSession = Annotated[Session, Depends(_session)]
 
 
-async def _drawer(request: Request, name: str | None) -> SegmenterService:
-    """The segmenter of that name; nobody but its own callers waits while it is loaded, and they
-    hold no thread.
+async def _segmenter(request: Request, name: str | None) -> SegmenterService:
+    """The segmenter of that name.
+
+    Nobody but its own callers waits while it is loaded, and they hold no thread.
     """
-    opened = cast("Service", request.app.state.service).drawers.opened(name)
+    opened = cast("Service", request.app.state.service).segmenters.opened(name)
     if opened.done():
         return opened.result()
     with cast("Counter", request.app.state.loading).place():
@@ -63,13 +65,13 @@ async def _drawer(request: Request, name: str | None) -> SegmenterService:
 
 @sessions.post("", status_code=status.HTTP_201_CREATED)
 async def create(
-    asked: SessionIn, service: WithService, actor: Asker, request: Request, response: Response
+    body: SessionIn, service: WithService, actor: Asker, request: Request, response: Response
 ) -> SessionOut:
     """Open a session on an image; the image goes through the encoder now, and once."""
     service.store.check_room()
-    drawer = await _drawer(request, asked.segmenter)
+    segmenter = await _segmenter(request, body.segmenter)
     session = await run_in_threadpool(
-        lambda: service.store.open(actor, image_of(asked.image), drawer, asked.target)
+        lambda: service.store.open(actor, image_of(body.image), segmenter, body.target)
     )
     response.headers["Location"] = f"{request.url.path}/{session.id}"
     return session_out(session)
@@ -88,65 +90,68 @@ def close(session_id: str, service: WithService, actor: Asker) -> None:
 
 
 @sessions.post("/{session_id}/boxes")
-def add_box(asked: BoxIn, session: OwnSession) -> SessionOut:
+def add_box(body: BoxIn, session: OwnSession) -> SessionOut:
     """Draw a box; it replaces the earlier one. Nothing is segmented yet."""
-    session.add(AddBox(box_of(asked.box)))
+    session.add(AddBox(box_of(body.box)))
     return session_out(session)
 
 
 @sessions.post("/{session_id}/points")
-def add_point(asked: PointJson, session: OwnSession) -> SessionOut:
-    """Click; it takes back earlier clicks of the opposite sign within 3 pixels. Nothing is
-    segmented yet.
+def add_point(body: PointJson, session: OwnSession) -> SessionOut:
+    """Click; it takes back earlier clicks of the opposite sign within 3 pixels.
+
+    Nothing is segmented yet.
     """
-    session.add(AddPoint(point_of(asked)))
+    session.add(AddPoint(point_of(body)))
     return session_out(session)
 
 
 @sessions.post("/{session_id}/undo")
 def undo(session: OwnSession) -> SessionOut:
-    """Take back the last box or click, and what was drawn since: prompts and logits are as before
-    it.
-    """
+    """Take back the last box or click and its answer: prompts and logits are as before it."""
     session.undo()
     return session_out(session)
 
 
 @sessions.post("/{session_id}/segment")
 def segment(
-    session: OwnSession, service: WithService, asked: AskIn | None = None
+    session: OwnSession, service: WithService, body: AskIn | None = None
 ) -> SegmentationOut:
-    """Draw: all prompts so far together with the last logits. Asked again without a new prompt, the
-    same mask.
+    """Draw: all prompts so far together with the last logits.
+
+    Asked again without a new prompt, the same mask.
     """
     service.store.check_memory()
-    drawn, wanted = session.segment(), asked or AskIn()
+    segmentation, answer = session.segment(), body or AskIn()
     return segmentation_out(
-        drawn, session.image.sha256, wanted.mask_format, with_logits=wanted.logits
+        segmentation, session.image.sha256, answer.mask_format, with_logits=answer.logits
     )
 
 
 @single.post("/predict")
-async def predict(asked: PredictIn, service: WithService, request: Request) -> SegmentationOut:
+async def predict(body: PredictIn, service: WithService, request: Request) -> SegmentationOut:
     """One mask from an image and prompts; nothing is kept but the image's encoding, for a while."""
-    drawer = await _drawer(request, asked.segmenter)
-    return await run_in_threadpool(lambda: _sent(service.predict(drawer, asked), asked))
+    segmenter = await _segmenter(request, body.segmenter)
+    return await run_in_threadpool(lambda: _answer_out(service.predict(segmenter, body), body))
 
 
 @single.post("/predict_with_state")
 async def predict_with_state(
-    asked: PredictStateIn, service: WithService, request: Request
+    body: PredictStateIn, service: WithService, request: Request
 ) -> SegmentationOut:
-    """One mask, going on from the logits of the last; 404 when an image named by its hash is not
-    kept any more.
+    """One mask, going on from the logits of the last.
+
+    404 when an image named by its hash is not kept any more.
     """
-    drawer = await _drawer(request, asked.segmenter)
-    return await run_in_threadpool(lambda: _sent(service.predict_with_state(drawer, asked), asked))
+    segmenter = await _segmenter(request, body.segmenter)
+    return await run_in_threadpool(
+        lambda: _answer_out(service.predict_with_state(segmenter, body), body)
+    )
 
 
-def _sent(answer: tuple[Segmentation, str], asked: AskIn) -> SegmentationOut:
-    drawn, sha256 = answer
-    return segmentation_out(drawn, sha256, asked.mask_format, with_logits=asked.logits)
+def _answer_out(answer: tuple[Segmentation, str], body: AskIn) -> SegmentationOut:
+    segmentation, sha256 = answer
+    return segmentation_out(segmentation, sha256, body.mask_format, with_logits=body.logits)
 
 
 @open_to_all.get("/health")
@@ -154,7 +159,7 @@ async def health(service: WithService) -> HealthOut:
     """The process answers; never waits for a model."""
     return HealthOut(
         status="ready",
-        segmenters=service.drawers.names,
+        segmenters=service.segmenters.names,
         sessions=len(service.store),
         max_sessions=service.bounds.max_sessions,
         encodings_bytes=service.encodings.nbytes,

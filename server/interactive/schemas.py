@@ -1,5 +1,6 @@
-"""The JSON of the segmentation API, field by field. Coordinates are pixels (x, y), zero at the
-first pixel's centre.
+"""The JSON of the segmentation API, field by field.
+
+Coordinates are pixels (x, y), zero at the first pixel's centre.
 """
 
 from __future__ import annotations
@@ -9,7 +10,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-EXAMPLE_IMAGE = "iVBORw0KGgoAAAANSUhEUgAAAAQAAAAECAAAAACMmsGiAAAAFUlEQVR4nGNgYGBgYGA4cYKBiQEGABOwAZOwYMOxAAAAAElFTkSuQmCC"
+EXAMPLE_IMAGE = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAQAAAAECAAAAACMmsGiAAAAFUlEQVR4nGNgYGBgYGA4cYKBiQEGABOwAZOwYMOx"
+    "AAAAAElFTkSuQmCC"
+)
 EXAMPLE_ID = "5f0c2d1e9a8b7c6d5e4f3a2b1c0d9e8f"
 EXAMPLE_SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 

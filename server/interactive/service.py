@@ -23,57 +23,58 @@ class Service:
     """Everything that the routes need."""
 
     bounds: Bounds
-    drawers: SegmenterPool
+    segmenters: SegmenterPool
     encodings: Encodings
     store: SessionStore
     account: MemoryAccount
 
-    def predict(self, drawer: SegmenterService, asked: PredictIn) -> tuple[Segmentation, str]:
+    def predict(self, segmenter: SegmenterService, body: PredictIn) -> tuple[Segmentation, str]:
         """A mask from everything at once, and the image's SHA-256."""
-        image = image_of(asked.image)
-        shape = drawer.shape_of(image)
-        prompts = self._prompts(drawer, shape, asked)
-        if asked.mask is not None:
-            drawer.require(PromptKind.MASK)
-            sent = image_of(asked.mask)
-            with self.account.reserved(sent.working_bytes(self.bounds.max_image_pixels)):
-                outline = mask_of(sent, shape, self.bounds.max_image_pixels)
-            prompts = replace(prompts, mask=outline)
-        return drawer.draw(image, prompts), image.sha256
+        image = image_of(body.image)
+        shape = segmenter.shape_of(image)
+        prompts = self._prompts(segmenter, shape, body)
+        if body.mask is not None:
+            segmenter.require(PromptKind.MASK)
+            mask_image = image_of(body.mask)
+            with self.account.reserved(mask_image.working_bytes(self.bounds.max_image_pixels)):
+                mask = mask_of(mask_image, shape, self.bounds.max_image_pixels)
+            prompts = replace(prompts, mask=mask)
+        return segmenter.draw(image, prompts), image.sha256
 
     def predict_with_state(
-        self, drawer: SegmenterService, asked: PredictStateIn
+        self, segmenter: SegmenterService, body: PredictStateIn
     ) -> tuple[Segmentation, str]:
-        """A mask from all prompts and the last logits, on an image sent now or earlier, and its
-        SHA-256.
+        """A mask from all prompts and the last logits, on an image sent now or earlier.
+
+        Also the image's SHA-256.
         """
-        if (asked.image is None) == (asked.image_sha256 is None):
+        if (body.image is None) == (body.image_sha256 is None):
             raise BadPrompt("give either the image or its image_sha256")
         image: SentImage | str
-        if asked.image is not None:
-            image = image_of(asked.image)
-            shape, sha256 = drawer.shape_of(image), image.sha256
+        if body.image is not None:
+            image = image_of(body.image)
+            shape, sha256 = segmenter.shape_of(image), image.sha256
         else:
-            image = sha256 = str(asked.image_sha256)
-            shape = drawer.shape_known(sha256)
-        return drawer.draw(image, self._prompts(drawer, shape, asked)), sha256
+            image = sha256 = str(body.image_sha256)
+            shape = segmenter.shape_known(sha256)
+        return segmenter.draw(image, self._prompts(segmenter, shape, body)), sha256
 
     def _prompts(
-        self, drawer: SegmenterService, shape: tuple[int, int], asked: PredictIn | PredictStateIn
+        self, segmenter: SegmenterService, shape: tuple[int, int], body: PredictIn | PredictStateIn
     ) -> Prompts:
         """All prompts of a request, by the same rules as one after the other in a session."""
-        if len(asked.points) >= self.bounds.max_prompts:
+        if len(body.points) >= self.bounds.max_prompts:
             raise BadPrompt(f"a mask takes {self.bounds.max_prompts} boxes and clicks at most")
-        if asked.text:
-            drawer.require(PromptKind.TEXT)
-        prompts = Prompts(text=asked.text)
-        if asked.box is not None:
-            prompts = drawer.add(prompts, AddBox(box_of(asked.box)), shape)
-        for point in asked.points:
-            prompts = drawer.add(prompts, AddPoint(point_of(point)), shape)
-        if asked.previous_logits is not None:
-            logits = logits_of(asked.previous_logits, drawer.logits_shape)
-            goes_on = PromptKind.MASK in drawer.supported_prompts
+        if body.text:
+            segmenter.require(PromptKind.TEXT)
+        prompts = Prompts(text=body.text)
+        if body.box is not None:
+            prompts = segmenter.add(prompts, AddBox(box_of(body.box)), shape)
+        for point in body.points:
+            prompts = segmenter.add(prompts, AddPoint(point_of(point)), shape)
+        if body.previous_logits is not None:
+            logits = logits_of(body.previous_logits, segmenter.logits_shape)
+            goes_on = PromptKind.MASK in segmenter.supported_prompts
             prompts = replace(prompts, previous_logits=logits if goes_on else None)
         return prompts
 
@@ -81,16 +82,17 @@ class Service:
 def open_service(
     bounds: Bounds,
     names: Sequence[str],
-    open_drawer: Callable[[str, Encodings, MemoryAccount], SegmenterService],
+    open_segmenter: Callable[[str, Encodings, MemoryAccount], SegmenterService],
     clock: Callable[[], float],
 ) -> Service:
-    """The service over segmenters of these names, the default first; `open_drawer` is called once
-    for each.
+    """The service over segmenters of these names, the default first.
+
+    `open_segmenter` is called once for each.
     """
     encodings = Encodings(bounds.memory_bytes // 2)
     account = MemoryAccount(bounds.working_bytes)
-    drawers = SegmenterPool(names, lambda name: open_drawer(name, encodings, account))
-    return Service(bounds, drawers, encodings, SessionStore(bounds, clock), account)
+    segmenters = SegmenterPool(names, lambda name: open_segmenter(name, encodings, account))
+    return Service(bounds, segmenters, encodings, SessionStore(bounds, clock), account)
 
 
 def box_of(corners: tuple[float, float, float, float]) -> Box:
@@ -101,9 +103,9 @@ def box_of(corners: tuple[float, float, float, float]) -> Box:
         raise BadPrompt(str(error)) from error
 
 
-def point_of(sent: PointJson) -> Point:
+def point_of(point: PointJson) -> Point:
     """A click in pixels."""
-    return Point(sent.x, sent.y, sent.positive)
+    return Point(point.x, point.y, point.positive)
 
 
 def session_out(session: Session) -> SessionOut:
@@ -113,8 +115,8 @@ def session_out(session: Session) -> SessionOut:
     box, points = state.prompts.box, state.prompts.points
     return SessionOut(
         id=session.id,
-        segmenter=session.drawer.name,
-        understands=tuple(k.value for k in PromptKind if k in session.drawer.supported_prompts),
+        segmenter=session.segmenter.name,
+        understands=tuple(k.value for k in PromptKind if k in session.segmenter.supported_prompts),
         image_sha256=session.image.sha256,
         shape=session.shape,
         target=session.target,
@@ -122,5 +124,7 @@ def session_out(session: Session) -> SessionOut:
         points=tuple(PointJson(x=p.x, y=p.y, positive=p.positive) for p in points),
         steps=steps,
         segmented=state.answered,
-        predicted_iou=None if state.drawn is None else share(state.drawn.predicted_iou),
+        predicted_iou=None
+        if state.segmentation is None
+        else share(state.segmentation.predicted_iou),
     )

@@ -19,37 +19,40 @@ _ID_BYTES = 16
 
 
 @dataclass(frozen=True, eq=False)
-class State:
-    """Where a session stands: `prompts` added so far, what was `drawn` last, and whether that
-    answers them all.
-    """
+class SessionState:
+    """Where a session stands: `prompts`, the last `segmentation`, whether that is current."""
 
     prompts: Prompts
-    drawn: Segmentation | None = None
+    segmentation: Segmentation | None = None
     answered: bool = False
 
     @property
     def nbytes(self) -> int:
         """Bytes of mask and logits."""
-        return 0 if self.drawn is None else self.drawn.mask.nbytes + self.drawn.logits.nbytes
+        return (
+            0
+            if self.segmentation is None
+            else self.segmentation.mask.nbytes + self.segmentation.logits.nbytes
+        )
 
 
 @dataclass(eq=False)
 class Session:
-    """One session. `shape` (rows, columns) of its image; `past` the states that undo goes back to,
-    oldest first.
+    """One session.
+
+    `shape` (rows, columns) of its image; `past` the states that undo goes back to, oldest first.
     """
 
     id: str
     owner: str
     image: SentImage
     shape: tuple[int, int]
-    drawer: SegmenterService
+    segmenter: SegmenterService
     target: str
-    state: State
+    state: SessionState
     used_s: float
     max_prompts: int
-    past: list[State] = field(default_factory=list)
+    past: list[SessionState] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, action: AddBox | AddPoint) -> None:
@@ -57,7 +60,7 @@ class Session:
         with self.lock:
             if len(self.past) >= self.max_prompts:
                 raise BadPrompt(f"a session takes {self.max_prompts} boxes and clicks; undo some")
-            prompts = self.drawer.add(self.state.prompts, action, self.shape)
+            prompts = self.segmenter.add(self.state.prompts, action, self.shape)
             self.past.append(self.state)
             self.state = replace(self.state, prompts=prompts, answered=False)
 
@@ -71,18 +74,20 @@ class Session:
     def segment(self) -> Segmentation:
         """The mask for all prompts, going on from the last one; asked again, the same one."""
         with self.lock:
-            if self.state.drawn is None or not self.state.answered:
-                prompts = self.drawer.going_on(self.state.prompts, self.state.drawn)
-                drawn = self.drawer.draw(self.image, prompts)
-                self.state = replace(self.state, drawn=drawn, answered=True)
-            return self.state.drawn  # type: ignore[return-value] # drawn just now, if not before
+            if self.state.segmentation is None or not self.state.answered:
+                prompts = self.segmenter.going_on(self.state.prompts, self.state.segmentation)
+                segmentation = self.segmenter.draw(self.image, prompts)
+                self.state = replace(self.state, segmentation=segmentation, answered=True)
+            return self.state.segmentation  # type: ignore[return-value] # made just now, if not before
 
     @property
     def nbytes(self) -> int:
         """Bytes of masks and logits; the image counts apart, since sessions share it."""
         # states share what they have in common, and a copy is safe to walk while another thread
         # appends
-        distinct = {id(each.drawn): each.nbytes for each in (*list(self.past), self.state)}
+        distinct = {
+            id(state.segmentation): state.nbytes for state in (*list(self.past), self.state)
+        }
         return sum(distinct.values())
 
 
@@ -99,12 +104,15 @@ class SessionStore:
             self._expire()
             return len(self._sessions)
 
-    def open(self, owner: str, image: SentImage, drawer: SegmenterService, target: str) -> Session:
-        """A new session; TooManySessions, BadImage, ImageTooLarge. The image is encoded first, if
-        it is not yet.
+    def open(
+        self, owner: str, image: SentImage, segmenter: SegmenterService, target: str
+    ) -> Session:
+        """A new session; TooManySessions, BadImage, ImageTooLarge.
+
+        The image is encoded first, if it is not yet.
         """
         self.check_room()
-        shape = drawer.shape_of(image)
+        shape = segmenter.shape_of(image)
         with self._lock:
             self._check_room()
             session = Session(
@@ -112,9 +120,9 @@ class SessionStore:
                 owner=owner,
                 image=self._shared(image),
                 shape=shape,
-                drawer=drawer,
+                segmenter=segmenter,
                 target=target,
-                state=State(drawer.named(target)),
+                state=SessionState(segmenter.named(target)),
                 used_s=self._clock(),
                 max_prompts=self._bounds.max_prompts,
             )
@@ -158,9 +166,11 @@ class SessionStore:
         self._check_memory()
 
     def _check_memory(self) -> None:
-        images = {each.image.sha256: len(each.image.content) for each in self._sessions.values()}
-        drawn = sum(each.nbytes for each in self._sessions.values())
-        if sum(images.values()) + drawn >= self._bounds.memory_bytes // 2:
+        images = {
+            session.image.sha256: len(session.image.content) for session in self._sessions.values()
+        }
+        states_bytes = sum(session.nbytes for session in self._sessions.values())
+        if sum(images.values()) + states_bytes >= self._bounds.memory_bytes // 2:
             raise TooManySessions("the open sessions fill sessions.memory_bytes: close some")
 
     def _expire(self) -> None:
@@ -169,8 +179,7 @@ class SessionStore:
             self._sessions.popitem(last=False)
 
     def _shared(self, image: SentImage) -> SentImage:
-        """The same image of another session where there is one: a batch of rollouts keeps it
-        once.
-        """
-        same = (each.image for each in self._sessions.values() if each.image.sha256 == image.sha256)
+        """The same image of another session, if any, so that a batch of rollouts holds it once."""
+        images = (session.image for session in self._sessions.values())
+        same = (other for other in images if other.sha256 == image.sha256)
         return next(same, image)

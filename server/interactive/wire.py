@@ -1,5 +1,6 @@
-"""Arrays as JSON carries them: masks as PNG or run lengths, logits as float32, images as files; all
-bytes in base64.
+"""Arrays as JSON carries them: masks as PNG or run lengths, logits as float32, images as files.
+
+All bytes in base64.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ def logits_of(sent: LogitsJson, shape: tuple[int, ...]) -> NDArray[np.float32]:
 
 
 def mask_of(sent: SentImage, shape: tuple[int, int], max_pixels: int) -> NDArray[np.bool_]:
-    """An outline (rows, columns) bool from an image of that shape, foreground above half;
+    """An outline (rows, columns) bool from an image of that shape, foreground above half.
+
     BadPrompt, BadImage.
     """
     pixels = sent.pixels(max_pixels)
@@ -55,24 +57,22 @@ def mask_of(sent: SentImage, shape: tuple[int, int], max_pixels: int) -> NDArray
 
 
 def segmentation_out(
-    drawn: Segmentation, image_sha256: str, mask_format: MaskFormat, *, with_logits: bool
+    segmentation: Segmentation, image_sha256: str, mask_format: MaskFormat, *, with_logits: bool
 ) -> SegmentationOut:
     """A segmenter's answer as JSON."""
     return SegmentationOut(
         image_sha256=image_sha256,
-        mask=_mask_out(drawn.mask, mask_format),
-        area_px=int(np.count_nonzero(drawn.mask)),
-        predicted_iou=share(drawn.predicted_iou),
-        choice=drawn.choice,
-        candidate_ious=tuple(share(each) for each in drawn.candidate_ious),
-        logits=_logits_out(drawn.logits) if with_logits else None,
+        mask=_mask_out(segmentation.mask, mask_format),
+        area_px=int(np.count_nonzero(segmentation.mask)),
+        predicted_iou=share(segmentation.predicted_iou),
+        choice=segmentation.choice,
+        candidate_ious=tuple(share(iou) for iou in segmentation.candidate_ious),
+        logits=_logits_out(segmentation.logits) if with_logits else None,
     )
 
 
 def runs(mask: NDArray[np.bool_]) -> list[int]:
-    """Run lengths of a mask, row by row, the first of background (0 when the first pixel is
-    inside).
-    """
+    """Run lengths of a mask, row by row, beginning with background (0 if there is none)."""
     flat = mask.ravel()
     turns = np.flatnonzero(flat[1:] != flat[:-1]) + 1
     lengths = np.diff(np.concatenate(([0], turns, [flat.size])))
@@ -81,9 +81,7 @@ def runs(mask: NDArray[np.bool_]) -> list[int]:
 
 
 def share(opinion: float) -> float:
-    """A segmenter's opinion as JSON can say it, 0..1: a network may say NaN, which counts as
-    none.
-    """
+    """A segmenter's confidence for JSON, 0..1; NaN counts as none."""
     return min(max(float(opinion), 0.0), 1.0) if math.isfinite(opinion) else 0.0
 
 

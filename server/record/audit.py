@@ -30,8 +30,9 @@ def note(
     after: str | None = None,
     **detail: Any,
 ) -> None:
-    """Add a line in the caller's transaction. `detail` holds UIDs, counts and sentences, never
-    patient data.
+    """Add a line in the caller's transaction.
+
+    `detail` holds UIDs, counts and sentences, never patient data.
     """
     session.add(
         AuditRow(

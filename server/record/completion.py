@@ -1,6 +1,4 @@
-"""From arriving to complete: the index follows the disk, what is new makes a version, routes make
-requests.
-"""
+"""From arriving to complete: indexes the disk, makes versions, and requests by route."""
 
 from __future__ import annotations
 
@@ -36,12 +34,12 @@ class Completion:
     """
 
     def __init__(
-        self, sessions: Sessions, jobs: Jobs, rules: Rules, shelf: StoredStudyReader
+        self, sessions: Sessions, jobs: Jobs, rules: Rules, stored_studies: StoredStudyReader
     ) -> None:
         self._sessions = sessions
         self._jobs = jobs
         self._rules = rules
-        self._shelf = shelf
+        self._stored_studies = stored_studies
 
     def index(self, study_instance_uid: str, *, whatever: bool = False) -> None:
         """Bring the index of a study up to what the disk holds; repeating it adds nothing.
@@ -51,15 +49,15 @@ class Completion:
         """
         # counted before anything is read: what comes meanwhile is more than was counted, and found
         # at a start
-        files = self._shelf.stored.count_files(study_instance_uid)
+        files = self._stored_studies.stored.count_files(study_instance_uid)
         with self._sessions.begin() as session:
-            known = studies.known_instances(session, study_instance_uid)
+            indexed = studies.known_instances(session, study_instance_uid)
         # files are read outside any transaction: a slow disk must not hold locks
-        headers = list(self._shelf.headers(study_instance_uid, known, whatever=whatever))
-        if whatever and not known and not any(map(_is_readable, headers)):
+        headers = list(self._stored_studies.headers(study_instance_uid, indexed, whatever=whatever))
+        if whatever and not indexed and not any(map(_is_readable, headers)):
             # nothing of it can be read: that may be the disk, so that nothing is put down for good
-            headers = list(self._shelf.headers(study_instance_uid, known))
-        conflicts = self._shelf.stored.conflicts(study_instance_uid)
+            headers = list(self._stored_studies.headers(study_instance_uid, indexed))
+        conflicts = self._stored_studies.stored.conflicts(study_instance_uid)
         if files:
             with self._sessions.begin() as session:
                 studies.add(session, study_instance_uid, headers, conflicts, files)
@@ -72,9 +70,10 @@ class Completion:
         evidence: str,
         whatever: bool = False,
     ) -> StudyView:
-        """The study is whole: what is new makes the next version, which supersedes requests of
-        earlier ones and gets requests by route; a REJECTED one where none of its instances can be
-        read. Nothing new changes nothing. `whatever` as in `index`. UnknownStudy.
+        """Make what is new the next version of a study; nothing new changes nothing.
+
+        The version supersedes requests of earlier ones and gets requests by route, a REJECTED one
+        where none of its instances can be read. `whatever` as in `index`. UnknownStudy.
         """
         self.index(study_instance_uid, whatever=whatever)
         with self._sessions.begin() as session:
@@ -97,13 +96,15 @@ class Completion:
             return reading.study(session, study_instance_uid)
 
     def give_up(self, study_instance_uid: str, sentence: str) -> None:
-        """A study cannot be taken in, and `sentence` says why: it is left alone until something new
-        comes or a person asks again, and a REJECTED request shows it.
+        """Give up a study that cannot be taken in, for the reason `sentence`.
+
+        It is left alone until something new comes or a person asks again, and a REJECTED request
+        shows it.
 
         That request is by the route that matches what is indexed; by none where that is not known.
         Saying it again adds nothing.
         """
-        files = self._shelf.stored.count_files(study_instance_uid)
+        files = self._stored_studies.stored.count_files(study_instance_uid)
         with self._sessions.begin() as session:
             study = studies.give_up(session, study_instance_uid, sentence, files)
             earlier = requests.rejected_before(session, study.study_instance_uid, study.version)
@@ -119,17 +120,16 @@ class Completion:
         )
 
     def unsettled(self) -> tuple[str, ...]:
-        """Studies that a start must look at: neither complete nor given up, or with other files
-        than when they were.
+        """Studies that a start must look at: not ended, or with other files than when they ended.
 
         Folders are listed, no file is opened.
         """
         with self._sessions.begin() as session:
-            known = studies.settled(session)
+            settled = studies.settled(session)
         return tuple(
             uid
-            for uid, files in self._shelf.stored.counted_studies()
-            if uid not in known or not known[uid].over or known[uid].files != files
+            for uid, files in self._stored_studies.stored.counted_studies()
+            if uid not in settled or not settled[uid].over or settled[uid].files != files
         )
 
     def _by_route(
@@ -137,8 +137,8 @@ class Completion:
     ) -> Iterator[NewRequest]:
         """A request for each route that the study matches."""
         earlier = {row.route: row.id for row in ended}
-        held = studies.attributes(session, study.study_instance_uid)
-        for route in self._rules.matching(held):
+        attributes = studies.attributes(session, study.study_instance_uid)
+        for route in self._rules.matching(attributes):
             yield NewRequest(
                 study_instance_uid=study.study_instance_uid,
                 study_version=study.version,

@@ -1,6 +1,4 @@
-"""Numbers about the record, for health and metrics: what triggers keep is summed up, nothing is
-counted anew.
-"""
+"""Numbers about the record, for health and metrics: sums of counters that triggers keep."""
 
 from __future__ import annotations
 

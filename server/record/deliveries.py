@@ -1,5 +1,6 @@
-"""What a try to deliver tells the record: one row a destination, the next try queued in the same
-transaction.
+"""What a try to deliver tells the record: one row a destination.
+
+The next try is queued in the same transaction.
 """
 
 from __future__ import annotations
@@ -35,8 +36,9 @@ class DeliveryAttempt:
 
 
 class Deliveries:
-    """The record as the delivery workflow sees it; all calls may be repeated. Results lie under
-    `storage`.
+    """The record as the delivery workflow sees it; all calls may be repeated.
+
+    Results lie under `storage`.
     """
 
     def __init__(self, sessions: Sessions, jobs: Jobs, storage: Path = Path()) -> None:
@@ -44,10 +46,10 @@ class Deliveries:
         self._jobs = jobs
         self._storage = storage
 
-    def begin(self, one: DeliveryAttempt) -> tuple[WrittenResult, ...]:
+    def begin(self, attempt: DeliveryAttempt) -> tuple[WrittenResult, ...]:
         """What is to be sent; RunEnded when this try is not wanted any more."""
         with self._sessions.begin() as session:
-            row, _ = _open(session, one)
+            row, _ = _open(session, attempt)
             return tuple(
                 WrittenResult(
                     kind=ResultKind(result.kind),
@@ -59,42 +61,49 @@ class Deliveries:
                 for result in row.results
             )
 
-    def delivered(self, one: DeliveryAttempt, kinds: Sequence[ResultKind], seconds: float) -> None:
+    def delivered(
+        self, attempt: DeliveryAttempt, kinds: Sequence[ResultKind], seconds: float
+    ) -> None:
         """The destination took everything that it takes: results of these `kinds`."""
         with self._sessions.begin() as session:
-            row, delivery = _open(session, one)
+            row, delivery = _open(session, attempt)
             delivery.delivered_at, delivery.next_try_at = audit.utc_now(), None
             delivery.last_error, delivery.kinds = None, list(kinds)
-            _move(session, row, delivery, DeliveryState.DELIVERED, one, kinds=list(kinds))
+            _move(session, row, delivery, DeliveryState.DELIVERED, attempt, kinds=list(kinds))
             _took(row, seconds)
             _settle(session, row)
 
     def failed(
-        self, one: DeliveryAttempt, sentence: str, seconds: float, again_in_s: float | None
+        self, attempt: DeliveryAttempt, sentence: str, seconds: float, again_in_s: float | None
     ) -> None:
         """The destination did not; the next try is in `again_in_s` seconds, or never (None)."""
         with self._sessions.begin() as session:
-            row, delivery = _open(session, one)
+            row, delivery = _open(session, attempt)
             delivery.last_error = sentence
             _took(row, seconds)
             if again_in_s is None:
                 delivery.next_try_at = None
-                _move(session, row, delivery, DeliveryState.DEAD, one, error=sentence)
+                _move(session, row, delivery, DeliveryState.DEAD, attempt, error=sentence)
                 _settle(session, row)
             else:
                 delivery.next_try_at = audit.utc_now() + timedelta(seconds=again_in_s)
-                _move(session, row, delivery, DeliveryState.RETRYING, one, error=sentence)
+                _move(session, row, delivery, DeliveryState.RETRYING, attempt, error=sentence)
                 self._jobs.delivery(
-                    session, row.id, one.destination, one.run, one.attempt + 1, again_in_s
+                    session,
+                    row.id,
+                    attempt.destination,
+                    attempt.run,
+                    attempt.attempt + 1,
+                    again_in_s,
                 )
 
 
-def _open(session: Session, one: DeliveryAttempt) -> tuple[RequestRow, DeliveryRow]:
-    row = requests.working(session, one.request_id, one.run)
-    delivery = session.get(DeliveryRow, (one.request_id, one.destination))
+def _open(session: Session, attempt: DeliveryAttempt) -> tuple[RequestRow, DeliveryRow]:
+    row = requests.working(session, attempt.request_id, attempt.run)
+    delivery = session.get(DeliveryRow, (attempt.request_id, attempt.destination))
     # a later try than this one is under way when a step is repeated after it was recorded
-    if delivery is None or delivery.state not in _OPEN or delivery.attempts >= one.attempt:
-        raise RunEnded(f"try {one} has been made", over=False)
+    if delivery is None or delivery.state not in _OPEN or delivery.attempts >= attempt.attempt:
+        raise RunEnded(f"try {attempt} has been made", over=False)
     return row, delivery
 
 
@@ -103,12 +112,12 @@ def _move(
     row: RequestRow,
     delivery: DeliveryRow,
     after: DeliveryState,
-    one: DeliveryAttempt,
+    attempt: DeliveryAttempt,
     **detail: Any,
 ) -> None:
     before = DeliveryState(delivery.state)
     check_delivery(before, after)
-    delivery.state, delivery.attempts = after, one.attempt
+    delivery.state, delivery.attempts = after, attempt.attempt
     audit.note(
         session,
         f"delivery.{after}",
@@ -116,9 +125,9 @@ def _move(
         request_id=row.id,
         before=before,
         after=after,
-        destination=one.destination,
-        attempt=one.attempt,
-        run=one.run,
+        destination=attempt.destination,
+        attempt=attempt.attempt,
+        run=attempt.run,
         **detail,
     )
 

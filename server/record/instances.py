@@ -1,6 +1,4 @@
-"""The index of headers: every instance gets its row, and one that PostgreSQL refuses is shown with
-its reason.
-"""
+"""The index of headers: a row an instance, with the reason for one that PostgreSQL refuses."""
 
 from __future__ import annotations
 
@@ -38,9 +36,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Added:
-    """What came into the index: rows, rows that are not our own results, series that had no row
-    before.
-    """
+    """What came into the index: rows, rows not of our own results, series without a row before."""
 
     instances: int = 0
     not_ours: int = 0
@@ -48,25 +44,27 @@ class Added:
 
 
 def add(session: Session, study_instance_uid: str, headers: Sequence[InstanceHeader]) -> Added:
-    """Index the headers that are new, under the study's lock. RecordUnavailable; no single row's
-    fault raises.
+    """Index the headers that are new, under the study's lock.
+
+    RecordUnavailable; no single row's fault raises.
     """
-    sent = _sent(session, [header.sop_instance_uid for header in headers])
-    rows = [_row(study_instance_uid, header, sent) for header in headers]
+    result_uids = _result_uids(session, [header.sop_instance_uid for header in headers])
+    rows = [_row(study_instance_uid, header, result_uids) for header in headers]
     mentioned = {row["series_instance_uid"] for row in rows}
     before = series_of(session, study_instance_uid, mentioned)
-    ours = [
-        one
+    are_ours = [
+        is_ours
         for start in range(0, len(rows), BATCH)
-        for one in _insert(session, rows[start : start + BATCH])
+        for is_ours in _insert(session, rows[start : start + BATCH])
     ]
     new_series = series_of(session, study_instance_uid, mentioned - before)
-    return Added(len(ours), sum(not one for one in ours), len(new_series))
+    return Added(len(are_ours), sum(not is_ours for is_ours in are_ours), len(new_series))
 
 
 def _insert(session: Session, rows: list[Row]) -> Iterator[bool]:
-    """Insert rows; for each that was new, whether it is ours. A refused batch is halved until the
-    refused row is alone.
+    """Insert rows; for each that was new, whether it is ours.
+
+    A refused batch is halved until the refused row is alone.
     """
     try:
         with session.begin_nested():
@@ -118,7 +116,7 @@ _EMPTY: Row = {
 }
 
 
-def _sent(session: Session, uids: Sequence[str]) -> set[str]:
+def _result_uids(session: Session, uids: Sequence[str]) -> set[str]:
     """Those of `uids` that name results this node has written."""
     query = select(ResultRow.sop_instance_uid)
     return {
@@ -131,19 +129,20 @@ def _sent(session: Session, uids: Sequence[str]) -> set[str]:
 
 
 def series_of(session: Session, study_instance_uid: str, uids: set[str]) -> set[str]:
-    """Those of `uids` that are series of the study in the index; one look into the index for
-    each.
+    """Those of `uids` that are series of the study in the index.
+
+    One look into the index for each.
     """
-    wanted = func.unnest(sorted(uids)).table_valued("uid").render_derived(name="wanted")
+    named = func.unnest(sorted(uids)).table_valued("uid").render_derived(name="wanted")
     there = (
         select(InstanceRow.sop_instance_uid)
         .where(
             InstanceRow.study_instance_uid == study_instance_uid,
-            InstanceRow.series_instance_uid == wanted.c.uid,
+            InstanceRow.series_instance_uid == named.c.uid,
         )
         .exists()
     )
-    return set(session.scalars(select(wanted.c.uid).where(there))) if uids else set()
+    return set(session.scalars(select(named.c.uid).where(there))) if uids else set()
 
 
 def _faults(header: InstanceHeader) -> list[str]:
@@ -152,10 +151,8 @@ def _faults(header: InstanceHeader) -> list[str]:
     return [whole if fault == WHOLE else fault for fault in header.faults]
 
 
-def _row(study_instance_uid: str, header: InstanceHeader, sent: set[str]) -> Row:
-    """A header as its row: every value such that its column holds it, and named in `faults` where
-    it was not.
-    """
+def _row(study_instance_uid: str, header: InstanceHeader, result_uids: set[str]) -> Row:
+    """A header as its row; `faults` names every value that had to be changed to fit its column."""
     uids = {
         "SeriesInstanceUID": header.series_instance_uid,
         "SOPInstanceUID": header.sop_instance_uid,
@@ -184,7 +181,7 @@ def _row(study_instance_uid: str, header: InstanceHeader, sent: set[str]) -> Row
             bounded(keyword): bounded(text) for keyword, text in header.attributes.items()
         },
         "faults": bounded_faults([*_faults(header), *unusable]),
-        "ours": header.sop_instance_uid in sent,
+        "ours": header.sop_instance_uid in result_uids,
         "version": None,
         "indexed_at": audit.utc_now(),
     }

@@ -1,6 +1,4 @@
-"""The record as HTTP, commands and the intake see it: each call is one transaction, each answer a
-frozen value.
-"""
+"""The record for HTTP, commands and intake: each call a transaction, each answer a frozen value."""
 
 from __future__ import annotations
 
@@ -35,18 +33,18 @@ from server.values import RequestState, StudyState
 class Record:
     """Studies and requests. Every method may raise RecordUnavailable; nothing is half done then.
 
-    `jobs` hands work over in the same transaction, `rules` is what the site configured, `shelf` the
-    inbox on disk.
+    `jobs` hands work over in the same transaction, `rules` is what the site configured,
+    `stored_studies` the inbox on disk.
     """
 
     def __init__(
-        self, sessions: Sessions, jobs: Jobs, rules: Rules, shelf: StoredStudyReader
+        self, sessions: Sessions, jobs: Jobs, rules: Rules, stored_studies: StoredStudyReader
     ) -> None:
         self._sessions = sessions
         self._jobs = jobs
         self._rules = rules
-        self._shelf = shelf
-        self.completion = Completion(sessions, jobs, rules, shelf)
+        self._stored_studies = stored_studies
+        self.completion = Completion(sessions, jobs, rules, stored_studies)
 
     def submit(
         self,
@@ -66,17 +64,17 @@ class Record:
         TooManyTargets, UnknownDestination, UnknownStudy, StudyIncomplete, and models.errors for a
         pair that is not here.
         """
-        wanted, pair = self._rules.targets(targets), self._rules.pair(policy, segmenter)
+        resolved_targets, pair = self._rules.targets(targets), self._rules.pair(policy, segmenter)
         with self._sessions.begin() as session:
             study = self._complete_study(session, study_instance_uid)
             if series_instance_uid is not None:
                 studies.check_series(session, study_instance_uid, series_instance_uid)
-            held = studies.attributes(session, study_instance_uid)
+            attributes = studies.attributes(session, study_instance_uid)
             new = NewRequest(
                 study_instance_uid=study_instance_uid,
                 study_version=study.version,
-                targets=wanted,
-                destinations=self._rules.where_to(destinations, held),
+                targets=resolved_targets,
+                destinations=self._rules.where_to(destinations, attributes),
                 actor=actor,
                 series_instance_uid=series_instance_uid,
                 pair=pair,
@@ -89,7 +87,7 @@ class Record:
         try:
             study = studies.locked(session, study_instance_uid)
         except UnknownStudy:
-            if self._shelf.stored.count_files(study_instance_uid):
+            if self._stored_studies.stored.count_files(study_instance_uid):
                 raise StudyIncomplete(_still_arriving(study_instance_uid)) from None
             raise
         if study.state != StudyState.COMPLETE:
@@ -134,8 +132,9 @@ class Record:
             return self._view(session, row)
 
     def cancel(self, request_id: str, *, actor: str) -> RequestView:
-        """End a request that has not ended; work on it stops at its next turn. UnknownRequest,
-        WrongState.
+        """End a request that has not ended; work on it stops at its next turn.
+
+        UnknownRequest, WrongState.
         """
         with self._sessions.begin() as session:
             row = requests.locked(session, request_id)

@@ -1,5 +1,4 @@
-"""The record's door: whatever comes from outside becomes a value that PostgreSQL can hold, of
-bounded size.
+"""Makes whatever comes from outside a value of bounded size that PostgreSQL can hold.
 
 Text has no NUL and no half of a surrogate pair, a UID is no longer than a UID, an integer fits its
 column, JSON has no NaN. The first bounds are those of whoever read the value; these hold whoever
@@ -25,7 +24,7 @@ LONGEST_TEXT = 2000
 MOST_FAULTS = 100
 _INTEGER_BITS = 31  # of a PostgreSQL integer, less its sign
 _JSON_INTEGER_BITS = 63
-_KEPT_OF_A_UID = 40
+_UID_PREFIX_CHARACTERS = 40
 
 
 class StorableText(TypeDecorator[str]):
@@ -41,9 +40,7 @@ class StorableText(TypeDecorator[str]):
 
 
 def json_text(value: Any) -> str:
-    """JSON that a jsonb column takes: text and keys storable, NaN, infinities and endless integers
-    null.
-    """
+    """JSON for a jsonb column: text storable; NaN, infinities and endless integers are null."""
     return json.dumps(_json_value(value), allow_nan=False)
 
 
@@ -51,9 +48,9 @@ def _json_value(value: Any) -> Any:
     if isinstance(value, str):
         return storable(value)
     if isinstance(value, dict):
-        return {storable(str(key)): _json_value(each) for key, each in value.items()}
+        return {storable(str(key)): _json_value(member) for key, member in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_json_value(each) for each in value]
+        return [_json_value(member) for member in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, int) and value.bit_length() > _JSON_INTEGER_BITS:
@@ -68,19 +65,18 @@ def bounded(text: str, longest: int = LONGEST_TEXT) -> str:
 
 
 def bounded_uid(uid: str) -> str:
-    """A UID as it is; anything else as a key of its own of at most 64 characters, so that it can be
-    shown and found.
+    """A UID as it is.
+
+    Anything else as a key of its own of at most 64 characters, so that it can be shown and found.
     """
     if is_uid(uid):
         return uid
     digest = hashlib.sha256(uid.encode("utf-8", "surrogatepass")).hexdigest()
-    return f"{bounded(uid, _KEPT_OF_A_UID)}#{digest[:16]}"
+    return f"{bounded(uid, _UID_PREFIX_CHARACTERS)}#{digest[:16]}"
 
 
 def column_integer(value: int | None) -> int | None:
-    """`value` if an integer column holds it, else None: a number that cannot be used is no
-    number.
-    """
+    """`value` if an integer column holds it, else None."""
     if value is None or value.bit_length() > _INTEGER_BITS:
         return None
     return value
@@ -88,5 +84,5 @@ def column_integer(value: int | None) -> int | None:
 
 def bounded_faults(faults: Iterable[str]) -> list[str]:
     """Faults as the record keeps them: each once, cut, a hundred at most."""
-    kept = dict.fromkeys(bounded(fault) for fault in faults)
-    return list(kept)[:MOST_FAULTS]
+    unique = dict.fromkeys(bounded(fault) for fault in faults)
+    return list(unique)[:MOST_FAULTS]

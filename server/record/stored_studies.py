@@ -1,6 +1,4 @@
-"""What the disk holds of a study, header by header: the inbox is the truth, the record only its
-index.
-"""
+"""What the disk holds of a study, as headers: the inbox is the truth, the record its index."""
 
 from __future__ import annotations
 
@@ -24,8 +22,9 @@ class Stored(Protocol):
     """The part of dicom_node.receive.inbox.Inbox that reads."""
 
     def counted_studies(self) -> Iterator[tuple[str, int]]:
-        """Study Instance UIDs on disk, each with how many files its folders hold; no file is
-        opened.
+        """Study Instance UIDs on disk, each with how many files its folders hold.
+
+        No file is opened.
         """
 
     def count_files(self, study_instance_uid: str) -> int:
@@ -48,18 +47,18 @@ class StoredStudyReader:
     def headers(
         self,
         study_instance_uid: str,
-        known: Collection[tuple[str, str]] = (),
+        indexed: Collection[tuple[str, str]] = (),
         *,
         whatever: bool = False,
     ) -> Iterator[InstanceHeader]:
-        """Headers of a study's instances but those `known` by (series, SOP instance) UID.
+        """Headers of a study's instances but those `indexed` by (series, SOP instance) UID.
 
         What cannot be read is there all the same, with a fault and the reason. UIDs are those the
         instance is filed under. What may be read at the next try (the disk failed) raises, unless
         it shall be there `whatever` happens.
         """
         for instance in self.stored.instances(study_instance_uid):
-            if (instance.series_instance_uid, instance.sop_instance_uid) not in known:
+            if (instance.series_instance_uid, instance.sop_instance_uid) not in indexed:
                 yield self._header(instance, whatever)
 
     def _header(self, instance: StoredInstance, whatever: bool) -> InstanceHeader:

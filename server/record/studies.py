@@ -21,8 +21,9 @@ from server.values import StudyState
 
 
 def locked(session: Session, study_instance_uid: str) -> StudyRow:
-    """The study's row, held until the transaction ends; UnknownStudy if the node does not hold
-    it.
+    """The study's row, held until the transaction ends.
+
+    UnknownStudy if the node does not hold it.
     """
     row = session.get(StudyRow, study_instance_uid, with_for_update=True)
     if row is None:
@@ -42,8 +43,7 @@ def known_instances(session: Session, study_instance_uid: str) -> set[tuple[str,
 
 @dataclass(frozen=True)
 class Settled:
-    """What a start compares with the disk: `files` in the study's folders when it was last looked
-    at.
+    """What a start compares with the disk: `files` is how many the study's folders last had.
 
     `over` when nothing is to be done unless that number has changed: complete, or given up.
     """
@@ -70,8 +70,9 @@ def add(
     conflicts: Iterable[StoredInstance],
     files: int,
 ) -> None:
-    """Index headers that are new; a complete study that grew is receiving again. Repeating it adds
-    nothing.
+    """Index headers that are new; a complete study that grew is receiving again.
+
+    Repeating it adds nothing.
 
     `files` is how many its folders had before they were read. A study that had been given up has
     its next chance.
@@ -93,9 +94,7 @@ def add(
 
 
 def give_up(session: Session, study_instance_uid: str, sentence: str, files: int) -> StudyRow:
-    """Leave a study as it is until its folders hold another number of files than `files`, or a
-    person asks again.
-    """
+    """Leave a study until its folders hold another number of files, or a person asks again."""
     study = _present(session, study_instance_uid)
     study.files, study.fault, study.updated_at = files, bounded(sentence), audit.utc_now()
     audit.note(session, "study.given_up", study=study.study_instance_uid, reason=study.fault)
@@ -156,9 +155,7 @@ def _note_conflict(session: Session, study_instance_uid: str, conflict: StoredIn
 
 
 def complete(session: Session, study: StudyRow, *, evidence: str, actor: str) -> int | None:
-    """Make what is new a version and return its number, None if nothing but our own results is
-    new.
-    """
+    """Make what is new a version; its number, or None if only our own results are new."""
     fresh = (
         InstanceRow.study_instance_uid == study.study_instance_uid,
         InstanceRow.version.is_(None),
@@ -193,8 +190,9 @@ def _countable(session: Session, study_instance_uid: str) -> int:
 
 
 def why_unreadable(session: Session, study_instance_uid: str) -> str | None:
-    """Why no instance of a study can be read, in the words of one of them; None where one can, or
-    all are our own.
+    """Why no instance of a study can be read, in the words of one of them.
+
+    None where one can, or all are our own.
     """
     unreadable = func.jsonb_path_exists(
         InstanceRow.faults, cast(f'$[*] ? (@ starts with "{WHOLE}")', JSONPATH)

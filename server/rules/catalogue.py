@@ -1,5 +1,6 @@
-"""The catalogue: what a person typed -> a coded structure. Reads the folder config/structures
-once.
+"""The catalogue: what a person typed -> a coded structure.
+
+Reads the folder config/structures once.
 """
 
 from __future__ import annotations
@@ -61,9 +62,7 @@ class Catalogue:
     free_text_category: Code
 
     def targets(self, text: str) -> tuple[Target, ...]:
-        """The targets a user's words stand for: one, several ("kidneys"), or the words as free
-        text.
-        """
+        """The targets of a text: one, several ("kidneys"), or the text itself as free text."""
         keys = self.names.keys_of(text)
         if keys is None:
             return (Target(text),)
@@ -72,8 +71,9 @@ class Catalogue:
         return tuple(Target(self.structures[key].label.lower(), key) for key in keys)
 
     def structure(self, target: Target) -> Structure:
-        """How a target is labelled, coded and coloured; free text gets a private code of its own
-        words.
+        """How a target is labelled, coded and coloured.
+
+        Free text gets a private code of its own words.
 
         KeyError for a key that the catalogue does not hold.
         """
@@ -98,8 +98,9 @@ class Catalogue:
         raise KeyError(key)
 
     def _free_text(self, text: str) -> Structure:
-        """The code is a digest, so that other words in any script have another one; the words are
-        its meaning.
+        """The code is a digest, so that other words in any script have another one.
+
+        The words are its meaning.
         """
         digest = hashlib.blake2b(fold(text).encode(), digest_size=8).digest()
         value = "T" + digest.hex()[:15].upper()
@@ -116,12 +117,12 @@ class Catalogue:
 
 def load_catalogue(folder: Path | None = None) -> Catalogue:
     """Read the catalogue, the files of `folder`; ConfigurationError names the entry at fault."""
-    return _Reader(folder or config_folder() / "structures").catalogue()
+    return _CatalogueReader(folder or config_folder() / "structures").catalogue()
 
 
-def _between(one: Cielab, other: Cielab) -> Cielab:
+def _between(colour: Cielab, other: Cielab) -> Cielab:
     """A colour most like the first: the same finding in two places is drawn in two."""
-    lightness, a, b = (round(0.7 * x + 0.3 * y, 1) for x, y in zip(one, other, strict=True))
+    lightness, a, b = (round(0.7 * x + 0.3 * y, 1) for x, y in zip(colour, other, strict=True))
     return lightness, a, b
 
 
@@ -130,7 +131,7 @@ def _code(entry: list[str]) -> Code:
     return Code(value, scheme[0] if scheme else "SCT", meaning)
 
 
-class _Reader:
+class _CatalogueReader:
     """The files of one catalogue, entry by entry."""
 
     def __init__(self, folder: Path) -> None:
@@ -162,19 +163,20 @@ class _Reader:
         return Catalogue(self._structures, self._places, self._findings, self._names, category)
 
     def _entries(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
-        """Every entry with its file and key; a file's own category is its entries' unless they say
-        another.
+        """Every entry with its file and key.
+
+        A file's own category is its entries' unless they say another.
         """
-        seen: set[str] = set()
+        used_keys: set[str] = set()
         for path in sorted(self._folder.glob("*.toml")):
             if path.name == _CODING_FILE:
                 continue
             table = _toml(path)
             category = table.pop("category", "anatomical_structure")
             for key, entry in table.items():
-                if key in seen:
+                if key in used_keys:
                     raise ConfigurationError(f"{path.name}: '{key}' is in the catalogue twice")
-                seen.add(key)
+                used_keys.add(key)
                 yield path.name, key, {"category": category, **entry}
 
     def _add(self, file: str, key: str, entry: dict[str, Any]) -> None:
@@ -244,7 +246,7 @@ class _Reader:
         self._enter(file, names.keys, (*entry["names"], key), keys)
         self._enter(file, names.sided, entry.get("with_side", ()), keys)
         for side in _SIDES:
-            sided = tuple(one for one in keys if names.side_of[one] == side)
+            sided = tuple(structure for structure in keys if names.side_of[structure] == side)
             if len(keys) == 2 and sided:
                 self._enter(file, names.keys, (*entry.get(f"{side}_names", ()), *sided), sided)
         if file == _FINDINGS_FILE:

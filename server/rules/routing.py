@@ -27,8 +27,9 @@ longer (PS3.5: LO has 64).
 
 
 def matches(when: Mapping[str, str], attributes: Mapping[str, str]) -> bool:
-    """Whether every pattern fits: `*` any text, `?` one character, case ignored; a missing
-    attribute is empty.
+    """Whether every pattern fits: `*` any text, `?` one character, case ignored.
+
+    A missing attribute is empty.
 
     >>> matches({"Modality": "CT", "StudyDescription": "*abdomen*"}, {"Modality": "CT"})
     False
@@ -54,12 +55,12 @@ def _fits(pattern: str, text: str) -> bool:
         return False
     place = len(first)
     for piece in middle:
-        found = next(
+        match_at = next(
             (at for at in range(place, end - len(piece) + 1) if _piece_at(piece, text, at)), None
         )
-        if found is None:
+        if match_at is None:
             return False
-        place = found + len(piece)
+        place = match_at + len(piece)
     return True
 
 
@@ -107,14 +108,17 @@ class Rules:
 
     def matching(self, instances: Iterable[Mapping[str, str]]) -> tuple[RouteSettings, ...]:
         """The routes of which one instance of the study fits every pattern."""
-        held = list(instances)
+        attributes_of = list(instances)
         return tuple(
-            route for route in self.routes if any(matches(route.when, one) for one in held)
+            route
+            for route in self.routes
+            if any(matches(route.when, attributes) for attributes in attributes_of)
         )
 
     def targets(self, texts: Sequence[str]) -> tuple[Target, ...]:
-        """What is asked for, each structure once; NoTargets, TooManyTargets, BadTarget say what is
-        wrong.
+        """What is asked for, each structure once.
+
+        NoTargets, TooManyTargets, BadTarget say what is wrong.
         """
         if not texts:
             raise NoTargets("nothing is asked for: name at least one target, such as 'liver'")
@@ -122,36 +126,38 @@ class Rules:
         for position, text in enumerate(texts, start=1):
             if not text.strip() or len(text) > MAX_TEXT or not text.isprintable():
                 raise BadTarget(
-                    f"target {position} is empty, longer than {MAX_TEXT} characters or not plain text: "
-                    "say which structure is meant"
+                    f"target {position} is empty, longer than {MAX_TEXT} characters "
+                    "or not plain text: say which structure is meant"
                 )
         named = [target for text in texts for target in self.catalogue.targets(text.strip())]
-        kept: dict[str, Target] = {}
+        unique: dict[str, Target] = {}
         for target in named:
-            kept.setdefault(target.structure or fold(target.text), target)
-        self._check_count(len(kept))
-        return tuple(kept.values())
+            unique.setdefault(target.structure or fold(target.text), target)
+        self._check_count(len(unique))
+        return tuple(unique.values())
 
     def _check_count(self, count: int) -> None:
         if count > self.max_targets:
             raise TooManyTargets(
-                f"{count} targets are too many: one request may ask for {self.max_targets} (agent.max_targets)"
+                f"{count} targets are too many: one request may ask for {self.max_targets} "
+                "(agent.max_targets)"
             )
 
     def where_to(
-        self, asked: Sequence[str] | None, instances: Iterable[Mapping[str, str]]
+        self, requested: Sequence[str] | None, instances: Iterable[Mapping[str, str]]
     ) -> tuple[str, ...]:
-        """The destinations named, else those of the first matching route, else all;
+        """The destinations named, else those of the first matching route, else all.
+
         UnknownDestination.
         """
-        if asked is not None:
-            unknown = sorted(set(asked) - set(self.destinations))
+        if requested is not None:
+            unknown = sorted(set(requested) - set(self.destinations))
             if unknown:
                 raise UnknownDestination(
                     f"no destination is called {', '.join(unknown)}; configured are: "
                     f"{', '.join(self.destinations) or 'none'}"
                 )
-            return tuple(dict.fromkeys(asked))
+            return tuple(dict.fromkeys(requested))
         for route in self.matching(instances):
             return route.destinations or self.destinations
         return self.destinations

@@ -24,8 +24,7 @@ def fold(text: str) -> str:
 
 
 def words_of(text: str) -> tuple[str, ...]:
-    """The words of a text, bare: lower case, no accents, no punctuation, numbers apart from
-    letters.
+    """The bare words of a text: lower case, no accents or punctuation, numbers split from letters.
 
     >>> words_of("Riñón_izquierdo, L1")
     ('rinon', 'izquierdo', 'l', '1')
@@ -47,9 +46,7 @@ def spellings(name: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Words:
-    """Words round a name, bare: of a side, of both, without meaning, of pictures and where they are
-    taken.
-    """
+    """Bare words beside a name: of one or both sides, of no meaning, of modalities and places."""
 
     sides: Mapping[str, str]
     both: frozenset[str]
@@ -69,15 +66,17 @@ class Words:
         )
 
     def key(self, words: Iterable[str]) -> str:
-        """Words without articles and prepositions, joined; all of them where nothing else would be
-        left.
+        """Words without articles and prepositions, joined.
+
+        All of them where nothing else would be left.
         """
         listed = tuple(words)
         return " ".join(self.meaningful(listed) or listed)
 
     def meaningful(self, words: tuple[str, ...]) -> tuple[str, ...]:
-        """Words without articles and prepositions; a letter before a number is none of them ("L1",
-        "D 12").
+        """Words without articles and prepositions.
+
+        A letter before a number is none of them ("L1", "D 12").
         """
         followers = (*words[1:], "")
         return tuple(
@@ -94,9 +93,7 @@ class Words:
         return named.pop(), tuple(word for word in words if word not in self.sides)
 
     def readings(self, words: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-        """The words, then without the picture they are said of: "liver in abdomen ct", "liver in
-        abdomen", "liver".
-        """
+        """The words with and without the image: "liver in abdomen ct", "liver in abdomen", …"""
         yield words
         end = len(words)
         while end > 1 and words[end - 1] in self.pictures:
@@ -110,8 +107,7 @@ class Words:
 
 @dataclass(frozen=True)
 class Names:
-    """What every name stands for: `keys` several structures each, `places` one place, `findings`
-    one finding.
+    """What each name stands for: `keys` structures, `places` one place, `findings` one finding.
 
     `sided` holds names that say something with a side only; all are compared as `Words.key` makes
     them. `side_of` the side that a structure lies on, "" for none; `sides_of` the keys of a place's
@@ -129,9 +125,9 @@ class Names:
     def keys_of(self, text: str) -> tuple[str, ...] | None:
         """The structures a text names: one, several, or None for what no name says."""
         for reading in self.words.readings(words_of(text)):
-            found = self._structures(reading) or self._finding_at_place(reading)
-            if found:
-                return found
+            keys = self._structures(reading) or self._finding_at_place(reading)
+            if keys:
+                return keys
         return None
 
     def _structures(self, words: tuple[str, ...]) -> tuple[str, ...] | None:

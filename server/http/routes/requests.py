@@ -20,22 +20,23 @@ router = APIRouter(prefix="/requests", tags=["requests"])
     status_code=status.HTTP_202_ACCEPTED,
     responses=problem_responses(413),
 )
-def submit(asked: RequestIn, response: Response, services: WithServices, actor: Asker) -> Submitted:
-    """Ask for targets in a study that the node holds and that is complete; the work goes on by
-    itself.
+def submit(body: RequestIn, response: Response, services: WithServices, actor: Asker) -> Submitted:
+    """Ask for targets in a study that the node holds and that is complete.
+
+    The work goes on by itself.
     """
-    taken = services.record.submit(
-        asked.study_instance_uid,
-        asked.targets,
-        series_instance_uid=asked.series_instance_uid,
-        destinations=asked.destinations,
-        priority=asked.priority,
-        policy=asked.policy,
-        segmenter=asked.segmenter,
+    submitted = services.record.submit(
+        body.study_instance_uid,
+        body.targets,
+        series_instance_uid=body.series_instance_uid,
+        destinations=body.destinations,
+        priority=body.priority,
+        policy=body.policy,
+        segmenter=body.segmenter,
         actor=actor,
     )
-    response.headers["Location"] = f"/api/v1{router.prefix}/{taken.id}"
-    return taken
+    response.headers["Location"] = f"/api/v1{router.prefix}/{submitted.id}"
+    return submitted
 
 
 @router.get("")
@@ -47,8 +48,9 @@ def list_requests(
     state: RequestState | None = None,
     study_instance_uid: Annotated[Uid | None, Query()] = None,
 ) -> tuple[RequestSummary, ...]:
-    """Requests, oldest first, without what hangs on them; `state` and `study_instance_uid` pick
-    some of them.
+    """Requests, oldest first, without what hangs on them.
+
+    `state` and `study_instance_uid` pick some of them.
 
     The next page is in the Link header.
     """

@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from pydantic import AwareDatetime
 from starlette.exceptions import HTTPException
 
-from server.http.dependencies import WithPart, WithServices, WithWatch
+from server.http.dependencies import WithPart, WithServices, WithSharedCalls
 from server.http.described import problem_responses
 from server.http.schemas import DestinationOut, EchoOut
 from server.record.views import AuditView
@@ -21,23 +21,24 @@ router = APIRouter()
 @router.get("/destinations", response_model=list[DestinationOut], tags=["destinations"])
 async def list_destinations(services: WithServices) -> list[DestinationSettings]:
     """Where results can go, as configured."""
-    return [each.settings for each in services.destinations]
+    return [site.settings for site in services.destinations]
 
 
 @router.post(
     "/destinations/{name}/echo", tags=["destinations"], responses=problem_responses(429, 502)
 )
-async def echo(name: str, services: WithServices, watch: WithWatch) -> EchoOut:
-    """C-ECHO to a destination; 502 with the reason when it does not answer, 429 when too many are
-    asked at once.
+async def echo(name: str, services: WithServices, shared_calls: WithSharedCalls) -> EchoOut:
+    """C-ECHO to a destination.
+
+    502 with the reason when it does not answer, 429 when too many are asked at once.
     """
-    known = {each.settings.name: each.destination for each in services.destinations}
-    if name not in known:
+    destinations = {site.settings.name: site.destination for site in services.destinations}
+    if name not in destinations:
         raise HTTPException(
-            404, f"no destination of that name; configured: {', '.join(known) or 'none'}"
+            404, f"no destination of that name; configured: {', '.join(destinations) or 'none'}"
         )
     began = time.perf_counter()
-    await watch.echoes.run(known[name].echo)
+    await shared_calls.echoes.run(destinations[name].echo)
     return EchoOut(destination=name, ok=True, seconds=round(time.perf_counter() - began, 3))
 
 
@@ -51,8 +52,9 @@ def audit(
 
 
 def in_utc(moment: datetime) -> datetime:
-    """The same moment in UTC, or the first or last one there is: PostgreSQL knows no offset beyond
-    15:59.
+    """The moment in UTC, else the first or last there is.
+
+    PostgreSQL knows no offset beyond 15:59.
 
     >>> in_utc(datetime.fromisoformat("0001-01-01T00:00:00+23:59")).isoformat()
     '0001-01-01T00:00:00+00:00'

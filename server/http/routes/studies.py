@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from server.http.dependencies import Asker, WithPage, WithServices, WithWatch, linked, one_more
+from server.http.dependencies import (
+    Asker,
+    WithPage,
+    WithServices,
+    WithSharedCalls,
+    linked,
+    one_more,
+)
 from server.http.described import problem_responses
 from server.http.schemas import StudyWholeOut
 from server.record.views import StudySummary, StudyView
@@ -16,8 +23,9 @@ router = APIRouter(prefix="/studies", tags=["studies"])
 def list_studies(
     request: Request, response: Response, services: WithServices, page: WithPage
 ) -> tuple[StudySummary, ...]:
-    """Studies, in the order in which they were first heard of; the next page is in the Link
-    header.
+    """Studies, in the order in which they were first heard of.
+
+    The next page is in the Link header.
     """
     return linked(request, response, page, services.record.studies(one_more(page)))
 
@@ -30,13 +38,14 @@ def show(study_instance_uid: str, services: WithServices) -> StudyWholeOut:
 
 @router.post("/{study_instance_uid}/complete", responses=problem_responses(429, 507))
 async def complete(
-    study_instance_uid: str, services: WithServices, watch: WithWatch, actor: Asker
+    study_instance_uid: str, services: WithServices, shared_calls: WithSharedCalls, actor: Asker
 ) -> StudyWholeOut:
-    """Hold the study for whole now, without waiting for its quiet time; 429 when too many are being
-    read at once.
+    """Hold the study for whole now, without waiting for its quiet time.
+
+    429 when too many are being read at once.
     """
     return _whole(
-        await watch.completions.run(
+        await shared_calls.completions.run(
             lambda: services.record.complete(study_instance_uid, actor=actor)
         )
     )

@@ -1,3 +1,1 @@
-"""The database itself: `engine.py` connects, `migrate.py` brings the tables up to date, `jobs.py`
-queues work.
-"""
+"""The database: `engine.py` connects, `migrate.py` makes the tables, `jobs.py` queues work."""

@@ -37,8 +37,9 @@ _NAMES_ONLY = re.compile(r"42703|42P01|42883|42501")
 
 
 def record_url(url: str) -> URL:
-    """The URL for our own tables: always psycopg 2, whatever the site wrote (bare means psycopg 3
-    in SQLAlchemy 2.1).
+    """The URL for our own tables, always with psycopg 2.
+
+    A bare scheme means psycopg 3 in SQLAlchemy 2.1.
     """
     return make_url(url).set(drivername="postgresql+psycopg2")
 
@@ -62,8 +63,9 @@ def open_engine(url: str, *, pool_size: int = 5) -> Engine:
 
 @contextmanager
 def answering() -> Iterator[None]:
-    """Turn what PostgreSQL and its driver answer into RecordUnavailable or RecordRefused; every
-    other error passes.
+    """Turn what PostgreSQL and its driver answer into RecordUnavailable or RecordRefused.
+
+    Every other error passes.
     """
     try:
         yield
@@ -73,15 +75,14 @@ def answering() -> Iterator[None]:
 
 
 def record_error(error: Exception) -> RecordError:
-    """What SQLAlchemy or a driver raised, in our words: the connection is away, or this was
-    refused.
-    """
+    """Our own error for what SQLAlchemy or a driver raised: unavailable, or refused."""
     if isinstance(error, PoolTimeout):
         return RecordUnavailable("PostgreSQL is busy: no connection of the pool came free in time")
     sqlstate = _sqlstate(error)
     if _WRITES_NOTHING.fullmatch(sqlstate):
         return RecordUnavailable(
-            f"PostgreSQL can write nothing now ({_condition(sqlstate)}); look at its disk and its role"
+            f"PostgreSQL can write nothing now ({_condition(sqlstate)}); look at its disk and its "
+            "role"
         )
     if _AWAY.fullmatch(sqlstate) or (not sqlstate and _lost(error)):
         return RecordUnavailable(_away(error))
@@ -101,9 +102,7 @@ def _sqlstate(error: Exception) -> str:
 
 
 def _lost(error: Exception) -> bool:
-    """Whether an error without a code is the connection's: psycopg 2 has none for what the server
-    did not say.
-    """
+    """Whether an error without a code is the connection's: then psycopg 2 sets no code."""
     if not isinstance(error, DBAPIError):
         return False
     kind = type(error).__name__
@@ -131,9 +130,9 @@ def _place(error: Exception) -> str:
     diag: Any = getattr(getattr(error, "orig", None), "diag", None)
     if _NAMES_ONLY.fullmatch(_sqlstate(error)):
         return f": {getattr(diag, 'message_primary', None)}"
-    names = [getattr(diag, each, None) for each in ("table_name", "constraint_name")]
-    said = " ".join(str(name) for name in names if name)
-    return f", {said}" if said else ""
+    names = [getattr(diag, field, None) for field in ("table_name", "constraint_name")]
+    place = " ".join(str(name) for name in names if name)
+    return f", {place}" if place else ""
 
 
 class Sessions:
@@ -145,8 +144,9 @@ class Sessions:
 
     @contextmanager
     def begin(self) -> Iterator[Session]:
-        """One transaction; RecordUnavailable when PostgreSQL is away, RecordRefused when it does
-        not take it.
+        """One transaction.
+
+        RecordUnavailable when PostgreSQL is away, RecordRefused when it does not take it.
         """
         with answering(), self._make.begin() as session:
             yield session

@@ -1,6 +1,4 @@
-"""How the record hands work over: the job is written in the transaction of the request itself, or
-not at all.
-"""
+"""How the record hands work over: the job is written in the request's own transaction."""
 
 from __future__ import annotations
 
@@ -33,8 +31,9 @@ class Jobs(Protocol):
     pipeline_version: int  # the number of the steps that new work will follow
 
     def study(self, session: Session, request_id: str, run: int, priority: int) -> None:
-        """Queue the work on a request within `session`'s transaction; lower `priority` comes
-        first.
+        """Queue the work on a request within `session`'s transaction.
+
+        Lower `priority` comes first.
         """
 
     def delivery(
@@ -46,9 +45,7 @@ class Jobs(Protocol):
         attempt: int,
         delay_s: float,
     ) -> None:
-        """Queue one try to deliver within `session`'s transaction, not before `delay_s` have
-        passed.
-        """
+        """Queue a try to deliver within `session`'s transaction, due after `delay_s`."""
 
 
 def workflow_id(request_id: str, run: int) -> str:
@@ -57,8 +54,7 @@ def workflow_id(request_id: str, run: int) -> str:
 
 
 def work_named(workflow: str) -> tuple[str, int, tuple[str, int] | None]:
-    """The request, the run, and for a delivery its destination and try, that a workflow is called
-    after.
+    """What a workflow is named after: request, run and, for a delivery, destination and try.
 
     >>> work_named("ab12:run-2:send:pacs:3")
     ('ab12', 2, ('pacs', 3))

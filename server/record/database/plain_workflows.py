@@ -1,5 +1,4 @@
-"""Workflows hold JSON and nothing else: who may write into the database must not be able to run
-code on the node.
+"""Workflows hold JSON alone: whoever writes into the database must not run code on the node.
 
 DBOS reads what a row itself says it was written with, and takes a pickle for a pickle whatever
 serializer is configured. So its reader of pickles is taken away as well, in every process that

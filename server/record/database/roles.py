@@ -1,5 +1,4 @@
-"""Who may do what in the embedded database: its owner makes the tables, the node works as a role
-that owns nothing.
+"""Roles of the embedded database: its owner makes tables, the node's role owns nothing.
 
 A fault in a statement of the node's can then neither change tables, nor take a line out of the
 audit trail, nor run a program of the database server's machine, which a superuser may.
@@ -24,7 +23,10 @@ _GRANTS = (
         for schema in ("public", DBOS_SCHEMA)
         for statement in (
             f"GRANT USAGE ON SCHEMA {schema} TO {APPLICATION_ROLE}",
-            f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {APPLICATION_ROLE}",
+            (
+                f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO "
+                f"{APPLICATION_ROLE}"
+            ),
             f"GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA {schema} TO {APPLICATION_ROLE}",
             f"GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA {schema} TO {APPLICATION_ROLE}",
         )
@@ -35,8 +37,7 @@ _GRANTS = (
 
 
 def application_url(owner_url: str) -> str:
-    """Bring the tables at `owner_url` up to date, and give the URL of the role that the node works
-    as; RecordUnavailable.
+    """Update the tables at `owner_url`; the URL of the node's own role. RecordUnavailable.
 
     Doing so again is harmless, also by several processes at once.
     """
@@ -53,10 +54,10 @@ def application_url(owner_url: str) -> str:
 
 def _grant(connection: Connection) -> None:
     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
-    known = connection.scalar(
+    exists = connection.scalar(
         text("SELECT 1 FROM pg_roles WHERE rolname = :name"), {"name": APPLICATION_ROLE}
     )
-    if not known:
+    if not exists:
         connection.execute(text(_MAKE_ROLE))
     for statement in _GRANTS:
         connection.execute(text(statement))

@@ -1,6 +1,4 @@
-"""How the parts of the node are, wherever they run: a row for each part of each process, by the
-database's clock.
-"""
+"""The state of each part of each process: a row of its own, by the database's clock."""
 
 from __future__ import annotations
 
@@ -33,7 +31,7 @@ class PartTable:
             # each second
             session.execute(text("SET LOCAL synchronous_commit = off"))
             for state in states:
-                seen = {
+                state_columns = {
                     "published_at": func.now(),
                     "age_s": state.age_s,
                     "limit_s": state.limit_s,
@@ -49,9 +47,9 @@ class PartTable:
                         machine=me.machine,
                         process_id=me.process_id,
                         process_started=me.process_started,
-                        **seen,
+                        **state_columns,
                     )
-                    .on_conflict_do_update(constraint="pk_parts", set_=seen)
+                    .on_conflict_do_update(constraint="pk_parts", set_=state_columns)
                 )
 
     def leave(self) -> None:
@@ -62,9 +60,7 @@ class PartTable:
             )
 
     def sweep(self) -> None:
-        """Remove rows of processes that certainly ended, and those that nobody has touched for a
-        day.
-        """
+        """Remove rows of processes that have ended, and those not touched for a day."""
         with self._sessions.begin() as session:
             forgotten = func.now() - timedelta(seconds=FORGOTTEN_S)
             for row in session.scalars(select(PartRow).with_for_update(skip_locked=True)):

@@ -19,8 +19,9 @@ from server.record.tables import WorkerRow
 
 @dataclass(frozen=True)
 class WorkerIdentity:
-    """A worker process. `machine` names boot and process namespace: only there does its number mean
-    anything.
+    """A worker process.
+
+    `machine` names boot and process namespace: only there does its number mean anything.
     """
 
     executor_id: str
@@ -35,9 +36,7 @@ class WorkerIdentity:
         return cls(name, _machine(), os.getpid(), _started(os.getpid()) or "")
 
     def is_gone(self) -> bool:
-        """Whether this process has certainly ended: seen from its own machine only, otherwise
-        False.
-        """
+        """Whether this process has certainly ended; False from any other machine."""
         return self.machine == _machine() and _started(self.process_id) != self.process_started
 
 
@@ -85,8 +84,9 @@ class Workers:
             )
 
     def bury(self, limit_s: float | None) -> list[str]:
-        """Remove workers that have certainly ended, and those silent for `limit_s` seconds; their
-        ids.
+        """Remove workers that have certainly ended, and those silent for `limit_s` seconds.
+
+        Their ids.
 
         A worker that last beat in the future did so before the database's clock was put back: its
         silence begins now.

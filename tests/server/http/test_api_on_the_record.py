@@ -209,7 +209,7 @@ def away(desk: Any, tmp_path: Path) -> Iterator[TestClient]:
     """The API over a record whose PostgreSQL is not there."""
     engine = open_engine("postgresql://nobody@127.0.0.1:1/none")
     sessions = Sessions(engine)
-    record = Record(sessions, desk.jobs, desk.rules, desk.record._shelf)
+    record = Record(sessions, desk.jobs, desk.rules, desk.record._stored_studies)
     yield client_of(record, RecordCounting(sessions, PartTable(sessions, ME)), tmp_path)
     engine.dispose()
 

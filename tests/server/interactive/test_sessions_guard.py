@@ -277,10 +277,10 @@ def test_the_process_is_composed_as_the_site_says(tmp_path: Path) -> None:
 
     service = segmentation_service(load_settings([site], {}))
 
-    assert service.drawers.names == ("fake", "litemedsam")
+    assert service.segmenters.names == ("fake", "litemedsam")
     assert (service.bounds.max_sessions, service.bounds.memory_bytes) == (3, 4000)
-    assert service.drawers.get().name == "fake"
-    assert service.drawers.get().logits_shape == (64, 64)
+    assert service.segmenters.get().name == "fake"
+    assert service.segmenters.get().logits_shape == (64, 64)
 
 
 def test_without_a_word_the_agents_segmenter_is_offered(tmp_path: Path) -> None:
@@ -288,4 +288,4 @@ def test_without_a_word_the_agents_segmenter_is_offered(tmp_path: Path) -> None:
 
     service = segmentation_service(load_settings([], environment))
 
-    assert service.drawers.names == ("fake",)
+    assert service.segmenters.names == ("fake",)

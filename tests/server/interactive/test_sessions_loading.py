@@ -72,7 +72,7 @@ def test_others_are_served_while_a_segmenter_is_loaded(
 ) -> None:
     # Arrange: the first is there, as at the start; more ask for the slow one than there are threads
     # for calls
-    service.drawers.get()
+    service.segmenters.get()
     asking = 60
     with ThreadPoolExecutor(asking) as pool:
         slow = [pool.submit(ask, api, image, "slow") for _ in range(asking)]
@@ -91,7 +91,7 @@ def test_others_are_served_while_a_segmenter_is_loaded(
 
 
 def test_who_asks_for_the_same_one_at_once_loads_it_once(service: Service, loads: Loads) -> None:
-    asked = [service.drawers.opened("slow") for _ in range(20)]
+    asked = [service.segmenters.opened("slow") for _ in range(20)]
     loads.go_on.set()
 
     assert len({id(each.result(20)) for each in asked}) == 1
@@ -99,7 +99,7 @@ def test_who_asks_for_the_same_one_at_once_loads_it_once(service: Service, loads
 
 
 def test_who_gives_up_waiting_spoils_it_for_nobody(service: Service, loads: Loads) -> None:
-    asked = service.drawers.opened("slow")
+    asked = service.segmenters.opened("slow")
 
     assert not asked.cancel()
     loads.go_on.set()

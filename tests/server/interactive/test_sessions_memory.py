@@ -136,7 +136,7 @@ def test_images_wait_for_one_another_s_memory(make_service: Any, until: Callable
     segmenter = HeldSegmenter()
     one_bytes = SentImage(flat_png(100)).working_bytes(10_000)
     service = make_service({"held": segmenter}, working_bytes=2 * one_bytes)
-    drawer = service.drawers.get()
+    drawer = service.segmenters.get()
     images = []
     for number in range(8):
         buffer = io.BytesIO()

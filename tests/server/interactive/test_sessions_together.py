@@ -87,7 +87,7 @@ def test_prompts_that_wait_are_drawn_in_one_call(make_service: Any, png: Any) ->
     started: list[int] = []
     segmenter = GatheringSegmenter(lambda: bool(started))
     service = make_service({"fake": segmenter})
-    drawer = service.drawers.get()
+    drawer = service.segmenters.get()
     image = image_of(png(picture_of(0)))
     drawer.shape_of(image)
     started.append(1)

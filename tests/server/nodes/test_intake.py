@@ -164,7 +164,7 @@ def test_a_study_that_cannot_be_taken_in_holds_up_no_other(bench: Bench) -> None
             raise OSError("input/output error")
         return real(path)
 
-    object.__setattr__(bench.desk.record.completion._shelf, "read_header", read)
+    object.__setattr__(bench.desk.record.completion._stored_studies, "read_header", read)
     bench.arrive(1, study=bad)
     bench.arrive(1, study=good)
 
@@ -188,7 +188,7 @@ def broken_disk(bench: Bench, *studies: str) -> set[str]:
             raise ValueError("could not convert string to float: 'Miller^Anna'")
         return real(path)
 
-    object.__setattr__(bench.desk.record.completion._shelf, "read_header", read)
+    object.__setattr__(bench.desk.record.completion._stored_studies, "read_header", read)
     return broken
 
 
@@ -231,7 +231,7 @@ def test_a_rejected_study_is_left_alone_also_after_a_restart(bench: Bench) -> No
     bench.pass_time(QUIET_S)
     give_every_chance(bench)
     reads: list[str] = []
-    object.__setattr__(bench.desk.record.completion._shelf, "read_header", reads.append)
+    object.__setattr__(bench.desk.record.completion._stored_studies, "read_header", reads.append)
 
     # Act
     again = Bench(bench.desk)
@@ -272,7 +272,7 @@ def test_one_instance_that_cannot_be_read_hides_the_others_only_for_a_while(benc
             raise OSError(5, "Input/output error")
         return real(path)
 
-    object.__setattr__(bench.desk.record.completion._shelf, "read_header", read)
+    object.__setattr__(bench.desk.record.completion._stored_studies, "read_header", read)
     bench.arrive(3)
 
     # Act

@@ -36,7 +36,8 @@ UPDATE studies SET files = instances + (
 """
 _NUMBER_STUDIES = """
 UPDATE studies SET number = counted.number FROM (
-    SELECT study_instance_uid, row_number() OVER (ORDER BY created_at, study_instance_uid) AS number FROM studies
+    SELECT study_instance_uid, row_number() OVER (ORDER BY created_at, study_instance_uid) AS number
+    FROM studies
 ) AS counted WHERE counted.study_instance_uid = studies.study_instance_uid
 """
 _GO_ON_NUMBERING = (
@@ -57,7 +58,8 @@ BEGIN
 END $$
 """
 _TALLIED = """
-INSERT INTO tallies (kind, state, change) SELECT '{table}', state, count(*) FROM {table} GROUP BY state
+INSERT INTO tallies (kind, state, change)
+SELECT '{table}', state, count(*) FROM {table} GROUP BY state
 """
 _TRIGGER = """
 CREATE TRIGGER tally_{table} AFTER INSERT OR UPDATE OF state OR DELETE ON {table}
