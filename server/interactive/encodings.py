@@ -1,11 +1,16 @@
-"""Images that have been through an encoder: each once, within a budget of bytes."""
+"""Images that have been through an encoder: each once, within a budget of bytes.
+
+cachetools holds them; what it lacks, one computation for all who ask meanwhile, is added here.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
+
+from cachetools import LRUCache
 
 from agent.ports import Encoding
 
@@ -17,42 +22,38 @@ class Encodings:
     """A cache for any number of threads; the longest unused encoding goes first."""
 
     def __init__(self, most_bytes: int) -> None:
-        self._most_bytes = most_bytes
         self._lock = threading.Lock()
-        self._kept: OrderedDict[Key, tuple[Encoding, int]] = OrderedDict()
+        self._cache: LRUCache[Key, Encoding] = LRUCache(most_bytes, getsizeof=_size_bytes)
         self._under_way: dict[Key, Future[Encoding]] = {}
-        self._bytes = 0
         self.passes = 0
 
     @property
     def nbytes(self) -> int:
         """Bytes of features that are kept."""
         with self._lock:
-            return self._bytes
+            return int(self._cache.currsize)
 
     def kept(self, key: Key) -> Encoding | None:
         """The encoding, if it is kept."""
         with self._lock:
-            return self._used(key)
+            return self._cache.get(key)
 
     def get(self, key: Key, encode: Callable[[], Encoding]) -> Encoding:
-        """The encoding, made by `encode` if it is not kept.
-
-        Who asks meanwhile waits for the same one.
+        """The encoding, made by `encode` if it is not kept; all who ask meanwhile wait for it.
 
         What `encode` raises reaches everybody who waits, and nothing is kept of it.
         """
         with self._lock:
-            kept = self._used(key)
-            if kept is not None:
-                return kept
+            encoding = self._cache.get(key)
+            if encoding is not None:
+                return encoding
             under_way = self._under_way.get(key)
             if under_way is None:
                 mine = self._under_way[key] = Future()
         if under_way is not None:
             return under_way.result()
         try:
-            made = encode()
+            encoding = encode()
         except BaseException as error:
             with self._lock:
                 del self._under_way[key]
@@ -61,20 +62,11 @@ class Encodings:
         with self._lock:
             del self._under_way[key]
             self.passes += 1
-            self._keep(key, made)
-        mine.set_result(made)
-        return made
+            with suppress(ValueError):  # larger than the whole budget: it is not kept
+                self._cache[key] = encoding
+        mine.set_result(encoding)
+        return encoding
 
-    def _used(self, key: Key) -> Encoding | None:
-        if key not in self._kept:
-            return None
-        self._kept.move_to_end(key)
-        return self._kept[key][0]
 
-    def _keep(self, key: Key, encoding: Encoding) -> None:
-        size = encoding.embedding.nbytes + sum(each.nbytes for each in encoding.high_res)
-        self._kept[key] = (encoding, size)
-        self._bytes += size
-        while self._bytes > self._most_bytes:
-            _, (_, freed) = self._kept.popitem(last=False)
-            self._bytes -= freed
+def _size_bytes(encoding: Encoding) -> int:
+    return encoding.embedding.nbytes + sum(feature.nbytes for feature in encoding.high_res)

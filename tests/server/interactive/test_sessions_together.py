@@ -180,13 +180,25 @@ def test_the_longest_unused_encoding_goes_first() -> None:
     assert encodings.nbytes == 3 * 16_384
 
 
+class LargeEncoding(FakeEncoding):
+    """An encoding of 40,000 bytes."""
+
+    @property
+    def embedding(self) -> NDArray[np.float32]:
+        """As an encoder of many channels gives it."""
+        return np.zeros((1, 100, 100), np.float32)
+
+
 def test_an_encoding_beyond_the_budget_is_used_and_not_kept() -> None:
-    encodings = Encodings(1000)
+    encodings = Encodings(20_000)
+    small = encodings.get(("fake", "a"), lambda: FakeEncoding(np.zeros((8, 8), np.float32)))
+    large = LargeEncoding(np.zeros((8, 8), np.float32))
 
-    made = encodings.get(("fake", "a"), lambda: FakeEncoding(np.zeros((8, 8), np.float32)))
+    made = encodings.get(("fake", "b"), lambda: large)
 
-    assert made.source_shape == (8, 8)
-    assert (encodings.kept(("fake", "a")), encodings.nbytes) == (None, 0)
+    assert made is large
+    assert encodings.kept(("fake", "b")) is None
+    assert encodings.kept(("fake", "a")) is small  # nothing else makes room for it
 
 
 def test_more_calls_than_allowed_are_asked_to_come_back(
