@@ -111,7 +111,7 @@ def test_the_answer_is_that_of_the_segmenter_itself(
         "SEGNODE_AGENT__SEGMENTER": "litemedsam",
         "SEGNODE_AGENT__THREADS": "1",
     }
-    drawer = segmentation_service(load_settings([], environment)).drawers.get()
+    drawer = segmentation_service(load_settings([], environment)).segmenters.get()
     sent, prompts = image_of(image), Prompts(box_of((16, 15, 44, 35)))
     alone = LiteMedSam(cache_dir=tmp_path / "cache", threads=1)
 
