@@ -93,6 +93,7 @@ PROBLEMS: Mapping[type[Exception], Kind] = {
     server_errors.RunEnded: Kind(HTTPStatus.CONFLICT, "run-ended", "The work was dropped"),
     server_errors.NothingToReport: _INTERNAL,
     server_errors.OutlineLost: _INTERNAL,
+    server_errors.ReplayError: _BAD_INPUT,
     server_errors.DemoFailed: _INTERNAL,
     server_errors.InputError: _BAD_INPUT,
     server_errors.NodeUnreachable: Kind(HTTPStatus.BAD_GATEWAY, "node", "No node answers"),
