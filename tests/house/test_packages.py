@@ -20,6 +20,7 @@ ROOMS = {"server", "dicom_node", "agent", "models"}
 TOP_LEVEL = ROOMS | {
     "config",
     "deploy",
+    "docs",
     "tests",
     ".ci",
     ".gitignore",
@@ -30,6 +31,7 @@ TOP_LEVEL = ROOMS | {
     "LICENSE",
     "Makefile",
     "README.md",
+    "SECURITY.md",
     "constraints.txt",
     "pyproject.toml",
 }
