@@ -113,7 +113,7 @@ class FolderDestination:
     """A Destination that is a folder: a file a SOP Instance UID, a line in `sends` for each send.
 
     `hook` is called with "send" before and "stored" after it has taken everything; it may raise
-    DeliveryErrors.
+    a DeliveryError.
     """
 
     def __init__(

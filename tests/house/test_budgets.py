@@ -10,7 +10,7 @@ import re
 import statistics
 import tokenize
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +19,9 @@ import pytest
 ROOMS = ("server", "dicom_node", "agent", "models")
 LONGEST_FILE, LONGEST_BODY, LONGEST_CLASS = 500, 60, 250
 MOST_METHODS, MOST_POSITIONAL = 15, 6
+MOST_FILES_FLAT = 18
+# one module a kind of process, loaded by name, beside the parts that they share
+CROWDED = {"server/compose": 19}
 NAMES_THAT_SAY_NOTHING = frozenset({"utils", "util", "common", "helpers", "misc", "models"})
 WINDOW_LINES = 8
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -204,6 +207,28 @@ def test_every_exemption_in_the_tests_has_its_reason(tests: dict[str, str]) -> N
     faults = [f"{name}:{f}" for name, s in tests.items() for f in exemptions_without_reason(s)]
 
     assert faults == []
+
+
+def crowded(files: Iterable[str]) -> dict[str, int]:
+    """Folders with more Python files flat in them than the budget, and how many they have."""
+    counts = Counter(str(Path(file).parent) for file in files)
+    return {
+        folder: count
+        for folder, count in counts.items()
+        if count > CROWDED.get(folder, MOST_FILES_FLAT)
+    }
+
+
+def test_no_folder_is_crowded(rooms: dict[str, str], tests: dict[str, str]) -> None:
+    assert crowded([*rooms, *tests]) == {}
+
+
+def test_a_crowded_folder_would_be_seen() -> None:
+    files = [f"agent/volume/module_{number}.py" for number in range(MOST_FILES_FLAT)]
+
+    assert crowded(files) == {}
+    assert crowded([*files, "agent/volume/deeper/module.py"]) == {}
+    assert crowded([*files, "agent/volume/one_more.py"]) == {"agent/volume": MOST_FILES_FLAT + 1}
 
 
 def test_test_files_have_names_of_their_own_and_form_no_package(repository: Path) -> None:

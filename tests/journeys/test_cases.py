@@ -45,8 +45,7 @@ UNSPEAKABLE = re.compile(
 @dataclass(frozen=True)
 class Outcome:
     """`done` None where both ends are right; `ml` of the target where it is done; `words` that the
-    sentence (refused) or the warnings (done) hold, in any case of letters; `volume_ml_open` where
-    the drawn volume is nobody's claim.
+    sentence (refused) or the warnings (done) hold, in any case of letters.
     """
 
     done: bool | None

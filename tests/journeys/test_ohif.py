@@ -157,9 +157,7 @@ def archive(peer: Callable[[str], str], case: Case, tmp_path: Path) -> Iterator[
 
 
 class Viewer:
-    """OHIF with a study open, as a person in front of the screen sees it; `complaints` is what the
-    console said.
-    """
+    """OHIF with a study open, as a person in front of the screen sees it."""
 
     def __init__(self, page: Any) -> None:
         self.page = page

@@ -183,7 +183,7 @@ REFUSAL = b"SFATAL\0VFATAL\0C28P01\0Mpassword authentication failed for user\0\0
 
 @pytest.fixture
 def refusing_server() -> Iterator[int]:
-    """A PostgreSQL that lets nobody in (protocol 3.0: ErrorResponse); its port."""
+    """A PostgreSQL that lets nobody in (an error by protocol 3.0); its port."""
     server = socket.create_server(("127.0.0.1", 0))
 
     def refuse() -> None:

@@ -68,7 +68,7 @@ class Pair:
         )
 
     def check(self, prompts):
-        """Our answer is upstream's best of three, and so are the candidates' predicted IoUs; gives
+        """Our answer is upstream's best of three, and so are the candidates' predicted quality; gives
         the answer.
         """
         answer = self.ours.segment(self.encoding, prompts)

@@ -15,7 +15,7 @@ from agent.protocol.dialects import Dialect, parse_reply
 from agent.protocol.view import View
 from agent.values import Point
 
-# NUL goes on record as another sign: test_wording
+# NUL goes on record as another sign: agent/storable_text.py
 words = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=40).filter(
     lambda text: "<tool_call>" not in text
 )

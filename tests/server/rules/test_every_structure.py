@@ -32,7 +32,7 @@ _BOTH_VERSIONS = [
     *_RIBS,
     *_VERTEBRAE,
 ]
-#: The classes of TotalSegmentator's tasks, as its own package lists them (2.18, map_to_binary)
+#: The classes of TotalSegmentator's tasks, as its own package lists them (2.18, "map to binary")
 TOTAL_V1 = [
     *_BOTH_VERSIONS,
     *[

@@ -22,8 +22,8 @@ from models.runtime.resources import LanguageOptions
 
 @dataclass(frozen=True)
 class Said:
-    """What the server answers: status, headers and body, in `chunks` after each of which it may
-    `linger_s`.
+    """What the server answers: status, headers and body, in pieces of `chunk_bytes`, after each of
+    which it may wait `linger_s`.
 
     `cut` closes the connection after so many bytes although more were announced.
     """
