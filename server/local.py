@@ -12,7 +12,7 @@ from pathlib import Path
 
 from agent.limits import Limits
 from agent.turns import Turn
-from agent.values import Mask, Target, TargetStatus
+from agent.values import Mask, Target, TargetStatus, Volume
 from dicom_node.errors import FaultyDataset, UnreadableDataset
 from dicom_node.ports import ResultWriter
 from dicom_node.receive.part10 import has_preamble
@@ -60,7 +60,7 @@ class LocalModels:
 
 
 @dataclass(frozen=True)
-class _Source:
+class LocalSource:
     """Where the volume of a run comes from: `title` heads its preview, `writers` are for DICOM."""
 
     assignment: Assignment
@@ -85,18 +85,14 @@ def segment_files(run: LocalRun, models: LocalModels, on_turn: OnTurn) -> tuple[
     InputError or NotAVolume, in a sentence, for what cannot be segmented. Unknown and absent
     targets are answers.
     """
-    if not run.path.exists():
-        raise InputError(f"there is nothing at {run.path}")
     run.out.mkdir(parents=True, exist_ok=True)
     work = run.out / WORK_FOLDER
     shutil.rmtree(work, ignore_errors=True)
     (run.out / TURN_MASKS).unlink(missing_ok=True)
     try:
-        if run.path.is_file() and can_read(run.path):
-            summaries = _segment(_of_volume_file(run), models, on_turn, work)
+        summaries = segment_source(source_at(run.path, run.targets), models, on_turn, work)
+        if _is_volume_file(run.path):
             _write_masks(run, WorkFolder(work), summaries)
-        else:
-            summaries = _segment(_of_dicom(run), models, on_turn, work)
         results = [writer.file_name for writer in RESULT_WRITERS]
         for name in (*results, "trace.json", TURN_MASKS, "preview.png"):
             if (work / name).is_file():
@@ -108,10 +104,47 @@ def segment_files(run: LocalRun, models: LocalModels, on_turn: OnTurn) -> tuple[
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _segment(
-    source: _Source, models: LocalModels, on_turn: OnTurn, work: Path
+def source_at(path: Path, targets: tuple[Target, ...]) -> LocalSource:
+    """What lies at `path`: a DICOM folder or file, a volume or an image. InputError for nothing."""
+    if not path.exists():
+        raise InputError(f"there is nothing at {path}")
+    if not _is_volume_file(path):
+        return _dicom_source(path, targets)
+    return volume_source(
+        lambda: read_volume(path), targets, picture=is_picture(path), title=path.name[-24:]
+    )
+
+
+def volume_source(
+    read: Callable[[], Volume], targets: tuple[Target, ...], *, picture: bool, title: str = ""
+) -> LocalSource:
+    """A volume that is no DICOM, read when it is needed; a `picture` has pixels without a size."""
+
+    def load(_: Assignment) -> SourceVolume:
+        volume = read()
+        return SourceVolume(
+            intensities=volume.intensities,
+            affine_zyx_to_lps=volume.geometry.affine_zyx_to_lps,
+            frames=(),
+            study_instance_uid="",
+            series_instance_uid="",
+            frame_of_reference_uid="",
+            modality=volume.modality,
+            colour=volume.colour,
+            single_image=picture,
+            sized=not picture,
+        )
+
+    assignment = Assignment(str(uuid.uuid4()), "", 1, None, targets)
+    return LocalSource(assignment, load, title=title)
+
+
+def segment_source(
+    source: LocalSource, models: LocalModels, on_turn: OnTurn, work: Path
 ) -> tuple[TargetSummary, ...]:
-    """Take one study through the pipeline; what its stages leave lies in `work`."""
+    """Take one volume through the pipeline; volume, masks and trace are left in the folder `work`,
+    as WorkFolder reads them. InputError, NotAVolume.
+    """
     pipeline = Pipeline(
         load=source.load,
         folder=lambda _: work,
@@ -130,8 +163,8 @@ def _segment(
     return study.summaries
 
 
-def _of_dicom(run: LocalRun) -> _Source:
-    headers = _headers(run.path)
+def _dicom_source(path: Path, targets: tuple[Target, ...]) -> LocalSource:
+    headers = _headers(path)
 
     def load(_: Assignment) -> SourceVolume:
         volume = read_series(headers)
@@ -142,30 +175,14 @@ def _of_dicom(run: LocalRun) -> _Source:
     # the same files and targets give the same result UIDs, so that a second run makes no second
     # study entry
     names = [header.sop_instance_uid for header in headers]
-    names += [target.text for target in run.targets]
+    names += [target.text for target in targets]
     request_id = str(uuid.uuid5(uuid.NAMESPACE_OID, "\n".join(sorted(names))))
-    assignment = Assignment(request_id, headers[0].study_instance_uid, 1, None, run.targets)
-    return _Source(assignment, load, RESULT_WRITERS)
+    assignment = Assignment(request_id, headers[0].study_instance_uid, 1, None, targets)
+    return LocalSource(assignment, load, RESULT_WRITERS)
 
 
-def _of_volume_file(run: LocalRun) -> _Source:
-    def load(_: Assignment) -> SourceVolume:
-        volume, picture = read_volume(run.path), is_picture(run.path)
-        return SourceVolume(
-            intensities=volume.intensities,
-            affine_zyx_to_lps=volume.geometry.affine_zyx_to_lps,
-            frames=(),
-            study_instance_uid="",
-            series_instance_uid="",
-            frame_of_reference_uid="",
-            modality=volume.modality,
-            colour=volume.colour,
-            single_image=picture,
-            sized=not picture,
-        )
-
-    assignment = Assignment(str(uuid.uuid4()), "", 1, None, run.targets)
-    return _Source(assignment, load, title=run.path.name[-24:])
+def _is_volume_file(path: Path) -> bool:
+    return path.is_file() and can_read(path)
 
 
 def _write_masks(run: LocalRun, folder: WorkFolder, summaries: Sequence[TargetSummary]) -> None:

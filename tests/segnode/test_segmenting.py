@@ -1,0 +1,140 @@
+"""Segnode in Python: masks as arrays, the same as the command writes, and nothing left behind."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pytest
+
+import segnode
+from agent.limits import Limits
+from models.loaded_models import open_workbench
+from server.local import LocalModels, LocalRun, asked_targets, segment_files
+from server.rules.catalogue import load_catalogue
+from tests.support import phantoms
+
+FAKES = {"policy": "threshold", "segmenter": "fake"}
+
+
+def blob() -> np.ndarray[Any, np.dtype[np.float32]]:
+    """A body of 40 HU in air with a blob of 100 HU in it, (z, y, x)."""
+    z, y, x = np.mgrid[:10, :80, :100]
+    intensities = np.full(z.shape, -1000, np.float32)
+    intensities[((y - 40) / 36) ** 2 + ((x - 50) / 46) ** 2 < 1] = 40
+    intensities[((z - 5) / 4) ** 2 + ((y - 40) / 14) ** 2 + ((x - 30) / 12) ** 2 < 1] = 100
+    return intensities
+
+
+@pytest.fixture(scope="module")
+def volume() -> segnode.Volume:
+    """Voxels of 3 x 1 x 1 mm; slices rise, rows run back, columns run left, as in a plain CT."""
+    affine = np.array([[0, 0, 1, -50], [0, 1, 0, -40], [3, 0, 0, 7], [0, 0, 0, 1]], np.float64)
+    return segnode.Volume(blob(), segnode.Geometry((10, 80, 100), affine), "CT")
+
+
+def test_a_volume_in_memory_gives_masks_on_its_own_grid(volume: segnode.Volume) -> None:
+    turns: list[tuple[str, segnode.Turn]] = []
+
+    result = segnode.segment(
+        volume, ["liver", "unicorn"], **FAKES, on_turn=lambda text, turn: turns.append((text, turn))
+    )
+
+    liver = result["liver"]
+    assert liver.status is segnode.TargetStatus.SEGMENTED
+    assert liver.code == segnode.Code("10200004", "SCT", "Liver")
+    assert liver.mask is not None
+    truth = volume.intensities == 100
+    dice = 2 * (liver.mask & truth).sum() / (liver.mask.sum() + truth.sum())
+    assert dice > 0.9
+    assert liver.volume_ml == pytest.approx(liver.mask.sum() * 3 / 1000)
+    assert result.geometry.matches(volume.geometry)
+    assert (
+        tuple(turn for text, turn in turns if text == "liver")
+        == liver.turns
+        == (result.trace.targets[0].turns)
+    )
+    unicorn = result["unicorn"]
+    assert (unicorn.status, unicorn.mask, unicorn.code) == (segnode.TargetStatus.FAILED, None, None)
+    assert unicorn.reason
+
+
+def test_a_path_gives_what_the_command_writes(tmp_path: Path) -> None:
+    # Arrange
+    phantoms.torso_ct(tmp_path / "ct", shape=(24, 96, 96))
+    workbench, catalogue = open_workbench("threshold", "fake"), load_catalogue()
+    models = LocalModels(lambda: workbench, catalogue, Limits())
+    nibabel.save(nibabel.Nifti1Image(blob().T, np.eye(4)), tmp_path / "ct.nii.gz")
+
+    for name in ("ct", "ct.nii.gz"):
+        # Act
+        result = segnode.segment(tmp_path / name, ["liver"], **FAKES)
+        run = LocalRun(tmp_path / name, asked_targets(["liver"], catalogue), tmp_path / "out")
+        (summary,) = segment_files(run, models, lambda _, __: None)
+
+        # Assert
+        assert result["liver"].volume_ml == summary.volume_ml
+        written = segnode.load_trace(tmp_path / "out" / "trace.json").targets[0]
+        assert [turn.action for turn in result["liver"].turns] == [t.action for t in written.turns]
+
+
+def test_a_label_map_counts_targets_from_one(volume: segnode.Volume) -> None:
+    result = segnode.segment(volume, ["unicorn", "liver"], **FAKES)
+
+    labels = result.label_map()
+
+    assert labels.dtype == np.uint8
+    assert np.array_equal(labels == 2, result["liver"].mask)
+    assert set(np.unique(labels)) == {0, 2}
+
+
+def test_nothing_is_left_on_disk(
+    volume: segnode.Volume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    result = segnode.segment(volume, ["liver"], **FAKES)
+
+    assert list(tmp_path.iterdir()) == []
+    assert result["liver"].mask is not None
+    assert result["liver"].mask.any()
+
+
+def test_what_was_not_asked_for_is_named(volume: segnode.Volume) -> None:
+    result = segnode.segment(volume, ["liver"], **FAKES)
+
+    with pytest.raises(KeyError, match=r"'spleen' was not asked for; there are \['liver'\]"):
+        result["spleen"]
+
+
+@pytest.mark.parametrize(
+    ("path", "targets", "names", "sentence"),
+    [
+        ("gone", ["liver"], FAKES, "there is nothing at gone"),
+        (".", [], FAKES, "nothing to look for"),
+        (".", ["liver"], {"segmenter": "medsam9"}, "medsam9"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_a_sentence(
+    path: str,
+    targets: list[str],
+    names: dict[str, str],
+    sentence: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "picture.png").write_bytes(b"")
+
+    with pytest.raises(segnode.SegnodeErrors, match=sentence):
+        segnode.segment(path if path == "gone" else volume_of_zeros(), targets, **names)
+
+
+def volume_of_zeros() -> segnode.Volume:
+    """One empty slice of 1 mm pixels."""
+    geometry = segnode.Geometry((1, 64, 64), np.eye(4)[[2, 1, 0, 3]])
+    return segnode.Volume(np.zeros((1, 64, 64), np.float32), geometry, "CT")
