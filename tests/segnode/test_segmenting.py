@@ -40,17 +40,19 @@ def test_a_volume_in_memory_gives_masks_on_its_own_grid(volume: segnode.Volume) 
     turns: list[tuple[str, segnode.Turn]] = []
 
     result = segnode.segment(
-        volume, ["liver", "unicorn"], **FAKES, on_turn=lambda text, turn: turns.append((text, turn))
+        volume,
+        ["bright", "unicorn"],
+        **FAKES,
+        on_turn=lambda text, turn: turns.append((text, turn)),
     )
 
-    liver = result["liver"]
-    assert liver.status is segnode.TargetStatus.SEGMENTED
-    assert liver.code == segnode.Code("10200004", "SCT", "Liver")
-    assert liver.mask is not None
+    bright = result["bright"]
+    assert (bright.status, bright.code) == (segnode.TargetStatus.SEGMENTED, None)
+    assert bright.mask is not None
     truth = volume.intensities == 100
-    dice = 2 * (liver.mask & truth).sum() / (liver.mask.sum() + truth.sum())
+    dice = 2 * (bright.mask & truth).sum() / (bright.mask.sum() + truth.sum())
     assert dice > 0.9
-    assert liver.volume_ml == pytest.approx(liver.mask.sum() * 3 / 1000)
+    assert bright.volume_ml == pytest.approx(bright.mask.sum() * 3 / 1000)
     assert result.geometry.matches(volume.geometry)
     assert (
         tuple(turn for text, turn in turns if text == "liver")
@@ -69,25 +71,26 @@ def test_a_path_gives_what_the_command_writes(tmp_path: Path) -> None:
     models = LocalModels(lambda: workbench, catalogue, Limits())
     nibabel.save(nibabel.Nifti1Image(blob().T, np.eye(4)), tmp_path / "ct.nii.gz")
 
-    for name in ("ct", "ct.nii.gz"):
+    for name, text in (("ct", "liver"), ("ct.nii.gz", "bright")):
         # Act
-        result = segnode.segment(tmp_path / name, ["liver"], **FAKES)
-        run = LocalRun(tmp_path / name, asked_targets(["liver"], catalogue), tmp_path / "out")
+        result = segnode.segment(tmp_path / name, [text], **FAKES)
+        run = LocalRun(tmp_path / name, asked_targets([text], catalogue), tmp_path / "out")
         (summary,) = segment_files(run, models, lambda _, __: None)
 
         # Assert
-        assert result["liver"].volume_ml == summary.volume_ml
+        assert result[text].volume_ml == summary.volume_ml
         written = segnode.load_trace(tmp_path / "out" / "trace.json").targets[0]
-        assert [turn.action for turn in result["liver"].turns] == [t.action for t in written.turns]
+        assert result[text].status is segnode.TargetStatus.SEGMENTED
+        assert [turn.action for turn in result[text].turns] == [t.action for t in written.turns]
 
 
 def test_a_label_map_counts_targets_from_one(volume: segnode.Volume) -> None:
-    result = segnode.segment(volume, ["unicorn", "liver"], **FAKES)
+    result = segnode.segment(volume, ["unicorn", "bright"], **FAKES)
 
     labels = result.label_map()
 
     assert labels.dtype == np.uint8
-    assert np.array_equal(labels == 2, result["liver"].mask)
+    assert np.array_equal(labels == 2, result["bright"].mask)
     assert set(np.unique(labels)) == {0, 2}
 
 
@@ -97,11 +100,11 @@ def test_nothing_is_left_on_disk(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
-    result = segnode.segment(volume, ["liver"], **FAKES)
+    result = segnode.segment(volume, ["bright"], **FAKES)
 
     assert list(tmp_path.iterdir()) == []
-    assert result["liver"].mask is not None
-    assert result["liver"].mask.any()
+    assert result["bright"].mask is not None
+    assert result["bright"].mask.any()
 
 
 def test_what_was_not_asked_for_is_named(volume: segnode.Volume) -> None:
@@ -138,3 +141,14 @@ def volume_of_zeros() -> segnode.Volume:
     """One empty slice of 1 mm pixels."""
     geometry = segnode.Geometry((1, 64, 64), np.eye(4)[[2, 1, 0, 3]])
     return segnode.Volume(np.zeros((1, 64, 64), np.float32), geometry, "CT")
+
+
+def test_a_structure_of_the_catalogue_has_its_code(tmp_path: Path) -> None:
+    phantoms.torso_ct(tmp_path / "ct", shape=(24, 96, 96))
+
+    liver = segnode.segment(str(tmp_path / "ct"), ["LIVER"], **FAKES)["liver"]
+
+    assert (liver.text, liver.structure) == ("LIVER", "liver")
+    assert liver.code == segnode.Code("10200004", "SCT", "Liver")
+    assert liver.mask is not None
+    assert liver.mask.shape == (24, 96, 96)
