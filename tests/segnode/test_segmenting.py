@@ -55,8 +55,8 @@ def test_a_volume_in_memory_gives_masks_on_its_own_grid(volume: segnode.Volume) 
     assert bright.volume_ml == pytest.approx(bright.mask.sum() * 3 / 1000)
     assert result.geometry.matches(volume.geometry)
     assert (
-        tuple(turn for text, turn in turns if text == "liver")
-        == liver.turns
+        tuple(turn for text, turn in turns if text == "bright")
+        == bright.turns
         == (result.trace.targets[0].turns)
     )
     unicorn = result["unicorn"]
