@@ -9,7 +9,6 @@ from pathlib import Path
 
 from agent.ports import Policy, Segmenter
 from agent.trace import Trace, read_trace
-from models.registry import AUTO
 from server.commands.segment import with_models
 from server.compose.choice import limits
 from server.compose.model_pool import configured_models
@@ -21,20 +20,20 @@ _LOADED_AT_ONCE = 2
 """Choices of models that stay loaded; the one that was used longest ago makes room."""
 
 
-def open_segmenter(name: str = AUTO, *, config: Sequence[str | Path] = ()) -> Segmenter:
+def open_segmenter(name: str | None = None, *, config: Sequence[str | Path] = ()) -> Segmenter:
     """The segmenter of that name, loaded at the first call and kept.
 
-    `name` as agent.segmenter in configuration, "auto" the best that is here; `config` as in
-    `segnode.segment`. Raises SegnodeErrors, such as UnknownModel and WeightsMissing.
+    `name` as agent.segmenter in configuration, "auto" the best that is here, None as configured;
+    `config` as in `segnode.segment`. Raises SegnodeErrors, such as UnknownModel and WeightsMissing.
 
     `encode` takes a slice float32 in 0..1, grey (rows, columns) or RGB (rows, columns, 3);
     `segment` the encoding and prompts in the slice's own pixels, zero-based (x, y).
     """
-    return loaded_models(AUTO, name, config).workbench().segmenter
+    return loaded_models(None, name, config).workbench().segmenter
 
 
 def open_policy(
-    name: str = AUTO, *, segmenter: str = AUTO, config: Sequence[str | Path] = ()
+    name: str | None = None, *, segmenter: str | None = None, config: Sequence[str | Path] = ()
 ) -> Policy:
     """The policy of that name, loaded at the first call and kept.
 
@@ -49,7 +48,9 @@ def load_trace(path: str | Path) -> Trace:
     return read_trace(Path(path))
 
 
-def loaded_models(policy: str, segmenter: str, config: Sequence[str | Path]) -> LocalModels:
+def loaded_models(
+    policy: str | None, segmenter: str | None, config: Sequence[str | Path]
+) -> LocalModels:
     """Who does the work, by names; models are loaded at the first use of `workbench`."""
     # the environment is a layer of configuration: another one is another choice
     environment = tuple(sorted(i for i in os.environ.items() if i[0].startswith("SEGNODE_")))
@@ -58,8 +59,8 @@ def loaded_models(policy: str, segmenter: str, config: Sequence[str | Path]) -> 
 
 @lru_cache(maxsize=_LOADED_AT_ONCE)
 def _loaded(
-    policy: str,
-    segmenter: str,
+    policy: str | None,
+    segmenter: str | None,
     config: tuple[Path, ...],
     environment: tuple[tuple[str, str], ...],
 ) -> LocalModels:

@@ -15,7 +15,6 @@ from agent.trace import Trace, read_trace
 from agent.turns import Turn
 from agent.values import Target, TargetStatus, Volume
 from dicom_node.values import Code
-from models.registry import AUTO
 from segnode.opening import loaded_models
 from server.local import asked_targets, segment_source, source_at, volume_source
 from server.rules.catalogue import Catalogue
@@ -83,8 +82,8 @@ def segment(
     volume: Volume | str | Path,
     targets: Sequence[str],
     *,
-    policy: str = AUTO,
-    segmenter: str = AUTO,
+    policy: str | None = None,
+    segmenter: str | None = None,
     config: Sequence[str | Path] = (),
     on_turn: Callable[[str, Turn], None] | None = None,
 ) -> Result:
@@ -93,8 +92,9 @@ def segment(
     `volume` is a `segnode.Volume` (intensities (z, y, x) float32, HU for CT, with their geometry)
     or the path of a DICOM folder or file, a NIfTI, NRRD or MetaImage file, or an image. `targets`
     are words for structures, as after `segnode segment --target`. `policy` and `segmenter` name
-    models as in configuration; they are loaded at the first call and kept for the next. `config`
-    are TOML files that change the defaults. `on_turn` is given each target's text and turn as it
+    models (None: as configured); they are loaded at the first call and kept for the next. `config`
+    are TOML files that change the defaults, and SEGNODE_SECTION__KEY in the environment does, as
+    for the command. `on_turn` is given each target's text and turn as it
     happens.
 
     Absent and unknown targets are answers, not errors. Raises `segnode.SegnodeErrors`: a sentence

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-ROOMS = ("server", "dicom_node", "agent", "models")
+ROOMS = ("segnode", "server", "dicom_node", "agent", "models")
 LONGEST_FILE, LONGEST_BODY, LONGEST_CLASS = 500, 60, 250
 MOST_METHODS, MOST_POSITIONAL = 15, 6
 MOST_FILES_FLAT = 18

@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from server.cli import make_parser
 from server.settings import Settings
 
-ROOMS = ("server", "dicom_node", "agent", "models")
+ROOMS = ("segnode", "server", "dicom_node", "agent", "models")
 LOCKS = {"uv.lock", "poetry.lock", "package-lock.json", "Pipfile.lock", "pylock.toml", "yarn.lock"}
 # in two pieces, so that this file does not name them
 PACKAGE_HOSTS = [

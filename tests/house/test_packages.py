@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-ROOMS = {"server", "dicom_node", "agent", "models"}
+ROOMS = {"segnode", "server", "dicom_node", "agent", "models"}
 TOP_LEVEL = ROOMS | {
     "config",
     "deploy",

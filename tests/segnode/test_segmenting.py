@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import nibabel
 import numpy as np
@@ -17,7 +17,15 @@ from server.local import LocalModels, LocalRun, asked_targets, segment_files
 from server.rules.catalogue import load_catalogue
 from tests.support import phantoms
 
-FAKES = {"policy": "threshold", "segmenter": "fake"}
+
+class Names(TypedDict, total=False):
+    """Models by name, as `segment` takes them."""
+
+    policy: str
+    segmenter: str
+
+
+FAKES: Names = {"policy": "threshold", "segmenter": "fake"}
 
 
 def blob() -> np.ndarray[Any, np.dtype[np.float32]]:
@@ -90,7 +98,9 @@ def test_a_label_map_counts_targets_from_one(volume: segnode.Volume) -> None:
     labels = result.label_map()
 
     assert labels.dtype == np.uint8
-    assert np.array_equal(labels == 2, result["bright"].mask)
+    mask = result["bright"].mask
+    assert mask is not None
+    assert np.array_equal(labels == 2, mask)
     assert set(np.unique(labels)) == {0, 2}
 
 
@@ -125,7 +135,7 @@ def test_what_was_not_asked_for_is_named(volume: segnode.Volume) -> None:
 def test_what_cannot_be_done_is_said_in_a_sentence(
     path: str,
     targets: list[str],
-    names: dict[str, str],
+    names: Names,
     sentence: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

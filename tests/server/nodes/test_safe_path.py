@@ -16,7 +16,7 @@ from server.nodes.lifecycle import own_python, safe_environment
 from server.nodes.supervisor import node_children
 from tests.support.composed import ComposedProcesses
 
-ROOMS = ("server", "dicom_node", "agent", "models")
+ROOMS = ("segnode", "server", "dicom_node", "agent", "models")
 SPAWN = """
 import multiprocessing
 if __name__ == "__main__":
