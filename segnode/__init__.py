@@ -18,8 +18,7 @@ from agent.trace import Trace
 from agent.turns import Turn
 from agent.values import TargetStatus, Volume
 from dicom_node.values import Code
-from segnode.errors import SegnodeErrors
-from segnode.opening import load_trace, open_policy, open_segmenter
+from segnode.opening import SegnodeErrors, load_trace, open_policy, open_segmenter
 from segnode.segmenting import Result, SegmentedTarget, segment
 
 __all__ = [

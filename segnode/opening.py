@@ -1,4 +1,4 @@
-"""Models by their names, each loaded once for each choice, and traces."""
+"""Models by their names, each loaded once for each choice; traces; what all functions raise."""
 
 from __future__ import annotations
 
@@ -7,14 +7,21 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
+from agent.errors import AgentError
 from agent.ports import Policy, Segmenter
 from agent.trace import Trace, read_trace
+from dicom_node.errors import DicomNodeError
+from models.errors import ModelsError
 from server.commands.segment import with_models
 from server.compose.choice import limits
 from server.compose.model_pool import configured_models
+from server.errors import ServerError
 from server.local import LocalModels
 from server.rules.catalogue import load_catalogue
 from server.settings import load_settings
+
+SegnodeErrors = (ServerError, DicomNodeError, AgentError, ModelsError)
+"""For `except segnode.SegnodeErrors as error`; `str(error)` is a sentence that says what to do."""
 
 _LOADED_AT_ONCE = 2
 """Choices of models that stay loaded; the one that was used longest ago makes room."""
