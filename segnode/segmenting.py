@@ -125,7 +125,7 @@ def _result(folder: WorkFolder, summaries: Sequence[TargetSummary], catalogue: C
             text=summary.text,
             structure=summary.structure,
             code=_code(summary, catalogue),
-            status=summary.status,
+            status=traced.status,
             reason=summary.reason,
             mask=_mask(folder, summary),
             volume_ml=summary.volume_ml,
