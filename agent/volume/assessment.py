@@ -1,6 +1,4 @@
-"""The policy's own look over the whole object: it names the worst slices, redraws them, and what
-follows is redone.
-"""
+"""The policy assesses the whole object: it names the worst slices, which are drawn again."""
 
 from __future__ import annotations
 
@@ -13,46 +11,46 @@ from agent.ports import VolumeSegmenter
 from agent.turns import Turn
 from agent.values import Role, Segmentation
 from agent.volume.neighbours import adjacent, between
-from agent.volume.propagate import corrected, follow
+from agent.volume.propagate import affected_range, follow
 from agent.volume.target_state import TargetState
 
 
 def assess(target_state: TargetState) -> Generator[Turn, None, None]:
-    """Ask the policy which slices need correcting and work on them, the worst first; yields the
+    """Ask the policy which slices need correction and work on them, the worst first; yields the
     turns.
 
-    A slice that cannot be mended keeps its mask. With a segmenter that follows objects, the
-    corrections are followed again, only as far as they matter. An inspection that fails is a
-    warning: the object is there already.
+    A slice that cannot be corrected keeps its mask. A VolumeSegmenter propagates the corrections
+    again, only as far as they have an effect. An assessment that fails is a warning: there is an
+    object without it.
     """
     if target_state.slices.shape[0] == 1:
         return
     try:
-        found = target_state.config.policy.assess(
+        assessment = target_state.config.policy.assess(
             target_state.target, target_state.slices, target_state.voxels()
         )
     except NoAnswer as error:
-        yield from target_state.tell(Role.INSPECT, error.replies)
+        yield from target_state.record_replies(Role.INSPECT, error.replies)
         target_state.warnings.append(f"the whole was not inspected: {error}")
         return
     except AgentError as error:
         target_state.warnings.append(f"the whole was not inspected: {error}")
         return
-    yield from target_state.tell(Role.INSPECT, found.replies)
-    target_state.assessed = tuple(map(int, found.slices))
+    yield from target_state.record_replies(Role.INSPECT, assessment.replies)
+    target_state.assessed = tuple(map(int, assessment.slices))
     depth = target_state.slices.shape[0]
-    named = [int(z) for z in dict.fromkeys(found.slices) if 0 <= z < depth]
+    named = [int(z) for z in dict.fromkeys(assessment.slices) if 0 <= z < depth]
     redrawn: list[int] = []
     for z in named[: target_state.limits.inspected_slices]:
-        mended = yield from _redraw(target_state, z)
-        redrawn += [z] if mended else []
+        has_new_mask = yield from _redraw(target_state, z)
+        redrawn += [z] if has_new_mask else []
         if z not in target_state.masks:
             _cut_beyond(target_state, z)
     yield from _follow_again(target_state, redrawn)
 
 
 def _redraw(target_state: TargetState, z: int) -> Generator[Turn, None, bool]:
-    """Work on slice `z`; whether it has a new mask. Said to be absent there, its mask goes."""
+    """Work on slice `z`; whether it has a new mask. Its mask goes where the policy says absent."""
     around = adjacent(target_state.masks, z)
     expected = between(*around) if len(around) == 2 else (around[0] if around else None)
     earlier = target_state.take(z) if z in target_state.masks else None
@@ -70,8 +68,8 @@ def _redraw(target_state: TargetState, z: int) -> Generator[Turn, None, bool]:
 
 
 def _cut_beyond(target_state: TargetState, z: int) -> None:
-    """Take away what was reached through slice `z`, where the structure is not: all that lies
-    beyond it as seen from the key slices, if they are on one side of it.
+    """Remove the masks that were reached through slice `z`, on which the structure is absent: those
+    beyond it as seen from the key slices, if all of these lie on one side of it.
     """
     sides = {np.sign(z - key) for key in target_state.key_slices}
     beyond = [n for n in target_state.masks if sides == {np.sign(n - z)}]
@@ -79,17 +77,18 @@ def _cut_beyond(target_state: TargetState, z: int) -> None:
         target_state.take(n)
     if beyond:
         target_state.warnings.append(
-            f"slices {min(beyond)} to {max(beyond)} were cut too: they were reached through slice {z}"
+            f"slices {min(beyond)} to {max(beyond)} were cut too: "
+            f"they were reached through slice {z}"
         )
 
 
 def _follow_again(target_state: TargetState, redrawn: list[int]) -> Generator[Turn, None, None]:
-    segmenter, stretch = target_state.config.segmenter, corrected(target_state, redrawn)
-    if stretch is None or not isinstance(segmenter, VolumeSegmenter):
+    segmenter, span = target_state.config.segmenter, affected_range(target_state, redrawn)
+    if span is None or not isinstance(segmenter, VolumeSegmenter):
         return
-    told = len(target_state.turns)
+    turns_before = len(target_state.turns)
     try:
-        follow([target_state], target_state.slices, segmenter, [stretch])
+        follow([target_state], target_state.slices, segmenter, [span])
     except SegmenterFailed as failure:
         target_state.warnings.append(f"the corrections were not followed: {failure}")
-    yield from target_state.turns[told:]
+    yield from target_state.turns[turns_before:]

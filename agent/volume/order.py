@@ -57,9 +57,8 @@ def segment_target(
 ) -> Generator[Turn, None, TargetResult]:
     """Segment one target in memory; yields its turns once it has ended, returns the TargetResult.
 
-    A target that the policy does not know, or a survey that the segmenter fails at, ends FAILED
-    with the reason; a structure that is not there ends ABSENT. AgentError never leaves; other
-    errors pass through.
+    A target that the policy does not know or cannot localise ends FAILED with the reason; an absent
+    structure ends ABSENT. AgentError never leaves; other errors pass through.
     """
     config = EpisodeConfig(policy, segmenter, limits or Limits(), clock)
     work = _OneTarget(target, slices, config)

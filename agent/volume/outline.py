@@ -1,8 +1,6 @@
-"""What is known of a target before it goes through the volume: the key slices' masks, or how it
-ended early.
+"""A target before it goes through the volume: the key slices' masks, or its early end.
 
-An outline is a value: it can be kept in a file, so that work that was interrupted goes on from
-there.
+An Outline is a value that can be stored in a file, so that interrupted work goes on from there.
 """
 
 from __future__ import annotations
@@ -22,16 +20,15 @@ from agent.turns import WHOLE_VOLUME, Outcome, TargetResult, Turn
 from agent.values import Role, Target, TargetStatus
 from agent.volume.target_state import EpisodeConfig, TargetState, conditions_of
 
-_UNKNOWN_PRESENCE = 0.5  # of a survey that gave no figures
+_UNKNOWN_PRESENCE = 0.5  # where the policy gives no figures
 
 
 @dataclass(frozen=True, eq=False)
 class Outline:
-    """A target's masks (rows, columns) bool by slice, their scores 0..1, and the turns that led to
-    them.
+    """A target's masks (rows, columns) bool by slice, their scores 0..1, and their turns.
 
-    `key_slices` were worked on in full; `presence` as in Localisation; `followed` says that the masks
-    went through the volume already; `ended` is the result where there is nothing to follow.
+    `key_slices` were worked on in full; `presence` as in Localisation; `followed` whether the masks
+    were propagated through the volume; `ended` the result of a target without a mask.
     """
 
     target: Target
@@ -46,7 +43,7 @@ class Outline:
 
     @classmethod
     def of(cls, target_state: TargetState, *, followed: bool = False) -> Outline:
-        """What is on a target_state."""
+        """The outline of a state."""
         return cls(
             target_state.target,
             target_state.presence,
@@ -59,7 +56,7 @@ class Outline:
         )
 
     def target_state(self, slices: Slices, config: EpisodeConfig) -> TargetState:
-        """A target_state to go on working on."""
+        """The state to go on from."""
         return TargetState(
             self.target,
             slices,
@@ -82,33 +79,35 @@ def outline_target(
     *,
     clock: Clock = time.perf_counter,
 ) -> Generator[Turn, None, Outline]:
-    """Survey the volume and work on the key slices; yields every turn, returns the Outline.
+    """Localise the target and work on its key slices; yields every turn, returns the Outline.
 
-    A target the policy does not know, or a survey that fails, ends FAILED with the reason; a
-    structure that is not there ends ABSENT. AgentError never leaves; other errors pass through.
+    A target that the policy does not know or cannot localise ends FAILED with the reason; an absent
+    structure ends ABSENT. AgentError never leaves; other errors pass through.
     """
     target_state = TargetState(
         target, slices, EpisodeConfig(policy, segmenter, limits or Limits(), clock)
     )
     try:
         policy.check(target)
-        survey = policy.localise(target, slices)
+        localisation = policy.localise(target, slices)
     except NoAnswer as error:
-        yield from target_state.tell(Role.SURVEY, error.replies)
+        yield from target_state.record_replies(Role.SURVEY, error.replies)
         return _ended(target_state, TargetStatus.FAILED, str(error))
     except AgentError as error:
         return _ended(target_state, TargetStatus.FAILED, str(error))
-    yield from target_state.tell(Role.SURVEY, survey.replies)
-    target_state.presence = survey.presence
-    if survey.absent:
-        reason = survey.reason or "not found on any slice"
-        return _ended(target_state, TargetStatus.ABSENT, reason, 1.0 - _likeliest(survey))
+    yield from target_state.record_replies(Role.SURVEY, localisation.replies)
+    target_state.presence = localisation.presence
+    if localisation.absent:
+        reason = localisation.reason or "not found on any slice"
+        return _ended(
+            target_state, TargetStatus.ABSENT, reason, 1.0 - _highest_presence(localisation)
+        )
     try:
-        yield from _work_on_key_slices(target_state, survey)
+        yield from _work_on_key_slices(target_state, localisation)
     except AgentError as error:
         return _ended(target_state, TargetStatus.FAILED, str(error))
     if not target_state.masks:
-        return _nothing_drawn(target_state, survey)
+        return _without_mask(target_state, localisation)
     return Outline.of(target_state, followed=isinstance(segmenter, VolumePrompter))
 
 
@@ -132,35 +131,37 @@ def ended_result(
 
 
 def _work_on_key_slices(
-    target_state: TargetState, survey: Localisation
+    target_state: TargetState, localisation: Localisation
 ) -> Generator[Turn, None, None]:
     depth = target_state.slices.shape[0]
-    named = [int(z) for z in dict.fromkeys(survey.key_slices) if 0 <= z < depth]
-    wanted = named[: target_state.limits.key_slices]
+    named = [int(z) for z in dict.fromkeys(localisation.key_slices) if 0 <= z < depth]
+    key_slices = named[: target_state.limits.key_slices]
     config = target_state.config
     if isinstance(config.policy, BatchPolicy) and not isinstance(config.segmenter, VolumePrompter):
-        yield from target_state.draw_together(wanted, Role.KEY)
+        yield from target_state.draw_together(key_slices, Role.KEY)
     else:
-        for z in wanted:
-            if z not in target_state.masks:  # an object that was drawn whole may have reached it
+        for z in key_slices:
+            if z not in target_state.masks:  # a VolumePrompter's object may have reached it
                 yield from target_state.draw(z, Role.KEY)
-    target_state.key_slices += [z for z in wanted if z in target_state.masks]
+    target_state.key_slices += [z for z in key_slices if z in target_state.masks]
 
 
-def _nothing_drawn(target_state: TargetState, survey: Localisation) -> Outline:
-    """The end of a target that the survey expected and no key slice showed."""
+def _without_mask(target_state: TargetState, localisation: Localisation) -> Outline:
+    """The end of a target that was localised and has a mask on no key slice."""
     drawing = [turn for turn in target_state.turns if turn.slice_index != WHOLE_VOLUME]
     last_turns = {turn.slice_index: turn for turn in drawing}
     if drawing and all(turn.outcome is Outcome.ABSENT for turn in last_turns.values()):
         reason = "looked for on the likeliest slices and not found there"
-        return _ended(target_state, TargetStatus.ABSENT, reason, 1.0 - _likeliest(survey))
-    said = [turn.observation for turn in drawing if turn.observation]
-    why = said[-1] if said else "the planner named no slice of this volume"
+        return _ended(
+            target_state, TargetStatus.ABSENT, reason, 1.0 - _highest_presence(localisation)
+        )
+    observations = [turn.observation for turn in drawing if turn.observation]
+    why = observations[-1] if observations else "the planner named no slice of this volume"
     return _ended(target_state, TargetStatus.FAILED, f"no usable mask was drawn: {why}")
 
 
-def _likeliest(survey: Localisation) -> float:
-    return max(survey.presence, default=_UNKNOWN_PRESENCE)
+def _highest_presence(localisation: Localisation) -> float:
+    return max(localisation.presence, default=_UNKNOWN_PRESENCE)
 
 
 def _ended(

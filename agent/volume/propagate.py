@@ -1,8 +1,8 @@
-"""All targets of a volume followed in one pass from their key slices, as far as each one lives.
+"""All targets of a volume propagated in one pass from their key slices, as far as each one goes.
 
-The segmenter follows (agent.ports.VolumeSegmenter), this module says where an object ends: where
-nothing is drawn, where the model itself is not sure that it is there, where the mask does not
-follow upon its neighbour (a flood), or where the survey has long seen nothing of it.
+The segmenter propagates (agent.ports.VolumeSegmenter), this module decides where an object ends:
+where its mask is empty, where the model's score is low, where the mask does not fit its neighbour
+(a flood), or where the target's presence has been low for some slices.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from agent.episode.tidy import tidy_slice
 from agent.ports import PropagatedSlice, Seed, Slices, VolumeSegmenter
+from agent.volume.neighbours import adjacent
 from agent.volume.target_state import TargetState
 
 Mask2D = NDArray[np.bool_]
@@ -23,9 +24,7 @@ Mask2D = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class PropagationRange:
-    """Which slices of a target_state are followed anew: from `seeds`, between `lowest` and `highest`,
-    both included.
-    """
+    """The slices of a target to propagate: from `seeds`, `lowest` to `highest`, both included."""
 
     seeds: tuple[int, ...]
     lowest: int
@@ -36,88 +35,81 @@ def follow(
     target_states: Sequence[TargetState],
     slices: Slices,
     segmenter: VolumeSegmenter,
-    stretches: Sequence[PropagationRange] | None = None,
+    ranges: Sequence[PropagationRange] | None = None,
 ) -> None:
-    """Follow every target_state's masks through `slices`, all in one pass, and put what is drawn on the
-    target_states.
+    """Propagate the masks of all states through `slices` in one pass, and enter the new masks.
 
-    Without `stretches` each goes from its key slices as far as the survey allows; with them (one a
-    target_state) only there, and a stretch ends where what is drawn agrees with what was drawn before. A
-    turn of the whole volume is written down for each. SegmenterFailed passes through; what was
-    drawn until then stays.
+    Without `ranges` each target goes from its key slices as far as its presence allows. With them,
+    one a state, it goes only there, and ends where its mask agrees with the earlier one. Each state
+    gets a turn of the whole volume. SegmenterFailed passes through; the masks until then stay.
     """
-    stretches = stretches or [_whole(target_state) for target_state in target_states]
-    tracks = [
-        _PropagatedObject(target_state, stretch)
-        for target_state, stretch in zip(target_states, stretches, strict=True)
+    ranges = ranges or [_full_range(target_state) for target_state in target_states]
+    objects = [
+        _PropagatedObject(target_state, span)
+        for target_state, span in zip(target_states, ranges, strict=True)
     ]
-    seeds = [track.seed for track in tracks]
+    seeds = [propagated.seed for propagated in objects]
     began = time.perf_counter()
     try:
-        for drawn in segmenter.propagate(slices, seeds, lambda one: tracks[one.index].takes(one)):
-            tracks[drawn.index].keep(drawn)
+        for slice_of in segmenter.propagate(slices, seeds, lambda s: objects[s.index].continues(s)):
+            objects[slice_of.index].keep(slice_of)
     finally:
-        share_s = (time.perf_counter() - began) / max(len(tracks), 1)
-        for track in tracks:
-            track.write_down(share_s)
+        share_s = (time.perf_counter() - began) / max(len(objects), 1)
+        for propagated in objects:
+            propagated.record(share_s)
 
 
 class _PropagatedObject:
-    """One object on its way: what was drawn of it last in each direction, and whether it goes
-    on.
-    """
+    """One object while it is propagated: its new masks, and whether it goes on."""
 
-    def __init__(self, target_state: TargetState, stretch: PropagationRange) -> None:
-        self._canvas, self._stretch = target_state, stretch
-        self._before = dict(target_state.masks)
-        self._drawn: dict[int, Mask2D] = {}
+    def __init__(self, target_state: TargetState, span: PropagationRange) -> None:
+        self._state, self._range = target_state, span
+        self._earlier_masks = dict(target_state.masks)
+        self._new_masks: dict[int, Mask2D] = {}
 
     @property
     def seed(self) -> Seed:
-        masks = {z: self._canvas.masks[z] for z in self._stretch.seeds}
-        return Seed(masks, self._stretch.lowest, self._stretch.highest)
+        masks = {z: self._state.masks[z] for z in self._range.seeds}
+        return Seed(masks, self._range.lowest, self._range.highest)
 
-    def takes(self, drawn: PropagatedSlice) -> bool:
-        """Whether the object goes on beyond what was drawn; what is refused is not kept."""
-        limits, mask = self._canvas.limits, tidy_slice(drawn.segmentation.mask)
-        if not (
-            mask.any() and drawn.score >= limits.least_sure
-        ):  # an opinion that is no number is none
+    def continues(self, propagated: PropagatedSlice) -> bool:
+        """Whether the object goes on beyond this slice; a slice that ends it is not kept."""
+        limits, mask = self._state.limits, tidy_slice(propagated.segmentation.mask)
+        is_sure = propagated.score >= limits.least_sure  # False for NaN too
+        if not (mask.any() and is_sure):
             return False
-        beside = self._neighbours(drawn.z)
-        fault = self._canvas.neighbourhood.drift(mask, beside) if beside else None
+        beside = self._neighbours(propagated.z)
+        fault = self._state.neighbourhood.drift(mask, beside) if beside else None
         if fault is not None:
-            self._canvas.warnings.append(
-                f"the outline could not be followed to slice {drawn.z}: {fault}"
+            self._state.warnings.append(
+                f"the outline could not be followed to slice {propagated.z}: {fault}"
             )
             return False
-        earlier = self._before.get(drawn.z)
+        earlier = self._earlier_masks.get(propagated.z)
         return earlier is None or dice(mask, earlier) < limits.settled_overlap
 
-    def keep(self, drawn: PropagatedSlice) -> None:
-        """Put a slice on the state, with the policy's opinion weighed by the model's own."""
-        mask = self._canvas.put_followed(drawn.z, drawn.segmentation, drawn.score)
-        self._drawn[drawn.z] = mask
+    def keep(self, propagated: PropagatedSlice) -> None:
+        """Enter a slice's mask, with the policy's score weighed by the model's."""
+        z, segmentation = propagated.z, propagated.segmentation
+        self._new_masks[z] = self._state.put_propagated(z, segmentation, propagated.score)
 
-    def write_down(self, seconds: float) -> None:
-        self._canvas.note_followed(self._stretch.seeds, self._drawn, seconds)
+    def record(self, seconds: float) -> None:
+        self._state.record_propagation(self._range.seeds, self._new_masks, seconds)
 
     def _neighbours(self, z: int) -> tuple[Mask2D, ...]:
-        """The masks just drawn beside slice `z`, or the seeds there; never what is to be
-        replaced.
-        """
-        seeds = {n: self._canvas.masks[n] for n in self._stretch.seeds}
-        known = {**seeds, **self._drawn}
-        return tuple(known[n] for n in (z - 1, z + 1) if n in known)
+        """The new masks beside slice `z`, or the seeds there; no mask that is to be replaced."""
+        seeds = {n: self._state.masks[n] for n in self._range.seeds}
+        return adjacent({**seeds, **self._new_masks}, z)
 
 
-def corrected(target_state: TargetState, slices_redrawn: Iterable[int]) -> PropagationRange | None:
-    """The stretch that corrections on `slices_redrawn` can change: to the next mask that is trusted
-    on each side.
+def affected_range(
+    target_state: TargetState, corrected_slices: Iterable[int]
+) -> PropagationRange | None:
+    """The range that corrections can change: to the next trusted mask on each side.
 
-    Trusted are key slices and the corrections themselves. None where nothing was corrected.
+    Trusted are the key slices and the corrections themselves. None without a correction.
     """
-    redrawn = {z for z in slices_redrawn if z in target_state.masks}
+    redrawn = {z for z in corrected_slices if z in target_state.masks}
     if not redrawn:
         return None
     trusted = sorted(redrawn | {z for z in target_state.key_slices if z in target_state.masks})
@@ -130,14 +122,14 @@ def corrected(target_state: TargetState, slices_redrawn: Iterable[int]) -> Propa
     return PropagationRange(seeds, lowest, highest)
 
 
-def dice(one: Mask2D, other: Mask2D) -> float:
-    """Dice of two masks (rows, columns); two empty ones agree."""
-    total = np.count_nonzero(one) + np.count_nonzero(other)
-    return 2 * float(np.count_nonzero(one & other)) / total if total else 1.0
+def dice(mask: Mask2D, other: Mask2D) -> float:
+    """Dice of two masks (rows, columns); 1 for two empty ones."""
+    total = np.count_nonzero(mask) + np.count_nonzero(other)
+    return 2 * float(np.count_nonzero(mask & other)) / total if total else 1.0
 
 
-def _whole(target_state: TargetState) -> PropagationRange:
-    """From the key slices outwards until the survey has seen nothing for `end_after` slices."""
+def _full_range(target_state: TargetState) -> PropagationRange:
+    """From the key slices outwards until the presence has been low for `end_after` slices."""
     seeds = tuple(sorted(target_state.masks))
     return PropagationRange(
         seeds, _reach(target_state, seeds[0], -1), _reach(target_state, seeds[-1], 1)

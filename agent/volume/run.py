@@ -1,7 +1,6 @@
-"""Outlined targets through the whole volume: followed both ways, reviewed, summed up.
+"""Outlined targets through the whole volume: propagated both ways, reviewed, with a result.
 
-agent.volume.order says in which order `outline_target`, `follow_outlines` and `finish_target`
-are called.
+The order of `outline_target`, `follow_outlines` and `finish_target` is in agent/volume/order.py.
 """
 
 from __future__ import annotations
@@ -25,38 +24,39 @@ from agent.volume.propagate import follow
 from agent.volume.target_state import EpisodeConfig, TargetState, conditions_of
 
 _DOUBTFUL = 0.5  # a confidence below this is worth a warning
-_WORTH_SAYING = 0.02  # of the voxels, left out as parts that hang on nothing
+_NOTABLE_SHARE = 0.02  # of the voxels, left out as parts apart from the rest
 
 
 def follow_outlines(
     outlines: Sequence[Outline], slices: Slices, config: EpisodeConfig
 ) -> list[Outline]:
-    """Outlines with their masks followed through `slices` in one pass, in order; ended ones as they
-    are.
+    """The outlines with their masks propagated through `slices` in one pass, in order; ended ones
+    unchanged.
 
-    With a segmenter that does not follow by itself, or fails at it, they are left for
-    `finish_target` to propagate_slice_by_slice on.
+    They stay unchanged, for `finish_target` to propagate slice by slice, with a segmenter that is
+    no VolumeSegmenter, or that fails.
     """
-    waiting = [one for one in outlines if one.ended is None and not one.followed]
+    waiting = [outline for outline in outlines if _is_waiting(outline)]
     segmenter = config.segmenter
     if not waiting or slices.shape[0] == 1 or not isinstance(segmenter, VolumeSegmenter):
         return list(outlines)
-    target_states = [one.target_state(slices, config) for one in waiting]
+    target_states = [outline.target_state(slices, config) for outline in waiting]
     try:
         follow(target_states, slices, segmenter)
     except SegmenterFailed as failure:
-        return [_warned(one, f"carried slice by slice: {failure}") for one in outlines]
-    done = iter(Outline.of(target_state, followed=True) for target_state in target_states)
-    return [next(done) if one.ended is None and not one.followed else one for one in outlines]
+        warning = f"carried slice by slice: {failure}"
+        return [_with_warning(outline, warning) for outline in outlines]
+    followed = iter(Outline.of(target_state, followed=True) for target_state in target_states)
+    return [next(followed) if _is_waiting(outline) else outline for outline in outlines]
 
 
 def finish_target(
     outline: Outline, slices: Slices, config: EpisodeConfig
 ) -> Generator[Turn, None, TargetResult]:
-    """Carry what was not followed, have the policy look at the whole, check its consistency, sum it up; yields
-    the further turns.
+    """Propagate what `follow_outlines` did not, have the policy assess the whole, check its
+    consistency; yields the further turns, returns the result.
 
-    A policy that cannot go on ends the target FAILED with the reason: half an object is none.
+    A policy that cannot go on ends the target FAILED with the reason, without a part of a mask.
     """
     if outline.ended is not None:
         return outline.ended
@@ -77,19 +77,24 @@ def _finish(target_state: TargetState, *, followed: bool) -> Generator[Turn, Non
     yield from check_consistency(target_state)
 
 
-def _warned(outline: Outline, said: str) -> Outline:
-    return outline if outline.ended else replace(outline, warnings=(*outline.warnings, said))
+def _is_waiting(outline: Outline) -> bool:
+    """Whether an outline has masks that are not propagated yet."""
+    return outline.ended is None and not outline.followed
+
+
+def _with_warning(outline: Outline, warning: str) -> Outline:
+    return outline if outline.ended else replace(outline, warnings=(*outline.warnings, warning))
 
 
 def _result(target_state: TargetState) -> TargetResult:
-    drawn = target_state.voxels()
-    if not drawn.any():
+    all_voxels = target_state.voxels()
+    if not all_voxels.any():
         return ended_result(
             target_state, TargetStatus.FAILED, "no slice's mask stood up to the review"
         )
-    voxels = tidy_object(drawn, target_state.key_slices)
-    left_out = 1.0 - np.count_nonzero(voxels) / np.count_nonzero(drawn)
-    if left_out >= _WORTH_SAYING:
+    voxels = tidy_object(all_voxels, target_state.key_slices)
+    left_out = 1.0 - np.count_nonzero(voxels) / np.count_nonzero(all_voxels)
+    if left_out >= _NOTABLE_SHARE:
         target_state.warnings.append(
             f"{100 * left_out:.0f} % of what was drawn lay apart from the rest and was left out"
         )
@@ -109,9 +114,7 @@ def _result(target_state: TargetState) -> TargetResult:
 
 
 def _confidence(target_state: TargetState, voxels: NDArray[np.bool_]) -> float:
-    """Mean score of the slices, weighted by area, times how sure the survey was of the key
-    slices.
-    """
+    """Mean score of the slices, weighted by their area, times the key slices' highest presence."""
     areas = np.count_nonzero(voxels, axis=(1, 2))
     scores = np.array([target_state.scores.get(z, 0.0) for z in range(len(areas))])
     presence = 1.0

@@ -1,4 +1,4 @@
-"""One target's slices while they are worked on: masks, scores, turns and doubts."""
+"""One target while it is worked on: masks, scores, turns and warnings."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from agent.volume.prompter import EpisodePrompter, SliceOfObject
 
 @dataclass(frozen=True)
 class EpisodeConfig:
-    """Who works on a target, within which limits, by which clock."""
+    """The policy, segmenter, limits and clock of the work on a target."""
 
     policy: Policy
     segmenter: Segmenter
@@ -43,12 +43,11 @@ class EpisodeConfig:
 
 @dataclass(eq=False)
 class TargetState:
-    """What has been drawn of one target so far; changes as the work goes on and never leaves this
-    room.
+    """One target so far. It is mutable, and never leaves this room.
 
-    `masks` and `scores` by slice index, only slices where the structure was found; `key_slices`
-    those worked on in full; `presence` the survey's, by slice; `warnings` for a person; `assessed`
-    the slices that the policy found wrong in the whole, None before it was asked.
+    `masks` and `scores` by slice index, only of slices with a mask; `key_slices` those worked on in
+    full; `presence` as in Localisation; `warnings` for a person; `assessed` the slices that the
+    policy's assessment names, None before it.
     """
 
     target: Target
@@ -73,7 +72,7 @@ class TargetState:
         return Neighbourhood.of(self.limits, self.slices.spacing_mm)
 
     def likely(self, z: int) -> bool:
-        """Whether slice `z` is worth asking about at all, after the survey."""
+        """Whether the target's presence on slice `z` is high enough to work there."""
         return not self.presence or self.presence[z] >= self.limits.presence_floor
 
     def draw(
@@ -85,11 +84,11 @@ class TargetState:
         suspect: Segmentation | None = None,
         objection: Objection = no_objection,
     ) -> Generator[Turn, None, Episode]:
-        """Work on slice `z`: yields its turns, and puts the mask on the state if one was kept.
+        """Work on slice `z`: yields its turns, and enters the mask if one was kept.
 
-        `carried` is what the neighbours suggest, `suspect` the mask under review: it is shown to
-        the policy as the latest one, and is not put back. A VolumePrompter draws the whole object:
-        what was kept replaces the masks of all slices.
+        `carried` is the mask that the neighbours suggest; `suspect` the mask under review, which
+        the policy is shown as the latest one and which is not put back. A VolumePrompter draws the
+        whole object: the one that was kept replaces the masks of all slices.
         """
         start = Observation(self.target, self.slices, z, role, latest=suspect, carried=carried)
         episode = yield from self._recorded(start, objection)
@@ -98,15 +97,13 @@ class TargetState:
         if isinstance(episode.best, SliceOfObject) and episode.best.whole is not None:
             changed = self._put_object(z, episode.best.whole)
             if changed:
-                yield self.note_followed([z], {n: self.masks[n] for n in changed}, 0.0)
+                yield self.record_propagation([z], {n: self.masks[n] for n in changed}, 0.0)
         return episode
 
     def draw_together(
         self, slice_indices: Sequence[int], role: Role
     ) -> Generator[Turn, None, None]:
-        """Work on slices that are new to the state, in lock-step; yields their turns as they
-        happen, puts masks on the state.
-        """
+        """Work on slices without a mask in lock-step; yields their turns, enters the masks."""
         starts = [Observation(self.target, self.slices, z, role) for z in slice_indices]
         config = self.config
         turns = run_together(
@@ -124,10 +121,10 @@ class TargetState:
             if episode.best is not None:
                 self.put(z, episode.best.mask, episode.score)
 
-    def tell(self, role: Role, replies: Iterable[Reply]) -> Generator[Turn, None, None]:
-        """Write down what the policy said of the whole volume; yields a turn a reply."""
+    def record_replies(self, role: Role, replies: Iterable[Reply]) -> Generator[Turn, None, None]:
+        """Append the policy's replies about the whole volume; yields a turn a reply."""
         for reply in replies:
-            outcome, observation = _of_the_whole(reply.action)
+            outcome, observation = _outcome_of(reply.action)
             turn = Turn(
                 slice_index=WHOLE_VOLUME,
                 index=self._turns_on(WHOLE_VOLUME),
@@ -142,13 +139,13 @@ class TargetState:
             self.turns.append(turn)
             yield turn
 
-    def note_followed(
-        self, seeds: Iterable[int], drawn: Mapping[int, NDArray[np.bool_]], seconds: float
+    def record_propagation(
+        self, seeds: Iterable[int], masks: Mapping[int, NDArray[np.bool_]], seconds: float
     ) -> Turn:
-        """Write down, as a turn of the whole volume, that masks were followed from slices `seeds`
-        to those of `drawn`, whose scores are on the state.
+        """Append, as a turn of the whole volume, a propagation from slices `seeds` to those of
+        `masks`, whose scores are entered already.
         """
-        slices = tuple(sorted(drawn))
+        slices = tuple(sorted(masks))
         turn = Turn(
             slice_index=WHOLE_VOLUME,
             index=self._turns_on(WHOLE_VOLUME),
@@ -157,7 +154,7 @@ class TargetState:
             outcome=Outcome.KEPT if slices else Outcome.NO_MASK,
             observation=f"followed from {_listed(seeds)} to {len(slices)} more slices",
             segmenter_s=seconds,
-            masks=TurnMasks.of(drawn) if slices else None,
+            masks=TurnMasks.of(masks) if slices else None,
             slice_scores=tuple(self.scores[z] for z in slices),
         )
         self.turns.append(turn)
@@ -167,14 +164,17 @@ class TargetState:
         """Enter a mask (rows, columns) and its score 0..1 for slice `z`."""
         self.masks[z], self.scores[z] = mask, score
 
-    def put_followed(self, z: int, drawn: Segmentation, certainty: float) -> NDArray[np.bool_]:
-        """Enter what a model drew by itself on slice `z`, tidied; returns its mask. The score is
-        the policy's, weighed by the model's own `certainty` (0..1).
+    def put_propagated(
+        self, z: int, segmentation: Segmentation, certainty: float
+    ) -> NDArray[np.bool_]:
+        """Enter a model's mask for slice `z` without an episode; returns the tidied mask.
+
+        Its score is the policy's times the model's own `certainty` (0..1); 0 where that is NaN.
         """
-        tidy = replace(drawn, mask=tidy_slice(drawn.mask))
+        tidy = replace(segmentation, mask=tidy_slice(segmentation.mask))
         observation = Observation(self.target, self.slices, z, Role.CARRY)
-        opinion = self.config.policy.score(observation, tidy)
-        self.put(z, tidy.mask, float(np.clip(np.nan_to_num(opinion * certainty), 0.0, 1.0)))
+        score = self.config.policy.score(observation, tidy) * certainty
+        self.put(z, tidy.mask, float(np.clip(np.nan_to_num(score), 0.0, 1.0)))
         return tidy.mask
 
     def take(self, z: int) -> tuple[NDArray[np.bool_], float]:
@@ -183,29 +183,29 @@ class TargetState:
 
     def voxels(self) -> NDArray[np.bool_]:
         """All masks as one object (z, y, x) bool."""
-        stacked = np.zeros(self.slices.shape, dtype=np.bool_)
+        voxels = np.zeros(self.slices.shape, dtype=np.bool_)
         for z, mask in self.masks.items():
-            stacked[z] = mask
-        return stacked
+            voxels[z] = mask
+        return voxels
 
     def _put_object(self, z: int, whole: VolumeSegmentation) -> list[int]:
-        """Enter the object that was drawn from slice `z` on all other slices; returns those that
-        show it and did not show it so before. Slices without it lose their mask.
+        """Enter an object that was prompted on slice `z` for all other slices; returns those with a
+        new mask. Slices that do not show the object lose theirs.
         """
         changed = []
         for other in set(range(len(whole.mask))) - {z}:
-            drawn, earlier = SliceOfObject.of(whole, other), self.masks.get(other)
-            if not drawn.mask.any():
+            segmentation, earlier = SliceOfObject.of(whole, other), self.masks.get(other)
+            if not segmentation.mask.any():
                 self.masks.pop(other, None)
                 self.scores.pop(other, None)
-            elif earlier is None or not np.array_equal(earlier, tidy_slice(drawn.mask)):
-                self.put_followed(other, drawn, whole.score)
+            elif earlier is None or not np.array_equal(earlier, tidy_slice(segmentation.mask)):
+                self.put_propagated(other, segmentation, whole.score)
                 changed.append(other)
         return changed
 
     def _segmenter_on(self, start: Observation) -> Segmenter:
-        """Who draws in an episode; a VolumePrompter starts from the object so far, in which the
-        slice under review still has the mask in doubt.
+        """The segmenter of an episode. A VolumePrompter starts from the object so far, in which the
+        slice under review still has its mask.
         """
         segmenter, z = self.config.segmenter, start.slice_index
         if not isinstance(segmenter, VolumePrompter):
@@ -238,7 +238,7 @@ class TargetState:
 
 
 def conditions_of(config: EpisodeConfig, slices: Slices) -> Conditions:
-    """What the turns on `slices` are taken under."""
+    """The conditions of the turns on `slices`."""
     policy, segmenter = config.policy, config.segmenter
     drawing = Drawing.PER_SLICE
     if isinstance(segmenter, VolumePrompter):
@@ -256,8 +256,8 @@ def conditions_of(config: EpisodeConfig, slices: Slices) -> Conditions:
     )
 
 
-def _of_the_whole(action: Action) -> tuple[Outcome, str]:
-    """What becomes of an answer about the whole volume, and what the policy was told."""
+def _outcome_of(action: Action) -> tuple[Outcome, str]:
+    """The outcome of an answer about the whole volume, and the policy's observation."""
     match action:
         case NameSlices():
             return Outcome.KEPT, ""

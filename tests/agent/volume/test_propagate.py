@@ -19,7 +19,7 @@ from agent.turns import WHOLE_VOLUME, Outcome
 from agent.values import Box, Role, Target, TargetStatus
 from agent.volume.order import segment_target
 from agent.volume.outline import outline_target
-from agent.volume.propagate import PropagationRange, corrected, dice, follow
+from agent.volume.propagate import PropagationRange, affected_range, dice, follow
 from agent.volume.run import finish_target, follow_outlines
 from agent.volume.target_state import EpisodeConfig, TargetState
 
@@ -216,9 +216,9 @@ class TestCorrections:
         target_state.masks.update(dict.fromkeys(LIVER_LIVES, target_state.masks[5]))
         target_state.key_slices.append(9)
 
-        assert corrected(target_state, [7]) == PropagationRange((5, 7, 9), 6, 8)
-        assert corrected(target_state, [3]) == PropagationRange((3, 5), 0, 4)
-        assert corrected(target_state, []) is None
+        assert affected_range(target_state, [7]) == PropagationRange((5, 7, 9), 6, 8)
+        assert affected_range(target_state, [3]) == PropagationRange((3, 5), 0, 4)
+        assert affected_range(target_state, []) is None
 
     def test_a_correction_ends_where_nothing_changes(self, slices) -> None:
         # Arrange: slices 2 to 9 are drawn; followed again, slice 6 changes and slice 7 does not

@@ -20,9 +20,9 @@ SOME = np.ones((8, 9), dtype=np.bool_)
 NONE = np.zeros((8, 9), dtype=np.bool_)
 
 
-def slices_of(*strands: PropagationPath) -> list[tuple[int, list[int]]]:
-    """What each strand covers: (outline, slices in the order they are drawn)."""
-    return [(s.origin, list(range(s.first, s.last + s.step, s.step))) for s in strands]
+def slices_of(*paths: PropagationPath) -> list[tuple[int, list[int]]]:
+    """What each path covers: (outline, slices in the order they are drawn)."""
+    return [(s.origin, list(range(s.first, s.last + s.step, s.step))) for s in paths]
 
 
 @pytest.mark.parametrize(
@@ -84,9 +84,9 @@ class TestSweep:
         """
         drawn = []
 
-        def draw(z: int, strands: Sequence[PropagationPath]) -> list[PropagatedSlice]:
-            drawn.append((z, tuple(strand.index for strand in strands)))
-            return [PropagatedSlice(strand.index, z, segmentation(SOME), 1.0) for strand in strands]
+        def draw(z: int, paths: Sequence[PropagationPath]) -> list[PropagatedSlice]:
+            drawn.append((z, tuple(path.index for path in paths)))
+            return [PropagatedSlice(path.index, z, segmentation(SOME), 1.0) for path in paths]
 
         followed = sweep(paths_of(seeds, SHAPE), draw, lambda one: (one.index, one.z) not in ends)
         return drawn, [(one.index, one.z) for one in followed]
@@ -116,7 +116,7 @@ class TestSweep:
         assert yielded == [(0, 3), (0, 11), (0, 12), (0, 9), (0, 8), (0, 7)]
 
     def test_nothing_is_drawn_before_it_is_asked_for(self) -> None:
-        def draw(z: int, strands: Sequence[PropagationPath]) -> list[PropagatedSlice]:
+        def draw(z: int, paths: Sequence[PropagationPath]) -> list[PropagatedSlice]:
             raise AssertionError("drawn too early")
 
         sweep(paths_of([Seed({2: SOME})], SHAPE), draw, lambda _: True)
