@@ -24,8 +24,8 @@ class Choice:
     why: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        said = f"{self.policy} + {self.segmenter}"
-        return f"{said} ({'; '.join(self.why)})" if self.why else said
+        names = f"{self.policy} + {self.segmenter}"
+        return f"{names} ({'; '.join(self.why)})" if self.why else names
 
 
 def choose(policy: str, segmenter: str, resources: Resources) -> Choice:

@@ -26,8 +26,8 @@ class Needs:
     """The memory, bytes, that a segmenter takes at its peak beside its weights.
 
     `encode_bytes` for an image that is encoded, `ask_bytes` for a prompt, `object_bytes` for a
-    whole object that is followed or drawn, of which it follows `objects_at_once` together. ValueError for none:
-    work that claims nothing is admitted beside everything, and dies of it.
+    whole object that is followed or drawn, of which it follows `objects_at_once` together.
+    ValueError for none: work that claims nothing is admitted beside everything, and dies of it.
     """
 
     encode_bytes: int
@@ -45,12 +45,12 @@ class SegmenterEntry:
     """A segmenter that can be asked for. ValueError for an entry that contradicts itself.
 
     `build` makes it of the site's resources and the file of its weights; `prompts` are all kinds it
-    may take, and `needs` the memory (`object_bytes` of it for a whole object). `weights` are those it loads unless the site names others
+    may take, and `needs` the memory. `weights` are those it loads unless the site names others
     (None: it has none), and `packaged` says that it loads only the file that its package carries.
     `follows` objects from slice to slice by itself (agent.ports.VolumeSegmenter); `draws_volumes`
-    from prompts on any slice (agent.ports.VolumePrompter). `keeps` whether
-    its encodings may be read again by another process with the same weights. Of those whose weights
-    are here "auto" takes the one of the highest `auto_rank`.
+    from prompts on any slice (agent.ports.VolumePrompter). `keeps` whether its encodings may be
+    read again by another process with the same weights. Of those whose weights are here "auto"
+    takes the one of the highest `auto_rank`.
     """
 
     build: Callable[[Resources, Path], Segmenter]

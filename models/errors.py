@@ -5,7 +5,7 @@ ModelsError
 │   └── BrokenPlugin      there is one, of another distribution, and it cannot be used
 ├── WeightsMissing        a weights file is not where the manifest says
 ├── FetchFailed           weights could not be fetched; the message says what to do
-├── WeightsChanged        a weights file is not the one published or recorded: `expected` and `found` SHA-256
+├── WeightsChanged        a weights file is not the one published or recorded
 ├── CheckpointUnreadable  a file given as a checkpoint is none; `reason` says why
 ├── WrongArchitecture     a checkpoint is another network's: `expected` and `found` say whose
 ├── DeviceMissing         a device of the settings is not in this machine
@@ -91,7 +91,8 @@ class WrongArchitecture(ModelsError):
         self.expected, self.found, self.path = expected, found, path
         where = f"{path} holds" if path is not None else "the checkpoint holds"
         super().__init__(
-            f"{where} {found}, not {expected}. Choose the segmenter that fits it or name another file."
+            f"{where} {found}, not {expected}. "
+            "Choose the segmenter that fits it or name another file."
         )
 
 
@@ -130,14 +131,14 @@ class HostNotAllowed(LanguageMisconfigured):
 
 
 class DeviceMissing(ModelsError):
-    """The settings name a device `said` that this machine has not; `gpus` is how many GPUs it
+    """The settings name a device `device` that this machine has not; `gpus` is how many GPUs it
     has.
     """
 
-    def __init__(self, said: str, gpus: int) -> None:
-        self.said, self.gpus = said, gpus
+    def __init__(self, device: str, gpus: int) -> None:
+        self.device, self.gpus = device, gpus
         super().__init__(
-            f"there is no device '{said}' here (GPUs that can be used: {gpus}). "
+            f"there is no device '{device}' here (GPUs that can be used: {gpus}). "
             "Set it to auto, cpu or cuda:N."
         )
 
@@ -150,7 +151,8 @@ class MemoryShort(ModelsError):
     def __init__(self, wanted_bytes: int, free_bytes: int, patience_s: float) -> None:
         self.wanted_bytes, self.free_bytes, self.patience_s = wanted_bytes, free_bytes, patience_s
         super().__init__(
-            f"{wanted_bytes >> 20} MB for a model were not free within {patience_s:g} s ({free_bytes >> 20} MB are); "
+            f"{wanted_bytes >> 20} MB for a model were not free within {patience_s:g} s "
+            f"({free_bytes >> 20} MB are); "
             "work elsewhere on this machine, or set models.memory_bytes"
         )
 
@@ -163,7 +165,8 @@ class PromptNotUnderstood(ModelsError):
     def __init__(self, segmenter: str, supported_prompts: tuple[str, ...]) -> None:
         self.segmenter, self.supported_prompts = segmenter, supported_prompts
         super().__init__(
-            f"{segmenter} needs a prompt of one of these kinds and no other: {', '.join(supported_prompts)}."
+            f"{segmenter} needs a prompt of one of these kinds and no other: "
+            f"{', '.join(supported_prompts)}."
         )
 
 

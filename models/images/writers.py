@@ -61,14 +61,14 @@ def write_pictures(folder: Path, masks: Iterable[tuple[str, Mask]]) -> list[Path
     """
     from PIL import Image
 
-    written: list[Path] = []
+    paths: list[Path] = []
     for text, mask in masks:
         if mask.geometry.shape[0] != 1:
             raise ValueError(f"the mask of {text} has {mask.geometry.shape[0]} slices, not one")
-        path = _unused(folder, file_stem(text), written)
+        path = _unused(folder, file_stem(text), paths)
         Image.fromarray(np.where(mask.voxels[0], 255, 0).astype(np.uint8)).save(path)
-        written.append(path)
-    return written
+        paths.append(path)
+    return paths
 
 
 def file_stem(text: str) -> str:
@@ -78,11 +78,11 @@ def file_stem(text: str) -> str:
     return re.sub(r"\W+", "_", text.lower()).strip("_")[:80] or "structure"
 
 
-def _unused(folder: Path, stem: str, written: list[Path]) -> Path:
+def _unused(folder: Path, stem: str, paths: list[Path]) -> Path:
     """`stem`.png, or with the first free number, so that no structure of one run overwrites
     another's.
     """
     path, number = folder / f"{stem}.png", 2
-    while path in written:
+    while path in paths:
         path, number = folder / f"{stem}_{number}.png", number + 1
     return path

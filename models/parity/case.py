@@ -41,8 +41,8 @@ def _imisnet(state: Mapping[str, Tensor], inputs: Mapping[str, NDArray[Any]]) ->
     from models.parity.imisnet import dump_imisnet
     from models.segmenters.imisnet.checkpoint import EXPECTED
 
-    if (found := describe_state(state)) != EXPECTED:
-        raise WrongArchitecture(EXPECTED, found)
+    if (description := describe_state(state)) != EXPECTED:
+        raise WrongArchitecture(EXPECTED, description)
     return dump_imisnet(state, inputs)
 
 
@@ -53,11 +53,11 @@ def _sam2(segmenter: str, state: Mapping[str, Tensor], inputs: _Inputs) -> Array
     from models.segmenters.sam2.network import load_network
 
     sizes = (TINY,) if segmenter == "medsam2" else (TINY, SMALL, BASE_PLUS, LARGE)
-    known = {size.name: size for size in sizes}
-    found = describe_state(state)
-    if found not in known:
-        raise WrongArchitecture(" or ".join(known), found)
-    architecture = replace(known[found], side_px=int(inputs["image_size"]))
+    by_name = {size.name: size for size in sizes}
+    description = describe_state(state)
+    if description not in by_name:
+        raise WrongArchitecture(" or ".join(by_name), description)
+    architecture = replace(by_name[description], side_px=int(inputs["image_size"]))
     network = load_network(state, architecture, CPU)
     arrays = dump_sam2_image(network, inputs)
     if "volume" in inputs:

@@ -48,8 +48,10 @@ def dump_imisnet(
         for single in (False, True):
             case = _Case(network, encoding, text, single=single)
             prefix = "single/" if single else ""
-            for kind, drawn in case.all_kinds(inputs).items():
-                arrays |= {f"{prefix}{kind}/{name}": array for name, array in drawn.items()}
+            for kind, arrays_of_kind in case.all_kinds(inputs).items():
+                arrays |= {
+                    f"{prefix}{kind}/{name}": array for name, array in arrays_of_kind.items()
+                }
     return arrays
 
 
@@ -91,17 +93,17 @@ class _Case:
 
     def _drawn(self, prompts: Prompts, *, reads: bool = False) -> Arrays:
         network, shape = self._network, self._encoding.source_shape
-        drawn = draw(
+        candidates = draw(
             network, [PromptedSlice(self._encoding, prompts)], self._text if reads else None
         )
-        choice = 0 if self._single else 1 + int(drawn.ious[0, 1:].argmax())
-        low = drawn.logits[:, choice]
+        choice = 0 if self._single else 1 + int(candidates.ious[0, 1:].argmax())
+        low = candidates.logits[:, choice]
         logits = source_logits(low, network.side_px, shape)[:, None]
         return {
             "logits": logits.numpy(),
             "low_res": low.numpy(),
-            "iou": drawn.ious[:, choice : choice + 1].numpy(),
-            "semantic": drawn.semantics[:, choice : choice + 1].numpy(),
+            "iou": candidates.ious[:, choice : choice + 1].numpy(),
+            "semantic": candidates.semantics[:, choice : choice + 1].numpy(),
             "mask": (logits > 0).numpy(),
         }
 

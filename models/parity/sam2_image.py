@@ -32,19 +32,21 @@ def dump_sam2_image(network: Sam2VideoModel, inputs: Mapping[str, NDArray[Any]])
     case = _ImageCase(network, np.asarray(inputs["image"], dtype=np.uint8))
     points, box = _clicks(inputs), _corners(inputs)
     both = np.concatenate([box[0], points[0]]), np.concatenate([box[1], points[1]])
-    of_box = case.drawn(box, None, multimask=True)
+    of_box = case.candidates(box, None, multimask=True)
     earlier = torch.from_numpy(of_box["low_res"][int(of_box["iou"].argmax())])
-    asked: dict[str, tuple[Points, Tensor | None]] = {
+    prompts_by_kind: dict[str, tuple[Points, Tensor | None]] = {
         "points": (points, None),
         "box": (box, None),
         "points_box": (both, None),
         "points_mask": (points, earlier),
     }
     arrays = case.maps()
-    for kind, (prompt, mask) in asked.items():
+    for kind, (prompt, mask) in prompts_by_kind.items():
         for name, multimask in (("multi", True), ("single", False)):
-            drawn = case.drawn(prompt, mask, multimask=multimask)
-            arrays |= {f"image/{kind}/{name}/{part}": array for part, array in drawn.items()}
+            arrays_of_kind = case.candidates(prompt, mask, multimask=multimask)
+            arrays |= {
+                f"image/{kind}/{name}/{part}": array for part, array in arrays_of_kind.items()
+            }
     return arrays
 
 
@@ -65,7 +67,7 @@ class _ImageCase:
         names = ("embedding", "high_res_0", "high_res_1")
         return {f"image/{name}": map_.numpy() for name, map_ in zip(names, self._maps, strict=True)}
 
-    def drawn(self, prompt: Points, mask: Tensor | None, *, multimask: bool) -> Arrays:
+    def candidates(self, prompt: Points, mask: Tensor | None, *, multimask: bool) -> Arrays:
         """The candidates for points and labels, and earlier logits if there are any."""
         rows, columns = self._shape
         points = torch.from_numpy(prompt[0]) / torch.tensor([columns, rows]) * self._side_px

@@ -38,9 +38,9 @@ def dump_sam2_video(network: Sam2VideoModel, inputs: Mapping[str, NDArray[Any]])
     arrays: Arrays = {}
     with torch.inference_mode():
         for kind in ("points", "box", "mask"):
-            known, memory = case.begin(kind)
+            key_logits, memory = case.begin(kind)
             for name, step in (("forward", 1), ("backward", -1)):
-                logits = [known, *case.follow(memory, step)]
+                logits = [key_logits, *case.follow(memory, step)]
                 arrays[f"video/{kind}/{name}"] = case.at_source(logits[::step])
     return arrays
 
@@ -72,8 +72,8 @@ class _VideoCase:
         rows, columns = self._volume.shape[1:]
         scaled = xy / torch.tensor([columns, rows]) * self._side_px
         question = Question(scaled, torch.from_numpy(np.asarray(labels, dtype=np.int32)))
-        drawn, memory = self._tracker.prompted(look, question)
-        return drawn.logits[0], memory
+        answer, memory = self._tracker.prompted(look, question)
+        return answer.logits[0], memory
 
     def follow(self, memory: Memory, step: int) -> list[Tensor]:
         """Low-resolution logits of every slice beyond the key slice, in the order they are
@@ -82,9 +82,9 @@ class _VideoCase:
         depth, logits = len(self._volume), []
         bank = Bank({self._key: memory}, step, depth, Capacity())
         for z in range(self._key + step, depth if step > 0 else -1, step):
-            ((drawn, remembered),) = self._tracker.follow(self._look(z), [bank.recall(z)])
+            ((answer, remembered),) = self._tracker.follow(self._look(z), [bank.recall(z)])
             bank.remember(remembered)
-            logits.append(drawn.logits)
+            logits.append(answer.logits)
         return logits
 
     def at_source(self, logits: list[Tensor]) -> NDArray[np.float32]:
@@ -93,8 +93,8 @@ class _VideoCase:
         full = functional.interpolate(
             torch.stack(logits)[:, None], size=(rows, columns), mode="bilinear", align_corners=False
         )
-        drawn: NDArray[np.float32] = full[:, 0].numpy()
-        return drawn
+        source_logits: NDArray[np.float32] = full[:, 0].numpy()
+        return source_logits
 
     def _look(self, z: int) -> SliceFeatures:
         return self._tracker.look(z, self._encodings[z])

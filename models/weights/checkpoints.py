@@ -33,9 +33,9 @@ def load_state(path: Path, expected: str) -> dict[str, Tensor]:
     none, WrongArchitecture for another network's.
     """
     state = read_state(path)
-    found = describe_state(state)
-    if found != expected:
-        raise WrongArchitecture(expected, found, path)
+    description = describe_state(state)
+    if description != expected:
+        raise WrongArchitecture(expected, description, path)
     return state
 
 
@@ -99,15 +99,19 @@ def load_strictly(module: torch.nn.Module, state: Mapping[str, Tensor], expected
 
     `expected` says what the module is.
     """
-    wanted = {key: tuple(value.shape) for key, value in module.state_dict().items()}
-    given = {key: tuple(value.shape) for key, value in state.items()}
-    missing = sorted(wanted.keys() - given.keys())
-    surplus = sorted(given.keys() - wanted.keys())
-    reshaped = sorted(key for key in wanted.keys() & given.keys() if wanted[key] != given[key])
+    own_shapes = {key: tuple(value.shape) for key, value in module.state_dict().items()}
+    state_shapes = {key: tuple(value.shape) for key, value in state.items()}
+    missing = sorted(own_shapes.keys() - state_shapes.keys())
+    surplus = sorted(state_shapes.keys() - own_shapes.keys())
+    reshaped = sorted(
+        key
+        for key in own_shapes.keys() & state_shapes.keys()
+        if own_shapes[key] != state_shapes[key]
+    )
     spoilt = sorted(
         key
         for key, value in module.state_dict().items()
-        if key in given and value.is_floating_point() and not _is_sound(state[key])
+        if key in state_shapes and value.is_floating_point() and not _is_sound(state[key])
     )
     faults = [
         f"{_some(keys)} {what}"

@@ -2,7 +2,9 @@
 only when whole.
 
 While it arrives it lies beside its place as `NAME.part`, with `NAME.part.json` saying what it is a
-part of.
+part of. models.weights.hub says why this is no library's download. Nor is the loop of tries: it
+counts only tries in a row without a byte of progress, and waits what the server asks for, so a
+retry library would need a stop and a wait of our own, which is all that the loop consists of.
 """
 
 from __future__ import annotations
@@ -126,14 +128,14 @@ class Fetcher:
                 stated = self._persist(
                     partial(self._go_on, remote, file, part), remote.url, partial(_size, file)
                 )
-                found = _checked(remote, stated, part)
+                sha256 = _checked(remote, stated, part)
                 os.fsync(file.fileno())
                 part.replace(path)
             _note_of(part).unlink(missing_ok=True)
             _sync_folder(path.parent)
         except OSError as error:
             raise FetchFailed(remote.url, _disk_words(error, path)) from error
-        return found
+        return sha256
 
     def ask(self, url: str, page: str = "") -> httpx.Response:
         """What the server answers to a question; FetchFailed. `page` as in Remote."""
@@ -162,14 +164,14 @@ class Fetcher:
                 self._sleep(min(wait_s, LONGEST_WAIT_S))
 
     def _go_on(self, remote: Remote, file: FileIO, part: Path) -> _Part:
-        known, here = _read_note(part), _size(file)
-        if here and here == known.size_bytes:
-            return known
+        partial_note, here = _read_note(part), _size(file)
+        if here and here == partial_note.size_bytes:
+            return partial_note
         headers = {}
-        if here and known.etag:
+        if here and partial_note.etag:
             # should the file have changed meanwhile, the whole of the new one comes (RFC 9110
             # section 13.1.5)
-            headers = {"Range": f"bytes={here}-", "If-Range": known.etag}
+            headers = {"Range": f"bytes={here}-", "If-Range": partial_note.etag}
         with (
             _worth_another_try(remote.url),
             self._client.stream("GET", remote.url, headers=headers) as answer,
@@ -188,9 +190,8 @@ class Fetcher:
         stated = _stated(answer, _size(file))
         _note_of(part).write_text(json.dumps(asdict(stated)), encoding="utf-8")
         _require_room(part, stated.size_bytes - _size(file))
-        for (
-            chunk
-        ) in answer.iter_bytes():  # as they come: what waits for a larger chunk is lost in a cut
+        # as they come: what waits for a larger chunk is lost in a cut
+        for chunk in answer.iter_bytes():
             file.write(chunk)
             self._progress(_size(file), stated.size_bytes)
         if stated.size_bytes not in (0, _size(file)):
@@ -248,8 +249,10 @@ def _require_good(answer: httpx.Response, page: str) -> None:
         status in (httpx.codes.REQUEST_TIMEOUT, httpx.codes.TOO_MANY_REQUESTS)
         or status >= _SERVERS_FAULT
     ):
-        asked = answer.headers.get("Retry-After", "")
-        raise _TryAgain(f"the server answers {status}", float(asked) if asked.isdigit() else 0.0)
+        retry_after = answer.headers.get("Retry-After", "")
+        raise _TryAgain(
+            f"the server answers {status}", float(retry_after) if retry_after.isdigit() else 0.0
+        )
     if status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
         where = f"Accept its licence at {page}" if page else "Get access to it"
         raise FetchFailed(
@@ -273,9 +276,10 @@ def _goes_on_at(answer: httpx.Response, here: int) -> bool:
 
 def _stated(answer: httpx.Response, here: int) -> _Part:
     # the hub tells the hash and then sends on to where the bytes are
-    told = [each.headers for each in (*answer.history, answer)]
-    etags = [each[name] for each in told for name in ("X-Linked-ETag", "ETag") if name in each]
-    sha256 = next((bare for each in etags if _SHA256.fullmatch(bare := each.strip('"'))), "")
+    responses = (*answer.history, answer)
+    names = ("X-Linked-ETag", "ETag")
+    etags = (response.headers.get(name, "").strip('"') for response in responses for name in names)
+    sha256 = next((etag for etag in etags if _SHA256.fullmatch(etag)), "")
     etag = answer.headers.get("ETag", "")
     length = answer.headers.get("Content-Length", "")
     size_bytes = here + int(length) if length.isdigit() else 0
@@ -283,11 +287,11 @@ def _stated(answer: httpx.Response, here: int) -> _Part:
 
 
 def _checked(remote: Remote, stated: _Part, part: Path) -> str:
-    found, size_bytes = file_sha256(part), part.stat().st_size
+    sha256, size_bytes = file_sha256(part), part.stat().st_size
     faults = [
-        f"its SHA-256 is {found}, expected {expected}"
+        f"its SHA-256 is {sha256}, expected {expected}"
         for expected in (remote.sha256, stated.sha256)
-        if expected and expected != found
+        if expected and expected != sha256
     ]
     if remote.size_bytes not in (0, size_bytes):
         faults.append(f"it has {size_bytes} bytes, expected {remote.size_bytes}")
@@ -298,9 +302,10 @@ def _checked(remote: Remote, stated: _Part, part: Path) -> str:
         _note_of(part).unlink(missing_ok=True)
         raise FetchFailed(
             remote.url,
-            f"what came is not the file: {faults[0]}. It was discarded; try again, or another models.hub",
+            f"what came is not the file: {faults[0]}. "
+            "It was discarded; try again, or another models.hub",
         )
-    return found
+    return sha256
 
 
 def _git_sha1(path: Path) -> str:
@@ -320,7 +325,10 @@ def _require_room(part: Path, needed_bytes: int) -> None:
 
 def _disk_words(error: OSError, path: Path) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"no room in {path.parent} ({error.strerror}); make room or set models.dir, and it goes on"
+        return (
+            f"no room in {path.parent} ({error.strerror}); "
+            "make room or set models.dir, and it goes on"
+        )
     return f"cannot write {path} ({error.strerror})"
 
 

@@ -19,8 +19,8 @@ _LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
 
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file's bytes, hexadecimal; read once a process unless the file changes."""
-    found = path.stat()
-    return _sha256(path, found.st_size, found.st_mtime_ns)
+    status = path.stat()
+    return _sha256(path, status.st_size, status.st_mtime_ns)
 
 
 @lru_cache(maxsize=4096)
@@ -39,8 +39,8 @@ def parts_of(path: Path) -> dict[str, Path]:
     """
     if not path.is_dir():
         return {path.name: path}
-    found = (each for each in sorted(path.rglob("*")) if each.is_file())
-    names = {each.relative_to(path).as_posix(): each for each in found}
+    files = (file for file in sorted(path.rglob("*")) if file.is_file())
+    names = {file.relative_to(path).as_posix(): file for file in files}
     return {
         name: file
         for name, file in names.items()
@@ -81,8 +81,8 @@ def read_record(path: Path) -> dict[str, str]:
         lines = record_path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
         return {}
-    found = (_LINE.fullmatch(line) for line in lines)
-    return {line[2]: line[1] for line in found if line}
+    matches = (_LINE.fullmatch(line) for line in lines)
+    return {match[2]: match[1] for match in matches if match}
 
 
 def write_record(path: Path, sums: Mapping[str, str]) -> None:

@@ -90,11 +90,11 @@ class Weights:
         """`verify`, and record the hashes beside what lies in the folder of weights; the
         SHA-256.
         """
-        found = self.verify(weights_dir)
+        sha256 = self.verify(weights_dir)
         if self.place is None:
             path = self.locate(weights_dir)
             write_record(path, sums_of(path))
-        return found
+        return sha256
 
     def _is_at(self, path: Path) -> bool:
         if not self.folder:
@@ -118,8 +118,8 @@ def _held_against_record(path: Path, name: str, published: str = "") -> str:
     WeightsChanged too.
     """
     sums = sums_of(path)
-    found, recorded = digest_of(sums), read_record(path)
+    sha256, recorded = digest_of(sums), read_record(path)
     for expected in (published, digest_of(recorded) if recorded else ""):
-        if expected and found != expected:
-            raise WeightsChanged(name, path, expected=expected, found=found)
-    return found
+        if expected and sha256 != expected:
+            raise WeightsChanged(name, path, expected=expected, found=sha256)
+    return sha256

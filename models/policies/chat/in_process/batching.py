@@ -52,8 +52,8 @@ class RoomyLayer(DynamicLayer):  # type: ignore[misc]  # transformers is not typ
         if self._room is None or self._room[0].shape[-2] < needed:
             columns = -(-needed // _ROOM_COLUMNS) * _ROOM_COLUMNS
             grown = tuple(
-                each.new_empty((*each.shape[:2], columns, each.shape[-1]))
-                for each in (keys, values)
+                states.new_empty((*states.shape[:2], columns, states.shape[-1]))
+                for states in (keys, values)
             )
             if self._room is not None:
                 for new, old in zip(grown, self._room, strict=True):
@@ -70,7 +70,7 @@ class Batch:
     """
 
     readings: tuple[TokenSequence, ...]
-    founds: tuple[Found | None, ...]
+    prefixes: tuple[Found | None, ...]
     past: int
     fresh: int
     input_ids: torch.Tensor
@@ -84,16 +84,18 @@ class Batch:
 
     def reused(self, row: int) -> int:
         """How many tokens of a row are not read again."""
-        return _tokens(self.founds[row])
+        return _tokens(self.prefixes[row])
 
-    def columns_of(self, row: int, said: int) -> torch.Tensor:
-        """Where a row's tokens lie: those kept, those read, and the first `said` of its reply."""
+    def columns_of(self, row: int, reply_tokens: int) -> torch.Tensor:
+        """Where a row's tokens lie: those of its prefix, those read, and the first `reply_tokens`
+        of its reply.
+        """
         reused = self.reused(row)
         read = len(self.readings[row]) - reused
         return torch.cat(
             [
                 torch.arange(self.past - reused, self.past),
-                torch.arange(self.columns - read, self.columns + said),
+                torch.arange(self.columns - read, self.columns + reply_tokens),
             ]
         )
 
@@ -104,13 +106,13 @@ class Batch:
         first = values[0]
         laid = first.new_zeros((*first.shape[:-1], len(values), self.columns))
         for row, value in enumerate(values):
-            laid[..., row, self.columns_of(row, said=0)] = value
+            laid[..., row, self.columns_of(row, reply_tokens=0)] = value
         return laid
 
 
 def lay_batch(
     readings: Sequence[TokenSequence],
-    founds: Sequence[Found | None],
+    prefixes: Sequence[Found | None],
     *,
     layers: int,
     filler: int,
@@ -119,24 +121,28 @@ def lay_batch(
     """Lay conversations side by side behind what was found of them; gaps hold the token
     `filler`.
     """
-    past = max(_tokens(found) for found in founds)
-    fresh = max(len(each) - _tokens(found) for each, found in zip(readings, founds, strict=True))
+    past = max(_tokens(prefix) for prefix in prefixes)
+    fresh = max(
+        len(reading) - _tokens(prefix) for reading, prefix in zip(readings, prefixes, strict=True)
+    )
     ids = torch.full((len(readings), past + fresh), filler)
     mask = torch.zeros_like(ids)
-    cache = Cache(layers=[RoomyLayer(_state(founds, layer, past)) for layer in range(layers)])
-    batch = Batch(tuple(readings), tuple(founds), past, fresh, ids, mask, cache)
+    cache = Cache(layers=[RoomyLayer(_state(prefixes, layer, past)) for layer in range(layers)])
+    batch = Batch(tuple(readings), tuple(prefixes), past, fresh, ids, mask, cache)
     for row, reading in enumerate(readings):
-        columns = batch.columns_of(row, said=0)
+        columns = batch.columns_of(row, reply_tokens=0)
         ids[row, columns] = torch.from_numpy(reading.ids)
         mask[row, columns] = 1
     return Batch(
-        tuple(readings), tuple(founds), past, fresh, ids.to(device), mask.to(device), cache
+        tuple(readings), tuple(prefixes), past, fresh, ids.to(device), mask.to(device), cache
     )
 
 
-def row_layers(batch: Batch, row: int, said: int) -> tuple[LayerState, ...]:
-    """What a row and the first `said` tokens of its reply left in every layer, without the gaps."""
-    columns = batch.columns_of(row, said)
+def row_layers(batch: Batch, row: int, reply_tokens: int) -> tuple[LayerState, ...]:
+    """What a row and the first `reply_tokens` of its reply left in every layer, without the
+    gaps.
+    """
+    columns = batch.columns_of(row, reply_tokens)
     return tuple(
         (
             layer.keys[row].index_select(1, columns.to(layer.keys.device)),
@@ -146,22 +152,23 @@ def row_layers(batch: Batch, row: int, said: int) -> tuple[LayerState, ...]:
     )
 
 
-def _tokens(found: Found | None) -> int:
-    return 0 if found is None else found.tokens
+def _tokens(prefix: Found | None) -> int:
+    return 0 if prefix is None else prefix.tokens
 
 
-def _state(founds: Sequence[Found | None], layer: int, past: int) -> LayerState | None:
+def _state(prefixes: Sequence[Found | None], layer: int, past: int) -> LayerState | None:
     """One layer's kept columns of all rows, (batch, heads, past, size); None when nothing is
     kept.
     """
-    example = next((found.kept.layers[layer] for found in founds if found), None)
+    example = next((prefix.entry.layers[layer] for prefix in prefixes if prefix), None)
     if example is None:
         return None
     laid = tuple(
-        each.new_zeros((len(founds), each.shape[0], past, each.shape[-1])) for each in example
+        states.new_zeros((len(prefixes), states.shape[0], past, states.shape[-1]))
+        for states in example
     )
-    for row, found in enumerate(founds):
-        if found is not None:
-            for to, kept in zip(laid, found.kept.layers[layer], strict=True):
-                to[row, :, past - found.tokens :] = kept[:, : found.tokens]
+    for row, prefix in enumerate(prefixes):
+        if prefix is not None:
+            for to, prefix_states in zip(laid, prefix.entry.layers[layer], strict=True):
+                to[row, :, past - prefix.tokens :] = prefix_states[:, : prefix.tokens]
     return laid[0], laid[1]

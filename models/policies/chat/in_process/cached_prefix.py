@@ -4,6 +4,9 @@ a limit.
 A conversation grows by its end, so what was read of it at the last turn is a prefix of what is read
 now. Entries are found by the tokens and the pixels themselves: the longest prefix that is the same,
 of any episode.
+
+An ordinary cache by key (cachetools) would not do: an entry is looked up by its longest common
+prefix, and one that is longer than the limit is left out in silence and is no error.
 """
 
 from __future__ import annotations
@@ -32,14 +35,14 @@ class CachedPrefix:
     @property
     def nbytes(self) -> int:
         """Bytes of device memory."""
-        return sum(each.nbytes for layer in self.layers for each in layer)
+        return sum(states.nbytes for layer in self.layers for states in layer)
 
 
 @dataclass(frozen=True, eq=False)
 class Found:
     """What can be used again: the first `tokens` of an entry; `number` names it to the store."""
 
-    kept: CachedPrefix
+    entry: CachedPrefix
     tokens: int
     number: int
 
@@ -57,7 +60,7 @@ class KeptStates:
     @property
     def nbytes(self) -> int:
         """Bytes held."""
-        return sum(kept.nbytes for kept in self._entries.values())
+        return sum(entry.nbytes for entry in self._entries.values())
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -68,28 +71,28 @@ class KeptStates:
         The last token is never taken from an entry: the model must read something to answer.
         """
         best: Found | None = None
-        for number, kept in self._entries.items():
-            tokens = min(reading.shared(kept.reading), len(reading) - 1)
+        for number, entry in self._entries.items():
+            tokens = min(reading.shared(entry.reading), len(reading) - 1)
             if tokens > (best.tokens if best else 0):
-                best = Found(kept, tokens, number)
+                best = Found(entry, tokens, number)
         if best:
             self._entries.move_to_end(best.number)
         return best
 
-    def put(self, kept: CachedPrefix, found: Found | None = None) -> None:
-        """Keep an entry that was read on from `found`; that one is let go when all of its prompt is
-        in the new one.
+    def put(self, entry: CachedPrefix, prefix: Found | None = None) -> None:
+        """Keep an entry that was read on from `prefix`; that one is let go when all of its prompt
+        is in the new one.
         """
-        if found is not None and found.tokens >= found.kept.prompt_tokens:
-            self._entries.pop(found.number, None)
-        if kept.nbytes > self._limit:
+        if prefix is not None and prefix.tokens >= prefix.entry.prompt_tokens:
+            self._entries.pop(prefix.number, None)
+        if entry.nbytes > self._limit:
             return
-        self._entries[self._next] = kept
+        self._entries[self._next] = entry
         self._next += 1
-        held = self.nbytes
-        while held > self._limit:
+        total_bytes = self.nbytes
+        while total_bytes > self._limit:
             _, gone = self._entries.popitem(last=False)
-            held -= gone.nbytes
+            total_bytes -= gone.nbytes
 
     def clear(self) -> None:
         """Let everything go."""

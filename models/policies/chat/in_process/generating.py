@@ -58,8 +58,9 @@ class Generator:
         longest = self._loaded.context_tokens
         if longest is not None and prompt_tokens + asking.max_new_tokens > longest:
             raise ChatFailed(
-                f"the conversation has {prompt_tokens} tokens, and with {asking.max_new_tokens} for the answer that is "
-                f"more than the {longest} that {self._loaded.name} can read: allow fewer turns, smaller pictures, or shorter answers"
+                f"the conversation has {prompt_tokens} tokens, and with {asking.max_new_tokens} "
+                f"for the answer that is more than the {longest} that {self._loaded.name} can "
+                "read: allow fewer turns, smaller pictures, or shorter answers"
             )
 
     def run(
@@ -69,19 +70,19 @@ class Generator:
         each.
         """
         columns = inputs["input_ids"].shape[1]
-        said = ActionSaid(self._loaded.processor.tokenizer, self._closing, columns)
+        stopping = ActionSaid(self._loaded.processor.tokenizer, self._closing, columns)
         first = _FirstLogits()
         with torch.inference_mode():
             sequences = self._loaded.model.generate(
                 **inputs,
                 generation_config=self._settings(asking),
-                stopping_criteria=StoppingCriteriaList([said]),
+                stopping_criteria=StoppingCriteriaList([stopping]),
                 logits_processor=LogitsProcessorList([first]),
             )
         replies = sequences[:, columns:].cpu().numpy()
         return [
             Spoken(
-                self._cut(reply, said.lengths.get(row)),
+                self._cut(reply, stopping.lengths.get(row)),
                 prompt_tokens[row],
                 first.logits[row],
             )

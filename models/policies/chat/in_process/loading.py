@@ -90,14 +90,16 @@ def _config(source: str) -> PreTrainedConfig:
     except (OSError, ValueError, KeyError) as error:
         raise UnusableModel(
             source,
-            "there is no such folder with a model's config.json, nor is it in the hub's cache on this "
-            f"machine, or its kind is not known to this version of transformers ({_short(error)})",
+            "there is no such folder with a model's config.json, nor is it in the hub's cache on "
+            "this machine, or its kind is not known to this version of transformers "
+            f"({_short(error)})",
         ) from error
     if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
-        made = ", ".join(config.architectures or ()) or "no architecture is named"
+        architectures = ", ".join(config.architectures or ()) or "no architecture is named"
         raise UnusableModel(
             source,
-            f"it is a '{config.model_type}' ({made}), not a model that is shown images and answers in text",
+            f"it is a '{config.model_type}' ({architectures}), "
+            "not a model that is shown images and answers in text",
         )
     return config
 
@@ -112,7 +114,8 @@ def _processor(source: str) -> ProcessorMixin:
     if not isinstance(processor, ProcessorMixin) or not hasattr(processor, "image_processor"):
         raise UnusableModel(
             source,
-            "it has no processor for images: preprocessor_config.json and tokenizer files must lie beside it",
+            "it has no processor for images: "
+            "preprocessor_config.json and tokenizer files must lie beside it",
         )
     if not processor.chat_template:
         raise UnusableModel(

@@ -45,7 +45,7 @@ class Seen:
     @property
     def nbytes(self) -> int:
         """Bytes of device memory."""
-        return self.pooled.nbytes + sum(each.nbytes for each in self.deep)
+        return self.pooled.nbytes + sum(layer.nbytes for layer in self.deep)
 
 
 class Pictures:
@@ -65,15 +65,15 @@ class Pictures:
 
     def layouts(self, pictures: Iterable[Picture]) -> list[Layout]:
         """How each picture is written into the prompt."""
-        found = []
+        layouts = []
         for picture in pictures:
             if picture.digest not in self._layouts:
                 self._layouts[picture.digest] = self._lay_out(picture)
             self._layouts.move_to_end(picture.digest)
-            found.append(self._layouts[picture.digest])
+            layouts.append(self._layouts[picture.digest])
         while len(self._layouts) > _LAYOUTS:
             self._layouts.popitem(last=False)
-        return found
+        return layouts
 
     def features(self, pictures: Sequence[Picture]) -> ModelOutput | None:
         """The vision tower's output for pictures in order, as the model takes it instead of
@@ -81,11 +81,13 @@ class Pictures:
         """
         if not pictures:
             return None
-        seen = self._all_seen(pictures)
-        form: dict[str, Any] = {"pooler_output": self._joined([each.pooled for each in seen])}
-        if seen[0].deep:
+        features = self._all_seen(pictures)
+        form: dict[str, Any] = {
+            "pooler_output": self._joined([picture.pooled for picture in features])
+        }
+        if features[0].deep:
             form["deepstack_features"] = [
-                list(layer) for layer in zip(*(e.deep for e in seen), strict=True)
+                list(layer) for layer in zip(*(picture.deep for picture in features), strict=True)
             ]
         return self._form(**form)
 
@@ -95,25 +97,28 @@ class Pictures:
 
     def _all_seen(self, pictures: Sequence[Picture]) -> list[Seen]:
         now = {
-            each.digest: self._seen[each.digest] for each in pictures if each.digest in self._seen
+            picture.digest: self._seen[picture.digest]
+            for picture in pictures
+            if picture.digest in self._seen
         }
-        fresh = list({each.digest: each for each in pictures if each.digest not in now}.values())
+        missing = {picture.digest: picture for picture in pictures if picture.digest not in now}
+        fresh = list(missing.values())
         for start in range(0, len(fresh), _AT_ONCE):
             some = fresh[start : start + _AT_ONCE]
-            now |= zip((each.digest for each in some), self._look(some), strict=True)
-        for digest, seen in now.items():
-            self._seen[digest] = seen
+            now |= zip((picture.digest for picture in some), self._look(some), strict=True)
+        for digest, features in now.items():
+            self._seen[digest] = features
             self._seen.move_to_end(digest)
-        held = sum(seen.nbytes for seen in self._seen.values())
-        while self._seen and held > self._limit:
-            held -= self._seen.popitem(last=False)[1].nbytes
-        return [now[each.digest] for each in pictures]
+        total_bytes = sum(features.nbytes for features in self._seen.values())
+        while self._seen and total_bytes > self._limit:
+            total_bytes -= self._seen.popitem(last=False)[1].nbytes
+        return [now[picture.digest] for picture in pictures]
 
     def _look(self, pictures: Sequence[Picture]) -> list[Seen]:
-        each = [self._prepared(picture) for picture in pictures]
+        prepared = [self._prepared(picture) for picture in pictures]
         tensors = {
-            name: torch.cat([inputs[name] for inputs in each]).to(self._model.device)
-            for name, value in each[0].items()
+            name: torch.cat([inputs[name] for inputs in prepared]).to(self._model.device)
+            for name, value in prepared[0].items()
             if isinstance(value, torch.Tensor) and name not in self._processor.unused_input_names
         }
         output = self._model.get_image_features(**tensors, return_dict=True)
@@ -123,8 +128,8 @@ class Pictures:
         self._form, self._stacked = type(output), isinstance(pooled, torch.Tensor)
         layers = getattr(output, "deepstack_features", None) or []
         return [
-            Seen(one.clone(), tuple(layer[index].clone() for layer in layers))
-            for index, one in enumerate(pooled)
+            Seen(features.clone(), tuple(layer[index].clone() for layer in layers))
+            for index, features in enumerate(pooled)
         ]
 
     def _lay_out(self, picture: Picture) -> Layout:

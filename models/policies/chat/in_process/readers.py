@@ -1,9 +1,9 @@
 """Two ways to put conversations before a model: going on from what it has read, or reading them
 whole.
 
-`CachedReader` needs a model whose layers remember every token and that takes pictures from its vision
-tower ready made. Most do; whether one really answers the same is not believed but tried, once, when
-it is loaded (trial.py).
+`CachedReader` needs a model whose layers remember every token and that takes pictures from its
+vision tower ready made. Most do; whether one really answers the same is not believed but tried,
+once, when it is loaded (trial.py).
 """
 
 from __future__ import annotations
@@ -108,7 +108,9 @@ class CachedReader:
         processor, pictures = self._loaded.processor, conversation.pictures
         text = self._renderer.text(conversation)
         layouts = self._pictures.layouts(pictures)
-        (full,), _ = processor.get_text_with_replacements([text], [each.text for each in layouts])
+        (full,), _ = processor.get_text_with_replacements(
+            [text], [layout.text for layout in layouts]
+        )
         add = _adds_special_tokens(self._loaded, text)
         ids = np.asarray(processor.tokenizer(full, add_special_tokens=add)["input_ids"], np.int64)
         return Prompt(text, pictures, self._placed(ids, pictures, layouts), _grids(layouts))
@@ -116,19 +118,19 @@ class CachedReader:
     def fresh(self, prompt: Prompt) -> int:
         """How many of its tokens are not kept."""
         reading = _read(prompt)
-        found = self.kept.find(reading)
-        return len(reading) - (found.tokens if found else 0)
+        prefix = self.kept.find(reading)
+        return len(reading) - (prefix.tokens if prefix else 0)
 
     def say(self, prompts: Sequence[Prompt], asking: Asking) -> list[Spoken]:
         """The replies, in order; what was read and said is kept for the next turn."""
         readings = [_read(prompt) for prompt in prompts]
         self._generator.refuse_too_long(max(map(len, readings)), asking)
         self._read_ahead(prompts, readings)
-        founds = [self.kept.find(reading) for reading in readings]
+        prefixes = [self.kept.find(reading) for reading in readings]
         with torch.inference_mode():
-            batch = self._laid(readings, founds)
+            batch = self._laid(readings, prefixes)
             spoken = self._generator.run(
-                self._inputs(batch, prompts), asking, [len(each) for each in readings]
+                self._inputs(batch, prompts), asking, [len(reading) for reading in readings]
             )
             self._keep(batch, spoken)
         return spoken
@@ -144,27 +146,27 @@ class CachedReader:
         """
         for row, reading in enumerate(readings):
             common = max((reading.shared(other) for other in readings[row + 1 :]), default=0)
-            found = self.kept.find(reading)
-            if common - (found.tokens if found else 0) >= _WORTH_READING_ONCE:
-                self._read_only(prompts[row], reading.begun(common), found)
+            prefix = self.kept.find(reading)
+            if common - (prefix.tokens if prefix else 0) >= _WORTH_READING_ONCE:
+                self._read_only(prompts[row], reading.begun(common), prefix)
                 if self.kept.find(reading) is None:
                     return  # there is no room to keep anything
 
-    def _read_only(self, prompt: Prompt, begun: TokenSequence, found: Found | None) -> None:
+    def _read_only(self, prompt: Prompt, begun: TokenSequence, prefix: Found | None) -> None:
         """Read the beginning of a conversation and keep it, without an answer."""
         with torch.inference_mode():
-            batch = self._laid([begun], [found])
+            batch = self._laid([begun], [prefix])
             inputs = self._inputs(batch, [prompt])
             for name in ("input_ids", "position_ids"):
                 inputs[name] = inputs[name][..., batch.past :]
             self._loaded.model(**inputs, use_cache=True, logits_to_keep=1)
-            kept = CachedPrefix(begun, len(begun), row_layers(batch, 0, said=0))
-            self.kept.put(kept, found)
+            entry = CachedPrefix(begun, len(begun), row_layers(batch, 0, reply_tokens=0))
+            self.kept.put(entry, prefix)
 
-    def _laid(self, readings: Sequence[TokenSequence], founds: Sequence[Found | None]) -> Batch:
+    def _laid(self, readings: Sequence[TokenSequence], prefixes: Sequence[Found | None]) -> Batch:
         return lay_batch(
             readings,
-            founds,
+            prefixes,
             layers=self._layers,
             filler=self._generator.filler,
             device=self._loaded.device,
@@ -179,10 +181,11 @@ class CachedReader:
         digests = [picture.digest for picture in pictures]
         token = self._loaded.model.config.image_token_id
         try:
-            placed = placed_pictures(ids, token, digests, [each.tokens for each in layouts])
+            placed = placed_pictures(ids, token, digests, [layout.tokens for layout in layouts])
         except ValueError as error:
             raise ChatFailed(
-                f"the chat template of {self._loaded.name} does not show every picture once ({error})"
+                f"the chat template of {self._loaded.name} does not show every picture once "
+                f"({error})"
             ) from error
         return TokenSequence(ids, placed)
 
@@ -223,12 +226,15 @@ class CachedReader:
         return positions[:, 0]
 
     def _keep(self, batch: Batch, spoken: Sequence[Spoken]) -> None:
-        held = batch.cache.get_seq_length() - batch.columns  # the last token said was not read back
-        for row, each in enumerate(spoken):
-            said = min(each.ids.size, held)
-            reading = batch.readings[row].followed_by(each.ids[:said])
-            kept = CachedPrefix(reading, len(batch.readings[row]), row_layers(batch, row, said))
-            self.kept.put(kept, batch.founds[row])
+        # the last token of a reply was not read back
+        cached_tokens = batch.cache.get_seq_length() - batch.columns
+        for row, reply in enumerate(spoken):
+            reply_tokens = min(reply.ids.size, cached_tokens)
+            reading = batch.readings[row].followed_by(reply.ids[:reply_tokens])
+            entry = CachedPrefix(
+                reading, len(batch.readings[row]), row_layers(batch, row, reply_tokens)
+            )
+            self.kept.put(entry, batch.prefixes[row])
 
 
 def remembers_all(loaded: Loaded) -> bool:
@@ -251,7 +257,9 @@ def _read(prompt: Prompt) -> TokenSequence:
 
 
 def _grids(layouts: Sequence[Layout]) -> tuple[torch.Tensor, ...]:
-    return tuple(chain.from_iterable([] if each.grid is None else [each.grid] for each in layouts))
+    return tuple(
+        chain.from_iterable([] if layout.grid is None else [layout.grid] for layout in layouts)
+    )
 
 
 def _adds_special_tokens(loaded: Loaded, text: str) -> bool:

@@ -35,11 +35,12 @@ class Renderer:
         tools = [tool.schema for tool in conversation.tools]
         if tools and not self._takes_tools:
             raise ChatFailed(
-                "this model's chat template has no place for tools: use the dialect that is written in the text"
+                "this model's chat template has no place for tools: "
+                "use the dialect that is written in the text"
             )
-        said = [self._message(message) for message in conversation.messages]
+        messages = [self._message(message) for message in conversation.messages]
         text = self._processor.apply_chat_template(
-            said, tools=tools or None, add_generation_prompt=True, tokenize=False
+            messages, tools=tools or None, add_generation_prompt=True, tokenize=False
         )
         if not isinstance(text, str):
             raise TypeError(f"the chat template made {type(text).__name__}, not text")
@@ -52,16 +53,16 @@ class Renderer:
             else {"type": "text", "text": self._plain(part)}
             for part in message.parts
         ]
-        written: dict[str, Any] = {"role": message.role, "content": parts}
+        entry: dict[str, Any] = {"role": message.role, "content": parts}
         if message.calls:
-            written["tool_calls"] = [
+            entry["tool_calls"] = [
                 {
                     "type": "function",
                     "function": {"name": call.name, "arguments": _arguments(call.arguments)},
                 }
                 for call in message.calls
             ]
-        return written
+        return entry
 
     def _plain(self, words: str) -> str:
         return self._marks.sub(lambda mark: f"{mark[0][0]} {mark[0][1:]}", words)
@@ -78,10 +79,10 @@ def _marks(processor: ProcessorMixin) -> re.Pattern[str]:
     return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
 
 
-def _arguments(written: str) -> Any:
+def _arguments(arguments: str) -> Any:
     """Arguments as templates want them, as an object; as they were written where they are none."""
     try:
-        read = json.loads(written)
+        read = json.loads(arguments)
     except ValueError:
-        return written
-    return read if isinstance(read, Mapping) else written
+        return arguments
+    return read if isinstance(read, Mapping) else arguments

@@ -21,8 +21,8 @@ def complete(reply: str) -> bool:
 
     An action that draws ends with its tag; one that ends the episode has an answer after it.
     """
-    said = THOUGHT.sub("", reply)
-    return _OPEN_THOUGHT.search(said) is None and _END.search(said) is not None
+    visible = THOUGHT.sub("", reply)
+    return _OPEN_THOUGHT.search(visible) is None and _END.search(visible) is not None
 
 
 def closing_tokens(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
@@ -45,13 +45,13 @@ class ActionSaid(StoppingCriteria):  # type: ignore[misc]  # transformers is not
 
     def __call__(self, input_ids: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
         """(batch,) bool, which replies are complete; `input_ids` (batch, columns)."""
-        said = input_ids[:, self._columns :]
+        reply_ids = input_ids[:, self._columns :]
         for row, last in enumerate(input_ids[:, -1].tolist()):
             if (
                 row not in self.lengths
                 and last in self._closing
-                and complete(self._tokenizer.decode(said[row]))
+                and complete(self._tokenizer.decode(reply_ids[row]))
             ):
-                self.lengths[row] = said.shape[1]
-        done = [row in self.lengths for row in range(input_ids.shape[0])]
-        return torch.tensor(done, device=input_ids.device)
+                self.lengths[row] = reply_ids.shape[1]
+        complete_rows = [row in self.lengths for row in range(input_ids.shape[0])]
+        return torch.tensor(complete_rows, device=input_ids.device)

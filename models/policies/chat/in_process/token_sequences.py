@@ -46,9 +46,9 @@ class TokenSequence:
         whole = tuple(picture for picture in self.pictures if picture.end <= tokens)
         return TokenSequence(self.ids[:tokens], whole)
 
-    def followed_by(self, said: NDArray[np.int64]) -> TokenSequence:
-        """This with the tokens `said` after it."""
-        return TokenSequence(np.concatenate([self.ids, said]), self.pictures)
+    def followed_by(self, reply_ids: NDArray[np.int64]) -> TokenSequence:
+        """This with the tokens `reply_ids` after it."""
+        return TokenSequence(np.concatenate([self.ids, reply_ids]), self.pictures)
 
 
 def placed_pictures(

@@ -59,25 +59,25 @@ class TransformersChat:
             spoken: dict[int, Spoken] = {}
             for start in range(0, len(order), self._batch):
                 some = order[start : start + self._batch]
-                said = self._say([prompts[at] for at in some], asking)
-                spoken |= zip(some, said, strict=True)
+                replies = self._say([prompts[at] for at in some], asking)
+                spoken |= zip(some, replies, strict=True)
         return [self._answer(spoken[at]) for at in range(len(prompts))]
 
     def _say(self, prompts: Sequence[Prompt], asking: Asking) -> list[Spoken]:
-        said = self._try(prompts, asking)
-        if said is not None:
-            return said
+        replies = self._try(prompts, asking)
+        if replies is not None:
+            return replies
         self._reader.forget()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         if len(prompts) == 1:
-            said = self._try(prompts, asking)
-            if said is None:
+            replies = self._try(prompts, asking)
+            if replies is None:
                 raise ChatFailed(
-                    f"there is no memory for even one conversation with {self.name}: use smaller pictures, fewer turns, "
-                    "quantisation, or a smaller model"
+                    f"there is no memory for even one conversation with {self.name}: "
+                    "use smaller pictures, fewer turns, quantisation, or a smaller model"
                 )
-            return said
+            return replies
         half = (len(prompts) + 1) // 2
         _log.warning("no memory for %d conversations at once: trying %d", len(prompts), half)
         return self._say(prompts[:half], asking) + self._say(prompts[half:], asking)

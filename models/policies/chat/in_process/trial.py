@@ -63,12 +63,15 @@ def _apart(going_on: CachedReader, whole: PlainReader) -> float:
     second = Conversation(
         (*first.messages, Message("assistant", ("There.",)), _user("And now?", 1))
     )
-    one, other = (reader.say([reader.prepare(second)], asking)[0] for reader in (going_on, whole))
-    if one.prompt_tokens != other.prompt_tokens:
-        raise ValueError(f"{one.prompt_tokens} tokens were read, not {other.prompt_tokens}")
-    said = one.logits.isfinite() & other.logits.isfinite()  # a configuration may forbid some tokens
-    one_said, other_said = one.logits[said], other.logits[said]
-    return float((one_said - other_said).abs().max() / other_said.abs().max())
+    cached, whole_read = (
+        reader.say([reader.prepare(second)], asking)[0] for reader in (going_on, whole)
+    )
+    if cached.prompt_tokens != whole_read.prompt_tokens:
+        raise ValueError(f"{cached.prompt_tokens} tokens were read, not {whole_read.prompt_tokens}")
+    # a configuration may forbid some tokens
+    finite = cached.logits.isfinite() & whole_read.logits.isfinite()
+    cached_logits, whole_logits = cached.logits[finite], whole_read.logits[finite]
+    return float((cached_logits - whole_logits).abs().max() / whole_logits.abs().max())
 
 
 def _user(words: str, shade: int) -> Message:

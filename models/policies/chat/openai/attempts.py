@@ -86,11 +86,11 @@ def _refused(response: httpx.Response, body: bytes, now_s: float) -> Fault:
     if status in (401, 403):  # the server's own words may hold a part of the key
         return Fault(f"{reason}; check language.api_key_file", passing=False)
     refusal = refusal_of(body)
-    told = f"{reason}: {_plain(refusal)}" if refusal else reason
+    message = f"{reason}: {_plain(refusal)}" if refusal else reason
     if status >= 500 or status in _PASSING:
         wait = retry_after_s(response.headers.get("retry-after", ""), now_s)
-        return Fault(told, passing=True, retry_after_s=wait)
-    return Fault(told, passing=False, refusal=refusal if status == 400 else "")
+        return Fault(message, passing=True, retry_after_s=wait)
+    return Fault(message, passing=False, refusal=refusal if status == 400 else "")
 
 
 def _redirected(response: httpx.Response) -> str:
@@ -102,14 +102,14 @@ def _redirected(response: httpx.Response) -> str:
     )
 
 
-def retry_after_s(said: str, now_s: float) -> float | None:
+def retry_after_s(header: str, now_s: float) -> float | None:
     """Seconds to wait as a Retry-After header says them (RFC 9110 section 10.2.3); None when it
     says nothing usable.
     """
-    if said.strip().isdecimal():
-        return float(said.strip()[:9])
+    if header.strip().isdecimal():
+        return float(header.strip()[:9])
     try:
-        return max(email.utils.parsedate_to_datetime(said).timestamp() - now_s, 0.0)
+        return max(email.utils.parsedate_to_datetime(header).timestamp() - now_s, 0.0)
     except (ValueError, TypeError, OverflowError):
         return None
 
@@ -119,5 +119,5 @@ def _plain(text: str) -> str:
     image or a key.
     """
     words = " ".join(_ENCODED.sub("…", text[: 40 * _TOLD_CHARS]).split())
-    printable = "".join(each for each in words if each.isprintable())
+    printable = "".join(character for character in words if character.isprintable())
     return printable if len(printable) <= _TOLD_CHARS else printable[: _TOLD_CHARS - 1] + "…"

@@ -25,7 +25,7 @@ def checked(endpoint: str, allowed_hosts: Collection[str]) -> httpx.URL:
     no URL of a server.
     """
     url = _parsed(endpoint)
-    if not {_name(url), host_and_port(url)} & {each.strip().lower() for each in allowed_hosts}:
+    if not {_name(url), host_and_port(url)} & {host.strip().lower() for host in allowed_hosts}:
         raise HostNotAllowed(host_and_port(url), SETTING)
     return url
 

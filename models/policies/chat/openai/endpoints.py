@@ -63,16 +63,16 @@ class Endpoints:
         """
         with self._lock:
             now = self._clock()
-            known = self._began_at.pop(episode, None)
-            if known is None or known.rests_until_s > now:
-                known = self._in_turn(now)
-            self._began_at[episode] = known
+            endpoint = self._began_at.pop(episode, None)
+            if endpoint is None or endpoint.rests_until_s > now:
+                endpoint = self._in_turn(now)
+            self._began_at[episode] = endpoint
             if len(self._began_at) > _REMEMBERED:
                 self._began_at.popitem(last=False)
-            return known
+            return endpoint
 
     def _in_turn(self, now_s: float) -> Endpoint:
-        rested = [each for each in self._endpoints if each.rests_until_s <= now_s]
+        rested = [endpoint for endpoint in self._endpoints if endpoint.rests_until_s <= now_s]
         chosen = rested[0] if rested else min(self._endpoints, key=_rest)
         self._endpoints.remove(chosen)
         self._endpoints.append(chosen)
@@ -92,7 +92,7 @@ class Endpoints:
         """Whether a server may be asked at once."""
         with self._lock:
             now = self._clock()
-            return any(each.rests_until_s <= now for each in self._endpoints)
+            return any(endpoint.rests_until_s <= now for endpoint in self._endpoints)
 
 
 def _rest(endpoint: Endpoint) -> float:

@@ -4,6 +4,11 @@ The conversations of a batch are asked in parallel, a server that fails is repla
 nothing leaves for a host that the site has not allowed (models/policies/chat/openai/egress.py). The
 server sees each conversation as the one before plus new messages, to the letter, so that its prefix
 cache holds.
+
+The package openai (3.57.0 was tried, over a client without redirects and proxies) is not used. Its
+timeout is for each read, so a reply that drips for 10 s passes one of 1 s; a body is read whole,
+however long; `{"choices": "no"}` is returned as an answer; and each request names the operating
+system, processor and interpreter. What is left for it, one POST, is twenty lines of attempts.py.
 """
 
 from __future__ import annotations
@@ -89,8 +94,8 @@ class OpenAiChat:
     ) -> list[Answer]:
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(self._answer(one, temperature, max_new_tokens))
-                for one in conversations
+                group.create_task(self._answer(conversation, temperature, max_new_tokens))
+                for conversation in conversations
             ]
         return [task.result() for task in tasks]
 
@@ -153,12 +158,12 @@ class OpenAiChat:
         wait_s = (
             0.0 if self._endpoints.another() else self._patience.wait_s(failed, fault.retry_after_s)
         )
-        told = f"the language model at {endpoint.name} {fault.reason}"
+        message = f"the language model at {endpoint.name} {fault.reason}"
         if failed >= self._patience.attempts:
-            raise ChatFailed(f"{told}; tried {failed} times (language.attempts)")
+            raise ChatFailed(f"{message}; tried {failed} times (language.attempts)")
         if self._clock.now() + wait_s >= deadline_s:
-            raise ChatFailed(f"{told}; given up after {self._patience.deadline_s:g} s")
-        logger.warning("%s; trying again in %.1f s", told, wait_s)
+            raise ChatFailed(f"{message}; given up after {self._patience.deadline_s:g} s")
+        logger.warning("%s; trying again in %.1f s", message, wait_s)
         await self._clock.sleep(wait_s)
 
 
@@ -170,7 +175,7 @@ def _endpoints(options: LanguageOptions, clock: Clock) -> Endpoints:
     if not options.model:
         raise LanguageMisconfigured("language.model", "name the model as the server knows it")
     manner = ServerDialect(options.model, options.native_tools)
-    urls = [checked(each, options.allowed_hosts) for each in options.endpoints]
+    urls = [checked(endpoint_url, options.allowed_hosts) for endpoint_url in options.endpoints]
     return Endpoints([Endpoint(url, manner) for url in urls], clock.now)
 
 

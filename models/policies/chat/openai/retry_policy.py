@@ -1,4 +1,9 @@
-"""How long a language model's server is tried, and the clock that this is measured by."""
+"""How long a language model's server is tried, and the clock that this is measured by.
+
+A retry library would replace `wait_s`, three lines, and not the loop in openai_chat.py: there each
+try may go to another server at once, a refused parameter is dropped without counting as a try, and
+one deadline holds for all tries, each of which has the rest of it as its timeout.
+"""
 
 from __future__ import annotations
 

@@ -58,8 +58,8 @@ class Prices:
 
     def of(self, input_tokens: int, output_tokens: int) -> float:
         """The cost of one reply."""
-        read = input_tokens * self.per_million_input
-        return (read + output_tokens * self.per_million_output) / 1_000_000
+        input_cost = input_tokens * self.per_million_input
+        return (input_cost + output_tokens * self.per_million_output) / 1_000_000
 
 
 def data_url(picture: Picture) -> str:
@@ -92,8 +92,8 @@ def request_body(
             "tool_choice": "auto",
             "parallel_tool_calls": False,
         }
-    kept = {key: value for key, value in body.items() if key not in manner.dropped}
-    return {manner.renamed.get(key, key): value for key, value in kept.items()}
+    parameters = {key: value for key, value in body.items() if key not in manner.dropped}
+    return {manner.renamed.get(key, key): value for key, value in parameters.items()}
 
 
 def adapted(manner: ServerDialect, refusal: str) -> ServerDialect | None:
@@ -124,8 +124,10 @@ def answer_of(body: bytes, model: str, prices: Prices) -> Answer:
     message = choices[0].get("message") if isinstance(choices[0], Mapping) else None
     if not isinstance(message, Mapping):
         raise NoReply("its first choice holds no message")
-    said = message.get("tool_calls") or ()
-    calls = said if isinstance(said, Sequence) and not isinstance(said, str) else (said,)
+    entries = message.get("tool_calls") or ()
+    calls = (
+        entries if isinstance(entries, Sequence) and not isinstance(entries, str) else (entries,)
+    )
     return Answer(_text(message), native_calls(calls), _usage(reply, model, prices))
 
 
@@ -146,15 +148,15 @@ def refusal_of(body: bytes) -> str:
 def _messages(
     messages: Sequence[Message], native_tools: bool, url_of: Callable[[Picture], str]
 ) -> list[dict[str, Any]]:
-    said: list[dict[str, Any]] = []
+    entries: list[dict[str, Any]] = []
     for place, message in enumerate(messages):
         if message.role == "assistant":
-            said += _assistant(message, place, native_tools)
+            entries += _assistant(message, place, native_tools)
         elif message.pictures:
-            said.append({"role": message.role, "content": _parts(message, url_of)})
+            entries.append({"role": message.role, "content": _parts(message, url_of)})
         else:
-            said.append({"role": message.role, "content": message.text})
-    return said
+            entries.append({"role": message.role, "content": message.text})
+    return entries
 
 
 def _parts(message: Message, url_of: Callable[[Picture], str]) -> list[dict[str, Any]]:
@@ -216,12 +218,12 @@ def _text(message: Mapping[str, Any]) -> str:
     """All that was said: what the model thought to itself first, in the tags that the protocols
     know.
     """
-    said = _words(message.get("content")) or _words(message.get("refusal"))
-    thought = _words(message.get("reasoning_content")) or _words(message.get("reasoning"))
-    if not thought:
-        return said
-    thought = thought.replace("<think>", "").replace("</think>", "").strip()
-    return f"<think>\n{thought}\n</think>\n{said}"
+    text = _words(message.get("content")) or _words(message.get("refusal"))
+    reasoning = _words(message.get("reasoning_content")) or _words(message.get("reasoning"))
+    if not reasoning:
+        return text
+    reasoning = reasoning.replace("<think>", "").replace("</think>", "").strip()
+    return f"<think>\n{reasoning}\n</think>\n{text}"
 
 
 def _words(content: object) -> str:
@@ -234,12 +236,13 @@ def _words(content: object) -> str:
 
 
 def _usage(reply: Mapping[str, Any], model: str, prices: Prices) -> Usage:
-    told = reply.get("usage")
-    told = told if isinstance(told, Mapping) else {}
-    read, written = _count(told.get("prompt_tokens")), _count(told.get("completion_tokens"))
+    counts = reply.get("usage")
+    counts = counts if isinstance(counts, Mapping) else {}
+    input_tokens = _count(counts.get("prompt_tokens"))
+    output_tokens = _count(counts.get("completion_tokens"))
     named = reply.get("model")
     name = storable(named[:200]) if isinstance(named, str) and named else model
-    return Usage(read, written, prices.of(read, written), name)
+    return Usage(input_tokens, output_tokens, prices.of(input_tokens, output_tokens), name)
 
 
 def _count(number: object) -> int:

@@ -70,7 +70,7 @@ def test_the_longest_common_start_is_found_but_for_the_last_token():
 
     assert found is not None
     assert found.tokens == 3
-    assert found.kept.reading.ids.tolist() == [1, 2, 3, 4]
+    assert found.entry.reading.ids.tolist() == [1, 2, 3, 4]
 
 
 def test_nothing_in_common_finds_nothing():
