@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -39,7 +40,8 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 AeTitle = Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[\x20-\x5b\x5d-\x7e]+$")]
 Name = Annotated[str, Field(min_length=1, max_length=64)]
 # no user and password in it: where a secret belongs there is a file for it
-HttpUrl = Annotated[str, Field(pattern=r"^https?://[^/\s@]+(/[^\s@]*)?$")]
+_HTTP_URL = r"^https?://[^/\s@]+(/[^\s@]*)?$"
+HttpUrl = Annotated[str, Field(pattern=_HTTP_URL)]
 
 
 # what is wrong is said without what was given: that may be a secret, or stand beside one
@@ -179,6 +181,13 @@ class LanguageSection(LanguageOptions):
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
         return None if value == "" else value
+
+    @field_validator("endpoints")
+    @classmethod
+    def _are_urls(cls, endpoints: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(re.search(_HTTP_URL, endpoint) for endpoint in endpoints):
+            raise ValueError("must be URLs such as http://host:8000/v1, with no user")
+        return endpoints
 
 
 class SessionsSettings(_Section):

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from math import inf
 from pathlib import Path
 
-from agent.language.settings import LanguageSettings, WrongSetting, require_within
-
-# no user and password in it: where a secret belongs there is a file for it
-_URL = re.compile(r"https?://[^/\s@]+(/[^\s@]*)?")
+from agent.language.settings import LanguageSettings, require_within
 
 
 class Precision(StrEnum):
@@ -76,10 +72,6 @@ class LanguageOptions(LanguageSettings):
                 "price_per_million_output": (0, inf),
             },
         )
-        if not all(_URL.fullmatch(endpoint) for endpoint in self.endpoints):
-            raise WrongSetting(
-                "endpoints", "must be URLs such as http://host:8000/v1, with no user"
-            )
 
 
 @dataclass(frozen=True)
