@@ -43,7 +43,7 @@ OnTurn = Callable[[int, Turn], None]
 
 @dataclass(frozen=True)
 class LocalRun:
-    """What to segment where: `path` a DICOM folder or file, a volume or an image; `out` a folder."""
+    """What to segment: `path` is a DICOM folder or file, a volume or an image; `out` a folder."""
 
     path: Path
     targets: tuple[Target, ...]

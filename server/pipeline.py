@@ -198,11 +198,11 @@ class Pipeline:
         targets: int,
     ) -> None:
         folder.save_trace(targets)
-        drawn = [Drawn(s.label, s.cielab, s.voxels, s.confidence) for s in segments]
+        structures = [Drawn(s.label, s.cielab, s.voxels, s.confidence) for s in segments]
         draw_preview(
             folder.preview,
             agent_volume(volume),
-            drawn,
+            structures,
             title=self._title or volume.modality,
             sizes=sizes_of(volume),
         )

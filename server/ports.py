@@ -62,7 +62,7 @@ class Prepared(Protocol):
     """A volume made ready for the agent, and the way back to the grid it came from."""
 
     def slices_for(self, structure: str) -> Slices:
-        """The working grid's slices as a structure (key or text) is best seen; encodings are kept."""
+        """The working grid's slices in the window of a structure (key or text), encoded once."""
 
     @property
     def encoder_passes(self) -> int:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from dicom_node.arrivals import Arrival, KeptAs
@@ -108,19 +108,17 @@ class StudyWatch:
             changed, self._changed = self._changed, set()
             return changed
 
-    def due(self, quiet_s: float, forced: Collection[str] = ()) -> list[str]:
+    def due(self, quiet_s: float) -> list[str]:
         """Studies that are complete, those longest quiet first.
 
         A study is named at every call until it is forgotten.
-
-        Of the `forced` ones those that are waiting are complete at once.
         """
         now_s = self._clock()
         with self._lock:
             complete = [
                 study
                 for study, waiting in self._waiting.items()
-                if study in forced or self._is_quiet(study, now_s - waiting.last_arrival_s, quiet_s)
+                if self._is_quiet(study, now_s - waiting.last_arrival_s, quiet_s)
             ]
             for study in complete:
                 self._waiting[study].reported = True

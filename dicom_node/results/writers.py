@@ -37,7 +37,7 @@ def write_result(
     path: Path,
     earlier: Sequence[WrittenResult] = (),
 ) -> WrittenResult:
-    """Write one object at `path`, where it appears only after its bytes were read back and compared.
+    """Write one object at `path`; it appears there only after its bytes were read back.
 
     UIDs follow from `content.identity`, so writing the same again replaces the file by an equal
     one. ValueError for content that such an object cannot hold; ResultMismatch when the

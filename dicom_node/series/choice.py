@@ -85,9 +85,7 @@ class _Candidate:
 
 
 def choose_series(
-    headers: Sequence[InstanceHeader],
-    wanted_modality: str | None = None,
-    series_instance_uid: str | None = None,
+    headers: Sequence[InstanceHeader], series_instance_uid: str | None = None
 ) -> SeriesChoice:
     """Choose a series: CT before MR, magnitude before phase, original before derived, water first.
 
@@ -98,19 +96,15 @@ def choose_series(
     each was left out; a lone image series that is no volume raises its own NotAVolume.
     """
     by_series = _by_series(headers)
-    choice = _choose(
-        _requested(by_series, series_instance_uid), wanted_modality, series_instance_uid
-    )
+    choice = _choose(_requested(by_series, series_instance_uid), series_instance_uid)
     strangers = other_patients(by_series, choice.series_instance_uid)
     return replace(choice, warnings=choice.warnings + strangers)
 
 
 def _choose(
-    by_series: dict[str, list[InstanceHeader]],
-    wanted_modality: str | None,
-    series_instance_uid: str | None,
+    by_series: dict[str, list[InstanceHeader]], series_instance_uid: str | None
 ) -> SeriesChoice:
-    single_image = _single_image(by_series, wanted_modality)
+    single_image = _single_image(by_series)
     if single_image is not None:
         return single_image
     candidates: list[_Candidate] = []
@@ -118,7 +112,7 @@ def _choose(
     left_out: dict[str, str] = {}
     for uid, members in by_series.items():
         images, foreign = _images_of(members)
-        reason = reason_against(images, members, wanted_modality)
+        reason = reason_against(images, members)
         if reason and not (series_instance_uid and images):
             left_out[uid] = f"{series_name(members)} {reason}"
             continue
@@ -134,19 +128,13 @@ def _choose(
     return _series_choice(best, others, [left_out[uid] for uid in refused])
 
 
-def _single_image(
-    by_series: dict[str, list[InstanceHeader]], wanted_modality: str | None
-) -> SeriesChoice | None:
+def _single_image(by_series: dict[str, list[InstanceHeader]]) -> SeriesChoice | None:
     """The single image to segment, where no series has a slice that could be of a volume."""
     all_headers = [header for members in by_series.values() for header in members]
     if any(header.sop_class_uid in VOLUMES for header in all_headers):
         return None
     images = [
-        header
-        for header in all_headers
-        if not is_screen(header)
-        and header.series_instance_uid
-        and wanted_modality in {None, modality_of(header)}
+        header for header in all_headers if not is_screen(header) and header.series_instance_uid
     ]
     ranked = by_preference(images)
     if not ranked:

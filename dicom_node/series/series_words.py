@@ -67,18 +67,12 @@ def _kinds(headers: Sequence[InstanceHeader]) -> str:
     return bounded(list(names), ", ")
 
 
-def reason_against(
-    images: Sequence[InstanceHeader],
-    members: Sequence[InstanceHeader],
-    wanted_modality: str | None,
-) -> str:
+def reason_against(images: Sequence[InstanceHeader], members: Sequence[InstanceHeader]) -> str:
     """Why a series is not considered, empty if it is; the series' name precedes it."""
     if not images:
         return _reason_without_images(members)
     if not members[0].series_instance_uid:
         return _NO_UID
-    if wanted_modality and modality_of(images[0]) != wanted_modality:
-        return f"is not {wanted_modality}, which was asked for"
     if all("LOCALIZER" in header.image_type for header in images):
         return "is a scout (localizer)"
     if is_single_slice(images):

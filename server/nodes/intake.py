@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -50,7 +50,7 @@ class Watch(Protocol):
     def changed(self) -> set[str]:
         """Studies with something new since the last call."""
 
-    def due(self, quiet_s: float, forced: Collection[str] = ()) -> list[str]:
+    def due(self, quiet_s: float) -> list[str]:
         """Studies that are complete; the same again until they are forgotten."""
 
     def forget(self, study_instance_uid: str) -> bool:

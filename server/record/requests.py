@@ -1,12 +1,10 @@
-"""Requests: made with their job and audit row in one transaction, moved only along the table of
-states.
-"""
+"""Requests: made with job and audit row in one transaction, moved along the table of states."""
 
 from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -59,8 +57,9 @@ def create(session: Session, jobs: Jobs, catalogue: Catalogue, new: NewRequest) 
 def create_rejected(
     session: Session, pipeline_version: int, catalogue: Catalogue, new: NewRequest, sentence: str
 ) -> RequestRow:
-    """A request that ended before there was anything to work on: `sentence` says why. Nothing is
-    queued.
+    """A request that ended before there was anything to work on, as `sentence` says.
+
+    Nothing is queued.
     """
     row = _row(new, catalogue, pipeline_version)
     row.state, row.ended_at = RequestState.REJECTED, row.created_at
@@ -164,9 +163,7 @@ def move(
     actor: str = audit.SYSTEM,
     **detail: Any,
 ) -> None:
-    """Change a request's state along the table, with its audit row; nothing if it is there
-    already.
-    """
+    """Change a request's state along the table, with its audit row, unless it has that state."""
     before = RequestState(row.state)
     if before == after:
         return
@@ -177,9 +174,7 @@ def move(
 
 
 def begin_anew(session: Session, jobs: Jobs, row: RequestRow, *, actor: str, reason: str) -> None:
-    """Start the next run of a request: from the beginning, or, once it was sending, with the
-    sending.
-    """
+    """Start the next run of a request: with the sending once it was sending, else from its start."""
     sending = row.state == RequestState.SENDING or row.failed_stage == Stage.SEND
     row.run += 1
     row.pipeline_version = jobs.pipeline_version
@@ -212,9 +207,7 @@ def begin_older_anew(session: Session, jobs: Jobs) -> int:
 
 
 def _begun_anew(session: Session, jobs: Jobs, row: RequestRow) -> bool:
-    """Begin a request of an older pipeline anew; False, and a line in the log, where that is
-    refused.
-    """
+    """Begin a request of an older pipeline anew; False, with a log line, where it is refused."""
     request_id = row.id  # after an error the row can no longer be asked
     reason = f"pipeline {row.pipeline_version} is now {jobs.pipeline_version}"
     try:
@@ -269,9 +262,8 @@ def pair_of(row: RequestRow) -> ModelPair | None:
     return ModelPair(row.policy, row.segmenter)
 
 
-def destinations_of(row: RequestRow, known: Iterable[str]) -> tuple[str, ...]:
+def destinations_of(row: RequestRow, configured: Collection[str]) -> tuple[str, ...]:
     """Where a request's results were to go, as far as it is still configured."""
-    configured = set(known)
     return tuple(d.destination for d in row.deliveries if d.destination in configured)
 
 

@@ -57,8 +57,7 @@ class Runs:
         self._storage = storage
 
     def enter(self, request_id: str, run: int, stage: Stage, part: int | None = None) -> Assignment:
-        """A stage begins ("select", Stage.OUTLINE and Stage.FINISH with their target as `part`, Stage.FOLLOW,
-        Stage.WRITE): what is to be done.
+        """A stage begins, one of a target with its index as `part`: what is to be done.
 
         A stage that has begun too often ends the request as FAILED.
         """

@@ -32,7 +32,8 @@ PAGE = 50
 class Page:
     """A part of a list: at most `limit` rows beyond the one numbered `after`, oldest first.
 
-    With `newest`, the last row comes first. The time it takes does not depend on how far into the list it is, nor on how long that is.
+    With `newest`, the last row comes first. The time it takes depends neither on how far into the
+    list it is nor on how long that is.
     """
 
     limit: int = PAGE

@@ -1,6 +1,4 @@
-"""The models of one worker: pairs of policy and segmenter, opened when asked for, the longest
-unused given up.
-"""
+"""The models of one worker: pairs of policy and segmenter, opened at their first request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The agent's work on the targets of one volume, as values: an outline in, an outline or a result out.
+"""The agent's work on the targets of one volume: an outline goes in, an outline or a result out.
 
 server.pipeline keeps the values between the steps; agent.volume.order has their order.
 """

@@ -44,7 +44,6 @@ class StudyRun:
         self, stages: Stages, assignment: Assignment, on_turn: Callable[[int, Turn], None]
     ) -> None:
         self._stages, self._assignment, self._on_turn = stages, assignment, on_turn
-        self.warnings: tuple[str, ...] = ()
         self.summaries: tuple[TargetSummary, ...] = ()
         self.results: tuple[WrittenResult, ...] = ()
 
@@ -54,7 +53,7 @@ class StudyRun:
 
     def select(self) -> int:
         """See StudyWork."""
-        self.warnings = self._stages.select(self._assignment).warnings
+        self._stages.select(self._assignment)
         return len(self._assignment.targets)
 
     def outline(self, index: int) -> bool:

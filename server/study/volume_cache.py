@@ -1,6 +1,4 @@
-"""The volumes that a worker has ready for its models: one for each request it works on at the
-time.
-"""
+"""The volumes that a worker has ready for its models: one for each request it works on."""
 
 from __future__ import annotations
 
@@ -12,8 +10,9 @@ from server.ports import Prepared
 
 
 class PreparedVolumes:
-    """At most `most` of them, by request; the longest unused one goes first. For threads that work
-    on different requests.
+    """At most `most` prepared volumes, by request; the longest unused one goes first.
+
+    For threads that work on different requests.
     """
 
     def __init__(self, most: int = 1) -> None:
@@ -22,9 +21,7 @@ class PreparedVolumes:
         self._lock = Lock()
 
     def of(self, request_id: str, prepare: Callable[[], Prepared]) -> Prepared:
-        """The request's volume; `prepare` makes it where it is not ready, after room was made for
-        it.
-        """
+        """The request's volume; where it is not ready, room is made and `prepare` makes it."""
         with self._lock:
             if request_id in self._ready:
                 self._ready.move_to_end(request_id)

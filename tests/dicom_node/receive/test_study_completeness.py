@@ -239,14 +239,6 @@ def test_a_sender_that_begins_all_over_is_waited_for(
     assert watch.due(QUIET_S) == ["1.1"]
 
 
-def test_a_forced_study_does_not_wait(watch: StudyWatch, image: Callable[..., Arrival]) -> None:
-    watch.association_opened("a")
-    watch.arrived("a", image())
-    watch.arrived("a", image(study="2.2"))
-
-    assert watch.due(QUIET_S, forced=["1.1", "9.9"]) == ["1.1"]
-
-
 def test_a_study_found_at_start_waits_its_quiet_time_anew(watch: StudyWatch, clock: Clock) -> None:
     watch.note("1.1")
 

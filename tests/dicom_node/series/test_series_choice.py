@@ -110,15 +110,6 @@ def test_a_broken_original_gives_way_and_is_told(tmp_path) -> None:
     assert any("1 slice is missing" in warning for warning in choice.warnings)
 
 
-def test_mr_where_it_is_asked_for(tmp_path) -> None:
-    phantoms.torso_ct(tmp_path / "ct", **SMALL)
-    wanted = phantoms.torso_ct(tmp_path / "mr", modality="MR", name="mr", **SMALL)
-
-    choice = choose_series(headers_in(tmp_path), wanted_modality="MR")
-
-    assert choice.series_instance_uid == wanted.series_instance_uid
-
-
 def test_an_enhanced_object_is_a_series(tmp_path) -> None:
     phantom = phantoms.torso_ct(tmp_path, enhanced=True, **SMALL)
 
