@@ -174,7 +174,7 @@ def move(
 
 
 def begin_anew(session: Session, jobs: Jobs, row: RequestRow, *, actor: str, reason: str) -> None:
-    """Start the next run of a request: with the sending once it was sending, else from its start."""
+    """Start the next run of a request: from its start, or, once it was sending, with that."""
     sending = row.state == RequestState.SENDING or row.failed_stage == Stage.SEND
     row.run += 1
     row.pipeline_version = jobs.pipeline_version
