@@ -47,7 +47,7 @@ from dicom_node.voxels import Voxels
 from server.errors import NothingToReport, OutlineLost
 from server.ports import LoadedModels, Prepared
 from server.rules.catalogue import Catalogue
-from server.study.preview import Drawn, Sizes, draw_preview
+from server.study.preview import Sizes, draw_preview
 from server.study.runner import VolumeWork
 from server.study.source_files import agent_volume
 from server.study.turn_mask_file import TURN_MASKS, TurnMaskFile
@@ -198,11 +198,10 @@ class Pipeline:
         targets: int,
     ) -> None:
         folder.save_trace(targets)
-        structures = [Drawn(s.label, s.cielab, s.voxels, s.confidence) for s in segments]
         draw_preview(
             folder.preview,
             agent_volume(volume),
-            structures,
+            segments,
             title=self._title or volume.modality,
             sizes=sizes_of(volume),
         )

@@ -85,6 +85,7 @@ class FakeRecord:
         if self.study(study_instance_uid).summary.state != StudyState.COMPLETE:
             raise StudyIncomplete(f"the study {study_instance_uid} is still arriving")
         view = RequestView(
+            number=len(self.kept_requests) + 1,
             id=f"request-{len(self.kept_requests) + 1}",
             state=RequestState.QUEUED,
             study_instance_uid=study_instance_uid,
@@ -108,6 +109,7 @@ class FakeRecord:
             ended_at=None,
             policy=policy or "locator",
             segmenter=segmenter or "litemedsam",
+            series_choice=None,
         )
         self.kept_requests[view.id] = view
         self._note("request.queued", actor, study_instance_uid, view.state, view.id)
@@ -130,8 +132,8 @@ class FakeRecord:
         """See RecordPort."""
         self.answering()
         rows = [
-            _summary(number, view)
-            for number, view in enumerate(self.kept_requests.values(), start=1)
+            _summary(view)
+            for view in self.kept_requests.values()
             if state in (None, view.state) and study_instance_uid in (None, view.study_instance_uid)
         ]
         return _page_of(rows, page)
@@ -241,9 +243,9 @@ def _page_of(rows: Sequence[Row], page: Page) -> tuple[Row, ...]:
     return tuple(beyond[: page.limit])
 
 
-def _summary(number: int, view: RequestView) -> RequestSummary:
-    names = {field.name for field in fields(RequestSummary)} - {"number"}
-    return RequestSummary(number=number, **{name: getattr(view, name) for name in names})
+def _summary(view: RequestView) -> RequestSummary:
+    names = [field.name for field in fields(RequestSummary)]
+    return RequestSummary(**{name: getattr(view, name) for name in names})
 
 
 def _target(index: int, text: str) -> TargetView:

@@ -76,14 +76,14 @@ class DeliveryView:
     kinds: Annotated[tuple[ResultKind, ...], Field(description="what it was sent")] = ()
 
 
-@dataclass(frozen=True)
-class RequestView:
-    """A request whole. `run` counts beginnings from 1."""
+@dataclass(frozen=True, kw_only=True)
+class RequestSummary:
+    """A request in a list; GET /requests/{id} has its targets, results and deliveries.
 
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(
-        json_schema_extra={"examples": [REQUEST_EXAMPLE]}
-    )
+    `number` is its place in the order of lists; `run` counts beginnings from 1.
+    """
 
+    number: Annotated[int, INTERNAL]
     id: str
     state: RequestState
     study_instance_uid: str
@@ -94,53 +94,36 @@ class RequestView:
     route: str | None
     actor: str
     priority: int
+    policy: Annotated[str | None, Field(description="who plans")]
+    segmenter: Annotated[str | None, Field(description="what draws")]
     run: int
-    targets: tuple[TargetView, ...]
-    results: tuple[ResultView, ...]
-    deliveries: tuple[DeliveryView, ...]
     error: Annotated[str | None, Field(description="one sentence for a person")]
     failed_stage: Annotated[Stage | None, Field(description="where it failed")]
-    warnings: tuple[str, ...]
-    stage_seconds: Annotated[dict[str, float], Field(description="wall-clock time by stage")]
-    encoder_passes: int
     supersedes: Annotated[
         str | None, Field(description="the request of an earlier study version it replaces")
     ]
     created_at: datetime
     updated_at: datetime
     ended_at: datetime | None
-    policy: Annotated[str | None, Field(description="who plans")] = None
-    segmenter: Annotated[str | None, Field(description="what draws")] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RequestView(RequestSummary):
+    """A request whole."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(
+        json_schema_extra={"examples": [REQUEST_EXAMPLE]}
+    )
+
+    targets: tuple[TargetView, ...]
+    results: tuple[ResultView, ...]
+    deliveries: tuple[DeliveryView, ...]
+    warnings: tuple[str, ...]
+    stage_seconds: Annotated[dict[str, float], Field(description="wall-clock time by stage")]
+    encoder_passes: int
     series_choice: Annotated[
         str | None, Field(description="why this series; null before one is selected")
-    ] = None
-
-
-@dataclass(frozen=True)
-class RequestSummary:
-    """A request in a list; GET /requests/{id} has its targets, results and deliveries.
-
-    `number` is its place in the order of lists.
-    """
-
-    number: Annotated[int, INTERNAL]
-    id: str
-    state: RequestState
-    study_instance_uid: str
-    study_version: int
-    series_instance_uid: str | None
-    route: str | None
-    actor: str
-    priority: int
-    policy: str | None
-    segmenter: str | None
-    run: int
-    error: Annotated[str | None, Field(description="one sentence for a person")]
-    failed_stage: Stage | None
-    supersedes: str | None
-    created_at: datetime
-    updated_at: datetime
-    ended_at: datetime | None
+    ]
 
 
 @dataclass(frozen=True)

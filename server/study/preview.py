@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 from agent.values import Volume
+from dicom_node.values import ResultSegment
 from dicom_node.voxels import Voxels
 from server.files import write_file
 
@@ -44,16 +45,6 @@ class Sizes(StrEnum):
 
 
 @dataclass(frozen=True, eq=False)
-class Drawn:
-    """A structure to draw: `voxels` on the volume's grid, `cielab` its colour."""
-
-    label: str
-    cielab: tuple[float, float, float]
-    voxels: Voxels
-    confidence: float
-
-
-@dataclass(frozen=True, eq=False)
 class AxialView:
     """A volume turned to be looked at: slices from the feet up, rows front to back, columns right
     to left.
@@ -71,7 +62,7 @@ class AxialView:
 def draw_preview(
     path: Path,
     volume: Volume,
-    segments: Sequence[Drawn],
+    segments: Sequence[ResultSegment],
     *,
     title: str,
     sizes: Sizes = Sizes.MILLILITRES,
@@ -116,7 +107,7 @@ def rgb_of_cielab(cielab: tuple[float, float, float]) -> Rgb:
     return red, green, blue
 
 
-def _axial_view(volume: Volume, segments: Sequence[Drawn]) -> AxialView:
+def _axial_view(volume: Volume, segments: Sequence[ResultSegment]) -> AxialView:
     # direction[i, j]: how far array axis j points along LPS axis i (x to the left, y to the back, z
     # up)
     direction = volume.geometry.affine_zyx_to_lps[:3, :3]
@@ -218,7 +209,7 @@ def _scale_bar(draw: ImageDraw.ImageDraw, px_per_mm: float) -> None:
     draw.text((right + 6, top), told, INK, font, anchor="lm")
 
 
-def _told(segment: Drawn, volume: Volume, sizes: Sizes) -> str:
+def _told(segment: ResultSegment, volume: Volume, sizes: Sizes) -> str:
     """How large a segment is and how sure its outline, in one line."""
     count = segment.voxels.count
     _, row_mm, column_mm = volume.geometry.spacing_mm

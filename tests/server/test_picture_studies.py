@@ -18,6 +18,7 @@ from agent.limits import Limits
 from agent.values import Volume
 from dicom_node.errors import NotAVolume
 from dicom_node.series.header import read_header
+from dicom_node.values import Code, ResultSegment
 from dicom_node.volume.volume import load_volume
 from dicom_node.voxels import Voxels
 from models.images.preprocessing import WorkingGrid
@@ -25,11 +26,13 @@ from models.loaded_models import open_workbench
 from server.local import LocalModels, LocalRun, asked_targets, segment_files
 from server.pipeline import sizes_of
 from server.rules.catalogue import load_catalogue
-from server.study.preview import TILE_PX, Drawn, Sizes, draw_preview
+from server.study.preview import TILE_PX, Sizes, draw_preview
 from server.study.source_files import agent_volume
 from server.study.workfolder import WorkFolder
 from server.values import TargetSummary
 from tests.support import pictures
+
+CODE = Code("T1", "99TEST", "Test")
 
 CATALOGUE = load_catalogue()
 
@@ -207,7 +210,9 @@ class TestPreview:
         )
         voxels = np.zeros((1, 50, 50), bool)
         voxels[0, 15:35, 15:35] = True
-        polyp = Drawn("Polyp", (53.24, 80.09, 67.2), Voxels.of(voxels), 0.9)
+        polyp = ResultSegment(
+            "Polyp", CODE, CODE, None, (53.24, 80.09, 67.2), "polyp", Voxels.of(voxels), 0.9
+        )
         draw_preview(path, volume, [polyp], title="ES", sizes=sizes)
         with Image.open(path) as picture:
             return np.array(picture.convert("RGB"))

@@ -103,7 +103,9 @@ def test_a_request_of_before_models_could_be_chosen_is_the_workers(desk: Any) ->
     with desk.sessions.begin() as session:
         session.execute(text("UPDATE requests SET policy = NULL, segmenter = NULL"))
 
-    assert desk.runs.enter(request_id, 1, "select").pair is None
+    assignment = desk.runs.enter(request_id, 1, "select")
+    assert assignment.pair is None
+    assert assignment.requested_at == desk.record.request(request_id).created_at
     assert desk.record.request(request_id).policy is None
 
 

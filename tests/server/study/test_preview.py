@@ -10,8 +10,11 @@ from PIL import Image
 
 from agent.geometry import Geometry
 from agent.values import Volume
+from dicom_node.values import Code, ResultSegment
 from dicom_node.voxels import Voxels
-from server.study.preview import TILE_PX, Drawn, draw_preview, rgb_of_cielab
+from server.study.preview import TILE_PX, draw_preview, rgb_of_cielab
+
+CODE = Code("T1", "99TEST", "Test")
 
 RED = (53.2408, 80.0925, 67.2032)  # sRGB red in CIELab under D65, from published tables
 
@@ -61,7 +64,10 @@ def test_the_patients_right_is_on_the_left_of_the_picture(tmp_path: Path, axes: 
     # Act
     path = tmp_path / "preview.png"
     draw_preview(
-        path, volume, [Drawn("Blob", RED, Voxels.of(blob.reshape(shape)), 0.9)], title="CT"
+        path,
+        volume,
+        [ResultSegment("Blob", CODE, CODE, None, RED, "blob", Voxels.of(blob.reshape(shape)), 0.9)],
+        title="CT",
     )
 
     # Assert
