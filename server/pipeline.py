@@ -140,7 +140,7 @@ class Pipeline:
         result = self._work(assignment).finish(target, outline, keep)
         prepared = self._prepare(assignment)
         mask = None if result.voxels is None else prepared.to_source(result.voxels)
-        summary = summarise(index, result, mask, picture=folder.load_volume().single_image)
+        summary = summarise(index, result, mask, single_image=folder.load_volume().single_image)
         voxels = None
         if mask is not None and summary.status == TargetStatus.SEGMENTED:
             voxels = Voxels.of(mask.voxels)
@@ -274,11 +274,11 @@ def sizes_of(volume: SourceVolume) -> Sizes:
 
 
 def summarise(
-    index: int, result: TargetResult, mask: Mask | None, *, picture: bool = False
+    index: int, result: TargetResult, mask: Mask | None, *, single_image: bool = False
 ) -> TargetSummary:
     """The end of the target with this zero-based index, in the record's words.
 
-    A mask that vanished on the source grid counts as absent. A `picture` shows no volume, so none
+    A mask that vanished on the source grid counts as absent. A `single_image` shows no volume, so none
     is claimed.
     """
     status, reason = result.status, result.reason
@@ -291,7 +291,7 @@ def summarise(
         structure=result.target.structure,
         status=status,
         reason=reason,
-        volume_ml=round(mask.volume_ml, 3) if segmented and mask and not picture else None,
+        volume_ml=round(mask.volume_ml, 3) if segmented and mask and not single_image else None,
         turns=len(result.turns),
         confidence=round(result.confidence, 4) if status != TargetStatus.FAILED else None,
         warnings=result.warnings,

@@ -185,7 +185,7 @@ class TestColour:
         again = folder.load_volume()
 
         np.testing.assert_array_equal(again.colour, made.rgb[None])
-        assert (again.picture, again.sized) == (True, True)
+        assert (again.single_image, again.sized) == (True, True)
         folder.discard_intermediates()
         assert [path.name for path in folder.path.iterdir()] == ["source.json"]
 
@@ -197,7 +197,7 @@ class TestColour:
         again = folder.load_volume()
 
         assert again.colour is None
-        assert (again.picture, again.sized) == (True, False)
+        assert (again.single_image, again.sized) == (True, False)
 
 
 class TestPreview:
