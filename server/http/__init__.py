@@ -1,4 +1,4 @@
 """The HTTP API: bearer tokens, problem details, and the record as JSON.
 
-Starts no work by itself.
+It starts no work by itself. `app.py`, read first, puts it together from `routes/`.
 """

@@ -1,4 +1,4 @@
 """The segmentation API: an image, boxes and clicks in, masks out.
 
-For training rollouts and interactive clients.
+It serves training rollouts and interactive clients. `service.py`, read first, says what it does.
 """

@@ -1,4 +1,8 @@
-"""Sessions: an image and its prompts, drawn turn by turn, each session by one caller at a time."""
+"""Sessions: an image and its prompts, drawn turn by turn, each session by one caller at a time.
+
+They are kept in an OrderedDict and not by cachetools: a full store refuses a new session and drops
+none, and a session ends when it has not been used for a while, not so long after it began.
+"""
 
 from __future__ import annotations
 

@@ -1,1 +1,4 @@
-"""The record: studies, requests, turns, deliveries and an append-only audit trail in PostgreSQL."""
+"""The record: studies, requests, turns, deliveries and an append-only audit trail in PostgreSQL.
+
+`record.py`, read first, is what the rest of the server calls; `tables.py` has the tables.
+"""

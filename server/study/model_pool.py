@@ -1,4 +1,8 @@
-"""The models of one worker: pairs of policy and segmenter, opened at their first request."""
+"""The models of one worker: pairs of policy and segmenter, opened at their first request.
+
+They are in an OrderedDict and not in a cache of cachetools, which makes room when the new entry is
+there already: two large models may not fit where one does.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""The volumes that a worker has ready for its models: one for each request it works on."""
+"""The volumes that a worker has ready for its models: one for each request it works on.
+
+They are in an OrderedDict and not in a cache of cachetools, which makes room when the new entry is
+there already: room for a volume is made before it is prepared.
+"""
 
 from __future__ import annotations
 

@@ -125,9 +125,12 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         load_settings([tmp_path / "nowhere.toml"], {})
 
 
-def test_an_unknown_variable_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match=r"node\.prot"):
-        load_settings((), {"SEGNODE_NODE__PROT": "1"})
+@pytest.mark.parametrize(
+    ("variable", "key"), [("SEGNODE_NODE__PROT", r"node\.prot"), ("SEGNODE_NODES__PORT", "nodes")]
+)
+def test_an_unknown_variable_is_refused(variable: str, key: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"{key}: no such setting"):
+        load_settings((), {variable: "1"})
 
 
 def test_settings_do_not_change_once_read() -> None:
