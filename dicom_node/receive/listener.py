@@ -12,6 +12,7 @@ import logging
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -26,7 +27,7 @@ from dicom_node.receive.receiver import Receiver
 logger = logging.getLogger(__name__)
 
 _BACKLOG = 128  # of few the kernel turns peers away for a second when several come at once
-_POLL_S = 0.25
+_POLL_S = 1.0
 
 
 class Receivers(Protocol):
@@ -44,7 +45,7 @@ class Receivers(Protocol):
     def moved_s(self) -> float:
         """When the receiver that is silent for longest last moved, by the monotonic clock.
 
-        It is called a few times a second.
+        It is called about once a second.
         """
 
     def stop(self) -> None:
@@ -102,8 +103,8 @@ class Listener:
 
     Peers must call us by `node`'s AE title. Port 0 takes a free one: `port` tells which.
     `receivers` makes the receivers that serve the connections, from the registry that they ask;
-    without it this process serves them. `on_tick` is called by the loop that accepts connections, a
-    few times a second, with the moment of the monotonic clock at which all who serve had last
+    without it this process serves them. `on_tick` is called by the loop that accepts connections, about
+    once a second, with the moment of the monotonic clock at which all who serve had last
     moved: when that is long ago, or no call comes, somebody is not served.
     """
 
@@ -159,6 +160,8 @@ class Listener:
         if self._socket is None or self._thread is None:
             return
         self._stopping.set()
+        with suppress(OSError):  # where a listening socket cannot be shut down, the poll ends
+            self._socket.shutdown(socket.SHUT_RDWR)  # ends the wait of `accept`
         self._thread.join()
         self._socket.close()
         self._socket = None
@@ -185,6 +188,8 @@ class Listener:
             except TimeoutError:
                 continue
             except OSError:  # no descriptor left, or a peer that was gone at once
+                if self._stopping.is_set():
+                    return
                 logger.exception("a connection could not be accepted")
                 self._stopping.wait(_POLL_S)
                 continue

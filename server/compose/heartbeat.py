@@ -17,7 +17,7 @@ from server.record.processes.workers import WorkerIdentity
 from server.settings import Settings
 
 LISTENER_LIMIT_S = 10.0
-"""The loop that accepts connections moves several times a second."""
+"""The loop that accepts connections moves every second."""
 WORKER_LIMIT_S = 30.0
 """A worker with room takes what waits within a second."""
 BUSY_LIMIT_S = 3600.0

@@ -17,7 +17,7 @@ FUTURE_S = 5.0
 not known.
 """
 SILENT_LIMIT_S = 15.0
-"""A process that moves at all says so every second, whatever its loops are busy with."""
+"""A process that moves at all says so every few seconds, whatever its loops are busy with."""
 
 _NOT_RUNNING = {
     Part.LISTENER: "no listener runs: start `segnode serve` or `segnode listen`",

@@ -7,8 +7,10 @@ the database; without the database no node is ready anyway.
 from __future__ import annotations
 
 import logging
+import math
 import shutil
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -19,7 +21,9 @@ from server.pulses import Pulse, PulseState
 
 logger = logging.getLogger(__name__)
 
-PUBLISH_S = 1.0
+LOOK_S = 1.0
+PUBLISH_S = 4.0
+"""Between two publications where nothing has changed; a change is published within LOOK_S."""
 PROBE_S = 5.0
 STORAGE_LIMIT_S = 30.0
 _PROBE_NAME = ".heartbeat"
@@ -48,7 +52,10 @@ class Publisher:
         pulses: Sequence[Pulse],
         open_parts: Callable[[], Parts],
         looks: Sequence[Callable[[], None]] = (),
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._clock, self._published_s = clock, -math.inf
+        self._published: list[tuple[str, str | None]] = []
         self._pulses, self._open_parts, self._looks = tuple(pulses), open_parts, tuple(looks)
         self._parts: Parts | None = None
         self._troubled = False
@@ -76,7 +83,9 @@ class Publisher:
                 self._parts = self._open_parts()
             for look in self._looks:
                 look()
+            doings = self._doings()
             self._parts.publish([pulse.state() for pulse in self._pulses])
+            self._published_s, self._published = self._clock(), doings
         except RecordUnavailable as error:
             self._note_trouble(str(error))
         except Exception:  # the thread's boundary: without it this process would look dead for ever
@@ -86,6 +95,15 @@ class Publisher:
         else:
             self._troubled = False
 
+    def is_due(self) -> bool:
+        """Whether a part does something else than was published, or that was a while ago."""
+        is_old = self._clock() - self._published_s >= PUBLISH_S - LOOK_S / 2
+        return is_old or self._doings() != self._published
+
+    def _doings(self) -> list[tuple[str, str | None]]:
+        states = [pulse.state() for pulse in self._pulses]
+        return [(state.doing, state.fault) for state in states]
+
     def _note_trouble(self, sentence: str) -> None:
         if not self._troubled:
             logger.warning("no heartbeat: %s", sentence)
@@ -93,8 +111,9 @@ class Publisher:
 
     def _run(self) -> None:
         self.publish()
-        while not self._stop.wait(PUBLISH_S):
-            self.publish()
+        while not self._stop.wait(LOOK_S):
+            if self.is_due():
+                self.publish()
 
 
 class StorageProbe:

@@ -21,7 +21,7 @@ READY_VARIABLE = "SEGNODE_READY"
 SAFE_PATH_VARIABLE = "PYTHONSAFEPATH"
 _PATH_VARIABLE = "PYTHONPATH"
 _PR_SET_PDEATHSIG = 1  # prctl(2)
-_PARENT_POLL_S = 0.5
+_PARENT_POLL_S = 2.0  # where the kernel tells, it has ended the process long before
 _STOP_POLL_S = 0.5
 
 

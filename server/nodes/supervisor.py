@@ -23,6 +23,9 @@ logger = logging.getLogger(__name__)
 
 DATABASE_VARIABLE = f"{ENVIRONMENT_PREFIX}DATABASE__URL"
 POLL_S = 0.1
+STEADY_POLL_S = 0.5
+"""Between two looks at the children once all are ready."""
+KEEP_UP_S = 5.0
 FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 30.0
 STEADY_S = 60.0
@@ -108,13 +111,16 @@ class Supervisor:
     def run(self, stop: threading.Event) -> int:
         """Keep the node running until `stop`; 0, or 1 when an essential child cannot even start."""
         try:
-            while not stop.wait(POLL_S):
+            kept_up_s = self._clock()
+            while not stop.wait(STEADY_POLL_S if self._announced else POLL_S):
                 for child in self._children:
                     self._tend(child)
                 if not self._announced and self._failed_to_start():
                     return 1
                 self._announce()
-                self._keep_up()
+                if self._clock() - kept_up_s >= KEEP_UP_S:
+                    self._keep_up()
+                    kept_up_s = self._clock()
             return 0
         finally:
             self._stop_all()

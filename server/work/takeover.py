@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from itertools import count
 
 from dbos import DBOSClient, WorkflowStatusString
 from sqlalchemy import text
@@ -25,7 +26,9 @@ from server.values import Stage
 
 logger = logging.getLogger(__name__)
 
-BEAT_S = 1.0
+BEAT_S = 5.0
+THOROUGH_BEATS = 3
+"""Every so many beats what is rarely wrong is looked at, too."""
 SILENCE_S = 15.0
 _QUEUES = [STUDY_QUEUE, DELIVERY_QUEUE]
 _UNFINISHED: list[str] = [
@@ -166,7 +169,7 @@ class Heartbeat:
 
     Silence counts only while this worker itself has heard from the database all along: after the
     database was away, every worker is given time to speak up. No delivery waits longer than
-    `longest_wait_s`, whatever the clock does.
+    `longest_wait_s`, whatever the clock does. `announce` wakes the workers for what was taken over.
     """
 
     def __init__(
@@ -179,8 +182,9 @@ class Heartbeat:
         broken: BrokenWorkflows | None = None,
         *,
         longest_wait_s: float | None = None,
+        announce: Callable[[], object] = lambda: None,
     ) -> None:
-        self._client = client
+        self._client, self._announce = client, announce
         self._longest_wait_s = longest_wait_s
         self._broken = broken
         self._workers = workers
@@ -204,8 +208,10 @@ class Heartbeat:
         except RecordError:
             logger.info("could not sign off: others will notice")
 
-    def beat(self) -> list[str]:
-        """Beat once; what was taken over."""
+    def beat(self, *, thorough: bool = True) -> list[str]:
+        """Beat once; what was taken over. A `thorough` one looks also for workflows that broke off
+        and for waits that a changed clock made too long.
+        """
         now = self._clock()
         try:
             self._workers.beat(self._identity)
@@ -213,11 +219,14 @@ class Heartbeat:
                 self._listening_since = now
             judged = now - self._listening_since >= self._silence_s
             self._workers.bury(self._silence_s if judged else None)
-            if self._broken is not None:
+            if thorough and self._broken is not None:
                 self._broken.settle()
-            if self._longest_wait_s is not None:
+            if thorough and self._longest_wait_s is not None:
                 hasten_deliveries(self._client, self._longest_wait_s)
-            return resume_orphans(self._client, self._workers)
+            resumed = resume_orphans(self._client, self._workers)
+            if resumed:
+                self._announce()
+            return resumed
         except (RecordError, SQLAlchemyError) as error:
             if self._listening_since is not None:
                 logger.warning("no heartbeat: %s", type(error).__name__)
@@ -225,5 +234,7 @@ class Heartbeat:
             return []
 
     def _run(self) -> None:
-        while not self._stop.wait(BEAT_S):
-            self.beat()
+        for beat in count(1):
+            if self._stop.wait(BEAT_S):
+                return
+            self.beat(thorough=beat % THOROUGH_BEATS == 0)

@@ -20,6 +20,7 @@ from server.record.database.jobs import (
     PIPELINE_VERSION,
     STUDY_QUEUE,
     DbosJobs,
+    announce_work,
     open_client,
 )
 from server.record.database.migrate import upgrade
@@ -31,13 +32,13 @@ from server.work.database_retry import retry_while_database_away
 from server.work.deadlines import StageLimits, StageWatch
 from server.work.delivery import DeliveryStep, RetryPolicy
 from server.work.movement import longest_waiting
+from server.work.queues import Pace, WorkQueues
 from server.work.stages import StageSteps
 from server.work.takeover import BrokenWorkflows, Heartbeat, renew_older
 from server.work.workflow import register
 
 logger = logging.getLogger(__name__)
 
-POLL_S = 0.1
 DELIVERIES_AT_ONCE = 4
 
 
@@ -60,6 +61,7 @@ class Worker:
         limits: StageLimits | None = None,
         storage: Path = Path(),
         pipeline_version: int = PIPELINE_VERSION,
+        pace: Pace = Pace(),  # noqa: B008 - it is frozen
     ) -> None:
         self._url, self._requests_at_once = url, requests_at_once
         self._engine = open_engine(url, pool_size=DELIVERIES_AT_ONCE + requests_at_once + 2)
@@ -77,7 +79,9 @@ class Worker:
             self.identity,
             broken=broken,
             longest_wait_s=policy.longest_wait_s,
+            announce=lambda: announce_all(self._sessions),
         )
+        self._queues = WorkQueues(self._engine, pace)
         self._watch = StageWatch(runs, limits or StageLimits())
         self._steps = StageSteps(stages, runs, self._watch)
         self._delivery = DeliveryStep(destinations, deliveries, policy)
@@ -87,21 +91,20 @@ class Worker:
         retry_while_database_away(lambda: upgrade(self._engine))
         retry_while_database_away(lambda: self._workers.beat(self.identity))
         retry_while_database_away(lambda: renew_older(self._client, self._sessions, self._jobs))
-        DBOS(config=self._configuration())
+        dbos = DBOS(config=self._configuration())
         register(self._steps, self._delivery)
         DBOS.launch()
         DBOS.register_queue(
             STUDY_QUEUE,
             worker_concurrency=self._requests_at_once,
-            polling_interval_sec=POLL_S,
             on_conflict="always_update",
         )
         DBOS.register_queue(
             DELIVERY_QUEUE,
             worker_concurrency=DELIVERIES_AT_ONCE,
-            polling_interval_sec=POLL_S,
             on_conflict="always_update",
         )
+        self._queues.start(dbos)
         self._heartbeat.beat()
         self._heartbeat.start()
         self._watch.start()
@@ -112,6 +115,7 @@ class Worker:
 
         A stage that still runs keeps its thread: the process should end with os._exit.
         """
+        self._queues.stop()
         DBOS.destroy(destroy_registry=True, workflow_completion_timeout_sec=grace_s)
         self._watch.stop()
         self._heartbeat.stop()
@@ -134,5 +138,14 @@ class Worker:
             application_version=str(self._jobs.pipeline_version),
             log_level="WARNING",
             serializer=WORKFLOW_JSON,
+            # nobody waits for DBOS's own notifications, which it would send a hundred times a second
+            notification_coalesce_sec=3600.0,
             db_engine_kwargs={"hide_parameters": True},
         )
+
+
+def announce_all(sessions: Sessions) -> None:
+    """Wake every worker: work was queued that no job announced. RecordUnavailable."""
+    with sessions.begin() as session:
+        for queue in (STUDY_QUEUE, DELIVERY_QUEUE):
+            announce_work(session, queue)

@@ -6,6 +6,7 @@ import logging
 from typing import Protocol
 
 from dbos import DBOSClient, EnqueueOptions
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from server.record.database.engine import dbos_url
@@ -22,6 +23,8 @@ DELIVERY_QUEUE = "deliveries"
 STUDY_WORKFLOW = "study_run"
 DELIVERY_WORKFLOW = "delivery_try"
 DBOS_SCHEMA = "dbos"
+WORK_CHANNEL = "segnode_work"
+"""Every queued job is a NOTIFY on it, with the name of the queue: idle workers LISTEN."""
 DBOS_NAME = "segnode"
 
 
@@ -79,6 +82,11 @@ def open_client(url: str) -> DBOSClient:
     )
 
 
+def announce_work(session: Session, queue: str) -> None:
+    """Wake the workers that take from `queue` when `session`'s transaction is committed."""
+    session.execute(select(func.pg_notify(WORK_CHANNEL, queue)))
+
+
 class DbosJobs:
     """Jobs as DBOS workflows in the same database (facts: works on a psycopg 2 connection)."""
 
@@ -92,6 +100,7 @@ class DbosJobs:
         options["priority"] = priority
         session.flush()  # what PostgreSQL refuses of our own rows is not the job's error
         self._client.enqueue_in_transaction(session, options, request_id, run)
+        announce_work(session, STUDY_QUEUE)
 
     def delivery(
         self,
@@ -109,6 +118,7 @@ class DbosJobs:
             options["delay_seconds"] = delay_s
         session.flush()
         self._client.enqueue_in_transaction(session, options, request_id, destination, run, attempt)
+        announce_work(session, DELIVERY_QUEUE)
 
     def close(self) -> None:
         """Give the connections back."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from server.errors import RecordUnavailable
-from server.nodes.heartbeat import Publisher, StorageProbe
+from server.nodes.heartbeat import PUBLISH_S, Publisher, StorageProbe
 from server.pulses import Part, Pulse, PulseState
 
 
@@ -94,6 +94,31 @@ def test_publishing_makes_no_pulse_younger() -> None:
         publisher.publish()
 
     assert [states[0].age_s for states in parts.published] == [20.0, 40.0, 60.0]
+
+
+def test_a_change_is_published_at_once_and_the_rest_now_and_then() -> None:
+    # Arrange
+    clock, parts = Clock(), FakeParts()
+    pulse = Pulse(Part.LISTENER, 10.0, clock)
+    publisher = Publisher([pulse], lambda: parts, clock=clock)
+    due_before = publisher.is_due()
+    publisher.publish()
+
+    # Act
+    due = []
+    for change in (lambda: None, lambda: pulse.beat("accept"), lambda: pulse.fail("no disk")):
+        change()
+        due.append(publisher.is_due())
+        publisher.publish()
+    clock.now_s += PUBLISH_S
+    due.append(publisher.is_due())
+    parts.away = True
+    publisher.publish()
+    due.append(publisher.is_due())
+
+    # Assert
+    assert due_before
+    assert due == [False, True, True, True, True]
 
 
 def test_a_record_that_is_away_is_told_again_when_it_is_back(
