@@ -34,9 +34,7 @@ class Stop:
 
 @dataclass(frozen=True)
 class Absent:
-    """The structure is not on this slice; `reason`, which a model may have written, is made
-    storable.
-    """
+    """The structure is not on this slice; a model's `reason` is made storable."""
 
     reason: str = ""
 

@@ -77,9 +77,7 @@ def largest_island(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def overlapping_island(
     bright: NDArray[np.bool_], before: NDArray[np.bool_]
 ) -> tuple[NDArray[np.bool_], float]:
-    """The island that shares most pixels with `before`, and their overlap as a share of the smaller
-    of both, 0..1.
-    """
+    """The island that shares most pixels with `before`, and their overlap, 0..1 of the smaller."""
     labels, count = ndimage.label(ndimage.binary_opening(bright))
     shared = np.bincount(labels[before], minlength=count + 1)
     shared[0] = 0

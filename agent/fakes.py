@@ -321,8 +321,8 @@ class ScriptedPolicy:
 
 @dataclass(frozen=True)
 class Band:
-    """A structure's intensities, `low` to `high` (0..1), and the columns in which it may lie, `left`
-    to `right` as shares of the slice's width.
+    """A structure's intensities, `low` to `high` (0..1), and its columns, `left` to `right` as
+    shares of the slice's width.
     """
 
     low: float
@@ -340,9 +340,7 @@ PHANTOM_BANDS: Mapping[str, Band] = {
     "left_kidney": Band(0.84, 0.98, left=0.6),
     "bright": Band(0.5, 1.0),
 }
-"""Bands of the synthetic torso in the abdominal window (level 40, width 400); "bright" fits any
-bright blob.
-"""
+"""Bands of the synthetic torso in the window of level 40 and width 400; "bright" fits any blob."""
 
 
 class ThresholdPolicy:
@@ -422,7 +420,7 @@ def segmentation(mask: NDArray[np.bool_], predicted_iou: float = 1.0) -> Segment
 def ellipse(
     shape: tuple[int, int], centre_xy: tuple[float, float], semi_axes_xy: tuple[float, float]
 ) -> NDArray[np.bool_]:
-    """The pixels of a slice of `shape` (rows, columns) whose centres lie in an ellipse, in pixels."""
+    """An ellipse in a slice of `shape` (rows, columns): the pixels whose centres lie in it."""
     y, x = np.ogrid[: shape[0], : shape[1]]
     across = ((x - centre_xy[0]) / semi_axes_xy[0]) ** 2
     return np.asarray(across + ((y - centre_xy[1]) / semi_axes_xy[1]) ** 2 <= 1.0)

@@ -38,9 +38,7 @@ class Limits:
                 raise ValueError(f"limit {field.name} must be at least {least}")
 
     def turns(self, role: Role) -> int:
-        """Most turns of an episode of `role`; KeyError for a role of the whole volume, which has
-        no episodes.
-        """
+        """Most turns of an episode of `role`; KeyError for a role without episodes."""
         return {
             Role.KEY: self.max_turns,
             Role.CARRY: self.carry_turns,

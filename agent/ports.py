@@ -61,9 +61,7 @@ class Segmenter(Protocol):
         """The kinds of prompt that it uses; others are refused, which is an observation."""
 
     def encode(self, image: NDArray[np.float32]) -> Encoding:
-        """Run the image encoder on a slice float32 in 0..1, grey (rows, columns) or RGB (rows,
-        columns, 3).
-        """
+        """Run the image encoder on a slice float32 in 0..1: (rows, columns), or (…, 3) in RGB."""
 
     def segment(self, encoding: Encoding, prompts: Prompts) -> Segmentation:
         """The mask for prompts in the slice's own pixels, at the slice's own size."""
@@ -102,9 +100,7 @@ class Slices(Protocol):
         """Slice `z` (rows, columns) float32 as it was measured (HU for CT), without a window."""
 
     def picture(self, z: int) -> NDArray[np.float32]:
-        """Slice `z` (rows, columns, 3) float32 RGB in 0..1 as a language model sees it; grey is
-        repeated.
-        """
+        """Slice `z` (rows, columns, 3) float32 RGB in 0..1 for a language model; grey repeated."""
 
     def encoding(self, z: int) -> Encoding:
         """The segmenter's encoding of slice `z`; the encoder runs at the first call only."""
@@ -124,7 +120,7 @@ class Seed:
 
 @dataclass(frozen=True, eq=False)
 class PropagatedSlice:
-    """Object number `index` on slice `z`; `score` 0..1 is the model's, for the object's presence."""
+    """Object number `index` on slice `z`; `score` 0..1 is the model's, for its presence there."""
 
     index: int
     z: int
@@ -171,9 +167,7 @@ class VolumePrompter(Segmenter, Protocol):
 
 @dataclass(frozen=True)
 class Assessment:
-    """A policy's opinion of an object: `slices` that need correction, the worst first; `replies`
-    for the record.
-    """
+    """A policy's opinion of an object: the `slices` to correct, the worst first, and `replies`."""
 
     slices: tuple[int, ...] = ()
     replies: tuple[Reply, ...] = ()

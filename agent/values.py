@@ -93,7 +93,7 @@ class Box:
             raise ValueError(f"a box needs x0 <= x1 and y0 <= y1, not {corners}")
 
     def grown(self, margin_px: float, shape: tuple[int, int]) -> Box:
-        """This box widened by `margin_px` on each side, cut to a slice of `shape` (rows, columns)."""
+        """This box widened by `margin_px` on each side, cut to `shape` (rows, columns)."""
         rows, columns = shape
         return Box(
             x0=min(max(self.x0 - margin_px, 0), columns - 1),
@@ -123,7 +123,7 @@ class PromptKind(StrEnum):
 
 @dataclass(frozen=True, eq=False)
 class Prompts:
-    """All prompts so far on one slice: the box, the clicks, the best answer's low-resolution logits.
+    """All prompts so far on one slice: the box, the clicks, the best answer's low-res logits.
 
     `mask` (rows, columns) bool is a mask to start from, used where there are no logits yet; `text`
     names the structure for a segmenter that takes text.
@@ -141,9 +141,8 @@ class Segmentation:
     """A segmenter's answer on one slice.
 
     `mask` (rows, columns) bool at the slice's own size; `logits` (h, w) float32 at the model's
-    low resolution, > 0 inside; `predicted_iou` the model's own estimate, 0..1. Where the model gave
-    several candidates, `choice` is the index of this one and `candidate_ious` has its estimates of
-    all.
+    low resolution, > 0 inside; `predicted_iou` the model's own estimate, 0..1. Of several
+    candidates this one has the index `choice`; `candidate_ious` are the model's estimates of all.
     """
 
     mask: NDArray[np.bool_]
@@ -219,8 +218,7 @@ class VolumePrompts:
     """All prompts so far for one object in a volume, in voxel indices of the working grid.
 
     `boxes` and `points` in the order in which they came; `mask` (z, y, x) bool the object to start
-    from, which the other prompts correct; `text` names the structure for a segmenter that takes
-    text.
+    from, which the other prompts correct; `text` names the structure where text is supported.
     """
 
     boxes: tuple[VoxelBox, ...] = ()

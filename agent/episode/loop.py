@@ -3,8 +3,7 @@
 The rules of an episode are in agent/episode/state.py. The loop yields every turn as it happens, so
 that the caller can store, show or stop. A policy's malformed reply and a segmenter's failure do not
 raise: each becomes an observation, and the policy tries again within its budget. `run_episode`
-works on one slice, `run_together` on many in lock-step, with one call of the policy and one of the
-segmenter for all.
+works on one slice, `run_together` on many in lock-step, with common calls of policy and segmenter.
 """
 
 from __future__ import annotations
@@ -30,8 +29,9 @@ def run_episode(
     objection: Objection = no_objection,
     clock: Clock = time.perf_counter,
 ) -> Generator[Turn, None, Episode]:
-    """Work on one slice until the policy stops or its budget is spent; yields turns, returns the
-    Episode.
+    """Work on one slice until the policy stops or its budget is spent.
+
+    Yields the turns, returns the Episode.
 
     `start`, `first_index` and `objection` as in EpisodeState. Errors other than SegmenterFailed
     pass through.

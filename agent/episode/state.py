@@ -64,7 +64,7 @@ class _Verdict:
 
 @dataclass(frozen=True, eq=False)
 class _PendingReply:
-    """A reply whose turn is not recorded yet: its action, and its verdict or the prompts to draw."""
+    """A reply before its turn is recorded: its action, and its verdict or the prompts to draw."""
 
     reply: Reply
     action: Action
@@ -138,7 +138,7 @@ class EpisodeState:
         )
 
     def step(self, reply: Reply, policy_s: float) -> PromptedSlice | None:
-        """Take the policy's reply, which took `policy_s` seconds; the segmenter's question, if any."""
+        """Take the policy's reply, after `policy_s` seconds; returns what to ask the segmenter."""
         action = normalise_action(reply.action)
         verdict = self._without_drawing(action)
         if verdict is not None or not isinstance(action, AddBox | AddPoint):

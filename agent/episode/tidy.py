@@ -36,8 +36,7 @@ def tidy_object(voxels: NDArray[np.bool_], key_slices: Iterable[int]) -> NDArray
     """The object (z, y, x) bool without the parts that no key slice shows.
 
     The largest part stays, and each further one that is no speck and reaches a key slice. Voxels of
-    a part touch by face, edge or corner (26-connected): thin structures run obliquely between
-    slices.
+    a part touch by face, edge or corner (26-connected), as oblique thin structures do.
     """
     window = _window(voxels)
     labels, count = ndimage.label(voxels[window], structure=np.ones((3, 3, 3)))

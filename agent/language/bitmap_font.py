@@ -1,5 +1,7 @@
-"""Numbers on pictures: a bitmap font of 5 by 7, so that no font file is needed and every machine
-draws the same.
+"""Numbers on pictures in a bitmap font of 5 by 7, the same on every machine.
+
+Pillow would not do: the digits of its bitmap font touch each other, and its FreeType font has other
+pixels in other versions, which would change the digests of pictures.
 """
 
 from __future__ import annotations

@@ -57,8 +57,8 @@ def overlaid(
     neighbour: NDArray[np.bool_] | None = None,
 ) -> Picture:
     """`slice_rgb`, as `resampled_in` gives it, with `mask` (rows, columns) bool in `tint` and the
-    outline of `neighbour` (rows, columns) bool in yellow. Clicks and boxes are left out, as in both
-    papers.
+    outline of `neighbour` (rows, columns) bool in yellow. As in both papers, clicks and boxes are
+    left out.
     """
     pixels = slice_rgb.copy()
     if mask is not None:

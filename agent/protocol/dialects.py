@@ -30,8 +30,7 @@ def parse_reply(text: str, view: View, dialect: Dialect) -> Action:
 def render_reply(action: Action, view: View, dialect: Dialect, reasoning: str = "") -> str:
     """The reply for `action`, with `reasoning` before it; ValueError for a malformed action.
 
-    `parse_reply` of it gives the action back, to the protocol's rounding (1/999 or 1/10000 of the
-    image).
+    `parse_reply` gives the action back, to the protocol's rounding: 1/999 or 1/10000 of the image.
     """
     if dialect is Dialect.THINK_ACTION:
         return render_think_action(action, view, reasoning)

@@ -67,9 +67,7 @@ class View:
     def letterbox(
         cls, shape: tuple[int, int], size: tuple[int, int], crop: Crop | None = None
     ) -> View:
-        """As large as fits an image of `size` (width, height), centred and padded; the aspect is
-        kept to the pixel.
-        """
+        """As large as fits `size` (width, height), centred, padded; aspect kept to the pixel."""
         part = crop or _whole(shape)
         scale = min(size[0] / part.width, size[1] / part.height)
         content = (max(1, round(part.width * scale)), max(1, round(part.height * scale)))
@@ -130,7 +128,7 @@ class View:
             )
         sx, sy = self.scale
         # Shrinking by f needs a low-pass at the new Nyquist limit: a Gaussian of sigma (f - 1) / 2
-        # pixels, none where the image is enlarged.
+        # pixels, as scikit-image's resize has, and none where the image is enlarged.
         sigma_px = [max(0.0, (1 / s - 1) / 2) for s in (sy, sx)]
         part = ndimage.gaussian_filter(_cropped(self.crop, pixels).astype(np.float32), sigma_px)
         image = np.full((self.size[1], self.size[0]), padding, dtype=np.float32)

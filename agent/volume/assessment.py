@@ -16,12 +16,10 @@ from agent.volume.target_state import TargetState
 
 
 def assess(target_state: TargetState) -> Generator[Turn, None, None]:
-    """Ask the policy which slices need correction and work on them, the worst first; yields the
-    turns.
+    """Ask the policy which slices need correction and work on them; yields the turns.
 
     A slice that cannot be corrected keeps its mask. A VolumeSegmenter propagates the corrections
-    again, only as far as they have an effect. An assessment that fails is a warning: there is an
-    object without it.
+    again, only as far as they have an effect. An assessment that fails is a warning.
     """
     if target_state.slices.shape[0] == 1:
         return

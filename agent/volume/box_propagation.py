@@ -1,7 +1,7 @@
 """Propagation with a 2-D segmenter: each slice is drawn in the box of its neighbour's mask.
 
-It spares a policy that is slow or costly to ask (agent.limits): it is asked about key slices and
-the whole only. A 2-D segmenter draws something in any box, so it cannot tell where an object ends;
+It spares a policy that is slow or costly to ask, which then works on key slices and assesses the
+whole only. A 2-D segmenter draws something in any box, so it cannot tell where an object ends;
 an object goes on while the grey levels inside its mask are those of its first outline.
 
 The box grows from slice to slice by what an edge at 45 degrees moves, the slice distance in pixels,

@@ -1,4 +1,4 @@
-"""A check of the whole object: slices that do not fit their neighbours are redrawn, filled or cut."""
+"""A check of the whole object: slices that do not fit are redrawn, filled or cut."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class Neighbourhood:
         return cls(limits, max(1.0, spacing_mm[0] / spacing_mm[2]))
 
     def drift(self, mask: Mask2D, before: tuple[Mask2D, ...]) -> str | None:
-        """Why a non-empty `mask` does not fit those `before` it, the nearest first; None if it does.
+        """Why a non-empty `mask` does not fit those `before` it, nearest first; None if it does.
 
         Only growth is drift: structures end, floods do not shrink. A fit with one of those before
         is enough: after a slice that was drawn too small the structure has its earlier size again.
@@ -105,9 +105,8 @@ def between(mask: Mask2D, other: Mask2D) -> Mask2D:
 
 
 def _signed_distance(mask: Mask2D) -> NDArray[np.float64]:
-    """Distance to the outline in pixels, positive inside. The padding makes the slice's edge an
-    outline too.
-    """
+    """Distance to the outline in pixels, positive inside."""
+    # padded, so that the slice's edge is an outline too
     inside = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
     return np.asarray(inside - ndimage.distance_transform_edt(~mask), dtype=np.float64)
 

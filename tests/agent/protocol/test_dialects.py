@@ -230,8 +230,8 @@ fragments = st.sampled_from(
     [
         "<tool_call>", "</tool_call>", "<action>", "</action>", "<answer>", "</answer>", "<think>",
         "</think>", '{"name":', '"add_bbox"', '"add_point"', ',"arguments":', '{"bbox_2d":',
-        "[1,2,3,4]", "[1e400,2]", "NaN", "}}", "Positive Point (", "0.5, 0.5", ")", "Box (", "Absent", "[[[[",
-        '"', "\ud800",
+        "[1,2,3,4]", "[1e400,2]", "NaN", "}}", "Positive Point (", "0.5, 0.5", ")", "Box (",
+        "Absent", "[[[[", '"', "\ud800",
     ]
 )  # fmt: skip
 any_text = st.one_of(st.text(), st.lists(st.one_of(fragments, st.text(max_size=5))).map("".join))
