@@ -18,7 +18,7 @@ from agent.volume.box_propagation import with_propagation
 from models.images.normalise import COLOUR_LEVELS, Scale, measure
 from models.images.preprocessing import WorkingGrid
 from models.images.readers import UNTOLD
-from models.images.slices import EncodedSlices
+from models.images.slices import EncodedSlices, OnEncoded, ignore_progress
 from models.images.windows import ABDOMEN, Window, seen_through, window_for
 from models.registry import (
     open_policy,
@@ -45,12 +45,16 @@ class LoadedModels:
     window: Window | None = None
     slice_step_mm: float = 0.0
 
-    def prepare(self, volume: Volume, folder: Path | None) -> PreparedVolume:
-        """Bring a volume to the working grid, on one scale for all its slices; encodings are kept
-        in `folder`.
+    def prepare(
+        self, volume: Volume, folder: Path | None, on_encoded: OnEncoded = ignore_progress
+    ) -> PreparedVolume:
+        """Bring a volume to the working grid, on one scale for all its slices.
+
+        Encodings are kept in `folder`; `on_encoded` is called after each run of the encoder.
         """
         grid = WorkingGrid.of(volume.geometry, slice_step_mm=self.slice_step_mm)
-        return PreparedVolume(grid, grid.to_working(volume), self, folder if self.encoder else None)
+        kept_in = folder if self.encoder else None
+        return PreparedVolume(grid, grid.to_working(volume), self, kept_in, on_encoded)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +67,7 @@ class PreparedVolume:
     working: Volume
     bench: LoadedModels
     folder: Path | None
+    on_encoded: OnEncoded = ignore_progress
     _by_window: dict[str, EncodedSlices] = field(default_factory=dict)
 
     def slices_for(self, structure: str) -> EncodedSlices:
@@ -80,6 +85,7 @@ class PreparedVolume:
                 levels=(shown.low, shown.high),
                 encoder=self.bench.encoder,
                 folder=self.folder,
+                on_encoded=self.on_encoded,
             )
         return self._by_window[words]
 

@@ -37,6 +37,14 @@ Normalise = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """Intensities of a slice (rows, columns) float32 -> the same in 0..1, as the models see it."""
 
 
+OnEncoded = Callable[[int, int], None]
+"""Takes how many slices the encoder has run on, and how many slices the volume has."""
+
+
+def ignore_progress(encoded: int, depth: int) -> None:
+    """For callers that do not follow the encoder."""
+
+
 class EncodedSlices:
     """The axial slices of a volume on the working grid (agent.ports.Slices), safe to share between
     threads.
@@ -46,7 +54,9 @@ class EncodedSlices:
     encodings, with the `in_memory` latest beside it in memory; `encoder` names network and weights
     and goes into the files' names. Kept embeddings are rounded to float16 before first use (at most
     3e-4 of LiteMedSAM's ±0.61), so that a run that was interrupted goes on with exactly the same
-    numbers. Without a folder the latest stay in memory as the segmenter made them, up to
+    numbers. `on_encoded` is called after each run of the encoder.
+
+    Without a folder the latest stay in memory as the segmenter made them, up to
     `memory_bytes`; older ones are made anew.
     """
 
@@ -62,11 +72,12 @@ class EncodedSlices:
         folder: Path | None = None,
         in_memory: int = 16,
         memory_bytes: int = MEMORY_BYTES,
+        on_encoded: OnEncoded = ignore_progress,
     ) -> None:
         self._volume, self._segmenter, self._normalise = volume, segmenter, normalise
         self.window, self.levels = window, levels
         self._encoder, self._folder, self._in_memory = encoder, folder, in_memory
-        self._memory_bytes = memory_bytes
+        self._memory_bytes, self._on_encoded = memory_bytes, on_encoded
         self._images: OrderedDict[int, NDArray[np.float32]] = OrderedDict()
         self._encodings: OrderedDict[int, Encoding] = OrderedDict()
         self._lock = threading.RLock()
@@ -161,6 +172,7 @@ class EncodedSlices:
     def _encode(self, z: int) -> Encoding:
         self._passes += 1
         encoding = self._segmenter.encode(self._encoded_image(z))
+        self._on_encoded(self._passes, self.shape[0])
         path = self._path(z)
         if path is None:
             return encoding
