@@ -40,6 +40,9 @@ LABEL_MAP = "segmentation.nii.gz"
 OnTurn = Callable[[int, Turn], None]
 """Takes every turn as it happens, with its target's index."""
 
+OnActivity = Callable[[str], None]
+"""Takes in words what is being done, before there are turns and between them."""
+
 
 @dataclass(frozen=True)
 class LocalRun:
@@ -79,7 +82,12 @@ def asked_targets(texts: Sequence[str], catalogue: Catalogue) -> tuple[Target, .
     return tuple(targets)
 
 
-def segment_files(run: LocalRun, models: LocalModels, on_turn: OnTurn) -> tuple[TargetSummary, ...]:
+def segment_files(
+    run: LocalRun,
+    models: LocalModels,
+    on_turn: OnTurn,
+    on_activity: OnActivity = lambda _: None,
+) -> tuple[TargetSummary, ...]:
     """Segment `run.targets` and leave masks, preview.png and trace.json in `run.out`.
 
     InputError or NotAVolume, in a sentence, for what cannot be segmented. Unknown and absent
@@ -90,7 +98,9 @@ def segment_files(run: LocalRun, models: LocalModels, on_turn: OnTurn) -> tuple[
     shutil.rmtree(work, ignore_errors=True)
     (run.out / TURN_MASKS).unlink(missing_ok=True)
     try:
-        summaries = segment_source(source_at(run.path, run.targets), models, on_turn, work)
+        summaries = segment_source(
+            source_at(run.path, run.targets), models, on_turn, work, on_activity
+        )
         if _is_volume_file(run.path):
             _write_masks(run, WorkFolder(work), summaries)
         results = [writer.file_name for writer in RESULT_WRITERS]
@@ -140,7 +150,11 @@ def volume_source(
 
 
 def segment_source(
-    source: LocalSource, models: LocalModels, on_turn: OnTurn, work: Path
+    source: LocalSource,
+    models: LocalModels,
+    on_turn: OnTurn,
+    work: Path,
+    on_activity: OnActivity = lambda _: None,
 ) -> tuple[TargetSummary, ...]:
     """Take one volume through the pipeline; volume, masks and trace are left in the folder `work`,
     as WorkFolder reads them. InputError, NotAVolume.
@@ -154,6 +168,7 @@ def segment_source(
         limits=models.limits,
         writers=source.writers,
         title=source.title,
+        on_progress=lambda _, activity: on_activity(activity),
     )
     study = StudyRun(pipeline, source.assignment, on_turn)
     try:

@@ -55,14 +55,21 @@ from server.study.volume_cache import PreparedVolumes
 from server.study.workfolder import EncodingStore, WorkFolder
 from server.values import Assignment, Selection, TargetSummary
 
+OnProgress = Callable[[Assignment, str], None]
+"""Takes what is being done for a request, in words with a count, as often as that changes."""
+
+
+def ignore_progress(assignment: Assignment, activity: str) -> None:
+    """For callers that show no progress."""
+
 
 class Pipeline:
     """The stages of a study (server.ports.Stages) on real rooms.
 
     `load` gives a request's volume (`read_series` does it from headers), `folder` names its work
     folder, `workbench` loads its models at the first call that needs them, `writers` make its
-    results, `title` heads its preview in place of the modality. Threads may work on `at_once`
-    requests, one thread on each.
+    results, `title` heads its preview in place of the modality. `on_progress` is given in words
+    what is being done for a request. Threads may work on `at_once` requests, one thread on each.
     """
 
     def __init__(
@@ -77,6 +84,7 @@ class Pipeline:
         writers: Sequence[ResultWriter] = RESULT_WRITERS,
         at_once: int = 1,
         title: str = "",
+        on_progress: OnProgress = ignore_progress,
     ) -> None:
         self._load = load
         self._folder = folder
@@ -87,11 +95,13 @@ class Pipeline:
         self._writers = writers
         self._prepared = PreparedVolumes(at_once)
         self._title = title
+        self._on_progress = on_progress
 
     def select(self, assignment: Assignment) -> Selection:
         """Choose the series and keep it as a volume; NotAVolume says why there is none."""
         folder = self._work_folder(assignment)
         if not folder.has_volume:
+            self._on_progress(assignment, "reading the series")
             folder.save_volume(self._load(assignment))
         volume = folder.load_volume()
         shape = volume.intensities.shape
@@ -102,7 +112,9 @@ class Pipeline:
         folder = self._work_folder(assignment)
         if folder.load_target(index) is None and folder.load_outline(index) is None:
             keep = TurnMaskFile(folder.path / TURN_MASKS).keeping(index, on_turn)
-            outline = self._work(assignment).outline(assignment.targets[index], keep)
+            work = self._work(assignment)
+            self._on_progress(assignment, f"{_counted(assignment, index)}: looking for it")
+            outline = work.outline(assignment.targets[index], keep)
             folder.save_outline(index, outline)
 
     def follow(self, assignment: Assignment, on_turn: Callable[[int, Turn], None]) -> None:
@@ -137,7 +149,9 @@ class Pipeline:
                 f"what was drawn of {target.text!r} is not in the work folder any more"
             )
         keep = TurnMaskFile(folder.path / TURN_MASKS).keeping(index, on_turn)
-        result = self._work(assignment).finish(target, outline, keep)
+        work = self._work(assignment)
+        self._on_progress(assignment, f"{_counted(assignment, index)}: through the volume")
+        result = work.finish(target, outline, keep)
         prepared = self._prepare(assignment)
         mask = None if result.voxels is None else prepared.to_source(result.voxels)
         summary = summarise(index, result, mask, single_image=folder.load_volume().single_image)
@@ -153,6 +167,7 @@ class Pipeline:
         """Write the results, each compared with the masks before it gets its name; then trace and
         preview.
         """
+        self._on_progress(assignment, "writing the results")
         folder = self._work_folder(assignment)
         volume = folder.load_volume()
         segments = [self._segment(folder, t) for t in targets if t.status == TargetStatus.SEGMENTED]
@@ -210,13 +225,19 @@ class Pipeline:
         return WorkFolder(self._folder(assignment.request_id))
 
     def _work(self, assignment: Assignment) -> VolumeWork:
-        return VolumeWork(self._workbench(assignment), self._prepare(assignment), self._limits)
+        prepared = self._prepare(assignment)
+        return VolumeWork(self._workbench(assignment), prepared, self._limits)
 
     def _prepare(self, assignment: Assignment) -> Prepared:
+        def show_encoded(encoded: int, depth: int) -> None:
+            self._on_progress(assignment, f"encoding slices: {encoded} of {depth}")
+
         def prepare() -> Prepared:
             volume = self._work_folder(assignment).load_volume()
             encodings = self._encodings.of_series(volume.series_instance_uid)
-            return self._workbench(assignment).prepare(agent_volume(volume), encodings)
+            self._on_progress(assignment, "loading the models")
+            models = self._workbench(assignment)
+            return models.prepare(agent_volume(volume), encodings, show_encoded)
 
         return self._prepared.of(assignment.request_id, prepare)
 
@@ -301,3 +322,8 @@ def summarise(
 def nothing_to_report(targets: Sequence[TargetSummary]) -> str:
     """One sentence for a request whose every target failed."""
     return "nothing could be segmented: " + "; ".join(f"{t.text}: {t.reason}" for t in targets)
+
+
+def _counted(assignment: Assignment, index: int) -> str:
+    """A target and which of them it is."""
+    return f"{assignment.targets[index].text} ({index + 1} of {len(assignment.targets)})"

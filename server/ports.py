@@ -87,5 +87,10 @@ class LoadedModels(Protocol):
     def weights_sha256(self) -> tuple[str, ...]:
         """Hashes of the weights in use, for the record and the results."""
 
-    def prepare(self, volume: Volume, folder: Path) -> Prepared:
-        """Bring a volume to the working grid; encodings are kept under `folder`."""
+    def prepare(
+        self, volume: Volume, folder: Path, on_encoded: Callable[[int, int], None]
+    ) -> Prepared:
+        """Bring a volume to the working grid; encodings are kept under `folder`.
+
+        `on_encoded` takes, after each run of the encoder, how many slices are encoded of how many.
+        """

@@ -33,4 +33,4 @@ def run(
     def show_turn(index: int, turn: Turn) -> None:
         progress(f"{local_run.targets[index].text}, {turn.place}, {turn.role}")
 
-    return segment_files(local_run, models, show_turn)
+    return segment_files(local_run, models, show_turn, progress)

@@ -54,6 +54,27 @@ def bright_blob() -> np.ndarray[Any, np.dtype[np.float32]]:
     return volume
 
 
+def test_progress_moves_before_the_first_turn(models: LocalModels, tmp_path: Path) -> None:
+    # Arrange
+    phantoms.torso_ct(tmp_path / "ct", shape=(24, 96, 96))
+    local_run = LocalRun(tmp_path / "ct", asked_targets(["liver"], CATALOGUE), tmp_path / "out")
+    events: list[str] = []
+
+    # Act
+    segment_files(local_run, models, lambda _, turn: events.append("a turn"), events.append)
+
+    # Assert
+    before = events[: events.index("a turn")]
+    assert before[:3] == [
+        "reading the series",
+        "loading the models",
+        "liver (1 of 1): looking for it",
+    ]
+    assert "encoding slices: 1 of 24" in events
+    assert events[-1] == "writing the results"
+    assert "liver (1 of 1): through the volume" in events
+
+
 def test_a_dicom_folder_gives_seg_sr_trace_and_preview(models: LocalModels, tmp_path: Path) -> None:
     # Arrange: other things lie in the folder too, as on a disc
     phantoms.torso_ct(tmp_path / "ct", shape=(24, 96, 96))
