@@ -50,7 +50,7 @@ class OneLineFormatter(logging.Formatter):
 def log_lines(level: int) -> None:
     """Log to the standard error stream, from `level` on, each record on a line of its own.
 
-    Called when a process starts.
+    It is called when a process starts.
     """
     handler = logging.StreamHandler()
     handler.setFormatter(OneLineFormatter(LINE_FORMAT))

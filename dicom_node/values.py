@@ -21,7 +21,7 @@ from dicom_node.voxels import Voxels
 class PatientDigests:
     """Salted digests that tell patients apart, empty where not given.
 
-    Made by dicom_node.series.patients.
+    dicom_node.series.patients makes them.
     """
 
     identifier: str = ""

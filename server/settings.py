@@ -154,7 +154,7 @@ class AgentSettings(_Section):
 class StagesSettings(_Section):
     """[stages]: how long each stage of a request may take, and how much memory.
 
-    In the words of StageLimits.
+    The fields are those of StageLimits.
     """
 
     select_s: Annotated[float, Field(gt=0)]

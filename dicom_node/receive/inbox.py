@@ -158,7 +158,7 @@ class Inbox:
     def sweep(self, process_id: int | None = None) -> int:
         """Remove what a crash of one process, or of any, left half-written; the number of files.
 
-        Only while those processes store nothing.
+        It is called only while those processes store nothing.
         """
         prefix = "" if process_id is None else f"{process_id}-"
         leftovers = [path for path in self._incoming.iterdir() if path.name.startswith(prefix)]

@@ -27,7 +27,7 @@ _LONG_VRS = frozenset({b"OB", b"OW", b"SQ", b"UN", b"UT"})
 class FileMeta:
     """What we write into and read from the file meta information.
 
-    `sha256` of the data set's bytes, hex.
+    `sha256` is that of the data set's bytes, in hexadecimal digits.
     """
 
     sop_class_uid: str
@@ -89,7 +89,7 @@ def read_meta(path: Path) -> FileMeta:
 def is_whole(path: Path) -> bool:
     """Whether the data set in a file of ours has the SHA-256 stated in its file meta.
 
-    Raises OSError.
+    OSError when the file cannot be read.
     """
     with path.open("rb") as file:
         head = file.read(MOST_META_BYTES)

@@ -63,9 +63,9 @@ def _connection_count(receiver: _ReceiverProcess) -> int:
 class ReceiverProcesses:
     """Receivers for `listener.Listener`: `count` processes that keep instances in `inbox`.
 
-    Each question and notice of theirs goes to `registry`.
+    Their questions and notices go to `registry`.
 
-    The level of the root logger is theirs, too.
+    They log at the level of this process's root logger.
     """
 
     def __init__(
@@ -225,7 +225,7 @@ class ReceiverProcesses:
     def _kill_those_that_stand_still(self) -> None:
         """Kill receivers that do not answer; others are started.
 
-        Such a receiver serves nobody and is given ever more.
+        Such a receiver serves nobody, but would be given ever more connections.
         """
         latest_s = time.monotonic() - _STILL_S
         with self._lock:

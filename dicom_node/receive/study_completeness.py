@@ -18,7 +18,7 @@ from dicom_node.arrivals import Arrival, KeptAs
 
 
 @dataclass
-class _Waiting:
+class _StudyArrivals:
     """A study that is not complete yet: times in seconds of the watch's clock."""
 
     last_arrival_s: float
@@ -65,7 +65,7 @@ class StudyWatch:
         self._clock = clock
         self._longest_hold_s = longest_hold_s
         self._lock = threading.Lock()
-        self._waiting: dict[str, _Waiting] = {}
+        self._waiting: dict[str, _StudyArrivals] = {}
         self._changed: set[str] = set()
         self._brought: dict[str, set[str]] = {}  # open association -> studies it brought part of
 
@@ -85,7 +85,7 @@ class StudyWatch:
             if arrival.kept_as is not KeptAs.SAME:
                 self._changed.add(study)
             if arrival.kept_as is KeptAs.NEW:
-                self._waiting.setdefault(study, _Waiting(now_s))
+                self._waiting.setdefault(study, _StudyArrivals(now_s))
             if waiting := self._waiting.get(study):
                 new = arrival.kept_as is KeptAs.NEW
                 waiting.arrived(arrival.instance.series_instance_uid, now_s, new=new)
@@ -99,7 +99,7 @@ class StudyWatch:
         """A study was found on disk at start: its quiet time begins anew."""
         now_s = self._clock()
         with self._lock:
-            self._waiting[study_instance_uid] = _Waiting(now_s)
+            self._waiting[study_instance_uid] = _StudyArrivals(now_s)
             self._changed.add(study_instance_uid)
 
     def changed(self) -> set[str]:

@@ -43,7 +43,7 @@ def offset_text(zone: tzinfo) -> str:
 def node_knows_its_zone(environ: Mapping[str, str] = os.environ) -> bool:
     """Whether the zone of this machine has been set.
 
-    UTC by default is where most servers are, not their hospital.
+    UTC is the default of most servers, and no statement about the place of their hospital.
     """
     offsets = {moment.astimezone().utcoffset() for moment in (_WINTER, _SUMMER)}
     return bool(environ.get("TZ")) or offsets != {timedelta()}

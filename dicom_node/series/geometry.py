@@ -79,7 +79,7 @@ def even_tolerance_mm(step_mm: float) -> float:
 def arrange(planes: Sequence[Plane]) -> Stack:
     """Sort planes of one orientation, matrix and spacing into a stack.
 
-    NotAVolume says why they are none.
+    NotAVolume says why they make none.
     """
     if len(planes) < 2:
         raise NotAVolume(

@@ -40,7 +40,7 @@ RESULT_FILES = {"SEG": "seg.dcm", "SR": "sr.dcm"}
 def main(arguments: Sequence[str]) -> int:
     """Run the demo into the folder named first, or demo-out.
 
-    0 when the archive has what it should.
+    Returns 0 when the archive has what it should.
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     out = Path(arguments[0] if arguments else "demo-out").resolve()
@@ -140,7 +140,7 @@ def _keep(out: Path, archive: Archive, sample: Sample, request: dict[str, Any]) 
 def _scores(sample: Sample, seg: Path, request: dict[str, Any]) -> dict[str, float]:
     """Dice of what the archive received, decoded from its bytes, by target text.
 
-    Empty without a reference.
+    It is empty without a reference.
     """
     if sample.reference is None or not seg.is_file():
         return {}

@@ -62,7 +62,7 @@ def torso_plane_hu(index: int, slices: int = SLICES) -> NDArray[np.float32]:
 def write_torso(folder: Path, slices: int = SLICES) -> tuple[tuple[Path, ...], str]:
     """Write the phantom as a CT series into `folder`, made if missing.
 
-    Its files and the study's UID.
+    Returns its files and the study's UID.
     """
     folder.mkdir(parents=True, exist_ok=True)
     study, series, frame = (_uid(role) for role in ("study", "series", "frame of reference"))

@@ -156,7 +156,7 @@ def problem(
 ) -> JSONResponse:
     """A problem as the answer to the request of `scope`.
 
-    `more` are members beyond the RFC's five.
+    `more` has members beyond the RFC's five.
     """
     body = {
         "type": f"urn:segnode:problem:{kind.name}",

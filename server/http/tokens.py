@@ -24,9 +24,9 @@ class Tokens:
     digests: tuple[bytes, ...]
 
     def actor(self, token: str) -> str | None:
-        """Who a token stands for, in words the audit trail may hold, or None if nobody.
+        """Who a token stands for, as the audit trail names it; None for nobody.
 
-        In constant time.
+        It takes the same time for every token.
         """
         digest = _digest(token)
         # every digest is compared, so that the time tells nothing about which one is near

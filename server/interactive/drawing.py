@@ -36,7 +36,7 @@ _TRIAL_SHAPE = (64, 64)
 class SegmenterService:
     """One segmenter at work on images that clients send.
 
-    For as many threads as the segmenter is for.
+    As many threads may call it as may call the segmenter.
 
     `logits_shape` (h, w) is that of its low-resolution logits, learnt from a first trial, which
     also warms it up.

@@ -68,7 +68,7 @@ class SentImage:
     def working_bytes(self, max_pixels: int) -> int:
         """The most memory that `pixels` and a segmenter's input made of them take, in bytes.
 
-        Only the header is read. Raises as `pixels`.
+        Only the header is read. It raises what `pixels` raises.
         """
         with _opened(self.content, max_pixels) as opened:
             return opened.rows * opened.columns * opened.bytes_per_pixel
@@ -137,9 +137,9 @@ class _Array:
 
 @contextmanager
 def _opened(content: bytes, max_pixels: int) -> Iterator[_Picture | _Array]:
-    """The image with its header read and its size looked at.
+    """The image with its header read and its size checked.
 
-    What is raised while it is read on is BadImage.
+    BadImage for whatever goes wrong while the rest is read.
     """
     if content.startswith(_NPY):
         with _read_as("the .npy file is damaged or cut off", max_pixels):
@@ -191,7 +191,7 @@ def _from_npy(opened: _Array) -> NDArray[np.float32]:
 def _from_picture(opened: _Picture) -> NDArray[np.float32]:
     """Grey in its own depth, everything else as RGB; transparency is ignored.
 
-    Band by band, to take less memory.
+    It is converted band by band, which takes less memory.
     """
     picture = opened.picture
     picture.load()

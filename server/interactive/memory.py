@@ -1,6 +1,6 @@
 """Memory for work in progress, reserved before it is taken.
 
-So no number of clients takes more than there is.
+Thus no number of clients takes more than there is.
 """
 
 from __future__ import annotations

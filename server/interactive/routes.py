@@ -119,7 +119,7 @@ def segment(
 ) -> SegmentationOut:
     """Draw: all prompts so far together with the last logits.
 
-    Asked again without a new prompt, the same mask.
+    A call without a new prompt gives the same mask.
     """
     service.store.check_memory()
     segmentation, answer = session.segment(), body or AskIn()

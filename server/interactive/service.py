@@ -46,7 +46,7 @@ class Service:
     ) -> tuple[Segmentation, str]:
         """A mask from all prompts and the last logits, on an image sent now or earlier.
 
-        Also the image's SHA-256.
+        The second value is the image's SHA-256.
         """
         if (body.image is None) == (body.image_sha256 is None):
             raise BadPrompt("give either the image or its image_sha256")

@@ -111,9 +111,9 @@ class SessionStore:
     def open(
         self, owner: str, image: SentImage, segmenter: SegmenterService, target: str
     ) -> Session:
-        """A new session; TooManySessions, BadImage, ImageTooLarge.
+        """A new session, after its image was encoded if it is not yet.
 
-        The image is encoded first, if it is not yet.
+        TooManySessions, BadImage, ImageTooLarge.
         """
         self.check_room()
         shape = segmenter.shape_of(image)

@@ -1,6 +1,6 @@
 """Arrays as JSON carries them: masks as PNG or run lengths, logits as float32, images as files.
 
-All bytes in base64.
+All bytes are in base64.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ def logits_of(sent: LogitsJson, shape: tuple[int, ...]) -> NDArray[np.float32]:
 
 
 def mask_of(sent: SentImage, shape: tuple[int, int], max_pixels: int) -> NDArray[np.bool_]:
-    """An outline (rows, columns) bool from an image of that shape, foreground above half.
+    """A mask (rows, columns) bool from an image of that shape, foreground above half.
 
-    BadPrompt, BadImage.
+    BadPrompt for another shape, BadImage for no image.
     """
     pixels = sent.pixels(max_pixels)
     if pixels.shape != shape:

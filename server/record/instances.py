@@ -46,7 +46,7 @@ class Added:
 def add(session: Session, study_instance_uid: str, headers: Sequence[InstanceHeader]) -> Added:
     """Index the headers that are new, under the study's lock.
 
-    RecordUnavailable; no single row's fault raises.
+    RecordUnavailable when PostgreSQL is away; the fault of a single row does not raise.
     """
     result_uids = _result_uids(session, [header.sop_instance_uid for header in headers])
     rows = [_row(study_instance_uid, header, result_uids) for header in headers]
@@ -131,7 +131,7 @@ def _result_uids(session: Session, uids: Sequence[str]) -> set[str]:
 def series_of(session: Session, study_instance_uid: str, uids: set[str]) -> set[str]:
     """Those of `uids` that are series of the study in the index.
 
-    One look into the index for each.
+    Each takes one look into the index.
     """
     named = func.unnest(sorted(uids)).table_valued("uid").render_derived(name="wanted")
     there = (

@@ -120,7 +120,7 @@ class Record:
     def retry(self, request_id: str, *, actor: str) -> RequestView:
         """Begin a FAILED request again from what failed: results that were written are only sent.
 
-        UnknownRequest, WrongState.
+        UnknownRequest; WrongState for a request in any other state.
         """
         with self._sessions.begin() as session:
             row = requests.locked(session, request_id)
@@ -134,7 +134,7 @@ class Record:
     def cancel(self, request_id: str, *, actor: str) -> RequestView:
         """End a request that has not ended; work on it stops at its next turn.
 
-        UnknownRequest, WrongState.
+        UnknownRequest; WrongState for one that has ended.
         """
         with self._sessions.begin() as session:
             row = requests.locked(session, request_id)

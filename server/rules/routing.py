@@ -148,7 +148,7 @@ class Rules:
     ) -> tuple[str, ...]:
         """The destinations named, else those of the first matching route, else all.
 
-        UnknownDestination.
+        UnknownDestination for a name that is not configured.
         """
         if requested is not None:
             unknown = sorted(set(requested) - set(self.destinations))

@@ -47,9 +47,9 @@ class Requestor:
 
 
 class IdleTime:
-    """Until when a peer must have done something of what it is here for: C-ECHO is not.
+    """The time by which a peer must have stored something; C-ECHO does not count.
 
-    `deadline_s` of time.monotonic, between two PDUs.
+    `deadline_s` is in seconds of time.monotonic and is checked between two PDUs.
     """
 
     def __init__(self, limits: PeerLimits) -> None:
@@ -180,7 +180,7 @@ class StoreHandler:
 class StoringAssociation:
     """Serves one association until it ends.
 
-    `serve` always raises, an AssociationEnded that says how.
+    `serve` always ends with an AssociationEnded, which says how.
 
     `contexts` are those that were accepted, by their identifiers; `on_use` is told what each
     request is for.

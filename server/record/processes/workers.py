@@ -86,7 +86,7 @@ class Workers:
     def bury(self, limit_s: float | None) -> list[str]:
         """Remove workers that have certainly ended, and those silent for `limit_s` seconds.
 
-        Their ids.
+        Returns their ids.
 
         A worker that last beat in the future did so before the database's clock was put back: its
         silence begins now.
