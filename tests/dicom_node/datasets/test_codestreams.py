@@ -27,7 +27,8 @@ SMALL: dict[str, Any] = {"shape": (3, 40, 48), "spacing_mm": (5.0, 8.0, 8.0)}
 
 # One scan of JPEG Lossless (ITU-T T.81 annex H) with 16 bits: 2 x 2 pixels, selection value 1
 _TINY_LOSSLESS = bytes.fromhex(
-    "ffd8 ffc3000b 10 0002 0002 01 01 11 00 ffc40014 00 01000000000000000000000000000000 00 ffda0008 01 01 00 01 00 00"
+    "ffd8 ffc3000b 10 0002 0002 01 01 11 00 ffc40014 00 01000000000000000000000000000000 00 "
+    "ffda0008 01 01 00 01 00 00"
     " 0f ffd9"
 )
 

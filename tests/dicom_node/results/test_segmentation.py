@@ -26,7 +26,8 @@ Drawn = Callable[..., list[ResultSegment]]
 VolumeOf = Callable[[Any], SourceVolume]
 Write = Callable[..., Dataset]
 
-#: Centres of the phantom's organs, LPS mm, written down from the anatomy and not read from the builder
+#: Centres of the phantom's organs, LPS mm, written down from the anatomy and not read from the
+#: builder
 LIVER, SPLEEN, RIGHT_KIDNEY = (-62.0, -8.0, 5.0), (98.0, 34.0, 18.0), (-66.0, 58.0, -50.0)
 
 ORIENTATIONS = [

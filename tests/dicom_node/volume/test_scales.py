@@ -226,7 +226,10 @@ class TestOneScale:
             ),
             (
                 {"Units": "CNTS"},
-                "Rescale Type differs within the series: BQML in instances 1, 2, 4; CNTS in instance 3",
+                (
+                    "Rescale Type differs within the series: BQML in instances 1, 2, 4; CNTS in "
+                    "instance 3"
+                ),
             ),
         ],
     )

@@ -207,7 +207,8 @@ def test_a_delivery_ends_too(telling: Any, tmp_path: Path) -> None:
     with telling.sessions.begin() as session:
         session.execute(
             text(
-                "ALTER TABLE deliveries ADD CONSTRAINT telling CHECK (state <> 'delivered') NOT VALID"
+                "ALTER TABLE deliveries ADD CONSTRAINT telling CHECK (state <> 'delivered') NOT "
+                "VALID"
             )
         )
     (tmp_path / "pacs").mkdir()
