@@ -299,8 +299,8 @@ def summarise(
 ) -> TargetSummary:
     """The end of the target with this zero-based index, in the record's words.
 
-    A mask that vanished on the source grid counts as absent. A `single_image` shows no volume, so none
-    is claimed.
+    A mask that vanished on the source grid counts as absent. A `single_image` shows no volume, so
+    none is claimed.
     """
     status, reason = result.status, result.reason
     if mask is not None and not mask.voxels.any():
