@@ -83,10 +83,9 @@ def draw_preview(
     for number, z in enumerate(chosen):
         tile = _tile(view, z, colours, (low, high), sizes)
         sheet.paste(tile, ((number % COLUMNS) * TILE_PX, (number // COLUMNS) * TILE_PX))
-    told = [_told(segment, volume, sizes) for segment in segments]
-    _legend(
-        sheet, columns * TILE_PX, [segment.label for segment in segments], colours, (title, *told)
-    )
+    size_texts = [_size_text(segment, volume, sizes) for segment in segments]
+    labels = [segment.label for segment in segments]
+    _legend(sheet, columns * TILE_PX, labels, colours, (title, *size_texts))
     write_file(path, lambda stream: sheet.save(stream, format="PNG"))
 
 
@@ -163,11 +162,11 @@ def _tile(
         max(1, round(columns * column_mm * px_per_mm)),
         max(1, round(rows * row_mm * px_per_mm)),
     )
-    picture = Image.fromarray(_shown(view, z, window)).resize(size, Image.Resampling.BILINEAR)
+    picture = Image.fromarray(_grey_levels(view, z, window)).resize(size, Image.Resampling.BILINEAR)
     pixels = np.array(picture.convert("RGB"))
     for mask, colour in zip(view.masks, colours, strict=True):
-        shown = np.array(Image.fromarray(mask.plane(z)).resize(size, Image.Resampling.NEAREST))
-        pixels[shown & ~ndimage.binary_erosion(shown, iterations=2)] = colour
+        inside = np.array(Image.fromarray(mask.plane(z)).resize(size, Image.Resampling.NEAREST))
+        pixels[inside & ~ndimage.binary_erosion(inside, iterations=2)] = colour
     tile = Image.new("RGB", (TILE_PX, TILE_PX), BACKGROUND)
     tile.paste(Image.fromarray(pixels), ((TILE_PX - size[0]) // 2, (TILE_PX - size[1]) // 2))
     draw = ImageDraw.Draw(tile)
@@ -178,7 +177,7 @@ def _tile(
     return tile
 
 
-def _shown(view: AxialView, z: int, window: tuple[float, float]) -> NDArray[np.uint8]:
+def _grey_levels(view: AxialView, z: int, window: tuple[float, float]) -> NDArray[np.uint8]:
     """The slice as pixels: its own colours, or grey through the window."""
     if view.colour is not None:
         return np.ascontiguousarray(view.colour[z])
@@ -205,11 +204,11 @@ def _scale_bar(draw: ImageDraw.ImageDraw, px_per_mm: float) -> None:
     length_mm = next(fitting, SHORTER_BARS_MM[-1])
     right = 8 + length_mm * px_per_mm
     draw.line([(8, top), (right, top)], INK, 2)
-    told = f"{length_mm / 10:.0f} cm" if length_mm >= 10 else f"{length_mm:.0f} mm"
-    draw.text((right + 6, top), told, INK, font, anchor="lm")
+    length_text = f"{length_mm / 10:.0f} cm" if length_mm >= 10 else f"{length_mm:.0f} mm"
+    draw.text((right + 6, top), length_text, INK, font, anchor="lm")
 
 
-def _told(segment: ResultSegment, volume: Volume, sizes: Sizes) -> str:
+def _size_text(segment: ResultSegment, volume: Volume, sizes: Sizes) -> str:
     """How large a segment is and how sure its outline, in one line."""
     count = segment.voxels.count
     _, row_mm, column_mm = volume.geometry.spacing_mm
@@ -228,15 +227,13 @@ def _legend(
     colours: Sequence[Rgb],
     texts: Sequence[str],
 ) -> None:
-    """Title, then a line of text under every label, to the right of column `left`; `texts` the
-    title first.
-    """
+    """Title, then a line of text under every label, right of column `left`; `texts`: title first."""
     draw = ImageDraw.Draw(sheet)
     large, small = ImageFont.load_default(15), ImageFont.load_default(12)
-    title, *told = texts
+    title, *size_texts = texts
     draw.text((left + 12, 10), "Segnode", INK, large)
     draw.text((left + 12, 32), title, DIM, small)
-    for number, (label, colour, text) in enumerate(zip(labels, colours, told, strict=True)):
+    for number, (label, colour, text) in enumerate(zip(labels, colours, size_texts, strict=True)):
         top = 64 + 44 * number
         draw.rectangle([left + 12, top + 2, left + 28, top + 18], colour)
         draw.text((left + 38, top), label, INK, large)
