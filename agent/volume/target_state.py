@@ -26,7 +26,7 @@ from agent.ports import (
 )
 from agent.turn_masks import TurnMasks
 from agent.turns import WHOLE_VOLUME, Episode, Outcome, Turn
-from agent.values import Role, Segmentation, Target, VolumeSegmentation
+from agent.values import PromptKind, Role, Segmentation, Target, VolumeSegmentation
 from agent.volume.neighbours import Neighbourhood
 from agent.volume.prompter import EpisodePrompter, SliceOfObject
 
@@ -88,7 +88,7 @@ class TargetState:
 
         `carried` is the mask that the neighbours suggest; `suspect` the mask under review, which
         the policy is shown as the latest one and which is not put back. A VolumePrompter draws the
-        whole object: the one that was kept replaces the masks of all slices.
+        whole object: the one that was kept replaces the masks of all slices (`_put_object`).
         """
         start = Observation(self.target, self.slices, z, role, latest=suspect, carried=carried)
         episode = yield from self._recorded(start, objection)
@@ -190,11 +190,14 @@ class TargetState:
 
     def _put_object(self, z: int, whole: VolumeSegmentation) -> list[int]:
         """Enter an object that was prompted on slice `z` for all other slices; returns those with a
-        new mask. Slices that do not show the object lose theirs.
+        new mask. Slices that do not show the object lose theirs; but all masks stay as they are
+        where the prompter takes no mask, for its answer then knows nothing of them.
         """
-        changed = []
+        changed, replaces = [], PromptKind.MASK in self.config.segmenter.supported_prompts
         for other in set(range(len(whole.mask))) - {z}:
             segmentation, earlier = SliceOfObject.of(whole, other), self.masks.get(other)
+            if earlier is not None and not replaces:
+                continue
             if not segmentation.mask.any():
                 self.masks.pop(other, None)
                 self.scores.pop(other, None)

@@ -20,6 +20,7 @@ from agent.turns import WHOLE_VOLUME, Outcome
 from agent.values import (
     Box,
     Point,
+    PromptKind,
     Prompts,
     Role,
     Scribble,
@@ -188,6 +189,27 @@ class TestTheWholeWay:
         assert run.result.status is TargetStatus.FAILED
         assert "no memory" in run.result.reason or "no mask yet" in run.result.reason
         assert run.turns[0].outcome is Outcome.NO_MASK
+
+
+def test_a_prompter_that_takes_no_masks_wipes_out_no_other_slice() -> None:
+    # Arrange: two parts, and a correction in review that is a click alone
+    array = bright_block(second=True)
+    prompter = FakeVolumePrompter()
+    prompter.supported_prompts -= {PromptKind.MASK}
+    policy = scripted(
+        {KEY: [ON_BLOB, Stop()], 8: [AddBox(Box(37, 1, 46, 8)), Stop()]},
+        {6: [AddPoint(Point(20, 20)), Stop()]},
+        Assessment((6,)),
+    )
+
+    # Act
+    run = Run(policy, prompter, array)
+
+    # Assert
+    assert [prompts.mask for prompts in prompter.prompts] == [None] * 3
+    np.testing.assert_array_equal(run.outline.masks[KEY], array[KEY] > 0.5)
+    np.testing.assert_array_equal(run.outline.masks[8], array[8] > 0.5)
+    np.testing.assert_array_equal(run.result.voxels[2:6], array[2:6] > 0.5)
 
 
 class Runaway(FakeVolumePrompter):
