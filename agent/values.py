@@ -256,8 +256,12 @@ class VolumePrompts:
 
 @dataclass(frozen=True, eq=False)
 class VolumeSegmentation:
-    """A 3-D segmenter's answer: `mask` (z, y, x) bool on the working grid; `score` 0..1, how good
-    the model takes it to be; `logits` (z, y, x) float32, > 0 inside, where the model has them.
+    """A 3-D segmenter's answer: `mask` (z, y, x) bool on the working grid; `score` 0..1, the
+    model's own estimate; `logits` (z, y, x) float32, > 0 inside, where the model has them.
+
+    The best of an episode's answers is kept by their scores. A prompter of a model without an
+    estimate computes one, such as the agreement with the prompts: a constant score would undo every
+    correction.
     """
 
     mask: NDArray[np.bool_]
