@@ -4,42 +4,29 @@ with the reason.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from models.entries import NEVER
 from models.errors import UnknownModel
-from models.registry import AUTO
+from models.pair import AUTO, ModelPair
 from models.runtime.resources import LanguageOptions, Resources
 from models.shipped import POLICIES, SEGMENTERS
 from models.weights.weights import State
 
 
-@dataclass(frozen=True)
-class Choice:
-    """A policy and a segmenter by name, and in `why` a sentence for each that was chosen here."""
-
-    policy: str
-    segmenter: str
-    why: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        names = f"{self.policy} + {self.segmenter}"
-        return f"{names} ({'; '.join(self.why)})" if self.why else names
-
-
-def choose(policy: str, segmenter: str, resources: Resources) -> Choice:
+def choose(policy: str, segmenter: str, resources: Resources) -> ModelPair:
     """The pair that is meant: names as they are said, "auto" resolved by what `resources` reach.
     Loads nothing.
     """
-    why = []
+    reasons = []
     if policy == AUTO:
         policy, reason = _best_policy(resources)
-        why.append(reason)
+        reasons.append(reason)
     if segmenter == AUTO:
         segmenter, reason = _best_segmenter(resources)
-        why.append(reason)
-    return Choice(policy, segmenter, tuple(why))
+        reasons.append(reason)
+    return ModelPair(policy, segmenter, tuple(reasons))
 
 
 def located_model(options: LanguageOptions, weights_dir: Path | None) -> LanguageOptions:

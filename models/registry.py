@@ -12,13 +12,12 @@ from typing import TypeVar
 from agent.ports import Policy, Segmenter, VolumePrompter, VolumeSegmenter
 from models.entries import PolicyEntry, SegmenterEntry
 from models.errors import LanguageMisconfigured, UnknownModel, UnusableModel
+from models.pair import AUTO
 from models.plugins import Plugin, policy_points, read_plugins, segmenter_points
 from models.runtime.resources import Resources
 from models.shipped import POLICIES, SEGMENTERS
 from models.weights.manifest import MANIFEST, known_at, known_weights, own_weights
 from models.weights.weights import State, Weights
-
-AUTO = "auto"
 
 Entry = TypeVar("Entry", SegmenterEntry, PolicyEntry)
 

@@ -10,6 +10,7 @@ from typing import Annotated
 from pydantic import Field
 
 from agent.values import Target, TargetStatus
+from models.pair import ModelPair
 
 INTERNAL = Field(exclude=True)
 """Marks a field of a view that the node itself needs and HTTP does not show."""
@@ -71,14 +72,6 @@ class DeliveryState(StrEnum):
     DELIVERED = "delivered"
     RETRYING = "retrying"
     DEAD = "dead"
-
-
-@dataclass(frozen=True)
-class ModelPair:
-    """Who plans and who draws for a request, by the names in configuration."""
-
-    policy: str
-    segmenter: str
 
 
 @dataclass(frozen=True)

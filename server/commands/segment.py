@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from models.registry import AUTO
+from models.pair import AUTO
 from server.commands.console import Progress, say, table
 from server.commands.options import Load, add_config, add_models, add_targets, settings_of
 from server.errors import ConfigurationError

@@ -5,15 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from agent.limits import Limits
-from models.choice import Choice, choose, located_model
+from models.choice import choose, located_model
 from models.errors import UnknownModel
+from models.pair import ModelPair
 from models.registry import find_weights
 from models.runtime.cache import shared_cache_dir
 from models.runtime.resources import Resources
 from server.settings import AgentSettings, Settings
 
 
-def choice(settings: Settings) -> Choice:
+def choice(settings: Settings) -> ModelPair:
     """The policy and the segmenter that the settings mean here, "auto" resolved."""
     return choose(settings.agent.policy, settings.agent.segmenter, resources(settings))
 

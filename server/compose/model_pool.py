@@ -6,23 +6,19 @@ from collections.abc import Callable
 from functools import cache
 from typing import cast
 
+from models.pair import ModelPair
 from server.compose import load
 from server.compose.choice import choice
 from server.ports import LoadedModels
 from server.settings import Settings
 from server.study.model_pool import ModelPool
-from server.values import ModelPair
 
 
 def configured_models(settings: Settings) -> Callable[[], LoadedModels]:
     """The configured models, loaded at the first call and kept."""
     pool = model_pool(settings)
 
-    def load_configured() -> LoadedModels:
-        chosen = choice(settings)
-        return pool.bench(ModelPair(chosen.policy, chosen.segmenter))
-
-    return load_configured
+    return lambda: pool.bench(choice(settings))
 
 
 def model_pool(settings: Settings) -> ModelPool:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from models.loaded_models import open_workbench
+from models.pair import ModelPair
 from models.serving.opening import SharedSegmenters
 from server.compose.choice import resources
 from server.ports import LoadedModels
 from server.settings import Settings
-from server.values import ModelPair
 
 
 def opener(settings: Settings) -> Callable[[ModelPair], LoadedModels]:

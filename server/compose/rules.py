@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from models.choice import choose
+from models.pair import ModelPair
 from models.registry import require_here
 from server.compose.choice import resources
 from server.rules.catalogue import load_catalogue
 from server.rules.routing import ModelSelector, Rules
 from server.settings import Settings
-from server.values import ModelPair
 
 
 def rules(settings: Settings) -> Rules:
@@ -35,6 +35,6 @@ def model_selector(settings: Settings) -> ModelSelector:
         chosen = choose(policy or agent.policy, segmenter or agent.segmenter, available)
         if policy or segmenter:
             require_here(policy=chosen.policy, segmenter=chosen.segmenter, resources=available)
-        return ModelPair(chosen.policy, chosen.segmenter)
+        return chosen
 
     return select

@@ -13,6 +13,7 @@ from sqlalchemy.exc import StatementError
 from sqlalchemy.orm import Session
 
 from agent.values import Target
+from models.pair import ModelPair
 from server.errors import RecordRefused, RunEnded, UnknownRequest
 from server.record import audit
 from server.record.database.engine import record_error
@@ -21,7 +22,7 @@ from server.record.states import check_request
 from server.record.storable import bounded
 from server.record.tables import DeliveryRow, RequestRow, StudyRow, TargetRow
 from server.rules.catalogue import Catalogue
-from server.values import ENDED_STATES, DeliveryState, ModelPair, RequestState, Stage
+from server.values import ENDED_STATES, DeliveryState, RequestState, Stage
 
 logger = logging.getLogger(__name__)
 

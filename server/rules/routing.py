@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from agent.values import Target
 from dicom_node.series.header import ROUTABLE_KEYWORDS
+from models.pair import ModelPair
 from server.errors import (
     BadTarget,
     ConfigurationError,
@@ -17,7 +18,6 @@ from server.errors import (
 from server.rules.catalogue import Catalogue
 from server.rules.synonyms import fold
 from server.settings import RouteSettings
-from server.values import ModelPair
 
 MAX_TEXT = 200
 LONGEST_TEXT = 1024

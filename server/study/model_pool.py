@@ -12,8 +12,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from threading import Lock
 
+from models.pair import ModelPair
 from server.ports import LoadedModels
-from server.values import ModelPair
 
 logger = logging.getLogger(__name__)
 

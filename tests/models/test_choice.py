@@ -23,7 +23,7 @@ def weights_dir(tmp_path: Path) -> Path:
 def test_names_that_are_said_are_taken_as_they_are(weights_dir: Path) -> None:
     chosen = choose("threshold", "no-such", Resources(weights_dir=weights_dir, language=SERVER))
 
-    assert (chosen.policy, chosen.segmenter, chosen.why) == ("threshold", "no-such", ())
+    assert (chosen.policy, chosen.segmenter, chosen.reasons) == ("threshold", "no-such", ())
     assert str(chosen) == "threshold + no-such"
 
 
@@ -39,7 +39,7 @@ def test_medsam2_is_taken_where_its_weights_are(weights_dir: Path) -> None:
     chosen = choose("locator", "auto", Resources(weights_dir=weights_dir))
 
     assert chosen.segmenter == "medsam2"
-    assert chosen.why == (f"segmenter medsam2: {weights_dir / 'MedSAM2_latest.pt'} is there",)
+    assert chosen.reasons == (f"segmenter medsam2: {weights_dir / 'MedSAM2_latest.pt'} is there",)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_the_policy_follows_the_language_model(
     chosen = choose("auto", "fake", Resources(weights_dir=weights_dir, language=language))
 
     assert chosen.policy == policy
-    assert policy in chosen.why[0]
+    assert policy in chosen.reasons[0]
 
 
 def test_a_server_comes_before_a_folder(weights_dir: Path) -> None:

@@ -17,6 +17,7 @@ from agent.values import Role
 from dicom_node.identity import MANUFACTURER
 from dicom_node.values import ResultKind, WrittenResult
 from models.errors import UnknownModel
+from models.pair import ModelPair
 from server.errors import (
     RecordRefused,
     RecordUnavailable,
@@ -31,7 +32,7 @@ from server.record import requests
 from server.record.database.engine import Sessions, dbos_url, open_engine, record_url
 from server.record.database.jobs import PIPELINE_VERSION, open_client
 from server.settings import RouteSettings
-from server.values import ModelPair, RequestState, Selection, StudyState
+from server.values import RequestState, Selection, StudyState
 
 STUDY = "1.2.826.0.1.3680043.8.498.1"
 CT_ROUTE = RouteSettings(
