@@ -128,7 +128,8 @@ class ServedSegmenter:
             if not is_out_of_memory(fault):
                 raise
             raise SegmenterFailed(
-                f"there is not enough memory for {self.name}; set models.memory_bytes lower or choose a smaller one"
+                f"there is not enough memory for {self.name}; set models.memory_bytes lower or "
+                "choose a smaller one"
             ) from fault
 
     @cached_property

@@ -1,9 +1,9 @@
 """Weights: what each file is, where it comes from, under which licence, and the hash that it is
 held against.
 
-A hash is known in two ways: it was published, and stands in models.weights.manifest, or it was recorded
-beside the file when that was fetched or first verified (models.weights.hashes). Whatever is loaded
-is hashed; what differs is refused.
+A hash is known in two ways: it was published, and stands in models.weights.manifest, or it was
+recorded beside the file when that was fetched or first verified (models.weights.hashes). Whatever
+is loaded is hashed; what differs is refused.
 """
 
 from __future__ import annotations

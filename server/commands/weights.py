@@ -49,7 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "names",
         metavar="NAME",
         nargs="+",
-        help="as `segnode models list` says it, or owner/repository of any language model on the hub",
+        help="as `segnode models list` says it, or owner/repository of any language model on the "
+        "hub",
     )
     verify = add_action(
         "verify",

@@ -116,7 +116,8 @@ class EmbeddedPostgres:
         found = int(file.read_text()) if file.is_file() else MAJOR_VERSION
         if found != MAJOR_VERSION:
             raise ConfigurationError(
-                f"{self.folder} holds data of PostgreSQL {found}, this node brings {MAJOR_VERSION}: "
+                f"{self.folder} holds data of PostgreSQL {found}, this node brings "
+                f"{MAJOR_VERSION}: "
                 "move it with pg_dump and pg_restore, or give database.url"
             )
 
@@ -134,7 +135,8 @@ class EmbeddedPostgres:
                 if time.monotonic() > deadline:
                     log = self.folder / "log"
                     raise RecordUnavailable(
-                        f"the embedded PostgreSQL did not start within {START_S:.0f} s ({error}); see {log}"
+                        f"the embedded PostgreSQL did not start within {START_S:.0f} s ({error}); "
+                        f"see {log}"
                     ) from error
                 time.sleep(
                     0.5

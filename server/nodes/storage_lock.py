@@ -44,7 +44,8 @@ def _take(lock: int, storage: Path, part: str, deadline_s: float) -> None:
                 time.sleep(_ASK_AGAIN_S)  # a lock with a deadline is nothing that flock knows
                 continue
             raise ConfigurationError(
-                f"storage.dir: another `segnode {part}` works on {storage.absolute()}; stop it, or give this node a "
+                f"storage.dir: another `segnode {part}` works on {storage.absolute()}; stop it, or "
+                "give this node a "
                 "storage.dir of its own"
             ) from None
         else:

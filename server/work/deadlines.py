@@ -197,14 +197,16 @@ class StageWatch:
         limit_s = self._limits.of(running.stage)
         if now - running.began_s > limit_s:
             return (
-                f"stage '{running.stage}' took longer than {limit_s:g} s (stages.{running.stage}_s) and was stopped: "
+                f"stage '{running.stage}' took longer than {limit_s:g} s "
+                f"(stages.{running.stage}_s) and was stopped: "
                 "retry with a higher limit if the study is that large"
             )
         memory_bytes = self._memory_bytes()
         newest = max(self._running, key=lambda each: each.began_s, default=None)
         if memory_bytes > self._most_memory_bytes and running is newest:
             return (
-                f"stage '{running.stage}' was stopped, because the worker had {memory_bytes / 1e9:.1f} GB of memory, "
+                f"stage '{running.stage}' was stopped, because the worker had "
+                f"{memory_bytes / 1e9:.1f} GB of memory, "
                 f"more than {self._most_memory_bytes / 1e9:.1f} GB (stages.memory_bytes)"
             )
         return None
@@ -217,7 +219,8 @@ class StageWatch:
             _interrupt(running.thread, running.error)
         if running.interrupted_s is not None and now - running.interrupted_s > self._limits.grace_s:
             self._end_worker(
-                f"stage '{running.stage}' of request {running.request_id} does not stop: this worker ends, "
+                f"stage '{running.stage}' of request {running.request_id} does not stop: this "
+                "worker ends, "
                 "and another one goes on with the rest"
             )
 

@@ -319,7 +319,8 @@ def _report(ours: Arm, theirs: Arm, kind: str, parameters: int, options: argpars
         ]
     )
     sys.stdout.write(
-        f"\n{options.episodes} episodes x {TURNS} turns, {parameters / 1e6:.0f} M parameters, {kind}\n"
+        f"\n{options.episodes} episodes x {TURNS} turns, {parameters / 1e6:.0f} M parameters, "
+        f"{kind}\n"
     )
     sys.stdout.write(f"{'':<28}{'ours':>10}{'original':>10}\n")
     for name, figure in rows:

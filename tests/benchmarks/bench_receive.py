@@ -442,7 +442,8 @@ def main() -> None:
     sys.stdout.write(f"\nfsync on (but for storescp), {kind}\n{table(rows)}\n")
     if memory:
         sys.stdout.write(
-            "{associations:.0f} associations, {per_s:.0f}/s: {early_mb:.1f} MB resident after a tenth of them, "
+            "{associations:.0f} associations, {per_s:.0f}/s: {early_mb:.1f} MB resident after a "
+            "tenth of them, "
             "{late_mb:.1f} MB after all\n".format(**memory)
         )
     out = ROOT / "bench-out" / "receive.json"

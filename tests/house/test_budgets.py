@@ -260,7 +260,10 @@ PLANTED = {
     ),
     "seven positional arguments": (
         "x.py",
-        '"""D."""\ndef f(a: int, b: int, c: int, d: int, e: int, f: int, g: int) -> None:\n    """D."""\n',
+        (
+            '"""D."""\ndef f(a: int, b: int, c: int, d: int, e: int, f: int, g: int) -> None:\n'
+            '    """D."""\n'
+        ),
         "f takes 7 positional arguments",
     ),
     "an argument without a type": (

@@ -66,6 +66,7 @@ LINT = {
     "D103": "def planted() -> None: ...",
     "PTH123": 'A = open("x")',
     "ERA001": "# A = 1",
+    "E501": f'A = "{"long " * 20}"',
 }
 
 

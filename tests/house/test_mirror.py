@@ -131,7 +131,7 @@ LISTED = {module: test for test, modules in THROUGH_THEIR_CALLER.items() for mod
 
 
 def imported_names(source: str) -> set[str]:
-    """Dotted names that a module imports, also within functions: modules and what is taken of them."""
+    """Dotted names that a module imports: modules, and what is taken of them."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -163,8 +163,8 @@ def has_behaviour(source: str) -> bool:
 
 
 def untested(modules: dict[str, str], tests: dict[str, str]) -> list[str]:
-    """Modules (source by dotted name) with behaviour that no test (source by path) is named after or
-    imports.
+    """Modules (source by dotted name) with behaviour that no test (source by path) is named after
+    or imports.
     """
     imported: set[str] = set()
     for source in tests.values():

@@ -131,9 +131,11 @@ def test_no_language_model_leaves_for_a_host_that_nobody_allowed():
 
 def test_asking_what_there_is_loads_neither_torch_nor_monai():
     code = (
-        "import sys, models.registry as r; [r.require_here(policy='locator', segmenter=s, resources=r.Resources())"
+        "import sys, models.registry as r; [r.require_here(policy='locator', segmenter=s, "
+        "resources=r.Resources())"
         " for s in ('litemedsam', 'fake')];"
-        "sys.exit([m for m in ('torch', 'monai', 'onnxruntime', 'timm', 'transformers', 'httpx') if m in sys.modules] or 0)"
+        "sys.exit([m for m in ('torch', 'monai', 'onnxruntime', 'timm', 'transformers', 'httpx') "
+        "if m in sys.modules] or 0)"
     )
 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -179,7 +179,8 @@ def test_a_file_of_two_series_is_refused_by_name_and_no_folder_is_touched(
 
     # Assert
     assert str(refused.value) == (
-        f"{path.name} cannot be used: the data set has two values of Series Instance UID (0020,000E)"
+        f"{path.name} cannot be used: the data set has two values of Series Instance UID "
+        "(0020,000E)"
     )
     assert outside.stat().st_mode & 0o777 == 0o755
 

@@ -68,8 +68,8 @@ class Pair:
         )
 
     def check(self, prompts):
-        """Our answer is upstream's best of three, and so are the candidates' predicted quality; gives
-        the answer.
+        """Our answer is upstream's best of three, and so are the candidates' predicted quality;
+        gives the answer.
         """
         answer = self.ours.segment(self.encoding, prompts)
         logits, ious, low_res = self.upstream(prompts)

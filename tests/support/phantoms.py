@@ -1,8 +1,8 @@
 """Synthetic patients as real DICOM files: a torso of ellipsoids in HU, with the masks that are
 known to be in it.
 
-The patient stands still in LPS mm and the scanner moves around it: every orientation shows the same liver at the same place, so
-a flip shows up as a wrong place.
+The patient stands still in LPS mm and the scanner moves around it: every orientation shows the same
+liver at the same place, so a flip shows up as a wrong place.
 
     phantom = phantoms.torso_ct(tmp_path, orientation="oblique", shape=(24, 96, 96), shuffle=7)
     phantom.masks["liver"]                 # (z, y, x) bool, z rising along the slice normal
@@ -47,7 +47,8 @@ def _rotated(cosines: Cosines, angles_deg: Sequence[float]) -> Cosines:
     return tuple(turned.ravel().tolist())
 
 
-#: Image Orientation (Patient) by name: direction of a row's pixels, then of a column's, in LPS (PS3.3 C.7.6.2.1.1).
+#: Image Orientation (Patient) by name: direction of a row's pixels, then of a column's, in LPS
+#: (PS3.3 C.7.6.2.1.1).
 ORIENTATIONS: Mapping[str, Cosines] = {
     "axial": (1, 0, 0, 0, 1, 0),
     "sagittal": (0, 1, 0, 0, 0, -1),
@@ -66,7 +67,8 @@ ORIENTATIONS: Mapping[str, Cosines] = {
     "oblique_sagittal": _rotated((0, 1, 0, 0, 0, -1), (8, 14, -5)),
 }
 
-#: Structure -> (HU, centre, semi-axes), LPS mm: x to the patient's left, y to the back, z to the head. Later ones win.
+#: Structure -> (HU, centre, semi-axes), LPS mm: x to the patient's left, y to the back, z to the
+#: head. Later ones win.
 ORGANS: Mapping[str, tuple[float, tuple[float, float, float], tuple[float, float, float]]] = {
     "spine": (300, (0, 62, 0), (18, 18, 400)),
     "aorta": (180, (14, 36, 0), (11, 11, 400)),

@@ -182,7 +182,12 @@ def test_identities_in_items_are_those_of_other_instances(
 ) -> None:
     other = explicit(0x0020000D, "UI", "9.9") + explicit(0x00100020, "LO", "ID2")
     sequences = b"".join(
-        explicit(tag, "SQ", item(other, undefined=undefined) + SEQUENCE_END * (length == UNDEFINED), length)
+        explicit(
+            tag,
+            "SQ",
+            item(other, undefined=undefined) + SEQUENCE_END * (length == UNDEFINED),
+            length,
+        )
         for tag in (0x00081115, 0x00400275)
         for undefined in (True, False)
         for length in (None, UNDEFINED)

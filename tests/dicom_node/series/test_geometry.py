@@ -121,7 +121,9 @@ def test_slices_rounded_to_tenths_are_a_volume() -> None:
 def test_angles() -> None:
     assert angle_deg(np.array([1.0, 0, 0]), np.array([0, 1.0, 0])) == pytest.approx(90)
     assert angle_deg(np.array([1.0, 0, 0]), np.array([-1.0, 0, 0])) == pytest.approx(180)
-    assert angle_deg(np.array([1.0, 0, 0]), np.array([1.0, 1e-5, 0])) == pytest.approx(5.73e-4, rel=1e-3)  # fmt: skip
+    assert angle_deg(np.array([1.0, 0, 0]), np.array([1.0, 1e-5, 0])) == pytest.approx(
+        5.73e-4, rel=1e-3
+    )
 
 
 def test_orientations_that_differ_by_rounding_are_one() -> None:
@@ -154,5 +156,8 @@ def test_how_images_are_named() -> None:
     assert named([plane(3, at), plane(1, at)]) == "instances 1, 3"
     assert named([plane(None, at)]) == "an instance without a number (1.2)"
     assert named([plane(None, at, uid="")]) == "an instance without a number (None.dcm)"
-    assert named([plane(4, at), plane(None, at)]) == "instance 4 and an instance without a number (1.2)"  # fmt: skip
+    assert (
+        named([plane(4, at), plane(None, at)])
+        == "instance 4 and an instance without a number (1.2)"
+    )
     assert named([plane(1, at, frame_number=n) for n in (2, 3, 4)]) == "frames 2-4 of instance 1"

