@@ -1,4 +1,5 @@
-"""Segnode in Python, for notebooks and scripts: the only public face; the rooms behind it may change.
+"""Segnode in Python, for notebooks and scripts: the only public face; the rooms behind it may
+change.
 
 `segment` takes what `segnode segment` takes, or a volume in memory, and gives masks as arrays;
 `segmenting.py` is read first.

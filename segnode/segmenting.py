@@ -58,7 +58,7 @@ class Result:
     warnings: tuple[str, ...] = ()
 
     def __getitem__(self, text: str) -> SegmentedTarget:
-        """The target that was asked for as `text`, or has that key; KeyError names what there is."""
+        """The target asked for as `text`, or with that key; KeyError names what there is."""
         for target in self.targets:
             if text in (target.text, target.structure):
                 return target

@@ -14,7 +14,7 @@ import pytest
 from server.settings import Settings
 from tests.house.test_docs import settings_keys
 
-ROOMS = ("server", "dicom_node", "agent", "models")
+ROOMS = ("segnode", "server", "dicom_node", "agent", "models")
 FOLDERS = (*ROOMS, "config", "deploy", "docs", "tests")
 DOTTED = re.compile(rf"(?<![\w./-])(?:{'|'.join(ROOMS)})(?:\.\w+)+(?!\w|/)")
 PATH = re.compile(rf"(?<![\w./<-])(?:{'|'.join(FOLDERS)})/[\w./-]*\w")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-ROOMS = ("server", "dicom_node", "agent", "models")
+ROOMS = ("segnode", "server", "dicom_node", "agent", "models")
 # Parts that only one caller uses and whose contract is the caller's: a test of the caller says more
 # than one of the part, whose arguments are half-read files, sockets or transactions.
 THROUGH_THEIR_CALLER = {
