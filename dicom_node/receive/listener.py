@@ -103,8 +103,8 @@ class Listener:
 
     Peers must call us by `node`'s AE title. Port 0 takes a free one: `port` tells which.
     `receivers` makes the receivers that serve the connections, from the registry that they ask;
-    without it this process serves them. `on_tick` is called by the loop that accepts connections, about
-    once a second, with the moment of the monotonic clock at which all who serve had last
+    without it this process serves them. `on_tick` is called by the loop that accepts connections,
+    about once a second, with the moment of the monotonic clock at which all who serve had last
     moved: when that is long ago, or no call comes, somebody is not served.
     """
 

@@ -99,7 +99,7 @@ class WorkQueues:
         self._interrupt_read, self._interrupt_write = os.pipe()
 
     def start(self, dbos: DBOS) -> None:
-        """Begin; DBOS's own loops end: they poll queues, schedules and timeouts that we have not."""
+        """Begin; DBOS's own loops end: they poll queues, schedules and timeouts that we lack."""
         self._dbos = dbos
         for event in dbos.background_thread_stop_events:
             event.set()

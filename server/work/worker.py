@@ -138,7 +138,8 @@ class Worker:
             application_version=str(self._jobs.pipeline_version),
             log_level="WARNING",
             serializer=WORKFLOW_JSON,
-            # nobody waits for DBOS's own notifications, which it would send a hundred times a second
+            # nobody waits for DBOS's own notifications, which it would send a hundred times a
+            # second
             notification_coalesce_sec=3600.0,
             db_engine_kwargs={"hide_parameters": True},
         )
