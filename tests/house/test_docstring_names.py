@@ -20,6 +20,7 @@ DOTTED = re.compile(rf"(?<![\w./-])(?:{'|'.join(ROOMS)})(?:\.\w+)+(?!\w|/)")
 PATH = re.compile(rf"(?<![\w./<-])(?:{'|'.join(FOLDERS)})/[\w./-]*\w")
 QUOTED = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 IDENTIFIER = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*(\(\))?|--[a-z][a-z-]+")
+SECTIONS = re.compile(r"\w+(?:\.\w+)+")
 WORDS = re.compile(r"[A-Za-z_]\w*|--[a-z][a-z-]+")
 # two humps, or words joined by underscores: no English word looks like that
 COINED = re.compile(
@@ -34,6 +35,8 @@ FOREIGN = {
     "Left_Kidney",  # an example of a label
     "MetaImage",  # a file format
     "NumPy",
+    "huggingface_hub",
+    "local_dir",  # of huggingface_hub
     "ResizeLongestSide",  # upstream SAM's
     "RoFormer",  # a paper's
     "VoxTell",  # a paper's network
@@ -76,7 +79,7 @@ def names_in_code(source: str) -> set[str]:
     for node in ast.walk(tree):
         for _, value in ast.iter_fields(node):
             if isinstance(value, str) and id(node) not in left_out:
-                names.update(WORDS.findall(value))
+                names.update(WORDS.findall(value), SECTIONS.findall(value))
     return names
 
 
@@ -88,7 +91,8 @@ def unknown_names(text: str, names: set[str], files: set[str]) -> Iterator[str]:
         while module not in modules and "." in module:
             module = module.rpartition(".")[0]
         rest = filter(None, dotted.removeprefix(module).split("."))
-        lost = module in ROOMS and module != dotted  # a module of that room that is not there
+        # a module of a room that is not there; what is public stands in segnode itself
+        lost = module in ROOMS and module not in {dotted, "segnode"}
         if dotted not in names and (lost or not names.issuperset(rest)):
             yield dotted
     for path in PATH.findall(text):

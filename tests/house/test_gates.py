@@ -138,6 +138,21 @@ def test_what_the_tests_must_not_let_pass_fails(house: Path, test: str, said: st
     assert said in answer.stdout + answer.stderr
 
 
+def test_a_room_below_its_floor_of_coverage_fails(house: Path, repository: Path) -> None:
+    text = (repository / "Makefile").read_text("utf-8")
+    floors = dict(re.findall(r"^FLOOR_(\w+) := (\d+)$", text, re.MULTILINE))
+    planted = '"""Planted."""\n\n\ndef f() -> int:\n    """Nobody calls it."""\n    return 1\n'
+    (house / "agent" / "planted.py").write_text(planted)
+    (house / "tests" / "test_planted.py").write_text("import agent.planted\ndef test_a(): ...\n")
+
+    options = ("-p", "no:cacheprovider", "--cov=agent", f"--cov-fail-under={floors['AGENT']}")
+    answer = run(house, "python", "-m", "pytest", *options)
+
+    assert set(floors) == {"AGENT", "DICOM_NODE", "MODELS", "SERVER"}
+    assert answer.returncode != 0
+    assert f"coverage of {floors['AGENT']}% not reached" in answer.stdout + answer.stderr
+
+
 def test_bad_yaml_is_found(house: Path) -> None:
     (house / "planted.yaml").write_text("a: 1\na: 2\n")
 

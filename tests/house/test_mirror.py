@@ -106,6 +106,7 @@ THROUGH_THEIR_CALLER = {
         "dicom_node.volume.pixel_size",
         "dicom_node.volume.single_image",
     ),
+    "tests/agent/test_fakes.py": ("agent.fake_drawing",),
     "tests/agent/episode/test_loop.py": ("agent.episode.state",),
     "tests/agent/protocol/test_dialects.py": (
         "agent.protocol.call_syntax",
