@@ -1,6 +1,6 @@
 """Numbers on pictures in a bitmap font of 5 by 7, the same on every machine.
 
-Pillow would not do: the digits of its bitmap font touch each other, and its FreeType font has other
+Pillow would not do: the digits of its bitmap font touch each other, and its scalable font has other
 pixels in other versions, which would change the digests of pictures.
 """
 
