@@ -124,6 +124,10 @@ class RequestView(RequestSummary):
     series_choice: Annotated[
         str | None, Field(description="why this series; null before one is selected")
     ]
+    stage: Annotated[
+        str | None,
+        Field(description="the step that began last; of a target with its index, as outline 1"),
+    ] = None
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from agent.limits import Limits
 from agent.values import Target, Volume
 from dicom_node.series.header import read_header
 from dicom_node.volume.volume import load_volume
+from models.images.slices import OnEncoded, ignore_progress
 from models.loaded_models import LoadedModels, PreparedVolume, open_workbench
 from server.commands.console import say, table
 from server.demo.sample import prepare_sample
@@ -96,9 +97,11 @@ class TimedBench:
         """The workbench's own attribute."""
         return getattr(self._bench, name)
 
-    def prepare(self, volume: Volume, folder: Path | None) -> TimedVolume:
+    def prepare(
+        self, volume: Volume, folder: Path | None, on_encoded: OnEncoded = ignore_progress
+    ) -> TimedVolume:
         """As the workbench's."""
-        return TimedVolume(self._bench.prepare(volume, folder), self._watch)
+        return TimedVolume(self._bench.prepare(volume, folder, on_encoded), self._watch)
 
 
 class TimedVolume:
@@ -135,7 +138,7 @@ def main() -> None:
 def timed_bench(bench: LoadedModels, watch: Stopwatch) -> LoadedModels:
     """The workbench with policy and segmenter under the watch."""
     drawing = {"encode": "encoder", "segment": "decoder", "segment_many": "decoder"}
-    planning = dict.fromkeys(("survey", "act", "score", "inspect"), "planner")
+    planning = dict.fromkeys(("localise", "act", "score", "assess"), "planner")
     return replace(
         bench,
         segmenter=Timed(bench.segmenter, watch, drawing),

@@ -64,8 +64,8 @@ def measure(one: LabelledSlice, policy: LocatorPolicy, segmenter: LiteMedSam) ->
     for number, organ in enumerate(ORGANS, start=1):
         truth = one.labels == number
         target = Target(organ.replace("_", " "), organ)
-        survey = policy.survey(target, slices)
-        episode = None if survey.absent else work(target, policy, segmenter, slices)
+        localisation = policy.localise(target, slices)
+        episode = None if localisation.absent else work(target, policy, segmenter, slices)
         drawn = episode is not None and episode.best is not None
         oracle, first, agent = None, None, None
         if truth.any():

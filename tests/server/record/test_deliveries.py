@@ -15,7 +15,7 @@ from dicom_node.values import ResultKind, WrittenResult
 from server.errors import RunEnded
 from server.record.database.jobs import PIPELINE_VERSION, open_client
 from server.record.deliveries import DeliveryAttempt
-from server.values import DeliveryState, RequestState, Selection
+from server.values import DeliveryState, RequestState, Selection, Stage
 from server.work.delivery import DeliveryStep, RetryPolicy
 
 SEG = WrittenResult(
@@ -156,6 +156,19 @@ def test_a_destination_that_takes_nothing_of_what_was_written_says_so(desk: Any)
     view = desk.record.request(request_id)
     assert (view.state, view.deliveries[0].kinds) == (RequestState.DONE, ())
     assert [result.kind for result in view.results] == ["SEG"]
+
+
+def test_the_step_under_way_is_on_record(desk: Any) -> None:
+    request_id = desk.request()
+    before = desk.record.request(request_id).stage
+
+    desk.runs.enter(request_id, 1, Stage.SELECT)
+    selecting = desk.record.request(request_id).stage
+    desk.runs.selected(request_id, 1, Selection("1.2", (1, 2, 3), ()), 0.1)
+    desk.runs.enter(request_id, 1, Stage.OUTLINE, 1)
+
+    assert (before, selecting) == (None, "select")
+    assert desk.record.request(request_id).stage == "outline 1"
 
 
 def test_why_a_series_was_selected_is_on_record(desk: Any) -> None:
