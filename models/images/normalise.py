@@ -148,6 +148,8 @@ def _already_windowed(pixels: Pixels, body: NDArray[np.bool_], soft_tissue: floa
     floor, ceiling = float(pixels.min()), float(pixels.max())
     least, most = (floor + share * (ceiling - floor) for share in _WINDOWED_LEVELS)
     low, high = (floor + share * (soft_tissue - floor) for share in _WINDOWED_FAT)
+    # shares of pixels: at the ceiling (of the body), and between 5 % and 60 % of the way from the
+    # floor to soft tissue (of the slice), where fat lies after windowing
     saturated = float((pixels[body] >= ceiling).mean())
     fat = float(((pixels > low) & (pixels < high)).mean())
     return saturated > _SATURATED_SHARE and least < soft_tissue < most and fat > _WINDOWED_FAT_SHARE
@@ -164,6 +166,8 @@ def _without_padding(slice_pixels: Pixels) -> Pixels:
     near, far = (floor + share * (ceiling - floor) for share in _PADDING_BAND)
     above = slice_pixels[slice_pixels > near]
     between = float(((slice_pixels > near) & (slice_pixels < far)).mean())
+    # padding is a lone spike: almost nothing lies between 2 % and 30 % of the range, and at least a
+    # twentieth of the pixels lies below
     few = above.size == 0 or above.size > (1 - _PADDING_SHARE) * slice_pixels.size
     if few or between > _PADDING_BETWEEN:
         return slice_pixels

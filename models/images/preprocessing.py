@@ -151,6 +151,7 @@ def _working_spacing(turned: Geometry, slice_step_mm: float) -> tuple[float, flo
     have.
     """
     z, y, x = turned.spacing_mm
+    # the least whole number m with m·z >= the step asked for; 1e-6 forgives 2.4999999 mm for 2.5
     merged = max(1, int(np.ceil(slice_step_mm / z - 1e-6)))
     merged = min(merged, turned.shape[0])
     square = abs(y - x) <= SQUARE_TOLERANCE * min(y, x)

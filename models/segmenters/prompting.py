@@ -48,6 +48,7 @@ def corners_and_clicks(prompts: Prompts) -> tuple[NDArray[np.float32], NDArray[n
     """Box corners, then clicks: (n, 2) float32 source pixels xy and (n,) labels 2, 3 (corners), 1
     (inside), 0 (outside).
     """
+    # a box is two points with labels of their own, so one table and one order serves every prompt
     rows: list[tuple[float, float, int]] = []
     if (box := prompts.box) is not None:
         rows += [(box.x0, box.y0, CORNER_FIRST), (box.x1, box.y1, CORNER_LAST)]

@@ -60,6 +60,7 @@ def digest_of(sums: Mapping[str, str]) -> str:
     """One SHA-256 for all: a single part's own, else that of the list as it is recorded."""
     if len(sums) == 1:
         return next(iter(sums.values()))
+    # sorted by name, so the order in which a folder is listed does not matter
     return hashlib.sha256(_lines(sums).encode()).hexdigest()
 
 

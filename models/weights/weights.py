@@ -16,9 +16,7 @@ from pathlib import Path
 from models.errors import WeightsChanged, WeightsMissing
 from models.weights.hashes import digest_of, read_record, size_of, sums_of, write_record
 
-NO_FOLDER = Path(
-    "weights"
-)  # where weights are said to be missing from when no folder is configured
+NO_FOLDER = Path("weights")  # where weights are said to be missing from when none is configured
 
 
 class State(StrEnum):

@@ -39,6 +39,7 @@ def source_logits(low: Tensor, side_px: int, source_shape: tuple[int, int]) -> T
     """Logits (n, side/4, side/4) at the slice's own size (n, rows, columns): bilinear to the
     square, then to the slice.
     """
+    # (n, s, s) -> (n, 1, S, S) -> (n, 1, rows, columns): two steps as in training, one would differ
     square = functional.interpolate(
         low[:, None], size=(side_px, side_px), mode="bilinear", align_corners=False
     )
@@ -51,5 +52,6 @@ def scaled(points_xy: Sequence[tuple[float, float]], encoding: Encoding, side_px
     adds the half pixel.
     """
     rows, columns = encoding.source_shape
+    # the square does not keep the aspect, so each axis has a factor of its own
     factors = (side_px / columns, side_px / rows)
     return torch.tensor([(x * factors[0], y * factors[1]) for x, y in points_xy])

@@ -84,6 +84,7 @@ class ImisNet(nn.Module):
         """Token ids and their mask, both (n, length), as (n, width): the state at the first end
         token, projected.
         """
+        # causal attention: the state at the first end token has read all words before it
         state = self.text_model(input_ids=token_ids, attention_mask=attention_mask)
         embedding: Tensor = self.text_out_dim(state.pooler_output)
         return embedding
@@ -121,6 +122,7 @@ def resampled_positions(table: Tensor, patches: int) -> Tensor:
     """
     if table.shape[1:3] == (patches, patches):
         return table
+    # the table is an image of c = `width` channels: (1, h, w, c) -> (1, c, h, w) -> (1, c, p, p)
     resampled = functional.interpolate(
         table.permute(0, 3, 1, 2),
         size=(patches, patches),

@@ -58,6 +58,8 @@ class Frame:
         """An outline (rows, columns) as a mask prompt: logits (low_res_px, low_res_px), the padding
         outside.
         """
+        # the outline fills the slice's part of the square; both resizings keep edges to edges, so
+        # cell (i, j) of the s x s logits covers the square's pixels from S/s·i to S/s·(i + 1)
         square = torch.full((self.side_px, self.side_px), -MASK_LOGIT)
         rows, columns = self.inner_shape
         square[:rows, :columns] = resized(outline_logits(mask), self.inner_shape, antialias=True)
@@ -68,5 +70,6 @@ class Frame:
         source.
         """
         rows, columns = self.inner_shape
+        # the padding is cut off at the square's full resolution, where the edge is a whole pixel
         square = resized(low_res, (self.side_px, self.side_px))
         return resized(square[:rows, :columns], self.source_shape)

@@ -119,6 +119,7 @@ class Sam2Segmenter:
 
     def _scaled(self, points: NDArray[np.float32], encoding: Encoding) -> Tensor:
         rows, columns = encoding.source_shape
+        # (x / W, y / H)·S: the square does not keep the aspect
         return torch.from_numpy(points) / torch.tensor([columns, rows]) * self.architecture.side_px
 
     def _mask(self, prompts: Prompts) -> Tensor | None:

@@ -125,6 +125,7 @@ class _Pass:
 
 def source_masks(logits: Sequence[Tensor], shape: tuple[int, int]) -> Tensor:
     """Masks (n, rows, columns) bool, on the CPU, of low-resolution logits (h, w): bilinear, > 0."""
+    # (n, S/4, S/4) -> (n, 1, rows, columns); the sign is taken last, so edges lie between pixels
     full = functional.interpolate(
         torch.stack(list(logits))[:, None], size=shape, mode="bilinear", align_corners=False
     )

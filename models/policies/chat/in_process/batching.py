@@ -50,6 +50,7 @@ class RoomyLayer(DynamicLayer):  # type: ignore[misc]  # transformers is not typ
 
     def _roomy(self, keys: torch.Tensor, values: torch.Tensor, needed: int) -> LayerState:
         if self._room is None or self._room[0].shape[-2] < needed:
+            # rounded up to whole steps: n tokens cost n / 128 copies in place of n
             columns = -(-needed // _ROOM_COLUMNS) * _ROOM_COLUMNS
             grown = tuple(
                 states.new_empty((*states.shape[:2], columns, states.shape[-1]))
@@ -90,6 +91,7 @@ class Batch:
         """Where a row's tokens lie: those of its prefix, those read, and the first `reply_tokens`
         of its reply.
         """
+        # past - reused … past - 1, then (past + fresh) - read … past + fresh - 1, then the reply
         reused = self.reused(row)
         read = len(self.readings[row]) - reused
         return torch.cat(
@@ -121,6 +123,9 @@ def lay_batch(
     """Lay conversations side by side behind what was found of them; gaps hold the token
     `filler`.
     """
+    # past = the longest prefix, fresh = the most tokens that a row still has to read. A row with p
+    # prefix tokens and f fresh ones fills the last p of the first part and the last f of the
+    # second: causal attention sees its own tokens in order, and the mask hides the columns between
     past = max(_tokens(prefix) for prefix in prefixes)
     fresh = max(
         len(reading) - _tokens(prefix) for reading, prefix in zip(readings, prefixes, strict=True)

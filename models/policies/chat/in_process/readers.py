@@ -216,6 +216,9 @@ class CachedReader:
         columns.
         """
         reading = _read(prompt)
+        # multimodal rotary positions (Wang et al., "Qwen2-VL: Enhancing Vision-Language Model's
+        # Perception of the World at Any Resolution", 2024): text counts on along all three axes
+        # together, the tokens of a picture have one time and their own row and column
         counts = getattr(self._loaded.model.base_model, "get_rope_index", None)
         if counts is None:
             return torch.arange(len(reading))

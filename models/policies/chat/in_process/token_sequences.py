@@ -59,6 +59,7 @@ def placed_pictures(
 
     ValueError when there are not as many image tokens as the counts say.
     """
+    # the image tokens in order; the running sums of the counts part them into pictures
     columns = np.flatnonzero(ids == image_token)
     if columns.size != sum(counts):
         raise ValueError(f"{columns.size} tokens stand for pictures, not {sum(counts)}")

@@ -71,6 +71,7 @@ def _apart(going_on: CachedReader, whole: PlainReader) -> float:
     # a configuration may forbid some tokens
     finite = cached.logits.isfinite() & whole_read.logits.isfinite()
     cached_logits, whole_logits = cached.logits[finite], whole_read.logits[finite]
+    # the largest difference over the largest logit: relative, since networks differ in their scale
     return float((cached_logits - whole_logits).abs().max() / whole_logits.abs().max())
 
 
