@@ -10,7 +10,7 @@ SHELL := /bin/bash
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
-UV := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraints constraints.txt --build-constraints constraints.txt
+UV := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraints constraints.txt --build-constraints constraints.txt
 # one process a core; the tests of a file stay together and in their order, long files begin first
 PARALLEL ?= --numprocesses auto --dist loadfile --no-loadscope-reorder
 # lines that a room's own tests run, in percent, only ever raised: agent as measured, the others a first guess from below

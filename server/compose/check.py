@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from dicom_node.ports import Destination
+from server.compose import load
 from server.compose.choice import choice, resources
-from server.compose.destinations import destinations
 from server.compose.rules import rules
 from server.nodes.postgres import EmbeddedPostgres
 from server.record.database.engine import answering, open_engine
 from server.settings import Settings
 
 __all__ = ["choice", "database_version", "destinations", "resources", "rules"]
+
+
+def destinations(settings: Settings) -> tuple[Destination, ...]:
+    """The configured destinations; without any, what speaks DICOM is not loaded."""
+    if not settings.destinations:
+        return ()
+    return tuple(load("destinations").destinations(settings))
 
 
 def database_version(settings: Settings) -> str:

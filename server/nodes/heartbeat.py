@@ -22,7 +22,7 @@ from server.pulses import Pulse, PulseState
 logger = logging.getLogger(__name__)
 
 LOOK_S = 1.0
-PUBLISH_S = 4.0
+PUBLISH_S = 5.0
 """Between two publications where nothing has changed; a change is published within LOOK_S."""
 PROBE_S = 5.0
 STORAGE_LIMIT_S = 30.0

@@ -14,6 +14,18 @@ MODELS = {"torch", "torchvision", "monai", "transformers", "onnxruntime", "timm"
 EDGE = {"pynetdicom", "highdicom", "pydicom"}
 SERVING = {"fastapi", "sqlalchemy", "dbos", "uvicorn"}
 
+# the interpreter's own 60, argparse, logging and the rooms' errors: more is more than a tenth of a second
+MOST_MODULES_OF_HELP = 190
+COUNT = """
+import json, sys
+from server import cli
+try:
+    cli.main(["--help"])
+except SystemExit:
+    pass
+print(json.dumps(sorted(sys.modules)))
+"""
+
 # runs a command in this process, stops it as soon as it is up, and tells what has been loaded
 REPORT = """
 import json, os, signal, socket, sys, threading, time
@@ -72,6 +84,20 @@ def loaded(folder: Path, what: str, port: int, *arguments: str) -> set[str]:
 )
 def test_help_loads_nothing_heavy(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     assert loaded(tmp_path, "help", 0, *arguments) & (MODELS | EDGE | SERVING) == set()
+
+
+def test_help_loads_few_modules(tmp_path: Path) -> None:
+    answer = subprocess.run(
+        [sys.executable, "-P", "-c", COUNT],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    names = set(json.loads(answer.stdout.splitlines()[-1]))
+    assert names & (MODELS | EDGE | SERVING | {"numpy", "scipy", "pydantic", "psutil"}) == set()
+    assert len(names) <= MOST_MODULES_OF_HELP, sorted(names)
 
 
 def test_a_listener_never_loads_models(tmp_path: Path, free_port: int) -> None:

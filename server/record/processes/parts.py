@@ -14,6 +14,7 @@ from server.record.processes.workers import WorkerIdentity
 from server.record.tables import PartRow
 from server.record.views import PartView
 
+_CHANGING = ("published_at", "age_s", "limit_s", "doing", "fault")
 FORGOTTEN_S = 86_400.0
 """A row nobody has touched for so long says nothing any more."""
 
@@ -30,27 +31,24 @@ class PartTable:
             # a heartbeat that a power cut takes away is not missed, and a disk is spared a flush
             # each second
             session.execute(text("SET LOCAL synchronous_commit = off"))
-            for state in states:
-                state_columns = {
-                    "published_at": func.now(),
-                    "age_s": state.age_s,
-                    "limit_s": state.limit_s,
-                    "doing": state.doing,
-                    "fault": state.fault,
-                }
-                me = self._identity
-                session.execute(
-                    insert(PartRow)
-                    .values(
-                        part=state.part.value,
-                        executor_id=me.executor_id,
-                        machine=me.machine,
-                        process_id=me.process_id,
-                        process_started=me.process_started,
-                        **state_columns,
-                    )
-                    .on_conflict_do_update(constraint="pk_parts", set_=state_columns)
-                )
+            if states:
+                inserted = insert(PartRow).values([self._row(state) for state in states])
+                changed = {name: inserted.excluded[name] for name in _CHANGING}
+                session.execute(inserted.on_conflict_do_update(constraint="pk_parts", set_=changed))
+
+    def _row(self, state: PulseState) -> dict[str, object]:
+        return {
+            "part": state.part.value,
+            "executor_id": self._identity.executor_id,
+            "machine": self._identity.machine,
+            "process_id": self._identity.process_id,
+            "process_started": self._identity.process_started,
+            "published_at": func.now(),
+            "age_s": state.age_s,
+            "limit_s": state.limit_s,
+            "doing": state.doing,
+            "fault": state.fault,
+        }
 
     def leave(self) -> None:
         """See server.nodes.heartbeat.Parts."""
