@@ -14,7 +14,7 @@ MODELS = {"torch", "torchvision", "monai", "transformers", "onnxruntime", "timm"
 EDGE = {"pynetdicom", "highdicom", "pydicom"}
 SERVING = {"fastapi", "sqlalchemy", "dbos", "uvicorn"}
 
-# the interpreter's own 60, argparse, logging and the rooms' errors: more is more than a tenth of a second
+# the interpreter's own 60, argparse, logging and the rooms' errors
 MOST_MODULES_OF_HELP = 190
 COUNT = """
 import json, sys
