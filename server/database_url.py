@@ -39,15 +39,15 @@ def _is_port(text: str | None) -> bool:
 
 
 def _fault_of_options(options: str) -> str | None:
-    given = parse_qs(options, keep_blank_values=True)
-    if "password" in given:
+    parameters = parse_qs(options, keep_blank_values=True)
+    if "password" in parameters:
         return f"the password does not belong behind the ?: {WRITE_IT}"
-    if given:
+    if parameters:
         from psycopg import ProgrammingError
         from psycopg.conninfo import make_conninfo
 
         try:
-            make_conninfo("", **{key: values[0] for key, values in given.items()})
+            make_conninfo("", **{key: values[0] for key, values in parameters.items()})
         except ProgrammingError:
             return "an option behind the ? is none that PostgreSQL knows"
     return None

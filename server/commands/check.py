@@ -93,15 +93,15 @@ def _answered(destination: Destination) -> str:
 
 
 def _whole(weights: Weights, weights_dir: Path | None) -> str:
-    found = weights.verify(weights_dir)
-    said = "as published" if weights.sha256 else found
-    return f"SHA-256 {said}, {weights.locate(weights_dir)}"
+    digest = weights.verify(weights_dir)
+    sha256 = "as published" if weights.sha256 else digest
+    return f"SHA-256 {sha256}, {weights.locate(weights_dir)}"
 
 
 def _room(folder: Path, minimum_bytes: int) -> str:
     # the folder may still have to be made: then the one it will stand in counts
     existing = next(
-        each for each in (folder.absolute(), *folder.absolute().parents) if each.exists()
+        path for path in (folder.absolute(), *folder.absolute().parents) if path.exists()
     )
     free = shutil.disk_usage(existing).free
     if free < minimum_bytes:

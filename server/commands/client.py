@@ -86,8 +86,8 @@ def _next_page(link: str) -> str | None:
     """The path of the next page below /api/v1 in a Link header (RFC 8288), None where there is
     none.
     """
-    found = re.search(rf'<{PREFIX}/([^>]*)>;\s*rel="next"', link)
-    return None if found is None else found[1]
+    match = re.search(rf'<{PREFIX}/([^>]*)>;\s*rel="next"', link)
+    return None if match is None else match[1]
 
 
 def _detail(error: urllib.error.HTTPError) -> str:

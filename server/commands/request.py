@@ -52,11 +52,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _request(arguments: argparse.Namespace, _: Load) -> int:
     settings = settings_of(arguments)
     client = NodeClient(arguments.url or node_url(settings), arguments.token or _token(settings))
-    taken = client.post("requests", _body(arguments))
-    say(f"request {taken['id']} is {taken['state']}")
+    submitted = client.post("requests", _body(arguments))
+    say(f"request {submitted['id']} is {submitted['state']}")
     if not arguments.wait:
         return 0
-    request = _ended(client, taken["id"])
+    request = _ended(client, submitted["id"])
     table(HEADER, [_row(target) for target in request["targets"]])
     say_reasons((target["text"], target["reason"]) for target in request["targets"])
     for delivery in request["deliveries"]:
@@ -76,8 +76,10 @@ def node_url(settings: Settings) -> str:
 
 
 def _token(settings: Settings) -> str:
-    told = os.environ.get(TOKEN_VARIABLE)
-    return told or first_token(Path(settings.http.tokens_file or settings.storage.dir / TOKEN_FILE))
+    token = os.environ.get(TOKEN_VARIABLE)
+    return token or first_token(
+        Path(settings.http.tokens_file or settings.storage.dir / TOKEN_FILE)
+    )
 
 
 def _body(arguments: argparse.Namespace) -> dict[str, Any]:

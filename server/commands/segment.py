@@ -44,7 +44,7 @@ def _segment(arguments: argparse.Namespace, load: Load) -> int:
     )
     progress.end()
     table(HEADER, target_rows(summaries))
-    say_reasons((each.text, each.reason) for each in summaries)
+    say_reasons((summary.text, summary.reason) for summary in summaries)
     say(f"results are in {arguments.out}")
     return 0
 
@@ -66,21 +66,21 @@ def with_models(
 
 
 def target_rows(summaries: Sequence[TargetSummary]) -> list[tuple[str, ...]]:
-    """A line for each target: how it ended, and its figures where it has any."""
+    """A line for summary target: how it ended, and its figures where it has any."""
     return [
         (
-            each.text,
-            each.status or "",
-            "" if each.volume_ml is None else f"{each.volume_ml:.1f}",
-            str(each.turns),
-            "" if each.confidence is None else f"{each.confidence:.2f}",
+            summary.text,
+            summary.status or "",
+            "" if summary.volume_ml is None else f"{summary.volume_ml:.1f}",
+            str(summary.turns),
+            "" if summary.confidence is None else f"{summary.confidence:.2f}",
         )
-        for each in summaries
+        for summary in summaries
     ]
 
 
 def say_reasons(reasons: Iterable[tuple[str, str]]) -> None:
-    """A line for each target that has something to explain: (text, reason)."""
+    """A line for summary target that has something to explain: (text, reason)."""
     for text, reason in reasons:
         if reason:
             say(f"{text}: {reason}")

@@ -142,23 +142,24 @@ def _verify(arguments: argparse.Namespace, load: Load) -> int:
 def _here(weights_dir: Path | None) -> Iterable[Weights]:
     # what a package should carry is looked at wherever it is; the rest need not be here
     return [
-        each
-        for each in all_weights()
-        if each.place is not None or each.state(weights_dir) is not State.MISSING
+        weights
+        for weights in all_weights()
+        if weights.place is not None or weights.state(weights_dir) is not State.MISSING
     ]
 
 
-def _verified(wanted: Iterable[Weights], weights_dir: Path | None) -> int:
+def _verified(chosen: Iterable[Weights], weights_dir: Path | None) -> int:
     faults = 0
-    for each in wanted:
+    for weights in chosen:
         try:
-            sha256 = each.record(weights_dir)
+            sha256 = weights.record(weights_dir)
         except ModelsError as error:
             say(str(error), error=True)
             faults += 1
         else:
-            said = "as published" if each.sha256 else "as recorded"
-            say(f"{each.name}: whole, SHA-256 {sha256} {said}, {each.locate(weights_dir)}")
+            origin = "as published" if weights.sha256 else "as recorded"
+            place = weights.locate(weights_dir)
+            say(f"{weights.name}: whole, SHA-256 {sha256} {origin}, {place}")
     return 1 if faults else 0
 
 

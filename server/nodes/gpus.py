@@ -34,9 +34,9 @@ def gpus_for_workers(
     visible = environment.get(VISIBLE_VARIABLE)
     if visible is None:
         return (listed or list_gpus)()
-    named = [each.strip() for each in visible.split(",")]
+    named = [name.strip() for name in visible.split(",")]
     # as CUDA reads it: what comes after the first that is no device is not there
-    end = next((i for i, each in enumerate(named) if each in ("", "-1")), len(named))
+    end = next((index for index, name in enumerate(named) if name in ("", "-1")), len(named))
     return tuple(named[:end])
 
 
@@ -44,29 +44,29 @@ def list_gpus(driver_folder: Path = DRIVER_FOLDER) -> tuple[str, ...]:
     """The GPUs as the driver's own tool lists them, by UUID; by number where only the driver says
     how many; () for none.
     """
-    said = _tool_says()
-    if said is not None:
-        return gpus_in(said)
+    listing = _tool_says()
+    if listing is not None:
+        return gpus_in(listing)
     try:
         return tuple(str(number) for number, _ in enumerate(driver_folder.iterdir()))
     except OSError:
         return ()
 
 
-def gpus_in(said: str) -> tuple[str, ...]:
+def gpus_in(listing: str) -> tuple[str, ...]:
     """The UUIDs in what `nvidia-smi -L` says; of a GPU in MIG slices, those of its slices."""
-    found: list[tuple[str, list[str]]] = []
-    for line in said.splitlines():
+    gpus: list[tuple[str, list[str]]] = []
+    for line in listing.splitlines():
         if gpu := _GPU.match(line):
-            found.append((gpu[1], []))
-        elif (part := _SLICE.match(line)) and found:
-            found[-1][1].append(part[1])
-    return tuple(uuid for gpu, slices in found for uuid in (slices or [gpu]))
+            gpus.append((gpu[1], []))
+        elif (part := _SLICE.match(line)) and gpus:
+            gpus[-1][1].append(part[1])
+    return tuple(uuid for gpu, slices in gpus for uuid in (slices or [gpu]))
 
 
 def _tool_says() -> str | None:
     try:
-        done = subprocess.run(
+        completed = subprocess.run(
             ["nvidia-smi", "-L"],  # noqa: S607 - where the driver's package puts it differs
             capture_output=True,
             text=True,
@@ -76,4 +76,4 @@ def _tool_says() -> str | None:
     except (OSError, subprocess.SubprocessError) as error:
         logger.debug("nvidia-smi does not say: %s", type(error).__name__)
         return None
-    return done.stdout
+    return completed.stdout

@@ -42,7 +42,7 @@ def safe_environment(environment: Mapping[str, str]) -> dict[str, str]:
     ("$PYTHONPATH:/more"), and Python would take it for the folder it is started in.
     """
     safe = {**environment, SAFE_PATH_VARIABLE: "1"}
-    folders = [each for each in safe.pop(_PATH_VARIABLE, "").split(os.pathsep) if each]
+    folders = [folder for folder in safe.pop(_PATH_VARIABLE, "").split(os.pathsep) if folder]
     return safe | ({_PATH_VARIABLE: os.pathsep.join(folders)} if folders else {})
 
 

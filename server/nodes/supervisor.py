@@ -178,10 +178,10 @@ class Supervisor:
         return bool(failed)
 
     def _announce(self) -> None:
-        said = [child.ready for child in self._children]
-        if not self._announced and None not in said:
+        messages = [child.ready for child in self._children]
+        if not self._announced and None not in messages:
             self._announced = True
-            self._on_ready([text for text in said if text])
+            self._on_ready([text for text in messages if text])
 
     def _stop_all(self) -> None:
         running = [child for child in self._children if child.process is not None]

@@ -59,56 +59,64 @@ class DeliveryStep:
         self._deliveries = deliveries
         self._policy = policy
 
-    def attempt(self, one: DeliveryAttempt) -> str:
+    def attempt(self, delivery: DeliveryAttempt) -> str:
         """Make a try; "delivered", "failed" or, when it is not wanted any more, "ended"."""
         try:
-            return self._attempt(one)
+            return self._attempt(delivery)
         except RunEnded as ended:
             logger.info("%s", ended)
             return "ended"
         except RecordRefused as refused:
-            logger.error("how %s went cannot be recorded: %s", one, refused)
-            return self._give_up(one, str(refused))
+            logger.error("how %s went cannot be recorded: %s", delivery, refused)
+            return self._give_up(delivery, str(refused))
 
-    def _attempt(self, one: DeliveryAttempt) -> str:
-        results = retry_while_database_away(lambda: self._deliveries.begin(one))
-        destination = self._destinations.get(one.destination)
+    def _attempt(self, delivery: DeliveryAttempt) -> str:
+        results = retry_while_database_away(lambda: self._deliveries.begin(delivery))
+        destination = self._destinations.get(delivery.destination)
         if destination is None:
-            sentence = f"no destination called '{one.destination}' is configured any more"
-            retry_while_database_away(lambda: self._deliveries.failed(one, sentence, 0.0, None))
+            sentence = f"no destination called '{delivery.destination}' is configured any more"
+            retry_while_database_away(
+                lambda: self._deliveries.failed(delivery, sentence, 0.0, None)
+            )
             return "failed"
         started = time.monotonic()
         accepted = [result for result in results if result.kind in destination.kinds]
         try:
             destination.send(accepted)
         except PermanentDeliveryError as error:
-            return self._failed(one, str(error), started, permanent=True)
+            return self._failed(delivery, str(error), started, permanent=True)
         except TransientDeliveryError as error:
-            return self._failed(one, str(error), started, permanent=False)
+            return self._failed(delivery, str(error), started, permanent=False)
         except Exception as error:  # noqa: BLE001  a step's boundary: the delivery must end or be tried again
-            logger.error("delivery of request %s failed: %s", one.request_id, bare_trace(error))
+            logger.error(
+                "delivery of request %s failed: %s", delivery.request_id, bare_trace(error)
+            )
             sentence = "sending ended with a fault of Segnode itself; the log says where"
-            return self._failed(one, sentence, started, permanent=False)
+            return self._failed(delivery, sentence, started, permanent=False)
         seconds = time.monotonic() - started
         kinds = [result.kind for result in accepted]
-        retry_while_database_away(lambda: self._deliveries.delivered(one, kinds, seconds))
+        retry_while_database_away(lambda: self._deliveries.delivered(delivery, kinds, seconds))
         return "delivered"
 
-    def _give_up(self, one: DeliveryAttempt, sentence: str) -> str:
-        """The record refuses how a try went: it would refuse every further one."""
+    def _give_up(self, delivery: DeliveryAttempt, sentence: str) -> str:
+        """The record refuses how a try went: it would refuse every further delivery."""
         try:
-            retry_while_database_away(lambda: self._deliveries.failed(one, sentence, 0.0, None))
+            retry_while_database_away(
+                lambda: self._deliveries.failed(delivery, sentence, 0.0, None)
+            )
         except (RunEnded, RecordRefused) as second:
             logger.error("%s", second)
         return "failed"
 
     def _failed(
-        self, one: DeliveryAttempt, sentence: str, started: float, *, permanent: bool
+        self, delivery: DeliveryAttempt, sentence: str, started: float, *, permanent: bool
     ) -> str:
         seconds = time.monotonic() - started
-        again_in_s = None if permanent else self._policy.wait_s(one.attempt)
-        logger.warning("try %d to deliver to %s failed: %s", one.attempt, one.destination, sentence)
+        again_in_s = None if permanent else self._policy.wait_s(delivery.attempt)
+        logger.warning(
+            "try %d to deliver to %s failed: %s", delivery.attempt, delivery.destination, sentence
+        )
         retry_while_database_away(
-            lambda: self._deliveries.failed(one, sentence, seconds, again_in_s)
+            lambda: self._deliveries.failed(delivery, sentence, seconds, again_in_s)
         )
         return "failed"

@@ -130,7 +130,7 @@ def longest_waiting(client: DBOSClient, pipeline_version: int) -> str | None:
     RecordUnavailable.
     """
     try:
-        found = client.list_workflows(
+        waiting = client.list_workflows(
             status=WorkflowStatusString.ENQUEUED.value,
             queue_name=STUDY_QUEUE,
             app_version=str(pipeline_version),
@@ -140,4 +140,4 @@ def longest_waiting(client: DBOSClient, pipeline_version: int) -> str | None:
         )
     except SQLAlchemyError as error:
         raise RecordUnavailable("the queue cannot be looked at") from error
-    return found[0].workflow_id if found else None
+    return waiting[0].workflow_id if waiting else None

@@ -48,11 +48,11 @@ def resume_orphans(client: DBOSClient, workers: Workers) -> list[str]:
         load_output=False,
     )
     alive = workers.alive() if pending else set()
-    orphans = [one for one in pending if one.executor_id not in alive]
-    for one in orphans:
-        logger.warning("taking over %s from worker %s", one.workflow_id, one.executor_id)
-        client.resume_workflow(one.workflow_id, queue_name=one.queue_name)
-    return [one.workflow_id for one in orphans]
+    orphans = [workflow for workflow in pending if workflow.executor_id not in alive]
+    for workflow in orphans:
+        logger.warning("taking over %s from worker %s", workflow.workflow_id, workflow.executor_id)
+        client.resume_workflow(workflow.workflow_id, queue_name=workflow.queue_name)
+    return [workflow.workflow_id for workflow in orphans]
 
 
 def hasten_deliveries(client: DBOSClient, longest_wait_s: float) -> list[str]:
@@ -67,15 +67,15 @@ def hasten_deliveries(client: DBOSClient, longest_wait_s: float) -> list[str]:
     )
     latest_ms = (time.time() + longest_wait_s) * 1000
     late = [
-        one.workflow_id
-        for one in waiting
-        if one.delay_until_epoch_ms is not None and one.delay_until_epoch_ms > latest_ms
+        workflow.workflow_id
+        for workflow in waiting
+        if workflow.delay_until_epoch_ms is not None and workflow.delay_until_epoch_ms > latest_ms
     ]
-    for workflow in late:
+    for workflow_id in late:
         logger.warning(
-            "the clock was put back: %s is tried within %.0f s", workflow, longest_wait_s
+            "the clock was put back: %s is tried within %.0f s", workflow_id, longest_wait_s
         )
-        client.set_workflow_delay(workflow, delay_seconds=longest_wait_s)
+        client.set_workflow_delay(workflow_id, delay_seconds=longest_wait_s)
     return late
 
 
@@ -109,7 +109,7 @@ class BrokenWorkflows:
         foreign = self._foreign()
         if foreign:
             self._client.cancel_workflows(foreign)
-        new = ({one.workflow_id for one in broken} | set(foreign)) - self._settled
+        new = ({workflow.workflow_id for workflow in broken} | set(foreign)) - self._settled
         ended = [workflow for workflow in sorted(new) if self._end(workflow)]
         self._settled |= new
         return ended
@@ -135,8 +135,8 @@ class BrokenWorkflows:
             if delivery is None:
                 self._runs.fail(request_id, run, Stage.SELECT, BROKEN)
             else:
-                one = DeliveryAttempt(request_id, delivery[0], run, delivery[1])
-                self._deliveries.failed(one, BROKEN, 0.0, None)
+                attempt = DeliveryAttempt(request_id, delivery[0], run, delivery[1])
+                self._deliveries.failed(attempt, BROKEN, 0.0, None)
         except (RunEnded, RequestError, ValueError):
             return False  # long ended, or no work of ours
         logger.error(
@@ -151,13 +151,13 @@ def renew_older(client: DBOSClient, sessions: Sessions, jobs: Jobs) -> int:
     """
     with sessions.begin() as session:
         renewed = requests.begin_older_anew(session, jobs)
-    known = client.list_workflows(
+    unfinished = client.list_workflows(
         status=_UNFINISHED, queue_name=_QUEUES, load_input=False, load_output=False
     )
     older = [
-        one.workflow_id
-        for one in known
-        if one.app_version is not None and int(one.app_version) < jobs.pipeline_version
+        workflow.workflow_id
+        for workflow in unfinished
+        if workflow.app_version is not None and int(workflow.app_version) < jobs.pipeline_version
     ]
     if older:
         client.cancel_workflows(older)
