@@ -227,7 +227,7 @@ def _legend(
     colours: Sequence[Rgb],
     texts: Sequence[str],
 ) -> None:
-    """Title, then a line of text under every label, right of column `left`; title first."""
+    """The title, then a line of text under every label, right of column `left`."""
     draw = ImageDraw.Draw(sheet)
     large, small = ImageFont.load_default(15), ImageFont.load_default(12)
     title, *size_texts = texts
