@@ -71,9 +71,9 @@ def test_all_targets_are_followed_in_one_pass(bench: LoadedModels, make_pipeline
     summaries = study.summaries
     counts = Counter(index for index, _ in turns)
     assert [counts[index] for index in range(3)] == [one.turns for one in summaries]
-    visits = [z for z, _ in bench.segmenter.drawn]
+    visits = [z for z, _ in bench.segmenter.steps]
     assert max(Counter(visits).values()) <= 2  # once on the way up, once on the way down
-    assert any(objects == (0, 1) for _, objects in bench.segmenter.drawn)
+    assert any(objects == (0, 1) for _, objects in bench.segmenter.steps)
     assert [one.status for one in summaries] == ["segmented", "segmented", "failed"]
     assert all(one.volume_ml for one in summaries[:2])
 
@@ -104,7 +104,7 @@ def test_a_new_process_goes_on_from_what_was_done(make_pipeline: Any, tmp_path: 
 
     # Assert
     assert repeated == []
-    assert second.segmenter.drawn == []
+    assert second.segmenter.steps == []
     assert summary.status == TargetStatus.SEGMENTED
     assert summary.turns == len([t for t in heard if t.slice_index != WHOLE_VOLUME]) // 2 + 1
     again.discard(asked)
