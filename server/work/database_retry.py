@@ -2,7 +2,10 @@
 while.
 
 What PostgreSQL refuses is another matter: it would refuse it for ever, so that is the caller's to
-end.
+end. A retry library would not shorten this: two kinds of errors are counted apart, each with its
+own wait and limit, and the log has one line when the wait begins and one when it ends. The other
+back-offs keep their state elsewhere: that of deliveries in the record, those of the intake and of
+the supervisor between two rounds of a loop that must not sleep.
 """
 
 from __future__ import annotations
