@@ -75,14 +75,14 @@ class PreparedVolume:
         them.
         """
         window = self.bench.window or window_for(structure)
-        shown, words = self._shown(window)
+        scale, words = self._shown(window)
         if words not in self._by_window:
             self._by_window[words] = EncodedSlices(
                 self.working,
                 self.bench.segmenter,
-                shown.apply,
+                scale.apply,
                 window=words,
-                levels=(shown.low, shown.high),
+                levels=(scale.low, scale.high),
                 encoder=self.bench.encoder,
                 folder=self.folder,
                 on_encoded=self.on_encoded,
@@ -142,18 +142,18 @@ def open_workbench(
     not whole.
     """
     resources = resources or Resources()
-    planner, wanted = policy_entry(policy), segmenter_entry(segmenter)
+    planner, entry = policy_entry(policy), segmenter_entry(segmenter)
     parts = weights_of(policy=policy, segmenter=segmenter, resources=resources)
     hashes = [part.verify(resources.weights_dir) for part in parts]
     drawing = opening(segmenter, resources)
-    steps = planner.sparing and not wanted.draws_volumes
+    steps = planner.sparing and not entry.draws_volumes
     if steps and not resources.language.every_slice:
         drawing = with_propagation(drawing)
     return LoadedModels(
         policy=open_policy(policy, resources, segmenter=segmenter),
         segmenter=drawing,
         weights_sha256=tuple(hashes),
-        encoder="+".join((segmenter, hashes[-1])) if wanted.keeps else "",
+        encoder="+".join((segmenter, hashes[-1])) if entry.keeps else "",
         window=ABDOMEN if planner.abdomen_only else None,
         slice_step_mm=slice_step_mm,
     )

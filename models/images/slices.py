@@ -138,7 +138,8 @@ class EncodedSlices:
         if self._folder is not None:
             return self._in_memory
         maps = (encoding.embedding, *encoding.high_res)
-        return max(self._in_memory, self._memory_bytes // sum(one.nbytes for one in maps))
+        size = sum(feature_map.nbytes for feature_map in maps)
+        return max(self._in_memory, self._memory_bytes // size)
 
     def _check(self, z: int) -> None:
         if not 0 <= z < self.shape[0]:
@@ -162,8 +163,8 @@ class EncodedSlices:
         if path is None or not path.is_file():
             return None
         try:
-            with np.load(path, allow_pickle=False) as kept:
-                rounded = [kept[f"arr_{n}"] for n in range(len(kept.files))]
+            with np.load(path, allow_pickle=False) as arrays:
+                rounded = [arrays[f"arr_{n}"] for n in range(len(arrays.files))]
         except (OSError, ValueError, EOFError, KeyError, TypeError, zipfile.BadZipFile) as fault:
             _log.warning("the kept encoding %s cannot be read (%s): made anew", path.name, fault)
             return None
@@ -176,7 +177,8 @@ class EncodedSlices:
         path = self._path(z)
         if path is None:
             return encoding
-        rounded = [one.astype(np.float16) for one in (encoding.embedding, *encoding.high_res)]
+        maps = (encoding.embedding, *encoding.high_res)
+        rounded = [feature_map.astype(np.float16) for feature_map in maps]
         content = io.BytesIO()
         np.savez(content, *rounded)
         try:
@@ -186,7 +188,7 @@ class EncodedSlices:
         return self._widened(rounded)
 
     def _widened(self, rounded: list[NDArray[np.float16]]) -> Features:
-        embedding, *high_res = (one.astype(np.float32) for one in rounded)
+        embedding, *high_res = (feature_map.astype(np.float32) for feature_map in rounded)
         return Features(embedding, self.shape[1:], tuple(high_res))
 
 

@@ -17,10 +17,10 @@ def usable_cores(quota_file: Path = _CGROUP_QUOTA) -> int:
     slower than 2: cgroup v2's `cpu.max` ("QUOTA PERIOD" in µs, or "max PERIOD") says what is
     granted.
     """
-    seen = len(os.sched_getaffinity(0))
+    visible = len(os.sched_getaffinity(0))
     try:
         quota, period = quota_file.read_text().split()
         granted = int(quota) / int(period)
     except (OSError, ValueError):  # no cgroup, or "max": no limit
-        return seen
-    return max(1, min(seen, round(granted)))
+        return visible
+    return max(1, min(visible, round(granted)))

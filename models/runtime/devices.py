@@ -10,18 +10,18 @@ from models.runtime.resources import Precision
 CPU = torch.device("cpu")
 
 
-def chosen_device(said: str) -> torch.device:
+def chosen_device(name: str) -> torch.device:
     """The device that "auto", "cpu" or "cuda:N" means here; DeviceMissing for one that is not
     there.
     """
-    if said == "auto":
+    if name == "auto":
         return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
     try:
-        device = torch.device(said)
+        device = torch.device(name)
     except RuntimeError:
-        raise DeviceMissing(said, torch.cuda.device_count()) from None
+        raise DeviceMissing(name, torch.cuda.device_count()) from None
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise DeviceMissing(said, torch.cuda.device_count())
+        raise DeviceMissing(name, torch.cuda.device_count())
     return device
 
 

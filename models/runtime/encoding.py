@@ -25,4 +25,4 @@ class Features:
     @property
     def nbytes(self) -> int:
         """Bytes that the maps take in memory."""
-        return self.embedding.nbytes + sum(each.nbytes for each in self.high_res)
+        return self.embedding.nbytes + sum(feature_map.nbytes for feature_map in self.high_res)

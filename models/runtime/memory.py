@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 SHARE_OF_FREE = 0.8
 """Of the memory that is free at start; the rest is for what the estimates do not know."""
 
-_SAID = (
+_PHRASES = (
     "out of memory",
     "can't allocate memory",
     "not enough memory",
@@ -104,4 +104,5 @@ def is_out_of_memory(fault: BaseException) -> bool:
     """Whether an error says that memory, of the machine or of a GPU, was not to be had."""
     if isinstance(fault, MemoryError | torch.OutOfMemoryError):
         return True
-    return isinstance(fault, RuntimeError) and any(said in str(fault).lower() for said in _SAID)
+    message = str(fault).lower()
+    return isinstance(fault, RuntimeError) and any(phrase in message for phrase in _PHRASES)

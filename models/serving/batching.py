@@ -52,7 +52,7 @@ class Batcher:
                 with self._changed:
                     self._drawing = False
                     self._changed.notify_all()
-        return [one.answer.result() for one in mine]
+        return [waiting.answer.result() for waiting in mine]
 
     def _next_batch(self, mine: Sequence[_Waiting]) -> list[_Waiting]:
         """What this thread is to draw, oldest first, once nobody else draws; [] once all of `mine`
@@ -60,7 +60,7 @@ class Batcher:
         """
 
         def answered() -> bool:
-            return all(one.answer.done() for one in mine)
+            return all(waiting.answer.done() for waiting in mine)
 
         with self._changed:
             self._changed.wait_for(lambda: answered() or not self._drawing)
@@ -72,13 +72,13 @@ class Batcher:
 
     def _draw(self, batch: Sequence[_Waiting]) -> None:
         try:
-            answers = self._draw_together([one.ask for one in batch])
-            for one, answer in zip(batch, answers, strict=True):
-                one.answer.set_result(answer)
+            answers = self._draw_together([waiting.ask for waiting in batch])
+            for waiting, answer in zip(batch, answers, strict=True):
+                waiting.answer.set_result(answer)
         except BaseException as fault:  # noqa: BLE001  every waiting thread must be woken, whatever happened
             if len(batch) == 1 or not isinstance(fault, Exception):
-                for one in batch:
-                    one.answer.set_exception(fault)
+                for waiting in batch:
+                    waiting.answer.set_exception(fault)
                 return
-            for one in batch:
-                self._draw([one])
+            for waiting in batch:
+                self._draw([waiting])

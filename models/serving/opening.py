@@ -52,7 +52,7 @@ class SharedSegmenters:
     def open(self, name: str, resources: Resources) -> ServedSegmenter:
         """As `open_served`."""
         with self._lock:
-            kept = self._open.get((name, resources))
-            if kept is None:
-                kept = self._open[name, resources] = open_served(name, resources)
-            return kept
+            segmenter = self._open.get((name, resources))
+            if segmenter is None:
+                segmenter = self._open[name, resources] = open_served(name, resources)
+            return segmenter

@@ -217,11 +217,11 @@ def _renumbered(
 ) -> Iterator[PropagatedSlice]:
     """The later objects of a pass that was halved, under the numbers they have in the whole."""
 
-    def whole(one: PropagatedSlice) -> PropagatedSlice:
-        return PropagatedSlice(one.index + first, one.z, one.segmentation, one.score)
+    def whole(part: PropagatedSlice) -> PropagatedSlice:
+        return PropagatedSlice(part.index + first, part.z, part.segmentation, part.score)
 
-    for one in propagate(slices, seeds, lambda drawn: continue_if(whole(drawn))):
-        yield whole(one)
+    for part in propagate(slices, seeds, lambda part: continue_if(whole(part))):
+        yield whole(part)
 
 
 def _follower(segmenter: Segmenter) -> VolumeSegmenter:

@@ -92,8 +92,8 @@ class LocatorPolicy:
         models.policies.locator.knowledge.KNOWN.
         """
         if target.structure not in KNOWN:
-            known = tuple(key.replace("_", " ") for key in KNOWN)
-            raise UnknownTarget(target.text, self.name, known)
+            known_names = tuple(key.replace("_", " ") for key in KNOWN)
+            raise UnknownTarget(target.text, self.name, known_names)
 
     def localise(self, target: Target, slices: Slices) -> Localisation:
         """Look for the structure; absent unless enough neighbouring slices show it.
@@ -120,11 +120,13 @@ class LocatorPolicy:
             return Reply(Absent("the locator sees nothing of it on this slice"))
         if observation.turns and (observation.turns[-1].score or 0.0) >= SUFFICIENT_SCORE:
             return Reply(Stop(), "mask and map agree")
-        tried = [turn.action.box for turn in observation.turns if isinstance(turn.action, AddBox)]
+        earlier_boxes = [
+            turn.action.box for turn in observation.turns if isinstance(turn.action, AddBox)
+        ]
         for why, box in _boxes(expected, observation.best):
-            if not any(_alike(box, earlier) for earlier in tried):
+            if not any(_alike(box, earlier) for earlier in earlier_boxes):
                 return Reply(AddBox(box), why)
-        if tried:
+        if earlier_boxes:
             return Reply(Stop(), "no box is left to try")
         return Reply(Absent("there is nothing to draw a box round"))
 
@@ -170,36 +172,36 @@ class LocatorPolicy:
 
     def _expected(self, observation: Observation) -> NDArray[np.float32]:
         """The locator's map, and where the neighbour's mask is known some of that."""
-        seen = self._seen(observation)
+        located = self._seen(observation)
         if observation.carried is None:
-            return seen
+            return located
         # the same all through an episode: blurred once, not at every turn and appraisal
         mixed = self._mixed
-        if mixed is None or not mixed.made_of(seen, observation.carried):
+        if mixed is None or not mixed.made_of(located, observation.carried):
             step_mm = observation.slices.spacing_mm[0]
-            mixed = self._mixed = _Mixed.of(seen, observation.carried, step_mm)
+            mixed = self._mixed = _Mixed.of(located, observation.carried, step_mm)
         return mixed.expected
 
 
 @dataclass(frozen=True, eq=False)
 class _Mixed:
-    """A locator's map `seen` and a neighbour's mask `carried`, and what both together expect."""
+    """A locator's map `located` and a neighbour's mask `carried`, and what both together expect."""
 
-    seen: NDArray[np.float32]
+    located: NDArray[np.float32]
     carried: NDArray[np.bool_]
     expected: NDArray[np.float32]
 
     @classmethod
-    def of(cls, seen: NDArray[np.float32], carried: NDArray[np.bool_], step_mm: float) -> _Mixed:
+    def of(cls, located: NDArray[np.float32], carried: NDArray[np.bool_], step_mm: float) -> _Mixed:
         """Mix them, the mask blurred and the less of it the further away its slice is."""
         weight = np.float32(CARRIED_WEIGHT * math.exp(-step_mm / _CARRIED_MM))
-        blur_px = _CARRIED_BLUR * max(seen.shape)
+        blur_px = _CARRIED_BLUR * max(located.shape)
         blurred = ndimage.gaussian_filter(carried.astype(np.float32), blur_px)
-        return cls(seen, carried, (1 - weight) * seen + weight * blurred)
+        return cls(located, carried, (1 - weight) * located + weight * blurred)
 
-    def made_of(self, seen: NDArray[np.float32], carried: NDArray[np.bool_]) -> bool:
+    def made_of(self, located: NDArray[np.float32], carried: NDArray[np.bool_]) -> bool:
         """Whether these very arrays were mixed."""
-        return self.seen is seen and self.carried is carried
+        return self.located is located and self.carried is carried
 
 
 def agreement(mask: NDArray[np.bool_], expected: NDArray[np.float32]) -> float:
@@ -265,14 +267,14 @@ def _main_parts(mask: NDArray[np.bool_], least_share: float) -> NDArray[np.bool_
     return np.asarray((sizes >= least_share * sizes.max())[labels] & mask)
 
 
-def _alike(one: Box, other: Box) -> bool:
+def _alike(box: Box, other: Box) -> bool:
     """Whether two boxes are the same to a pixel on every side."""
     return (
         max(
-            abs(one.x0 - other.x0),
-            abs(one.y0 - other.y0),
-            abs(one.x1 - other.x1),
-            abs(one.y1 - other.y1),
+            abs(box.x0 - other.x0),
+            abs(box.y0 - other.y0),
+            abs(box.x1 - other.x1),
+            abs(box.y1 - other.y1),
         )
         < 1.0
     )
