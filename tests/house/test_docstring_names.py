@@ -31,6 +31,7 @@ COINED = re.compile(
 FOREIGN = {
     "BiomedParse",  # a paper's network
     "BytesLengthException",  # pydicom's
+    "FreeType",
     "ImageNet",
     "Left_Kidney",  # an example of a label
     "MetaImage",  # a file format

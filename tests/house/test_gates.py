@@ -21,10 +21,11 @@ def house(repository: Path, tmp_path: Path) -> Path:
     """A house with the real settings of every tool and one faultless module."""
     shutil.copy(repository / "pyproject.toml", tmp_path)
     shutil.copy(repository / ".yamllint.yaml", tmp_path)
-    for room in ("server", "dicom_node", "agent", "models"):
+    for room in ("segnode", "server", "dicom_node", "agent", "models"):
         (tmp_path / room).mkdir()
         (tmp_path / room / "__init__.py").write_text(f'"""The room {room}."""\n')
     (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "test_nothing.py").write_text("")
     return tmp_path
 
 
