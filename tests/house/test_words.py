@@ -25,7 +25,7 @@ VAGUE = words(
     "taken thought told tried wanted wished written"
 )
 # vague names of 1,000 that are bound; lowered as a room gets its words, 8 at the end
-MOST_VAGUE = {"segnode": 8.0, "server": 9.6, "dicom_node": 8.0, "agent": 8.0, "models": 11.5}
+MOST_VAGUE = {"segnode": 8.0, "server": 8.0, "dicom_node": 8.0, "agent": 8.0, "models": 11.5}
 # names of classes that stand for several things in the rooms, which the module tells apart
 SAME_NAME = {
     "Architecture",  # one a network: SAM, SAM 2, IMIS-Net
