@@ -6,6 +6,7 @@ AgentError
 ├── ChatFailed         the language model could not be asked, or gave no answer
 ├── NoAnswer           no answer of the language model could be parsed
 ├── BadPrompts         a site's own prompt file cannot be used
+├── ReplayDiffers      recorded turns do not lead where the record says
 └── BadTrace           a trace file of an unknown version or shape
 """
 
@@ -57,3 +58,7 @@ class BadPrompts(AgentError):
 
 class BadTrace(AgentError):
     """A trace that this version cannot read."""
+
+
+class ReplayDiffers(AgentError):
+    """Recorded turns do not lead where the record says; the sentence names the first such turn."""

@@ -1,0 +1,335 @@
+"""Turns gone through again from trace and masks alone: the same end, the same observations."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from agent.actions import Absent, AddBox, AddPoint, Malformed, NameSlices, Stop
+from agent.errors import ChatFailed, NoAnswer, ReplayDiffers, SegmenterFailed
+from agent.fakes import (
+    ArraySlices,
+    Band,
+    FakeSegmenter,
+    FakeVolumePrompter,
+    FakeVolumeSegmenter,
+    ThresholdPolicy,
+    ellipse,
+    segmentation,
+)
+from agent.ports import Assessment, Localisation, Observation, Reply
+from agent.replay import replay_target
+from agent.trace import Trace, TracedTarget, trace_from_record, trace_record
+from agent.turns import Outcome
+from agent.values import Box, Point, PromptKind, Role, Target, TargetStatus
+from agent.volume.order import segment_target
+
+DEPTH, SIDE = 9, 48
+BALL = Target("ball")
+
+
+@pytest.fixture
+def volume():
+    """A bright ball in nine slices."""
+    volume = np.full((DEPTH, SIDE, SIDE), 0.2, dtype=np.float32)
+    for z in range(1, 8):
+        volume[z][ellipse((SIDE, SIDE), (22, 25), (12 - abs(z - 4), 10 - abs(z - 4)))] = 0.8
+    return volume
+
+
+class Watched:
+    """A policy whose observations are kept by (slice, turn)."""
+
+    def __init__(self, policy) -> None:
+        self._policy, self.seen, self.looked_over = policy, [], []
+
+    def __getattr__(self, name):
+        return getattr(self._policy, name)
+
+    def act(self, observation: Observation) -> Reply:
+        self.seen.append(observation)
+        return self._policy.act(observation)
+
+    def assess(self, target, slices, voxels):
+        self.looked_over.append(voxels.copy())
+        return self._policy.assess(target, slices, voxels)
+
+
+class Rambling:
+    """A policy without sense that tries everything, the same for the same seed."""
+
+    name = "rambling"
+
+    def __init__(self, seed: int, *, words: bool) -> None:
+        self._random, self._words = np.random.default_rng(seed), words
+
+    def check(self, target) -> None:
+        """Knows everything."""
+
+    def localise(self, target, slices) -> Localisation:
+        keys = tuple(int(z) for z in self._random.permutation(DEPTH)[:3])
+        presence = tuple(float(p) for p in self._random.random(DEPTH))
+        if not self._words:
+            return Localisation(presence, keys)
+        fault = Reply(Malformed("no words"), "?")
+        return Localisation((), keys, replies=(fault, Reply(NameSlices(keys), "there")))
+
+    def act(self, observation: Observation) -> Reply:
+        x, y = (float(number) for number in self._random.uniform(5, 40, 2))
+        actions = [
+            AddBox(Box(x, y, x + 5, y + 6)),
+            AddBox(Box(10, 12, 34, 36)),
+            AddPoint(Point(x, y, bool(self._random.integers(2)))),
+            AddPoint(Point(22, 25)),
+            AddPoint(Point(float("nan"), 2)),
+            Malformed("what?"),
+            NameSlices((1,)),
+            Stop(),
+            Absent("gone"),
+        ]
+        odds = [0.2, 0.2, 0.2, 0.1, 0.05, 0.05, 0.05, 0.1, 0.05]
+        return Reply(actions[self._random.choice(len(actions), p=odds)], "so be it")
+
+    def score(self, observation, drawn) -> float:
+        return float(self._random.choice([0.3, 0.6, 0.61, 0.9, np.nan]))
+
+    def assess(self, target, slices, voxels) -> Assessment:
+        slices_named = tuple(int(z) for z in self._random.permutation(DEPTH)[:3])
+        replies = (Reply(NameSlices(slices_named), "these"),) if self._words else ()
+        if self._random.random() < 0.2:
+            raise NoAnswer("nothing to read", (Reply(Malformed("?"), "?"),) * len(replies))
+        return Assessment(slices_named, replies)
+
+
+class Scribbler(FakeSegmenter):
+    """Draws an ellipse anywhere, nothing, or fails."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = np.random.default_rng(seed)
+
+    def segment(self, encoding, prompts):
+        chance = self._random.random()
+        if chance < 0.1:
+            raise SegmenterFailed("no memory")
+        if chance < 0.2:
+            return segmentation(np.zeros((SIDE, SIDE), dtype=np.bool_))
+        centre = 22 + self._random.integers(-1, 2), 25
+        radii = self._random.choice([6, 8, 10, 14], 2)
+        mask = ellipse((SIDE, SIDE), centre, tuple(radii))
+        mask[20:23, 20:23] = False  # a hole that is filled
+        mask[2, 2] = True  # a speck that is dropped
+        return replace(segmentation(mask, 0.7), choice=1, candidate_ious=(0.5, 0.7))
+
+
+class ScribblingFollower(Scribbler, FakeVolumeSegmenter):
+    """The same, and follows as the fake does, or fails on the way."""
+
+    def __init__(self, seed: int) -> None:
+        FakeVolumeSegmenter.__init__(self)
+        Scribbler.__init__(self, seed)
+
+    def propagate(self, slices, seeds, continue_if):
+        for drawn in FakeVolumeSegmenter.propagate(self, slices, seeds, continue_if):
+            yield drawn
+            if self._random.random() < 0.03:
+                raise SegmenterFailed("lost on the way")
+
+
+def run(policy, segmenter, volume, target=BALL):
+    """A target's result, from beginning to end."""
+    steps = segment_target(target, ArraySlices(volume, segmenter), policy, segmenter)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+def recorded(result):
+    """What trace and mask file hold of a result: the traced target, and masks by turn."""
+    record = json.loads(json.dumps(trace_record(Trace.of([result]))))
+    (traced,) = trace_from_record(record).targets
+    masks = {
+        (turn.slice_index, turn.index): turn.masks.unpacked() for turn in result.turns if turn.masks
+    }
+    return traced, masks
+
+
+def same(one, other) -> bool:
+    return (one is None) == (other is None) and (one is None or np.array_equal(one, other))
+
+
+def assert_shown_alike(observation: Observation, again: Observation) -> None:
+    """All that a policy can see is equal, but for the logits of earlier masks."""
+    assert (again.slice_index, again.role) == (observation.slice_index, observation.role)
+    assert again.turns_left == observation.turns_left
+    assert again.supported_prompts == observation.supported_prompts
+    assert same(again.carried, observation.carried)
+    assert same(again.opening, observation.opening)
+    assert len(again.shown) == len(observation.shown)
+    assert all(map(same, again.shown, observation.shown))
+    for label in ("best", "latest"):
+        one, other = getattr(observation, label), getattr(again, label)
+        assert same(one and one.mask, other and other.mask)
+
+
+def assert_replays(policy: Watched, segmenter, volume) -> Sequence[Outcome]:
+    result = run(policy, segmenter, volume)
+    traced, masks = recorded(result)
+
+    replayed = replay_target(traced, masks)
+
+    assert replayed.result.status is result.status
+    assert same(replayed.result.voxels, result.voxels)
+    assert [one.turn for one in replayed.turns] == list(traced.turns)
+    shown = {
+        (one.turn.slice_index, one.turn.index): one.observation
+        for one in replayed.turns
+        if one.observation is not None
+    }
+    counts: dict[int, int] = {}
+    for observation in policy.seen:
+        index = counts.get(observation.slice_index, 0)
+        counts[observation.slice_index] = index + 1
+        again = shown.get((observation.slice_index, index))
+        if again is not None:  # the last may have failed before it was a turn
+            assert_shown_alike(observation, again)
+    looked_over = [one.voxels for one in replayed.turns if one.turn.role is Role.INSPECT]
+    for voxels in looked_over:
+        assert same(voxels, policy.looked_over[0])
+    return [turn.outcome for turn in traced.turns]
+
+
+@pytest.mark.parametrize("make_segmenter", [FakeSegmenter, FakeVolumeSegmenter, FakeVolumePrompter])
+def test_a_target_of_the_fakes_is_found_again(volume, make_segmenter):
+    policy = Watched(ThresholdPolicy({"ball": Band(0.7, 0.9)}))
+
+    outcomes = assert_replays(policy, make_segmenter(), volume)
+
+    assert Outcome.KEPT in outcomes
+
+
+@pytest.mark.parametrize("make_segmenter", [Scribbler, ScribblingFollower])
+@pytest.mark.parametrize("words", [True, False])
+def test_whatever_happens_is_found_again(volume, make_segmenter, words):
+    outcomes: set[Outcome] = set()
+
+    for seed in range(30):
+        policy = Watched(Rambling(seed, words=words))
+        outcomes |= set(assert_replays(policy, make_segmenter(seed), volume))
+
+    assert outcomes == set(Outcome)
+
+
+class Failing(ThresholdPolicy):
+    """Cannot be asked any more on slice 5."""
+
+    def act(self, observation: Observation) -> Reply:
+        if observation.slice_index == 5:
+            raise ChatFailed("the server is away")
+        return super().act(observation)
+
+
+def test_a_target_that_failed_on_the_way_is_found_again(volume):
+    policy = Watched(Failing({"ball": Band(0.7, 0.9)}))
+
+    assert_replays(policy, FakeSegmenter(), volume)
+
+
+@pytest.mark.parametrize("text", ["unknown", "dark"])
+def test_a_target_that_was_never_drawn_is_found_again(volume, text):
+    policy = ThresholdPolicy({"dark": Band(0.98, 0.99)})
+    result = run(policy, FakeSegmenter(), volume, Target(text))
+
+    traced, masks = recorded(result)
+
+    assert replay_target(traced, masks).result.status is result.status
+    assert result.status in (TargetStatus.FAILED, TargetStatus.ABSENT)
+
+
+class TestDisagreement:
+    """A record that was changed is not believed."""
+
+    @pytest.fixture
+    def record(self, volume):
+        policy = ThresholdPolicy({"ball": Band(0.7, 0.9)})
+        return recorded(run(policy, FakeSegmenter(), volume))
+
+    def changed(self, traced: TracedTarget, number: int, **fields: object) -> TracedTarget:
+        turns = list(traced.turns)
+        turns[number] = replace(turns[number], **fields)
+        return replace(traced, turns=tuple(turns))
+
+    def test_an_outcome_that_does_not_follow(self, record):
+        traced, masks = record
+
+        with pytest.raises(
+            ReplayDiffers, match="turn 0 on slice 4 does not agree: recorded outcome"
+        ):
+            replay_target(self.changed(traced, 0, outcome=Outcome.ROLLED_BACK), masks)
+
+    def test_an_action_that_was_changed(self, record):
+        traced, masks = record
+        far = AddBox(Box(0, 0, 900, 900))
+
+        with pytest.raises(ReplayDiffers, match="turn 0 on slice 4"):
+            replay_target(self.changed(traced, 0, action=far), masks)
+
+    def test_an_area_that_the_mask_has_not(self, record):
+        traced, masks = record
+
+        with pytest.raises(ReplayDiffers, match="drew 7 pixels, its mask has"):
+            replay_target(self.changed(traced, 0, area_px=7), masks)
+
+    def test_a_mask_of_the_same_area_elsewhere(self, record):
+        traced, masks = record
+        key = (traced.turns[0].slice_index, traced.turns[0].index)
+        moved = {z: np.roll(mask, 1, axis=1) for z, mask in masks[key].items()}
+
+        with pytest.raises(ReplayDiffers, match="turn 0 on slice 4 leads to another mask"):
+            replay_target(traced, {**masks, key: moved})
+
+    def test_a_mask_that_is_missing(self, record):
+        traced, _ = record
+
+        with pytest.raises(ReplayDiffers, match="the mask of turn 0 on slice 4 is missing"):
+            replay_target(traced, {})
+
+    def test_a_turn_that_is_missing(self, record):
+        traced, masks = record
+
+        with pytest.raises(ReplayDiffers, match="is missing in the record"):
+            replay_target(replace(traced, turns=traced.turns[:-1]), masks)
+
+    def test_a_turn_too_many(self, record):
+        traced, masks = record
+        extra = replace(traced.turns[-1], index=99, masks=None, area_px=None)
+
+        with pytest.raises(ReplayDiffers, match=r"turn 99 .* does not follow"):
+            replay_target(replace(traced, turns=(*traced.turns, extra)), masks)
+
+    def test_another_confidence_and_another_end(self, record):
+        traced, masks = record
+
+        with pytest.raises(ReplayDiffers, match="confidence"):
+            replay_target(replace(traced, confidence=0.123), masks)
+        with pytest.raises(ReplayDiffers, match="lead to segmented, recorded is absent"):
+            replay_target(replace(traced, status=TargetStatus.ABSENT), masks)
+
+    def test_a_trace_of_version_one(self, repository):
+        golden = json.loads((repository / "tests/golden/trace-v1-through-volume.json").read_text())
+        (traced,) = trace_from_record(golden).targets
+
+        with pytest.raises(ReplayDiffers, match="version 1, which kept no masks"):
+            replay_target(traced, {})
+
+
+def test_prompts_are_those_of_the_segmenter(volume):
+    traced, _ = recorded(run(ThresholdPolicy({"ball": Band(0.7, 0.9)}), FakeSegmenter(), volume))
+
+    assert traced.conditions is not None
+    assert traced.conditions.supported_prompts == {PromptKind.BOX, PromptKind.POINT}
