@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from agent.actions import Absent, AddBox, AddPoint, Malformed, NameSlices, Stop
+from agent.actions import Absent, Action, AddBox, AddPoint, Malformed, NameSlices, Stop
 from agent.errors import ChatFailed, NoAnswer, ReplayDiffers, SegmenterFailed
 from agent.fakes import (
     ArraySlices,
@@ -21,7 +23,7 @@ from agent.fakes import (
     ellipse,
     segmentation,
 )
-from agent.ports import Assessment, Localisation, Observation, Reply
+from agent.ports import Assessment, Localisation, Observation, Policy, Reply
 from agent.replay import replay_target
 from agent.trace import Trace, TracedTarget, trace_from_record, trace_record
 from agent.turns import Outcome
@@ -44,8 +46,10 @@ def volume():
 class Watched:
     """A policy whose observations are kept by (slice, turn)."""
 
-    def __init__(self, policy) -> None:
-        self._policy, self.seen, self.looked_over = policy, [], []
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self.seen: list[Observation] = []
+        self.looked_over: list[NDArray[np.bool_]] = []
 
     def __getattr__(self, name):
         return getattr(self._policy, name)
@@ -80,7 +84,7 @@ class Rambling:
 
     def act(self, observation: Observation) -> Reply:
         x, y = (float(number) for number in self._random.uniform(5, 40, 2))
-        actions = [
+        actions: list[Action] = [
             AddBox(Box(x, y, x + 5, y + 6)),
             AddBox(Box(10, 12, 34, 36)),
             AddPoint(Point(x, y, bool(self._random.integers(2)))),
@@ -117,9 +121,9 @@ class Scribbler(FakeSegmenter):
             raise SegmenterFailed("no memory")
         if chance < 0.2:
             return segmentation(np.zeros((SIDE, SIDE), dtype=np.bool_))
-        centre = 22 + self._random.integers(-1, 2), 25
-        radii = self._random.choice([6, 8, 10, 14], 2)
-        mask = ellipse((SIDE, SIDE), centre, tuple(radii))
+        centre = 22.0 + float(self._random.integers(-1, 2)), 25.0
+        across, down = map(float, self._random.choice([6, 8, 10, 14], 2))
+        mask = ellipse((SIDE, SIDE), centre, (across, down))
         mask[20:23, 20:23] = False  # a hole that is filled
         mask[2, 2] = True  # a speck that is dropped
         return replace(segmentation(mask, 0.7), choice=1, candidate_ious=(0.5, 0.7))
@@ -259,7 +263,7 @@ class TestDisagreement:
         policy = ThresholdPolicy({"ball": Band(0.7, 0.9)})
         return recorded(run(policy, FakeSegmenter(), volume))
 
-    def changed(self, traced: TracedTarget, number: int, **fields: object) -> TracedTarget:
+    def changed(self, traced: TracedTarget, number: int, **fields: Any) -> TracedTarget:
         turns = list(traced.turns)
         turns[number] = replace(turns[number], **fields)
         return replace(traced, turns=tuple(turns))
