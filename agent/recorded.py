@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,12 +73,13 @@ def name_of(turn: Turn) -> str:
 class ReplayedTurn:
     """A recorded turn and what the policy was shown before it: `observation` on a slice; of the
     whole volume `voxels` (z, y, x) bool, the object it looked over or the one it was followed to,
-    None before there was one.
+    None before there was one. `masks` (rows, columns) bool by slice are what the turn drew.
     """
 
     turn: Turn
     observation: Observation | None = None
     voxels: NDArray[np.bool_] | None = None
+    masks: Mapping[int, NDArray[np.bool_]] = field(default_factory=dict)
 
 
 class Recording:
@@ -166,7 +167,8 @@ class Recording:
 
     def replayed(self, turn: Turn) -> ReplayedTurn:
         """A turn with what was shown before it."""
-        return self._replayed.get((turn.slice_index, turn.index), ReplayedTurn(turn))
+        replayed = self._replayed.get((turn.slice_index, turn.index), ReplayedTurn(turn))
+        return replace(replayed, masks=self.masks_of(turn))
 
 
 class RecordedPolicy:
@@ -212,7 +214,7 @@ class RecordedPolicy:
     def assess(
         self,
         target: Target,  # noqa: ARG002  as recorded
-        slices: Slices,  # noqa: ARG002
+        slices: Slices,  # noqa: ARG002  as recorded
         voxels: NDArray[np.bool_],
     ) -> Assessment:
         """What was found wrong; NoAnswer where nothing could be read."""
@@ -244,7 +246,7 @@ class RecordedSegmenter:
         """Nothing is encoded; ValueError."""
         raise ValueError(f"a record encodes no slice, not one of {image.shape}")
 
-    def segment(self, encoding: Encoding, prompts: Prompts) -> Segmentation:  # noqa: ARG002
+    def segment(self, encoding: Encoding, prompts: Prompts) -> Segmentation:  # noqa: ARG002  as recorded
         """The mask of the turn at work; SegmenterFailed where the segmenter failed."""
         if not isinstance(encoding, SliceName):
             raise SegmenterFailed("this encoding was made by another segmenter")
@@ -269,7 +271,7 @@ class RecordedFollower(RecordedSegmenter):
         self,
         slices: Slices,
         seeds: Sequence[Seed],  # noqa: ARG002  as recorded
-        continue_if: ContinueIf,  # noqa: ARG002
+        continue_if: ContinueIf,  # noqa: ARG002  as recorded
     ) -> Iterator[PropagatedSlice]:
         """The slices of the next turn that followed; SegmenterFailed where there was none."""
         recording, first = self._recording, not self._was_asked
@@ -292,7 +294,7 @@ class RecordedPrompter(SlicesAsVolumes):
     def __init__(self, recording: Recording, supported_prompts: frozenset[PromptKind]) -> None:
         self._recording, self.supported_prompts = recording, supported_prompts
 
-    def segment_volume(self, slices: Slices, prompts: VolumePrompts) -> VolumeSegmentation:  # noqa: ARG002
+    def segment_volume(self, slices: Slices, prompts: VolumePrompts) -> VolumeSegmentation:  # noqa: ARG002  as recorded
         """The object of the turn at work; SegmenterFailed where the segmenter failed."""
         turn = self._recording.current(self._recording.latest_slice)
         masks = self._recording.masks_of(turn)

@@ -44,6 +44,7 @@ COMMANDS = {
     ),
     "segment": ("segment", "segment a DICOM folder or file, NIfTI, NRRD or image"),
     "request": ("request", "ask a running node to segment a study that it holds"),
+    "replay": ("replay", "draw a request's turns again, and check where they lead"),
     "models": ("weights", "the weights: what is known, here, whole; fetch them"),
     "check": ("check", "look at configuration, database, destinations, models and disk"),
 }

@@ -153,6 +153,10 @@ class WorkFolder:
         write_trace(self.trace, trace)
         return trace
 
+    def has_mask(self, index: int) -> bool:
+        """Whether a target's mask is here."""
+        return self._of(index, _MASK).is_file()
+
     def load_mask(self, index: int) -> Voxels:
         """A segmented target's mask on the source grid."""
         with np.load(self._of(index, _MASK)) as stored:
