@@ -101,6 +101,7 @@ class StorageSettings(_Section):
 
     dir: Path
     minimum_free_bytes: Annotated[int, Field(ge=0)]
+    turns_days: Annotated[float, Field(ge=0)]
     encodings_bytes: Annotated[int, Field(ge=0)]
 
 

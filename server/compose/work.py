@@ -20,6 +20,7 @@ from server.nodes.lifecycle import announce_ready, end_with_parent, stop_on_sign
 from server.pipeline import Pipeline, read_series
 from server.ports import LoadedModels
 from server.pulses import Part, Pulse
+from server.record.database.engine import Sessions, open_engine
 from server.rules.catalogue import load_catalogue
 from server.settings import Settings
 from server.study.workfolder import EncodingStore
@@ -27,6 +28,7 @@ from server.values import Assignment
 from server.work.deadlines import StageLimits
 from server.work.delivery import RetryPolicy
 from server.work.movement import Movement, WatchedStages
+from server.work.retention import TurnMaskRetention
 from server.work.worker import Worker
 
 
@@ -49,9 +51,13 @@ def run(settings: Settings) -> int:
         )
         worker.start()
         folder = private_folder(settings.storage.dir / "work")
+        sessions = Sessions(open_engine(url, pool_size=1))
+        retention = TurnMaskRetention(sessions, folder, settings.storage.turns_days)
+        retention.start()
         with heartbeat(settings, [working], folder, lambda: [url], [movement.look]):
             announce_ready(str(choice(settings)))
             wait_for(stop)
+        retention.stop()
         worker.stop()
     # a stage that still runs keeps a thread; it is taken up again from the record
     logging.shutdown()
