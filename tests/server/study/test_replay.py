@@ -67,7 +67,7 @@ def segmented(models: LoadedModels, source: Path, out: Path, *targets: str) -> P
 def ct(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The series of a torso."""
     folder = tmp_path_factory.mktemp("ct") / "series"
-    phantoms.torso_ct(folder, shape=(16, 96, 96))
+    phantoms.torso_ct(folder, shape=(6, 96, 96), spacing_mm=(20.0, 4.0, 4.0))
     return folder
 
 
@@ -94,7 +94,7 @@ def test_what_was_shown_is_drawn_again_pixel_for_pixel(
     # Arrange: a run in which every observation is kept, with the slices it was made on
     models = open_workbench(planner, "fake")
     watched = Watched(models.policy)
-    out = segmented(replace(models, policy=watched), ct, tmp_path / "out", "liver", "spleen")
+    out = segmented(replace(models, policy=watched), ct, tmp_path / "out", "liver")
     assert watched.seen
 
     # Act
@@ -127,7 +127,7 @@ def test_a_language_model_s_pictures_are_drawn_again_pixel_for_pixel(
     def say(conversation: Conversation) -> str:
         offered = conversation.messages[0].text
         if "name_slices" in offered:
-            return call("name_slices", slices=[8, 6])
+            return call("name_slices", slices=[3, 2])
         boxes = ([200, 250, 600, 700], [250, 300, 500, 650], [180, 200, 640, 720])
         turn = sum(message.role == "assistant" for message in conversation.messages)
         if turn < len(boxes):
@@ -135,7 +135,7 @@ def test_a_language_model_s_pictures_are_drawn_again_pixel_for_pixel(
         return call("stop_action")
 
     chat = ScriptedChat(say)
-    settings = LanguageSettings(image_px=160, zoom=True, tile_px=64, sheet_slices=6, sheets=2)
+    settings = LanguageSettings(image_px=160, zoom=True, tile_px=64, sheet_slices=3, sheets=2)
     policy = LanguagePolicy(chat, settings)
     models = replace(open_workbench("threshold", "fake"), policy=policy)
     out = segmented(models, ct, tmp_path / "out", "liver")
@@ -239,7 +239,7 @@ def test_a_study_that_is_gone_or_changed_is_told(out: Path) -> None:
     other = files[1].read_bytes()
     files[0].unlink()
 
-    with pytest.raises(ReplayError, match=r"not here any more: 1 of its 16 files"):
+    with pytest.raises(ReplayError, match=r"not here any more: 1 of its 6 files"):
         RequestReplay(out).slices(0)
 
     files[0].write_bytes(other)

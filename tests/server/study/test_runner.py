@@ -25,6 +25,7 @@ from server.pipeline import Pipeline, read_series
 from server.rules.catalogue import load_catalogue
 from server.study.outline_files import read_outline, write_outline
 from server.study.stage_order import StudyRun
+from server.study.turn_mask_file import read_turn_masks
 from server.study.workfolder import EncodingStore, WorkFolder
 from server.values import Assignment
 from tests.support import phantoms
@@ -171,3 +172,39 @@ class TestOutlineFiles:
         assert vars(back.ended) == vars(ended)
         assert back.masks == {}
         assert not back.followed
+
+
+class Killed(BaseException):
+    """The worker is gone."""
+
+
+@pytest.mark.parametrize("at", [0, 1, 3, 4])
+def test_a_kill_between_mask_and_row_leaves_no_row_without_its_mask(
+    bench: LoadedModels, make_pipeline: Any, tmp_path: Path, at: int
+) -> None:
+    # Arrange: a record of rows, each written after the worker may have been killed
+    asked = Assignment("request-1", "1.2.3", 1, None, ASKED)
+    file = tmp_path / "request-1" / "turns.masks"
+    rows: dict[tuple[int, int, int], str] = {}
+    told: list[int] = []
+
+    def on_turn(index: int, turn: Turn) -> None:
+        told.append(index)
+        if len(told) == at + 1:
+            raise Killed
+        if turn.masks is not None:
+            rows[(index, turn.slice_index, turn.index)] = turn.masks.digest
+
+    # Act: killed, then the steps are repeated by another process
+    with pytest.raises(Killed):
+        StudyRun(make_pipeline(bench), asked, on_turn).run()
+    StudyRun(make_pipeline(bench), asked, on_turn).run()
+
+    # Assert
+    kept = list(read_turn_masks(file))
+    assert rows
+    assert {(*key, digest) for key, digest in rows.items()} == set(kept)
+    assert len(kept) == len(set(kept))
+    size = file.stat().st_size
+    StudyRun(make_pipeline(bench), asked, on_turn).run()
+    assert file.stat().st_size == size
