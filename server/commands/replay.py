@@ -1,4 +1,4 @@
-"""`segnode replay`: every turn's picture again, and whether the turns lead where the record says."""
+"""`segnode replay`: the picture of every turn, and whether the turns lead where they should."""
 
 from __future__ import annotations
 

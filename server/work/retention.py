@@ -52,7 +52,7 @@ class TurnMaskRetention:
         self._stop.set()
 
     def sweep(self) -> list[str]:
-        """Look once; the ids of the requests whose turns' masks were deleted. OSError, RecordError."""
+        """Look once; the ids of the requests whose masks went. OSError, RecordError."""
         swept = []
         for path in self._expired():
             request_id = path.parent.name
