@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw
 from agent.actions import Action, AddBox, AddPoint
 from agent.conditions import PictureSettings
 from agent.language.chat import Conversation, Picture
-from agent.language.overlay import TINTS, painted, seen_in
+from agent.language.overlay import TINTS, overlaid, resampled_in
 from agent.language.prompt_builder import PromptBuilder
 from agent.language.settings import LanguageSettings
 from agent.language.views import view_of
@@ -57,7 +57,7 @@ def shown_pictures(
     if replayed.observation is not None:
         conversation = builder.about_slice(replace(replayed.observation, slices=slices))
     elif replayed.voxels is not None and replayed.voxels.any():
-        conversation = builder.about_drawing(target, slices, replayed.voxels)
+        conversation = builder.about_object(target, slices, replayed.voxels)
     else:
         conversation = builder.about_volume(target, slices)
     return _pictures_in(conversation)
@@ -91,8 +91,8 @@ def _outcome(replayed: ReplayedTurn, slices: Slices, pictures: PictureSettings) 
         raise ValueError("a turn of the whole volume has no outcome on a slice")
     z = observation.slice_index
     view = view_of(observation, settings)
-    seen = seen_in(view, slices.picture(z))
-    tinted = painted(seen, view, TINTS[settings.dialect], mask=replayed.masks.get(z))
+    seen = resampled_in(view, slices.picture(z))
+    tinted = overlaid(seen, view, TINTS[settings.dialect], mask=replayed.masks.get(z))
     image = Image.fromarray(tinted.pixels)
     _draw_prompt(ImageDraw.Draw(image), view, replayed.turn.action)
     return np.array(image)

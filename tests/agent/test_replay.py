@@ -174,8 +174,8 @@ def assert_shown_alike(observation: Observation, again: Observation) -> None:
     assert again.supported_prompts == observation.supported_prompts
     assert same(again.carried, observation.carried)
     assert same(again.opening, observation.opening)
-    assert len(again.shown) == len(observation.shown)
-    assert all(map(same, again.shown, observation.shown))
+    assert len(again.best_masks) == len(observation.best_masks)
+    assert all(map(same, again.best_masks, observation.best_masks))
     for label in ("best", "latest"):
         one, other = getattr(observation, label), getattr(again, label)
         assert same(one and one.mask, other and other.mask)

@@ -159,9 +159,11 @@ def test_a_language_model_s_pictures_are_drawn_again_pixel_for_pixel(
     assert {Role.SURVEY, Role.KEY, Role.CARRY} <= roles
     shown = [
         tuple(
-            part.pixels.tobytes() for part in heard.messages[-1].parts if isinstance(part, Picture)
+            part.pixels.tobytes()
+            for part in conversation.messages[-1].parts
+            if isinstance(part, Picture)
         )
-        for heard in chat.heard
+        for conversation in chat.conversations
     ]
     assert len(shown) == len(again)
     assert sorted(shown) == sorted(again)
