@@ -11,11 +11,13 @@ from PIL import Image
 
 from agent.errors import ReplayDiffers
 from agent.replay import ReplayedTarget
+from agent.trace import turn_from_record
 from agent.turns import WHOLE_VOLUME, Turn
 from server.commands.console import Progress, say
 from server.commands.options import Load, add_config, settings_of
 from server.errors import ReplayError
 from server.files import write_file
+from server.settings import Settings
 from server.study.replay import RequestReplay, summary_of
 
 DISAGREEMENT = 1
@@ -44,7 +46,7 @@ def _replay(arguments: argparse.Namespace, load: Load) -> int:
     if folder.is_dir():
         replay = RequestReplay(folder)
     else:
-        replay = load("replay").request_replay(settings_of(arguments), arguments.source)
+        replay = _of_request(settings_of(arguments), arguments.source, load)
     faults = 0
     for index in _wanted(replay, arguments.target):
         text = replay.targets[index].target.text
@@ -59,6 +61,14 @@ def _replay(arguments: argparse.Namespace, load: Load) -> int:
             _draw(replay, index, replayed, out)
     say(f"pictures are in {out}")
     return DISAGREEMENT if faults else 0
+
+
+def _of_request(settings: Settings, request_id: str, load: Load) -> RequestReplay:
+    rows = {
+        (row.target_index, row.slice_index, row.turn_index): turn_from_record(row.turn)
+        for row in load("record").request_turns(settings, request_id)
+    }
+    return RequestReplay(settings.storage.dir / "work" / request_id, rows)
 
 
 def _wanted(replay: RequestReplay, text: str | None) -> Sequence[int]:

@@ -1,10 +1,10 @@
 """The composition root: the only package that knows the concrete classes.
 
 One module a kind of process (`serve`, `listen`, `work`, `api`, `sessions`, `segment`, `weights`,
-`replay`, `dump`, `check`), each with its imports at its top. A command loads the module of its own
-process by name, so that `segnode listen` never loads torch, and `segnode serve` neither torch nor
-the DICOM edge. What several processes are composed of stands beside them: `database`, `record`,
-`rules`, `choice`, `destinations`, `model_pool` (with `networks`, which loads torch), `heartbeat`,
+`dump`, `check`), each with its imports at its top. A command loads the module of its own process by
+name, so that `segnode listen` never loads torch, and `segnode serve` neither torch nor the DICOM
+edge. What several processes are composed of stands beside them: `database`, `record`, `rules`,
+`choice`, `destinations`, `model_pool` (with `networks`, which loads torch), `heartbeat`,
 `addresses`.
 """
 

@@ -9,12 +9,15 @@ runs as root.
 from __future__ import annotations
 
 from dicom_node.receive.inbox import Inbox
+from server.compose.database import database
 from server.compose.rules import rules
 from server.nodes.header_process import HeaderProcess
+from server.record import reading
 from server.record.database.engine import Sessions, open_engine
 from server.record.database.jobs import DbosJobs
 from server.record.record import Record
 from server.record.stored_studies import StoredStudyReader
+from server.record.views import TurnView
 from server.settings import Settings
 
 
@@ -32,3 +35,14 @@ def stored_studies(settings: Settings) -> StoredStudyReader:
 def inbox_of(settings: Settings) -> Inbox:
     """Where instances are kept as they were received."""
     return Inbox(settings.storage.dir / "inbox", settings.storage.minimum_free_bytes)
+
+
+def request_turns(settings: Settings, request_id: str) -> tuple[TurnView, ...]:
+    """The turns of a request as the database holds them; UnknownRequest, RecordUnavailable."""
+    with database(settings) as (url, _):
+        engine = open_engine(url)
+        try:
+            with Sessions(engine).begin() as session:
+                return reading.turns(session, request_id)
+        finally:
+            engine.dispose()
