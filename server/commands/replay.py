@@ -18,7 +18,7 @@ from server.commands.options import Load, add_config, settings_of
 from server.errors import ReplayError
 from server.files import write_file
 from server.settings import Settings
-from server.study.replay import RequestReplay, summary_of
+from server.study.request_replay import RequestReplay, summary_of
 
 DISAGREEMENT = 1
 

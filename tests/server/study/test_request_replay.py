@@ -32,7 +32,7 @@ from server.cli import main
 from server.errors import ReplayError
 from server.local import LocalModels, LocalRun, asked_targets, segment_files
 from server.rules.catalogue import load_catalogue
-from server.study.replay import RequestReplay
+from server.study.request_replay import RequestReplay
 from server.study.turn_pictures import shown_pictures
 from tests.support import phantoms
 
