@@ -165,6 +165,7 @@ def test_the_commands_are_those_of_the_contract() -> None:
         "api",
         "sessions",
         "segment",
+        "replay",
         "request",
         "models list",
         "models fetch",
