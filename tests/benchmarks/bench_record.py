@@ -209,8 +209,8 @@ SELECT 'request-' || n, i, 'liver', '{"value": "10200004", "scheme": "SCT", "mea
 FROM generate_series(1, :studies) AS n, generate_series(0, 4) AS i
 """
 _DELIVERIES = """
-INSERT INTO deliveries (request_id, destination, state, attempts)
-SELECT 'request-' || n, 'pacs', 'delivered', 1 FROM generate_series(1, :studies) AS n
+INSERT INTO deliveries (request_id, destination, state, attempts, kinds)
+SELECT 'request-' || n, 'pacs', 'delivered', 1, '["SEG", "SR"]' FROM generate_series(1, :studies) AS n
 """
 _AUDIT = """
 INSERT INTO audit (at, actor, event, study_instance_uid, request_id, detail)
