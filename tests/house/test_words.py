@@ -24,8 +24,7 @@ VAGUE = words(
     "asked done drawn each found given heard held kept known made meant one read_ said seen shown "
     "taken thought told tried wanted wished written"
 )
-# vague names of 1,000 that are bound; lowered as a room gets its words, 8 at the end
-MOST_VAGUE = {"segnode": 8.0, "server": 8.0, "dicom_node": 8.0, "agent": 8.0, "models": 11.5}
+MOST_VAGUE = 8.0  # of 1,000 names that are bound, in each room
 # names of classes that stand for several things in the rooms, which the module tells apart
 SAME_NAME = {
     "Architecture",  # one a network: SAM, SAM 2, IMIS-Net
@@ -88,7 +87,7 @@ def sources(repository: Path) -> dict[str, str]:
 def test_names_say_what_they_hold(sources: dict[str, str], room: str) -> None:
     texts = [source for name, source in sources.items() if name.startswith(f"{room}/")]
 
-    assert vague_per_thousand(texts) <= MOST_VAGUE[room]
+    assert vague_per_thousand(texts) <= MOST_VAGUE
 
 
 def test_vague_names_are_counted() -> None:
