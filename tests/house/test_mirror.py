@@ -18,6 +18,7 @@ THROUGH_THEIR_CALLER = {
         "server.commands.check",
         "server.commands.node",
         "server.commands.options",
+        "server.commands.replay",
         "server.commands.weights",
         "server.compose.addresses",
         "server.compose.api",
@@ -54,7 +55,6 @@ THROUGH_THEIR_CALLER = {
         "server.interactive.store",
     ),
     "tests/server/record/test_record.py": (
-        "server.record.audit",
         "server.record.completion",
         "server.record.reading",
         "server.record.studies",
