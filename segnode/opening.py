@@ -13,8 +13,7 @@ from agent.trace import Trace, read_trace
 from dicom_node.errors import DicomNodeError
 from models.errors import ModelsError
 from server.commands.segment import with_models
-from server.compose.choice import limits
-from server.compose.model_pool import configured_models
+from server.compose.choice import configured_models, limits
 from server.errors import ServerError
 from server.local import LocalModels
 from server.rules.catalogue import load_catalogue

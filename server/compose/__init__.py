@@ -4,8 +4,7 @@ One module a kind of process (`serve`, `listen`, `work`, `api`, `sessions`, `seg
 `dump`, `check`), each with its imports at its top. A command loads the module of its own process by
 name, so that `segnode listen` never loads torch, and `segnode serve` neither torch nor the DICOM
 edge. What several processes are composed of stands beside them: `database`, `record`, `rules`,
-`choice`, `destinations`, `model_pool` (with `networks`, which loads torch), `heartbeat`,
-`addresses`.
+`choice`, `destinations`, `networks` (which loads torch), `heartbeat`, `addresses`.
 """
 
 from __future__ import annotations

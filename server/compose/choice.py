@@ -1,8 +1,13 @@
-"""Which models the site means, in the models' own words; nothing here loads one."""
+"""Which models the site means, in the models' own words, and the pool that loads them at their
+first use: an idle worker holds none, and no torch.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from typing import cast
 
 from agent.limits import Limits
 from models.choice import choose, located_model
@@ -11,7 +16,10 @@ from models.pair import ModelPair
 from models.registry import find_weights
 from models.runtime.cache import shared_cache_dir
 from models.runtime.resources import Resources
+from server.compose import load
+from server.ports import LoadedModels
 from server.settings import AgentSettings, Settings
+from server.study.model_pool import ModelPool
 
 
 def choice(settings: Settings) -> ModelPair:
@@ -42,6 +50,23 @@ def resources(settings: Settings, segmenter: str = "") -> Resources:
         memory_bytes=settings.models.memory_bytes,
         language=located_model(settings.language, weights_dir),
     )
+
+
+def configured_models(settings: Settings) -> Callable[[], LoadedModels]:
+    """The configured models, loaded at the first call and kept."""
+    pool = model_pool(settings)
+
+    return lambda: pool.bench(choice(settings))
+
+
+def model_pool(settings: Settings) -> ModelPool:
+    """The models of a worker by their names, loaded at their first use."""
+
+    @cache
+    def opener() -> Callable[[ModelPair], LoadedModels]:
+        return cast("Callable[[ModelPair], LoadedModels]", load("networks").opener(settings))
+
+    return ModelPool(lambda pair: opener()(pair), settings.models.at_once)
 
 
 def _checkpoint(agent: AgentSettings, segmenter: str, weights_dir: Path) -> Path | None:

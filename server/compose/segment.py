@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from agent.turns import Turn
-from server.compose.choice import choice, limits
-from server.compose.model_pool import configured_models
+from server.compose.choice import choice, configured_models, limits
 from server.local import LocalModels, LocalRun, asked_targets, segment_files
 from server.rules.catalogue import load_catalogue
 from server.settings import Settings

@@ -8,11 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dicom_node.values import SourceVolume
-from server.compose.choice import choice, limits
+from server.compose.choice import choice, limits, model_pool
 from server.compose.database import database
 from server.compose.destinations import destinations
 from server.compose.heartbeat import BUSY_LIMIT_S, WORKER_LIMIT_S, heartbeat
-from server.compose.model_pool import model_pool
 from server.compose.record import stored_studies
 from server.compose.rules import model_selector
 from server.files import private_folder

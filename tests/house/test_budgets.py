@@ -20,8 +20,6 @@ ROOMS = ("segnode", "server", "dicom_node", "agent", "models")
 LONGEST_FILE, LONGEST_BODY, LONGEST_CLASS = 500, 60, 250
 MOST_METHODS, MOST_POSITIONAL = 15, 6
 MOST_FILES_FLAT = 18
-# one module a kind of process, loaded by name, beside the parts that they share
-CROWDED = {"server/compose": 19}
 NAMES_THAT_SAY_NOTHING = frozenset({"utils", "util", "common", "helpers", "misc", "models"})
 WINDOW_LINES = 8
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -212,11 +210,7 @@ def test_every_exemption_in_the_tests_has_its_reason(tests: dict[str, str]) -> N
 def crowded(files: Iterable[str]) -> dict[str, int]:
     """Folders with more Python files flat in them than the budget, and how many they have."""
     counts = Counter(str(Path(file).parent) for file in files)
-    return {
-        folder: count
-        for folder, count in counts.items()
-        if count > CROWDED.get(folder, MOST_FILES_FLAT)
-    }
+    return {folder: count for folder, count in counts.items() if count > MOST_FILES_FLAT}
 
 
 def test_no_folder_is_crowded(rooms: dict[str, str], tests: dict[str, str]) -> None:

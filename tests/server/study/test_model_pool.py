@@ -13,8 +13,7 @@ import pytest
 from models.errors import LanguageMisconfigured, UnknownModel, WeightsMissing
 from models.loaded_models import LoadedModels, open_workbench
 from models.pair import ModelPair
-from server.compose.choice import choice, resources
-from server.compose.model_pool import model_pool
+from server.compose.choice import choice, model_pool, resources
 from server.compose.rules import model_selector
 from server.settings import Settings, load_settings
 from server.study.model_pool import ModelPool
