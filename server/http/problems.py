@@ -129,6 +129,7 @@ PROBLEMS: Mapping[type[Exception], Kind] = {
     agent_errors.NoAnswer: _INTERNAL,
     agent_errors.BadPrompts: _INTERNAL,
     agent_errors.BadTrace: _INTERNAL,
+    agent_errors.ReplayDiffers: _INTERNAL,
     model_errors.ModelsError: _INTERNAL,
     model_errors.UnknownModel: Kind(
         HTTPStatus.UNPROCESSABLE_ENTITY, "unknown-model", "No such model"

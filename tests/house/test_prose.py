@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 LONGEST_LINE, LONGEST_SUBJECT = 100, 72
-RULE_SINCE = "Subjects are counted from here; documents end their lines at 100"
+RULE_SINCE = "Models are chosen and pooled in one file; no folder holds more than 18"
 DECISIONS = 10
 
 

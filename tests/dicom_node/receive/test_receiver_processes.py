@@ -94,14 +94,11 @@ def test_one_receiver_that_stands_still_shows_though_the_listener_accepts(
 
     stopped.suspend()
     before_s = time.monotonic()
-    time.sleep(0.5)  # what was on its way arrives; then nothing more does
-    still_s = started.receivers.moved_s()
     with socket.create_connection(("127.0.0.1", started.listener.port)):
-        time.sleep(0.5)
+        time.sleep(2.0)  # what was on its way arrives; then nothing more does
     after_s = started.receivers.moved_s()
     stopped.resume()
 
-    assert after_s == still_s
     assert after_s <= before_s + 0.5
     eventually(lambda: started.receivers.moved_s() > before_s + 1.0)
 
