@@ -52,10 +52,14 @@ destinations = ["pacs"]
 
 @dataclass(frozen=True)
 class RunningNode:
-    """A node that is ready: where its listener is, and a client of its API."""
+    """A node that is ready: where its listener is, a client of its API, its own configuration and
+    its `storage.dir`.
+    """
 
     dicom_port: int
     client: NodeClient
+    configuration: Path
+    storage: Path
 
 
 @contextmanager
@@ -98,7 +102,7 @@ def running_node(
         url = f"http://127.0.0.1:{http_port}"
         _wait_until_ready(child, url, log)
         token = (storage / "token").read_text(encoding="utf-8").strip()
-        yield RunningNode(dicom_port, NodeClient(url, token))
+        yield RunningNode(dicom_port, NodeClient(url, token), configuration, storage)
     finally:
         _stop(child)
 

@@ -4,6 +4,7 @@ synthetic patients.
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from server.demo.archive import Archive
 from server.demo.node import RunningNode, running_node
 from server.demo.score import dice
 from server.errors import RequestError
+from server.nodes.lifecycle import own_python
 from server.values import ENDED_STATES
 from tests.support import phantoms, pictures
 
@@ -103,6 +105,41 @@ def test_a_ct_goes_in_and_a_seg_and_an_sr_come_back(
     assert "does not know 'unicorn'" in unicorn["reason"]
     turns = node.client.get(f"requests/{request['id']}/turns")
     assert len(turns) == liver["turns"] > 0
+
+
+def test_a_request_is_replayed_from_its_rows_while_the_node_runs(
+    site: tuple[RunningNode, Archive], patient: Callable[..., Any], tmp_path: Path
+) -> None:
+    # Arrange
+    node, _ = site
+    request = ended(node, send(node, list(patient().paths)))
+    out = tmp_path / "pictures"
+    command = own_python("-m", "server.cli", "replay", request["id"], "--out", str(out))
+
+    # Act
+    answer = subprocess.run(
+        [*command, "--config", str(node.configuration)], capture_output=True, text=True, check=False
+    )
+
+    # Assert: every turn agrees with database and masks, and the node goes on
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert "liver: " in answer.stdout
+    turns = node.client.get(f"requests/{request['id']}/turns")
+    assert len(list(out.rglob("*.png"))) == len(turns) > 0
+    assert node.client.get(f"requests/{request['id']}")["state"] == "DONE"
+
+    # Act: a mask that was changed on disk
+    masks = node.storage / "work" / request["id"] / "turns.masks"
+    content = bytearray(masks.read_bytes())
+    content[-1] ^= 1
+    masks.write_bytes(content)
+    answer = subprocess.run(
+        [*command, "--config", str(node.configuration)], capture_output=True, text=True, check=False
+    )
+
+    # Assert
+    assert answer.returncode == 1
+    assert "turns.masks" in answer.stderr
 
 
 def test_our_own_results_sent_back_to_us_start_nothing(
