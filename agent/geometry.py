@@ -25,6 +25,8 @@ class Geometry:
             raise ValueError(f"shape must be three positive sizes (z, y, x), not {self.shape}")
         if self.affine_zyx_to_lps.shape != (4, 4):
             raise ValueError(f"affine must be (4, 4), not {self.affine_zyx_to_lps.shape}")
+        if not np.isfinite(self.affine_zyx_to_lps).all():
+            raise ValueError("the affine has values that are no finite numbers")
         if abs(np.linalg.det(self.affine_zyx_to_lps[:3, :3])) < 1e-9:
             raise ValueError(
                 "the affine is singular: two axes of the grid are parallel or of length zero"

@@ -50,7 +50,9 @@ def open_policy(
 
 
 def load_trace(path: str | Path) -> Trace:
-    """The trace in a file `trace.json`, of any version; BadTrace where it is none."""
+    """The trace in a file `trace.json`, of any version; BadTrace where it is none,
+    OSError where it cannot be read.
+    """
     return read_trace(Path(path))
 
 

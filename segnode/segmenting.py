@@ -16,6 +16,7 @@ from agent.turns import Turn
 from agent.values import Target, TargetStatus, Volume
 from dicom_node.values import Code
 from segnode.opening import loaded_models
+from server.errors import InputError
 from server.local import asked_targets, segment_source, source_at, volume_source
 from server.rules.catalogue import Catalogue
 from server.study.workfolder import WorkFolder
@@ -100,6 +101,17 @@ def segment(
     Absent and unknown targets are answers, not errors. Raises `segnode.SegnodeErrors`: a sentence
     that says what to do. Nothing is left on disk.
     """
+    if isinstance(targets, str):  # a text is a sequence of letters, too
+        raise InputError(f"targets is a list of texts: [{targets!r}]")
+    if not isinstance(volume, Volume | str | Path):
+        raise InputError(
+            f"volume is a path or a segnode.Volume, which says where its voxels are, not "
+            f"{type(volume).__name__}"
+        )
+    if isinstance(volume, Volume) and not np.isfinite(volume.intensities).all():
+        raise InputError(
+            "the volume has intensities that are no finite numbers: replace them first"
+        )
     models = loaded_models(policy, segmenter, config)
     wanted_targets = asked_targets(targets, models.catalogue)
     if isinstance(volume, Volume):

@@ -121,7 +121,10 @@ def _standing(request: dict[str, Any]) -> str:
         t["text"] for t in request["targets"] if t["status"] in ("segmented", "absent", "failed")
     ]
     turns = sum(t["turns"] or 0 for t in request["targets"])
-    return f"{request['state'].lower()}, {len(ended)} of {len(TARGETS)} targets, {turns} turns"
+    step = f" ({request['stage']})" if request.get("stage") else ""
+    return (
+        f"{request['state'].lower()}{step}, {len(ended)} of {len(TARGETS)} targets, {turns} turns"
+    )
 
 
 def _keep(out: Path, archive: Archive, sample: Sample, request: dict[str, Any]) -> None:

@@ -162,3 +162,27 @@ def test_a_structure_of_the_catalogue_has_its_code(tmp_path: Path) -> None:
     assert liver.code == segnode.Code("10200004", "SCT", "Liver")
     assert liver.mask is not None
     assert liver.mask.shape == (24, 96, 96)
+
+
+@pytest.mark.parametrize(
+    ("volume", "targets", "sentence"),
+    [
+        (np.zeros((1, 8, 8)), ["liver"], "not ndarray"),
+        ("ct", "liver", "targets is a list of texts"),
+        ("nan", ["liver"], "no finite numbers"),
+    ],
+)
+def test_what_python_would_take_and_mean_otherwise_is_refused(
+    volume: Any, targets: Any, sentence: str
+) -> None:
+    if isinstance(volume, str) and volume == "nan":
+        zeros = volume_of_zeros()
+        volume = segnode.Volume(zeros.intensities * np.float32(np.nan), zeros.geometry, "CT")
+
+    with pytest.raises(segnode.SegnodeErrors, match=sentence):
+        segnode.segment(volume, targets, **FAKES)
+
+
+def test_a_grid_of_no_numbers_is_refused() -> None:
+    with pytest.raises(ValueError, match="no finite numbers"):
+        segnode.Geometry((1, 8, 8), np.full((4, 4), np.nan))
