@@ -21,6 +21,7 @@ FLOOR_SERVER := 85
 # what is installed is what these two files said: another content is another stamp
 KEY := $(shell cat pyproject.toml constraints.txt | cksum | tr -s ' \t' '-')
 INSTALLED := .venv/.installed-$(KEY)
+TRAIN_INSTALLED := .venv/.train-$(KEY)
 PEERS_INSTALLED := .venv/.peers-$(KEY)
 
 .PHONY: help demo test check coverage lint format peers bench pins stamp
@@ -37,11 +38,11 @@ demo: $(INSTALLED)
 test: check
 
 # The one check (format, lint, types, layers, YAML, then budgets, docs and all tests) for a person, the push hook and CI.
-check: lint
+check: lint $(TRAIN_INSTALLED)
 	@$(BIN)/python -m pytest $(PARALLEL)
 
 # Run each room's own tests with coverage, and fail below the room's floor; not part of the check: tracing doubles its time.
-coverage: $(INSTALLED)
+coverage: $(TRAIN_INSTALLED)
 	@for room in agent:$(FLOOR_AGENT) dicom_node:$(FLOOR_DICOM_NODE) models:$(FLOOR_MODELS) server:$(FLOOR_SERVER); do
 		$(BIN)/python -m pytest $(PARALLEL) --cov="$${room%:*}" --cov-report=term --cov-fail-under="$${room#*:}" "tests/$${room%:*}"
 	done
@@ -92,7 +93,13 @@ $(INSTALLED):
 	rm -f .venv/.installed-*
 	touch $@
 
-$(PEERS_INSTALLED): $(INSTALLED)
-	@$(UV) --editable '.[test,peers,parity]'
+# what trains is a fifth more to fetch, and the demo needs none of it
+$(TRAIN_INSTALLED): $(INSTALLED)
+	@$(UV) --editable '.[test,train]'
+	rm -f .venv/.train-*
+	touch $@
+
+$(PEERS_INSTALLED): $(TRAIN_INSTALLED)
+	@$(UV) --editable '.[test,train,peers,parity]'
 	rm -f .venv/.peers-*
 	touch $@
