@@ -21,15 +21,13 @@ from agent.errors import ChatFailed, NoAnswer
 from agent.language.chat import Answer, ChatModel, Conversation
 from agent.language.prompt_builder import WITHOUT_EFFECT, PromptBuilder
 from agent.language.replies import reply_text
+from agent.language.scoring import mask_score
 from agent.language.settings import LanguageSettings
 from agent.language.views import view_of
 from agent.ports import Assessment, Localisation, Observation, Reply, Slices
 from agent.protocol.dialects import Dialect, parse_reply
 from agent.protocol.slice_replies import parse_assessment, parse_localisation
 from agent.values import Segmentation, Target
-
-_STABILITY_OFFSET = 1.0  # of the logits, as SAM's automatic masks are judged
-_NEIGHBOUR_WEIGHT = 0.25  # of the neighbour's mask in a score: shapes change between slices
 
 Parser = Callable[[str], NameSlices | Absent | Malformed]
 """From a reply about the whole volume to its answer."""
@@ -114,15 +112,8 @@ class LanguagePolicy:
         return [replies[index] for index in range(len(observations))]
 
     def score(self, observation: Observation, segmentation: Segmentation) -> float:
-        """The mean of the segmenter's predicted IoU and of the mask's stability under a shifted
-        threshold; beside a slice with a mask, a quarter of it is the Dice with that mask.
-        """
-        opinions = [min(max(segmentation.predicted_iou, 0.0), 1.0), *_stability(segmentation)]
-        own_score = float(np.mean(opinions))
-        if observation.carried is None or not observation.carried.any():
-            return own_score
-        agreement = _dice(observation.carried, segmentation.mask)
-        return (1 - _NEIGHBOUR_WEIGHT) * own_score + _NEIGHBOUR_WEIGHT * agreement
+        """What the segmenter says of it, and a neighbouring mask (agent.language.scoring)."""
+        return mask_score(observation, segmentation)
 
     @property
     def _dialect(self) -> Dialect:
@@ -182,18 +173,3 @@ def _failures(observation: Observation) -> int:
     """Turns without effect since the last one that had any."""
     recent = reversed(observation.turns)
     return sum(1 for _ in takewhile(lambda turn: turn.outcome in WITHOUT_EFFECT, recent))
-
-
-def _stability(segmentation: Segmentation) -> tuple[float, ...]:
-    """IoU of the masks at a higher and at a lower threshold, SAM's stability score; () without
-    logits. The higher mask lies within the lower, so the IoU is the ratio of their areas.
-    """
-    wider = np.count_nonzero(segmentation.logits > -_STABILITY_OFFSET)
-    if not wider:
-        return ()
-    return (float(np.count_nonzero(segmentation.logits > _STABILITY_OFFSET) / wider),)
-
-
-def _dice(mask: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
-    total = np.count_nonzero(mask) + np.count_nonzero(other)
-    return float(2 * np.count_nonzero(mask & other) / total) if total else 0.0

@@ -1,0 +1,1 @@
+"""What trains an agent, in numpy alone: the simulated reader, the trajectories that it makes."""
