@@ -14,10 +14,14 @@ from agent.values import Target, Volume
 class Truth:
     """What a reader drew for `target`: `voxels` (z, y, x) bool on the case's grid, empty where the
     reader says that the structure is absent.
+
+    `corrected_from` (z, y, x) bool is the mask that the reader corrected, where there was one: that
+    of an earlier result.
     """
 
     target: Target
     voxels: NDArray[np.bool_]
+    corrected_from: NDArray[np.bool_] | None = None
 
     @property
     def absent(self) -> bool:
@@ -45,11 +49,12 @@ class Case:
     def __post_init__(self) -> None:
         shape = self.volume.geometry.shape
         for truth in self.truths:
-            if truth.voxels.shape != shape:
-                raise ValueError(
-                    f"{self.case_id}: the truth of {truth.target.text} is {truth.voxels.shape}, "
-                    f"the image {shape}"
-                )
+            for voxels in (truth.voxels, truth.corrected_from):
+                if voxels is not None and voxels.shape != shape:
+                    raise ValueError(
+                        f"{self.case_id}: the truth of {truth.target.text} is {voxels.shape}, "
+                        f"the image {shape}"
+                    )
         texts = [truth.target.text for truth in self.truths]
         if len(set(texts)) != len(texts):
             raise ValueError(f"{self.case_id}: a structure has two truths among {texts}")

@@ -10,6 +10,7 @@ ModelsError
 ├── WrongArchitecture     a checkpoint is another network's: `expected` and `found` say whose
 ├── DeviceMissing         a device of the settings is not in this machine
 ├── UnusableModel         a language model cannot be used as it lies there; `reason` says why
+├── CannotPromote         a trained policy cannot be put in use, or the one before it again
 ├── LanguageMisconfigured a setting of the language model cannot be used; the message names it
 │   └── HostNotAllowed    patient data may not go to that host
 ├── MemoryShort           memory for a model was not to be had in time
@@ -104,6 +105,14 @@ class UnusableModel(ModelsError):
     def __init__(self, model: str, reason: str) -> None:
         self.model, self.reason = model, reason
         super().__init__(f"{model} cannot be used: {reason}.")
+
+
+class CannotPromote(ModelsError):
+    """The policy `name` cannot be put in use, or back in use; `reason` says why in one sentence."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.name, self.reason = name, reason
+        super().__init__(f"{name} is not put in use: {reason}.")
 
 
 class LanguageMisconfigured(ModelsError):

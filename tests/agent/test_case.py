@@ -27,6 +27,12 @@ def test_a_truth_of_another_shape_is_refused_with_both_shapes():
         case_of(Truth(Target("liver"), np.zeros((2, 3, 5), bool)))
 
 
+def test_a_corrected_mask_of_another_shape_is_refused_too():
+    voxels = np.zeros((2, 3, 4), bool)
+    with pytest.raises(ValueError, match=r"liver is \(1, 3, 4\)"):
+        case_of(Truth(Target("liver"), voxels, corrected_from=voxels[:1]))
+
+
 def test_a_structure_with_two_truths_is_refused():
     truth = Truth(Target("liver"), np.zeros((2, 3, 4), bool))
     with pytest.raises(ValueError, match="two truths"):
