@@ -20,13 +20,14 @@ from agent.fakes import (
 )
 from agent.ports import Localisation, Observation
 from agent.trace import turn_record
-from agent.turns import TargetResult
+from agent.turns import TargetResult, Turn
 from agent.values import Box, Point, PromptKind, Prompts, Role, Target, TargetStatus
 from agent.volume.order import segment_target
 from tests.support import phantoms
 
 
-def dice(one: np.ndarray, other: np.ndarray) -> float:
+def dice(one: np.ndarray | None, other: np.ndarray) -> float:
+    assert one is not None
     return float(2 * (one & other).sum() / (one.sum() + other.sum()))
 
 
@@ -39,7 +40,7 @@ def torso() -> tuple[np.ndarray, dict[str, np.ndarray]]:
     return np.clip((noisy + 160) / 400, 0, 1).astype(np.float32), masks
 
 
-def segment(image: np.ndarray, target: Target, run) -> tuple[list, TargetResult, ArraySlices]:
+def segment(image: np.ndarray, target: Target, run) -> tuple[list[Turn], TargetResult, ArraySlices]:
     segmenter = FakeSegmenter()
     slices = ArraySlices(image, segmenter, (5.0, 4.0, 4.0))
     turns, result = run(segment_target(target, slices, ThresholdPolicy(), segmenter))
@@ -87,6 +88,8 @@ def test_the_same_work_twice_is_the_same(torso, run) -> None:
     second, other, _ = segment(torso[0], Target("liver"), run)
 
     assert [turn_record(t) | timeless for t in first] == [turn_record(t) | timeless for t in second]
+    assert one.voxels is not None
+    assert other.voxels is not None
     assert np.array_equal(one.voxels, other.voxels)
 
 
@@ -157,6 +160,7 @@ class TestFakeSegmenter:
     def test_anothers_encoding_is_refused(self) -> None:
         class Other:
             embedding = np.zeros((1, 2, 2), dtype=np.float32)
+            high_res = ()
             source_shape = (2, 2)
 
         with pytest.raises(SegmenterFailed, match="another segmenter"):

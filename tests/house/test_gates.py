@@ -116,7 +116,7 @@ def test_the_test_modules_with_faults_of_type_become_fewer(repository: Path) -> 
         if "arg-type" in override.get("disable_error_code", [])
     )
 
-    assert len(listed) <= 50
+    assert len(listed) <= 41
     assert all((repository / f"{name.replace('.', '/')}.py").is_file() for name in listed)
 
 
@@ -167,7 +167,7 @@ def test_the_one_check_runs_every_gate(repository: Path) -> None:
     text = (repository / "Makefile").read_text("utf-8")
     recipes = dict(re.findall(r"^(\w+):.*\n((?:\t.*\n)+)", text, re.MULTILINE))
 
-    assert re.search(r"^check: lint$", text, re.MULTILINE)
+    assert re.search(r"^check: lint\b", text, re.MULTILINE)
     assert re.search(r"^test: check$", text, re.MULTILINE)
     for gate in ("ruff format --check", "ruff check", "mypy", "lint-imports", "yamllint --strict"):
         assert gate in recipes["lint"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Generator
+from typing import TypeVar
 
 import numpy as np
 from hypothesis import given, settings
@@ -20,7 +22,7 @@ from agent.fakes import (
 from agent.limits import Limits
 from agent.ports import Assessment, Localisation, Observation, Reply, Slices
 from agent.trace import Trace, trace_from_record, trace_record
-from agent.turns import Episode, Outcome, TargetResult, Turn
+from agent.turns import Outcome, Turn
 from agent.values import Box, Point, PromptKind, Role, Segmentation, Target, TargetStatus
 from agent.volume.order import segment_target
 
@@ -87,7 +89,10 @@ class AnyPolicy:
 ON_A_SLICE = (Role.KEY, Role.CARRY, Role.REVIEW)
 
 
-def played(generator) -> tuple[list[Turn], Episode | TargetResult]:
+T = TypeVar("T")
+
+
+def played(generator: Generator[Turn, None, T]) -> tuple[list[Turn], T]:
     turns = []
     while True:
         try:
@@ -118,7 +123,7 @@ def test_every_episode(
     # Assert
     assert 1 <= len(turns) <= limit.turns(role)
     assert [turn.index for turn in turns] == list(range(len(turns)))
-    kept = [turn.score for turn in turns if turn.outcome is Outcome.KEPT]
+    kept = [turn.score or 0.0 for turn in turns if turn.outcome is Outcome.KEPT]
     assert kept == sorted(kept)
     if episode.absent:
         assert episode.best is None

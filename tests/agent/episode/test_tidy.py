@@ -12,7 +12,7 @@ from scipy import ndimage
 from agent.episode.tidy import tidy_object, tidy_slice
 
 
-def blocks(shape: tuple[int, ...], *spans: tuple[slice, ...]) -> np.ndarray:
+def blocks(shape: tuple[int, ...], *spans: tuple[int | slice, ...]) -> np.ndarray:
     mask = np.zeros(shape, dtype=np.bool_)
     for span in spans:
         mask[span] = True

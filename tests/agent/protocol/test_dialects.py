@@ -274,7 +274,8 @@ def actions(draw: st.DrawFn) -> Action:
     (xa, ya), (xb, yb) = draw(coordinates), draw(coordinates)
     box = Box(min(xa, xb), min(ya, yb), max(xa, xb), max(ya, yb))
     point = Point(xa, ya, draw(st.booleans()))
-    return draw(st.sampled_from([AddBox(box), AddPoint(point), Stop(), Absent(draw(reasons))]))
+    choices: list[Action] = [AddBox(box), AddPoint(point), Stop(), Absent(draw(reasons))]
+    return draw(st.sampled_from(choices))
 
 
 @given(actions(), st.sampled_from(Dialect), any_text)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator, Iterable
+from typing import TypeVar
+
 import numpy as np
 import pytest
 
@@ -15,8 +18,8 @@ from agent.fakes import (
     ThresholdPolicy,
 )
 from agent.limits import Limits
-from agent.ports import Assessment, Localisation, Observation
-from agent.turns import WHOLE_VOLUME, Outcome
+from agent.ports import Assessment, Localisation, Observation, Reply
+from agent.turns import WHOLE_VOLUME, Outcome, Turn
 from agent.values import (
     Box,
     Point,
@@ -38,6 +41,7 @@ from agent.volume.target_state import EpisodeConfig
 
 DEPTH, KEY = 9, 4
 BLOB = Target("bright")
+T = TypeVar("T")
 ON_BLOB = AddBox(Box(11, 9, 34, 30))
 
 
@@ -67,8 +71,14 @@ class Run:
         later, self.result = self._all(finish_target(followed, self.slices, config))
         self.turns += later
 
+    @property
+    def voxels(self) -> np.ndarray:
+        """The object that was drawn."""
+        assert self.result.voxels is not None
+        return self.result.voxels
+
     @staticmethod
-    def _all(work) -> tuple[list, object]:
+    def _all(work: Generator[Turn, None, T]) -> tuple[list[Turn], T]:
         turns = []
         while True:
             try:
@@ -83,7 +93,9 @@ def scripted(
     assessment: Assessment | None = None,
 ) -> ScriptedPolicy:
     """A policy that acts as these scripts say on key slices and in review."""
-    scripts = {(z, Role.KEY): actions for z, actions in key.items()}
+    scripts: dict[Role | tuple[int, Role], Iterable[Action | Reply]] = {
+        (z, Role.KEY): actions for z, actions in key.items()
+    }
     scripts |= {(z, Role.REVIEW): actions for z, actions in (review or {}).items()}
     return ScriptedPolicy(Localisation((1.0,) * DEPTH, tuple(key)), scripts, assessment)
 
@@ -99,7 +111,7 @@ class TestTheWholeWay:
         run = Run(ThresholdPolicy(), FakeVolumePrompter(), array)
 
         assert run.result.status is TargetStatus.SEGMENTED
-        np.testing.assert_array_equal(run.result.voxels, array > 0.5)
+        np.testing.assert_array_equal(run.voxels, array > 0.5)
         assert run.result.warnings == ()
         assert run.result.confidence > 0.8
         assert len(run.prompter.prompts) == 1
@@ -130,7 +142,7 @@ class TestTheWholeWay:
         assert corrected.points == (VoxelPoint(KEY, 29, 33, positive=True),)
         outcomes = [turn.outcome for turn in run.turns if turn.role is Role.KEY]
         assert outcomes[1] is Outcome.ROLLED_BACK  # the ball fills less of its box
-        np.testing.assert_array_equal(run.result.voxels, bright_block() > 0.5)
+        np.testing.assert_array_equal(run.voxels, bright_block() > 0.5)
 
     def test_a_key_slice_that_the_object_reaches_is_not_worked_on_again(self) -> None:
         array = bright_block(second=True)
@@ -161,10 +173,10 @@ class TestTheWholeWay:
         np.testing.assert_array_equal(correction.mask, array > 0.5)
         assert correction.points == (VoxelPoint(6, 10, 12, positive=False),)
         assert run.result.status is TargetStatus.SEGMENTED
-        assert not run.result.voxels[6, 10, 12]
-        assert not run.result.voxels[5, 10, 12]
-        assert run.result.voxels[2, 10, 12]
-        assert dice(run.result.voxels, array > 0.5) > 0.95
+        assert not run.voxels[6, 10, 12]
+        assert not run.voxels[5, 10, 12]
+        assert run.voxels[2, 10, 12]
+        assert dice(run.voxels, array > 0.5) > 0.95
 
     def test_absent_on_the_only_key_slice_ends_the_target(self) -> None:
         run = Run(scripted({KEY: [Absent("nothing")]}), FakeVolumePrompter(), bright_block())
@@ -177,7 +189,7 @@ class TestTheWholeWay:
 
         run = Run(policy, FakeVolumePrompter(), array)
 
-        np.testing.assert_array_equal(run.result.voxels, array > 0.5)
+        np.testing.assert_array_equal(run.voxels, array > 0.5)
 
     def test_a_prompter_that_fails_is_an_observation(self) -> None:
         class Failing(FakeVolumePrompter):
@@ -209,7 +221,7 @@ def test_a_prompter_that_takes_no_masks_wipes_out_no_other_slice() -> None:
     assert [prompts.mask for prompts in prompter.prompts] == [None] * 3
     np.testing.assert_array_equal(run.outline.masks[KEY], array[KEY] > 0.5)
     np.testing.assert_array_equal(run.outline.masks[8], array[8] > 0.5)
-    np.testing.assert_array_equal(run.result.voxels[2:6], array[2:6] > 0.5)
+    np.testing.assert_array_equal(run.voxels[2:6], array[2:6] > 0.5)
 
 
 class Runaway(FakeVolumePrompter):
@@ -261,6 +273,7 @@ class TestOneEpisode:
         Run(policy, FakeVolumePrompter(), bright_block())
 
         last: Observation = policy.observations[-1]
+        assert last.best is not None
         np.testing.assert_array_equal(last.best.mask, bright_block()[KEY] > 0.5)
 
 

@@ -144,6 +144,8 @@ class Drawing(FakeVolumeSegmenter):
     ) -> Iterator[PropagatedSlice]:
         self.seeds = seeds
         lowest, highest = seeds[0].lowest, seeds[0].highest
+        assert lowest is not None
+        assert highest is not None
         for way in (range(6, highest + 1), range(4, lowest - 1, -1)):
             for z in way:
                 side, score = self.says.get(z, (0, 0.0))
@@ -166,25 +168,26 @@ def canvas_with(segmenter, slices, **kinds) -> TargetState:
 
 class TestEnds:
     def test_an_unsure_model_ends_the_object(self, slices) -> None:
-        target_state = canvas_with(Drawing({6: (12, 0.9), 7: (12, 0.4), 8: (12, 0.9)}), slices)
+        drawing = Drawing({6: (12, 0.9), 7: (12, 0.4), 8: (12, 0.9)})
+        target_state = canvas_with(drawing, slices)
 
-        follow([target_state], slices, target_state.config.segmenter)
+        follow([target_state], slices, drawing)
 
         assert sorted(target_state.masks) == [5, 6]
 
     def test_an_opinion_that_is_no_number_ends_the_object(self, slices) -> None:
-        target_state = canvas_with(
-            Drawing({6: (12, 0.9), 7: (12, float("nan")), 8: (12, 0.9)}), slices
-        )
+        drawing = Drawing({6: (12, 0.9), 7: (12, float("nan")), 8: (12, 0.9)})
+        target_state = canvas_with(drawing, slices)
 
-        follow([target_state], slices, target_state.config.segmenter)
+        follow([target_state], slices, drawing)
 
         assert sorted(target_state.masks) == [5, 6]
 
     def test_a_flood_is_stopped_and_said(self, slices) -> None:
-        target_state = canvas_with(Drawing({6: (12, 0.9), 7: (36, 0.9), 8: (36, 0.9)}), slices)
+        drawing = Drawing({6: (12, 0.9), 7: (36, 0.9), 8: (36, 0.9)})
+        target_state = canvas_with(drawing, slices)
 
-        follow([target_state], slices, target_state.config.segmenter)
+        follow([target_state], slices, drawing)
 
         assert sorted(target_state.masks) == [5, 6]
         (warning,) = target_state.warnings
@@ -202,9 +205,10 @@ class TestEnds:
         assert sorted(target_state.masks) == [4, 5, 6, 7, 8]
 
     def test_a_score_is_the_opinion_of_both(self, slices) -> None:
-        target_state = canvas_with(Drawing({6: (12, 0.8)}), slices)
+        drawing = Drawing({6: (12, 0.8)})
+        target_state = canvas_with(drawing, slices)
 
-        follow([target_state], slices, target_state.config.segmenter)
+        follow([target_state], slices, drawing)
 
         # the scripted policy repeats the model's predicted IoU, 0.8, and the model is sure to 0.8
         assert target_state.scores[6] == pytest.approx(0.64)

@@ -5,7 +5,7 @@ The segmenter here fills the box it is given, so a script of boxes is a script o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import repeat
 
 import numpy as np
@@ -15,7 +15,7 @@ from agent.actions import Absent, Action, AddBox, Stop
 from agent.errors import SegmenterFailed, UnknownTarget
 from agent.fakes import ArraySlices, FakeEncoding, ScriptedPolicy, ThresholdPolicy, segmentation
 from agent.limits import Limits
-from agent.ports import Encoding, Localisation, PromptedSlice
+from agent.ports import Encoding, Localisation, PromptedSlice, Reply
 from agent.trace import Trace, read_trace, write_trace
 from agent.turns import TargetResult, Turn
 from agent.values import Box, PromptKind, Prompts, Role, Segmentation, Target, TargetStatus
@@ -53,7 +53,7 @@ def square(side: int, left: int = 10, top: int = 10) -> AddBox:
 Script = Mapping[int, AddBox | Sequence[Action]]
 
 
-def by_slice(role: Role, script: Script) -> dict[tuple[int, Role], list[Action]]:
+def by_slice(role: Role, script: Script) -> dict[Role | tuple[int, Role], Iterable[Action | Reply]]:
     """A script for a role; a box alone is a box and a stop."""
     return {
         (z, role): [said, Stop()] if isinstance(said, AddBox) else list(said)
@@ -95,6 +95,7 @@ def play(run, clock):
 
 
 def areas(result: TargetResult) -> list[int]:
+    assert result.voxels is not None
     return [int(area) for area in result.voxels.sum(axis=(1, 2))]
 
 
@@ -367,7 +368,8 @@ class TestReview:
 
 def test_an_island_that_hangs_on_nothing_is_left_out_and_said(run) -> None:
     class WithAnIsland(FillsBoxes):
-        def segment(self, encoding: FakeEncoding, prompts: Prompts) -> Segmentation:
+        def segment(self, encoding: Encoding, prompts: Prompts) -> Segmentation:
+            assert isinstance(encoding, FakeEncoding)
             drawn = super().segment(encoding, prompts)
             if encoding.image.any():
                 drawn.mask[50:55, 50:55] = True
