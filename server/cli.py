@@ -46,6 +46,7 @@ COMMANDS = {
     "request": ("request", "ask a running node to segment a study that it holds"),
     "replay": ("replay", "draw a request's turns again, and check where they lead"),
     "models": ("weights", "the weights: what is known, here, whole; fetch them"),
+    "train": ("train", "train a language model to plan"),
     "check": ("check", "look at configuration, database, destinations, models and disk"),
 }
 
