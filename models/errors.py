@@ -15,11 +15,14 @@ ModelsError
 │   └── HostNotAllowed    patient data may not go to that host
 ├── MemoryShort           memory for a model was not to be had in time
 ├── PromptNotUnderstood   a segmenter was asked with a kind of prompt that it cannot use
+├── UnusableData          a data set cannot be used as it lies there; `reason` says why
+│   └── LeakedPatients    patients of a data set are in two splits; `patients` says which
 └── UnreadableFile        an image or volume file that no reader understands
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 
@@ -176,6 +179,30 @@ class PromptNotUnderstood(ModelsError):
         super().__init__(
             f"{segmenter} needs a prompt of one of these kinds and no other: "
             f"{', '.join(supported_prompts)}."
+        )
+
+
+class UnusableData(ModelsError):
+    """The data set at `path` cannot be used; `reason` says why, without a full stop."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path, self.reason = path, reason
+        super().__init__(f"{path} cannot be used as a data set: {reason}.")
+
+
+class LeakedPatients(UnusableData):
+    """Patients of the data set at `path` are in more than one split: `patients` with their
+    splits.
+    """
+
+    def __init__(self, path: Path, patients: Mapping[str, tuple[str, ...]]) -> None:
+        self.patients = patients
+        named = [f"{name} ({' and '.join(splits)})" for name, splits in patients.items()]
+        more = f" and {len(named) - 5} more" if len(named) > 5 else ""
+        super().__init__(
+            path,
+            f"{len(named)} of its patients are in more than one split: {', '.join(named[:5])}"
+            f"{more}; split it anew by patient (segnode data check --split-anew --write-manifest)",
         )
 
 

@@ -4,8 +4,9 @@ agent.values.Volume.
 
 from __future__ import annotations
 
+import math
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,14 @@ from models.errors import UnreadableFile
 
 UNTOLD = "OT"
 """DICOM's "other" (PS3.3 C.7.3.1.1.1): a grey picture may be of anything."""
+
+UPRIGHT: NDArray[np.float64] = np.eye(4)[:, [2, 1, 0, 3]]
+"""The affine (z, y, x) to LPS mm of an image that stores none: axial, 1 mm, column 0 the patient's
+right.
+"""
+
+MOST_VOXELS = 1 << 30
+"""Of one volume: 4 GB as float32, twice a whole body in thin slices."""
 
 _CT_AIR_HU = -900.0  # a volume that reaches below is in Hounsfield units
 _LUMINANCE = tuple(np.float32(share) for share in (0.299, 0.587, 0.114))  # ITU-R BT.601
@@ -53,6 +62,16 @@ def can_read(path: Path) -> bool:
     return any(path.name.lower().endswith(ending) for ending in _READERS)
 
 
+def read_stored(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """The values (z, y, x) of a NIfTI, NRRD or MetaImage as they are stored, and the affine (z, y,
+    x) to LPS mm.
+
+    UnreadableFile, OSError, EOFError, ValueError, RuntimeError or zlib.error where it is none.
+    """
+    name = path.name.lower()
+    return _stored_nifti(path) if name.endswith((".nii", ".nii.gz")) else _stored_itk(path)
+
+
 def _reader(path: Path) -> Callable[[Path], Volume]:
     name = path.name.lower()
     for ending, read in _READERS.items():
@@ -62,6 +81,14 @@ def _reader(path: Path) -> Callable[[Path], Volume]:
 
 
 def _read_nifti(path: Path) -> Volume:
+    return _volume(*_stored_nifti(path))
+
+
+def _read_itk(path: Path) -> Volume:
+    return _volume(*_stored_itk(path))
+
+
+def _stored_nifti(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
     """NIfTI-1 and -2: stored (i, j, k) with an affine to RAS mm becomes (z, y, x) = (k, j, i) in
     LPS.
     """
@@ -70,6 +97,7 @@ def _read_nifti(path: Path) -> Volume:
 
     try:
         image: Any = nibabel.load(path)
+        _bounded(path, image.shape)
         stored = np.asanyarray(image.dataobj)
     except ImageFileError as fault:
         raise ValueError(str(fault)) from fault
@@ -83,14 +111,18 @@ def _read_nifti(path: Path) -> Volume:
         )
     stored = stored if stored.ndim == 3 else stored[..., None]
     lps: NDArray[np.float64] = np.diag([-1.0, -1.0, 1.0, 1.0]) @ image.affine
-    return _volume(stored.transpose(2, 1, 0), lps[:, [2, 1, 0, 3]])
+    return stored.transpose(2, 1, 0), lps[:, [2, 1, 0, 3]]
 
 
-def _read_itk(path: Path) -> Volume:
+def _stored_itk(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
     """NRRD and MetaImage: ITK counts in LPS already and hands arrays over as (z, y, x)."""
     import SimpleITK
 
     itk: Any = SimpleITK  # its hints cover a part of it only
+    header = itk.ImageFileReader()
+    header.SetFileName(str(path))
+    header.ReadImageInformation()
+    _bounded(path, header.GetSize())
     image = itk.ReadImage(str(path))
     if image.GetNumberOfComponentsPerPixel() != 1:
         raise UnreadableFile(
@@ -106,7 +138,15 @@ def _read_itk(path: Path) -> Volume:
     affine = np.eye(4)
     affine[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * image.GetSpacing()
     affine[:3, 3] = image.GetOrigin()
-    return _volume(itk.GetArrayFromImage(image), affine[:, [2, 1, 0, 3]])
+    return itk.GetArrayFromImage(image), affine[:, [2, 1, 0, 3]]
+
+
+def _bounded(path: Path, shape: Sequence[int]) -> None:
+    """UnreadableFile for a header that speaks of more voxels than a volume can have."""
+    if math.prod(int(size) for size in shape) > MOST_VOXELS:
+        raise UnreadableFile(
+            path, f"it says that it holds {tuple(shape)} voxels, which are too many."
+        )
 
 
 def _read_picture(path: Path) -> Volume:
@@ -123,14 +163,15 @@ def _read_picture(path: Path) -> Volume:
             pixels = _pixels(picture)
     except Image.DecompressionBombError as fault:
         raise UnreadableFile(path, "it has too many pixels for one image.") from fault
-    affine: NDArray[np.float64] = np.eye(4)[:, [2, 1, 0, 3]]
     if pixels.ndim == 3 and bool((pixels == pixels[..., :1]).all()):
         pixels = pixels[..., 0]
     if pixels.ndim == 2:
         in_hounsfield_units = bool(pixels.min() <= _CT_AIR_HU)
-        return _volume(pixels[None], affine, modality="CT" if in_hounsfield_units else UNTOLD)
+        return _volume(pixels[None], UPRIGHT, modality="CT" if in_hounsfield_units else UNTOLD)
     luminance = sum(pixels[..., n] * weight for n, weight in enumerate(_LUMINANCE))
-    return replace(_volume(np.asarray(luminance)[None], affine, modality="XC"), colour=pixels[None])
+    return replace(
+        _volume(np.asarray(luminance)[None], UPRIGHT, modality="XC"), colour=pixels[None]
+    )
 
 
 def _pixels(picture: Any) -> NDArray[Any]:

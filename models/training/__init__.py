@@ -1,0 +1,1 @@
+"""Training: data sets, trajectories' files, fine-tuning; nothing that serves loads it."""

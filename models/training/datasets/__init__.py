@@ -1,0 +1,1 @@
+"""Data sets as cases: `opening.py` is read first, then a layout in `layouts/`."""

@@ -1,0 +1,1 @@
+"""One module a layout: how a folder looks, and what it holds."""
