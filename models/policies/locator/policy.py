@@ -10,18 +10,17 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from agent.actions import Absent, AddBox, Stop
 from agent.errors import UnknownTarget
 from agent.ports import Assessment, Localisation, Observation, Reply, Slices
 from agent.values import Box, Role, Segmentation, Target
+from models.policies.locator.boxes import blurred, candidate_boxes
 from models.policies.locator.knowledge import KNOWN, LUNGS
 from models.policies.locator.maps import Encoder, OrganMaps
 from models.policies.locator.net import load_locator
@@ -37,32 +36,6 @@ from models.policies.locator.presence import (
 WEIGHTS = Path(__file__).parent / "weights" / "locator.safetensors"
 """The shipped weights; models/policies/locator/weights/MODEL_CARD.md says where they come from."""
 
-
-@dataclass(frozen=True)
-class BoxStrategy:
-    """A way to draw a box: round what lies above `level`, widened by `margin_px` of the model's
-    256.
-
-    Parts smaller than `least_share` of the largest one are left outside.
-    """
-
-    level: float
-    margin_px: float
-    least_share: float
-    why: str
-
-
-AIMS = (
-    BoxStrategy(0.5, 3, 0.15, "round what is more likely than not"),
-    BoxStrategy(0.5, 1, 0.9, "round the largest part alone"),
-    BoxStrategy(0.15, 2, 0.3, "a looser box, in case the edge was missed"),
-)
-"""In the order of the turns, the best single box first; cross-validated
-(models/policies/locator/train.py has the log).
-"""
-
-SUPPORT_LEVEL, SUPPORT_PX = 0.1, 2
-"""Where the locator agrees at all: above this level, widened by this many of the model's pixels."""
 
 SUFFICIENT_SCORE = 0.93
 """A score from which no further box is tried: there is nothing left to win."""
@@ -123,7 +96,7 @@ class LocatorPolicy:
         earlier_boxes = [
             turn.action.box for turn in observation.turns if isinstance(turn.action, AddBox)
         ]
-        for why, box in _boxes(expected, observation.best):
+        for why, box in candidate_boxes(expected, observation.best):
             if not any(_alike(box, earlier) for earlier in earlier_boxes):
                 return Reply(AddBox(box), why)
         if earlier_boxes:
@@ -196,8 +169,8 @@ class _Mixed:
         """Mix them, the mask blurred and the less of it the further away its slice is."""
         weight = np.float32(CARRIED_WEIGHT * math.exp(-step_mm / _CARRIED_MM))
         blur_px = _CARRIED_BLUR * max(located.shape)
-        blurred = ndimage.gaussian_filter(carried.astype(np.float32), blur_px)
-        return cls(located, carried, (1 - weight) * located + weight * blurred)
+        spread = blurred(carried, blur_px)
+        return cls(located, carried, (1 - weight) * located + weight * spread)
 
     def made_of(self, located: NDArray[np.float32], carried: NDArray[np.bool_]) -> bool:
         """Whether these very arrays were mixed."""
@@ -236,35 +209,6 @@ def _worth_a_look(maps: OrganMaps, structure: str, depth: int, step_mm: float) -
     coarse = {*range(0, depth, step), depth - 1}
     signs = [z for z in coarse if maps.hints_at(z, structure)]
     return near(signs, step + maps.reach, depth)
-
-
-def _boxes(expected: NDArray[np.float32], best: Segmentation | None) -> Iterator[tuple[str, Box]]:
-    """The boxes worth trying on a map (rows, columns), in the order of the turns."""
-    peak = float(expected.max())
-    if peak <= 0:
-        return
-    px = max(expected.shape) / MODEL_PX
-    for aim in AIMS:
-        # a faint structure is boxed at its own level
-        parts = _main_parts(expected > min(aim.level, 0.7 * peak), aim.least_share)
-        yield aim.why, Box.around(parts).grown(aim.margin_px * px, parts.shape)
-    if best is not None:
-        reach = max(1, round(SUPPORT_PX * px))
-        support = ndimage.binary_dilation(expected > SUPPORT_LEVEL, iterations=reach)
-        shared = best.mask & support
-        if shared.any():
-            yield (
-                "round what was drawn where the locator agrees",
-                Box.around(shared).grown(px, shared.shape),
-            )
-
-
-def _main_parts(mask: NDArray[np.bool_], least_share: float) -> NDArray[np.bool_]:
-    """A non-empty mask without the parts smaller than `least_share` of its largest one."""
-    labels, _ = ndimage.label(mask)
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
-    return np.asarray((sizes >= least_share * sizes.max())[labels] & mask)
 
 
 def _alike(box: Box, other: Box) -> bool:
