@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zlib
 from pathlib import Path
 from typing import Any
@@ -45,17 +46,28 @@ def whole_numbers(values: NDArray[Any]) -> NDArray[np.int64]:
     return values.astype(np.int64)
 
 
-def read_foreground(path: Path) -> NDArray[np.bool_]:
-    """The mask (1, rows, columns) bool of a picture: what is not black in any channel."""
+def read_foreground(path: Path, content: bytes | None = None) -> NDArray[np.bool_]:
+    """The mask (1, rows, columns) bool of a picture: what is not black in any channel.
+
+    Where `content` is given it is the file's, and `path` stands for it in errors. UnreadableFile
+    where it is no picture.
+    """
     from PIL import Image
 
     try:
-        with Image.open(path) as picture:
+        with Image.open(path if content is None else io.BytesIO(content)) as picture:
             alpha = picture.mode in {"LA", "RGBA"}
             pixels = np.asarray(picture.convert("RGB") if picture.mode == "P" or alpha else picture)
     except FileNotFoundError:
         raise UnreadableFile(path, "there is no such file.") from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as fault:
+    except (
+        OSError,
+        EOFError,
+        ValueError,
+        SyntaxError,
+        zlib.error,
+        Image.DecompressionBombError,
+    ) as fault:
         raise UnreadableFile(path, f"it is damaged or no picture ({fault}).") from fault
     mask = pixels != 0
     return np.asarray(mask if mask.ndim == 2 else mask.any(axis=-1))[None]

@@ -4,6 +4,7 @@ agent.values.Volume.
 
 from __future__ import annotations
 
+import io
 import math
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -52,6 +53,16 @@ def read_volume(path: Path, *, modality: str | None = None) -> Volume:
     return volume if modality is None else replace(volume, modality=modality)
 
 
+def read_picture(path: Path, content: bytes) -> Volume:
+    """The single image whose file would be `content`, as `read_volume` gives it; `path` stands for
+    it in errors.
+    """
+    try:
+        return _read_picture(path, io.BytesIO(content))
+    except (OSError, EOFError, ValueError, SyntaxError, zlib.error) as fault:
+        raise UnreadableFile(path, f"an image in it is damaged ({fault}).") from fault
+
+
 def is_picture(path: Path) -> bool:
     """Whether a file is a single image by its name, whose masks are written as pictures too."""
     return _reader(path) is _read_picture
@@ -81,11 +92,11 @@ def _reader(path: Path) -> Callable[[Path], Volume]:
 
 
 def _read_nifti(path: Path) -> Volume:
-    return _volume(*_stored_nifti(path))
+    return as_volume(*_stored_nifti(path))
 
 
 def _read_itk(path: Path) -> Volume:
-    return _volume(*_stored_itk(path))
+    return as_volume(*_stored_itk(path))
 
 
 def _stored_nifti(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
@@ -149,14 +160,14 @@ def _bounded(path: Path, shape: Sequence[int]) -> None:
         )
 
 
-def _read_picture(path: Path) -> Volume:
+def _read_picture(path: Path, content: io.BytesIO | None = None) -> Volume:
     """One image as one slice, pixels as stored (a camera's rotation mark is not applied,
     transparency not looked at).
     """
     from PIL import Image
 
     try:
-        with Image.open(path) as picture:
+        with Image.open(content or path) as picture:
             # a camera's MPO is a photograph with small copies of itself behind it
             if getattr(picture, "n_frames", 1) > 1 and picture.format != "MPO":
                 raise UnreadableFile(path, "it holds several images; give them one by one.")
@@ -167,10 +178,10 @@ def _read_picture(path: Path) -> Volume:
         pixels = pixels[..., 0]
     if pixels.ndim == 2:
         in_hounsfield_units = bool(pixels.min() <= _CT_AIR_HU)
-        return _volume(pixels[None], UPRIGHT, modality="CT" if in_hounsfield_units else UNTOLD)
+        return as_volume(pixels[None], UPRIGHT, modality="CT" if in_hounsfield_units else UNTOLD)
     luminance = sum(pixels[..., n] * weight for n, weight in enumerate(_LUMINANCE))
     return replace(
-        _volume(np.asarray(luminance)[None], UPRIGHT, modality="XC"), colour=pixels[None]
+        as_volume(np.asarray(luminance)[None], UPRIGHT, modality="XC"), colour=pixels[None]
     )
 
 
@@ -201,11 +212,11 @@ _READERS: Mapping[str, Callable[[Path], Volume]] = {
 }
 
 
-def _volume(
+def as_volume(
     voxels: NDArray[Any], affine_zyx_to_lps: NDArray[np.float64], modality: str | None = None
 ) -> Volume:
     """Voxels (z, y, x) of any kind of number as a volume; the modality is guessed from the values
-    if not given.
+    if not given. ValueError without a finite number.
     """
     if voxels.size == 0 or np.iscomplexobj(voxels):
         raise ValueError("it holds no real numbers")

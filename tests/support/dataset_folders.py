@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -85,4 +86,77 @@ def index_png_folder(folder: Path, **index: Any) -> Path:
         "validation": names[4:],
     }
     (folder / "dataset.json").write_text(json.dumps(content | index))
+    return folder
+
+
+def picture_bytes(pixels: NDArray[np.uint8]) -> bytes:
+    """Pixels (rows, columns) or (rows, columns, 3) as PNG."""
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def biomedparse_folder(folder: Path, **lines: list[dict[str, Any]]) -> Path:
+    """BiomedParse's layout: two patients' CT for training and a fundus photograph for the test.
+
+    `lines` replace the annotations of a split.
+    """
+    image, labels = labelled()
+    grey = image[2].clip(0, 255).astype(np.uint8)
+    colour = np.stack([grey, grey // 2, grey // 3], axis=-1)
+    annotations: dict[str, list[dict[str, Any]]] = {"train": [], "test": []}
+    pictures = [
+        ("train", "LIDC-IDRI-0001_1_CT_chest", grey, (("lung+nodule", 1), ("lung", 2))),
+        ("train", "LIDC-IDRI-0002_7_CT_chest", grey, (("lung+nodule", 1),)),
+        ("test", "drive_21_fundus_retinal", colour, (("optic+disc", 2),)),
+    ]
+    for split, stem, pixels, masks in pictures:
+        for part in (split, f"{split}_mask"):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+        stored = np.stack([pixels] * 3, axis=-1) if pixels.ndim == 2 else pixels
+        (folder / split / f"{stem}.png").write_bytes(picture_bytes(stored))
+        for target, value in masks:
+            mask = f"{stem}_{target}.png"
+            drawn = np.where(labels[2] == value, 255, 0).astype(np.uint8)
+            (folder / f"{split}_mask" / mask).write_bytes(picture_bytes(drawn))
+            sentences = [{"sent": f"{target.replace('+', ' ')} in {stem.split('_')[-2]}"}]
+            line = {"file_name": f"{stem}.png", "mask_file": mask, "sentences": sentences}
+            annotations[split].append(line)
+    for split, own in (annotations | lines).items():
+        (folder / f"{split}.json").write_text(json.dumps({"annotations": own}))
+    return folder
+
+
+def parquet_rows(count: int = 3) -> list[dict[str, Any]]:
+    """Rows as MedSAM-Agent's reinforcement learning data has them."""
+    rows = []
+    for n in range(count):
+        image, labels = labelled(n)
+        mask = picture_bytes(np.where(labels[2] == 1, 255, 0).astype(np.uint8))
+        rows.append(
+            {
+                "prompt": [{"role": "user", "content": "segment"}],
+                "data_source": "btcv",
+                "images": [{"bytes": picture_bytes(image[2].clip(0, 255).astype(np.uint8))}],
+                "reward_model": {"ground_truth": {"bytes": mask}},
+                "extra_info": {"id": f"case-{n}", "target_description": "liver"},
+            }
+        )
+    return rows
+
+
+def npz_folder(folder: Path, files: int = 2, **arrays: Any) -> Path:
+    """MedSAM2's layout: CT_Lesion_000001 and so on; `arrays` replace those of the first file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for n in range(files):
+        image, labels = labelled(n)
+        own = {
+            "imgs": image.clip(0, 255).astype(np.uint8),
+            "gts": (labels == 1).astype(np.uint8),
+            "spacing": np.array([0.8, 0.9, 2.5]),
+        }
+        np.savez_compressed(
+            folder / f"CT_Lesion_{n + 1:06d}_01_01_001-004.npz",
+            **(own | (arrays if n == 0 else {})),
+        )
     return folder

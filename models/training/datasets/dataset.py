@@ -45,7 +45,8 @@ class Entry:
     """A case before it is read: `files` relative to the data set, the image first; `read` gives
     what they hold, or raises UnreadableFile.
 
-    `split` is the data set's own, None where it has none.
+    `split` is the data set's own, None where it has none; `dataset` is named where a folder holds
+    several.
     """
 
     case_id: str
@@ -53,6 +54,7 @@ class Entry:
     files: tuple[str, ...]
     read: Callable[[Tell], Contents]
     split: str | None = None
+    dataset: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +122,7 @@ class Dataset:
         return Case(
             entry.case_id,
             entry.patient,
-            self.name,
+            entry.dataset or self.name,
             entry.split or "",
             contents.volume,
             contents.truths,

@@ -9,9 +9,13 @@ from models.errors import LeakedPatients, UnreadableFile, UnusableData
 from models.training.datasets.dataset import Dataset, Entry, Listing, placed
 from models.training.datasets.layout import DataLayout
 from models.training.datasets.layouts import (
+    biomedparse,
+    h5,
     image_label_pairs,
     index_png,
     nnunet,
+    npz,
+    rl_parquet,
     totalsegmentator,
 )
 from models.training.datasets.manifest import Manifest, read_manifest
@@ -19,8 +23,18 @@ from models.training.datasets.registry import known_datasets
 from models.training.datasets.splits import leaks, split_name, split_patients
 
 LAYOUTS: Mapping[str, DataLayout] = {
-    module.LAYOUT.name: module.LAYOUT
-    for module in (index_png, nnunet, totalsegmentator, image_label_pairs)
+    layout.name: layout
+    for layout in (
+        index_png.LAYOUT,
+        biomedparse.LAYOUT,
+        rl_parquet.LAYOUT,
+        npz.MEDSAM2,
+        npz.MEDSCRIBBLE,
+        nnunet.LAYOUT,
+        totalsegmentator.LAYOUT,
+        image_label_pairs.LAYOUT,
+        h5.LAYOUT,
+    )
 }
 
 SEED = 0
@@ -50,14 +64,14 @@ def dataset_of(path: Path, listing: Listing, layout: str, split: str | None) -> 
     """What is listed at `path` as a data set, of one split or whole, as `open_dataset` does."""
     root = path if path.is_dir() else path.parent
     if not listing.entries:
-        skipped = f"; {listing.faults[0].reason}" if listing.faults else ""
+        skipped = f"; {listing.faults[0].reason.rstrip('.')}" if listing.faults else ""
         raise UnusableData(path, f"it has no case of the layout {layout}{skipped}")
-    written = read_manifest(root)
-    entries, seed = _in_splits(listing, written.splits if written else {})
+    on_disk = read_manifest(root)
+    entries, seed = _in_splits(listing, on_disk.splits if on_disk else {})
     leaked = leaks((entry.patient, entry.split or "") for entry in entries)
     if leaked:
         raise LeakedPatients(path, leaked)
-    manifest = written or _manifest(listing, layout, entries, seed)
+    manifest = on_disk or _manifest(listing, layout, entries, seed)
     chosen = [entry for entry in entries if split in (None, entry.split)]
     if not chosen:
         raise UnusableData(path, f"it has no case in the split {split}")
@@ -88,11 +102,11 @@ def _known_layouts() -> str:
     return "; ".join(f"{layout.name} ({layout.looks})" for layout in LAYOUTS.values())
 
 
-def _in_splits(listing: Listing, written: Mapping[str, str]) -> tuple[list[Entry], int | None]:
+def _in_splits(listing: Listing, on_disk: Mapping[str, str]) -> tuple[list[Entry], int | None]:
     """The entries in their splits, and the seed where the splits are ours."""
-    if written:
+    if on_disk:
         return [
-            placed(entry, written.get(entry.patient, entry.split or ""))
+            placed(entry, on_disk.get(entry.patient, entry.split or ""))
             for entry in listing.entries
         ], None
     if all(entry.split for entry in listing.entries):
@@ -102,12 +116,12 @@ def _in_splits(listing: Listing, written: Mapping[str, str]) -> tuple[list[Entry
 
 
 def _manifest(listing: Listing, layout: str, entries: list[Entry], seed: int | None) -> Manifest:
-    known = known_datasets().get(listing.dataset)
+    registered = known_datasets().get(listing.dataset)
     return Manifest(
         dataset=listing.dataset,
         layout=layout,
-        source=known.where if known else "",
-        licence=known.licence if known else "",
+        source=registered.where if registered else "",
+        licence=registered.licence if registered else "",
         patients_known=listing.patients_known,
         seed=seed,
         splits={entry.patient: entry.split or "" for entry in entries},

@@ -21,9 +21,10 @@ class KnownDataset:
 
     `modalities` as in DICOM; `where` the address to ask at; `licence` as its authors state it, or
     that they state none; `layouts` the ways it is found on disk; `papers` who trained or tested
-    with it. `files` matches the stems of its files, with a group `patient` where they tell it;
-    `structures` gives keys of the catalogue by label, "" where the catalogue has none;
-    `only_label` names the structure of masks that hold one thing without a name.
+    with it; `also` are other names of its folder. `files` matches the stems of its files, with a
+    group `patient` where they tell it; `structures` gives keys of the catalogue by label, "" where
+    the catalogue has none; `only_label` names the structure of masks that hold one thing without a
+    name.
     """
 
     key: str
@@ -34,6 +35,7 @@ class KnownDataset:
     layouts: tuple[str, ...]
     papers: tuple[str, ...] = ()
     note: str = ""
+    also: tuple[str, ...] = ()
     files: re.Pattern[str] | None = None
     structures: Mapping[str, str] = field(default_factory=dict)
     only_label: str = ""
@@ -59,15 +61,18 @@ def find_dataset(name: str, stem: str) -> KnownDataset:
     """The data set that a folder's or index's `name` or one of its files' stems tells; an entry of
     that name without any knowledge where it is none of ours.
     """
-    known = known_datasets()
+    registered = known_datasets()
     folded = _folded(name)
-    for entry in known.values():
-        if folded in {_folded(entry.key), _folded(entry.title)}:
+    for entry in registered.values():
+        if folded in map(_folded, (entry.key, entry.title, *entry.also)):
             return entry
-    for entry in known.values():
-        if entry.files is not None and entry.files.match(stem):
-            return entry
-    return KnownDataset(name, name, (), "", "", ())
+    return dataset_of_file(stem) or KnownDataset(name, name, (), "", "", ())
+
+
+def dataset_of_file(stem: str) -> KnownDataset | None:
+    """The data set that names its files so; None where none does."""
+    matching = (e for e in known_datasets().values() if e.files and e.files.match(stem))
+    return next(matching, None)
 
 
 def words_of(label: str) -> str:

@@ -23,9 +23,9 @@ def _fits(folder: Path) -> bool:
 def _listing(folder: Path) -> Listing:
     files = {stem_of(name): name for name in files_below(folder, ENDINGS, depth=1)}
     cases = sorted({stem.removesuffix(_IMAGE).removesuffix(_LABEL) for stem in files})
-    known = find_dataset(folder.name, f"{cases[0]}{_IMAGE}")
-    target = known.target(known.only_label or "lesion")
-    modality = known.modalities[0] if len(known.modalities) == 1 else None
+    registered = find_dataset(folder.name, f"{cases[0]}{_IMAGE}")
+    target = registered.target(registered.only_label or "lesion")
+    modality = registered.modalities[0] if len(registered.modalities) == 1 else None
     entries, faults = [], []
     for case in cases:
         image, label = files.get(f"{case}{_IMAGE}"), files.get(f"{case}{_LABEL}")
@@ -34,10 +34,10 @@ def _listing(folder: Path) -> Listing:
             faults.append(Skipped(image or label or files.get(case, case), reason, case))
             continue
         read = partial(read_image_and_labels, folder, (image, label), {1: target}, modality)
-        patient = known.patient_of(f"{case}{_IMAGE}") or case
+        patient = registered.patient_of(f"{case}{_IMAGE}") or case
         entries.append(Entry(case, patient, (image, label), read))
-    patients_known = known.patient_of(f"{cases[0]}{_IMAGE}") is not None
-    return Listing(known.key, entries, tuple(faults), patients_known)
+    patients_known = registered.patient_of(f"{cases[0]}{_IMAGE}") is not None
+    return Listing(registered.key, entries, tuple(faults), patients_known)
 
 
 LAYOUT = DataLayout(

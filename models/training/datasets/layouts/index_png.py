@@ -35,28 +35,30 @@ def _listing(folder: Path) -> Listing:
     names = [(name, split) for split in SPLITS for name in index.get(split, ())]
     if not names or not all(isinstance(name, str) for name, _ in names):
         raise UnusableData(folder, f"{_INDEX} names no slices under {', '.join(SPLITS)}")
-    known = find_dataset(str(index.get("name", folder.name)), stem_of(names[0][0]))
-    targets = _targets(folder, index, known)
+    registered = find_dataset(str(index.get("name", folder.name)), stem_of(names[0][0]))
+    targets = _targets(folder, index, registered)
     pattern = _patient_pattern(index)
     entries, faults = [], []
     for name, split in names:
         image, label = f"{index['image_dir']}/{name}", f"{index['label_dir']}/{name}"
         match = pattern.fullmatch(stem_of(name)) if pattern else None
-        patient = match["patient"] if match else known.patient_of(stem_of(name))
+        patient = match["patient"] if match else registered.patient_of(stem_of(name))
         if patient is None and pattern:
             reason = f"its name does not tell the patient as {index['file_name']} says."
             faults.append(Skipped(image, reason))
             continue
-        read = partial(_read, folder, image, label, targets, known)
+        read = partial(_read, folder, image, label, targets, registered)
         case_id = stem_of(name)
         entries.append(Entry(case_id, patient or case_id, (image, label), read, split))
-    patients_known = pattern is not None or known.patient_of(stem_of(names[0][0])) is not None
-    return Listing(known.key, entries, tuple(faults), patients_known)
+    patients_known = pattern is not None or registered.patient_of(stem_of(names[0][0])) is not None
+    return Listing(registered.key, entries, tuple(faults), patients_known)
 
 
-def _targets(folder: Path, index: Mapping[str, Any], known: KnownDataset) -> dict[int, Target]:
+def _targets(folder: Path, index: Mapping[str, Any], registered: KnownDataset) -> dict[int, Target]:
     try:
-        return {int(v): known.target(str(name)) for v, name in index["labels"].items() if int(v)}
+        return {
+            int(v): registered.target(str(name)) for v, name in index["labels"].items() if int(v)
+        }
     except (ValueError, AttributeError) as fault:
         raise UnusableData(folder, f"labels of {_INDEX} must be names by whole number") from fault
 
@@ -81,12 +83,12 @@ def _read(
     image_name: str,
     label_name: str,
     targets: Mapping[int, Target],
-    known: KnownDataset,
+    registered: KnownDataset,
     tell: Tell,
 ) -> Contents:
     volume = read_volume(inside(folder, image_name))
-    if len(known.modalities) == 1:
-        volume = replace(volume, modality=known.modalities[0])
+    if len(registered.modalities) == 1:
+        volume = replace(volume, modality=registered.modalities[0])
     label_path = inside(folder, label_name)
     labels, grid = read_labels(label_path)
     fault = grid_fault(grid, volume.geometry)

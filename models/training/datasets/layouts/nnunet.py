@@ -31,7 +31,7 @@ _CHANNEL = re.compile(r"_(\d{4})$")  # nnU-Net: case_0000.nii.gz is the first ch
 class _Index:
     """What dataset.json says: labels by value, the modality by channel."""
 
-    known: KnownDataset
+    registered: KnownDataset
     targets: Mapping[int, Target]
     channels: Mapping[int, str]
 
@@ -51,24 +51,24 @@ def _listing(folder: Path) -> Listing:
         if (folder / f"labels{part}").is_dir():
             pairs = _pairs(folder, part, faults)
             entries += [_entry(folder, case, index, split) for case in pairs]
-    patients_known = index.known.patient_of(first) is not None
-    return Listing(index.known.key, entries, tuple(faults), patients_known)
+    patients_known = index.registered.patient_of(first) is not None
+    return Listing(index.registered.key, entries, tuple(faults), patients_known)
 
 
 def _read_index(folder: Path, first: str) -> _Index:
     content: Any = read_index(folder, _INDEX)
     try:
-        known = find_dataset(str(content.get("name", folder.name)), first)
+        registered = find_dataset(str(content.get("name", folder.name)), first)
         names = content.get("channel_names") or content.get("modality") or {"0": ""}
         channels = {int(number): _modality(str(name)) for number, name in names.items()}
-        targets = dict(_targets(content["labels"], known))
+        targets = dict(_targets(content["labels"], registered))
     except (AttributeError, KeyError, TypeError, ValueError) as fault:
         reason = f"{_INDEX} does not name labels and channels as nnU-Net or MSD do ({fault})"
         raise UnusableData(folder, reason) from fault
-    return _Index(known, targets, channels)
+    return _Index(registered, targets, channels)
 
 
-def _targets(labels: Mapping[str, Any], known: KnownDataset) -> Iterator[tuple[int, Target]]:
+def _targets(labels: Mapping[str, Any], registered: KnownDataset) -> Iterator[tuple[int, Target]]:
     """Targets by value: MSD writes value -> name, nnU-Net name -> value; a region of several
     values is made of structures that have a value each.
     """
@@ -76,7 +76,7 @@ def _targets(labels: Mapping[str, Any], known: KnownDataset) -> Iterator[tuple[i
         if str(name).isdigit() and isinstance(value, str):
             name, value = value, int(name)
         if isinstance(value, int) and value != 0 and name != "ignore":
-            yield value, known.target(name)
+            yield value, registered.target(name)
 
 
 def _modality(channel: str) -> str:
@@ -121,7 +121,7 @@ def _entry(
     modality = index.channels.get(channel) or None
     read = partial(read_image_and_labels, folder, (image, label), index.targets, modality)
     case_id = f"{stem}/{channel}" if len(index.channels) > 1 else stem
-    return Entry(case_id, index.known.patient_of(stem) or stem, (image, label), read, split)
+    return Entry(case_id, index.registered.patient_of(stem) or stem, (image, label), read, split)
 
 
 LAYOUT = DataLayout(

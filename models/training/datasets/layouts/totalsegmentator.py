@@ -27,7 +27,7 @@ def _fits(folder: Path) -> bool:
 
 
 def _listing(folder: Path) -> Listing:
-    known = find_dataset(folder.name, next(iter(folder.glob(f"*/{_MASKS}"))).parent.name)
+    registered = find_dataset(folder.name, next(iter(folder.glob(f"*/{_MASKS}"))).parent.name)
     splits = _splits(folder)
     entries, faults = [], []
     for subject in sorted(path.parent.name for path in folder.glob(f"*/{_MASKS}")):
@@ -42,9 +42,9 @@ def _listing(folder: Path) -> Listing:
             faults.append(Skipped(subject, reason, subject))
             continue
         files = (f"{subject}/{images[0]}", *masks)
-        read = partial(_read, folder, files, known)
+        read = partial(_read, folder, files, registered)
         entries.append(Entry(subject, subject, files, read, splits.get(subject)))
-    return Listing(known.key, entries, tuple(faults))
+    return Listing(registered.key, entries, tuple(faults))
 
 
 def _splits(folder: Path) -> Mapping[str, str]:
@@ -64,7 +64,7 @@ def _splits(folder: Path) -> Mapping[str, str]:
         ) from fault
 
 
-def _read(folder: Path, files: tuple[str, ...], known: KnownDataset, tell: Tell) -> Contents:
+def _read(folder: Path, files: tuple[str, ...], registered: KnownDataset, tell: Tell) -> Contents:
     volume = read_image(folder, files[0], _IMAGES[stem_of(files[0])])
     truths: list[Truth] = []
     for name in files[1:]:
@@ -75,7 +75,7 @@ def _read(folder: Path, files: tuple[str, ...], known: KnownDataset, tell: Tell)
         except UnreadableFile as fault:
             tell(name, fault.reason)
             continue
-        truths += truth_of_mask(labels != 0, known.target(stem_of(name)), name, tell)
+        truths += truth_of_mask(labels != 0, registered.target(stem_of(name)), name, tell)
     return Contents(volume, tuple(truths))
 
 
