@@ -8,7 +8,7 @@ from pathlib import Path
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, RawDataStorage
 
-from dicom_node.errors import DeliveryError, ResultMismatch
+from dicom_node.errors import ResultMismatch
 from dicom_node.values import Arrival, ResultContent, ResultKind, WrittenResult
 
 
@@ -43,7 +43,7 @@ class FakeDestination:
     def __init__(
         self,
         name: str = "pacs",
-        failures: Sequence[DeliveryError] = (),
+        failures: Sequence[Exception] = (),
         kinds: Collection[ResultKind] = tuple(ResultKind),
     ) -> None:
         self._name = name

@@ -41,7 +41,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningNode
         yield node, folder / "node.log"
 
 
-def settled(process_id: int, descriptors: int) -> object:
+def settled(process_id: int, descriptors: int) -> hostile.Footprint:
     """The footprint, once the connections of the last attacks have been given up."""
     deadline = time.monotonic() + LIMIT_S
     while True:

@@ -155,17 +155,19 @@ def test_our_own_results_sent_back_to_us_start_nothing(
     assert [r["id"] for r in requests_of(node, study)] == [request["id"]]
 
 
+def height_mm(path: Path) -> float:
+    """How far up the patient a slice lies."""
+    position_mm = read_header(path).image_position_mm
+    assert position_mm is not None
+    return position_mm[2]
+
+
 def test_late_slices_supersede_and_an_identical_resend_does_not(
     site: tuple[RunningNode, Archive], patient: Callable[..., Any]
 ) -> None:
     # Arrange
     node, archive = site
-    files = [
-        path
-        for _, path in sorted(
-            ((read_header(p).image_position_mm or ())[2], p) for p in patient().paths
-        )
-    ]
+    files = sorted(patient().paths, key=height_mm)
     study = send(node, files[:16])
     ended(node, study)
 

@@ -15,6 +15,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,7 @@ import psutil
 import pytest
 from pydicom import dcmread
 
-from dicom_node.send.sender import DicomDestination
-from dicom_node.values import WrittenResult
+from dicom_node.send.store_files import send_files
 from tests.support import phantoms
 from tests.support.ports import free_port
 
@@ -39,6 +39,10 @@ def wait_for(answer: Callable[[], bool], what: str) -> None:
         if time.monotonic() > deadline:
             pytest.fail(f"{what}: not within {LIMIT_S:.0f} s")
         time.sleep(0.1)
+
+
+def logged(log: Path, line: str) -> bool:
+    return line in log.read_text()
 
 
 class Node:
@@ -104,12 +108,14 @@ class Node:
 
     def send(self, files: list[Path]) -> None:
         """C-STORE files as a scanner would."""
-        results = []
-        for path in files:
-            header = dcmread(path, stop_before_pixels=True)
-            uids = (header.SOPClassUID, header.SOPInstanceUID, header.SeriesInstanceUID)
-            results.append(WrittenResult("CT", path, *map(str, uids)))
-        DicomDestination("node", "SEGNODE", "127.0.0.1", self.dicom_port, "SCANNER").send(results)
+        sent = send_files(
+            files,
+            calling_ae_title="SCANNER",
+            ae_title="SEGNODE",
+            host="127.0.0.1",
+            port=self.dicom_port,
+        )
+        assert list(sent) == files
 
     def holds(self, study: str, instances: int) -> bool:
         """Whether the study is complete with so many instances."""
@@ -264,7 +270,7 @@ def test_the_databases_password_is_in_no_log_and_no_process(node: Node) -> None:
     # Act: all three parts say that they wait for it
     process = node.start()
     for said in ("server.work.database_retry: waiting for the record", "received studies wait"):
-        wait_for(lambda said=said: said in node.log.read_text(), said)
+        wait_for(partial(logged, node.log, said), said)
     processes = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
     shown = " ".join(f"{one.cmdline()} {one.environ()}" for one in processes)
     process.send_signal(signal.SIGTERM)

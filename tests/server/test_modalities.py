@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,8 @@ def scene(rows: int, columns: int) -> NDArray[np.float32]:
     image = np.zeros((rows, columns), dtype=np.float32)
     image[(y - 0.5) ** 2 + (x - 0.5) ** 2 < 0.2] = 0.4
     image[(y - 0.5) ** 2 + (x - 0.35) ** 2 < 0.02] = 0.9
-    return image + np.random.default_rng(1).random((rows, columns), dtype=np.float32) / 50
+    image += np.random.default_rng(1).random((rows, columns), dtype=np.float32) / 50
+    return image
 
 
 def tinted(rows: int, columns: int, *, tint: tuple[float, float, float]) -> Image.Image:
@@ -142,7 +144,7 @@ def segmenters(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Callable[[
             seeded_networks.narrow_imisnet(), reader=seeded_networks.LetterReader()
         ),
     }
-    return {name: (lambda segmenter=segmenter: segmenter) for name, segmenter in made.items()}
+    return {name: partial(made.__getitem__, name) for name in made}
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ measured.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -239,7 +240,7 @@ class TestPreview:
         [({"PixelSpacing": ["0.2", "0.2"]}, Sizes.SQUARE_MM), ({}, Sizes.PIXELS)],
     )
     def test_what_may_be_told_follows_from_the_header(
-        self, elements: dict[str, list[str]], sizes: Sizes, tmp_path: Path
+        self, elements: dict[str, Any], sizes: Sizes, tmp_path: Path
     ) -> None:
         made = pictures.picture(tmp_path, "DX", **elements)
 

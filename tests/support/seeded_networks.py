@@ -97,7 +97,7 @@ class LetterReader:
     length).
     """
 
-    def tokens(self, structure: str):
+    def tokens(self, structure: str) -> tuple[torch.Tensor, torch.Tensor]:
         """A beginning, the letters, an end (the highest id, as CLIP has it)."""
         ids = torch.tensor([[298, *(ord(letter) % 256 for letter in structure[:30]), 299]])
         return ids, torch.ones_like(ids)

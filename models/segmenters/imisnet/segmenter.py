@@ -19,7 +19,7 @@ from models.runtime.onnx_encoder import EagerEncoder, ImageEncoder
 from models.segmenters.imisnet.frames import model_input, rgb_of, source_logits
 from models.segmenters.imisnet.network import ImisNet
 from models.segmenters.imisnet.prompts import NAME, Form, draw
-from models.segmenters.imisnet.text import TextReader
+from models.segmenters.imisnet.text import Tokenizer
 from models.segmenters.prompting import in_groups, require_understood
 
 _PIXELS_AT_ONCE = 8 * 1024 * 1024  # of the model's square in one run of the decoder: about 1.5 GB
@@ -42,7 +42,7 @@ class ImisNetSegmenter:
         self,
         network: ImisNet,
         *,
-        reader: TextReader | None = None,
+        reader: Tokenizer | None = None,
         encoder: ImageEncoder | None = None,
     ) -> None:
         self._network, self._reader = network, reader

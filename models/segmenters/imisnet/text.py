@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -29,6 +30,13 @@ def sentence(structure: str) -> str:
     """
     words = structure.lower().replace("_", " ").replace("-", " ").split()
     return TEMPLATE.format(" ".join(words))
+
+
+class Tokenizer(Protocol):
+    """What turns a structure's name into the network's tokens."""
+
+    def tokens(self, structure: str) -> tuple[Tensor, Tensor]:
+        """Token ids and attention mask, both (1, length) int64, of a structure's name."""
 
 
 class TextReader:

@@ -151,7 +151,12 @@ def test_free_room_is_asked_for_now_and_then_and_counted_in_between(
 ) -> None:
     asked = []
     room = FreeSpace(tmp_path, minimum_free_bytes=1000)
-    monkeypatch.setattr(room, "free_bytes", lambda: asked.append(1) or 1100)
+
+    def free_bytes() -> int:
+        asked.append(1)
+        return 1100
+
+    monkeypatch.setattr(room, "free_bytes", free_bytes)
 
     room.reserve(60)
     with pytest.raises(StorageFull):  # 40 are left, also when the file system is asked again

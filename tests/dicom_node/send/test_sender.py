@@ -35,6 +35,7 @@ from dicom_node.values import (
     Algorithm,
     ResultContent,
     ResultIdentity,
+    ResultKind,
     ResultSegment,
     SourceVolume,
     WrittenResult,
@@ -98,10 +99,9 @@ class Archive:
             (evt.EVT_ACCEPTED, self._accepted),
             (evt.EVT_C_ECHO, self._echo),
         ]
-        self.server: Any = self.entity.start_server(
-            ("127.0.0.1", 0), block=False, evt_handlers=handlers
-        )
-        self.port = self.server.socket.getsockname()[1]
+        server: Any = self.entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+        self.server = server
+        self.port = server.socket.getsockname()[1]
 
     def _accepted(self, event: Any) -> None:
         self.associations += 1
@@ -436,7 +436,7 @@ class TestNotTakenAtAll:
         results: tuple[WrittenResult, WrittenResult],
         tmp_path: Path,
     ) -> None:
-        gone = WrittenResult("SR", tmp_path / "gone.dcm", EnhancedSRStorage, "1.2", "1.3")
+        gone = WrittenResult(ResultKind.SR, tmp_path / "gone.dcm", EnhancedSRStorage, "1.2", "1.3")
 
         with pytest.raises(FileNotFoundError):
             to(archive().port).send([gone])

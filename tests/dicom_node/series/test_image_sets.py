@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from pydicom.dataset import Dataset
-from pydicom.uid import ImplicitVRLittleEndian
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from dicom_node.errors import NotAVolume
 from dicom_node.series.choice import choose_series
@@ -173,8 +173,8 @@ def test_what_only_private_elements_say(
         (first if ds.AcquisitionNumber == 1 else second)(ds)
         ds.AcquisitionNumber = 1
 
-    syntax = {"transfer_syntax_uid": ImplicitVRLittleEndian} if implicit else {}
-    phantoms.torso_ct(tmp_path, phases=2, edit=edit, **MR, **syntax)
+    syntax = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+    phantoms.torso_ct(tmp_path, phases=2, edit=edit, transfer_syntax_uid=syntax, **MR)
 
     volume = volume_in(tmp_path)
 
@@ -237,7 +237,8 @@ def test_a_magnitude_that_lacks_a_slice_is_not_replaced_by_a_phase(tmp_path: Pat
 
 def test_originals_are_used_without_their_reformats(tmp_path: Path) -> None:
     original = phantoms.torso_ct(tmp_path / "a", **SMALL)
-    for n, other in enumerate(({"orientation": "coronal"}, {"shape": (6, 20, 24)})):
+    others: list[dict[str, Any]] = [{"orientation": "coronal"}, {"shape": (6, 20, 24)}]
+    for n, other in enumerate(others):
         phantoms.torso_ct(
             tmp_path / f"b{n}",
             **SMALL | other,
@@ -332,8 +333,8 @@ def test_slices_that_overlap_are_of_two_acquisitions_however_thick(
 
 
 def test_two_acquisitions_whose_slices_all_have_their_own_time(tmp_path: Path) -> None:
-    edits = {"first": one_after_the_other(10), "second": one_after_the_other(30)}
-    one = two_acquisitions(tmp_path, 2.5, **edits)
+    first, second = one_after_the_other(10), one_after_the_other(30)
+    one = two_acquisitions(tmp_path, 2.5, first=first, second=second)
 
     volume = volume_in(tmp_path)
 
@@ -342,8 +343,8 @@ def test_two_acquisitions_whose_slices_all_have_their_own_time(tmp_path: Path) -
 
 
 def test_the_same_region_twice_by_time_alone(tmp_path: Path) -> None:
-    edits = {"first": one_after_the_other(10), "second": one_after_the_other(30)}
-    one = two_acquisitions(tmp_path, 0, **edits)
+    first, second = one_after_the_other(10), one_after_the_other(30)
+    one = two_acquisitions(tmp_path, 0, first=first, second=second)
 
     assert {frame.path for frame in volume_in(tmp_path).frames} == set(one.paths)
 

@@ -17,6 +17,7 @@ from pydicom.uid import generate_uid
 from dicom_node.errors import DicomNodeError, NotAVolume, UndecodablePixels
 from dicom_node.series.choice import choose_series
 from dicom_node.series.header import read_header
+from dicom_node.values import SourceVolume
 from dicom_node.volume.volume import load_volume
 
 
@@ -176,7 +177,7 @@ def twice(path, folder, **changes):
 
 
 def test_every_odd_file_is_a_volume_or_a_sentence(shared_data) -> None:
-    outcomes = {}
+    outcomes: dict[str, SourceVolume | str] = {}
     for path in sorted((shared_data / "odd_dicom").rglob("*")):
         if not path.is_file():
             continue

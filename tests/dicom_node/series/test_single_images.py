@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import (
+    ExplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
     JPEGLSLossless,
@@ -62,8 +63,8 @@ class TestLook:
         "stored", ["RGB", "RGB in planes", "PALETTE COLOR", "YBR_FULL", "YBR_FULL_422"]
     )
     def test_colour_is_rgb_however_it_is_stored(self, stored: str, tmp_path: Path) -> None:
-        syntax = {"transfer_syntax_uid": JPEGBaseline8Bit} if stored == "YBR_FULL_422" else {}
-        made = pictures.picture(tmp_path, "ES", stored=stored, **syntax)
+        syntax = JPEGBaseline8Bit if stored == "YBR_FULL_422" else ExplicitVRLittleEndian
+        made = pictures.picture(tmp_path, "ES", stored=stored, transfer_syntax_uid=syntax)
 
         volume = load(made.path)
 
@@ -167,21 +168,19 @@ class TestSize:
         said: str,
         tmp_path: Path,
     ) -> None:
-        made = pictures.picture(
-            tmp_path,
-            kind,
-            **{
-                keyword: DicomSequence(value) if keyword.startswith("Sequence") else value
-                for keyword, value in elements.items()
-            },
-        )
+        stored: dict[str, Any] = {
+            keyword: DicomSequence(value) if keyword.startswith("Sequence") else value
+            for keyword, value in elements.items()
+        }
+        made = pictures.picture(tmp_path, kind, **stored)
 
         volume = load(made.path)
 
         # rows downwards along y, columns along x, slices 1 mm along z
         steps = volume.affine_zyx_to_lps[:3, :3]
         row_mm, column_mm = spacing_mm
-        np.testing.assert_allclose(steps, [[0, 0, column_mm], [0, row_mm, 0], [1, 0, 0]])
+        expected = np.array([[0, 0, column_mm], [0, row_mm, 0], [1, 0, 0]])
+        np.testing.assert_allclose(steps, expected)
         assert volume.sized == sized
         assert said in " ".join(volume.warnings)
         assert bool(volume.warnings) == bool(said)

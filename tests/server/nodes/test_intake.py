@@ -290,7 +290,12 @@ def test_waits_grow_between_tries(bench: Bench) -> None:
     broken_disk(bench, STUDY)
     reads: list[float] = []
     known = bench.desk.held.instances
-    bench.desk.held.instances = lambda uid: reads.append(bench.clock.now_s) or known(uid)
+
+    def instances(uid: str) -> Any:
+        reads.append(bench.clock.now_s)
+        return known(uid)
+
+    bench.desk.held.instances = instances
     bench.arrive(1)
 
     reads.clear()

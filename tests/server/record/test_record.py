@@ -30,7 +30,7 @@ from server.errors import (
 )
 from server.record import requests
 from server.record.database.engine import Sessions, dbos_url, open_engine, record_url
-from server.record.database.jobs import PIPELINE_VERSION, open_client
+from server.record.database.jobs import PIPELINE_VERSION, DbosJobs, open_client
 from server.settings import RouteSettings
 from server.values import RequestState, Selection, StudyState
 
@@ -114,7 +114,7 @@ def test_or_none_of_them(desk: Any) -> None:
     # Arrange: the job cannot be written
     study = desk.complete_study()
 
-    class Refusing(type(desk.jobs)):
+    class Refusing(DbosJobs):
         def study(self, *_: object) -> None:
             raise RecordUnavailable("away")
 
@@ -349,7 +349,7 @@ def test_a_turn_again_replaces_itself(desk: Any) -> None:
 
 def test_whatever_a_language_model_says_can_be_recorded(desk: Any) -> None:
     request_id = desk.request()
-    said = reply_text(Answer("\0 \ud800 stop", usage=None))
+    said = reply_text(Answer("\0 \ud800 stop"))
     odd = Malformed(f"there is no function '{said}\0'")
 
     desk.runs.turn(request_id, 1, 0, Turn(7, 0, Role.KEY, odd, Outcome.REFUSED, reply=said))

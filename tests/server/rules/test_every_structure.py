@@ -4,7 +4,9 @@ language understood.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydicom.sr._concepts_dict import concepts
@@ -14,9 +16,10 @@ from models.images.windows import ABDOMEN, BONE, BRAIN, LUNG, MEDIASTINUM, windo
 from server.rules.catalogue import PRIVATE_SCHEME, Structure, load_catalogue
 
 CATALOGUE = load_catalogue()
+DICOMS_OWN: Mapping[str, Mapping[str, Any]] = concepts  # scheme -> keyword -> by value
 LISTED = {
     scheme: {value for values in keywords.values() for value in values}
-    for scheme, keywords in concepts.items()
+    for scheme, keywords in DICOMS_OWN.items()
 }
 
 _SIDES = ("left", "right")

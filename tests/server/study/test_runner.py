@@ -35,8 +35,13 @@ LOST = Target("unicorn")
 
 
 @pytest.fixture
-def bench() -> LoadedModels:
-    return LoadedModels(ThresholdPolicy(), FakeVolumeSegmenter(), window=ABDOMEN)
+def segmenter() -> FakeVolumeSegmenter:
+    return FakeVolumeSegmenter()
+
+
+@pytest.fixture
+def bench(segmenter: FakeVolumeSegmenter) -> LoadedModels:
+    return LoadedModels(ThresholdPolicy(), segmenter, window=ABDOMEN)
 
 
 @pytest.fixture
@@ -57,7 +62,9 @@ def make_pipeline(tmp_path: Path) -> Any:
     return make
 
 
-def test_all_targets_are_followed_in_one_pass(bench: LoadedModels, make_pipeline: Any) -> None:
+def test_all_targets_are_followed_in_one_pass(
+    bench: LoadedModels, segmenter: FakeVolumeSegmenter, make_pipeline: Any
+) -> None:
     # Arrange
     pipeline, turns = make_pipeline(bench), []
     asked = Assignment("request-1", "1.2.3", 1, None, (*ASKED, LOST))
@@ -72,9 +79,9 @@ def test_all_targets_are_followed_in_one_pass(bench: LoadedModels, make_pipeline
     summaries = study.summaries
     counts = Counter(index for index, _ in turns)
     assert [counts[index] for index in range(3)] == [one.turns for one in summaries]
-    visits = [z for z, _ in bench.segmenter.steps]
+    visits = [z for z, _ in segmenter.steps]
     assert max(Counter(visits).values()) <= 2  # once on the way up, once on the way down
-    assert any(objects == (0, 1) for _, objects in bench.segmenter.steps)
+    assert any(objects == (0, 1) for _, objects in segmenter.steps)
     assert [one.status for one in summaries] == ["segmented", "segmented", "failed"]
     assert all(one.volume_ml for one in summaries[:2])
 
@@ -92,11 +99,11 @@ def test_a_new_process_goes_on_from_what_was_done(make_pipeline: Any, tmp_path: 
 
     # Act: the next repeats every step
     class Unasked(ThresholdPolicy):
-        def survey(self, target: Any, slices: Any) -> Any:
+        def localise(self, target: Any, slices: Any) -> Any:
             raise AssertionError("it was surveyed before")
 
-    second = LoadedModels(Unasked(), FakeVolumeSegmenter(), window=ABDOMEN)
-    again = make_pipeline(second)
+    segmenter = FakeVolumeSegmenter()
+    again = make_pipeline(LoadedModels(Unasked(), segmenter, window=ABDOMEN))
     repeated: list[Turn] = []
     for index in range(len(ASKED)):
         again.outline(asked, index, repeated.append)
@@ -105,7 +112,7 @@ def test_a_new_process_goes_on_from_what_was_done(make_pipeline: Any, tmp_path: 
 
     # Assert
     assert repeated == []
-    assert second.segmenter.steps == []
+    assert segmenter.steps == []
     assert summary.status == TargetStatus.SEGMENTED
     assert summary.turns == len([t for t in heard if t.slice_index != WHOLE_VOLUME]) // 2 + 1
     again.discard(asked)
@@ -150,6 +157,7 @@ class TestOutlineFiles:
         back = read_outline(tmp_path / "again.npz")
 
         # Assert
+        assert back is not None
         assert back.target == Target("liver", "liver")
         assert (back.presence, back.scores) == (outline.presence, outline.scores)
         assert (back.key_slices, back.warnings) == (outline.key_slices, outline.warnings)
@@ -168,6 +176,7 @@ class TestOutlineFiles:
         write_outline(tmp_path / "o.npz", Outline(target, warnings=("thin slab",), ended=ended))
         back = read_outline(tmp_path / "o.npz")
 
+        assert back is not None
         assert back.ended is not None
         assert vars(back.ended) == vars(ended)
         assert back.masks == {}

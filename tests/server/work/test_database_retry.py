@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from server.errors import RecordRefused, RecordUnavailable, RunEnded
 from server.work.database_retry import retry_while_database_away
 
 
-def failing(times: int) -> tuple[list[float], object]:
+def failing(times: int) -> tuple[list[float], Callable[[], str]]:
     """Waits made so far, and a call that fails `times` times before it answers."""
     left = [times]
 

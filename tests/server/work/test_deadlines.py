@@ -13,7 +13,7 @@ import pytest
 
 from server.errors import RecordUnavailable, RunEnded
 from server.settings import load_settings
-from server.values import RequestState
+from server.values import RequestState, Stage
 from server.work.deadlines import StageInterrupted, StageLimits, StageUnwanted, StageWatch
 
 POINTS = {
@@ -75,7 +75,7 @@ class Bench:
 
         def body() -> None:
             try:
-                with self.watch.stage("r", 1, "select"):
+                with self.watch.stage("r", 1, Stage.SELECT):
                     inside.set()
                     work()
             except StageInterrupted as error:
@@ -204,7 +204,8 @@ def test_a_stage_without_end_fails_its_request_and_the_next_one_runs(
             loop(at)
 
     # Act
-    start_worker(stage_hook=hang, limits=StageLimits(**{f"{stage}_s": 0.5}))
+    limits: dict[str, Any] = {f"{stage}_s": 0.5}
+    start_worker(stage_hook=hang, limits=StageLimits(**limits))
 
     # Assert
     assert desk.wait_for_end(request_id) == RequestState.FAILED

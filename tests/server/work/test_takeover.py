@@ -14,7 +14,7 @@ from sqlalchemy import text
 
 from server.errors import RecordUnavailable
 from server.record.database.jobs import PIPELINE_VERSION, open_client
-from server.record.processes.workers import WorkerIdentity
+from server.record.processes.workers import WorkerIdentity, Workers
 from server.work.takeover import Heartbeat, hasten_deliveries, renew_older, resume_orphans
 
 
@@ -166,15 +166,15 @@ def test_after_the_database_was_away_everybody_gets_time(
     desk: Any, client: Any, me: WorkerIdentity
 ) -> None:
     # Arrange: a heartbeat that has listened for long loses the database once
-    class Flaky:
+    class Flaky(Workers):
         away = False
 
-        def __getattr__(self, name: str) -> Any:
+        def beat(self, worker: WorkerIdentity) -> None:
             if self.away:
                 raise RecordUnavailable("away")
-            return getattr(desk.workers, name)
+            super().beat(worker)
 
-    flaky, now_s = Flaky(), [0.0]
+    flaky, now_s = Flaky(desk.sessions), [0.0]
     heartbeat = Heartbeat(client, flaky, me, clock=lambda: now_s[0], silence_s=15.0)
     heartbeat.beat()
     now_s[0], flaky.away = 100.0, True
