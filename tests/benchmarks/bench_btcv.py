@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.actions import AddBox
 from agent.episode.loop import run_episode
 from agent.fakes import ArraySlices
 from agent.limits import Limits
@@ -66,16 +67,18 @@ def measure(one: LabelledSlice, policy: LocatorPolicy, segmenter: LiteMedSam) ->
         target = Target(organ.replace("_", " "), organ)
         localisation = policy.localise(target, slices)
         episode = None if localisation.absent else work(target, policy, segmenter, slices)
-        drawn = episode is not None and episode.best is not None
+        best = None if episode is None else episode.best
         oracle, first, agent = None, None, None
         if truth.any():
             box = Box.around(truth).grown(ORACLE_MARGIN_PX, truth.shape)
             oracle = dice(segmenter.segment(slices.encoding(0), Prompts(box=box)).mask, truth)
-            agent = dice(episode.best.mask, truth) if drawn else 0.0
-            first = dice(first_mask(episode, segmenter, slices), truth) if drawn else 0.0
+            first, agent = 0.0, 0.0
+            if episode is not None and best is not None:
+                first = dice(first_mask(episode, segmenter, slices), truth)
+                agent = dice(best.mask, truth)
         confidence = episode.score if episode else 0.0
         turns = len(episode.turns) if episode else 0
-        yield Result(organ, oracle, first, agent, not drawn, confidence, turns)
+        yield Result(organ, oracle, first, agent, best is None, confidence, turns)
 
 
 def work(
@@ -92,8 +95,9 @@ def work(
 
 def first_mask(episode: Episode, segmenter: LiteMedSam, slices: ArraySlices) -> NDArray[np.bool_]:
     """What the first box alone gave."""
-    box = episode.turns[0].action.box
-    return segmenter.segment(slices.encoding(0), Prompts(box=box)).mask
+    first = episode.turns[0].action
+    assert isinstance(first, AddBox)
+    return segmenter.segment(slices.encoding(0), Prompts(box=first.box)).mask
 
 
 def summary(results: list[Result]) -> dict[str, dict[str, float]]:
@@ -109,9 +113,9 @@ def _means(results: list[Result]) -> dict[str, float]:
     gone = [r for r in results if r.oracle is None]
     return {
         "n": len(there),
-        "oracle_box": _mean(r.oracle for r in there),
-        "first_box": _mean(r.first for r in there),
-        "agent": _mean(r.agent for r in there),
+        "oracle_box": _mean(r.oracle for r in there if r.oracle is not None),
+        "first_box": _mean(r.first for r in there if r.first is not None),
+        "agent": _mean(r.agent for r in there if r.agent is not None),
         "missed": _mean(r.absent for r in there),
         "confidence": _mean(r.confidence for r in there if not r.absent),
         "turns": _mean(r.turns for r in there),

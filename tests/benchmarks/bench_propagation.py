@@ -36,7 +36,9 @@ import torch
 from agent.geometry import Geometry
 from agent.ports import Encoding, PropagatedSlice, Seed
 from agent.values import Volume
+from agent.volume.propagate import dice
 from models.images.slices import EncodedSlices
+from models.runtime.encoding import Features
 from models.runtime.resources import Precision, Resources
 from models.segmenters.sam2.architecture import MEDSAM2
 from models.segmenters.sam2.volume import Sam2VolumeSegmenter
@@ -157,7 +159,7 @@ class FewSlices:
     """
 
     DISTINCT = 4
-    spacing_mm, window = (1.0, 1.0, 1.0), ""
+    spacing_mm, window, levels = (1.0, 1.0, 1.0), "", None
 
     def __init__(self, depth: int, model: Sam2VolumeSegmenter) -> None:
         self.shape, self._model = (depth, SIDE_PX, SIDE_PX), model
@@ -180,7 +182,7 @@ class FewSlices:
         kept = self._encodings.get(z % self.DISTINCT)
         if kept is None:
             kept = self._encodings[z % self.DISTINCT] = self._model.encode(self.image(z))
-        return type(kept)(
+        return Features(
             kept.embedding.copy(), kept.source_shape, tuple(m.copy() for m in kept.high_res)
         )
 
@@ -235,19 +237,15 @@ def bfloat16_part(folder: Path, cache: Path, plain: Sam2VolumeSegmenter) -> dict
         float(np.abs(one.segmentation.logits - other.segmentation.logits).max())
         for one, other in zip(*runs.values(), strict=True)
     ]
-    dice = [
-        2.0
-        * np.count_nonzero(one.segmentation.mask & other.segmentation.mask)
-        / max(
-            1, np.count_nonzero(one.segmentation.mask) + np.count_nonzero(other.segmentation.mask)
-        )
+    dices = [
+        dice(one.segmentation.mask, other.segmentation.mask)
         for one, other in zip(*runs.values(), strict=True)
     ]
     return {
         "float32_s_a_slice": seconds["float32"],
         "bfloat16_s_a_slice": seconds["bfloat16"],
         "worst_logit_difference": max(gaps),
-        "least_dice": min(dice),
+        "least_dice": min(dices),
     }
 
 
@@ -332,8 +330,8 @@ def main() -> int:
     out = ROOT / "bench-out" / "propagation.json"
     out.parent.mkdir(exist_ok=True)
     out.write_text(json.dumps(result, indent=2) + "\n")
-    held = list(result.get("memory_bytes", {}).values())
-    flat = not held or held[-1] <= min(MOST_BYTES, 1.05 * held[1])
+    memory = list(result.get("memory_bytes", {}).values())
+    flat = not memory or memory[-1] <= min(MOST_BYTES, 1.05 * memory[1])
     return 0 if result["ratio"] >= GOAL and flat else 1
 
 

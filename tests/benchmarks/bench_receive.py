@@ -293,7 +293,7 @@ def summary(runs: list[Run]) -> list[dict[str, float | str]]:
     peer's.
     """
     kinds = dict.fromkeys((run.part, run.senders) for run in runs)
-    rows = []
+    rows: list[dict[str, float | str]] = []
     for kind in kinds:
         group = {
             receiver: _row(own)
@@ -399,9 +399,9 @@ def _echo(port: int) -> None:
     for element, value in ((0x0100, 0x0030), (0x0110, 1), (0x0800, 0x0101)):
         elements += struct.pack("<HHLH", 0, element, 2, value)
     command = struct.pack("<HHLL", 0, 0, 4, len(elements)) + elements
-    value = struct.pack(">LBB", len(command) + 2, 1, 3) + command
+    fragment = struct.pack(">LBB", len(command) + 2, 1, 3) + command
     with socket.create_connection(("127.0.0.1", port), 20) as link:
-        for kind, said, answer in ((1, body, 2), (4, value, 4), (5, bytes(4), 6)):
+        for kind, said, answer in ((1, body, 2), (4, fragment, 4), (5, bytes(4), 6)):
             link.sendall(struct.pack(">BBL", kind, 0, len(said)) + said)
             if link.recv(4096)[:1] != bytes([answer]):
                 sys.exit("an association for C-ECHO was not served")

@@ -7,7 +7,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from agent.fakes import FakeSegmenter
+from agent.fakes import FakeSegmenter, ThresholdPolicy
 from agent.geometry import Geometry
 from agent.ports import VolumeSegmenter
 from agent.values import Box, Prompts, Target, Volume
@@ -68,7 +68,7 @@ def test_the_fakes_encodings_are_made_once_and_not_kept(torso, tmp_path):
 
 def test_litemedsams_encodings_are_kept_for_the_next_process(litemedsam, torso, tmp_path):
     # Arrange
-    bench = LoadedModels(policy=None, segmenter=litemedsam, encoder="litemedsam+hash")
+    bench = LoadedModels(ThresholdPolicy(), litemedsam, encoder="litemedsam+hash")
     bench.prepare(torso[0], tmp_path).slices.encoding(30)
 
     # Act
@@ -102,7 +102,8 @@ def test_a_picture_in_colour_is_shown_and_encoded_as_it_is():
     colour = np.random.default_rng(0).integers(0, 90, (1, 30, 40, 3), dtype=np.uint8)
     geometry = Geometry((1, 30, 40), np.eye(4)[:, [2, 1, 0, 3]])
     volume = Volume(colour[..., 1].astype(np.float32), geometry, "XC", colour)
-    bench = LoadedModels(policy=None, segmenter=Recording())
+    segmenter = Recording()
+    bench = LoadedModels(ThresholdPolicy(), segmenter)
 
     # Act
     slices = bench.prepare(volume, None).slices_for("polyp")
@@ -111,7 +112,7 @@ def test_a_picture_in_colour_is_shown_and_encoded_as_it_is():
     # Assert
     np.testing.assert_allclose(slices.image(0), colour[0, ..., 1] / 255, atol=1e-6)
     np.testing.assert_allclose(slices.picture(0), colour[0] / 255, atol=1e-6)
-    np.testing.assert_allclose(bench.segmenter.seen, colour[0] / 255, atol=1e-6)
+    np.testing.assert_allclose(segmenter.seen, colour[0] / 255, atol=1e-6)
     assert slices.window == "XC in colour, as it is"
 
 
@@ -121,8 +122,8 @@ def test_a_grey_picture_is_ct_only_to_a_policy_that_knows_nothing_else(torso):
     levels = np.tile(np.linspace(0, 255, 80, dtype=np.float32), (60, 1))[None]
     geometry = Geometry((1, 60, 80), np.eye(4)[:, [2, 1, 0, 3]])
     picture = Volume(levels, geometry, "OT")
-    free = LoadedModels(policy=None, segmenter=FakeSegmenter())
-    bound = LoadedModels(policy=None, segmenter=FakeSegmenter(), window=ABDOMEN)
+    free = LoadedModels(ThresholdPolicy(), FakeSegmenter())
+    bound = LoadedModels(ThresholdPolicy(), FakeSegmenter(), window=ABDOMEN)
 
     # Act
     openly, through_window = (bench.prepare(picture, None).slices for bench in (free, bound))
@@ -157,8 +158,8 @@ def test_the_locator_looks_through_its_own_encoder_beside_another_segmenter(
 
 def test_a_lung_is_seen_in_its_own_window_unless_the_policy_knows_only_one(torso):
     # Arrange
-    free = LoadedModels(policy=None, segmenter=FakeSegmenter())
-    bound = LoadedModels(policy=None, segmenter=FakeSegmenter(), window=ABDOMEN)
+    free = LoadedModels(ThresholdPolicy(), FakeSegmenter())
+    bound = LoadedModels(ThresholdPolicy(), FakeSegmenter(), window=ABDOMEN)
 
     # Act
     prepared = free.prepare(torso[0], None)
@@ -175,7 +176,7 @@ def test_a_lung_is_seen_in_its_own_window_unless_the_policy_knows_only_one(torso
 
 def test_structures_of_one_window_share_the_encoder(torso):
     # Arrange
-    prepared = LoadedModels(policy=None, segmenter=FakeSegmenter()).prepare(torso[0], None)
+    prepared = LoadedModels(ThresholdPolicy(), FakeSegmenter()).prepare(torso[0], None)
 
     # Act
     for structure in ("liver", "spleen", "aorta", "left_lung", "right_lung"):

@@ -46,10 +46,10 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
     def build(family: str, device: str, **said: Any) -> Any:
         resources = Resources(cache_dir=folder, threads=1, device=device, **said)
         if family == "sam":
-            path, size = seeded_networks.sam_checkpoint(folder), seeded_networks.NARROW_SAM
-            return SamSegmenter("sam", path, size, resources=resources)
-        path, size = seeded_networks.sam2_checkpoint(folder), seeded_networks.NARROW
-        return Sam2VolumeSegmenter("sam2", path, size, resources=resources)
+            path = seeded_networks.sam_checkpoint(folder)
+            return SamSegmenter("sam", path, seeded_networks.NARROW_SAM, resources=resources)
+        path = seeded_networks.sam2_checkpoint(folder)
+        return Sam2VolumeSegmenter("sam2", path, seeded_networks.NARROW, resources=resources)
 
     return build
 

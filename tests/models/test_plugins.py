@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,9 @@ class Distribution:
 
 def point(name: str, value: str, distribution: str = "acme") -> EntryPoint:
     """An entry point of a distribution."""
-    return EntryPoint(name, value, SEGMENTER_GROUP)._for(Distribution(distribution))
+    registered: Any = EntryPoint(name, value, SEGMENTER_GROUP)
+    named: EntryPoint = registered._for(Distribution(distribution))  # as importlib does it
+    return named
 
 
 def plugins(*points: EntryPoint) -> tuple[Plugin[SegmenterEntry], ...]:

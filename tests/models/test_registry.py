@@ -10,10 +10,10 @@ import sys
 import pytest
 
 from agent.fakes import FakeSegmenter, ThresholdPolicy
+from agent.language.policy import LanguagePolicy
 from agent.protocol.dialects import Dialect
 from models.errors import HostNotAllowed, UnknownModel, WeightsMissing
 from models.registry import (
-    Resources,
     open_segmenter,
     policy_entry,
     require_here,
@@ -21,7 +21,7 @@ from models.registry import (
     segmenter_weights,
     weights_of,
 )
-from models.runtime.resources import LanguageOptions
+from models.runtime.resources import LanguageOptions, Resources
 from models.weights.manifest import (
     LITEMEDSAM,
     LOCATOR,
@@ -79,7 +79,9 @@ def test_a_checkpoint_that_the_site_names_is_used_in_place_of_the_known_one(tmp_
     sibling = Resources(weights_dir=tmp_path, checkpoint=tmp_path / "MedSAM2_CTLesion.pt")
 
     assert segmenter_weights("medsam2", Resources(weights_dir=tmp_path)) is MEDSAM2_LATEST
-    assert segmenter_weights("medsam2", own).locate() == tmp_path / "own.pt"
+    named = segmenter_weights("medsam2", own)
+    assert named is not None
+    assert named.locate() == tmp_path / "own.pt"
     assert segmenter_weights("medsam2", sibling) is MEDSAM2_CT_LESION
     # what a package carries is the only file that fits it
     assert segmenter_weights("litemedsam", own) is LITEMEDSAM
@@ -118,6 +120,7 @@ def test_the_language_model_is_asked_as_the_site_says(tmp_path):
 
     policy = policy_entry("openai").build(Resources(language=said))
 
+    assert isinstance(policy, LanguagePolicy)
     assert policy.name == "openai"
     assert (policy._settings.dialect, policy._settings.native_tools) == ("think_action", True)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agent.fakes import FakeSegmenter, FakeVolumePrompter
+from agent.ports import Segmenter
 from models.entries import SegmenterEntry
 from models.registry import all_policies, all_segmenters
 from models.runtime.resources import Resources
@@ -15,7 +16,7 @@ from models.segmenters.sam2.volume import Sam2VolumeSegmenter
 from models.shipped import POLICIES, SEGMENTERS, VIT_1024
 from models.weights.manifest import LITEMEDSAM
 
-CLASSES = {
+CLASSES: dict[str, type[Segmenter]] = {
     "litemedsam": LiteMedSam,
     "medsam2": Sam2VolumeSegmenter,
     "sam2": Sam2VolumeSegmenter,

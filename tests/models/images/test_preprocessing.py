@@ -115,7 +115,8 @@ def test_rows_run_front_to_back_columns_right_to_left_slices_feet_to_head():
 def test_a_ball_stays_where_it_is_in_the_patient(turn, spacing, turn_deg, slice_step_mm):
     # Arrange
     shape = tuple(round(26 / mm) for mm in spacing)
-    source = grid(shape, *turn, spacing=spacing, turn_deg=turn_deg)
+    order, signs = turn
+    source = grid(shape, order, signs, spacing, turn_deg)
     middle = source.to_patient_mm((np.array([shape]) - 1) / 2)[0] + (0.7, -0.4, 0.9)
     truth = ball(source, middle, 9.0)
     way = WorkingGrid.of(source, slice_step_mm=slice_step_mm)

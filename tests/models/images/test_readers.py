@@ -226,6 +226,7 @@ def test_a_cameras_photograph_with_a_small_copy_behind_it_is_one_picture(tmp_pat
 
     volume = read_volume(tmp_path / "a.jpg")
 
+    assert volume.colour is not None
     assert volume.colour.shape == (1, 40, 60, 3)
 
 

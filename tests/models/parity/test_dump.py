@@ -4,6 +4,8 @@ upstream's.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -99,7 +101,7 @@ def test_the_arrays_of_an_image_are_upstreams():
 
 
 def test_a_case_without_a_volume_gives_the_image_alone(case, tmp_path):
-    np.savez(case / "inputs.npz", **{k: v for k, v in INPUTS.items() if k != "volume"})
+    _without("volume")(case)
 
     dump("medsam2", case, tmp_path / "out.npz")
 
@@ -108,9 +110,8 @@ def test_a_case_without_a_volume_gives_the_image_alone(case, tmp_path):
 
 
 def _without(name):
-    return lambda case: np.savez(
-        case / "inputs.npz", **{k: v for k, v in INPUTS.items() if k != name}
-    )
+    arrays: dict[str, Any] = {k: v for k, v in INPUTS.items() if k != name}
+    return lambda case: np.savez(case / "inputs.npz", **arrays)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -147,20 +147,28 @@ def test_other_errors_are_left_as_they_are() -> None:
         served(Broken(), MemoryBudget(1000), NEEDS).encode(np.zeros((4, 6), dtype=np.float32))
 
 
+def served_volume(
+    segmenter: Segmenter, spare: Callable[[], Segmenter] | None = None
+) -> VolumeSegmenter:
+    served_segmenter = served(segmenter, MemoryBudget(1000), NEEDS, spare)
+    assert isinstance(served_segmenter, VolumeSegmenter)
+    return served_segmenter
+
+
 def test_objects_are_followed_in_as_many_passes_as_it_takes() -> None:
     cramped = Cramped(objects=1)
-    segmenter = served(cramped, MemoryBudget(1000), NEEDS)
+    segmenter = served_volume(cramped)
 
     assert followed(segmenter) == followed(FakeVolumeSegmenter())
     assert cramped.passes == [3, 1, 2, 1, 1]
 
 
 def test_an_object_too_large_for_the_gpu_is_followed_on_the_cpu() -> None:
-    segmenter = served(Cramped(objects=0), MemoryBudget(1000), NEEDS, FakeVolumeSegmenter)
+    segmenter = served_volume(Cramped(objects=0), FakeVolumeSegmenter)
 
     assert followed(segmenter) == followed(FakeVolumeSegmenter())
     with pytest.raises(SegmenterFailed, match="not enough memory for fake-volume to follow"):
-        followed(served(Cramped(objects=0), MemoryBudget(1000), NEEDS))
+        followed(served_volume(Cramped(objects=0)))
 
 
 def test_a_pass_holds_memory_for_those_it_works_on_together() -> None:
@@ -195,6 +203,7 @@ def test_following_and_encoding_do_not_wait_for_each_other_for_ever() -> None:
     # Arrange
     budget = MemoryBudget(70, patience_s=LIMIT_S)
     segmenter = served(FakeVolumeSegmenter(), budget, Needs(70, 5, 20))
+    assert isinstance(segmenter, VolumeSegmenter)
     volume, seeds = tower()
     slices = ArraySlices(volume, segmenter)
     begun = threading.Event()

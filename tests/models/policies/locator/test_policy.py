@@ -83,10 +83,11 @@ class BrightnessLocator(Locator):
         with torch.no_grad():
             for parameter in self.parameters():
                 parameter.zero_()
-            self.stem[1].weight[0, picture] = 1.0
-            self.head[0].weight.fill_(1.0)
-            self.head[2].weight[spleen, 0] = 20.0
-            self.head[2].bias[background] = 5.0
+            values = self.state_dict()  # the parameters themselves, by name
+            values["stem.1.weight"][0, picture] = 1.0
+            values["head.0.weight"].fill_(1.0)
+            values["head.2.weight"][spleen, 0] = 20.0
+            values["head.2.bias"][background] = 5.0
 
 
 def lung_of(image: NDArray[np.float32]) -> NDArray[np.bool_]:

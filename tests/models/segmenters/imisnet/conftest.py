@@ -254,8 +254,8 @@ class PlainImisNet:
         at, heads = "mask_decoder.transformer.", self.architecture.decoder_heads
         tokens = prompts
 
-        def look(name, *parts):
-            return self._attention(f"{at}{name}.", *parts, heads)
+        def look(name, queries, keys, values):
+            return self._attention(f"{at}{name}.", queries, keys, values, heads)
 
         def norm(name, x):
             return self._norm(x, f"{at}{name}.", 1e-5)

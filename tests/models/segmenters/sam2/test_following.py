@@ -58,7 +58,9 @@ def slices(segmenter) -> ArraySlices:
     return ArraySlices(noise, segmenter)
 
 
-def followed(segmenter, slices, seeds: Sequence[Seed], continue_if=forever) -> dict[int, Any]:
+def followed(
+    segmenter, slices, seeds: Sequence[Seed], continue_if=forever
+) -> dict[tuple[int, int], Any]:
     """What was drawn, by (object, slice)."""
     drawn = list(segmenter.propagate(slices, seeds, continue_if))
     assert len({(one.index, one.z) for one in drawn}) == len(drawn)
@@ -184,7 +186,7 @@ def test_another_segmenters_slices_are_refused(segmenter):
 class Endless:
     """A thousand slices of which three are different; nothing is kept that grows with them."""
 
-    spacing_mm, window = (1.0, 1.0, 1.0), ""
+    spacing_mm, window, levels = (1.0, 1.0, 1.0), "", None
 
     def __init__(self, depth: int, grid: int) -> None:
         self.shape = (depth, *SHAPE[1:])
@@ -196,7 +198,7 @@ class Endless:
     def image(self, z: int) -> np.ndarray:
         raise AssertionError(f"slice {z} is encoded already")
 
-    picture = image
+    picture = intensities = image
 
     def encoding(self, z: int) -> Encoding:
         return self._encodings[z % 3]

@@ -51,7 +51,8 @@ def test_prompts_are_scaled_to_the_networks_square(segmenter):
         [PromptedSlice(encoding, Prompts(box=Box(0, 0, 30, 45), points=(Point(15, 9),)))]
     )
 
-    np.testing.assert_allclose(batch.points[0], [[0, 0], [64, 64], [32, 12.8]], atol=1e-5)
+    expected = np.array([[0, 0], [64, 64], [32, 12.8]])
+    np.testing.assert_allclose(batch.points[0], expected, atol=1e-5)
     assert batch.labels.tolist() == [[2, 3, 1]]
 
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -58,7 +57,9 @@ class Upstream:
         self.network, self.frames = network, frames
         monkeypatch.setattr(sam2_video_predictor, "load_video_frames", lambda **_: (frames, *SHAPE))
 
-    def follow(self, prompts: dict[int, Prompt], start: int, *, reverse: bool) -> dict[str, Any]:
+    def follow(
+        self, prompts: dict[int, Prompt], start: int, *, reverse: bool
+    ) -> dict[int, np.ndarray]:
         """Logits (rows, columns) by slice."""
         state = self.network.init_state("frames")
         for z, prompt in prompts.items():
@@ -93,7 +94,9 @@ class Ours:
         return self.tracker.look(z, self.encoded[z])
 
     @torch.inference_mode()
-    def follow(self, prompts: dict[int, Prompt], start: int, *, reverse: bool) -> dict[str, Any]:
+    def follow(
+        self, prompts: dict[int, Prompt], start: int, *, reverse: bool
+    ) -> dict[int, np.ndarray]:
         outlines: dict[int, Memory] = {}
         logits: dict[int, torch.Tensor] = {}
         for z, prompt in prompts.items():
@@ -164,7 +167,9 @@ def both(pair, monkeypatch) -> tuple[Upstream, Ours]:
     return Upstream(upstream, ours.frames, monkeypatch), ours
 
 
-def agree(theirs: dict, ours: dict, slices: Sequence[int]) -> None:
+def agree(
+    theirs: dict[int, np.ndarray], ours: dict[int, np.ndarray], slices: Sequence[int]
+) -> None:
     assert sorted(ours) == sorted(slices)
     worst = max(float(np.abs(ours[z] - theirs[z]).max()) for z in slices)
     assert worst <= LOGITS_AGREE

@@ -94,7 +94,8 @@ class Memory:
     """Room for so many rows at once; a model with more is out of memory."""
 
     def __init__(self, model, rows: int, fault: Exception) -> None:
-        self.rows, self.fault, self.runs = rows, fault, []
+        self.rows, self.fault = rows, fault
+        self.runs: list[int] = []
         model.register_forward_pre_hook(self._admit, with_kwargs=True)
 
     def _admit(self, _, __, inputs) -> None:

@@ -176,6 +176,11 @@ MakeServer = Callable[..., Server]
 MakeChat = Callable[..., OpenAiChat]
 
 
+def in_order(answers: list[Said]) -> Script:
+    """These answers one after another, the last for ever."""
+    return lambda _: answers.pop(0) if len(answers) > 1 else answers[0]
+
+
 @pytest.fixture
 def serve() -> Iterator[MakeServer]:
     """Starts servers: `serve(said, said, …)` answers in that order (the last for ever),
@@ -184,12 +189,10 @@ def serve() -> Iterator[MakeServer]:
     started: list[Server] = []
 
     def start(*said: Said | Script) -> Server:
-        if len(said) == 1 and not isinstance(said[0], Said):
-            script = said[0]
-        else:
-            left = list(said)
-            script = lambda _: left.pop(0) if len(left) > 1 else left[0]  # noqa: E731 - a script in one line
-        started.append(Server(script))
+        scripts = [one for one in said if not isinstance(one, Said)]
+        answers = [one for one in said if isinstance(one, Said)]
+        assert not scripts or (len(scripts) == 1 and not answers)
+        started.append(Server(scripts[0] if scripts else in_order(answers)))
         return started[-1]
 
     yield start
