@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from itertools import count
 from typing import Any
 
@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from agent.turns import Turn
+from tests.support.fixture_types import Clock, DrawSquare, RunToEnd
 
 
 @pytest.fixture
-def clock() -> Callable[[], float]:
+def clock() -> Clock:
     """Half a second later at every look."""
     ticks = count()
     return lambda: next(ticks) * 0.5
 
 
 @pytest.fixture
-def square() -> Callable[..., NDArray[np.bool_]]:
+def square() -> DrawSquare:
     """A mask (32, 32) with a filled square: left, top, side in pixels."""
 
     def make(left: int = 8, top: int = 8, side: int = 10) -> NDArray[np.bool_]:
@@ -33,10 +33,10 @@ def square() -> Callable[..., NDArray[np.bool_]]:
 
 
 @pytest.fixture
-def run() -> Callable[[Generator[Turn, None, Any]], tuple[list[Turn], Any]]:
+def run() -> RunToEnd:
     """All turns of a generator, and what it returned."""
 
-    def exhaust(generator: Generator[Turn, None, Any]) -> tuple[list[Turn], Any]:
+    def exhaust(generator: Generator[Any, None, Any]) -> tuple[list[Any], Any]:
         turns = []
         while True:
             try:

@@ -24,6 +24,7 @@ from agent.turns import TargetResult, Turn
 from agent.values import Box, Point, PromptKind, Prompts, Role, Target, TargetStatus
 from agent.volume.order import segment_target
 from tests.support import phantoms
+from tests.support.fixture_types import RunToEnd
 
 
 def dice(one: np.ndarray | None, other: np.ndarray) -> float:
@@ -40,7 +41,9 @@ def torso() -> tuple[np.ndarray, dict[str, np.ndarray]]:
     return np.clip((noisy + 160) / 400, 0, 1).astype(np.float32), masks
 
 
-def segment(image: np.ndarray, target: Target, run) -> tuple[list[Turn], TargetResult, ArraySlices]:
+def segment(
+    image: np.ndarray, target: Target, run: RunToEnd
+) -> tuple[list[Turn], TargetResult, ArraySlices]:
     segmenter = FakeSegmenter()
     slices = ArraySlices(image, segmenter, (5.0, 4.0, 4.0))
     turns, result = run(segment_target(target, slices, ThresholdPolicy(), segmenter))
@@ -57,7 +60,9 @@ def segment(image: np.ndarray, target: Target, run) -> tuple[list[Turn], TargetR
         (Target("aorta"), 0.85),
     ],
 )
-def test_the_torso_end_to_end(torso, run, target: Target, least: float) -> None:
+def test_the_torso_end_to_end(
+    torso: tuple[np.ndarray, dict[str, np.ndarray]], run: RunToEnd, target: Target, least: float
+) -> None:
     image, masks = torso
     name = (target.structure or target.text.lower()).replace("_", " ")
 
@@ -70,7 +75,9 @@ def test_the_torso_end_to_end(torso, run, target: Target, least: float) -> None:
     assert slices.encoder_passes == len({turn.slice_index for turn in turns})
 
 
-def test_a_band_of_ones_own_finds_what_is_hardly_darker_than_the_rest(torso, run) -> None:
+def test_a_band_of_ones_own_finds_what_is_hardly_darker_than_the_rest(
+    torso: tuple[np.ndarray, dict[str, np.ndarray]], run: RunToEnd
+) -> None:
     image, masks = torso
     segmenter = FakeSegmenter()
     policy = ThresholdPolicy({"stomach": Band(0.46, 0.505, left=0.5)})  # 35 HU in tissue of 50
@@ -81,7 +88,9 @@ def test_a_band_of_ones_own_finds_what_is_hardly_darker_than_the_rest(torso, run
     assert dice(result.voxels, masks["stomach"]) > 0.9
 
 
-def test_the_same_work_twice_is_the_same(torso, run) -> None:
+def test_the_same_work_twice_is_the_same(
+    torso: tuple[np.ndarray, dict[str, np.ndarray]], run: RunToEnd
+) -> None:
     timeless = {"policy_s": 0, "segmenter_s": 0}
 
     first, one, _ = segment(torso[0], Target("liver"), run)
@@ -93,7 +102,9 @@ def test_the_same_work_twice_is_the_same(torso, run) -> None:
     assert np.array_equal(one.voxels, other.voxels)
 
 
-def test_a_torso_without_the_organ_is_absent(torso, run) -> None:
+def test_a_torso_without_the_organ_is_absent(
+    torso: tuple[np.ndarray, dict[str, np.ndarray]], run: RunToEnd
+) -> None:
     image, masks = torso
     image[masks["spleen"]] = 0.525  # like the tissue round it
 
@@ -104,7 +115,9 @@ def test_a_torso_without_the_organ_is_absent(torso, run) -> None:
     assert result.confidence == 1.0
 
 
-def test_a_structure_at_the_volumes_edge_is_told(torso, run) -> None:
+def test_a_structure_at_the_volumes_edge_is_told(
+    torso: tuple[np.ndarray, dict[str, np.ndarray]], run: RunToEnd
+) -> None:
     _, result, _ = segment(torso[0], Target("aorta"), run)
 
     assert {"lower", "upper"} <= {warning.split()[-5] for warning in result.warnings}
@@ -117,7 +130,9 @@ class TestFakeSegmenter:
         image[ellipse((40, 50), (25, 20), (10, 8))] = 0.8
         return FakeSegmenter().encode(image)
 
-    def test_a_box_is_filled_where_it_is_as_bright_as_its_centre(self, encoding) -> None:
+    def test_a_box_is_filled_where_it_is_as_bright_as_its_centre(
+        self, encoding: FakeEncoding
+    ) -> None:
         answer = FakeSegmenter().segment(encoding, Prompts(Box(12, 10, 38, 30)))
 
         assert dice(answer.mask, ellipse((40, 50), (25, 20), (10, 8))) > 0.97
@@ -125,14 +140,14 @@ class TestFakeSegmenter:
         assert answer.mask.shape == encoding.source_shape == (40, 50)
         assert ((answer.logits > 0).mean()) == pytest.approx(answer.mask.mean(), abs=0.02)
 
-    def test_an_ellipse_fills_pi_quarters_of_its_box(self, encoding) -> None:
+    def test_an_ellipse_fills_pi_quarters_of_its_box(self, encoding: FakeEncoding) -> None:
         answer = FakeSegmenter().segment(encoding, Prompts(Box(12, 10, 38, 30)))
 
         assert answer.predicted_iou == pytest.approx(
             np.pi / 4, abs=0.07
         )  # its tips are smoothed away
 
-    def test_clicks_add_and_take_away(self, encoding) -> None:
+    def test_clicks_add_and_take_away(self, encoding: FakeEncoding) -> None:
         fake = FakeSegmenter()
 
         added = fake.segment(encoding, Prompts(points=(Point(5, 5),)))
@@ -143,7 +158,7 @@ class TestFakeSegmenter:
         assert added.mask.sum() == 29  # pixels whose centres lie within 3 px
         assert not taken.mask[20, 25]
 
-    def test_a_box_at_the_corner_of_one_pixel(self, encoding) -> None:
+    def test_a_box_at_the_corner_of_one_pixel(self, encoding: FakeEncoding) -> None:
         answer = FakeSegmenter().segment(encoding, Prompts(Box(0, 0, 0, 0)))
 
         assert answer.mask.sum() == 1
@@ -153,7 +168,7 @@ class TestFakeSegmenter:
         [Prompts(), Prompts(text="liver"), Prompts(mask=np.ones((40, 50), dtype=np.bool_))],
         ids=["nothing", "text", "an outline"],
     )
-    def test_it_needs_a_box_or_clicks(self, encoding, prompts) -> None:
+    def test_it_needs_a_box_or_clicks(self, encoding: FakeEncoding, prompts: Prompts) -> None:
         with pytest.raises(SegmenterFailed, match="fake needs a box or clicks"):
             FakeSegmenter().segment(encoding, prompts)
 
@@ -199,7 +214,7 @@ class TestThresholdPolicy:
 
         assert reply.action == Absent("nothing in the band")
 
-    def test_any_bright_blob_can_be_asked_for(self, run) -> None:
+    def test_any_bright_blob_can_be_asked_for(self, run: RunToEnd) -> None:
         image = np.zeros((5, 32, 32), dtype=np.float32)
         image[1:4, 8:20, 10:24] = 0.9
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,11 +24,11 @@ from agent.fakes import (
     ellipse,
     segmentation,
 )
-from agent.ports import Assessment, Localisation, Observation, Policy, Reply
+from agent.ports import Assessment, Encoding, Localisation, Observation, Policy, Reply, Slices
 from agent.replay import replay_target
 from agent.trace import Trace, TracedTarget, trace_from_record, trace_record
 from agent.turns import Outcome
-from agent.values import Box, Point, PromptKind, Role, Target, TargetStatus
+from agent.values import Box, Point, PromptKind, Prompts, Role, Target, TargetStatus
 from agent.volume.order import segment_target
 
 DEPTH, SIDE = 9, 48
@@ -35,7 +36,7 @@ BALL = Target("ball")
 
 
 @pytest.fixture
-def volume():
+def volume() -> Any:
     """A bright ball in nine slices."""
     volume = np.full((DEPTH, SIDE, SIDE), 0.2, dtype=np.float32)
     for z in range(1, 8):
@@ -51,14 +52,14 @@ class Watched:
         self.seen: list[Observation] = []
         self.looked_over: list[NDArray[np.bool_]] = []
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         return getattr(self._policy, name)
 
     def act(self, observation: Observation) -> Reply:
         self.seen.append(observation)
         return self._policy.act(observation)
 
-    def assess(self, target, slices, voxels):
+    def assess(self, target: Target, slices: Slices, voxels: np.ndarray) -> Any:
         self.looked_over.append(voxels.copy())
         return self._policy.assess(target, slices, voxels)
 
@@ -71,10 +72,10 @@ class Rambling:
     def __init__(self, seed: int, *, words: bool) -> None:
         self._random, self._words = np.random.default_rng(seed), words
 
-    def check(self, target) -> None:
+    def check(self, target: Target) -> None:
         """Knows everything."""
 
-    def localise(self, target, slices) -> Localisation:
+    def localise(self, target: Target, slices: Slices) -> Localisation:
         keys = tuple(int(z) for z in self._random.permutation(DEPTH)[:3])
         presence = tuple(float(p) for p in self._random.random(DEPTH))
         if not self._words:
@@ -98,10 +99,10 @@ class Rambling:
         odds = [0.2, 0.2, 0.2, 0.1, 0.05, 0.05, 0.05, 0.1, 0.05]
         return Reply(actions[self._random.choice(len(actions), p=odds)], "so be it")
 
-    def score(self, observation, drawn) -> float:
+    def score(self, observation: Observation, drawn: Any) -> float:
         return float(self._random.choice([0.3, 0.6, 0.61, 0.9, np.nan]))
 
-    def assess(self, target, slices, voxels) -> Assessment:
+    def assess(self, target: Target, slices: Slices, voxels: np.ndarray) -> Assessment:
         slices_named = tuple(int(z) for z in self._random.permutation(DEPTH)[:3])
         replies = (Reply(NameSlices(slices_named), "these"),) if self._words else ()
         if self._random.random() < 0.2:
@@ -115,7 +116,7 @@ class Scribbler(FakeSegmenter):
     def __init__(self, seed: int) -> None:
         self._random = np.random.default_rng(seed)
 
-    def segment(self, encoding, prompts):
+    def segment(self, encoding: Encoding, prompts: Prompts) -> Any:
         chance = self._random.random()
         if chance < 0.1:
             raise SegmenterFailed("no memory")
@@ -136,14 +137,14 @@ class ScribblingFollower(Scribbler, FakeVolumeSegmenter):
         FakeVolumeSegmenter.__init__(self)
         Scribbler.__init__(self, seed)
 
-    def propagate(self, slices, seeds, continue_if):
+    def propagate(self, slices: Slices, seeds: Any, continue_if: Any) -> Iterator[Any]:
         for drawn in FakeVolumeSegmenter.propagate(self, slices, seeds, continue_if):
             yield drawn
             if self._random.random() < 0.03:
                 raise SegmenterFailed("lost on the way")
 
 
-def run(policy, segmenter, volume, target=BALL):
+def run(policy: Any, segmenter: Any, volume: Any, target: Target = BALL) -> Any:
     """A target's result, from beginning to end."""
     steps = segment_target(target, ArraySlices(volume, segmenter), policy, segmenter)
     while True:
@@ -153,7 +154,7 @@ def run(policy, segmenter, volume, target=BALL):
             return end.value
 
 
-def recorded(result):
+def recorded(result: Any) -> Any:
     """What trace and mask file hold of a result: the traced target, and masks by turn."""
     record = json.loads(json.dumps(trace_record(Trace.of([result]))))
     (traced,) = trace_from_record(record).targets
@@ -163,7 +164,7 @@ def recorded(result):
     return traced, masks
 
 
-def same(one, other) -> bool:
+def same(one: Any, other: Any) -> bool:
     return (one is None) == (other is None) and (one is None or np.array_equal(one, other))
 
 
@@ -181,7 +182,7 @@ def assert_shown_alike(observation: Observation, again: Observation) -> None:
         assert same(one and one.mask, other and other.mask)
 
 
-def assert_replays(policy: Watched, segmenter, volume) -> Sequence[Outcome]:
+def assert_replays(policy: Watched, segmenter: Any, volume: Any) -> Sequence[Outcome]:
     result = run(policy, segmenter, volume)
     traced, masks = recorded(result)
 
@@ -209,7 +210,7 @@ def assert_replays(policy: Watched, segmenter, volume) -> Sequence[Outcome]:
 
 
 @pytest.mark.parametrize("make_segmenter", [FakeSegmenter, FakeVolumeSegmenter, FakeVolumePrompter])
-def test_a_target_of_the_fakes_is_found_again(volume, make_segmenter):
+def test_a_target_of_the_fakes_is_found_again(volume: Any, make_segmenter: Any) -> None:
     policy = Watched(ThresholdPolicy({"ball": Band(0.7, 0.9)}))
 
     outcomes = assert_replays(policy, make_segmenter(), volume)
@@ -219,7 +220,7 @@ def test_a_target_of_the_fakes_is_found_again(volume, make_segmenter):
 
 @pytest.mark.parametrize("make_segmenter", [Scribbler, ScribblingFollower])
 @pytest.mark.parametrize("words", [True, False])
-def test_whatever_happens_is_found_again(volume, make_segmenter, words):
+def test_whatever_happens_is_found_again(volume: Any, make_segmenter: Any, words: bool) -> None:
     outcomes: set[Outcome] = set()
 
     for seed in range(30):
@@ -238,14 +239,14 @@ class Failing(ThresholdPolicy):
         return super().act(observation)
 
 
-def test_a_target_that_failed_on_the_way_is_found_again(volume):
+def test_a_target_that_failed_on_the_way_is_found_again(volume: Any) -> None:
     policy = Watched(Failing({"ball": Band(0.7, 0.9)}))
 
     assert_replays(policy, FakeSegmenter(), volume)
 
 
 @pytest.mark.parametrize("text", ["unknown", "dark"])
-def test_a_target_that_was_never_drawn_is_found_again(volume, text):
+def test_a_target_that_was_never_drawn_is_found_again(volume: Any, text: str) -> None:
     policy = ThresholdPolicy({"dark": Band(0.98, 0.99)})
     result = run(policy, FakeSegmenter(), volume, Target(text))
 
@@ -259,7 +260,7 @@ class TestDisagreement:
     """A record that was changed is not believed."""
 
     @pytest.fixture
-    def record(self, volume):
+    def record(self, volume: Any) -> Any:
         policy = ThresholdPolicy({"ball": Band(0.7, 0.9)})
         return recorded(run(policy, FakeSegmenter(), volume))
 
@@ -268,7 +269,7 @@ class TestDisagreement:
         turns[number] = replace(turns[number], **fields)
         return replace(traced, turns=tuple(turns))
 
-    def test_an_outcome_that_does_not_follow(self, record):
+    def test_an_outcome_that_does_not_follow(self, record: Any) -> None:
         traced, masks = record
 
         with pytest.raises(
@@ -276,20 +277,20 @@ class TestDisagreement:
         ):
             replay_target(self.changed(traced, 0, outcome=Outcome.ROLLED_BACK), masks)
 
-    def test_an_action_that_was_changed(self, record):
+    def test_an_action_that_was_changed(self, record: Any) -> None:
         traced, masks = record
         far = AddBox(Box(0, 0, 900, 900))
 
         with pytest.raises(ReplayDiffers, match="turn 0 on slice 4"):
             replay_target(self.changed(traced, 0, action=far), masks)
 
-    def test_an_area_that_the_mask_has_not(self, record):
+    def test_an_area_that_the_mask_has_not(self, record: Any) -> None:
         traced, masks = record
 
         with pytest.raises(ReplayDiffers, match="drew 7 pixels, its mask has"):
             replay_target(self.changed(traced, 0, area_px=7), masks)
 
-    def test_a_mask_of_the_same_area_elsewhere(self, record):
+    def test_a_mask_of_the_same_area_elsewhere(self, record: Any) -> None:
         traced, masks = record
         key = (traced.turns[0].slice_index, traced.turns[0].index)
         moved = {z: np.roll(mask, 1, axis=1) for z, mask in masks[key].items()}
@@ -297,26 +298,26 @@ class TestDisagreement:
         with pytest.raises(ReplayDiffers, match="turn 0 on slice 4 leads to another mask"):
             replay_target(traced, {**masks, key: moved})
 
-    def test_a_mask_that_is_missing(self, record):
+    def test_a_mask_that_is_missing(self, record: Any) -> None:
         traced, _ = record
 
         with pytest.raises(ReplayDiffers, match="the mask of turn 0 on slice 4 is missing"):
             replay_target(traced, {})
 
-    def test_a_turn_that_is_missing(self, record):
+    def test_a_turn_that_is_missing(self, record: Any) -> None:
         traced, masks = record
 
         with pytest.raises(ReplayDiffers, match="is missing in the record"):
             replay_target(replace(traced, turns=traced.turns[:-1]), masks)
 
-    def test_a_turn_too_many(self, record):
+    def test_a_turn_too_many(self, record: Any) -> None:
         traced, masks = record
         extra = replace(traced.turns[-1], index=99, masks=None, area_px=None)
 
         with pytest.raises(ReplayDiffers, match=r"turn 99 .* does not follow"):
             replay_target(replace(traced, turns=(*traced.turns, extra)), masks)
 
-    def test_another_confidence_and_another_end(self, record):
+    def test_another_confidence_and_another_end(self, record: Any) -> None:
         traced, masks = record
 
         with pytest.raises(ReplayDiffers, match="confidence"):
@@ -324,7 +325,7 @@ class TestDisagreement:
         with pytest.raises(ReplayDiffers, match="lead to segmented, recorded is absent"):
             replay_target(replace(traced, status=TargetStatus.ABSENT), masks)
 
-    def test_a_trace_of_version_one(self, repository):
+    def test_a_trace_of_version_one(self, repository: Path) -> None:
         golden = json.loads((repository / "tests/golden/trace-v1-through-volume.json").read_text())
         (traced,) = trace_from_record(golden).targets
 
@@ -332,7 +333,7 @@ class TestDisagreement:
             replay_target(traced, {})
 
 
-def test_prompts_are_those_of_the_segmenter(volume):
+def test_prompts_are_those_of_the_segmenter(volume: Any) -> None:
     traced, _ = recorded(run(ThresholdPolicy({"ball": Band(0.7, 0.9)}), FakeSegmenter(), volume))
 
     assert traced.conditions is not None

@@ -9,7 +9,7 @@ from agent.values import Box, Prompts
 from tests.support.toy_cases import BRIGHTNESS, toy_cases
 
 
-def test_a_case_is_the_same_however_many_are_made():
+def test_a_case_is_the_same_however_many_are_made() -> None:
     one, *_ = toy_cases(1, seed=3)
     again, *_ = toy_cases(5, seed=3)
     assert np.array_equal(one.volume.intensities, again.volume.intensities)
@@ -17,14 +17,14 @@ def test_a_case_is_the_same_however_many_are_made():
     assert not np.array_equal(one.volume.intensities, other.volume.intensities)
 
 
-def test_every_second_case_lacks_one_structure_in_its_turn():
+def test_every_second_case_lacks_one_structure_in_its_turn() -> None:
     lacking = [
         [truth.target.text for truth in case.truths if truth.absent] for case in toy_cases(6)
     ]
     assert lacking == [[], ["bright ellipse"], [], ["grey ellipse"], [], ["dim ellipse"]]
 
 
-def test_structures_are_as_bright_as_they_say_and_lie_apart():
+def test_structures_are_as_bright_as_they_say_and_lie_apart() -> None:
     for case in toy_cases(6, depth=5):
         assert np.sum([truth.voxels for truth in case.truths], axis=0).max() == 1
         for truth in case.truths:
@@ -33,7 +33,7 @@ def test_structures_are_as_bright_as_they_say_and_lie_apart():
                 assert abs(brightness - BRIGHTNESS[truth.target.text]) < 0.01
 
 
-def test_a_box_round_the_truth_gives_it_to_the_fake_segmenter():
+def test_a_box_round_the_truth_gives_it_to_the_fake_segmenter() -> None:
     segmenter = FakeSegmenter()
     for case in toy_cases(4):
         encoding = segmenter.encode(case.volume.intensities[0])
@@ -47,7 +47,7 @@ def test_a_box_round_the_truth_gives_it_to_the_fake_segmenter():
                 assert both / np.count_nonzero(drawn.mask | mask) > 0.9
 
 
-def test_two_cases_are_of_one_patient():
+def test_two_cases_are_of_one_patient() -> None:
     assert [case.patient for case in toy_cases(4)] == [
         "patient-0-0",
         "patient-0-0",

@@ -4,16 +4,19 @@ readable.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from agent.fakes import ArraySlices, Band, FakeSegmenter, ThresholdPolicy
+from agent.ports import Slices
 from agent.trace import Trace, trace_from_record, trace_record
 from agent.values import Target
 from agent.volume.order import segment_target
 
 
-def finished(slices, text):
+def finished(slices: Slices, text: str) -> Any:
     """The result of a target on these slices."""
     steps = segment_target(
         Target(text), slices, ThresholdPolicy({"ball": Band(0.7, 0.9)}), FakeSegmenter()
@@ -26,7 +29,7 @@ def finished(slices, text):
 
 
 @pytest.fixture
-def volume():
+def volume() -> Any:
     """Three slices with a bright square."""
     intensities = np.full((3, 32, 32), 0.2, dtype=np.float32)
     intensities[:, 10:20, 12:22] = 0.8
@@ -34,7 +37,7 @@ def volume():
 
 
 @pytest.mark.parametrize("text", ["ball", "unknown"])
-def test_the_window_is_told_for_what_was_drawn_and_what_was_not(volume, text):
+def test_the_window_is_told_for_what_was_drawn_and_what_was_not(volume: Any, text: str) -> None:
     # Arrange
     slices = ArraySlices(volume, FakeSegmenter(), window="lung -1350..150 HU")
 
@@ -46,7 +49,7 @@ def test_the_window_is_told_for_what_was_drawn_and_what_was_not(volume, text):
     assert trace_from_record(record).targets[0].window == "lung -1350..150 HU"
 
 
-def test_a_trace_without_a_window_stays_readable(volume):
+def test_a_trace_without_a_window_stays_readable(volume: Any) -> None:
     record = trace_record(Trace.of([finished(ArraySlices(volume, FakeSegmenter()), "ball")]))
 
     assert "window" not in record["targets"][0]

@@ -18,7 +18,7 @@ class Panic(BaseException):
 @pytest.mark.parametrize(
     "reason", [KeyError("x"), EOFError(), RuntimeError("a\n  b"), Panic("index"), MemoryError()]
 )
-def test_anything_raised_becomes_ours(reason) -> None:
+def test_anything_raised_becomes_ours(reason: BaseException) -> None:
     with (
         pytest.raises(UndecodablePixels, match=r"^Instance 4 cannot be read: ") as caught,
         parsing(UndecodablePixels, "Instance 4 cannot be read"),
@@ -37,6 +37,6 @@ def test_our_own_errors_keep_their_words() -> None:
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
-def test_the_end_of_the_process_is_not_held_up(stop) -> None:
+def test_the_end_of_the_process_is_not_held_up(stop: type[BaseException]) -> None:
     with pytest.raises(stop), parsing(NotAVolume, "Instance 4 cannot be read"):
         raise stop

@@ -76,12 +76,12 @@ def test_a_box_replaces_the_box_and_leaves_the_clicks() -> None:
         (AddBox(Box(0, 0, 19, 10)), ALL, "the box leaves the image"),
     ],
 )
-def test_refusals_name_what_would_do(action, supported_prompts, says: str) -> None:
+def test_refusals_name_what_would_do(action: Any, supported_prompts: Any, says: str) -> None:
     assert says in (why_invalid(action, supported_prompts, (10, 20)) or "")
 
 
 @pytest.mark.parametrize("action", [click(19.5, 9.5), click(-0.5, 0), AddBox(Box(0, 0, 19, 9))])
-def test_the_whole_slice_may_be_prompted(action) -> None:
+def test_the_whole_slice_may_be_prompted(action: Any) -> None:
     assert why_invalid(action, ALL, (10, 20)) is None
 
 

@@ -82,7 +82,7 @@ class AnyPolicy:
     def score(self, observation: Observation, drawn: Segmentation) -> float:
         return drawn.predicted_iou
 
-    def assess(self, target: Target, slices: Slices, voxels) -> Assessment:
+    def assess(self, target: Target, slices: Slices, voxels: np.ndarray) -> Assessment:
         return Assessment(self._survey.key_slices)
 
 

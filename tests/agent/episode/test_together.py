@@ -15,6 +15,7 @@ from agent.limits import Limits
 from agent.ports import Localisation, Observation, PromptedSlice, Reply, Slices
 from agent.values import Box, Role, Segmentation, Target
 from agent.volume.outline import outline_target
+from tests.support.fixture_types import Clock, RunToEnd
 
 BRIGHT = Target("bright", "bright")
 
@@ -59,7 +60,9 @@ def starts(slices: ArraySlices) -> list[Observation]:
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_each_goes_as_it_would_alone(run, images, clock, fails: bool) -> None:
+def test_each_goes_as_it_would_alone(
+    run: RunToEnd, images: np.ndarray, clock: Clock, fails: bool
+) -> None:
     # Arrange
     segmenter, policy, limits = Counting(fails=fails), Together(), Limits()
     slices = ArraySlices(images, segmenter)
@@ -85,7 +88,7 @@ def test_each_goes_as_it_would_alone(run, images, clock, fails: bool) -> None:
     assert segmenter.batches == [3]
 
 
-def test_a_policy_that_answers_one_by_one_will_do(run, images) -> None:
+def test_a_policy_that_answers_one_by_one_will_do(run: RunToEnd, images: np.ndarray) -> None:
     segmenter = FakeSegmenter()
     slices = ArraySlices(images, segmenter)
 
@@ -94,7 +97,9 @@ def test_a_policy_that_answers_one_by_one_will_do(run, images) -> None:
     assert [one.best is None for one in episodes] == [False, False, False, True]
 
 
-def test_a_targets_key_slices_go_in_lock_step_where_the_policy_can(run, images) -> None:
+def test_a_targets_key_slices_go_in_lock_step_where_the_policy_can(
+    run: RunToEnd, images: np.ndarray
+) -> None:
     # Arrange
     segmenter = Counting()
     slices = ArraySlices(images, segmenter)
@@ -117,7 +122,7 @@ def test_a_targets_key_slices_go_in_lock_step_where_the_policy_can(run, images) 
     assert outline.turns == tuple(turns)
 
 
-def test_seconds_are_shared(run, images, clock) -> None:
+def test_seconds_are_shared(run: RunToEnd, images: np.ndarray, clock: Clock) -> None:
     # every look at the clock is half a second after the last
     slices = ArraySlices(images, FakeSegmenter())
 
@@ -130,7 +135,7 @@ def test_seconds_are_shared(run, images, clock) -> None:
     assert [turn.segmenter_s for turn in first] == pytest.approx([1 / 6, 1 / 6, 1 / 6, 0.0])
 
 
-def test_an_episode_may_be_shown_its_own_past(run) -> None:
+def test_an_episode_may_be_shown_its_own_past(run: RunToEnd) -> None:
     """What the policy was shown after each turn stays as it was, whatever is drawn later."""
     # Arrange
     segmenter = FakeSegmenter()

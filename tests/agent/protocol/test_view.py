@@ -120,7 +120,9 @@ def test_a_point_on_the_padding_is_refused(v: float) -> None:
         ((100, 50), (0.8, 0.1, 1.0, 0.9)),  # right
     ],
 )
-def test_a_box_on_the_padding_alone_is_refused(shape: tuple[int, int], box) -> None:
+def test_a_box_on_the_padding_alone_is_refused(
+    shape: tuple[int, int], box: tuple[float, float, float, float]
+) -> None:
     view = View.letterbox(shape, (100, 100))
 
     with pytest.raises(ValueError, match="padding"):

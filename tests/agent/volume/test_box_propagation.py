@@ -5,6 +5,7 @@ grey levels stay.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,14 +38,14 @@ def discs(radii: Sequence[int] = RADII, *, level: float = 0.6) -> np.ndarray:
 
 
 def follow(
-    volume: np.ndarray, seed: Seed, segmenter: FakeSegmenter, **kind
+    volume: np.ndarray, seed: Seed, segmenter: FakeSegmenter, **kind: Any
 ) -> list[PropagatedSlice]:
     slices = ArraySlices(volume, segmenter, **kind)
     stepping = SteppingSegmenter(segmenter)
     return list(stepping.propagate(slices, [seed], lambda one: one.score >= 0.5))
 
 
-def test_an_object_is_followed_as_far_as_its_grey_levels_go():
+def test_an_object_is_followed_as_far_as_its_grey_levels_go() -> None:
     volume = discs()
 
     drawn = follow(volume, Seed({5: volume[5] > 0}), Counting(), spacing_mm=(3.0, 1.0, 1.0))
@@ -56,7 +57,7 @@ def test_an_object_is_followed_as_far_as_its_grey_levels_go():
         assert np.count_nonzero(one.segmentation.mask ^ (volume[one.z] > 0)) <= 8
 
 
-def test_another_grey_level_in_the_box_is_not_the_object():
+def test_another_grey_level_in_the_box_is_not_the_object() -> None:
     volume = discs()
     volume[7:] = np.where(volume[7:] > 0, 0.9, 0.2)  # something brighter goes on in its place
 
@@ -73,7 +74,7 @@ def test_another_grey_level_in_the_box_is_not_the_object():
         (30.0, 4.5),  # no more than 15 % of a side of 30 pixels
     ],
 )
-def test_the_box_is_the_neighbours_grown_with_the_gap(gap_mm, margin_px):
+def test_the_box_is_the_neighbours_grown_with_the_gap(gap_mm: float, margin_px: float) -> None:
     volume = discs((15, 15))
     segmenter = Counting()
 
@@ -84,7 +85,7 @@ def test_the_box_is_the_neighbours_grown_with_the_gap(gap_mm, margin_px):
     assert (up.x1, up.y1) == (55 + margin_px, 65 + margin_px)
 
 
-def test_objects_on_a_slice_are_drawn_in_one_run_and_specks_do_not_widen_the_next_box():
+def test_objects_on_a_slice_are_drawn_in_one_run_and_specks_do_not_widen_the_next_box() -> None:
     # Arrange
     volume = np.zeros((4, SIDE, SIDE), dtype=np.float32)
     volume[:, 10:40, 10:40], volume[:, 60:90, 60:90] = 0.4, 0.8
@@ -102,7 +103,7 @@ def test_objects_on_a_slice_are_drawn_in_one_run_and_specks_do_not_widen_the_nex
     assert slices.encoder_passes == 3
 
 
-def test_an_empty_slice_ends_it():
+def test_an_empty_slice_ends_it() -> None:
     volume = discs()
     volume[6] = 0.0
 
@@ -111,7 +112,7 @@ def test_an_empty_slice_ends_it():
     assert max(one.z for one in drawn) <= 5
 
 
-def test_who_follows_already_is_left_alone():
+def test_who_follows_already_is_left_alone() -> None:
     follows, draws = FakeVolumeSegmenter(), FakeSegmenter()
     image = np.zeros((SIDE, SIDE), dtype=np.float32)
 

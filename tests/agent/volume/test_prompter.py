@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ from agent.fakes import (
     ThresholdPolicy,
 )
 from agent.limits import Limits
-from agent.ports import Assessment, Localisation, Observation, Reply
+from agent.ports import Assessment, Localisation, Observation, Reply, Slices
 from agent.turns import WHOLE_VOLUME, Outcome, Turn
 from agent.values import (
     Box,
@@ -59,7 +59,9 @@ def bright_block(*, second: bool = False) -> np.ndarray:
 class Run:
     """All that a run of one target through a volume left behind."""
 
-    def __init__(self, policy, prompter, array, limits: Limits | None = None) -> None:
+    def __init__(
+        self, policy: Any, prompter: Any, array: np.ndarray, limits: Limits | None = None
+    ) -> None:
         self.prompter, self.policy, limits = prompter, policy, limits or Limits()
         self.slices = ArraySlices(array, prompter, spacing_mm=(3.0, 1.0, 1.0))
         config = EpisodeConfig(policy, prompter, limits)
@@ -193,7 +195,7 @@ class TestTheWholeWay:
 
     def test_a_prompter_that_fails_is_an_observation(self) -> None:
         class Failing(FakeVolumePrompter):
-            def segment_volume(self, slices, prompts):
+            def segment_volume(self, slices: Slices, prompts: VolumePrompts) -> VolumeSegmentation:
                 raise SegmenterFailed("no memory")
 
         run = Run(scripted({KEY: [ON_BLOB, Stop(), Stop()]}), Failing(), bright_block())
@@ -227,7 +229,7 @@ def test_a_prompter_that_takes_no_masks_wipes_out_no_other_slice() -> None:
 class Runaway(FakeVolumePrompter):
     """Floods one slice with its first answer, and leaves it out of every later one."""
 
-    def segment_volume(self, slices, prompts):
+    def segment_volume(self, slices: Slices, prompts: VolumePrompts) -> VolumeSegmentation:
         answer = super().segment_volume(slices, prompts)
         if len(self.prompts) == 1:
             answer.mask[6] = True
@@ -248,7 +250,7 @@ def test_a_slice_that_does_not_fit_is_reviewed_with_the_whole_in_view() -> None:
 class TestOneEpisode:
     def test_an_answer_that_does_not_fill_the_volume_is_a_failure(self) -> None:
         class Small(FakeVolumePrompter):
-            def segment_volume(self, slices, prompts):
+            def segment_volume(self, slices: Slices, prompts: VolumePrompts) -> VolumeSegmentation:
                 return VolumeSegmentation(np.ones((1, 2, 3), dtype=np.bool_), 1.0)
 
         slices = ArraySlices(bright_block(), FakeVolumePrompter())
@@ -294,12 +296,14 @@ class TestValues:
     @pytest.mark.parametrize(
         "corners", [(1, 0, 0, 0, 1, 1), (0, 0, 2, 0, 1, 1), (0, np.nan, 0, 0, 1, 1)]
     )
-    def test_a_box_turned_round_is_refused(self, corners) -> None:
+    def test_a_box_turned_round_is_refused(self, corners: Any) -> None:
         with pytest.raises(ValueError, match="z0 <= z1"):
             VoxelBox(*corners)
 
     @pytest.mark.parametrize("shape", [(0, 3), (3,), (2, 2)])
-    def test_a_scribble_without_voxels_is_refused(self, shape) -> None:
+    def test_a_scribble_without_voxels_is_refused(
+        self, shape: tuple[int, int] | tuple[int]
+    ) -> None:
         with pytest.raises(ValueError, match="scribble"):
             Scribble(np.zeros(shape, dtype=np.int64))
 

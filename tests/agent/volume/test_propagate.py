@@ -22,6 +22,7 @@ from agent.volume.outline import outline_target
 from agent.volume.propagate import PropagationRange, affected_range, dice, follow
 from agent.volume.run import finish_target, follow_outlines
 from agent.volume.target_state import EpisodeConfig, TargetState
+from tests.support.fixture_types import RunToEnd
 
 DEPTH, SIDE = 12, 48
 LIVER, SPLEEN = Target("liver", "liver"), Target("spleen", "spleen")
@@ -55,7 +56,9 @@ def slices(segmenter: FakeVolumeSegmenter) -> ArraySlices:
 
 
 class TestOnePass:
-    def test_all_targets_go_through_the_volume_together(self, run, slices, segmenter) -> None:
+    def test_all_targets_go_through_the_volume_together(
+        self, run: RunToEnd, slices: ArraySlices, segmenter: FakeVolumeSegmenter
+    ) -> None:
         # Arrange
         limits = Limits()
         outlines = []
@@ -75,7 +78,9 @@ class TestOnePass:
         assert (7, (0, 1)) in segmenter.steps
         assert (4, (0, 1)) in segmenter.steps
 
-    def test_the_way_is_a_turn_on_record(self, run, slices, segmenter) -> None:
+    def test_the_way_is_a_turn_on_record(
+        self, run: RunToEnd, slices: ArraySlices, segmenter: FakeVolumeSegmenter
+    ) -> None:
         turns, result = run(segment_target(LIVER, slices, planner(5, 6), segmenter))
 
         (followed,) = [turn for turn in turns if turn.slice_index == WHOLE_VOLUME]
@@ -86,7 +91,9 @@ class TestOnePass:
         assert result.status is TargetStatus.SEGMENTED
         assert [z for z in range(DEPTH) if result.voxels[z].any()] == list(LIVER_LIVES)
 
-    def test_a_single_slice_is_not_followed(self, run, segmenter) -> None:
+    def test_a_single_slice_is_not_followed(
+        self, run: RunToEnd, segmenter: FakeVolumeSegmenter
+    ) -> None:
         slices = ArraySlices(tower()[5:6], segmenter)
 
         _, result = run(segment_target(LIVER, slices, planner(0, 6), segmenter))
@@ -94,7 +101,9 @@ class TestOnePass:
         assert segmenter.steps == []
         assert result.voxels.sum() == 12 * 12
 
-    def test_what_has_ended_stays_as_it_is(self, run, slices, segmenter) -> None:
+    def test_what_has_ended_stays_as_it_is(
+        self, run: RunToEnd, slices: ArraySlices, segmenter: FakeVolumeSegmenter
+    ) -> None:
         nowhere = ScriptedPolicy(Localisation((), (), "not there"), {})
         _, absent = run(outline_target(LIVER, slices, nowhere, segmenter))
         config = EpisodeConfig(nowhere, segmenter)
@@ -107,7 +116,7 @@ class TestOnePass:
         assert result.reason == "not there"
 
     def test_a_segmenter_that_fails_to_follow_leaves_it_to_carrying(
-        self, run, slices, segmenter
+        self, run: RunToEnd, slices: ArraySlices, segmenter: FakeVolumeSegmenter
     ) -> None:
         # Arrange
         class Failing(FakeVolumeSegmenter):
@@ -157,7 +166,7 @@ class Drawing(FakeVolumeSegmenter):
                 yield followed
 
 
-def canvas_with(segmenter, slices, **kinds) -> TargetState:
+def canvas_with(segmenter: Any, slices: Slices, **kinds: Any) -> TargetState:
     mask = np.zeros((SIDE, SIDE), dtype=np.bool_)
     mask[8:20, 6:18] = True
     config = EpisodeConfig(planner(5, 6), segmenter, Limits())
@@ -167,7 +176,7 @@ def canvas_with(segmenter, slices, **kinds) -> TargetState:
 
 
 class TestEnds:
-    def test_an_unsure_model_ends_the_object(self, slices) -> None:
+    def test_an_unsure_model_ends_the_object(self, slices: ArraySlices) -> None:
         drawing = Drawing({6: (12, 0.9), 7: (12, 0.4), 8: (12, 0.9)})
         target_state = canvas_with(drawing, slices)
 
@@ -175,7 +184,7 @@ class TestEnds:
 
         assert sorted(target_state.masks) == [5, 6]
 
-    def test_an_opinion_that_is_no_number_ends_the_object(self, slices) -> None:
+    def test_an_opinion_that_is_no_number_ends_the_object(self, slices: ArraySlices) -> None:
         drawing = Drawing({6: (12, 0.9), 7: (12, float("nan")), 8: (12, 0.9)})
         target_state = canvas_with(drawing, slices)
 
@@ -183,7 +192,7 @@ class TestEnds:
 
         assert sorted(target_state.masks) == [5, 6]
 
-    def test_a_flood_is_stopped_and_said(self, slices) -> None:
+    def test_a_flood_is_stopped_and_said(self, slices: ArraySlices) -> None:
         drawing = Drawing({6: (12, 0.9), 7: (36, 0.9), 8: (36, 0.9)})
         target_state = canvas_with(drawing, slices)
 
@@ -193,7 +202,7 @@ class TestEnds:
         (warning,) = target_state.warnings
         assert "slice 7: the area jumped to 9.0 times" in warning
 
-    def test_the_survey_bounds_the_way(self, slices) -> None:
+    def test_the_survey_bounds_the_way(self, slices: ArraySlices) -> None:
         drawing = Drawing(dict.fromkeys(range(DEPTH), (12, 0.9)))
         presence = (0.0, 0.0, 0.0, 0.0, 0.9, 1.0, 0.9, 0.0, 0.8, 0.0, 0.0, 0.9)
         target_state = canvas_with(drawing, slices, presence=presence)
@@ -204,7 +213,7 @@ class TestEnds:
         assert (drawing.seeds[0].lowest, drawing.seeds[0].highest) == (4, 8)
         assert sorted(target_state.masks) == [4, 5, 6, 7, 8]
 
-    def test_a_score_is_the_opinion_of_both(self, slices) -> None:
+    def test_a_score_is_the_opinion_of_both(self, slices: ArraySlices) -> None:
         drawing = Drawing({6: (12, 0.8)})
         target_state = canvas_with(drawing, slices)
 
@@ -215,7 +224,9 @@ class TestEnds:
 
 
 class TestCorrections:
-    def test_only_as_far_as_the_next_trusted_masks(self, slices, segmenter) -> None:
+    def test_only_as_far_as_the_next_trusted_masks(
+        self, slices: ArraySlices, segmenter: FakeVolumeSegmenter
+    ) -> None:
         target_state = canvas_with(segmenter, slices)
         target_state.masks.update(dict.fromkeys(LIVER_LIVES, target_state.masks[5]))
         target_state.key_slices.append(9)
@@ -224,7 +235,7 @@ class TestCorrections:
         assert affected_range(target_state, [3]) == PropagationRange((3, 5), 0, 4)
         assert affected_range(target_state, []) is None
 
-    def test_a_correction_ends_where_nothing_changes(self, slices) -> None:
+    def test_a_correction_ends_where_nothing_changes(self, slices: ArraySlices) -> None:
         # Arrange: slices 2 to 9 are drawn; followed again, slice 6 changes and slice 7 does not
         drawing = Drawing({6: (10, 0.9), 7: (12, 0.9), 8: (12, 0.9)})
         target_state = canvas_with(drawing, slices)
@@ -239,7 +250,7 @@ class TestCorrections:
         assert (target_state.scores[7], target_state.scores[8]) == (0.5, 0.5)
 
     def test_what_the_policy_names_is_redrawn_and_followed_again(
-        self, run, slices, segmenter
+        self, run: RunToEnd, slices: ArraySlices, segmenter: FakeVolumeSegmenter
     ) -> None:
         # Arrange
         policy = ScriptedPolicy(
@@ -263,7 +274,9 @@ class TestCorrections:
         assert "followed from slices 5, 8" in whole[2].observation
         assert result.voxels[8].sum() == 12 * 9
 
-    def test_what_is_not_there_on_a_second_look_is_cut(self, run, slices, segmenter) -> None:
+    def test_what_is_not_there_on_a_second_look_is_cut(
+        self, run: RunToEnd, slices: ArraySlices, segmenter: FakeVolumeSegmenter
+    ) -> None:
         policy = ScriptedPolicy(
             Localisation((), (5,)),
             {(5, Role.KEY): boxed(6), (9, Role.REVIEW): [Absent("bowel")]},
@@ -275,7 +288,9 @@ class TestCorrections:
         assert not result.voxels[9].any()
         assert any("slice 9 was cut" in said for said in result.warnings)
 
-    def test_what_was_reached_through_it_is_cut_too(self, run, slices, segmenter) -> None:
+    def test_what_was_reached_through_it_is_cut_too(
+        self, run: RunToEnd, slices: ArraySlices, segmenter: FakeVolumeSegmenter
+    ) -> None:
         policy = ScriptedPolicy(
             Localisation((), (5,)),
             {(5, Role.KEY): boxed(6), (7, Role.REVIEW): [Absent("bowel")]},
@@ -287,7 +302,9 @@ class TestCorrections:
         assert np.flatnonzero(result.voxels.any(axis=(1, 2))).tolist() == [2, 3, 4, 5, 6]
         assert "slices 8 to 9 were cut too: they were reached through slice 7" in result.warnings
 
-    def test_between_key_slices_nothing_more_is_cut(self, run, slices, segmenter) -> None:
+    def test_between_key_slices_nothing_more_is_cut(
+        self, run: RunToEnd, slices: ArraySlices, segmenter: FakeVolumeSegmenter
+    ) -> None:
         policy = ScriptedPolicy(
             Localisation((), (3, 8)),
             {
@@ -303,7 +320,9 @@ class TestCorrections:
         assert result.voxels[9].any()
         assert result.voxels[2].any()
 
-    def test_an_object_that_is_nowhere_on_a_second_look_fails(self, run, slices, segmenter) -> None:
+    def test_an_object_that_is_nowhere_on_a_second_look_fails(
+        self, run: RunToEnd, slices: ArraySlices, segmenter: FakeVolumeSegmenter
+    ) -> None:
         policy = ScriptedPolicy(
             Localisation((), (5,)),
             {(5, Role.KEY): boxed(6), Role.REVIEW: [Absent("bowel")] * 4},
@@ -315,7 +334,9 @@ class TestCorrections:
         assert result.status is TargetStatus.FAILED
         assert "no slice's mask stood up to the review" in result.reason
 
-    def test_what_cannot_be_mended_keeps_its_mask(self, run, slices, segmenter) -> None:
+    def test_what_cannot_be_mended_keeps_its_mask(
+        self, run: RunToEnd, slices: ArraySlices, segmenter: FakeVolumeSegmenter
+    ) -> None:
         policy = ScriptedPolicy(
             Localisation((), (5,)),
             {(5, Role.KEY): boxed(6), (8, Role.REVIEW): [Stop(), Stop()]},
@@ -327,9 +348,11 @@ class TestCorrections:
         assert np.array_equal(result.voxels[8], result.voxels[7])
         assert result.voxels[8].any()
 
-    def test_an_inspection_without_an_answer_is_a_warning(self, run, slices, segmenter) -> None:
+    def test_an_inspection_without_an_answer_is_a_warning(
+        self, run: RunToEnd, slices: ArraySlices, segmenter: FakeVolumeSegmenter
+    ) -> None:
         class Mute(ScriptedPolicy):
-            def assess(self, target, slices, voxels) -> Assessment:
+            def assess(self, target: Target, slices: Slices, voxels: np.ndarray) -> Assessment:
                 raise NoAnswer("three replies, no slice", (Reply(Absent(), "er"),))
 
         policy = Mute(Localisation((), (5,)), {(5, Role.KEY): boxed(6)})
@@ -342,7 +365,9 @@ class TestCorrections:
 
 
 class TestSurveysOnRecord:
-    def test_each_reply_is_a_turn(self, run, slices, segmenter) -> None:
+    def test_each_reply_is_a_turn(
+        self, run: RunToEnd, slices: ArraySlices, segmenter: FakeVolumeSegmenter
+    ) -> None:
         said = (Reply(NameSlices((5,)), "the dome is on slice 5"),)
         policy = ScriptedPolicy(Localisation((), (5,), replies=said), {(5, Role.KEY): boxed(6)})
 
@@ -352,9 +377,11 @@ class TestSurveysOnRecord:
         assert turns[0].outcome is Outcome.KEPT
         assert turns[1].slice_index == 5
 
-    def test_a_survey_without_an_answer_fails_with_its_turns(self, run, slices, segmenter) -> None:
+    def test_a_survey_without_an_answer_fails_with_its_turns(
+        self, run: RunToEnd, slices: ArraySlices, segmenter: FakeVolumeSegmenter
+    ) -> None:
         class Mute(ScriptedPolicy):
-            def localise(self, target, slices) -> Localisation:
+            def localise(self, target: Target, slices: Slices) -> Localisation:
                 raise NoAnswer("nothing that could be read", (Reply(Stop(), "hm"),))
 
         turns, result = run(

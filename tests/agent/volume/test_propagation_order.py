@@ -134,7 +134,7 @@ class TestFakeVolumeSegmenter:
             image[z][ellipse((48, 48), (6.0 + 3.5 * z, 16), (6.5, 8))] = 0.8
         return image
 
-    def test_follows_what_is_as_bright_and_ends_with_it(self, cone) -> None:
+    def test_follows_what_is_as_bright_and_ends_with_it(self, cone: np.ndarray) -> None:
         fake = FakeVolumeSegmenter()
         slices = ArraySlices(cone, fake)
 
@@ -148,7 +148,7 @@ class TestFakeVolumeSegmenter:
             assert one.score > 0.5
         assert [z for z, _ in fake.steps] == [6, 7, 8, 9, 10, 4, 3, 2, 1]
 
-    def test_two_objects_in_one_pass(self, cone) -> None:
+    def test_two_objects_in_one_pass(self, cone: np.ndarray) -> None:
         fake = FakeVolumeSegmenter()
         darker = np.abs(cone - 0.5) < 0.1
         seeds = [Seed({5: cone[5] > 0.7}), Seed({6: darker[6]})]

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import repeat
+from pathlib import Path
+from typing import Any, Never
 
 import numpy as np
 import pytest
@@ -15,12 +17,13 @@ from agent.actions import Absent, Action, AddBox, Stop
 from agent.errors import SegmenterFailed, UnknownTarget
 from agent.fakes import ArraySlices, FakeEncoding, ScriptedPolicy, ThresholdPolicy, segmentation
 from agent.limits import Limits
-from agent.ports import Encoding, Localisation, PromptedSlice, Reply
+from agent.ports import Encoding, Localisation, PromptedSlice, Reply, Slices
 from agent.trace import Trace, read_trace, write_trace
 from agent.turns import TargetResult, Turn
 from agent.values import Box, PromptKind, Prompts, Role, Segmentation, Target, TargetStatus
 from agent.volume.order import segment_target
 from agent.volume.outline import outline_target
+from tests.support.fixture_types import Clock, RunToEnd
 
 DEPTH = 9
 LIVER = Target("liver", "liver")
@@ -32,7 +35,7 @@ class FillsBoxes:
     name = "fills boxes"
     supported_prompts = frozenset({PromptKind.BOX})
 
-    def encode(self, image) -> FakeEncoding:
+    def encode(self, image: np.ndarray) -> FakeEncoding:
         return FakeEncoding(image)
 
     def segment_many(self, asks: Sequence[PromptedSlice]) -> list[Segmentation]:
@@ -62,7 +65,7 @@ def by_slice(role: Role, script: Script) -> dict[Role | tuple[int, Role], Iterab
 
 
 @pytest.fixture
-def play(run, clock):
+def play(run: RunToEnd, clock: Clock) -> Any:
     """Segment a scripted target in nine slices of 64 x 64; slices without a script are absent."""
 
     def target(
@@ -104,7 +107,7 @@ def slices_asked(turns: Sequence[Turn], role: Role) -> list[int]:
 
 
 class TestTheWayThrough:
-    def test_key_slice_first_then_up_then_down_until_it_ends(self, play) -> None:
+    def test_key_slice_first_then_up_then_down_until_it_ends(self, play: Any) -> None:
         carry = {2: square(6), 3: square(8), 5: square(8), 6: square(6)}
 
         turns, result, _ = play({4: square(10)}, carry)
@@ -118,13 +121,13 @@ class TestTheWayThrough:
         assert result.warnings == ()
         assert result.turns == tuple(turns)
 
-    def test_it_ends_after_two_slices_without_it(self, play) -> None:
+    def test_it_ends_after_two_slices_without_it(self, play: Any) -> None:
         turns, result, _ = play({4: square(10)}, limits=Limits(end_after=2))
 
         assert slices_asked(turns, Role.CARRY) == [5, 6, 3, 2]
         assert areas(result) == [0, 0, 0, 0, 100, 0, 0, 0, 0]
 
-    def test_the_policy_is_shown_the_neighbours_mask(self, play) -> None:
+    def test_the_policy_is_shown_the_neighbours_mask(self, play: Any) -> None:
         _, _, policy = play({4: square(10)}, {5: square(8)})
 
         carried = {
@@ -135,7 +138,7 @@ class TestTheWayThrough:
 
         assert carried == {5: 100, 6: 64, 7: 64, 3: 100, 2: 100}
 
-    def test_a_turn_is_named_by_slice_and_index(self, play) -> None:
+    def test_a_turn_is_named_by_slice_and_index(self, play: Any) -> None:
         # slice 5 is drawn too large when carried, and again in the review
         carry = {5: [square(40), square(30)], 6: square(10)}
 
@@ -147,7 +150,7 @@ class TestTheWayThrough:
         assert [turn.index for turn in on_five] == [0, 1, 2, 3]
         assert [turn.role for turn in on_five] == [Role.CARRY] * 2 + [Role.REVIEW] * 2
 
-    def test_slices_the_survey_rules_out_are_not_asked_about(self, play) -> None:
+    def test_slices_the_survey_rules_out_are_not_asked_about(self, play: Any) -> None:
         survey = Localisation((0.0, 0.0, 0.0, 0.9, 1.0, 0.9, 0.0, 0.0, 0.0), (4,))
         carry = {3: square(8), 5: square(8)}
 
@@ -156,13 +159,13 @@ class TestTheWayThrough:
         assert slices_asked(turns, Role.CARRY) == [5, 3]
         assert areas(result) == [0, 0, 0, 64, 100, 64, 0, 0, 0]
 
-    def test_a_survey_without_figures_rules_nothing_out(self, play) -> None:
+    def test_a_survey_without_figures_rules_nothing_out(self, play: Any) -> None:
         turns, result, _ = play({4: square(10)}, {3: square(8)}, survey=Localisation((), (4,)))
 
         assert slices_asked(turns, Role.CARRY) == [5, 6, 3, 2, 1]
         assert result.confidence == pytest.approx(0.9)
 
-    def test_one_slice_alone_is_a_volume_too(self, play) -> None:
+    def test_one_slice_alone_is_a_volume_too(self, play: Any) -> None:
         turns, result, _ = play({0: square(10)}, depth=1)
 
         assert areas(result) == [100]
@@ -182,7 +185,7 @@ class TestTheWayThrough:
 
 
 class TestSeveralKeySlices:
-    def test_parts_far_apart_are_both_found(self, play) -> None:
+    def test_parts_far_apart_are_both_found(self, play: Any) -> None:
         turns, result, _ = play(
             {1: square(10), 7: square(8, left=40)},
             {0: square(8), 2: square(8), 6: square(6, left=40), 8: square(6, left=40)},
@@ -192,7 +195,7 @@ class TestSeveralKeySlices:
         assert areas(result) == [64, 100, 64, 0, 0, 0, 36, 64, 36]
         assert slices_asked(turns, Role.KEY) == [1, 7]
 
-    def test_the_way_from_one_ends_at_the_other(self, play) -> None:
+    def test_the_way_from_one_ends_at_the_other(self, play: Any) -> None:
         carry = {z: square(10) for z in (4, 5)}
 
         turns, result, _ = play({3: square(10), 6: square(10)}, carry)
@@ -200,14 +203,14 @@ class TestSeveralKeySlices:
         assert slices_asked(turns, Role.CARRY) == [4, 5, 2, 1, 7, 8]
         assert areas(result)[3:7] == [100] * 4
 
-    def test_no_more_than_the_limit_are_worked_on(self, play) -> None:
+    def test_no_more_than_the_limit_are_worked_on(self, play: Any) -> None:
         keys = {z: square(10) for z in (4, 1, 7, 0)}
 
         turns, _, _ = play(keys, limits=Limits(key_slices=2))
 
         assert slices_asked(turns, Role.KEY) == [4, 1]
 
-    def test_repeated_and_impossible_ones_are_left_out(self, play) -> None:
+    def test_repeated_and_impossible_ones_are_left_out(self, play: Any) -> None:
         survey = Localisation((1.0,) * 9, (99, -1, 4, 4, 1))
 
         turns, _, _ = play({4: square(10), 1: square(10)}, survey=survey)
@@ -215,7 +218,7 @@ class TestSeveralKeySlices:
         assert slices_asked(turns, Role.KEY) == [4, 1]
         assert sum(turn.role is Role.KEY for turn in turns) == 4
 
-    def test_one_without_the_structure_does_not_spoil_the_others(self, play) -> None:
+    def test_one_without_the_structure_does_not_spoil_the_others(self, play: Any) -> None:
         _, result, _ = play({7: [Absent()], 4: square(10)})
 
         assert result.status is TargetStatus.SEGMENTED
@@ -223,7 +226,7 @@ class TestSeveralKeySlices:
 
 
 class TestDrift:
-    def test_a_flood_is_an_observation_and_may_be_mended(self, play) -> None:
+    def test_a_flood_is_an_observation_and_may_be_mended(self, play: Any) -> None:
         turns, result, _ = play({4: square(10)}, {5: [square(40), square(11)]})
 
         flooded, mended = [turn for turn in turns if turn.slice_index == 5]
@@ -233,7 +236,7 @@ class TestDrift:
         assert areas(result)[5] == 121
         assert result.warnings == ()
 
-    def test_a_flood_that_stays_ends_the_way_and_is_said(self, play) -> None:
+    def test_a_flood_that_stays_ends_the_way_and_is_said(self, play: Any) -> None:
         carry = {z: [square(40), square(41)] for z in (5, 6)}
 
         turns, result, _ = play({4: square(10)}, carry)
@@ -245,7 +248,7 @@ class TestDrift:
             "the area jumped to 16.8 times"
         )
 
-    def test_a_mask_that_leaves_its_place_is_not_followed(self, play) -> None:
+    def test_a_mask_that_leaves_its_place_is_not_followed(self, play: Any) -> None:
         carry = {5: [square(10, left=40), square(10, left=41)]}
 
         _, result, _ = play({4: square(10)}, carry)
@@ -253,7 +256,7 @@ class TestDrift:
         assert areas(result)[5] == 0
         assert "left its place" in result.warnings[0]
 
-    def test_one_missing_slice_is_followed_from_the_one_before(self, play) -> None:
+    def test_one_missing_slice_is_followed_from_the_one_before(self, play: Any) -> None:
         carry = {5: [square(40), square(41)], 6: square(9)}
 
         _, result, policy = play({4: square(10)}, carry, {5: square(10)})
@@ -264,7 +267,7 @@ class TestDrift:
 
 
 class TestReview:
-    def test_a_slice_without_a_mask_between_two_is_drawn_again(self, play) -> None:
+    def test_a_slice_without_a_mask_between_two_is_drawn_again(self, play: Any) -> None:
         turns, result, policy = play({4: square(10)}, {6: square(10)}, {5: square(10)})
 
         assert areas(result)[4:7] == [100, 100, 100]
@@ -274,7 +277,7 @@ class TestReview:
         assert asked.latest is None
         assert result.warnings == ()
 
-    def test_what_nobody_can_draw_is_filled_from_the_neighbours(self, play) -> None:
+    def test_what_nobody_can_draw_is_filled_from_the_neighbours(self, play: Any) -> None:
         _, result, _ = play({4: square(10)}, {6: square(10)})
 
         assert areas(result)[4:7] == [100, 100, 100]
@@ -282,7 +285,7 @@ class TestReview:
             "slice 5 was filled from its neighbours: it is empty between two slices that are not",
         )
 
-    def test_a_dip_is_shown_to_the_policy_and_redrawn(self, play) -> None:
+    def test_a_dip_is_shown_to_the_policy_and_redrawn(self, play: Any) -> None:
         carry = {3: square(20), 5: square(3, left=15, top=15), 6: square(20), 7: square(20)}
 
         _, result, policy = play({4: square(20)}, carry, {5: square(20)})
@@ -294,7 +297,7 @@ class TestReview:
         assert asked.best is None
         assert result.warnings == ()
 
-    def test_the_slice_that_two_neighbours_speak_against_comes_first(self, play) -> None:
+    def test_the_slice_that_two_neighbours_speak_against_comes_first(self, play: Any) -> None:
         # slice 2, the last one, is far larger than slice 3; but it is slice 3 that is wrong
         carry = {5: square(20), 3: square(3, left=15, top=15), 2: square(20)}
 
@@ -303,7 +306,7 @@ class TestReview:
         assert slices_asked(turns, Role.REVIEW) == [3]
         assert areas(result)[2:6] == [400] * 4
 
-    def test_a_dip_that_is_drawn_again_as_it_was_is_filled(self, play) -> None:
+    def test_a_dip_that_is_drawn_again_as_it_was_is_filled(self, play: Any) -> None:
         dip = square(3, left=15, top=15)
         carry = {3: square(20), 5: dip, 6: square(20), 7: square(20)}
 
@@ -316,7 +319,7 @@ class TestReview:
         redrawn = [turn for turn in turns if turn.role is Role.REVIEW]
         assert [turn.outcome for turn in redrawn] == ["unchanged", "refused", "stopped"]
 
-    def test_a_runaway_key_slice_is_seen_from_its_neighbours(self, play) -> None:
+    def test_a_runaway_key_slice_is_seen_from_its_neighbours(self, play: Any) -> None:
         # the key slice itself was drawn far too large: shrinking is no drift, so the carry went on
         carry = {3: square(10), 5: square(10), 6: square(10)}
 
@@ -327,7 +330,7 @@ class TestReview:
             "slice 4 was filled from its neighbours: its area is far larger" in result.warnings[0]
         )
 
-    def test_a_runaway_at_the_end_is_cut(self, play) -> None:
+    def test_a_runaway_at_the_end_is_cut(self, play: Any) -> None:
         # drawn from both sides: slice 6 was a key slice of its own, and shares nothing with slice 5
         _, result, _ = play(
             {4: square(12), 6: square(12, left=45)}, {5: square(12), 7: [Absent()], 3: square(12)}
@@ -336,7 +339,7 @@ class TestReview:
         assert areas(result) == [0, 0, 0, 144, 144, 144, 0, 0, 0]
         assert "slice 6 was cut: it does not lie on its neighbours" in result.warnings
 
-    def test_a_redrawn_slice_must_fit(self, play) -> None:
+    def test_a_redrawn_slice_must_fit(self, play: Any) -> None:
         carry = {3: square(20), 5: square(3, left=15, top=15), 6: square(20)}
 
         turns, result, _ = play(
@@ -347,7 +350,7 @@ class TestReview:
         assert [turn.outcome for turn in redrawn] == ["rolled_back", "kept", "stopped"]
         assert areas(result)[5] == 18 * 18
 
-    def test_the_review_has_a_budget_and_says_so(self, play) -> None:
+    def test_the_review_has_a_budget_and_says_so(self, play: Any) -> None:
         survey = Localisation((1.0,) * 9, (0, 2, 4))
 
         turns, result, _ = play(
@@ -360,13 +363,13 @@ class TestReview:
         assert len(slices_asked(turns, Role.REVIEW)) == 1
         assert any("2 slices more than were reviewed" in warning for warning in result.warnings)
 
-    def test_a_filled_slice_counts_half_in_the_confidence(self, play) -> None:
+    def test_a_filled_slice_counts_half_in_the_confidence(self, play: Any) -> None:
         _, result, _ = play({4: square(10)}, {6: square(10)})
 
         assert result.confidence == pytest.approx((0.9 + 0.45 + 0.9) / 3)
 
 
-def test_an_island_that_hangs_on_nothing_is_left_out_and_said(run) -> None:
+def test_an_island_that_hangs_on_nothing_is_left_out_and_said(run: RunToEnd) -> None:
     class WithAnIsland(FillsBoxes):
         def segment(self, encoding: Encoding, prompts: Prompts) -> Segmentation:
             assert isinstance(encoding, FakeEncoding)
@@ -397,7 +400,7 @@ def test_an_island_that_hangs_on_nothing_is_left_out_and_said(run) -> None:
 
 
 class TestHowItEnds:
-    def test_a_target_the_survey_does_not_find_is_absent(self, play) -> None:
+    def test_a_target_the_survey_does_not_find_is_absent(self, play: Any) -> None:
         survey = Localisation((0.1,) * 9, (), "no slice looks like it")
 
         turns, result, _ = play({}, survey=survey)
@@ -408,7 +411,7 @@ class TestHowItEnds:
         assert result.reason == "no slice looks like it"
         assert result.confidence == pytest.approx(0.9)
 
-    def test_absent_on_every_key_slice_is_absent(self, play) -> None:
+    def test_absent_on_every_key_slice_is_absent(self, play: Any) -> None:
         survey = Localisation((0.3,) * 9, (2, 6))
 
         _, result, _ = play({2: [Absent()], 6: [Absent()]}, survey=survey)
@@ -417,20 +420,20 @@ class TestHowItEnds:
         assert "not found there" in result.reason
         assert result.confidence == pytest.approx(0.7)
 
-    def test_no_usable_mask_has_failed_with_the_reason(self, play) -> None:
+    def test_no_usable_mask_has_failed_with_the_reason(self, play: Any) -> None:
         _, result, _ = play({4: [Stop(), Stop()], 5: [Absent()]})
 
         assert result.status is TargetStatus.FAILED
         assert result.reason.startswith("no usable mask was drawn: there is no mask yet")
         assert result.confidence == 0.0
 
-    def test_key_slices_outside_the_volume_have_failed(self, play) -> None:
+    def test_key_slices_outside_the_volume_have_failed(self, play: Any) -> None:
         _, result, _ = play({}, survey=Localisation((1.0,) * 9, (77,)))
 
         assert result.status is TargetStatus.FAILED
         assert "named no slice of this volume" in result.reason
 
-    def test_an_unknown_target_has_failed_and_says_what_is_known(self, run) -> None:
+    def test_an_unknown_target_has_failed_and_says_what_is_known(self, run: RunToEnd) -> None:
         segmenter = FillsBoxes()
         slices = ArraySlices(np.zeros((3, 64, 64), dtype=np.float32), segmenter)
 
@@ -441,9 +444,9 @@ class TestHowItEnds:
         assert "does not know 'unicorn'. It knows: liver" in result.reason
         assert slices.encoder_passes == 0
 
-    def test_a_survey_the_segmenter_fails_at_has_failed(self, run) -> None:
+    def test_a_survey_the_segmenter_fails_at_has_failed(self, run: RunToEnd) -> None:
         class CannotLook(ScriptedPolicy):
-            def localise(self, target, slices):
+            def localise(self, target: Target, slices: Slices) -> Never:
                 raise SegmenterFailed("the encoder ran out of memory")
 
         segmenter = FillsBoxes()
@@ -460,14 +463,16 @@ class TestHowItEnds:
         ("key", "edges"),
         [(0, ["lower"]), (8, ["upper"]), (4, [])],
     )
-    def test_a_structure_at_the_edge_is_cut_off_by_it(self, play, key: int, edges) -> None:
+    def test_a_structure_at_the_edge_is_cut_off_by_it(
+        self, play: Any, key: int, edges: Any
+    ) -> None:
         _, result, _ = play({key: square(10)})
 
         assert list(result.warnings) == [
             f"the structure is cut off by the {edge} edge of the volume" for edge in edges
         ]
 
-    def test_the_confidence_is_weighted_by_area_and_presence(self, play) -> None:
+    def test_the_confidence_is_weighted_by_area_and_presence(self, play: Any) -> None:
         survey = Localisation((0.0, 0.0, 0.0, 0.5, 0.5, 0.5, 0.0, 0.0, 0.0), (4,))
 
         _, result, _ = play({4: square(10)}, {5: square(8)}, survey=survey)
@@ -476,7 +481,7 @@ class TestHowItEnds:
         assert result.warnings == ("the confidence is only 0.45: check the outline",)
 
 
-def test_the_golden_target(play, tmp_path, repository) -> None:
+def test_the_golden_target(play: Any, tmp_path: Path, repository: Path) -> None:
     """Key slice, a flood mended, a gap filled: the trace as version 2 writes it, byte for byte."""
     carry = {3: square(8), 5: [square(40), square(11)], 7: square(9)}
 

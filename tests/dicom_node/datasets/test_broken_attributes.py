@@ -5,6 +5,7 @@ says.
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 
@@ -47,14 +48,14 @@ _LINES = re.compile(r"[\x00-\x1f]")
 
 
 @pytest.fixture(scope="module")
-def sound(tmp_path_factory):
+def sound(tmp_path_factory: pytest.TempPathFactory) -> phantoms.Phantom:
     """A CT of three slices, as bytes by path."""
     folder = tmp_path_factory.mktemp("sound")
     return phantoms.torso_ct(folder, shape=(3, 16, 16), spacing_mm=(5.0, 24.0, 24.0))
 
 
 @pytest.mark.parametrize(("keyword", "value"), CASES)
-def test_one_broken_attribute(sound, keyword, value) -> None:
+def test_one_broken_attribute(sound: Any, keyword: str, value: Any) -> None:
     path = sound.paths[1]
     whole = path.read_bytes()
     vr = "US" if "Padding" in keyword else ""
@@ -87,7 +88,7 @@ def test_one_broken_attribute(sound, keyword, value) -> None:
         ("ImagePositionPatient", b"1\\2", "Image Position (Patient) is missing or unreadable"),
     ],
 )
-def test_the_attribute_is_named(sound, keyword, value, name) -> None:
+def test_the_attribute_is_named(sound: Any, keyword: str, value: bytes, name: str) -> None:
     path = sound.paths[1]
     whole = path.read_bytes()
     phantoms.patch(path, keyword, value)
@@ -99,7 +100,7 @@ def test_the_attribute_is_named(sound, keyword, value, name) -> None:
     assert name in sentence
 
 
-def outcome(paths) -> list[str]:
+def outcome(paths: Any) -> list[str]:
     """What a person is told: the refusal, or the warnings."""
     try:
         choice = choose_series([read_header(path) for path in paths])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import (
     JPEG2000,
+    UID,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
     JPEGLosslessSV1,
@@ -20,6 +22,7 @@ from pydicom.uid import (
 from dicom_node.datasets.codestreams import Codestream, reader_of
 from dicom_node.errors import UndecodablePixels
 from dicom_node.series.header import read_header
+from dicom_node.values import SourceVolume
 from dicom_node.volume.volume import load_volume
 from tests.support import phantoms
 
@@ -33,11 +36,11 @@ _TINY_LOSSLESS = bytes.fromhex(
 )
 
 
-def volume_of(phantom):
+def volume_of(phantom: phantoms.Phantom) -> SourceVolume:
     return load_volume([read_header(path) for path in phantom.paths])
 
 
-def lengthen(path, behind: bytes) -> None:
+def lengthen(path: Path, behind: bytes) -> None:
     """Put bytes behind the end of the one frame, within its fragment."""
     ds = pydicom.dcmread(path)
     (frame,) = generate_frames(ds.PixelData, number_of_frames=1)
@@ -49,7 +52,7 @@ def lengthen(path, behind: bytes) -> None:
     "behind", [b"\0" * 64, b"\0" * 3, b"\xff\xd9" * 40, bytes(range(250)), b"\xff" * 50]
 )
 @pytest.mark.parametrize("syntax", [JPEG2000Lossless, JPEGLSLossless])
-def test_bytes_behind_the_end_do_no_harm(tmp_path, syntax, behind) -> None:
+def test_bytes_behind_the_end_do_no_harm(tmp_path: Path, syntax: UID, behind: Any) -> None:
     phantom = phantoms.torso_ct(tmp_path, transfer_syntax_uid=syntax, **SMALL)
     for path in phantom.paths:
         lengthen(path, behind)
@@ -58,7 +61,7 @@ def test_bytes_behind_the_end_do_no_harm(tmp_path, syntax, behind) -> None:
 
 
 @pytest.mark.parametrize("syntax", [JPEG2000Lossless, JPEGLSLossless, RLELossless])
-def test_padded_frames_of_an_enhanced_object(tmp_path, syntax) -> None:
+def test_padded_frames_of_an_enhanced_object(tmp_path: Path, syntax: UID) -> None:
     phantom = phantoms.torso_ct(tmp_path, transfer_syntax_uid=syntax, enhanced=True, **SMALL)
     ds = pydicom.dcmread(phantom.paths[0])
     frames = list(generate_frames(ds.PixelData, number_of_frames=3))
@@ -70,7 +73,7 @@ def test_padded_frames_of_an_enhanced_object(tmp_path, syntax) -> None:
 
 
 @pytest.mark.parametrize("syntax", [JPEG2000Lossless, JPEGLSLossless])
-def test_fragments_of_several_padded_frames_without_a_table(tmp_path, syntax) -> None:
+def test_fragments_of_several_padded_frames_without_a_table(tmp_path: Path, syntax: UID) -> None:
     phantom = phantoms.torso_ct(tmp_path, transfer_syntax_uid=syntax, enhanced=True, **SMALL)
     ds = pydicom.dcmread(phantom.paths[0])
     frames = [frame + b"\0" * 64 for frame in generate_frames(ds.PixelData, number_of_frames=3)]
@@ -80,7 +83,7 @@ def test_fragments_of_several_padded_frames_without_a_table(tmp_path, syntax) ->
     assert np.array_equal(volume_of(phantom).intensities, phantom.hu)
 
 
-def test_frames_in_several_fragments(tmp_path) -> None:
+def test_frames_in_several_fragments(tmp_path: Path) -> None:
     phantom = phantoms.torso_ct(tmp_path, transfer_syntax_uid=JPEGLSLossless, **SMALL)
     for path in phantom.paths:
         ds = pydicom.dcmread(path)
@@ -107,7 +110,7 @@ def test_a_lossless_jpeg_says_its_size_and_end() -> None:
 
 
 @pytest.mark.parametrize("cut", [1, 2, 4])
-def test_a_jpeg_that_breaks_off_is_not_whole(cut) -> None:
+def test_a_jpeg_that_breaks_off_is_not_whole(cut: int) -> None:
     assert not read(JPEGLosslessSV1, _TINY_LOSSLESS[:-cut]).whole
 
 
@@ -116,7 +119,7 @@ def test_a_jpeg_that_breaks_off_is_not_whole(cut) -> None:
     [b"", b"\xff", b"\xff\xd8", b"\xff\xd8\xff", b"\xff\xd8\xff\xc3\x00", b"BM" + b"\0" * 60],
 )
 @pytest.mark.parametrize("syntax", [JPEGBaseline8Bit, JPEGLSLossless, JPEG2000])
-def test_what_is_no_codestream_is_refused(frame, syntax) -> None:
+def test_what_is_no_codestream_is_refused(frame: bytes, syntax: UID) -> None:
     with pytest.raises(UndecodablePixels, match="a compressed frame"):
         read(syntax, frame)
 

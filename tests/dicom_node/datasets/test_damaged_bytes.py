@@ -5,10 +5,12 @@ exception.
 from __future__ import annotations
 
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydicom.uid import (
+    UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
@@ -24,7 +26,7 @@ from tests.support import phantoms
 SMALL: dict[str, Any] = {"shape": (3, 16, 16), "spacing_mm": (5.0, 20.0, 20.0)}
 
 
-def outcome(folder) -> str:
+def outcome(folder: Path) -> str:
     """What becomes of the study in a folder: its shape, or the sentence that refuses it."""
     headers = []
     for path in sorted(folder.iterdir()):
@@ -48,7 +50,9 @@ def outcome(folder) -> str:
         RLELossless,
     ],
 )
-def test_any_damage_ends_in_a_volume_or_a_sentence(tmp_path, syntax, enhanced) -> None:
+def test_any_damage_ends_in_a_volume_or_a_sentence(
+    tmp_path: Path, syntax: UID, enhanced: bool
+) -> None:
     phantom = phantoms.torso_ct(tmp_path, transfer_syntax_uid=syntax, enhanced=enhanced, **SMALL)
     damaged = phantom.paths[0]
     whole = damaged.read_bytes()
@@ -63,7 +67,7 @@ def test_any_damage_ends_in_a_volume_or_a_sentence(tmp_path, syntax, enhanced) -
         assert len(outcome(tmp_path)) > 5
 
 
-def test_numbers_of_the_wrong_length(tmp_path) -> None:
+def test_numbers_of_the_wrong_length(tmp_path: Path) -> None:
     phantom = phantoms.torso_ct(tmp_path, **SMALL)
     whole = phantom.paths[1].read_bytes()
     rows = b"\x28\x00\x10\x00US\x02\x00\x10\x00"
@@ -73,7 +77,7 @@ def test_numbers_of_the_wrong_length(tmp_path) -> None:
     assert "Rows is missing or unreadable in instance 2" in outcome(tmp_path)
 
 
-def test_a_functional_group_of_no_known_representation(tmp_path) -> None:
+def test_a_functional_group_of_no_known_representation(tmp_path: Path) -> None:
     phantom = phantoms.torso_ct(tmp_path, enhanced=True, **SMALL)
     whole = phantom.paths[0].read_bytes()
     measures = b"\x28\x00\x10\x91SQ"
@@ -83,7 +87,7 @@ def test_a_functional_group_of_no_known_representation(tmp_path) -> None:
     assert "instance 1" in outcome(tmp_path)
 
 
-def test_a_file_meta_of_no_known_representation(tmp_path) -> None:
+def test_a_file_meta_of_no_known_representation(tmp_path: Path) -> None:
     phantom = phantoms.torso_ct(tmp_path, **SMALL)
     whole = phantom.paths[0].read_bytes()
     class_uid = b"\x02\x00\x02\x00UI"

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 from tests.support import phantoms
 
@@ -29,7 +30,7 @@ print("through")
 """
 
 
-def test_no_value_of_a_file_is_repeated(tmp_path) -> None:
+def test_no_value_of_a_file_is_repeated(tmp_path: Path) -> None:
     phantom = phantoms.torso_ct(tmp_path, shape=(3, 16, 16), spacing_mm=(5.0, 24.0, 24.0))
     for path in phantom.paths:
         phantoms.patch(path, "SeriesNumber", b"7" * 21)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pydicom
@@ -13,14 +15,22 @@ from pydicom.dataset import Dataset
 from dicom_node.results.report import ReportWriter
 from dicom_node.results.timezones import offset_text, zone_of
 from dicom_node.results.writers import write_result
-from dicom_node.values import AbsentFinding, Code, ResultContent, ResultIdentity
+from dicom_node.values import (
+    AbsentFinding,
+    Algorithm,
+    Code,
+    ResultContent,
+    ResultIdentity,
+    ResultSegment,
+    SourceVolume,
+)
 from tests.support import phantoms
 
 SMALL: dict[str, Any] = {"shape": (3, 40, 48), "spacing_mm": (5.0, 8.0, 8.0)}
 
 
 @pytest.fixture
-def living_in(monkeypatch):
+def living_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Sets the zone of this process."""
 
     def move(zone: str) -> None:
@@ -43,7 +53,7 @@ def source(**values: str) -> Dataset:
 
 
 @pytest.mark.parametrize("stated", ["+0100", "-0330", "+1400", "+0000"])
-def test_the_source_s_own_is_kept(living_in, stated) -> None:
+def test_the_source_s_own_is_kept(living_in: Any, stated: str) -> None:
     living_in("Asia/Tokyo")
 
     zone = zone_of(source(TimezoneOffsetFromUTC=stated))
@@ -54,7 +64,7 @@ def test_the_source_s_own_is_kept(living_in, stated) -> None:
 
 @pytest.mark.parametrize("odd", ["0100", "+1", "CET", "+2500", "+0199", "+0100\\+0200"])
 @pytest.mark.filterwarnings("ignore")
-def test_what_is_no_offset_is_as_if_it_were_not_there(living_in, odd) -> None:
+def test_what_is_no_offset_is_as_if_it_were_not_there(living_in: Any, odd: str) -> None:
     living_in("Asia/Tokyo")
 
     zone = zone_of(source(TimezoneOffsetFromUTC=odd, StudyDate="20260102", StudyTime="101112"))
@@ -64,7 +74,7 @@ def test_what_is_no_offset_is_as_if_it_were_not_there(living_in, odd) -> None:
 
 
 @pytest.mark.parametrize(("date", "offset"), [("20260102", "+0100"), ("20260702", "+0200")])
-def test_the_node_s_is_that_of_the_study_s_day(living_in, date, offset) -> None:
+def test_the_node_s_is_that_of_the_study_s_day(living_in: Any, date: str, offset: str) -> None:
     living_in("Europe/Berlin")
 
     zone = zone_of(source(StudyDate=date, StudyTime="101112"))
@@ -73,7 +83,7 @@ def test_the_node_s_is_that_of_the_study_s_day(living_in, date, offset) -> None:
     assert offset_text(zone) == offset
 
 
-def test_nobody_knows(living_in) -> None:
+def test_nobody_knows(living_in: Any) -> None:
     living_in("UTC")
 
     assert zone_of(source(StudyDate="20260102"), environ={}) is None
@@ -84,7 +94,13 @@ def test_nobody_knows(living_in) -> None:
     ("stated", "made"), [("-0330", ("20260102", "220500")), ("+1100", ("20260103", "123500"))]
 )
 def test_a_result_carries_it_and_counts_in_it(
-    tmp_path, volume_of, algorithm, drawn, write, stated, made
+    tmp_path: Path,
+    volume_of: Callable[[Any], SourceVolume],
+    algorithm: Algorithm,
+    drawn: Callable[..., list[ResultSegment]],
+    write: Callable[..., Dataset],
+    stated: str,
+    made: tuple[str, str],
 ) -> None:
     phantom = phantoms.torso_ct(
         tmp_path / "in", edit=phantoms.setting(TimezoneOffsetFromUTC=stated), **SMALL
@@ -100,7 +116,12 @@ def test_a_result_carries_it_and_counts_in_it(
     assert (seg.StudyDate, seg.StudyTime) == ("20260102", "101112")
 
 
-def test_a_report_carries_it_too(tmp_path, volume_of, algorithm, identity) -> None:
+def test_a_report_carries_it_too(
+    tmp_path: Path,
+    volume_of: Callable[[Any], SourceVolume],
+    algorithm: Algorithm,
+    identity: ResultIdentity,
+) -> None:
     phantom = phantoms.torso_ct(
         tmp_path / "in", edit=phantoms.setting(TimezoneOffsetFromUTC="+0530"), **SMALL
     )

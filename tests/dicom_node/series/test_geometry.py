@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,14 @@ from dicom_node.values import SourceFrame
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 
-def plane(number, position, orientation=AXIAL, frame_number=None, uid="1.2", **values) -> Plane:
+def plane(
+    number: Any,
+    position: Any,
+    orientation: Any = AXIAL,
+    frame_number: Any | None = None,
+    uid: str = "1.2",
+    **values: Any,
+) -> Plane:
     source = SourceFrame(
         Path("a.dcm" if frame_number else f"{number}.dcm"), "", uid, number, frame_number
     )
@@ -64,17 +72,17 @@ def test_pixel_spacing_is_between_rows_then_columns() -> None:
     ("step_mm", "tolerance_mm"),
     [(10.0, 0.5), (5.0, 0.25), (2.0, 0.1), (1.0, 0.1), (0.5, 0.1), (0.3, 0.06)],
 )
-def test_how_even_steps_must_be(step_mm, tolerance_mm) -> None:
+def test_how_even_steps_must_be(step_mm: float, tolerance_mm: float) -> None:
     assert even_tolerance_mm(step_mm) == pytest.approx(tolerance_mm)
 
 
 @pytest.mark.parametrize("off_mm", [0.2, -0.2])
-def test_just_even_enough(off_mm) -> None:
+def test_just_even_enough(off_mm: float) -> None:
     arrange([plane(n, (0, 0, 5.0 * n + (off_mm if n == 3 else 0))) for n in range(7)])
 
 
 @pytest.mark.parametrize("off_mm", [0.3, -0.3])
-def test_not_even_enough(off_mm) -> None:
+def test_not_even_enough(off_mm: float) -> None:
     planes = [plane(n, (0, 0, 5.0 * n + (off_mm if n == 3 else 0))) for n in range(7)]
 
     with pytest.raises(NotAVolume, match="between instance 2 and instance 3"):
@@ -90,7 +98,7 @@ def test_even_steps_that_add_up_to_a_wrong_place() -> None:
 
 
 @pytest.mark.parametrize(("degrees", "refused"), [(0.4, False), (0.6, True), (30.0, True)])
-def test_how_much_tilt_is_tilt(degrees, refused) -> None:
+def test_how_much_tilt_is_tilt(degrees: float, refused: bool) -> None:
     shear = np.tan(np.deg2rad(degrees))
     planes = [plane(n, (0, shear * 2.0 * n, 2.0 * n)) for n in range(20)]
 
@@ -145,7 +153,7 @@ def test_orientations_that_differ_by_rounding_are_one() -> None:
         (range(1, 100, 2), "1, 3, 5, 7, 9, 11, 13, 15 and 42 more"),
     ],
 )
-def test_numbers_as_ranges(numbers, text) -> None:
+def test_numbers_as_ranges(numbers: Any, text: str) -> None:
     assert ranges(numbers) == text
 
 

@@ -5,12 +5,16 @@ what to do.
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pydicom
 import pytest
+from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import (
+    UID,
+    ExplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGExtended12Bit,
     JPEGLSLossless,
@@ -28,7 +32,7 @@ from tests.support import phantoms
 SMALL: dict[str, Any] = {"shape": (6, 10, 12), "spacing_mm": (5.0, 20.0, 18.0)}
 
 
-def refusal(folder, kind=NotAVolume) -> str:
+def refusal(folder: Path, kind: Any = NotAVolume) -> str:
     """The sentence with which the files of a folder are refused."""
     with pytest.raises(kind) as caught:
         load_volume([read_header(path) for path in sorted(folder.rglob("*.dcm"))])
@@ -55,7 +59,9 @@ def test_no_images() -> None:
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("orientation", ["axial", "oblique"])
-def test_stacks_that_are_none(tmp_path, orientation, series, said) -> None:
+def test_stacks_that_are_none(
+    tmp_path: Path, orientation: str, series: Any, said: list[str]
+) -> None:
     phantoms.torso_ct(tmp_path, orientation=orientation, **SMALL, **series)
 
     sentence = refusal(tmp_path)
@@ -63,20 +69,20 @@ def test_stacks_that_are_none(tmp_path, orientation, series, said) -> None:
     assert all(words in sentence for words in said), sentence
 
 
-def test_uneven_steps_that_grow_slowly(tmp_path) -> None:
+def test_uneven_steps_that_grow_slowly(tmp_path: Path) -> None:
     drifting = {z: 0.03 * z * z for z in range(20)}  # each step within tolerance, the sum not
     phantoms.torso_ct(tmp_path, shape=(20, 10, 12), spacing_mm=(5, 20, 18), moved_mm=drifting)
 
     assert "unevenly spaced" in refusal(tmp_path)
 
 
-def test_tilt_that_only_the_header_knows(tmp_path) -> None:
+def test_tilt_that_only_the_header_knows(tmp_path: Path) -> None:
     phantoms.torso_ct(tmp_path, edit=phantoms.setting(GantryDetectorTilt=-15.0), **SMALL)
 
     assert "Gantry/Detector Tilt of instances 1-6 is 15.0 degrees" in refusal(tmp_path)
 
 
-def test_tilt_in_the_header_of_a_straight_reformat_is_history(tmp_path) -> None:
+def test_tilt_in_the_header_of_a_straight_reformat_is_history(tmp_path: Path) -> None:
     edit = phantoms.setting(GantryDetectorTilt=-15.0)
     kind = ("DERIVED", "SECONDARY", "REFORMATTED")
     phantom = phantoms.torso_ct(tmp_path, edit=edit, image_type=kind, **SMALL)
@@ -98,7 +104,7 @@ def test_tilt_in_the_header_of_a_straight_reformat_is_history(tmp_path) -> None:
         ({}, ["one position"]),
     ],
 )
-def test_two_series_under_one_uid(tmp_path, other, said) -> None:
+def test_two_series_under_one_uid(tmp_path: Path, other: Any, said: list[str]) -> None:
     first = phantoms.torso_ct(tmp_path / "a", **SMALL)
     second = SMALL | {"name": "other", "series_instance_uid": first.series_instance_uid} | other
     phantoms.torso_ct(tmp_path / "b", **second)
@@ -111,7 +117,7 @@ def test_two_series_under_one_uid(tmp_path, other, said) -> None:
     assert "101" in sentence
 
 
-def test_a_localizer_that_does_not_say_so(tmp_path) -> None:
+def test_a_localizer_that_does_not_say_so(tmp_path: Path) -> None:
     few: dict[str, Any] = {"shape": (3, 10, 12), "spacing_mm": (10.0, 20.0, 18.0), "modality": "MR"}
     first = phantoms.torso_ct(tmp_path / "axial", **few)
     for name in ("coronal", "sagittal"):
@@ -122,8 +128,8 @@ def test_a_localizer_that_does_not_say_so(tmp_path) -> None:
     assert "is a localizer: its slices run in 3 directions, a few in each" in refusal(tmp_path)
 
 
-def test_interleaved_halves_are_no_phases(tmp_path) -> None:
-    def interleave(z, ds) -> None:
+def test_interleaved_halves_are_no_phases(tmp_path: Path) -> None:
+    def interleave(z: int, ds: Dataset) -> None:
         ds.AcquisitionNumber = 1 + z % 2
 
     phantoms.torso_ct(tmp_path, shape=(9, 10, 12), skip=(3,), edit=interleave)
@@ -131,7 +137,7 @@ def test_interleaved_halves_are_no_phases(tmp_path) -> None:
     assert "1 slice is missing" in refusal(tmp_path)
 
 
-def test_two_frames_of_reference(tmp_path) -> None:
+def test_two_frames_of_reference(tmp_path: Path) -> None:
     phantom = phantoms.torso_ct(tmp_path, **SMALL)
     for path in phantom.paths[4:]:
         phantoms.rewrite(path, FrameOfReferenceUID="1.2.3.4")
@@ -151,7 +157,7 @@ def test_two_frames_of_reference(tmp_path) -> None:
         ("FrameOfReferenceUID", "Frame of Reference UID"),
     ],
 )
-def test_geometry_that_is_not_there(tmp_path, keyword, name) -> None:
+def test_geometry_that_is_not_there(tmp_path: Path, keyword: str, name: str) -> None:
     phantom = phantoms.torso_ct(tmp_path, **SMALL)
     for path in phantom.paths[1:3]:
         phantoms.rewrite(path, **{keyword: None})
@@ -172,14 +178,14 @@ def test_geometry_that_is_not_there(tmp_path, keyword, name) -> None:
         {"PixelSpacing": [-1, 1]},
     ],
 )
-def test_geometry_that_cannot_be(tmp_path, values) -> None:
+def test_geometry_that_cannot_be(tmp_path: Path, values: Any) -> None:
     phantoms.torso_ct(tmp_path, edit=phantoms.setting(**values), **SMALL)
 
     assert "instances 1-6" in refusal(tmp_path)
 
 
-def test_frames_without_a_position(tmp_path) -> None:
-    def edit(z, ds) -> None:
+def test_frames_without_a_position(tmp_path: Path) -> None:
+    def edit(z: int, ds: Dataset) -> None:
         del ds.PerFrameFunctionalGroupsSequence[3].PlanePositionSequence
 
     phantoms.torso_ct(tmp_path, enhanced=True, edit=edit, **SMALL)
@@ -187,7 +193,7 @@ def test_frames_without_a_position(tmp_path) -> None:
     assert "frame 4 of instance 1" in refusal(tmp_path)
 
 
-def test_one_uid_with_two_contents(tmp_path) -> None:
+def test_one_uid_with_two_contents(tmp_path: Path) -> None:
     phantom = phantoms.torso_ct(tmp_path, **SMALL)
     (tmp_path / "copy.dcm").write_bytes(phantom.paths[2].read_bytes())
     phantoms.rewrite(tmp_path / "copy.dcm", ImagePositionPatient=[0, 0, 900])
@@ -198,23 +204,24 @@ def test_one_uid_with_two_contents(tmp_path) -> None:
     assert "same SOP Instance UID" in sentence
 
 
-def test_results_are_no_slices(tmp_path) -> None:
+def test_results_are_no_slices(tmp_path: Path) -> None:
     path = phantoms.secondary_capture(tmp_path)
 
     assert "Secondary Capture Image" in refusal(path.parent)
 
 
-def test_images_of_two_series(tmp_path) -> None:
+def test_images_of_two_series(tmp_path: Path) -> None:
     phantoms.torso_ct(tmp_path / "a", **SMALL)
     phantoms.torso_ct(tmp_path / "b", name="other", **SMALL)
 
     assert "images of 2 series" in refusal(tmp_path)
 
 
-@pytest.mark.parametrize("syntax", [None, RLELossless, JPEG2000Lossless, JPEGLSLossless])
-def test_pixel_data_that_breaks_off(tmp_path, syntax) -> None:
-    options = {"transfer_syntax_uid": syntax} if syntax else {}
-    phantom = phantoms.torso_ct(tmp_path, shape=(6, 40, 48), **options)
+@pytest.mark.parametrize(
+    "syntax", [ExplicitVRLittleEndian, RLELossless, JPEG2000Lossless, JPEGLSLossless]
+)
+def test_pixel_data_that_breaks_off(tmp_path: Path, syntax: UID) -> None:
+    phantom = phantoms.torso_ct(tmp_path, shape=(6, 40, 48), transfer_syntax_uid=syntax)
     for path in (phantom.paths[1], phantom.paths[4]):
         path.write_bytes(path.read_bytes()[:-900])
 
@@ -225,7 +232,7 @@ def test_pixel_data_that_breaks_off(tmp_path, syntax) -> None:
 
 
 @pytest.mark.parametrize("syntax", [RLELossless, JPEG2000Lossless, JPEGLSLossless])
-def test_compressed_frames_that_break_off_inside(tmp_path, syntax) -> None:
+def test_compressed_frames_that_break_off_inside(tmp_path: Path, syntax: UID) -> None:
     phantom = phantoms.torso_ct(tmp_path, shape=(6, 40, 48), transfer_syntax_uid=syntax)
     for path in phantom.paths[2:4]:  # the RLE codec panics here, which is no Exception in Python
         ds = pydicom.dcmread(path)
@@ -236,7 +243,7 @@ def test_compressed_frames_that_break_off_inside(tmp_path, syntax) -> None:
     assert "instances 3, 4 is damaged" in refusal(tmp_path, UndecodablePixels)
 
 
-def test_pixel_data_that_is_short_but_whole(tmp_path) -> None:
+def test_pixel_data_that_is_short_but_whole(tmp_path: Path) -> None:
     phantom = phantoms.torso_ct(tmp_path, **SMALL)
     phantoms.rewrite(phantom.paths[0], PixelData=bytes(100))
 
@@ -246,14 +253,14 @@ def test_pixel_data_that_is_short_but_whole(tmp_path) -> None:
     assert "instance 1" in sentence
 
 
-def test_no_pixel_data_at_all(tmp_path) -> None:
+def test_no_pixel_data_at_all(tmp_path: Path) -> None:
     phantom = phantoms.torso_ct(tmp_path, **SMALL)
     phantoms.rewrite(phantom.paths[5], PixelData=None)
 
     assert "instance 6" in refusal(tmp_path, UndecodablePixels)
 
 
-def test_a_frame_of_an_enhanced_object_is_missing(tmp_path) -> None:
+def test_a_frame_of_an_enhanced_object_is_missing(tmp_path: Path) -> None:
     phantom = phantoms.torso_ct(tmp_path, enhanced=True, **SMALL)
     phantoms.rewrite(phantom.paths[0], PixelData=bytes(5 * 240))
 
@@ -263,7 +270,7 @@ def test_a_frame_of_an_enhanced_object_is_missing(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("uid", ["1.2.840.10008.1.2.4.53", "1.2.840.10008.1.2.4.55", "1.2.3.4"])
-def test_a_syntax_that_nobody_decodes_is_named(tmp_path, uid) -> None:
+def test_a_syntax_that_nobody_decodes_is_named(tmp_path: Path, uid: str) -> None:
     phantom = phantoms.torso_ct(tmp_path, transfer_syntax_uid=RLELossless, **SMALL)
     for path in phantom.paths[2:4]:
         ds = pydicom.dcmread(path)
@@ -277,7 +284,7 @@ def test_a_syntax_that_nobody_decodes_is_named(tmp_path, uid) -> None:
     assert "JPEG-LS" in sentence  # what to send instead
 
 
-def test_bytes_that_are_not_of_their_syntax(tmp_path) -> None:
+def test_bytes_that_are_not_of_their_syntax(tmp_path: Path) -> None:
     phantom = phantoms.torso_ct(tmp_path, transfer_syntax_uid=RLELossless, **SMALL)
     ds = pydicom.dcmread(phantom.paths[0])
     ds.file_meta.TransferSyntaxUID = JPEGExtended12Bit
@@ -294,13 +301,13 @@ def test_bytes_that_are_not_of_their_syntax(tmp_path) -> None:
         ({"SamplesPerPixel": 3, "PlanarConfiguration": 0}, "Samples per Pixel"),
     ],
 )
-def test_pixels_that_make_no_intensities(tmp_path, values, said) -> None:
+def test_pixels_that_make_no_intensities(tmp_path: Path, values: Any, said: str) -> None:
     phantoms.torso_ct(tmp_path, edit=phantoms.setting(**values), **SMALL)
 
     assert said in refusal(tmp_path)
 
 
-def test_a_file_that_went_away(tmp_path) -> None:
+def test_a_file_that_went_away(tmp_path: Path) -> None:
     phantom = phantoms.torso_ct(tmp_path, **SMALL)
     headers = [read_header(path) for path in phantom.paths]
     phantom.paths[3].unlink()
@@ -309,7 +316,7 @@ def test_a_file_that_went_away(tmp_path) -> None:
         load_volume(headers)
 
 
-def test_messages_do_not_name_the_patient(tmp_path) -> None:
+def test_messages_do_not_name_the_patient(tmp_path: Path) -> None:
     phantom = phantoms.torso_ct(tmp_path, skip=(2,), **SMALL)
     for path in phantom.paths:
         phantoms.rewrite(
@@ -320,7 +327,7 @@ def test_messages_do_not_name_the_patient(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("stated", [2, 2_000_000_000])
-def test_frames_that_the_pixels_cannot_hold(tmp_path, stated) -> None:
+def test_frames_that_the_pixels_cannot_hold(tmp_path: Path, stated: int) -> None:
     phantom = phantoms.torso_ct(tmp_path, **SMALL)
     phantoms.rewrite(phantom.paths[0], NumberOfFrames=stated)
 
@@ -330,7 +337,7 @@ def test_frames_that_the_pixels_cannot_hold(tmp_path, stated) -> None:
     assert "instance 1" in sentence
 
 
-def test_a_series_of_which_an_instance_cannot_be_read(tmp_path) -> None:
+def test_a_series_of_which_an_instance_cannot_be_read(tmp_path: Path) -> None:
     phantom = phantoms.torso_ct(tmp_path, **SMALL)
     headers = [read_header(path) for path in phantom.paths]
     headers[2] = InstanceHeader(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from pathlib import Path
 from typing import Any
 
 import nibabel
@@ -17,15 +18,15 @@ from pydicom.uid import generate_uid
 from dicom_node.errors import DicomNodeError, NotAVolume, UndecodablePixels
 from dicom_node.series.choice import choose_series
 from dicom_node.series.header import read_header
-from dicom_node.values import SourceVolume
+from dicom_node.values import InstanceHeader, SourceVolume
 from dicom_node.volume.volume import load_volume
 
 
-def headers_in(folder, pattern="*"):
+def headers_in(folder: Path, pattern: str = "*") -> list[InstanceHeader]:
     return [read_header(path) for path in sorted(folder.glob(pattern)) if path.is_file()]
 
 
-def by_itk(volume):
+def by_itk(volume: Any) -> Any:
     """Another reader's array (z, y, x) and affine (z, y, x) -> LPS of the same files."""
     reader = SimpleITK.ImageSeriesReader()
     reader.SetFileNames([str(frame.path) for frame in volume.frames])
@@ -45,7 +46,9 @@ def by_itk(volume):
         ("odd_dicom/vs_seg_mr_3slices", (3, 512, 512)),
     ],
 )
-def test_real_series_agree_with_another_reader(shared_data, folder, shape) -> None:
+def test_real_series_agree_with_another_reader(
+    shared_data: Path, folder: str, shape: tuple[int, int, int]
+) -> None:
     choice = choose_series(headers_in(shared_data / folder))
 
     volume = load_volume(choice.headers)
@@ -58,7 +61,7 @@ def test_real_series_agree_with_another_reader(shared_data, folder, shape) -> No
 
 
 @pytest.mark.parametrize("organ", ["liver", "spleen"])
-def test_the_sample_lies_where_its_reference_masks_lie(shared_data, organ) -> None:
+def test_the_sample_lies_where_its_reference_masks_lie(shared_data: Path, organ: str) -> None:
     folder = shared_data / "ct_dicom_totalseg"
     volume = load_volume(headers_in(folder / "dicom"))
     reference: Any = nibabel.load(folder / "example_seg_dicom.nii.gz")
@@ -77,17 +80,17 @@ def test_the_sample_lies_where_its_reference_masks_lie(shared_data, organ) -> No
     assert grey.std() < 60
 
 
-def test_the_tilted_head_is_refused_with_its_angle(shared_data) -> None:
+def test_the_tilted_head_is_refused_with_its_angle(shared_data: Path) -> None:
     with pytest.raises(NotAVolume, match=r"instances 1-28 are stacked 18\.5 degrees"):
         choose_series(headers_in(shared_data / "ct_dicom_ge_tilted_head"))
 
 
-def test_tilt_without_a_word_in_the_header_is_found(shared_data) -> None:
+def test_tilt_without_a_word_in_the_header_is_found(shared_data: Path) -> None:
     with pytest.raises(NotAVolume, match=r"instances 1-4 are stacked 14\.0 degrees"):
         choose_series(headers_in(shared_data / "odd_dicom" / "d2n", "failing*"))
 
 
-def test_legacy_converted_and_enhanced_objects(shared_data) -> None:
+def test_legacy_converted_and_enhanced_objects(shared_data: Path) -> None:
     odd = shared_data / "odd_dicom"
 
     legacy = load_volume([read_header(odd / "dcmqi" / "24x38x3__multiframe__mf.dcm")])
@@ -100,7 +103,7 @@ def test_legacy_converted_and_enhanced_objects(shared_data) -> None:
     assert np.allclose(supplement.affine_zyx_to_lps[:3, 0], (0, 0, -10), atol=1e-3)
 
 
-def test_the_slices_that_lie_beside_their_own_segmentation(shared_data) -> None:
+def test_the_slices_that_lie_beside_their_own_segmentation(shared_data: Path) -> None:
     choice = choose_series(
         headers_in(shared_data / "odd_dicom" / "dcmqi_ct3slice_liverSEG", "*.dcm")
     )
@@ -111,7 +114,7 @@ def test_the_slices_that_lie_beside_their_own_segmentation(shared_data) -> None:
 @pytest.mark.parametrize(
     "syntax", ["1.2.1.99", "2.4.50", "2.4.70", "2.4.80", "2.4.90", "2.4.91", "1.2.5"]
 )
-def test_one_real_slice_in_every_syntax(shared_data, tmp_path, syntax) -> None:
+def test_one_real_slice_in_every_syntax(shared_data: Path, tmp_path: Path, syntax: str) -> None:
     headers = twice(one_real_slice(shared_data, syntax), tmp_path)
     reference = twice(one_real_slice(shared_data, "2.4.80"), tmp_path)
 
@@ -124,7 +127,9 @@ def test_one_real_slice_in_every_syntax(shared_data, tmp_path, syntax) -> None:
 
 @pytest.mark.parametrize("behind", [b"\0" * 64, b"\xff\xd9 behind it all"])
 @pytest.mark.parametrize("syntax", ["2.4.50", "2.4.70", "2.4.80", "2.4.90", "2.4.91"])
-def test_a_real_slice_with_bytes_behind_its_end(shared_data, tmp_path, syntax, behind) -> None:
+def test_a_real_slice_with_bytes_behind_its_end(
+    shared_data: Path, tmp_path: Path, syntax: str, behind: bytes
+) -> None:
     headers = twice(one_real_slice(shared_data, syntax), tmp_path)
     expected = load_volume(headers).intensities
     for header in headers:
@@ -137,7 +142,9 @@ def test_a_real_slice_with_bytes_behind_its_end(shared_data, tmp_path, syntax, b
 
 
 @pytest.mark.parametrize("syntax", ["2.4.50", "2.4.70", "2.4.80", "2.4.90", "2.4.91", "1.2.5"])
-def test_a_real_slice_that_lost_its_end_is_never_decoded(shared_data, tmp_path, syntax) -> None:
+def test_a_real_slice_that_lost_its_end_is_never_decoded(
+    shared_data: Path, tmp_path: Path, syntax: str
+) -> None:
     headers = twice(one_real_slice(shared_data, syntax), tmp_path)
     ds = pydicom.dcmread(headers[1].path)
     (frame,) = generate_frames(ds.PixelData, number_of_frames=1)
@@ -148,19 +155,21 @@ def test_a_real_slice_that_lost_its_end_is_never_decoded(shared_data, tmp_path, 
         load_volume(headers)
 
 
-def test_the_syntax_that_nobody_decodes_is_refused_by_name(shared_data, tmp_path) -> None:
+def test_the_syntax_that_nobody_decodes_is_refused_by_name(
+    shared_data: Path, tmp_path: Path
+) -> None:
     headers = twice(one_real_slice(shared_data, "2.4.53"), tmp_path)
 
     with pytest.raises(UndecodablePixels, match=r"1\.2\.840\.10008\.1\.2\.4\.53"):
         load_volume(headers)
 
 
-def one_real_slice(shared_data, syntax):
+def one_real_slice(shared_data: Path, syntax: str) -> Path:
     (path,) = (shared_data / "odd_dicom" / "cs3d").glob(f"*.{syntax}.dcm")
-    return path
+    return Path(path)
 
 
-def twice(path, folder, **changes):
+def twice(path: Path, folder: Path, **changes: Any) -> list[InstanceHeader]:
     """A series of two: the slice with `changes`, and the same 5 mm higher."""
     written = []
     for number in (0, 1):
@@ -176,7 +185,7 @@ def twice(path, folder, **changes):
     return [read_header(copy) for copy in written]
 
 
-def test_every_odd_file_is_a_volume_or_a_sentence(shared_data) -> None:
+def test_every_odd_file_is_a_volume_or_a_sentence(shared_data: Path) -> None:
     outcomes: dict[str, SourceVolume | str] = {}
     for path in sorted((shared_data / "odd_dicom").rglob("*")):
         if not path.is_file():
@@ -205,14 +214,16 @@ def test_every_odd_file_is_a_volume_or_a_sentence(shared_data) -> None:
         ("fod/CT1_J2KI", -3339, 1385),
     ],
 )
-def test_odd_slices_as_a_series_of_two(shared_data, tmp_path, name, lowest, highest) -> None:
+def test_odd_slices_as_a_series_of_two(
+    shared_data: Path, tmp_path: Path, name: str, lowest: int, highest: int
+) -> None:
     volume = load_volume(twice(shared_data / "odd_dicom" / name, tmp_path))
 
     assert volume.intensities.min() == lowest
     assert volume.intensities.max() == highest
 
 
-def test_a_codestream_whose_sign_the_header_denies(shared_data, tmp_path) -> None:
+def test_a_codestream_whose_sign_the_header_denies(shared_data: Path, tmp_path: Path) -> None:
     straight = {"GantryDetectorTilt": 0, "ImageOrientationPatient": [1, 0, 0, 0, 1, 0]}
     headers = twice(
         shared_data / "odd_dicom" / "pd" / "J2K_pixelrep_mismatch.dcm", tmp_path, **straight
@@ -236,7 +247,9 @@ def test_a_codestream_whose_sign_the_header_denies(shared_data, tmp_path) -> Non
         ("nib/slicethickness_empty_string.dcm", "one position (instances 17, 18)"),
     ],
 )
-def test_odd_slices_that_make_no_volume(shared_data, tmp_path, name, said) -> None:
+def test_odd_slices_that_make_no_volume(
+    shared_data: Path, tmp_path: Path, name: str, said: str
+) -> None:
     with pytest.raises(NotAVolume) as caught:
         load_volume(twice(shared_data / "odd_dicom" / name, tmp_path))
 

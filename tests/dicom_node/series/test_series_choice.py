@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,17 +10,18 @@ import pytest
 from dicom_node.errors import NotAVolume, NoUsableSeries
 from dicom_node.series.choice import choose_series
 from dicom_node.series.header import read_header
+from dicom_node.values import InstanceHeader
 from tests.support import phantoms
 
 SMALL: dict[str, Any] = {"shape": (6, 10, 12), "spacing_mm": (5.0, 20.0, 18.0)}
 REFORMAT = ("DERIVED", "SECONDARY", "REFORMATTED")
 
 
-def headers_in(folder):
+def headers_in(folder: Path) -> list[InstanceHeader]:
     return [read_header(path) for path in sorted(folder.rglob("*.dcm"))]
 
 
-def test_the_original_axial_ct_among_everything_a_study_holds(tmp_path) -> None:
+def test_the_original_axial_ct_among_everything_a_study_holds(tmp_path: Path) -> None:
     phantoms.scout(tmp_path / "scout")
     phantoms.secondary_capture(tmp_path / "capture")
     axial = phantoms.torso_ct(tmp_path / "axial", **SMALL)
@@ -55,7 +57,7 @@ def test_the_original_axial_ct_among_everything_a_study_holds(tmp_path) -> None:
     ],
 )
 @pytest.mark.parametrize("first", ["better", "worse"])
-def test_what_is_preferred(tmp_path, better, worse, first) -> None:
+def test_what_is_preferred(tmp_path: Path, better: Any, worse: Any, first: str) -> None:
     names = {"better": "a", "worse": "b"} if first == "better" else {"better": "b", "worse": "a"}
     wanted = phantoms.torso_ct(tmp_path / names["better"], name="better", **{**SMALL, **better})
     phantoms.torso_ct(tmp_path / names["worse"], name="worse", **{**SMALL, **worse})
@@ -76,7 +78,7 @@ def test_what_is_preferred(tmp_path, better, worse, first) -> None:
         ({"SeriesNumber": 1}, {"SeriesNumber": 2}),
     ],
 )
-def test_what_decides_among_equals(tmp_path, better, worse) -> None:
+def test_what_decides_among_equals(tmp_path: Path, better: Any, worse: Any) -> None:
     # all else equal, the lower number wins: here it belongs to the one that must lose
     low, high = (
         phantoms.setting(**{"SeriesNumber": 2, **worse}),
@@ -90,7 +92,7 @@ def test_what_decides_among_equals(tmp_path, better, worse) -> None:
     assert choice.series_instance_uid == wanted.series_instance_uid
 
 
-def test_a_reformat_where_there_is_nothing_else_is_told(tmp_path) -> None:
+def test_a_reformat_where_there_is_nothing_else_is_told(tmp_path: Path) -> None:
     phantoms.scout(tmp_path / "scout")
     phantoms.torso_ct(tmp_path / "a", orientation="coronal", image_type=REFORMAT, **SMALL)
 
@@ -100,7 +102,7 @@ def test_a_reformat_where_there_is_nothing_else_is_told(tmp_path) -> None:
     assert "is not axial" in choice.warnings[1]
 
 
-def test_a_broken_original_gives_way_and_is_told(tmp_path) -> None:
+def test_a_broken_original_gives_way_and_is_told(tmp_path: Path) -> None:
     phantoms.torso_ct(tmp_path / "a", skip=(2,), **SMALL)
     other = phantoms.torso_ct(tmp_path / "b", image_type=REFORMAT, name="reformat", **SMALL)
 
@@ -110,7 +112,7 @@ def test_a_broken_original_gives_way_and_is_told(tmp_path) -> None:
     assert any("1 slice is missing" in warning for warning in choice.warnings)
 
 
-def test_an_enhanced_object_is_a_series(tmp_path) -> None:
+def test_an_enhanced_object_is_a_series(tmp_path: Path) -> None:
     phantom = phantoms.torso_ct(tmp_path, enhanced=True, **SMALL)
 
     choice = choose_series(headers_in(tmp_path))
@@ -118,7 +120,7 @@ def test_an_enhanced_object_is_a_series(tmp_path) -> None:
     assert [header.path for header in choice.headers] == list(phantom.paths)
 
 
-def test_a_series_asked_for_is_taken_whatever_its_rank(tmp_path) -> None:
+def test_a_series_asked_for_is_taken_whatever_its_rank(tmp_path: Path) -> None:
     phantoms.torso_ct(tmp_path / "a", **SMALL)
     wanted = phantoms.torso_ct(
         tmp_path / "b", orientation="coronal", image_type=REFORMAT, name="coronal", **SMALL
@@ -129,14 +131,14 @@ def test_a_series_asked_for_is_taken_whatever_its_rank(tmp_path) -> None:
     assert choice.series_instance_uid == wanted.series_instance_uid
 
 
-def test_a_series_that_is_not_there(tmp_path) -> None:
+def test_a_series_that_is_not_there(tmp_path: Path) -> None:
     phantoms.torso_ct(tmp_path, **SMALL)
 
     with pytest.raises(NoUsableSeries, match=r"1\.2\.3.*It holds: series 2 \(CT, 6 images\)"):
         choose_series(headers_in(tmp_path), series_instance_uid="1.2.3")
 
 
-def test_captures_inside_a_series_are_left_out(tmp_path) -> None:
+def test_captures_inside_a_series_are_left_out(tmp_path: Path) -> None:
     phantom = phantoms.torso_ct(tmp_path, **SMALL)
     capture = phantoms.secondary_capture(tmp_path)
     phantoms.rewrite(capture, SeriesInstanceUID=phantom.series_instance_uid, InstanceNumber=99)
@@ -156,7 +158,7 @@ def test_an_empty_study() -> None:
         choose_series([])
 
 
-def test_two_studies_at_once(tmp_path) -> None:
+def test_two_studies_at_once(tmp_path: Path) -> None:
     phantoms.torso_ct(tmp_path / "a", **SMALL)
     phantoms.torso_ct(tmp_path / "b", identity=phantoms.Identity(study="other"), **SMALL)
 
@@ -164,14 +166,14 @@ def test_two_studies_at_once(tmp_path) -> None:
         choose_series(headers_in(tmp_path))
 
 
-def test_the_only_series_speaks_for_itself(tmp_path) -> None:
+def test_the_only_series_speaks_for_itself(tmp_path: Path) -> None:
     phantoms.torso_ct(tmp_path, tilt_deg=8, **SMALL)
 
     with pytest.raises(NotAVolume, match=r"^The gantry was tilted"):
         choose_series(headers_in(tmp_path))
 
 
-def test_every_reason_is_told(tmp_path) -> None:
+def test_every_reason_is_told(tmp_path: Path) -> None:
     phantoms.scout(tmp_path / "scout")
     phantoms.secondary_capture(tmp_path / "capture")
     phantoms.torso_ct(tmp_path / "gap", skip=(3,), **SMALL)
@@ -199,7 +201,7 @@ def test_every_reason_is_told(tmp_path) -> None:
         assert words in sentence
 
 
-def test_a_series_without_its_uid(tmp_path) -> None:
+def test_a_series_without_its_uid(tmp_path: Path) -> None:
     phantom = phantoms.torso_ct(tmp_path, **SMALL)
     for path in phantom.paths:
         phantoms.rewrite(path, SeriesInstanceUID="")
@@ -208,7 +210,7 @@ def test_a_series_without_its_uid(tmp_path) -> None:
         choose_series(headers_in(tmp_path))
 
 
-def test_what_is_said_names_no_patient(tmp_path) -> None:
+def test_what_is_said_names_no_patient(tmp_path: Path) -> None:
     phantoms.torso_ct(tmp_path / "a", **SMALL)
     phantoms.torso_ct(tmp_path / "b", name="Doe_Jane", **SMALL)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pydicom
 import pytest
+from pydicom.dataset import Dataset
 from pydicom.uid import (
+    UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
@@ -19,13 +22,14 @@ from pydicom.uid import (
 
 from dicom_node.errors import NotAVolume
 from dicom_node.series.header import read_header
+from dicom_node.values import SourceVolume
 from dicom_node.volume.volume import load_volume
 from tests.support import phantoms
 
 SMALL: dict[str, Any] = {"shape": (3, 40, 48), "spacing_mm": (5.0, 8.0, 8.0)}
 
 
-def volume_of(phantom):
+def volume_of(phantom: phantoms.Phantom) -> SourceVolume:
     return load_volume([read_header(path) for path in phantom.paths])
 
 
@@ -42,7 +46,7 @@ def volume_of(phantom):
     ],
 )
 @pytest.mark.parametrize("signed", [True, False])
-def test_every_syntax_gives_the_same_numbers(tmp_path, syntax, signed) -> None:
+def test_every_syntax_gives_the_same_numbers(tmp_path: Path, syntax: UID, signed: bool) -> None:
     look = phantoms.Look(signed=signed)
     phantom = phantoms.torso_ct(tmp_path, transfer_syntax_uid=syntax, look=look, **SMALL)
 
@@ -53,7 +57,7 @@ def test_every_syntax_gives_the_same_numbers(tmp_path, syntax, signed) -> None:
 
 
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, RLELossless, JPEG2000Lossless])
-def test_enhanced_objects_in_every_kind_of_syntax(tmp_path, syntax) -> None:
+def test_enhanced_objects_in_every_kind_of_syntax(tmp_path: Path, syntax: UID) -> None:
     phantom = phantoms.torso_ct(
         tmp_path, transfer_syntax_uid=syntax, enhanced=True, shuffle=1, **SMALL
     )
@@ -61,7 +65,7 @@ def test_enhanced_objects_in_every_kind_of_syntax(tmp_path, syntax) -> None:
     assert np.array_equal(volume_of(phantom).intensities, phantom.hu)
 
 
-def test_one_phase_of_a_compressed_enhanced_object(tmp_path) -> None:
+def test_one_phase_of_a_compressed_enhanced_object(tmp_path: Path) -> None:
     phantom = phantoms.torso_ct(
         tmp_path, transfer_syntax_uid=RLELossless, enhanced=True, phases=3, shuffle=9, **SMALL
     )
@@ -72,7 +76,7 @@ def test_one_phase_of_a_compressed_enhanced_object(tmp_path) -> None:
     assert volume.intensities.shape == (3, 40, 48)
 
 
-def test_rescale_is_each_slices_own(tmp_path) -> None:
+def test_rescale_is_each_slices_own(tmp_path: Path) -> None:
     look = phantoms.Look(rescale=lambda z: (1.0 + z, -1024.0 - 100 * z))
     hu = np.full((3, 40, 48), -1024, np.int16) + 42 * np.arange(48, dtype=np.int16)
     hu -= 100 * np.arange(3, dtype=np.int16)[:, None, None]
@@ -81,7 +85,7 @@ def test_rescale_is_each_slices_own(tmp_path) -> None:
     assert np.allclose(volume_of(phantom).intensities, hu, atol=1e-3)
 
 
-def test_hounsfield_units_without_rescale_are_taken_and_told(tmp_path) -> None:
+def test_hounsfield_units_without_rescale_are_taken_and_told(tmp_path: Path) -> None:
     phantom = phantoms.torso_ct(tmp_path, look=phantoms.Look(rescale=None), **SMALL)
 
     volume = volume_of(phantom)
@@ -90,7 +94,7 @@ def test_hounsfield_units_without_rescale_are_taken_and_told(tmp_path) -> None:
     assert "Rescale Slope or Rescale Intercept is missing in instances 1-3" in volume.warnings[0]
 
 
-def test_ct_values_that_nobody_can_tell_are_refused(tmp_path) -> None:
+def test_ct_values_that_nobody_can_tell_are_refused(tmp_path: Path) -> None:
     phantom = phantoms.torso_ct(tmp_path, **SMALL)
     phantoms.rewrite(phantom.paths[1], RescaleSlope=None, RescaleIntercept=None)
 
@@ -98,7 +102,7 @@ def test_ct_values_that_nobody_can_tell_are_refused(tmp_path) -> None:
         volume_of(phantom)
 
 
-def test_mr_needs_no_rescale(tmp_path) -> None:
+def test_mr_needs_no_rescale(tmp_path: Path) -> None:
     hu = np.arange(3 * 40 * 48, dtype=np.int16).reshape(3, 40, 48)
     look = phantoms.Look(rescale=None)
     phantom = phantoms.torso_ct(tmp_path, modality="MR", hu=hu, look=look, **SMALL)
@@ -109,7 +113,7 @@ def test_mr_needs_no_rescale(tmp_path) -> None:
     assert volume.warnings == ()
 
 
-def test_inverted_display_leaves_hounsfield_units_alone(tmp_path) -> None:
+def test_inverted_display_leaves_hounsfield_units_alone(tmp_path: Path) -> None:
     look = phantoms.Look(photometric_interpretation="MONOCHROME1")
     phantom = phantoms.torso_ct(tmp_path, look=look, **SMALL)
 
@@ -117,7 +121,7 @@ def test_inverted_display_leaves_hounsfield_units_alone(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(("signed", "expected"), [(True, -1 - 20), (False, 65535 - 20)])
-def test_inverted_mr_is_turned_round(tmp_path, signed, expected) -> None:
+def test_inverted_mr_is_turned_round(tmp_path: Path, signed: bool, expected: int) -> None:
     look = phantoms.Look(rescale=None, photometric_interpretation="MONOCHROME1", signed=signed)
     hu = np.full((3, 40, 48), 20, np.int16)
     phantom = phantoms.torso_ct(tmp_path, modality="MR", hu=hu, look=look, **SMALL)
@@ -137,8 +141,8 @@ def test_inverted_mr_is_turned_round(tmp_path, signed, expected) -> None:
         ({"PixelPaddingValue": -1990, "PixelPaddingRangeLimit": -2010}, True),
     ],
 )
-def test_padding_is_air_in_ct(tmp_path, padding, signed) -> None:
-    def pad(z, ds) -> None:
+def test_padding_is_air_in_ct(tmp_path: Path, padding: Any, signed: bool) -> None:
+    def pad(z: int, ds: Dataset) -> None:
         for keyword, value in padding.items():
             ds.add_new(keyword, "SS" if signed else "US", value)
 
@@ -156,8 +160,8 @@ def test_padding_is_air_in_ct(tmp_path, padding, signed) -> None:
     assert np.array_equal(volume.intensities[:, :, 5:], phantom.hu[:, :, 5:])
 
 
-def test_padding_is_cut_to_the_stored_bits_as_the_pixels_are(tmp_path) -> None:
-    def pad(z, ds) -> None:
+def test_padding_is_cut_to_the_stored_bits_as_the_pixels_are(tmp_path: Path) -> None:
+    def pad(z: int, ds: Dataset) -> None:
         ds.BitsStored, ds.HighBit = 12, 11
         ds.add_new("PixelPaddingValue", "US", 0xF830)  # with all bits that the pixel's word has
 
@@ -172,7 +176,7 @@ def test_padding_is_cut_to_the_stored_bits_as_the_pixels_are(tmp_path) -> None:
     assert np.all(volume_of(phantom).intensities[:, :, :5] == -1024)
 
 
-def test_padding_is_the_lowest_value_elsewhere(tmp_path) -> None:
+def test_padding_is_the_lowest_value_elsewhere(tmp_path: Path) -> None:
     hu = np.full((3, 40, 48), 700, np.int16)
     hu[:, :10] = 300
     hu[:, 10:20] = 5000
@@ -188,7 +192,7 @@ def test_padding_is_the_lowest_value_elsewhere(tmp_path) -> None:
     assert np.all(volume_of(phantom).intensities[:, :20] == 300)
 
 
-def test_overlays_in_the_high_bits_are_no_grey(tmp_path) -> None:
+def test_overlays_in_the_high_bits_are_no_grey(tmp_path: Path) -> None:
     edit = phantoms.setting(BitsStored=12, HighBit=11)
     phantom = phantoms.torso_ct(tmp_path, edit=edit, look=phantoms.Look(signed=False), **SMALL)
     for path in phantom.paths:
@@ -201,7 +205,7 @@ def test_overlays_in_the_high_bits_are_no_grey(tmp_path) -> None:
     assert np.array_equal(volume_of(phantom).intensities, phantom.hu)
 
 
-def test_signed_values_of_twelve_bits_keep_their_sign(tmp_path) -> None:
+def test_signed_values_of_twelve_bits_keep_their_sign(tmp_path: Path) -> None:
     hu = np.linspace(-2048, 2047, 3 * 40 * 48).astype(np.int16).reshape(40, 48, 3)
     hu = np.moveaxis(hu, -1, 0).copy()
     phantom = phantoms.torso_ct(
@@ -219,7 +223,7 @@ def test_signed_values_of_twelve_bits_keep_their_sign(tmp_path) -> None:
     assert np.array_equal(volume_of(phantom).intensities, hu)
 
 
-def test_files_without_meta_information_are_read_as_they_look(tmp_path) -> None:
+def test_files_without_meta_information_are_read_as_they_look(tmp_path: Path) -> None:
     phantom = phantoms.torso_ct(tmp_path, transfer_syntax_uid=ImplicitVRLittleEndian, **SMALL)
     for path in phantom.paths:
         ds = pydicom.dcmread(path)
@@ -230,7 +234,7 @@ def test_files_without_meta_information_are_read_as_they_look(tmp_path) -> None:
     assert np.array_equal(volume_of(phantom).intensities, phantom.hu)
 
 
-def test_values_that_break_the_rules_of_their_vr_do_no_harm(tmp_path) -> None:
+def test_values_that_break_the_rules_of_their_vr_do_no_harm(tmp_path: Path) -> None:
     phantom = phantoms.torso_ct(tmp_path, **SMALL)
     for (
         path
@@ -242,7 +246,7 @@ def test_values_that_break_the_rules_of_their_vr_do_no_harm(tmp_path) -> None:
     assert np.array_equal(volume_of(phantom).intensities, phantom.hu)
 
 
-def test_names_in_any_alphabet_do_no_harm(tmp_path) -> None:
+def test_names_in_any_alphabet_do_no_harm(tmp_path: Path) -> None:
     for number, (charset, name) in enumerate(
         [
             ("ISO_IR 192", "Müller^Jürgen"),

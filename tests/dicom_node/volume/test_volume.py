@@ -5,6 +5,7 @@ it was acquired.
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,10 @@ import pytest
 import SimpleITK
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydicom.dataset import Dataset
 
 from dicom_node.series.header import read_header
+from dicom_node.values import InstanceHeader
 from dicom_node.volume.volume import load_volume
 from tests.support import phantoms
 
@@ -30,13 +33,15 @@ NAMED = [
 ]
 
 
-def headers_in(folder):
+def headers_in(folder: Path) -> list[InstanceHeader]:
     return [read_header(path) for path in sorted(folder.rglob("*.dcm"))]
 
 
 @pytest.mark.parametrize("orientation", NAMED)
 @pytest.mark.parametrize("shuffle", [None, 11])
-def test_every_orientation_and_order_gives_the_phantom_back(tmp_path, orientation, shuffle) -> None:
+def test_every_orientation_and_order_gives_the_phantom_back(
+    tmp_path: Path, orientation: Any, shuffle: int | None
+) -> None:
     phantom = phantoms.torso_ct(tmp_path, orientation=orientation, shuffle=shuffle, **SMALL)
 
     volume = load_volume(headers_in(tmp_path))
@@ -49,7 +54,7 @@ def test_every_orientation_and_order_gives_the_phantom_back(tmp_path, orientatio
     assert volume.warnings == ()
 
 
-def test_feet_first_is_turned_to_rising_z(tmp_path) -> None:
+def test_feet_first_is_turned_to_rising_z(tmp_path: Path) -> None:
     phantom = phantoms.torso_ct(tmp_path, feet_first=True, **SMALL)
 
     volume = load_volume(headers_in(tmp_path))
@@ -58,7 +63,7 @@ def test_feet_first_is_turned_to_rising_z(tmp_path) -> None:
     assert np.array_equal(volume.intensities, phantom.hu)
 
 
-def test_frames_name_the_file_of_every_slice(tmp_path) -> None:
+def test_frames_name_the_file_of_every_slice(tmp_path: Path) -> None:
     phantom = phantoms.torso_ct(tmp_path, shuffle=5, **SMALL)
 
     volume = load_volume(headers_in(tmp_path))
@@ -76,7 +81,7 @@ def test_frames_name_the_file_of_every_slice(tmp_path) -> None:
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_a_marked_voxel_lies_at_its_known_place(
-    tmp_path_factory, angles, mirrored, order, spacing
+    tmp_path_factory: pytest.TempPathFactory, angles: Any, mirrored: bool, order: Any, spacing: Any
 ) -> None:
     folder = tmp_path_factory.mktemp("series")
     row, column = rotation(angles)[:, :2].T
@@ -111,7 +116,7 @@ def test_a_marked_voxel_lies_at_its_known_place(
     assert np.allclose(itk_place(volume, marked), expected, atol=1e-3)
 
 
-def rotation(angles_deg) -> np.ndarray:
+def rotation(angles_deg: Any) -> np.ndarray:
     """Rz Ry Rx, written out."""
     (cx, sx), (cy, sy), (cz, sz) = [
         (math.cos(math.radians(a)), math.sin(math.radians(a))) for a in angles_deg
@@ -122,7 +127,7 @@ def rotation(angles_deg) -> np.ndarray:
     return about_z @ about_y @ about_x
 
 
-def itk_place(volume, marked) -> tuple[float, float, float]:
+def itk_place(volume: Any, marked: Any) -> tuple[float, float, float]:
     """Where another reader says the marked voxel is, given the files in our order."""
     reader = SimpleITK.ImageSeriesReader()
     reader.SetFileNames([str(frame.path) for frame in volume.frames])
@@ -132,7 +137,7 @@ def itk_place(volume, marked) -> tuple[float, float, float]:
     return image.TransformIndexToPhysicalPoint((x, y, z))
 
 
-def test_the_order_of_headers_does_not_matter(tmp_path) -> None:
+def test_the_order_of_headers_does_not_matter(tmp_path: Path) -> None:
     phantom = phantoms.torso_ct(tmp_path, **SMALL)
 
     volume = load_volume(headers_in(tmp_path)[::-1])
@@ -140,7 +145,7 @@ def test_the_order_of_headers_does_not_matter(tmp_path) -> None:
     assert np.array_equal(volume.intensities, phantom.hu)
 
 
-def test_small_jitter_of_positions_is_a_volume(tmp_path) -> None:
+def test_small_jitter_of_positions_is_a_volume(tmp_path: Path) -> None:
     phantom = phantoms.torso_ct(tmp_path, moved_mm={2: 0.1, 3: -0.08}, **SMALL)
 
     volume = load_volume(headers_in(tmp_path))
@@ -148,7 +153,7 @@ def test_small_jitter_of_positions_is_a_volume(tmp_path) -> None:
     assert np.allclose(volume.affine_zyx_to_lps, phantom.affine_zyx_to_lps, atol=1e-4)
 
 
-def test_gaps_between_thin_slices_are_told(tmp_path) -> None:
+def test_gaps_between_thin_slices_are_told(tmp_path: Path) -> None:
     phantoms.torso_ct(tmp_path, edit=phantoms.setting(SliceThickness=1), **SMALL)
 
     volume = load_volume(headers_in(tmp_path))
@@ -159,7 +164,7 @@ def test_gaps_between_thin_slices_are_told(tmp_path) -> None:
 
 @pytest.mark.parametrize("enhanced", [False, True])
 @pytest.mark.parametrize("orientation", ["axial", "oblique", "sagittal"])
-def test_enhanced_objects_are_volumes_too(tmp_path, enhanced, orientation) -> None:
+def test_enhanced_objects_are_volumes_too(tmp_path: Path, enhanced: bool, orientation: str) -> None:
     phantom = phantoms.torso_ct(
         tmp_path, orientation=orientation, enhanced=enhanced, shuffle=4, **SMALL
     )
@@ -171,7 +176,7 @@ def test_enhanced_objects_are_volumes_too(tmp_path, enhanced, orientation) -> No
     assert (volume.frames[0].frame_number is not None) == enhanced
 
 
-def test_frames_of_an_enhanced_object_are_sorted_and_named(tmp_path) -> None:
+def test_frames_of_an_enhanced_object_are_sorted_and_named(tmp_path: Path) -> None:
     phantoms.torso_ct(tmp_path, enhanced=True, feet_first=True, **SMALL)
 
     volume = load_volume(headers_in(tmp_path))
@@ -179,7 +184,7 @@ def test_frames_of_an_enhanced_object_are_sorted_and_named(tmp_path) -> None:
     assert [frame.frame_number for frame in volume.frames] == [6, 5, 4, 3, 2, 1]
 
 
-def test_the_first_phase_of_an_enhanced_object_is_used(tmp_path) -> None:
+def test_the_first_phase_of_an_enhanced_object_is_used(tmp_path: Path) -> None:
     phantom = phantoms.torso_ct(tmp_path, enhanced=True, phases=2, **SMALL)
 
     volume = load_volume(headers_in(tmp_path))
@@ -198,8 +203,10 @@ def test_the_first_phase_of_an_enhanced_object_is_used(tmp_path) -> None:
         ("DiffusionBValue", (0, 1000)),
     ],
 )
-def test_phases_are_told_apart_by_whatever_tells_them(tmp_path, keyword, values) -> None:
-    def label(z, ds) -> None:
+def test_phases_are_told_apart_by_whatever_tells_them(
+    tmp_path: Path, keyword: str, values: tuple[float, int]
+) -> None:
+    def label(z: int, ds: Dataset) -> None:
         phase = ds.AcquisitionNumber
         ds.AcquisitionNumber = 1
         setattr(ds, keyword, values[phase - 1])
@@ -213,7 +220,7 @@ def test_phases_are_told_apart_by_whatever_tells_them(tmp_path, keyword, values)
     assert f"told apart by {keyword}" in volume.warnings[0]
 
 
-def test_a_phase_that_lacks_slices_is_passed_over(tmp_path) -> None:
+def test_a_phase_that_lacks_slices_is_passed_over(tmp_path: Path) -> None:
     phantoms.torso_ct(tmp_path, phases=2, **SMALL)
     (tmp_path / "torso-0006.dcm").unlink()  # the top slice of the first phase
 
@@ -222,7 +229,7 @@ def test_a_phase_that_lacks_slices_is_passed_over(tmp_path) -> None:
     assert [frame.instance_number for frame in volume.frames] == [7, 8, 9, 10, 11, 12]
 
 
-def test_a_scout_inside_the_series_is_left_out(tmp_path) -> None:
+def test_a_scout_inside_the_series_is_left_out(tmp_path: Path) -> None:
     phantom = phantoms.torso_ct(tmp_path, localizer=True, **SMALL)
 
     volume = load_volume(headers_in(tmp_path))
@@ -231,7 +238,7 @@ def test_a_scout_inside_the_series_is_left_out(tmp_path) -> None:
     assert volume.warnings == ("Left out as localizers inside the series: instance 7.",)
 
 
-def test_a_scout_that_does_not_say_so_is_left_out(tmp_path) -> None:
+def test_a_scout_that_does_not_say_so_is_left_out(tmp_path: Path) -> None:
     phantoms.torso_ct(tmp_path, localizer=True, **SMALL)
     phantoms.rewrite(tmp_path / "torso-localizer.dcm", ImageType=["ORIGINAL", "PRIMARY", "AXIAL"])
 
@@ -242,7 +249,7 @@ def test_a_scout_that_does_not_say_so_is_left_out(tmp_path) -> None:
     assert "instance 7" in volume.warnings[0]
 
 
-def test_the_same_file_twice_counts_once(tmp_path) -> None:
+def test_the_same_file_twice_counts_once(tmp_path: Path) -> None:
     phantom = phantoms.torso_ct(tmp_path, **SMALL)
     (tmp_path / "copy.dcm").write_bytes(phantom.paths[2].read_bytes())
 
