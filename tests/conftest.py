@@ -94,7 +94,7 @@ def shared_data() -> Path:
 
 
 @pytest.fixture
-def mirror(monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
+def mirror(monkeypatch: pytest.MonkeyPatch) -> Iterator[mirrors.Mirror]:
     """A mirror of a hub on a real socket, tests/support/mirrors.py: fill it, ask for `url`, look at
     `asked`.
     """

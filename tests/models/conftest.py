@@ -21,7 +21,7 @@ from tests.support import parity
 
 
 @pytest.fixture(scope="session")
-def litemedsam(tmp_path_factory: pytest.TempPathFactory):
+def litemedsam(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The real segmenter on its fast encoder, exported once a session."""
     from models.segmenters.litemedsam import LiteMedSam
 
@@ -29,7 +29,7 @@ def litemedsam(tmp_path_factory: pytest.TempPathFactory):
 
 
 @pytest.fixture(params=["points", "box", "points_box", "one click"])
-def prompts(request):
+def prompts(request: pytest.FixtureRequest) -> Any:
     """Each kind of prompt, on the slice of tests/support/parity.py."""
     return parity.PROMPTS[request.param]
 

@@ -4,6 +4,9 @@ slice.
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -18,7 +21,7 @@ from models.runtime.resources import LanguageOptions, Resources
 
 
 @pytest.fixture
-def torso():
+def torso() -> Any:
     """A coronal series (z runs front to back), 40 × 60 × 60 at 1 mm: air, a body, a bright ball;
     and the ball.
     """
@@ -33,7 +36,9 @@ def torso():
     return Volume(hounsfield.astype(np.float32), geometry, "CT"), ball
 
 
-def test_a_mask_drawn_on_the_working_grid_comes_back_on_the_volumes_own(torso, tmp_path):
+def test_a_mask_drawn_on_the_working_grid_comes_back_on_the_volumes_own(
+    torso: Any, tmp_path: Path
+) -> None:
     # Arrange
     volume, ball = torso
     bench = open_workbench("threshold", "fake")
@@ -51,7 +56,7 @@ def test_a_mask_drawn_on_the_working_grid_comes_back_on_the_volumes_own(torso, t
     np.testing.assert_array_equal(mask.voxels, ball)
 
 
-def test_the_fakes_encodings_are_made_once_and_not_kept(torso, tmp_path):
+def test_the_fakes_encodings_are_made_once_and_not_kept(torso: Any, tmp_path: Path) -> None:
     # Arrange
     bench = open_workbench("threshold", "fake")
     prepared = bench.prepare(torso[0], tmp_path)
@@ -66,7 +71,9 @@ def test_the_fakes_encodings_are_made_once_and_not_kept(torso, tmp_path):
     assert bench.weights_sha256 == ()
 
 
-def test_litemedsams_encodings_are_kept_for_the_next_process(litemedsam, torso, tmp_path):
+def test_litemedsams_encodings_are_kept_for_the_next_process(
+    litemedsam: Any, torso: Any, tmp_path: Path
+) -> None:
     # Arrange
     bench = LoadedModels(ThresholdPolicy(), litemedsam, encoder="litemedsam+hash")
     bench.prepare(torso[0], tmp_path).slices.encoding(30)
@@ -80,7 +87,7 @@ def test_litemedsams_encodings_are_kept_for_the_next_process(litemedsam, torso, 
     assert [path.name[:11] for path in tmp_path.iterdir()] == ["slice-0030-"]
 
 
-def test_a_volume_that_is_no_ct_is_shown_by_its_own_percentiles(torso):
+def test_a_volume_that_is_no_ct_is_shown_by_its_own_percentiles(torso: Any) -> None:
     volume, _ = torso
     magnitudes = Volume(np.abs(volume.intensities) * 7, volume.geometry, "MR")
 
@@ -92,10 +99,10 @@ def test_a_volume_that_is_no_ct_is_shown_by_its_own_percentiles(torso):
     assert slices.window.endswith("(percentiles)")
 
 
-def test_a_picture_in_colour_is_shown_and_encoded_as_it_is():
+def test_a_picture_in_colour_is_shown_and_encoded_as_it_is() -> None:
     # Arrange: a dark picture, which percentiles would stretch
     class Recording(FakeSegmenter):
-        def encode(self, image):
+        def encode(self, image: np.ndarray) -> Any:
             self.seen = image
             return super().encode(image)
 
@@ -116,7 +123,7 @@ def test_a_picture_in_colour_is_shown_and_encoded_as_it_is():
     assert slices.window == "XC in colour, as it is"
 
 
-def test_a_grey_picture_is_ct_only_to_a_policy_that_knows_nothing_else(torso):
+def test_a_grey_picture_is_ct_only_to_a_policy_that_knows_nothing_else(torso: Any) -> None:
     """Half of a radiograph would be black or white through a CT's window."""
     # Arrange: grey levels that a radiograph may have, all over the range
     levels = np.tile(np.linspace(0, 255, 80, dtype=np.float32), (60, 1))[None]
@@ -139,8 +146,8 @@ def test_a_grey_picture_is_ct_only_to_a_policy_that_knows_nothing_else(torso):
 
 
 def test_the_locator_looks_through_its_own_encoder_beside_another_segmenter(
-    litemedsam,
-):
+    litemedsam: Any,
+) -> None:
     # Arrange: beside a segmenter whose embedding has one channel
     resources = Resources(cache_dir=litemedsam.cache_dir)
     bench = open_workbench("locator", "fake", resources=resources)
@@ -156,7 +163,7 @@ def test_the_locator_looks_through_its_own_encoder_beside_another_segmenter(
     assert prepared.encoder_passes == 0
 
 
-def test_a_lung_is_seen_in_its_own_window_unless_the_policy_knows_only_one(torso):
+def test_a_lung_is_seen_in_its_own_window_unless_the_policy_knows_only_one(torso: Any) -> None:
     # Arrange
     free = LoadedModels(ThresholdPolicy(), FakeSegmenter())
     bound = LoadedModels(ThresholdPolicy(), FakeSegmenter(), window=ABDOMEN)
@@ -174,7 +181,7 @@ def test_a_lung_is_seen_in_its_own_window_unless_the_policy_knows_only_one(torso
     assert only.slices_for("left_lung") is only.slices_for("liver")
 
 
-def test_structures_of_one_window_share_the_encoder(torso):
+def test_structures_of_one_window_share_the_encoder(torso: Any) -> None:
     # Arrange
     prepared = LoadedModels(ThresholdPolicy(), FakeSegmenter()).prepare(torso[0], None)
 
@@ -187,7 +194,7 @@ def test_structures_of_one_window_share_the_encoder(torso):
 
 
 @pytest.mark.parametrize(("policy", "segmenter"), [("nobody", "fake"), ("threshold", "nobody")])
-def test_unknown_names_are_refused_before_anything_is_loaded(policy, segmenter):
+def test_unknown_names_are_refused_before_anything_is_loaded(policy: str, segmenter: str) -> None:
     with pytest.raises(UnknownModel, match="called 'nobody'"):
         open_workbench(policy, segmenter)
 
@@ -196,7 +203,9 @@ def test_unknown_names_are_refused_before_anything_is_loaded(policy, segmenter):
     ("policy", "every_slice", "follows"),
     [("openai", False, True), ("openai", True, False), ("threshold", False, False)],
 )
-def test_a_planner_that_is_dear_to_ask_gets_a_segmenter_that_follows(policy, every_slice, follows):
+def test_a_planner_that_is_dear_to_ask_gets_a_segmenter_that_follows(
+    policy: str, every_slice: bool, follows: bool
+) -> None:
     language = LanguageOptions(
         model="scripted",
         endpoints=("http://127.0.0.1:9/v1",),

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,7 +34,7 @@ from models.weights.manifest import (
 from models.weights.weights import State
 
 
-def test_the_fakes_are_built():
+def test_the_fakes_are_built() -> None:
     assert isinstance(open_segmenter("fake", Resources()), FakeSegmenter)
     assert isinstance(policy_entry("threshold").build(Resources()), ThresholdPolicy)
 
@@ -41,12 +43,12 @@ def test_the_fakes_are_built():
     ("look_up", "kind", "known"),
     [(segmenter_entry, "segmenter", "litemedsam"), (policy_entry, "policy", "locator")],
 )
-def test_an_unknown_name_is_told_the_known_ones(look_up, kind, known):
+def test_an_unknown_name_is_told_the_known_ones(look_up: Any, kind: str, known: str) -> None:
     with pytest.raises(UnknownModel, match=f"no {kind} called 'gpt-9'.*{known}"):
         look_up("gpt-9")
 
 
-def test_the_weights_in_use_are_the_policys_then_the_segmenters():
+def test_the_weights_in_use_are_the_policys_then_the_segmenters() -> None:
     nothing = Resources()
 
     assert weights_of(policy="locator", segmenter="litemedsam", resources=nothing) == (
@@ -64,7 +66,7 @@ def test_the_weights_in_use_are_the_policys_then_the_segmenters():
     assert weights_of(policy="openai", segmenter="sam2-large", resources=nothing) == (SAM2_LARGE,)
 
 
-def test_a_language_model_in_this_process_is_a_folder_of_weights(tmp_path):
+def test_a_language_model_in_this_process_is_a_folder_of_weights(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     resources = Resources(language=LanguageOptions(model=str(tmp_path)))
 
@@ -74,7 +76,7 @@ def test_a_language_model_in_this_process_is_a_folder_of_weights(tmp_path):
     assert folder.state() is State.HERE
 
 
-def test_a_checkpoint_that_the_site_names_is_used_in_place_of_the_known_one(tmp_path):
+def test_a_checkpoint_that_the_site_names_is_used_in_place_of_the_known_one(tmp_path: Path) -> None:
     own = Resources(weights_dir=tmp_path, checkpoint=tmp_path / "own.pt")
     sibling = Resources(weights_dir=tmp_path, checkpoint=tmp_path / "MedSAM2_CTLesion.pt")
 
@@ -95,8 +97,8 @@ def test_a_checkpoint_that_the_site_names_is_used_in_place_of_the_known_one(tmp_
     ],
 )
 def test_a_pair_whose_weights_are_not_here_is_refused_before_it_is_opened(
-    tmp_path, policy, segmenter, said
-):
+    tmp_path: Path, policy: str, segmenter: str, said: str
+) -> None:
     language = LanguageOptions(model=str(tmp_path / "gone"))
     resources = Resources(weights_dir=tmp_path, language=language)
 
@@ -104,13 +106,13 @@ def test_a_pair_whose_weights_are_not_here_is_refused_before_it_is_opened(
         require_here(policy=policy, segmenter=segmenter, resources=resources)
 
 
-def test_a_pair_that_is_here_is_not_read(tmp_path):
+def test_a_pair_that_is_here_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "MedSAM2_latest.pt").write_bytes(b"")
 
     require_here(policy="locator", segmenter="medsam2", resources=Resources(weights_dir=tmp_path))
 
 
-def test_the_language_model_is_asked_as_the_site_says(tmp_path):
+def test_the_language_model_is_asked_as_the_site_says(tmp_path: Path) -> None:
     said = LanguageOptions(
         model="m",
         endpoints=("http://127.0.0.1:9/v1",),
@@ -125,14 +127,14 @@ def test_the_language_model_is_asked_as_the_site_says(tmp_path):
     assert (policy._settings.dialect, policy._settings.native_tools) == ("think_action", True)
 
 
-def test_no_language_model_leaves_for_a_host_that_nobody_allowed():
+def test_no_language_model_leaves_for_a_host_that_nobody_allowed() -> None:
     said = LanguageOptions(model="m", endpoints=("http://203.0.113.7/v1",))
 
     with pytest.raises(HostNotAllowed):
         policy_entry("openai").build(Resources(language=said))
 
 
-def test_asking_what_there_is_loads_neither_torch_nor_monai():
+def test_asking_what_there_is_loads_neither_torch_nor_monai() -> None:
     code = (
         "import sys, models.registry as r; [r.require_here(policy='locator', segmenter=s, "
         "resources=r.Resources())"

@@ -24,7 +24,7 @@ PROMPTS = {
 }
 
 
-def slice_of(shape):
+def slice_of(shape: tuple[int, ...]) -> Any:
     """An RGB slice (rows, columns, 3) uint8 with a bright ellipse on noise."""
     y, x = np.mgrid[: shape[0], : shape[1]]
     noise = np.random.default_rng(4).integers(0, 90, (*shape, 3))
@@ -32,7 +32,7 @@ def slice_of(shape):
     return (noise + np.where(inside, 120, 30)[..., None]).astype(np.uint8)
 
 
-def gap(ours, theirs):
+def gap(ours: Any, theirs: Any) -> float:
     """The worst difference of two arrays of one shape."""
     ours, theirs = np.asarray(ours), np.asarray(theirs)
     assert ours.shape == theirs.shape
@@ -48,12 +48,12 @@ class Pair:
     theirs: Any
 
     @classmethod
-    def on(cls, image, ours, theirs):
+    def on(cls, image: np.ndarray, ours: Any, theirs: Any) -> Any:
         """Both on one RGB slice uint8."""
         theirs.set_image(image)
         return cls(ours, ours.encode(image.astype(np.float32) / 255), theirs)
 
-    def upstream(self, prompts, *, multimask=True):
+    def upstream(self, prompts: Prompts, *, multimask: bool = True) -> Any:
         """(logits at the slice's size, predicted IoU, low-resolution logits) as upstream
         answers.
         """
@@ -67,7 +67,7 @@ class Pair:
             return_logits=True,
         )
 
-    def check(self, prompts):
+    def check(self, prompts: Prompts) -> Any:
         """Our answer is upstream's best of three, and so are the candidates' predicted quality;
         gives the answer.
         """

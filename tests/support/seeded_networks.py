@@ -12,6 +12,7 @@ import os
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -57,7 +58,7 @@ def upstream_shapes(size: str) -> dict[str, tuple[int, ...]]:
 
 
 @cache
-def sam2_state(size: str = "narrow", seed: int = SEED, object_score: float = 5.0):
+def sam2_state(size: str = "narrow", seed: int = SEED, object_score: float = 5.0) -> Any:
     """A state dict under upstream's keys; `object_score` is the bias that says whether an object is
     there at all.
     """
@@ -78,7 +79,7 @@ NARROW_SAM = SamArchitecture("SAM of width 32", 32, 2, 2, (1,), side_px=128)
 """SAM in all its parts with a narrow image encoder, at 128 pixels."""
 
 
-def sam_state(architecture: SamArchitecture):
+def sam_state(architecture: SamArchitecture) -> Any:
     """A state dict for a SAM network; its package's own names are upstream's."""
     shapes = {key: tuple(value.shape) for key, value in architecture.build().state_dict().items()}
     return seeded(shapes)
@@ -103,7 +104,7 @@ class LetterReader:
         return ids, torch.ones_like(ids)
 
 
-def narrow_imisnet():
+def narrow_imisnet() -> Any:
     """IMIS-Net in all its parts at 128 pixels, narrow."""
     from models.segmenters.imisnet.architecture import Architecture as ImisNetArchitecture
     from models.segmenters.imisnet.network import ImisNet
@@ -143,7 +144,9 @@ def upstream(package: str) -> None:
         pytest.skip(missing)
 
 
-def upstream_sam2(architecture: Architecture, state: Mapping[str, torch.Tensor], *, video: bool):
+def upstream_sam2(
+    architecture: Architecture, state: Mapping[str, torch.Tensor], *, video: bool
+) -> Any:
     """The package sam2's model from its own configuration, as an image predictor's network or a
     video predictor.
     """

@@ -5,6 +5,7 @@ resampled.
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +24,13 @@ TURNS = [
 ]
 
 
-def grid(shape, order=(2, 1, 0), signs=(1, 1, 1), spacing=(1.0, 1.0, 1.0), turn_deg=(0, 0, 0)):
+def grid(
+    shape: tuple[int, int, int],
+    order: tuple[int, int, int] = (2, 1, 0),
+    signs: tuple[int, int, int] = (1, 1, 1),
+    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0),
+    turn_deg: tuple[float, float, float] = (0, 0, 0),
+) -> Geometry:
     """A grid whose axes z, y, x run along patient axes `order` (0 x, 1 y, 2 z), then turned about
     the patient's.
     """
@@ -37,25 +44,25 @@ def grid(shape, order=(2, 1, 0), signs=(1, 1, 1), spacing=(1.0, 1.0, 1.0), turn_
     return Geometry(shape, affine)
 
 
-def positions(geometry):
+def positions(geometry: Geometry) -> Any:
     """Patient positions (n, 3) of all voxel centres in order."""
     index = np.stack(np.meshgrid(*map(np.arange, geometry.shape), indexing="ij"), -1)
     return geometry.to_patient_mm(index.reshape(-1, 3).astype(float))
 
 
-def ball(geometry, centre_mm, radius_mm):
+def ball(geometry: Geometry, centre_mm: Any, radius_mm: Any) -> np.ndarray:
     """A ball with a soft rim, (z, y, x) float32 in 0..1."""
     distance = np.linalg.norm(positions(geometry) - centre_mm, axis=1).reshape(geometry.shape)
     return np.clip(radius_mm - distance + 0.5, 0, 1).astype(np.float32)
 
 
-def centroid(geometry, weights):
+def centroid(geometry: Geometry, weights: Any) -> Any:
     """Weighted centre (x, y, z) mm."""
     return (positions(geometry) * weights.reshape(-1, 1)).sum(axis=0) / weights.sum()
 
 
 @pytest.mark.parametrize(("order", "signs"), TURNS)
-def test_every_way_to_lie_becomes_axial_and_comes_back_bit_for_bit(order, signs):
+def test_every_way_to_lie_becomes_axial_and_comes_back_bit_for_bit(order: Any, signs: Any) -> None:
     # Arrange
     source = grid((3, 4, 5), order, signs, spacing=(1.0, 1.0, 1.0))
     values = np.random.default_rng(0).random(source.shape, dtype=np.float32)
@@ -77,7 +84,7 @@ def test_every_way_to_lie_becomes_axial_and_comes_back_bit_for_bit(order, signs)
         assert working.intensities[z, y, x] == values[index]
 
 
-def test_common_axial_ct_is_passed_through_untouched():
+def test_common_axial_ct_is_passed_through_untouched() -> None:
     # Arrange
     source = grid((4, 6, 6), spacing=(3.0, 0.7, 0.7))
     volume = Volume(np.zeros(source.shape, dtype=np.float32), source, "CT")
@@ -90,7 +97,7 @@ def test_common_axial_ct_is_passed_through_untouched():
     assert way.to_source(voxels).voxels is voxels
 
 
-def test_rows_run_front_to_back_columns_right_to_left_slices_feet_to_head():
+def test_rows_run_front_to_back_columns_right_to_left_slices_feet_to_head() -> None:
     """A feet-last, mirrored, upside-down series: its first voxel is the working grid's last."""
     # Arrange
     source = grid((3, 4, 4), signs=(-1, -1, -1))
@@ -112,9 +119,12 @@ def test_rows_run_front_to_back_columns_right_to_left_slices_feet_to_head():
     turn_deg=st.tuples(*[st.floats(-20, 20)] * 3),
     slice_step_mm=st.sampled_from([0.0, 2.0]),
 )
-def test_a_ball_stays_where_it_is_in_the_patient(turn, spacing, turn_deg, slice_step_mm):
+def test_a_ball_stays_where_it_is_in_the_patient(
+    turn: Any, spacing: Any, turn_deg: Any, slice_step_mm: Any
+) -> None:
     # Arrange
-    shape = tuple(round(26 / mm) for mm in spacing)
+    depth, rows, columns = (round(26 / mm) for mm in spacing)
+    shape = depth, rows, columns
     order, signs = turn
     source = grid(shape, order, signs, spacing, turn_deg)
     middle = source.to_patient_mm((np.array([shape]) - 1) / 2)[0] + (0.7, -0.4, 0.9)
@@ -138,7 +148,7 @@ def test_a_ball_stays_where_it_is_in_the_patient(turn, spacing, turn_deg, slice_
     assert 2 * overlap / (np.count_nonzero(back.voxels) + np.count_nonzero(truth > 0.5)) > 0.85
 
 
-def test_pixels_become_square_at_the_finer_side_over_the_same_field_of_view():
+def test_pixels_become_square_at_the_finer_side_over_the_same_field_of_view() -> None:
     # Arrange
     source = grid((10, 20, 60), spacing=(5.0, 1.5, 0.5))
 
@@ -154,7 +164,7 @@ def test_pixels_become_square_at_the_finer_side_over_the_same_field_of_view():
     np.testing.assert_allclose(first[0], (0.0, -0.5, 0.0), atol=1e-9)
 
 
-def test_thin_slices_are_merged_by_a_whole_factor():
+def test_thin_slices_are_merged_by_a_whole_factor() -> None:
     source = grid((40, 8, 8), spacing=(0.6, 1.0, 1.0))
 
     way = WorkingGrid.of(source, slice_step_mm=1.5)
@@ -164,7 +174,7 @@ def test_thin_slices_are_merged_by_a_whole_factor():
     assert WorkingGrid.of(source).working.shape == (40, 8, 8)
 
 
-def test_a_constant_volume_stays_constant_to_its_edges():
+def test_a_constant_volume_stays_constant_to_its_edges() -> None:
     source = grid((6, 9, 30), spacing=(2.0, 1.7, 0.5))
     way = WorkingGrid.of(source)
 
@@ -174,7 +184,7 @@ def test_a_constant_volume_stays_constant_to_its_edges():
     assert way.to_source(np.ones(way.working.shape, dtype=bool)).voxels.all()
 
 
-def test_a_soft_mask_is_cut_at_one_half():
+def test_a_soft_mask_is_cut_at_one_half() -> None:
     source = grid((2, 3, 3))
     soft = np.array([0.5, 0.51] * 9, dtype=np.float32).reshape(2, 3, 3)
 
@@ -183,7 +193,7 @@ def test_a_soft_mask_is_cut_at_one_half():
     np.testing.assert_array_equal(mask.voxels, soft > 0.5)
 
 
-def test_a_lone_image_that_is_not_axial_is_worked_on_as_it_is():
+def test_a_lone_image_that_is_not_axial_is_worked_on_as_it_is() -> None:
     source = grid((1, 12, 9), order=(0, 2, 1), signs=(1, -1, 1), spacing=(4.0, 0.5, 0.5))
 
     way = WorkingGrid.of(source)
@@ -193,7 +203,7 @@ def test_a_lone_image_that_is_not_axial_is_worked_on_as_it_is():
 
 
 @pytest.mark.parametrize("shape", [(3, 4, 4), (3, 5, 4)])
-def test_what_is_on_another_grid_is_refused(shape):
+def test_what_is_on_another_grid_is_refused(shape: tuple[int, int, int]) -> None:
     way = WorkingGrid.of(grid((3, 4, 5), signs=(1, -1, 1)))
     other = grid(shape)
 

@@ -5,6 +5,7 @@ out alike.
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import nibabel
@@ -24,7 +25,7 @@ RAS = np.array([[0.8, 0, 0, -40.0], [0, 0.9, 0, -30.0], [0, 0, 2.5, 100.0], [0, 
 
 
 @pytest.fixture
-def stored():
+def stored() -> Any:
     """Voxels (i, j, k) int16 with CT's range."""
     voxels = np.random.default_rng(0).integers(-1000, 1000, (5, 6, 7)).astype(np.int16)
     voxels[0, 0, 0] = -1000
@@ -32,7 +33,7 @@ def stored():
 
 
 @pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
-def test_nifti_comes_in_where_it_lies(tmp_path, stored, ending):
+def test_nifti_comes_in_where_it_lies(tmp_path: Path, stored: Any, ending: str) -> None:
     # Arrange
     path = tmp_path / f"ct{ending}"
     nibabel.Nifti1Image(stored, RAS).to_filename(path)
@@ -51,7 +52,7 @@ def test_nifti_comes_in_where_it_lies(tmp_path, stored, ending):
     np.testing.assert_allclose(place, [[39.2, 28.2, 107.5]])
 
 
-def test_nrrd_and_nifti_of_one_volume_agree(tmp_path, stored):
+def test_nrrd_and_nifti_of_one_volume_agree(tmp_path: Path, stored: Any) -> None:
     # Arrange
     nibabel.Nifti1Image(stored, RAS).to_filename(tmp_path / "ct.nii.gz")
     image = SimpleITK.ReadImage(str(tmp_path / "ct.nii.gz"))  # ITK's own way from RAS to LPS
@@ -66,7 +67,7 @@ def test_nrrd_and_nifti_of_one_volume_agree(tmp_path, stored):
         assert volume.geometry.matches(expected.geometry)
 
 
-def test_the_real_nrrd_is_a_volume(shared_data):
+def test_the_real_nrrd_is_a_volume(shared_data: Path) -> None:
     volume = read_volume(shared_data / "mr_nrrd_brain_tumour_pyradiomics" / "brain1_image.nrrd")
 
     assert volume.intensities.shape == (25, 256, 256)
@@ -84,7 +85,13 @@ def test_the_real_nrrd_is_a_volume(shared_data):
         ("I;16", [[0, 40000]], 40000, "OT"),
     ],
 )
-def test_a_picture_is_one_slice(tmp_path, mode, pixels, value, modality):
+def test_a_picture_is_one_slice(
+    tmp_path: Path,
+    mode: str,
+    pixels: list[list[int]] | list[list[list[int]]],
+    value: float,
+    modality: str,
+) -> None:
     # Arrange
     kind = np.uint16 if mode == "I;16" else np.uint8
     Image.fromarray(np.array(pixels, dtype=kind)).save(tmp_path / "a.png")
@@ -100,7 +107,7 @@ def test_a_picture_is_one_slice(tmp_path, mode, pixels, value, modality):
     assert WorkingGrid.of(volume.geometry).is_identity
 
 
-def drawn(kind):
+def drawn(kind: Any) -> Any:
     """A picture 6 x 4 of a kind that PIL writes: grey on a ramp, or red on the left and blue on the
     right.
     """
@@ -142,7 +149,9 @@ def drawn(kind):
         ("L.bmp", 0, 230),
     ],
 )
-def test_every_kind_of_grey_picture_keeps_its_values(tmp_path, kind, lowest, highest):
+def test_every_kind_of_grey_picture_keeps_its_values(
+    tmp_path: Path, kind: str, lowest: int, highest: float
+) -> None:
     drawn(kind).save(tmp_path / kind)
 
     volume = read_volume(tmp_path / kind)
@@ -167,7 +176,9 @@ def test_every_kind_of_grey_picture_keeps_its_values(tmp_path, kind, lowest, hig
         ("CMYK.jpg", 60),
     ],
 )
-def test_every_kind_of_colour_picture_keeps_its_colours(tmp_path, kind, within):
+def test_every_kind_of_colour_picture_keeps_its_colours(
+    tmp_path: Path, kind: str, within: int
+) -> None:
     # Arrange
     drawn(kind).save(tmp_path / kind)
 
@@ -185,14 +196,14 @@ def test_every_kind_of_colour_picture_keeps_its_colours(tmp_path, kind, within):
     np.testing.assert_allclose(volume.intensities[0], luminance, atol=1e-3)
 
 
-def test_a_grey_picture_in_hounsfield_units_is_ct(tmp_path):
+def test_a_grey_picture_in_hounsfield_units_is_ct(tmp_path: Path) -> None:
     hounsfield = np.array([[-1000, 40], [60, 300]], dtype=np.float32)
     Image.fromarray(hounsfield).save(tmp_path / "a.tif")
 
     assert read_volume(tmp_path / "a.tif").modality == "CT"
 
 
-def test_a_picture_whose_modality_is_said_keeps_its_colours(tmp_path):
+def test_a_picture_whose_modality_is_said_keeps_its_colours(tmp_path: Path) -> None:
     drawn("RGB.png").save(tmp_path / "a.png")
 
     volume = read_volume(tmp_path / "a.png", modality="ES")
@@ -203,7 +214,9 @@ def test_a_picture_whose_modality_is_said_keeps_its_colours(tmp_path):
 
 @pytest.mark.parametrize("shape", [(1, 1), (8, 5000), (5000, 8), (1, 300)])
 @pytest.mark.parametrize("channels", [(), (3,)], ids=["grey", "colour"])
-def test_pictures_of_any_shape_are_read(tmp_path, shape, channels):
+def test_pictures_of_any_shape_are_read(
+    tmp_path: Path, shape: tuple[int, int], channels: Any
+) -> None:
     # Arrange
     pixels = np.zeros((*shape, *channels), dtype=np.uint8)
     pixels[-1, -1] = (9, 8, 7) if channels else 9
@@ -219,7 +232,7 @@ def test_pictures_of_any_shape_are_read(tmp_path, shape, channels):
     assert WorkingGrid.of(volume.geometry).is_identity
 
 
-def test_a_cameras_photograph_with_a_small_copy_behind_it_is_one_picture(tmp_path):
+def test_a_cameras_photograph_with_a_small_copy_behind_it_is_one_picture(tmp_path: Path) -> None:
     photograph = Image.fromarray(np.full((40, 60, 3), (120, 60, 30), dtype=np.uint8))
     small = photograph.resize((6, 4))
     photograph.save(tmp_path / "a.jpg", format="MPO", save_all=True, append_images=[small])
@@ -231,7 +244,7 @@ def test_a_cameras_photograph_with_a_small_copy_behind_it_is_one_picture(tmp_pat
 
 
 @pytest.mark.parametrize("kind", ["several.tif", "cut.png", "words.jpg"])
-def test_a_picture_that_cannot_be_read_says_why(tmp_path, kind):
+def test_a_picture_that_cannot_be_read_says_why(tmp_path: Path, kind: str) -> None:
     # Arrange
     path = tmp_path / kind
     if kind == "several.tif":
@@ -249,13 +262,13 @@ def test_a_picture_that_cannot_be_read_says_why(tmp_path, kind):
         read_volume(path)
 
 
-def test_the_modality_can_be_said(tmp_path, stored):
+def test_the_modality_can_be_said(tmp_path: Path, stored: Any) -> None:
     nibabel.Nifti1Image(stored, RAS).to_filename(tmp_path / "a.nii")
 
     assert read_volume(tmp_path / "a.nii", modality="PT").modality == "PT"
 
 
-def test_what_is_no_number_becomes_the_lowest(tmp_path):
+def test_what_is_no_number_becomes_the_lowest(tmp_path: Path) -> None:
     values = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
     values[1, 1, 1] = np.nan
     nibabel.Nifti1Image(values, np.eye(4)).to_filename(tmp_path / "a.nii")
@@ -266,7 +279,7 @@ def test_what_is_no_number_becomes_the_lowest(tmp_path):
     assert volume.modality == "MR"
 
 
-def test_a_two_dimensional_nifti_and_a_trailing_axis_of_one_are_volumes(tmp_path):
+def test_a_two_dimensional_nifti_and_a_trailing_axis_of_one_are_volumes(tmp_path: Path) -> None:
     nibabel.Nifti1Image(np.ones((4, 5), np.float32), np.eye(4)).to_filename(tmp_path / "a.nii")
     nibabel.Nifti1Image(np.ones((4, 5, 6, 1), np.float32), np.eye(4)).to_filename(
         tmp_path / "b.nii"
@@ -276,7 +289,7 @@ def test_a_two_dimensional_nifti_and_a_trailing_axis_of_one_are_volumes(tmp_path
     assert read_volume(tmp_path / "b.nii").intensities.shape == (6, 5, 4)
 
 
-def write_bad(folder, kind):
+def write_bad(folder: Path, kind: Any) -> Any:
     """A file of the wrong kind; its path."""
     path = folder / kind
     if kind == "series.nii":
@@ -318,7 +331,9 @@ def write_bad(folder, kind):
         ("letter.docx", "ends in none of .nii, .nii.gz"),
     ],
 )
-def test_what_cannot_be_read_says_why_in_one_sentence(tmp_path, kind, reason):
+def test_what_cannot_be_read_says_why_in_one_sentence(
+    tmp_path: Path, kind: str, reason: str
+) -> None:
     path = write_bad(tmp_path, kind)
 
     with pytest.raises(UnreadableFile, match=reason) as caught:
@@ -327,14 +342,14 @@ def test_what_cannot_be_read_says_why_in_one_sentence(tmp_path, kind, reason):
     assert str(caught.value).startswith(kind)
 
 
-def test_names_tell_what_can_be_read(tmp_path):
+def test_names_tell_what_can_be_read(tmp_path: Path) -> None:
     assert can_read(tmp_path / "A.NII.GZ")
     assert not can_read(tmp_path / "a.dcm")
     assert is_picture(tmp_path / "a.JPEG")
     assert not is_picture(tmp_path / "a.nrrd")
 
 
-def test_a_label_map_lies_on_the_sources_own_voxels(tmp_path, stored):
+def test_a_label_map_lies_on_the_sources_own_voxels(tmp_path: Path, stored: Any) -> None:
     # Arrange
     nibabel.Nifti1Image(stored, RAS).to_filename(tmp_path / "ct.nii.gz")
     volume = read_volume(tmp_path / "ct.nii.gz")
@@ -367,7 +382,7 @@ def test_a_label_map_lies_on_the_sources_own_voxels(tmp_path, stored):
     assert said["structures"][0]["volume_ml"] == pytest.approx(3 * 0.8 * 0.9 * 2.5 / 1000)
 
 
-def test_a_label_map_of_nothing_of_too_much_or_of_two_grids_is_refused(tmp_path):
+def test_a_label_map_of_nothing_of_too_much_or_of_two_grids_is_refused(tmp_path: Path) -> None:
     grid = Geometry((1, 2, 2), np.eye(4))
     mask = Mask(np.ones((1, 2, 2), dtype=bool), grid)
     moved = Mask(mask.voxels, Geometry((1, 2, 2), np.diag([1.0, 1, 2, 1])))
@@ -381,7 +396,7 @@ def test_a_label_map_of_nothing_of_too_much_or_of_two_grids_is_refused(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_pictures_are_0_and_255_at_source_size(tmp_path):
+def test_pictures_are_0_and_255_at_source_size(tmp_path: Path) -> None:
     # Arrange
     voxels = np.zeros((1, 3, 5), dtype=bool)
     voxels[0, 1, 2:4] = True
@@ -405,11 +420,11 @@ def test_pictures_are_0_and_255_at_source_size(tmp_path):
 @pytest.mark.parametrize(
     ("text", "stem"), [("left kidney", "left_kidney"), ("  ", "structure"), ("a" * 300, "a" * 80)]
 )
-def test_a_structures_text_becomes_a_harmless_name(text, stem):
+def test_a_structures_text_becomes_a_harmless_name(text: str, stem: str) -> None:
     assert file_stem(text) == stem
 
 
-def test_a_picture_goes_through_and_comes_back_at_its_size(tmp_path):
+def test_a_picture_goes_through_and_comes_back_at_its_size(tmp_path: Path) -> None:
     pixels = np.zeros((7, 11), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
     volume: Volume = read_volume(tmp_path / "a.png")

@@ -7,13 +7,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from agent.fakes import FakeSegmenter
 from agent.geometry import Geometry
-from agent.ports import PromptedSlice
+from agent.ports import Encoding, PromptedSlice
 from agent.values import Box, PromptKind, Prompts, Segmentation, Volume
 from models.images.slices import EncodedSlices
 from models.runtime.encoding import Features
@@ -25,10 +27,10 @@ class CountingSegmenter:
     name = "counting"
     supported_prompts = frozenset({PromptKind.BOX})
 
-    def __init__(self):
-        self.seen = []
+    def __init__(self) -> None:
+        self.seen: list[float] = []
 
-    def encode(self, image):
+    def encode(self, image: np.ndarray) -> Features:
         self.seen.append(float(image.mean()))
         embedding = np.full((2, 3, 3), image.mean(), dtype=np.float32)
         embedding[1] = image.std()
@@ -37,23 +39,23 @@ class CountingSegmenter:
     def segment_many(self, asks: Sequence[PromptedSlice]) -> list[Segmentation]:
         return [self.segment(ask.encoding, ask.prompts) for ask in asks]
 
-    def segment(self, encoding, prompts):
+    def segment(self, encoding: Encoding, prompts: Prompts) -> Segmentation:
         return Segmentation(np.zeros(encoding.source_shape, dtype=bool), encoding.embedding[0], 0.0)
 
 
-def halved(image):
+def halved(image: np.ndarray) -> Any:
     """A stand-in normalisation."""
     return image / 2
 
 
 @pytest.fixture
-def volume():
+def volume() -> Volume:
     """Five slices 4 × 6, spacing (3, 1, 1) mm, values in 0..1."""
     values = np.random.default_rng(0).random((5, 4, 6), dtype=np.float32)
     return Volume(values, Geometry((5, 4, 6), np.diag([1.0, 1, 3, 1])[:, [2, 1, 0, 3]]), "CT")
 
 
-def test_a_slice_is_encoded_once_however_often_it_is_asked_for(volume):
+def test_a_slice_is_encoded_once_however_often_it_is_asked_for(volume: Any) -> None:
     # Arrange
     segmenter = CountingSegmenter()
     slices = EncodedSlices(volume, segmenter, halved, encoder="e")
@@ -70,7 +72,7 @@ def test_a_slice_is_encoded_once_however_often_it_is_asked_for(volume):
     )
 
 
-def test_without_a_folder_the_segmenters_own_encodings_stay_in_memory(volume):
+def test_without_a_folder_the_segmenters_own_encodings_stay_in_memory(volume: Any) -> None:
     """FakeSegmenter accepts only what it made itself."""
     # Arrange
     segmenter = FakeSegmenter()
@@ -84,7 +86,7 @@ def test_without_a_folder_the_segmenters_own_encodings_stay_in_memory(volume):
     assert slices.encoder_passes == 3
 
 
-def test_it_says_its_grid_and_shows_normalised_images(volume):
+def test_it_says_its_grid_and_shows_normalised_images(volume: Any) -> None:
     slices = EncodedSlices(volume, CountingSegmenter(), halved, encoder="e")
 
     assert slices.shape == (5, 4, 6)
@@ -94,7 +96,7 @@ def test_it_says_its_grid_and_shows_normalised_images(volume):
 
 
 @pytest.mark.parametrize("z", [-1, 5])
-def test_there_is_no_slice_outside_the_volume(volume, z):
+def test_there_is_no_slice_outside_the_volume(volume: Any, z: int) -> None:
     slices = EncodedSlices(volume, CountingSegmenter(), halved, encoder="e")
 
     with pytest.raises(IndexError, match="the volume has 5"):
@@ -103,7 +105,7 @@ def test_there_is_no_slice_outside_the_volume(volume, z):
         slices.encoding(z)
 
 
-def test_another_process_goes_on_with_the_same_numbers(volume, tmp_path):
+def test_another_process_goes_on_with_the_same_numbers(volume: Any, tmp_path: Path) -> None:
     # Arrange
     first = EncodedSlices(volume, CountingSegmenter(), halved, encoder="e", folder=tmp_path)
     before = [first.encoding(z).embedding for z in range(5)]
@@ -119,7 +121,7 @@ def test_another_process_goes_on_with_the_same_numbers(volume, tmp_path):
     np.testing.assert_array_equal(before, after)
 
 
-def test_what_falls_out_of_memory_comes_back_from_disk(volume, tmp_path):
+def test_what_falls_out_of_memory_comes_back_from_disk(volume: Any, tmp_path: Path) -> None:
     # Arrange
     segmenter = CountingSegmenter()
     slices = EncodedSlices(volume, segmenter, halved, encoder="e", folder=tmp_path, in_memory=1)
@@ -136,7 +138,7 @@ def test_what_falls_out_of_memory_comes_back_from_disk(volume, tmp_path):
     "stale",
     ["another encoder", "another image", "another normalisation"],
 )
-def test_a_stale_folder_is_not_believed(volume, tmp_path, stale):
+def test_a_stale_folder_is_not_believed(volume: Any, tmp_path: Path, stale: str) -> None:
     # Arrange
     EncodedSlices(volume, CountingSegmenter(), halved, encoder="e", folder=tmp_path).encoding(1)
     other = Volume(volume.intensities + 1, volume.geometry, "CT")
@@ -157,7 +159,9 @@ def test_a_stale_folder_is_not_believed(volume, tmp_path, stale):
 
 
 @pytest.mark.parametrize("content", [b"", b"no array at all"])
-def test_a_damaged_encoding_is_made_anew(volume, tmp_path, caplog, content):
+def test_a_damaged_encoding_is_made_anew(
+    volume: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes
+) -> None:
     # Arrange
     EncodedSlices(volume, CountingSegmenter(), halved, encoder="e", folder=tmp_path).encoding(1)
     (kept,) = tmp_path.iterdir()
@@ -174,7 +178,9 @@ def test_a_damaged_encoding_is_made_anew(volume, tmp_path, caplog, content):
     assert np.load(kept)["arr_0"].shape == (2, 3, 3)
 
 
-def test_what_cannot_be_kept_is_used_all_the_same(volume, tmp_path, caplog):
+def test_what_cannot_be_kept_is_used_all_the_same(
+    volume: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     # Arrange
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
@@ -192,18 +198,18 @@ def test_what_cannot_be_kept_is_used_all_the_same(volume, tmp_path, caplog):
 class LingeringSegmenter(CountingSegmenter):
     """Lets other threads run while it encodes, as a real encoder does."""
 
-    def encode(self, image):
+    def encode(self, image: np.ndarray) -> Any:
         time.sleep(0.05)
         return super().encode(image)
 
 
-def test_threads_that_ask_at_once_share_one_pass(volume):
+def test_threads_that_ask_at_once_share_one_pass(volume: Any) -> None:
     # Arrange
     segmenter = LingeringSegmenter()
     slices = EncodedSlices(volume, segmenter, halved, encoder="e")
     together = threading.Barrier(8)
 
-    def ask():
+    def ask() -> None:
         together.wait()
         slices.encoding(4)
 
@@ -218,7 +224,9 @@ def test_threads_that_ask_at_once_share_one_pass(volume):
     assert len(segmenter.seen) == 1
 
 
-def test_half_precision_on_disk_does_not_move_the_mask(litemedsam, sample_ct, tmp_path):
+def test_half_precision_on_disk_does_not_move_the_mask(
+    litemedsam: Any, sample_ct: Any, tmp_path: Path
+) -> None:
     """float16 embeddings: the liver's mask differs from float32's in no more than 1 pixel in
     1000.
     """
@@ -243,7 +251,7 @@ def test_half_precision_on_disk_does_not_move_the_mask(litemedsam, sample_ct, tm
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 2_200_000
 
 
-def test_without_a_folder_memory_is_bounded(volume):
+def test_without_a_folder_memory_is_bounded(volume: Any) -> None:
     # Arrange: three encodings like these fit
     room_bytes = 3 * (2 * 3 * 3 * 4)
     slices = EncodedSlices(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -24,16 +26,16 @@ from models.images.windows import ABDOMEN, BONE, BRAIN, LUNG, MEDIASTINUM, seen_
         ("ribbon", ABDOMEN),  # words, not letters
     ],
 )
-def test_each_structure_gets_its_window(structure, window):
+def test_each_structure_gets_its_window(structure: str, window: Any) -> None:
     assert window_for(structure) == window
 
 
-def test_the_abdomen_is_level_40_width_400_and_says_so():
+def test_the_abdomen_is_level_40_width_400_and_says_so() -> None:
     assert (ABDOMEN.low_hu, ABDOMEN.high_hu) == (-160, 240)
     assert str(ABDOMEN) == "abdomen -160..240 HU"
 
 
-def test_a_window_on_hounsfield_units_is_itself():
+def test_a_window_on_hounsfield_units_is_itself() -> None:
     hounsfield = np.array([-2000, -1350, -600, 150, 3000], dtype=np.float32)
 
     shown = seen_through(Scale(-160, 240), LUNG).apply(hounsfield)
@@ -42,7 +44,7 @@ def test_a_window_on_hounsfield_units_is_itself():
     np.testing.assert_allclose(shown, [0, 0, 0.5, 1, 1], atol=1e-6)
 
 
-def test_a_window_on_another_unit_follows_the_measured_scale():
+def test_a_window_on_another_unit_follows_the_measured_scale() -> None:
     """Stored values 10 for -160 HU and 50 for 240 HU: a tenth of a unit per HU."""
     scale = seen_through(Scale(10, 50), BRAIN)
 

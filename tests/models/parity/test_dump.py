@@ -4,6 +4,7 @@ upstream's.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ SIDE, GRID = 128, 8
 
 
 @pytest.fixture
-def case(tmp_path):
+def case(tmp_path: Path) -> Any:
     """A case of the tiny size at 128 pixels."""
     folder = tmp_path / "case"
     folder.mkdir()
@@ -39,7 +40,7 @@ def case(tmp_path):
 
 
 @pytest.mark.parametrize("segmenter", ["sam2", "medsam2"])
-def test_every_array_is_there_in_its_shape(case, tmp_path, segmenter):
+def test_every_array_is_there_in_its_shape(case: Any, tmp_path: Path, segmenter: str) -> None:
     # Act
     out = tmp_path / "made" / "arrays.dump"
     dump(segmenter, case, out)
@@ -64,7 +65,7 @@ def test_every_array_is_there_in_its_shape(case, tmp_path, segmenter):
         assert all(np.isfinite(arrays[name]).all() for name in arrays)
 
 
-def test_the_arrays_of_an_image_are_upstreams():
+def test_the_arrays_of_an_image_are_upstreams() -> None:
     # Arrange
     seeded_networks.upstream("sam2")
     from sam2.modeling.sam2_base import SAM2Base
@@ -100,7 +101,7 @@ def test_the_arrays_of_an_image_are_upstreams():
                 np.testing.assert_allclose(ours, array, atol=1e-4, rtol=0, err_msg=f"{kind} {part}")
 
 
-def test_a_case_without_a_volume_gives_the_image_alone(case, tmp_path):
+def test_a_case_without_a_volume_gives_the_image_alone(case: Any, tmp_path: Path) -> None:
     _without("volume")(case)
 
     dump("medsam2", case, tmp_path / "out.npz")
@@ -109,7 +110,7 @@ def test_a_case_without_a_volume_gives_the_image_alone(case, tmp_path):
         assert {name.split("/")[0] for name in arrays} == {"image"}
 
 
-def _without(name):
+def _without(name: str) -> Any:
     arrays: dict[str, Any] = {k: v for k, v in INPUTS.items() if k != name}
     return lambda case: np.savez(case / "inputs.npz", **arrays)
 
@@ -125,7 +126,9 @@ def _without(name):
     ],
     ids=["no weights", "no inputs", "no archive", "no box", "no side"],
 )
-def test_a_case_that_is_not_whole_is_said(case, tmp_path, change, error, said):
+def test_a_case_that_is_not_whole_is_said(
+    case: Any, tmp_path: Path, change: Any, error: Any, said: str
+) -> None:
     change(case)
 
     with pytest.raises(error, match=said):
@@ -134,7 +137,7 @@ def test_a_case_that_is_not_whole_is_said(case, tmp_path, change, error, said):
     assert not (tmp_path / "out.npz").exists()
 
 
-def test_another_networks_weights_are_named(case, tmp_path):
+def test_another_networks_weights_are_named(case: Any, tmp_path: Path) -> None:
     torch.save(seeded_networks.sam2_state("narrow"), case / "state.pt")
 
     with pytest.raises(

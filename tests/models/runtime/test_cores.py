@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,11 +24,11 @@ SEEN = len(os.sched_getaffinity(0))
         ("nonsense", SEEN),
     ],
 )
-def test_the_containers_quota_bounds_the_cores(tmp_path, quota, cores):
+def test_the_containers_quota_bounds_the_cores(tmp_path: Path, quota: str, cores: Any) -> None:
     (tmp_path / "cpu.max").write_text(quota)
 
     assert usable_cores(tmp_path / "cpu.max") == cores
 
 
-def test_without_a_container_all_cores_are_used(tmp_path):
+def test_without_a_container_all_cores_are_used(tmp_path: Path) -> None:
     assert usable_cores(tmp_path / "gone") == SEEN

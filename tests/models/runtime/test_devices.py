@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -10,7 +12,7 @@ from models.runtime.devices import CPU, chosen_device, chosen_dtype, computing, 
 from models.runtime.resources import Precision
 
 
-def test_auto_is_the_first_gpu_or_the_processor():
+def test_auto_is_the_first_gpu_or_the_processor() -> None:
     expected = "cuda:0" if torch.cuda.is_available() else "cpu"
 
     assert chosen_device("auto") == torch.device(expected)
@@ -18,7 +20,7 @@ def test_auto_is_the_first_gpu_or_the_processor():
 
 
 @pytest.mark.parametrize("said", ["cuda:99", "toaster", "cuda:x"])
-def test_a_device_that_is_not_there_is_named(said):
+def test_a_device_that_is_not_there_is_named(said: str) -> None:
     with pytest.raises(DeviceMissing, match=f"no device '{said}' here"):
         chosen_device(said)
 
@@ -31,12 +33,12 @@ def test_a_device_that_is_not_there_is_named(said):
         (Precision.BFLOAT16, torch.bfloat16),
     ],
 )
-def test_a_precision_is_what_was_said(precision, expected):
+def test_a_precision_is_what_was_said(precision: Any, expected: Any) -> None:
     assert chosen_dtype(precision, CPU) is expected
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_networks_compute_with_it(dtype):
+def test_networks_compute_with_it(dtype: Any) -> None:
     layer = torch.nn.Linear(4, 4)
 
     with torch.inference_mode(), computing(CPU, dtype):
@@ -45,6 +47,6 @@ def test_networks_compute_with_it(dtype):
     assert made.dtype is dtype
 
 
-def test_a_processor_works_on_one_object_at_a_time():
+def test_a_processor_works_on_one_object_at_a_time() -> None:
     assert objects_at_once(CPU) == 1
     assert objects_at_once(torch.device("cuda", 0)) == 16

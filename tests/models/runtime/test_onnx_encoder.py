@@ -5,6 +5,8 @@ had.
 from __future__ import annotations
 
 import logging
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +22,7 @@ SHAPE = (1, 3, 16, 16)
 
 
 @pytest.fixture
-def network():
+def network() -> torch.nn.Sequential:
     """A small convolutional encoder with seeded weights."""
     torch.manual_seed(0)
     return torch.nn.Sequential(
@@ -29,12 +31,12 @@ def network():
 
 
 @pytest.fixture
-def pixels():
+def pixels() -> np.ndarray:
     """Prepared pixels of SHAPE."""
     return np.random.default_rng(1).random(SHAPE, dtype=np.float32)
 
 
-def test_litemedsam_through_onnx_runtime_gives_what_torch_gives(litemedsam):
+def test_litemedsam_through_onnx_runtime_gives_what_torch_gives(litemedsam: Any) -> None:
     # Arrange
     from models.segmenters.litemedsam import LiteMedSam
 
@@ -50,7 +52,9 @@ def test_litemedsam_through_onnx_runtime_gives_what_torch_gives(litemedsam):
     assert np.abs(fast - reference).max() < TOLERANCE / 10
 
 
-def test_the_export_is_kept_and_used_again(network, pixels, tmp_path, caplog):
+def test_the_export_is_kept_and_used_again(
+    network: Any, pixels: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     # Arrange
     caplog.set_level(logging.INFO)
     first = fastest_encoder(network, input_shape=SHAPE, key="tiny", cache_dir=tmp_path)
@@ -69,7 +73,9 @@ def test_the_export_is_kept_and_used_again(network, pixels, tmp_path, caplog):
 
 
 @pytest.mark.parametrize("content", [b"", b"no graph at all"])
-def test_a_damaged_cache_is_made_anew(network, pixels, tmp_path, caplog, content):
+def test_a_damaged_cache_is_made_anew(
+    network: Any, pixels: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes
+) -> None:
     # Arrange
     fastest_encoder(network, input_shape=SHAPE, key="tiny", cache_dir=tmp_path)
     (kept,) = tmp_path.iterdir()
@@ -85,18 +91,20 @@ def test_a_damaged_cache_is_made_anew(network, pixels, tmp_path, caplog, content
     assert len(kept.read_bytes()) > 100
 
 
-def test_other_weights_do_not_find_the_cache(network, tmp_path):
+def test_other_weights_do_not_find_the_cache(network: Any, tmp_path: Path) -> None:
     fastest_encoder(network, input_shape=SHAPE, key="one", cache_dir=tmp_path)
     fastest_encoder(network, input_shape=SHAPE, key="two", cache_dir=tmp_path)
 
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_a_network_that_does_not_trace_runs_in_torch(pixels, tmp_path, caplog):
+def test_a_network_that_does_not_trace_runs_in_torch(
+    pixels: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """A trace fixes what depends on the data: the comparison finds it, torch does the work."""
 
     class DataDependent(torch.nn.Module):
-        def forward(self, x):
+        def forward(self, x: Any) -> Any:
             return x * 2 if x.sum() > 1 else x * 3
 
     # Act
@@ -111,7 +119,9 @@ def test_a_network_that_does_not_trace_runs_in_torch(pixels, tmp_path, caplog):
     np.testing.assert_array_equal(encoder(pixels)[0], pixels * 2)
 
 
-def test_a_cache_folder_that_cannot_be_written_costs_only_the_next_start(network, tmp_path, caplog):
+def test_a_cache_folder_that_cannot_be_written_costs_only_the_next_start(
+    network: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     # Arrange
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
@@ -124,10 +134,10 @@ def test_a_cache_folder_that_cannot_be_written_costs_only_the_next_start(network
     assert "could not be kept" in caplog.text
 
 
-def test_several_maps_come_out_in_the_modules_order(pixels, tmp_path):
+def test_several_maps_come_out_in_the_modules_order(pixels: Any, tmp_path: Path) -> None:
     # Arrange
     class TwoMaps(torch.nn.Module):
-        def forward(self, x):
+        def forward(self, x: Any) -> Any:
             return x * 2, torch.nn.functional.avg_pool2d(x, 2) - 1
 
     # Act
@@ -141,7 +151,9 @@ def test_several_maps_come_out_in_the_modules_order(pixels, tmp_path):
     np.testing.assert_allclose(coarse[0, 0, 0, 0], pixels[0, 0, :2, :2].mean() - 1, atol=1e-6)
 
 
-def test_bfloat16_is_torchs_and_answers_in_float32(network, pixels, tmp_path):
+def test_bfloat16_is_torchs_and_answers_in_float32(
+    network: Any, pixels: Any, tmp_path: Path
+) -> None:
     # Act
     encoder = fastest_encoder(
         network, input_shape=SHAPE, key="tiny", cache_dir=tmp_path, dtype=torch.bfloat16
@@ -156,7 +168,9 @@ def test_bfloat16_is_torchs_and_answers_in_float32(network, pixels, tmp_path):
     assert 1e-6 < gap < 0.05
 
 
-def test_what_no_onnx_file_can_hold_runs_in_torch(tmp_path, caplog):
+def test_what_no_onnx_file_can_hold_runs_in_torch(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     # Arrange: two gigabytes of weights that take four bytes of memory
     caplog.set_level(logging.INFO)
     module = torch.nn.Identity()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,23 +26,23 @@ INPUTS = {
 class TwoInputs(torch.nn.Module):
     """A network of two inputs and two outputs with seeded weights."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(0)
         self.layer = torch.nn.Linear(5, 4)
 
-    def forward(self, first, second):
+    def forward(self, first: Any, second: Any) -> Any:
         """A projection, and a product."""
         return self.layer(first), first * second
 
 
 @pytest.fixture
-def network():
+def network() -> Any:
     """A TwoInputs ready to run."""
     return TwoInputs().eval().requires_grad_(requires_grad=False)
 
 
-def test_inputs_go_by_name_and_outputs_come_in_order(network, tmp_path):
+def test_inputs_go_by_name_and_outputs_come_in_order(network: Any, tmp_path: Path) -> None:
     # Act
     projection, product = open_graph(network, INPUTS, key="two", cache_dir=tmp_path)(**INPUTS)
 
@@ -50,7 +52,9 @@ def test_inputs_go_by_name_and_outputs_come_in_order(network, tmp_path):
     np.testing.assert_allclose(product, expected[1], atol=1e-6)
 
 
-def test_a_second_process_takes_it_out_of_the_cache(network, tmp_path, caplog):
+def test_a_second_process_takes_it_out_of_the_cache(
+    network: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     # Arrange
     caplog.set_level(logging.INFO)
     first = open_graph(network, INPUTS, key="two", cache_dir=tmp_path)
@@ -65,10 +69,10 @@ def test_a_second_process_takes_it_out_of_the_cache(network, tmp_path, caplog):
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_an_export_that_differs_is_neither_used_nor_kept(tmp_path):
+def test_an_export_that_differs_is_neither_used_nor_kept(tmp_path: Path) -> None:
     # Arrange
     class DataDependent(torch.nn.Module):
-        def forward(self, first, second):
+        def forward(self, first: Any, second: Any) -> Any:
             return first * 2 if first.sum() > 1 else first * 3 + second
 
     # Act, Assert
@@ -77,12 +81,12 @@ def test_an_export_that_differs_is_neither_used_nor_kept(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_no_graph_is_told_as_such():
+def test_what_is_no_graph_is_told_as_such() -> None:
     with pytest.raises(ValueError, match="ONNXRuntimeError"):
         OnnxGraph(b"no graph at all")
 
 
-def test_what_it_cannot_do_is_raised_as_torch_raises_it(network):
+def test_what_it_cannot_do_is_raised_as_torch_raises_it(network: Any) -> None:
     """So that whoever waits for "out of memory" hears it of either; its own errors have no root
     that could be caught.
     """

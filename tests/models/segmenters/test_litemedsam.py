@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,13 +16,13 @@ from models.segmenters.litemedsam import Fit, LiteMedSam, model_input
 from models.weights.manifest import LITEMEDSAM
 
 
-def ellipse(shape, centre_xy, radii_xy):
+def ellipse(shape: tuple[int, ...], centre_xy: Any, radii_xy: Any) -> Any:
     """A filled ellipse (rows, columns) bool; centre and radii in pixels."""
     y, x = np.mgrid[: shape[0], : shape[1]]
     return ((x - centre_xy[0]) / radii_xy[0]) ** 2 + ((y - centre_xy[1]) / radii_xy[1]) ** 2 <= 1
 
 
-def dice(a, b):
+def dice(a: Any, b: Any) -> Any:
     """Overlap of two masks, 0..1."""
     return 2 * np.count_nonzero(a & b) / (np.count_nonzero(a) + np.count_nonzero(b))
 
@@ -35,7 +37,9 @@ def dice(a, b):
         (90, 64),  # smaller than the model: enlarged
     ],
 )
-def test_a_box_gives_the_ellipse_inside_it_at_source_size(litemedsam, shape):
+def test_a_box_gives_the_ellipse_inside_it_at_source_size(
+    litemedsam: Any, shape: tuple[int, int]
+) -> None:
     # Arrange
     rows, columns = shape
     truth = ellipse(shape, (columns * 0.45, rows * 0.4), (columns * 0.2, rows * 0.15))
@@ -57,7 +61,7 @@ def test_a_box_gives_the_ellipse_inside_it_at_source_size(litemedsam, shape):
     assert dice(answer.mask, truth) > 0.95
 
 
-def test_where_the_structure_lies_does_not_drift(litemedsam):
+def test_where_the_structure_lies_does_not_drift(litemedsam: Any) -> None:
     """The mask's centre is the structure's, to half a pixel: no half-pixel error in box or
     resize.
     """
@@ -80,8 +84,8 @@ def test_where_the_structure_lies_does_not_drift(litemedsam):
     [("liver", 0.9), ("spleen", 0.9), ("stomach", 0.85), ("aorta", 0.8)],
 )
 def test_a_box_round_the_reference_finds_the_organ_on_real_ct(
-    litemedsam, sample_ct, structure, least
-):
+    litemedsam: Any, sample_ct: Any, structure: str, least: float
+) -> None:
     # Arrange
     truth = sample_ct.labels[structure]
     z = int(truth.sum(axis=(1, 2)).argmax())
@@ -96,7 +100,7 @@ def test_a_box_round_the_reference_finds_the_organ_on_real_ct(
     assert dice(answer.mask, truth[z]) > least
 
 
-def test_many_boxes_at_once_give_what_each_gives_alone(litemedsam):
+def test_many_boxes_at_once_give_what_each_gives_alone(litemedsam: Any) -> None:
     # Arrange
     image = np.random.default_rng(3).random((120, 160), dtype=np.float32)
     encoding = litemedsam.encode(image)
@@ -122,20 +126,20 @@ def test_many_boxes_at_once_give_what_each_gives_alone(litemedsam):
     ],
     ids=["nothing", "a click", "a click beside the box"],
 )
-def test_what_it_does_not_understand_is_refused(litemedsam, prompts):
+def test_what_it_does_not_understand_is_refused(litemedsam: Any, prompts: Prompts) -> None:
     encoding = litemedsam.encode(np.zeros((16, 16), dtype=np.float32))
 
     with pytest.raises(PromptNotUnderstood, match=r"litemedsam needs .*: box"):
         litemedsam.segment(encoding, prompts)
 
 
-def test_it_says_what_it_understands_and_which_weights_it_has(litemedsam):
+def test_it_says_what_it_understands_and_which_weights_it_has(litemedsam: Any) -> None:
     assert litemedsam.name == "litemedsam"
     assert litemedsam.supported_prompts == {PromptKind.BOX}
     assert litemedsam.weights_sha256.startswith("79d8c9dca6db4d69d3f905579e5250af")
 
 
-def test_changed_weights_are_not_loaded(tmp_path):
+def test_changed_weights_are_not_loaded(tmp_path: Path) -> None:
     # Arrange
     changed = tmp_path / "lite_medsam.pth"
     changed.write_bytes(LITEMEDSAM.locate().read_bytes() + b"one more")
@@ -146,14 +150,14 @@ def test_changed_weights_are_not_loaded(tmp_path):
         LiteMedSam(weights=weights, eager=True)
 
 
-def test_missing_weights_name_the_place(tmp_path):
+def test_missing_weights_name_the_place(tmp_path: Path) -> None:
     weights = replace(LITEMEDSAM, place=lambda: tmp_path / "gone.pth")
 
     with pytest.raises(WeightsMissing, match=r"gone\.pth"):
         LiteMedSam(weights=weights, eager=True)
 
 
-def test_the_slice_lies_at_the_top_left_of_the_square_and_the_rest_is_zero():
+def test_the_slice_lies_at_the_top_left_of_the_square_and_the_rest_is_zero() -> None:
     # Arrange, Act
     square = model_input(np.ones((100, 50), dtype=np.float32))
 
@@ -164,7 +168,7 @@ def test_the_slice_lies_at_the_top_left_of_the_square_and_the_rest_is_zero():
     np.testing.assert_array_equal(square[0, :, :, 128:], 0.0)
 
 
-def test_a_box_in_source_pixels_becomes_a_box_in_model_pixels():
+def test_a_box_in_source_pixels_becomes_a_box_in_model_pixels() -> None:
     """Half the size: pixel centre 0 lies at -0.25, 511 at 255.25 (edges -0.5 and 255.5 stay
     edges).
     """

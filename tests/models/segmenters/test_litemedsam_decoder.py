@@ -4,6 +4,9 @@ cannot.
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any, Never
+
 import numpy as np
 import pytest
 import torch
@@ -15,13 +18,13 @@ from models.weights.manifest import LITEMEDSAM
 
 
 @pytest.fixture(scope="module")
-def network():
+def network() -> Any:
     """The network with the real weights."""
     return load_network(LITEMEDSAM.verified_path())
 
 
 @pytest.fixture(scope="module")
-def embedding():
+def embedding() -> np.ndarray:
     """An embedding in the range of real ones."""
     return np.random.default_rng(4).normal(0, 0.2, (256, 64, 64)).astype(np.float32)
 
@@ -29,7 +32,9 @@ def embedding():
 @pytest.mark.parametrize(
     "corners", [(30, 40, 120, 130), (0, 0, 255, 255), (100.5, 90.25, 101.5, 91)], ids=str
 )
-def test_rearranged_it_computes_the_same(network, embedding, corners):
+def test_rearranged_it_computes_the_same(
+    network: Any, embedding: Any, corners: tuple[float, float, float, int]
+) -> None:
     # Arrange
     box = np.array(corners, dtype=np.float32)
 
@@ -44,7 +49,7 @@ def test_rearranged_it_computes_the_same(network, embedding, corners):
     assert float(iou) == pytest.approx(expected_iou, abs=1e-5)
 
 
-def test_on_real_ct_the_masks_are_those_of_torch(litemedsam, sample_ct):
+def test_on_real_ct_the_masks_are_those_of_torch(litemedsam: Any, sample_ct: Any) -> None:
     """Through ONNX Runtime, from the same embedding; a pixel may differ only where the logit is 0
     to the third decimal.
     """
@@ -68,10 +73,14 @@ def test_on_real_ct_the_masks_are_those_of_torch(litemedsam, sample_ct):
 
 
 def test_where_onnx_runtime_cannot_torch_draws_and_says_so(
-    network, embedding, tmp_path, monkeypatch, caplog
-):
+    network: Any,
+    embedding: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     # Arrange
-    def no_export(*_, **__):
+    def no_export(*_: Any, **__: Any) -> Never:
         raise RuntimeError("this build cannot export")
 
     monkeypatch.setattr(torch.onnx, "export", no_export)

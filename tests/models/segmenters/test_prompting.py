@@ -4,6 +4,8 @@ answer of several candidates.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -38,11 +40,11 @@ OUTLINE = np.ones((4, 4), dtype=np.bool_)
         (Prompts(mask=OUTLINE), "mask"),
     ],
 )
-def test_the_kinds_of_prompt_that_are_there(prompts, kinds):
+def test_the_kinds_of_prompt_that_are_there(prompts: Prompts, kinds: str) -> None:
     assert kinds_of(prompts) == {PromptKind(kind) for kind in kinds.split()}
 
 
-def test_corners_come_before_clicks_with_sams_labels():
+def test_corners_come_before_clicks_with_sams_labels() -> None:
     points, labels = corners_and_clicks(
         Prompts(box=Box(1, 2, 3, 4), points=(Point(5.5, 6), Point(7, 8, positive=False)))
     )
@@ -52,14 +54,14 @@ def test_corners_come_before_clicks_with_sams_labels():
     np.testing.assert_array_equal(labels, [2, 3, 1, 0])
 
 
-def test_no_corners_and_no_clicks_are_an_empty_table():
+def test_no_corners_and_no_clicks_are_an_empty_table() -> None:
     points, labels = corners_and_clicks(Prompts(mask=OUTLINE))
 
     assert points.shape == (0, 2)
     assert labels.shape == (0,)
 
 
-def test_a_refusal_says_what_is_understood():
+def test_a_refusal_says_what_is_understood() -> None:
     both = frozenset({PromptKind.POINT, PromptKind.BOX})
 
     with pytest.raises(PromptNotUnderstood, match=r"sam2 needs .*: box, point"):
@@ -68,7 +70,7 @@ def test_a_refusal_says_what_is_understood():
         require_understood("sam2", both, Prompts())
 
 
-def test_groups_are_drawn_together_and_answers_come_in_order():
+def test_groups_are_drawn_together_and_answers_come_in_order() -> None:
     # Arrange: 70 asks of two kinds, interleaved
     encoding = Features(np.zeros((1, 1, 1), dtype=np.float32), (1, 1))
     asks = [
@@ -77,7 +79,7 @@ def test_groups_are_drawn_together_and_answers_come_in_order():
     ]
     runs = []
 
-    def draw(some):
+    def draw(some: Any) -> Any:
         runs.append(len(some))
         assert len({len(ask.prompts.points) for ask in some}) == 1
         return [Segmentation(OUTLINE, LOGITS, ask.prompts.points[0].x) for ask in some]
@@ -90,7 +92,7 @@ def test_groups_are_drawn_together_and_answers_come_in_order():
     assert runs == [AT_ONCE, 3, AT_ONCE, 3]
 
 
-def test_the_best_candidate_answers():
+def test_the_best_candidate_answers() -> None:
     # Arrange
     low_res = torch.stack([torch.full((2, 2), value) for value in (-50.0, 40.0, 1.0)])
 
@@ -106,13 +108,13 @@ def test_the_best_candidate_answers():
     np.testing.assert_array_equal(drawn.logits, np.full((2, 2), 32, dtype=np.float32))
 
 
-def test_an_outline_is_certain_logits():
+def test_an_outline_is_certain_logits() -> None:
     logits = outline_logits(np.array([[True, False]])).numpy()
 
     np.testing.assert_array_equal(logits, [[10, -10]])
 
 
-def test_logits_of_another_size_are_refused():
+def test_logits_of_another_size_are_refused() -> None:
     assert check_logits("sam2", LOGITS, 4).shape == (4, 4)
     with pytest.raises(ValueError, match=r"sam2 takes back logits of \(8, 8\)"):
         check_logits("sam2", LOGITS, 8)

@@ -4,9 +4,12 @@ line in OPENERS.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from itertools import combinations
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +25,7 @@ from models.runtime.resources import Resources
 from tests.support import seeded_networks
 
 
-def _sam2(folder):
+def _sam2(folder: Path) -> Any:
     from models.segmenters.sam2.segmenter import Sam2Segmenter
 
     return _opened(
@@ -30,7 +33,7 @@ def _sam2(folder):
     )
 
 
-def _medsam2(folder):
+def _medsam2(folder: Path) -> Any:
     from models.segmenters.sam2.volume import Sam2VolumeSegmenter
 
     return _opened(
@@ -38,7 +41,7 @@ def _medsam2(folder):
     )
 
 
-def _sam(folder):
+def _sam(folder: Path) -> Any:
     from models.segmenters.sam.segmenter import SamSegmenter
 
     return _opened(
@@ -46,12 +49,12 @@ def _sam(folder):
     )
 
 
-def _opened(kind, checkpoint, architecture, folder):
+def _opened(kind: Any, checkpoint: Any, architecture: Any, folder: Path) -> Any:
     resources = Resources(cache_dir=folder, threads=1, device="cpu")
     return kind("segmenter", checkpoint, architecture, resources=resources)
 
 
-def _imisnet(folder):
+def _imisnet(folder: Path) -> Any:
     from models.segmenters.imisnet.segmenter import ImisNetSegmenter
 
     return ImisNetSegmenter(seeded_networks.narrow_imisnet(), reader=seeded_networks.LetterReader())
@@ -68,7 +71,9 @@ OPENERS = {
 
 
 @pytest.fixture(scope="module", params=["litemedsam", *OPENERS])
-def segmenter(request, tmp_path_factory):
+def segmenter(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Any]:
     """Each segmenter once, with its smallest network; LiteMedSAM has one size, and is there for all
     tests.
     """
@@ -81,12 +86,12 @@ def segmenter(request, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def encoded(segmenter):
+def encoded(segmenter: Any) -> Any:
     """Slices of a shape as the segmenter sees them, each encoded once."""
     return cache(lambda shape, seed=0: segmenter.encode(picture(shape, seed)))
 
 
-def picture(shape, seed=0):
+def picture(shape: tuple[int, ...], seed: int = 0) -> Any:
     """A slice of this shape, grey or RGB, float32 in 0..1: noise with a brighter block in the
     middle.
     """
@@ -96,13 +101,13 @@ def picture(shape, seed=0):
     return image
 
 
-def middle(shape):
+def middle(shape: tuple[int, ...]) -> Box:
     """A box in the middle half of a slice, at least a pixel."""
     rows, columns = shape[:2]
     return Box(columns // 4, rows // 4, 3 * (columns - 1) // 4, 3 * (rows - 1) // 4)
 
 
-def prompt_of(kinds, shape, text="spleen"):
+def prompt_of(kinds: Any, shape: tuple[int, ...], text: str = "spleen") -> Prompts:
     """Prompts that hold exactly these kinds."""
     mask = np.zeros(shape[:2], dtype=np.bool_)
     mask[shape[0] // 4 : shape[0] // 2 + 1, shape[1] // 4 : shape[1] // 2 + 1] = True
@@ -114,7 +119,7 @@ def prompt_of(kinds, shape, text="spleen"):
     )
 
 
-def same(one, other):
+def same(one: Any, other: Any) -> None:
     """Whether two answers agree to rounding: batches may be summed in another order."""
     np.testing.assert_allclose(one.logits, other.logits, atol=2e-4, rtol=1e-4)
     assert one.predicted_iou == pytest.approx(other.predicted_iou, abs=1e-4)
@@ -128,7 +133,9 @@ SHAPES = [(64, 64), (150, 40), (30, 200), (1, 50), (50, 1), (2, 3), (1, 1), (257
 
 @pytest.mark.parametrize("colours", [(), (3,)], ids=["grey", "RGB"])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_a_slice_of_any_shape_is_drawn_at_its_own_size(segmenter, shape, colours):
+def test_a_slice_of_any_shape_is_drawn_at_its_own_size(
+    segmenter: Any, shape: Any, colours: Any
+) -> None:
     # Act
     encoding = segmenter.encode(picture(shape + colours))
     answer = segmenter.segment(encoding, Prompts(box=middle(shape)))
@@ -147,7 +154,7 @@ def test_a_slice_of_any_shape_is_drawn_at_its_own_size(segmenter, shape, colours
     assert 0.0 <= answer.predicted_iou <= 1.0
 
 
-def test_colours_are_seen_and_grey_is_the_same_grey_three_times(segmenter):
+def test_colours_are_seen_and_grey_is_the_same_grey_three_times(segmenter: Any) -> None:
     # Arrange
     grey = picture((48, 40))
     tinted = np.stack([grey, grey, np.zeros_like(grey)], axis=2)
@@ -172,7 +179,9 @@ SUBSETS = [
 
 
 @pytest.mark.parametrize("kinds", SUBSETS, ids=lambda kinds: "+".join(sorted(kinds)) or "nothing")
-def test_every_prompt_is_used_or_refused_and_none_is_ignored(segmenter, encoded, kinds):
+def test_every_prompt_is_used_or_refused_and_none_is_ignored(
+    segmenter: Any, encoded: Any, kinds: Any
+) -> None:
     # Arrange
     shape = (60, 44)
     encoding, prompts = encoded(shape), prompt_of(kinds, shape)
@@ -190,7 +199,7 @@ def test_every_prompt_is_used_or_refused_and_none_is_ignored(segmenter, encoded,
         assert np.abs(answer.logits - without.logits).max() > 1e-3, f"{kind} changes nothing"
 
 
-def test_every_click_counts_and_so_does_its_sign(segmenter, encoded):
+def test_every_click_counts_and_so_does_its_sign(segmenter: Any, encoded: Any) -> None:
     # Arrange
     if PromptKind.POINT not in segmenter.supported_prompts:
         pytest.skip(f"{segmenter.name} takes no clicks")
@@ -209,7 +218,7 @@ def test_every_click_counts_and_so_does_its_sign(segmenter, encoded):
     assert np.abs(both - signed).max() > 1e-3
 
 
-def test_what_it_drew_can_go_back_in(segmenter, encoded):
+def test_what_it_drew_can_go_back_in(segmenter: Any, encoded: Any) -> None:
     # Arrange
     encoding = encoded((64, 80))
     first = segmenter.segment(encoding, Prompts(box=middle((64, 80))))
@@ -226,7 +235,7 @@ def test_what_it_drew_can_go_back_in(segmenter, encoded):
     assert used == (PromptKind.MASK in segmenter.supported_prompts)
 
 
-def test_many_asks_at_once_are_what_each_is_alone(segmenter, encoded):
+def test_many_asks_at_once_are_what_each_is_alone(segmenter: Any, encoded: Any) -> None:
     """Mixed prompts on slices of different shapes, interleaved, one twice: each answer in its
     place.
     """
@@ -262,7 +271,7 @@ def test_many_asks_at_once_are_what_each_is_alone(segmenter, encoded):
         same(answer, segmenter.segment(ask.encoding, ask.prompts))
 
 
-def test_the_same_question_has_the_same_answer(segmenter):
+def test_the_same_question_has_the_same_answer(segmenter: Any) -> None:
     # Arrange
     image, prompts = picture((70, 55)), Prompts(box=Box(8, 9, 40, 50))
 
@@ -276,7 +285,7 @@ def test_the_same_question_has_the_same_answer(segmenter):
     np.testing.assert_array_equal(answers[0].mask, answers[1].mask)
 
 
-def test_what_it_is_given_stays_as_it_was(segmenter):
+def test_what_it_is_given_stays_as_it_was(segmenter: Any) -> None:
     """Images and encodings that nobody may write to, views with strides of their own: read, and
     left alone.
     """
@@ -297,7 +306,7 @@ def test_what_it_is_given_stays_as_it_was(segmenter):
     assert answer.mask.shape == (40, 48)
 
 
-def test_an_encoding_is_all_that_is_needed_later(segmenter):
+def test_an_encoding_is_all_that_is_needed_later(segmenter: Any) -> None:
     """Features that were kept on disk and read again, by another process even, are as good as
     new.
     """
@@ -322,14 +331,14 @@ def test_an_encoding_is_all_that_is_needed_later(segmenter):
     [Box(0, 0, 0, 0), Box(0, 0, 63, 47), Box(63, 47, 63, 47), Box(10.25, 3.5, 10.75, 40)],
     ids=["first pixel", "whole slice", "last pixel", "a line between pixels"],
 )
-def test_boxes_at_the_edges_are_drawn(segmenter, encoded, box):
+def test_boxes_at_the_edges_are_drawn(segmenter: Any, encoded: Any, box: Any) -> None:
     answer = segmenter.segment(encoded((48, 64)), Prompts(box=box))
 
     assert answer.mask.shape == (48, 64)
     assert np.isfinite(answer.logits).all()
 
 
-def test_of_several_candidates_the_choice_is_the_best(segmenter, encoded):
+def test_of_several_candidates_the_choice_is_the_best(segmenter: Any, encoded: Any) -> None:
     answer = segmenter.segment(encoded((64, 64)), Prompts(box=middle((64, 64))))
 
     if answer.candidate_ious:
@@ -340,7 +349,7 @@ def test_of_several_candidates_the_choice_is_the_best(segmenter, encoded):
         assert answer.choice == 0
 
 
-def test_another_models_logits_are_refused(segmenter, encoded):
+def test_another_models_logits_are_refused(segmenter: Any, encoded: Any) -> None:
     if PromptKind.MASK not in segmenter.supported_prompts:
         pytest.skip(f"{segmenter.name} takes no logits")
     encoding = encoded((64, 64))
@@ -351,7 +360,7 @@ def test_another_models_logits_are_refused(segmenter, encoded):
         )
 
 
-def test_a_name_and_the_kinds_of_prompt_are_said(segmenter):
+def test_a_name_and_the_kinds_of_prompt_are_said(segmenter: Any) -> None:
     assert segmenter.name
     assert segmenter.supported_prompts
     assert segmenter.supported_prompts <= frozenset(PromptKind)

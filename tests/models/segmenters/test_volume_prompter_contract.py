@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,7 +37,7 @@ BOX = VoxelBox(MIDDLE, 9, 13, MIDDLE, 30, 34)
 
 
 @pytest.fixture(scope="module", params=PROMPTERS)
-def prompter(request) -> VolumePrompter:
+def prompter(request: pytest.FixtureRequest) -> VolumePrompter:
     """Each prompter once."""
     return PROMPTERS[request.param]()
 
@@ -49,11 +50,11 @@ def volume(seed: int = 0, shape: tuple[int, int, int] = SHAPE) -> np.ndarray:
 
 
 @pytest.fixture
-def slices(prompter) -> ArraySlices:
+def slices(prompter: VolumePrompter) -> ArraySlices:
     return ArraySlices(volume(), prompter, spacing_mm=(3.0, 1.0, 1.0))
 
 
-def one_of_each(kinds) -> VolumePrompts:
+def one_of_each(kinds: Any) -> VolumePrompts:
     """Prompts that hold exactly these kinds, each of which asks for other voxels."""
     mask = np.zeros(SHAPE, dtype=np.bool_)
     mask[3:5, 34:38, 2:9] = True
@@ -75,13 +76,13 @@ def first_prompt(prompter: VolumePrompter) -> VolumePrompts:
     return one_of_each({min(prompter.supported_prompts)})
 
 
-def test_it_is_a_segmenter_that_is_prompted_in_volumes(prompter) -> None:
+def test_it_is_a_segmenter_that_is_prompted_in_volumes(prompter: VolumePrompter) -> None:
     assert isinstance(prompter, VolumePrompter)
     assert prompter.name
     assert prompter.supported_prompts <= frozenset(PromptKind)
 
 
-def test_the_answer_fills_the_volume(prompter, slices) -> None:
+def test_the_answer_fills_the_volume(prompter: VolumePrompter, slices: ArraySlices) -> None:
     answer = prompter.segment_volume(slices, first_prompt(prompter))
 
     assert answer.mask.dtype == np.bool_
@@ -90,7 +91,9 @@ def test_the_answer_fills_the_volume(prompter, slices) -> None:
     assert answer.logits is None or answer.logits.shape == SHAPE
 
 
-def test_a_prompt_on_one_slice_gives_the_object_on_others(prompter, slices) -> None:
+def test_a_prompt_on_one_slice_gives_the_object_on_others(
+    prompter: VolumePrompter, slices: ArraySlices
+) -> None:
     if PromptKind.BOX not in prompter.supported_prompts:
         pytest.skip(f"{prompter.name} takes no box")
 
@@ -100,7 +103,9 @@ def test_a_prompt_on_one_slice_gives_the_object_on_others(prompter, slices) -> N
     assert np.count_nonzero(answer.mask.any(axis=(1, 2))) > 1
 
 
-def test_the_same_prompts_give_the_same_answer_whatever_was_asked_between(prompter, slices) -> None:
+def test_the_same_prompts_give_the_same_answer_whatever_was_asked_between(
+    prompter: VolumePrompter, slices: ArraySlices
+) -> None:
     # Arrange
     prompts = first_prompt(prompter)
     other_volume = ArraySlices(np.roll(volume(seed=1), 2, axis=1), prompter)
@@ -120,7 +125,9 @@ def test_the_same_prompts_give_the_same_answer_whatever_was_asked_between(prompt
 
 
 @pytest.mark.parametrize("kind", PromptKind)
-def test_every_kind_of_prompt_is_used_or_refused(prompter, slices, kind) -> None:
+def test_every_kind_of_prompt_is_used_or_refused(
+    prompter: VolumePrompter, slices: ArraySlices, kind: Any
+) -> None:
     # Arrange
     prompts = first_prompt(prompter)
     with_kind = replace(one_of_each({kind}), boxes=(BOX,) if prompts.boxes else ())
@@ -136,7 +143,7 @@ def test_every_kind_of_prompt_is_used_or_refused(prompter, slices, kind) -> None
         assert (answer.mask != without.mask).any(), f"{kind} changes nothing"
 
 
-def test_the_sign_of_a_click_counts(prompter, slices) -> None:
+def test_the_sign_of_a_click_counts(prompter: VolumePrompter, slices: ArraySlices) -> None:
     if not {PromptKind.BOX, PromptKind.POINT} <= prompter.supported_prompts:
         pytest.skip(f"{prompter.name} takes no clicks after a box")
     click = VoxelPoint(MIDDLE, 20, 24)
@@ -149,7 +156,7 @@ def test_the_sign_of_a_click_counts(prompter, slices) -> None:
     assert np.count_nonzero(inside) > np.count_nonzero(outside)
 
 
-def test_no_prompt_is_refused(prompter, slices) -> None:
+def test_no_prompt_is_refused(prompter: VolumePrompter, slices: ArraySlices) -> None:
     with pytest.raises(REFUSED):
         prompter.segment_volume(slices, VolumePrompts())
 
@@ -165,12 +172,14 @@ def test_no_prompt_is_refused(prompter, slices) -> None:
     ],
     ids=["box above", "box below", "click above", "click beside", "scribble beside"],
 )
-def test_a_prompt_outside_the_volume_is_refused(prompter, slices, prompts) -> None:
+def test_a_prompt_outside_the_volume_is_refused(
+    prompter: VolumePrompter, slices: ArraySlices, prompts: VolumePrompts
+) -> None:
     with pytest.raises(REFUSED):
         prompter.segment_volume(slices, prompts)
 
 
-def test_nothing_it_is_given_is_written_into(prompter) -> None:
+def test_nothing_it_is_given_is_written_into(prompter: VolumePrompter) -> None:
     # Arrange
     array, prompts = volume(), one_of_each(prompter.supported_prompts)
     before = array.copy()
@@ -186,7 +195,7 @@ def test_nothing_it_is_given_is_written_into(prompter) -> None:
     assert answer.mask is not prompts.mask
 
 
-def test_a_slice_alone_is_a_volume_of_one(prompter) -> None:
+def test_a_slice_alone_is_a_volume_of_one(prompter: VolumePrompter) -> None:
     # Arrange
     segmenter: Segmenter = prompter
     if PromptKind.BOX not in segmenter.supported_prompts:
@@ -205,7 +214,7 @@ def test_a_slice_alone_is_a_volume_of_one(prompter) -> None:
     np.testing.assert_array_equal(same.mask, answer.mask)
 
 
-def test_a_slice_in_colour_is_taken(prompter) -> None:
+def test_a_slice_in_colour_is_taken(prompter: VolumePrompter) -> None:
     colours = np.repeat(volume()[MIDDLE][..., None], 3, axis=2)
 
     assert prompter.encode(colours).source_shape == colours.shape[:2]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from models.weights.hashes import read_record
 from models.weights.hub import Hub
 from models.weights.manifest import CLIP_TOKENIZER, IMISNET_B, LOCATOR, MEDSAM2_LATEST, hub_folder
 from models.weights.weights import State, Weights
+from tests.support import mirrors
 
 CONTENT = b"weights" * 50_000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -27,17 +30,19 @@ FILES = {
 
 
 @pytest.fixture
-def hub(mirror):
+def hub(mirror: mirrors.Mirror) -> Iterator[Any]:
     """A hub that is the mirror."""
     with open_client() as client:
         yield Hub(mirror.url, Fetcher(client, sleep=lambda _: None))
 
 
-def unheard(_):
+def unheard(_: Any) -> None:
     """Told of files, and keeps it to itself."""
 
 
-def test_a_file_comes_by_the_hubs_path_and_its_hash_is_recorded(mirror, hub, tmp_path):
+def test_a_file_comes_by_the_hubs_path_and_its_hash_is_recorded(
+    mirror: mirrors.Mirror, hub: Any, tmp_path: Path
+) -> None:
     mirror.files["/wanglab/MedSAM2/resolve/main/MedSAM2_latest.pt"] = CONTENT
     told: list[Any] = []
 
@@ -49,7 +54,9 @@ def test_a_file_comes_by_the_hubs_path_and_its_hash_is_recorded(mirror, hub, tmp
     assert told == ["MedSAM2_latest.pt"]
 
 
-def test_a_file_with_a_published_hash_is_held_against_it(mirror, hub, tmp_path):
+def test_a_file_with_a_published_hash_is_held_against_it(
+    mirror: mirrors.Mirror, hub: Any, tmp_path: Path
+) -> None:
     published = replace(MEDSAM2_LATEST, sha256="0" * 64)
     mirror.files["/wanglab/MedSAM2/resolve/main/MedSAM2_latest.pt"] = CONTENT
 
@@ -58,7 +65,9 @@ def test_a_file_with_a_published_hash_is_held_against_it(mirror, hub, tmp_path):
     assert published.state(tmp_path) is State.MISSING
 
 
-def test_a_file_of_another_host_comes_from_there(mirror, hub, tmp_path):
+def test_a_file_of_another_host_comes_from_there(
+    mirror: mirrors.Mirror, hub: Any, tmp_path: Path
+) -> None:
     mirror.files["/segment_anything/sam.pth"] = CONTENT
     sam = Weights(
         "sam",
@@ -72,7 +81,9 @@ def test_a_file_of_another_host_comes_from_there(mirror, hub, tmp_path):
     assert hub.fetch(sam, tmp_path, unheard).read_bytes() == CONTENT
 
 
-def test_a_gated_file_names_the_page_where_its_licence_is_accepted(mirror, hub, tmp_path):
+def test_a_gated_file_names_the_page_where_its_licence_is_accepted(
+    mirror: mirrors.Mirror, hub: Any, tmp_path: Path
+) -> None:
     mirror.faults = [lambda handler, _: handler.say(401, b"")]
 
     with pytest.raises(FetchFailed, match=f"Accept its licence at {mirror.url}/wanglab/MedSAM2,"):
@@ -80,12 +91,14 @@ def test_a_gated_file_names_the_page_where_its_licence_is_accepted(mirror, hub, 
 
 
 @pytest.mark.parametrize("weights", [IMISNET_B, LOCATOR], ids=lambda each: each.name)
-def test_what_nobody_publishes_is_not_fetched(hub, tmp_path, weights):
+def test_what_nobody_publishes_is_not_fetched(hub: Any, tmp_path: Path, weights: Any) -> None:
     with pytest.raises(FetchFailed, match="it is not fetched"):
         hub.fetch(weights, tmp_path, unheard)
 
 
-def test_a_folder_comes_whole_with_what_lies_deeper(mirror, hub, tmp_path):
+def test_a_folder_comes_whole_with_what_lies_deeper(
+    mirror: mirrors.Mirror, hub: Any, tmp_path: Path
+) -> None:
     mirror.hold("Qwen/Tiny-VL", FILES, large={"nested/model one.safetensors"})
 
     home = hub.fetch(CHAT, tmp_path, unheard)
@@ -100,7 +113,9 @@ def test_a_folder_comes_whole_with_what_lies_deeper(mirror, hub, tmp_path):
     assert CHAT.verify(tmp_path)
 
 
-def test_what_is_whole_is_not_fetched_again(mirror, hub, tmp_path):
+def test_what_is_whole_is_not_fetched_again(
+    mirror: mirrors.Mirror, hub: Any, tmp_path: Path
+) -> None:
     mirror.hold("Qwen/Tiny-VL", FILES, large={"nested/model one.safetensors"})
     home = hub.fetch(CHAT, tmp_path, unheard)
     (home / "config.json").write_bytes(b"damaged")
@@ -113,7 +128,9 @@ def test_what_is_whole_is_not_fetched_again(mirror, hub, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["config.json", "nested/model one.safetensors"])
-def test_a_file_that_is_not_what_the_list_says_is_refused(mirror, hub, tmp_path, name):
+def test_a_file_that_is_not_what_the_list_says_is_refused(
+    mirror: mirrors.Mirror, hub: Any, tmp_path: Path, name: str
+) -> None:
     mirror.hold("Qwen/Tiny-VL", FILES, large={"nested/model one.safetensors"})
     mirror.files[f"/Qwen/Tiny-VL/resolve/main/{name}"] = b"!" * len(FILES[name])
 
@@ -123,7 +140,9 @@ def test_a_file_that_is_not_what_the_list_says_is_refused(mirror, hub, tmp_path,
 
 
 @pytest.mark.parametrize("name", ["../../escaped.json", "/etc/escaped.json"])
-def test_a_name_outside_the_folder_is_refused(mirror, hub, tmp_path, name):
+def test_a_name_outside_the_folder_is_refused(
+    mirror: mirrors.Mirror, hub: Any, tmp_path: Path, name: str
+) -> None:
     mirror.hold("Qwen/Tiny-VL", {name: b"x"})
 
     with pytest.raises(FetchFailed, match="outside itself"):
@@ -131,13 +150,15 @@ def test_a_name_outside_the_folder_is_refused(mirror, hub, tmp_path, name):
     assert not list(tmp_path.rglob("escaped.json"))
 
 
-def test_a_list_in_pages_is_read_to_its_end_but_not_elsewhere(mirror, hub, tmp_path):
+def test_a_list_in_pages_is_read_to_its_end_but_not_elsewhere(
+    mirror: mirrors.Mirror, hub: Any, tmp_path: Path
+) -> None:
     # Arrange: one file a page; the last page leads to another host
     mirror.hold("Qwen/Tiny-VL", {"a.json": b"a", "b.json": b"b"})
     tree = json.loads(mirror.trees["/api/models/Qwen/Tiny-VL/tree/main"])
     files = [each for each in tree if each["type"] == "file"]
 
-    def page(entry, following):
+    def page(entry: Any, following: Any) -> Any:
         body = json.dumps([entry]).encode()
         return lambda handler, _: handler.say(200, body, {"Link": f'<{following}>; rel="next"'})
 
@@ -154,7 +175,9 @@ def test_a_list_in_pages_is_read_to_its_end_but_not_elsewhere(mirror, hub, tmp_p
     assert set(read_record(home)) == {"a.json", "b.json"}
 
 
-def test_only_the_files_that_are_needed_come(mirror, hub, tmp_path):
+def test_only_the_files_that_are_needed_come(
+    mirror: mirrors.Mirror, hub: Any, tmp_path: Path
+) -> None:
     files = {"vocab.json": b"{}", "merges.txt": b"#", "pytorch_model.bin": CONTENT}
     mirror.hold("openai/clip-vit-base-patch32", files)
 
@@ -168,7 +191,9 @@ def test_only_the_files_that_are_needed_come(mirror, hub, tmp_path):
     assert CLIP_TOKENIZER.state(tmp_path) is State.HERE
 
 
-def test_a_repository_without_a_file_that_is_needed_says_so(mirror, hub, tmp_path):
+def test_a_repository_without_a_file_that_is_needed_says_so(
+    mirror: mirrors.Mirror, hub: Any, tmp_path: Path
+) -> None:
     mirror.hold("openai/clip-vit-base-patch32", {"vocab.json": b"{}"})
 
     with pytest.raises(FetchFailed, match=r"lacks merges\.txt"):
@@ -176,7 +201,9 @@ def test_a_repository_without_a_file_that_is_needed_says_so(mirror, hub, tmp_pat
 
 
 @pytest.mark.parametrize("answer", [b"no JSON", b'{"error": 1}', b"[1]", b'[{"type": "file"}]'])
-def test_an_answer_that_is_no_list_is_named(mirror, hub, tmp_path, answer):
+def test_an_answer_that_is_no_list_is_named(
+    mirror: mirrors.Mirror, hub: Any, tmp_path: Path, answer: bytes
+) -> None:
     mirror.trees["/api/models/Qwen/Tiny-VL/tree/main"] = answer
 
     with pytest.raises(FetchFailed, match="no list of files"):

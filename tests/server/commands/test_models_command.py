@@ -10,6 +10,7 @@ import pytest
 from models.errors import FetchFailed
 from models.weights.hashes import read_record
 from server.cli import main
+from tests.support import mirrors
 from tests.support.composed import ComposedProcesses
 
 CONTENT = b"weights" * 100_000
@@ -63,7 +64,7 @@ def test_the_list_tells_what_is_here(
 
 
 def test_a_file_is_fetched_from_the_configured_mirror(
-    capsys: Capture, weights_dir: Path, mirror, monkeypatch: pytest.MonkeyPatch
+    capsys: Capture, weights_dir: Path, mirror: mirrors.Mirror, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Arrange: the real composition, a mirror with a path of its own
     mirror.files["/mirrors/hub/wanglab/MedSAM2/resolve/main/MedSAM2_latest.pt"] = CONTENT
@@ -83,7 +84,7 @@ def test_a_file_is_fetched_from_the_configured_mirror(
 
 
 def test_any_language_model_of_the_hub_is_fetched_by_its_repository(
-    weights_dir: Path, mirror, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    weights_dir: Path, mirror: mirrors.Mirror, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     mirror.hold("site/own-vl", {"config.json": b"{}"})
     monkeypatch.setenv("SEGNODE_MODELS__HUB", mirror.url)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -27,11 +30,11 @@ def key_of(target: int, turn: Turn) -> tuple[int, int, int, str]:
 
 
 @pytest.fixture
-def path(tmp_path):
+def path(tmp_path: Path) -> Any:
     return tmp_path / "turns.masks"
 
 
-def test_every_mask_is_found_by_target_slice_and_turn(path):
+def test_every_mask_is_found_by_target_slice_and_turn(path: Any) -> None:
     # Arrange
     kept = TurnMaskFile(path)
     turns = [(0, drawn(3, 0)), (0, drawn(3, 1, 7)), (1, drawn(3, 0, 9))]
@@ -51,7 +54,7 @@ def test_every_mask_is_found_by_target_slice_and_turn(path):
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_repeated_turn_adds_nothing_whoever_repeats_it(path):
+def test_a_repeated_turn_adds_nothing_whoever_repeats_it(path: Any) -> None:
     first = TurnMaskFile(path)
     first.add(0, drawn(3, 0))
     size = path.stat().st_size
@@ -62,7 +65,7 @@ def test_a_repeated_turn_adds_nothing_whoever_repeats_it(path):
     assert path.stat().st_size == size
 
 
-def test_the_same_turn_with_another_mask_is_kept_beside_the_first(path):
+def test_the_same_turn_with_another_mask_is_kept_beside_the_first(path: Any) -> None:
     # a model that answers otherwise after a crash: the row will name the second by its digest
     first, second = drawn(3, 0), drawn(3, 0, 8)
     TurnMaskFile(path).add(0, first)
@@ -72,7 +75,7 @@ def test_the_same_turn_with_another_mask_is_kept_beside_the_first(path):
     assert list(read_turn_masks(path)) == [key_of(0, first), key_of(0, second)]
 
 
-def test_a_turn_that_drew_nothing_makes_no_file(path):
+def test_a_turn_that_drew_nothing_makes_no_file(path: Any) -> None:
     TurnMaskFile(path).add(0, Turn(3, 0, Role.KEY, Stop(), Outcome.STOPPED))
     TurnMaskFile(path).add(
         0, Turn(3, 0, Role.KEY, Stop(), Outcome.KEPT, masks=TurnMasks("00" * 16))
@@ -82,7 +85,7 @@ def test_a_turn_that_drew_nothing_makes_no_file(path):
 
 
 @pytest.mark.parametrize("cut", [1, 30, 60])
-def test_what_a_crash_cut_off_is_written_again(path, cut):
+def test_what_a_crash_cut_off_is_written_again(path: Any, cut: int) -> None:
     # Arrange: the second record is torn
     TurnMaskFile(path).add(0, drawn(3, 0))
     whole = path.stat().st_size
@@ -100,7 +103,7 @@ def test_what_a_crash_cut_off_is_written_again(path, cut):
     assert path.read_bytes() == complete
 
 
-def test_two_files_objects_on_one_path_lose_nothing(path):
+def test_two_files_objects_on_one_path_lose_nothing(path: Any) -> None:
     one, other = TurnMaskFile(path), TurnMaskFile(path)
 
     one.add(0, drawn(1, 0))
@@ -110,7 +113,7 @@ def test_two_files_objects_on_one_path_lose_nothing(path):
     assert [key[1] for key in read_turn_masks(path)] == [1, 2, 3]
 
 
-def test_the_mask_is_there_before_anybody_is_told(path):
+def test_the_mask_is_there_before_anybody_is_told(path: Any) -> None:
     heard = []
 
     def tell(turn: Turn) -> None:
@@ -121,7 +124,7 @@ def test_the_mask_is_there_before_anybody_is_told(path):
     assert heard == [True]
 
 
-def test_a_file_that_is_gone_or_none_of_ours_is_told_in_a_sentence(path):
+def test_a_file_that_is_gone_or_none_of_ours_is_told_in_a_sentence(path: Any) -> None:
     with pytest.raises(ReplayError, match="the masks of these turns are gone"):
         read_turn_masks(path)
     path.write_bytes(b"x" * 100)

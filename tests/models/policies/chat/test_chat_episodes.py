@@ -5,7 +5,10 @@ crashed.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +23,7 @@ from agent.limits import Limits
 from agent.ports import Observation
 from agent.protocol.dialects import Dialect
 from agent.values import Role, Target
+from models.policies.chat.in_process.loading import Loaded
 from models.policies.chat.in_process.transformers_chat import TransformersChat
 from server.cli import main
 
@@ -27,23 +31,23 @@ FAMILIES = ["qwen3_vl", "qwen2_5_vl", "llava", "gemma3"]
 
 
 @pytest.fixture
-def slices():
+def slices() -> ArraySlices:
     array = np.random.default_rng(0).random((3, 48, 64), dtype=np.float32)
     return ArraySlices(array, FakeSegmenter())
 
 
 @pytest.fixture
-def policy(load):
+def policy(load: Callable[..., Loaded]) -> Any:
     """A planner on a family's tiny model; nonsense is the same at every try."""
 
-    def made(family: str, dialect: Dialect = Dialect.TOOL_CALL, batch: int = 8):
+    def made(family: str, dialect: Dialect = Dialect.TOOL_CALL, batch: int = 8) -> LanguagePolicy:
         settings = LanguageSettings(dialect=dialect, max_new_tokens=6, retry_temperature=0.0)
         return LanguagePolicy(TransformersChat(load(family), batch=batch), settings)
 
     return made
 
 
-def finished(turns):
+def finished(turns: Any) -> Any:
     """All turns and the value that a generator of turns returned."""
     said = []
     while True:
@@ -55,7 +59,9 @@ def finished(turns):
 
 @pytest.mark.parametrize("dialect", list(Dialect))
 @pytest.mark.parametrize("family", FAMILIES)
-def test_nonsense_becomes_malformed_turns_and_an_end(family, dialect, policy, slices):
+def test_nonsense_becomes_malformed_turns_and_an_end(
+    family: str, dialect: Any, policy: Any, slices: Any
+) -> None:
     start = Observation(Target("liver"), slices, 1, Role.KEY)
 
     turns, episode = finished(
@@ -68,7 +74,7 @@ def test_nonsense_becomes_malformed_turns_and_an_end(family, dialect, policy, sl
     assert episode.best is None
 
 
-def test_episodes_in_lock_step_say_what_each_says_alone(policy, slices):
+def test_episodes_in_lock_step_say_what_each_says_alone(policy: Any, slices: Any) -> None:
     words = ("liver", "spleen", "the organ that stores bile")
     starts = [Observation(Target(text), slices, z, Role.KEY) for z, text in enumerate(words)]
     limits = replace(Limits(), refusals_in_a_row=5)
@@ -85,8 +91,11 @@ def test_episodes_in_lock_step_say_what_each_says_alone(policy, slices):
 
 
 def test_the_segment_command_ends_clearly_with_a_model_that_talks_nonsense(
-    model_folders, tmp_path, monkeypatch, capsys
-):
+    model_folders: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (48, 64), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "us.png")
     monkeypatch.setenv("SEGNODE_STORAGE__DIR", str(tmp_path / "var"))

@@ -10,8 +10,10 @@ from __future__ import annotations
 import json
 import math
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,12 +45,12 @@ TINY = Architecture(
 )
 
 
-def seeded_state(network):
+def seeded_state(network: ImisNet) -> Any:
     """Upstream's names with weights that depend on name and shape alone."""
     return {name: _seeded(name, shape) for name, shape in upstream_shapes(network).items()}
 
 
-def _seeded(name, shape):
+def _seeded(name: str, shape: tuple[int, ...]) -> Any:
     generator = torch.Generator().manual_seed(zlib.crc32(f"{name}{shape}".encode()))
     noise = torch.randn(shape, generator=generator)
     if len(shape) == 1 and name.endswith("weight"):  # a norm's
@@ -75,11 +77,11 @@ class Faults:
 class PlainImisNet:
     """The network from its description, one image and one prompt at a time, at side `side_px`."""
 
-    def __init__(self, state, architecture, side_px, faults=Faults()):
+    def __init__(self, state: Any, architecture: Any, side_px: Any, faults: Any = Faults()) -> None:
         self.state, self.architecture = state, architecture
         self.side, self.patches, self.faults = side_px, side_px // 16, faults
 
-    def image_embedding(self, rgb):
+    def image_embedding(self, rgb: Any) -> Any:
         """(1, width, s, s) of a picture (rows, columns, 3) uint8."""
         vit = "image_encoder.sam_encoder."
         square = Image.fromarray(rgb).resize((self.side, self.side), self.faults.resize)
@@ -107,7 +109,7 @@ class PlainImisNet:
         x = self._norm2d(functional.conv2d(x, state[f"{neck}0.weight"]), f"{neck}1.")
         return self._norm2d(functional.conv2d(x, state[f"{neck}2.weight"], padding=1), f"{neck}3.")
 
-    def _block(self, at, x, is_global):
+    def _block(self, at: str, x: Any, is_global: Any) -> Any:
         normed = self._norm(x, f"{at}norm1.", self.faults.block_eps)
         if is_global:
             looked = self._relative_attention(f"{at}attn.", normed)
@@ -128,7 +130,7 @@ class PlainImisNet:
             functional.gelu(self._linear(normed, f"{at}mlp.fc1.")), f"{at}mlp.fc2."
         )
 
-    def _relative_attention(self, at, x):
+    def _relative_attention(self, at: str, x: Any) -> Any:
         """Attention among the cells of x (n, n, width), with a bias by row and column distance."""
         n, heads = x.shape[0], self.architecture.heads
         queries, keys, values = self._linear(x, f"{at}qkv.").chunk(3, dim=2)
@@ -150,7 +152,7 @@ class PlainImisNet:
             outputs.append(torch.einsum("abde,dec->abc", shares, v))
         return self._linear(torch.cat(outputs, dim=2), f"{at}proj.")
 
-    def text_embedding(self, token_ids):
+    def text_embedding(self, token_ids: Any) -> Any:
         """(1, width) of token ids (a list), padded behind its first end token or not."""
         architecture, at = self.architecture, "text_model.text_model."
         first_end = token_ids.index(architecture.end_token)
@@ -171,7 +173,14 @@ class PlainImisNet:
         final = self._norm(x, f"{at}final_layer_norm.", 1e-5)
         return self._linear(final[first_end], "text_out_dim.")[None]
 
-    def sparse(self, shape, points=(), labels=(), box=None, text=None):
+    def sparse(
+        self,
+        shape: tuple[int, ...],
+        points: Any = (),
+        labels: Any = (),
+        box: Any | None = None,
+        text: str | None = None,
+    ) -> torch.Tensor:
         """The tokens (n, width) of a prompt in the pixels of a slice of `shape` (rows, columns)."""
         at, tokens = "prompt_encoder.", []
         kinds = [self.state[f"{at}point_embeddings.{kind}.weight"][0] for kind in range(4)]
@@ -186,18 +195,18 @@ class PlainImisNet:
             tokens.append(text[0])
         return torch.stack(tokens) if tokens else torch.zeros(0, self.architecture.width)
 
-    def _where(self, x, y, shape):
+    def _where(self, x: Any, y: Any, shape: tuple[int, ...]) -> Any:
         rows, columns = shape
         return self._frequencies(
             (x * self.side / columns + 0.5) / self.side, (y * self.side / rows + 0.5) / self.side
         )
 
-    def _frequencies(self, x, y):
+    def _frequencies(self, x: Any, y: Any) -> torch.Tensor:
         matrix = self.state["prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"].double()
         angle = 2 * math.pi * (torch.tensor([2 * x - 1, 2 * y - 1], dtype=torch.float64) @ matrix)
         return torch.cat([angle.sin(), angle.cos()]).float()
 
-    def dense_positions(self):
+    def dense_positions(self) -> torch.Tensor:
         """(1, width, s, s): the encoding of each cell's centre."""
         n = self.patches
         rows = [
@@ -206,7 +215,9 @@ class PlainImisNet:
         ]
         return torch.stack(rows).permute(2, 0, 1)[None]
 
-    def candidates(self, embedding, sparse, mask=None, text=None):
+    def candidates(
+        self, embedding: Any, sparse: Any, mask: torch.Tensor | None = None, text: str | None = None
+    ) -> Any:
         """Logits (4, 4s, 4s), ious (4,), semantics (4, k) for one prompt; `mask` raw logits (4s,
         4s).
         """
@@ -238,7 +249,7 @@ class PlainImisNet:
         semantics = self._head(f"{at}semantic_prediction_head.", tokens[5:9])
         return logits, self._head(f"{at}iou_prediction_head.", tokens[0]), semantics
 
-    def _dense(self, mask):
+    def _dense(self, mask: torch.Tensor | None) -> Any:
         at, state = "prompt_encoder.", self.state
         if mask is None:
             return state[f"{at}no_mask_embed.weight"][0][:, None, None]
@@ -250,14 +261,14 @@ class PlainImisNet:
             x = functional.gelu(self._norm2d(x, f"{down}{norm}"))
         return functional.conv2d(x, state[f"{down}6.weight"], state[f"{down}6.bias"])[0]
 
-    def _two_way(self, prompts, pixels, places):
+    def _two_way(self, prompts: torch.Tensor, pixels: Any, places: Any) -> Any:
         at, heads = "mask_decoder.transformer.", self.architecture.decoder_heads
         tokens = prompts
 
-        def look(name, queries, keys, values):
+        def look(name: str, queries: Any, keys: Any, values: Any) -> Any:
             return self._attention(f"{at}{name}.", queries, keys, values, heads)
 
-        def norm(name, x):
+        def norm(name: str, x: Any) -> Any:
             return self._norm(x, f"{at}{name}.", 1e-5)
 
         for number in range(self.architecture.decoder_depth):
@@ -281,7 +292,9 @@ class PlainImisNet:
         last = look("final_attn_token_to_image", tokens + prompts, pixels + places, pixels)
         return norm("norm_final_attn", tokens + last), pixels
 
-    def _attention(self, at, queries, keys, values, heads, hidden=None):
+    def _attention(
+        self, at: str, queries: Any, keys: Any, values: Any, heads: Any, hidden: Any | None = None
+    ) -> Any:
         parts = (
             self._linear(part, f"{at}{name}_proj.").chunk(heads, dim=1)
             for part, name in ((queries, "q"), (keys, "k"), (values, "v"))
@@ -294,25 +307,25 @@ class PlainImisNet:
             outputs.append(scores.softmax(1) @ v)
         return self._linear(torch.cat(outputs, dim=1), f"{at}out_proj.")
 
-    def _head(self, at, x):
+    def _head(self, at: str, x: Any) -> Any:
         for number in range(2):
             x = self._linear(x, f"{at}layers.{number}.").relu()
         return self._linear(x, f"{at}layers.2.")
 
-    def _linear(self, x, at):
+    def _linear(self, x: Any, at: str) -> Any:
         return x @ self.state[f"{at}weight"].T + self.state[f"{at}bias"]
 
-    def _norm(self, x, at, eps):
+    def _norm(self, x: Any, at: str, eps: Any) -> Any:
         spread = x.var(-1, keepdim=True, unbiased=False)
         normed = (x - x.mean(-1, keepdim=True)) / torch.sqrt(spread + eps)
         return normed * self.state[f"{at}weight"] + self.state[f"{at}bias"]
 
-    def _norm2d(self, x, at):
+    def _norm2d(self, x: Any, at: str) -> Any:
         return self._norm(x.permute(0, 2, 3, 1), at, 1e-6).permute(0, 3, 1, 2)
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _one_thread():
+def _one_thread() -> Iterator[Any]:
     """Tensors this small are slower on several."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -321,31 +334,31 @@ def _one_thread():
 
 
 @pytest.fixture(scope="session")
-def tiny_architecture():
+def tiny_architecture() -> Any:
     """A network of the real kind that runs in milliseconds."""
     return TINY
 
 
 @pytest.fixture(scope="session")
-def tiny_state():
+def tiny_state() -> Any:
     """Its seeded checkpoint, upstream's names."""
     return seeded_state(ImisNet(TINY))
 
 
 @pytest.fixture
-def tiny_at(tiny_state):
+def tiny_at(tiny_state: Any) -> Any:
     """The tiny network with its seeded weights at a side."""
     return lambda side_px: from_upstream(tiny_state, TINY).at_side(side_px)
 
 
 @pytest.fixture
-def plain_at(tiny_state):
+def plain_at(tiny_state: Any) -> Any:
     """The plain derivation with the same weights at a side, with faults if they are said."""
     return lambda side_px, **faults: PlainImisNet(tiny_state, TINY, side_px, Faults(**faults))
 
 
 @pytest.fixture(scope="session")
-def seeded():
+def seeded() -> Any:
     """The seeded state for any network."""
     return seeded_state
 

@@ -4,6 +4,9 @@ checkpoint.
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -19,7 +22,7 @@ KINDS = ("points", "box", "points_box", "points_mask", "text", "text_box")
 
 
 @pytest.fixture
-def case():
+def case() -> Any:
     """A case's inputs, as numpy hands them over from inputs.npz."""
     return {
         "image": np.random.default_rng(8).integers(0, 256, (50, 76, 3), dtype=np.uint8),
@@ -32,7 +35,9 @@ def case():
     }
 
 
-def test_every_array_is_there_in_its_shape(tiny_state, tiny_architecture, case):
+def test_every_array_is_there_in_its_shape(
+    tiny_state: Any, tiny_architecture: Any, case: Any
+) -> None:
     # Act
     arrays = dump_imisnet(tiny_state, case, tiny_architecture)
 
@@ -58,13 +63,15 @@ def test_every_array_is_there_in_its_shape(tiny_state, tiny_architecture, case):
     }
 
 
-def test_the_arrays_are_those_of_the_plain_network(tiny_state, tiny_architecture, case, plain_at):
+def test_the_arrays_are_those_of_the_plain_network(
+    tiny_state: Any, tiny_architecture: Any, case: Any, plain_at: Any
+) -> None:
     # Arrange
     plain = plain_at(64)
     embedding = plain.image_embedding(case["image"])
     text = plain.text_embedding([598, 17, 300, 5, 599, 599])
-    points = {"points": [(20.0, 30.0), (60.0, 5.0)], "labels": [1, 0]}
-    box = {"box": [4.0, 6.0, 50.0, 40.0]}
+    points: dict[str, Any] = {"points": [(20.0, 30.0), (60.0, 5.0)], "labels": [1, 0]}
+    box: dict[str, Any] = {"box": [4.0, 6.0, 50.0, 40.0]}
 
     # Act
     arrays = dump_imisnet(tiny_state, case, tiny_architecture)
@@ -73,7 +80,13 @@ def test_the_arrays_are_those_of_the_plain_network(tiny_state, tiny_architecture
     for single in (True, False):
         prefix = "single/" if single else ""
 
-        def drawn(mask=None, text=None, *, single=single, **prompt):
+        def drawn(
+            mask: torch.Tensor | None = None,
+            text: torch.Tensor | None = None,
+            *,
+            single: Any = single,
+            **prompt: Any,
+        ) -> Any:
             sparse = plain.sparse((50, 76), text=text, **prompt)
             logits, ious, semantics = plain.candidates(embedding, sparse, mask=mask, text=text)
             best = 0 if single else 1 + int(ious[1:].argmax())
@@ -96,7 +109,9 @@ def test_the_arrays_are_those_of_the_plain_network(tiny_state, tiny_architecture
             np.testing.assert_array_equal(arrays[f"{at}mask"], arrays[f"{at}logits"] > 0)
 
 
-def test_the_dump_and_the_segmenter_draw_the_same(tiny_state, tiny_architecture, case, tiny_at):
+def test_the_dump_and_the_segmenter_draw_the_same(
+    tiny_state: Any, tiny_architecture: Any, case: Any, tiny_at: Any
+) -> None:
     from models.segmenters.imisnet.segmenter import ImisNetSegmenter
 
     arrays = dump_imisnet(tiny_state, case, tiny_architecture)
@@ -111,7 +126,9 @@ def test_the_dump_and_the_segmenter_draw_the_same(tiny_state, tiny_architecture,
 
 
 @pytest.mark.slow
-def test_the_full_network_opens_from_a_training_scripts_checkpoint(tmp_path, seeded):
+def test_the_full_network_opens_from_a_training_scripts_checkpoint(
+    tmp_path: Path, seeded: Any
+) -> None:
     """182.5 million parameters, at side 256 and, with the same file, at another."""
     # Arrange
     path = tmp_path / "IMISNet-B.pth"

@@ -5,6 +5,7 @@ see.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,27 +34,35 @@ BOX = (10.0, 12.0, 44.0, 80.0)
 WORDS = [598, 17, 300, 5, 599, 599, 599]
 
 
-def picture(shape=SHAPE):
+def picture(shape: tuple[int, ...] = SHAPE) -> np.ndarray:
     return np.random.default_rng(5).integers(0, 256, (*shape, 3), dtype=np.uint8)
 
 
-def gap(ours, theirs):
+def gap(ours: Any, theirs: Any) -> float:
     return float((torch.as_tensor(ours) - torch.as_tensor(theirs)).abs().max())
 
 
-def embedded(network, rgb):
+def embedded(network: ImisNet, rgb: Any) -> Any:
     with torch.inference_mode():
         return network.image_encoder(torch.from_numpy(model_input(rgb, network.side_px)))
 
 
-def spoken(network):
+def spoken(network: ImisNet) -> Any:
     ids = torch.tensor([WORDS])
     mask = torch.tensor([[1, 1, 1, 1, 1, 0, 0]])
     with torch.inference_mode():
         return network.text_embedding(ids, mask)
 
 
-def drawn_by_both(network, plain, *, points=False, box=False, mask=False, text=False):
+def drawn_by_both(
+    network: ImisNet,
+    plain: Any,
+    *,
+    points: bool = False,
+    box: bool = False,
+    mask: bool = False,
+    text: bool = False,
+) -> Any:
     """(ours, theirs): logits (4, s, s), ious (4,), semantics (4, k) for the same prompt on the same
     embedding.
     """
@@ -81,7 +90,7 @@ def drawn_by_both(network, plain, *, points=False, box=False, mask=False, text=F
 
 
 @pytest.mark.parametrize("side_px", [128, 64, 96], ids=["trained", "half", "odd number of windows"])
-def test_the_image_embedding_is_the_plain_one(tiny_at, plain_at, side_px):
+def test_the_image_embedding_is_the_plain_one(tiny_at: Any, plain_at: Any, side_px: int) -> None:
     network, plain = tiny_at(side_px), plain_at(side_px)
 
     ours = embedded(network, picture())
@@ -90,7 +99,7 @@ def test_the_image_embedding_is_the_plain_one(tiny_at, plain_at, side_px):
     assert gap(ours, plain.image_embedding(picture())) < BOUND
 
 
-def test_positions_and_text_are_the_plain_ones(tiny_at, plain_at):
+def test_positions_and_text_are_the_plain_ones(tiny_at: Any, plain_at: Any) -> None:
     network, plain = tiny_at(64), plain_at(64)
 
     assert gap(network.prompt_encoder.get_dense_pe(), plain.dense_positions()) < BOUND
@@ -111,7 +120,9 @@ def test_positions_and_text_are_the_plain_ones(tiny_at, plain_at):
     ],
     ids=lambda asked: "+".join(asked),
 )
-def test_every_kind_of_prompt_draws_what_the_plain_network_draws(tiny_at, plain_at, asked):
+def test_every_kind_of_prompt_draws_what_the_plain_network_draws(
+    tiny_at: Any, plain_at: Any, asked: Any
+) -> None:
     # Arrange, Act
     ours, theirs = drawn_by_both(tiny_at(64), plain_at(64), **asked)
 
@@ -130,7 +141,9 @@ def test_every_kind_of_prompt_draws_what_the_plain_network_draws(tiny_at, plain_
     ],
     ids=["eps 1e-6", "no antialias", "bilinear resize"],
 )
-def test_a_fault_in_the_encoder_would_be_seen(tiny_at, plain_at, fault, least):
+def test_a_fault_in_the_encoder_would_be_seen(
+    tiny_at: Any, plain_at: Any, fault: Any, least: Any
+) -> None:
     embedding = embedded(tiny_at(64), picture())
 
     assert gap(embedding, plain_at(64, **fault).image_embedding(picture())) > least
@@ -144,13 +157,15 @@ def test_a_fault_in_the_encoder_would_be_seen(tiny_at, plain_at, fault, least):
     ],
     ids=["padding point beside a box", "text not added"],
 )
-def test_a_fault_in_the_prompts_would_be_seen(tiny_at, plain_at, fault, asked):
+def test_a_fault_in_the_prompts_would_be_seen(
+    tiny_at: Any, plain_at: Any, fault: Any, asked: Any
+) -> None:
     (ours, _, _), (theirs, _, _) = drawn_by_both(tiny_at(64), plain_at(64, **fault), **asked)
 
     assert gap(ours, theirs) > 0.05
 
 
-def test_logits_grow_to_the_square_first_and_to_the_slice_then():
+def test_logits_grow_to_the_square_first_and_to_the_slice_then() -> None:
     """One pixel of 16 x 16 is half a pixel of the slice: going there directly gives other values at
     the edges.
     """
@@ -168,7 +183,7 @@ def test_logits_grow_to_the_square_first_and_to_the_slice_then():
     assert gap(full, once) > 0.05
 
 
-def test_a_picture_is_squashed_by_the_nearest_pixel():
+def test_a_picture_is_squashed_by_the_nearest_pixel() -> None:
     # Arrange: two columns, three rows, 0 255 / 255 0 / 0 0
     levels = np.array([[0, 255], [255, 0], [0, 0]], dtype=np.uint8)
 
@@ -186,7 +201,7 @@ def test_a_picture_is_squashed_by_the_nearest_pixel():
 
 
 @pytest.fixture(scope="module")
-def full_shapes():
+def full_shapes() -> Any:
     """Names and shapes of the checkpoint that the full network takes; nothing is computed with
     it.
     """
@@ -195,7 +210,9 @@ def full_shapes():
 
 
 class TestCheckpoint:
-    def test_it_has_as_many_tensors_and_parameters_as_the_published_one(self, full_shapes):
+    def test_it_has_as_many_tensors_and_parameters_as_the_published_one(
+        self, full_shapes: Any
+    ) -> None:
         used = {
             name: shape for name, shape in full_shapes.items() if ".sam_encoder.neck" not in name
         }
@@ -207,7 +224,9 @@ class TestCheckpoint:
         assert full_shapes["mask_decoder.semantic_prediction_head.layers.2.weight"] == (512, 256)
         assert full_shapes["image_encoder.sam_encoder.blocks.8.attn.rel_pos_h"] == (127, 64)
 
-    def test_names_and_shapes_are_those_of_the_published_one(self, full_shapes, published_shapes):
+    def test_names_and_shapes_are_those_of_the_published_one(
+        self, full_shapes: Any, published_shapes: dict[str, tuple[int, ...]]
+    ) -> None:
         assert full_shapes == published_shapes
 
     @pytest.mark.parametrize(
@@ -224,17 +243,19 @@ class TestCheckpoint:
             ("text_out_dim.weight", "text_out_dim.weight"),
         ],
     )
-    def test_names_go_both_ways(self, theirs, ours):
+    def test_names_go_both_ways(self, theirs: Any, ours: Any) -> None:
         assert own_name(theirs, inner_text_model=False) == ours
         assert upstream_name(ours) == theirs
 
-    def test_transformers_4_keeps_the_inner_text_model(self):
+    def test_transformers_4_keeps_the_inner_text_model(self) -> None:
         name = "text_model.text_model.final_layer_norm.bias"
 
         assert own_name(name, inner_text_model=True) == name
         assert upstream_name(name) == name
 
-    def test_what_upstream_never_uses_is_dropped(self, tiny_state, tiny_architecture):
+    def test_what_upstream_never_uses_is_dropped(
+        self, tiny_state: Any, tiny_architecture: Any
+    ) -> None:
         # Arrange
         extra = {"text_model.text_model.embeddings.position_ids": torch.arange(40)[None]}
         without_neck = {
@@ -248,7 +269,9 @@ class TestCheckpoint:
         from_upstream(without_neck, tiny_architecture)
 
     @pytest.mark.parametrize("fault", ["missing", "too many", "another shape"])
-    def test_any_other_difference_is_named(self, tiny_state, tiny_architecture, fault):
+    def test_any_other_difference_is_named(
+        self, tiny_state: Any, tiny_architecture: Any, fault: str
+    ) -> None:
         # Arrange
         state = dict(tiny_state)
         if fault == "missing":
@@ -262,7 +285,9 @@ class TestCheckpoint:
         with pytest.raises(WrongArchitecture, match=rf"mask_decoder\.text_.*{fault}.*IMIS-Net"):
             from_upstream(state, tiny_architecture)
 
-    def test_half_precision_weights_are_widened(self, tiny_state, tiny_architecture):
+    def test_half_precision_weights_are_widened(
+        self, tiny_state: Any, tiny_architecture: Any
+    ) -> None:
         halved = {name: value.half() for name, value in tiny_state.items()}
 
         network = from_upstream(halved, tiny_architecture)
@@ -270,6 +295,6 @@ class TestCheckpoint:
         assert {value.dtype for value in network.state_dict().values()} == {torch.float32}
 
     @pytest.mark.parametrize("side_px", [0, -16, 100])
-    def test_a_side_that_is_no_multiple_of_16_is_refused(self, tiny_at, side_px):
+    def test_a_side_that_is_no_multiple_of_16_is_refused(self, tiny_at: Any, side_px: int) -> None:
         with pytest.raises(ValueError, match="multiple of 16"):
             tiny_at(side_px)

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,24 +27,26 @@ OUTLINE = np.zeros((90, 70), dtype=bool)
 OUTLINE[20:50, 10:40] = True
 
 
-def image(shape=(90, 70), seed=3):
+def image(shape: tuple[int, ...] = (90, 70), seed: int = 3) -> np.ndarray:
     return np.random.default_rng(seed).random(shape, dtype=np.float32)
 
 
 @pytest.fixture
-def reader(clip_files, tiny_architecture):
+def reader(clip_files: Path, tiny_architecture: Any) -> TextReader:
     return TextReader(clip_files, tiny_architecture.text_positions)
 
 
 @pytest.fixture
-def segmenter(tiny_at, reader):
+def segmenter(tiny_at: Any, reader: Any) -> ImisNetSegmenter:
     return ImisNetSegmenter(tiny_at(64), reader=reader)
 
 
 @pytest.mark.parametrize(
     "shape", [(90, 70), (1, 1), (8, 5000), (5000, 8), (64, 64), (90, 70, 3), (1, 1, 3)]
 )
-def test_slices_of_any_shape_are_drawn_at_their_own_size(segmenter, shape):
+def test_slices_of_any_shape_are_drawn_at_their_own_size(
+    segmenter: Any, shape: tuple[int, ...]
+) -> None:
     # Arrange
     rows, columns = shape[:2]
 
@@ -60,7 +64,7 @@ def test_slices_of_any_shape_are_drawn_at_their_own_size(segmenter, shape):
     assert answer.logits.dtype == np.float32
 
 
-def test_grey_is_encoded_as_the_same_grey_in_rgb_and_colour_otherwise(segmenter):
+def test_grey_is_encoded_as_the_same_grey_in_rgb_and_colour_otherwise(segmenter: Any) -> None:
     grey = image()
     tinted = np.stack([grey, grey, 1 - grey], axis=2)
 
@@ -70,7 +74,7 @@ def test_grey_is_encoded_as_the_same_grey_in_rgb_and_colour_otherwise(segmenter)
     assert np.abs(segmenter.encode(tinted).embedding - same).max() > 0.1
 
 
-def test_the_answer_is_the_best_of_masks_1_to_3(segmenter, tiny_at):
+def test_the_answer_is_the_best_of_masks_1_to_3(segmenter: Any, tiny_at: Any) -> None:
     """Mask 0 never is, even where its own opinion is the highest."""
     # Arrange
     network = tiny_at(64)
@@ -103,7 +107,7 @@ def test_the_answer_is_the_best_of_masks_1_to_3(segmenter, tiny_at):
     ],
     ids=["clicks", "box", "an older click", "outline", "logits", "text", "which text"],
 )
-def test_every_part_of_a_prompt_counts(segmenter, more, than):
+def test_every_part_of_a_prompt_counts(segmenter: Any, more: Any, than: Any) -> None:
     encoding = segmenter.encode(image())
 
     with_it, without = (segmenter.segment(encoding, prompts) for prompts in (more, than))
@@ -111,7 +115,7 @@ def test_every_part_of_a_prompt_counts(segmenter, more, than):
     assert np.abs(with_it.logits - without.logits).max() > 1e-3
 
 
-def test_earlier_logits_come_before_an_outline(segmenter):
+def test_earlier_logits_come_before_an_outline(segmenter: Any) -> None:
     encoding = segmenter.encode(image())
     logits = np.full((16, 16), 3, dtype=np.float32)
 
@@ -121,7 +125,9 @@ def test_earlier_logits_come_before_an_outline(segmenter):
     np.testing.assert_array_equal(both.logits, alone.logits)
 
 
-def test_an_outline_goes_in_where_it_lies(segmenter, tiny_at, monkeypatch):
+def test_an_outline_goes_in_where_it_lies(
+    segmenter: Any, tiny_at: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A block of the slice becomes the same share of the mask prompt, positive inside."""
     # Arrange
     network = tiny_at(64)
@@ -144,7 +150,7 @@ def test_an_outline_goes_in_where_it_lies(segmenter, tiny_at, monkeypatch):
     np.testing.assert_array_equal(inside, np.eye(2, dtype=bool).repeat(8, 0).repeat(8, 1))
 
 
-def test_many_asks_on_many_slices_are_what_each_is_alone(segmenter):
+def test_many_asks_on_many_slices_are_what_each_is_alone(segmenter: Any) -> None:
     # Arrange
     one, other = segmenter.encode(image()), segmenter.encode(image((40, 130), seed=9))
     logits = segmenter.segment(one, BOX).logits
@@ -172,7 +178,7 @@ def test_many_asks_on_many_slices_are_what_each_is_alone(segmenter):
         np.testing.assert_allclose(answer.logits, alone.logits, atol=5e-5)
 
 
-def test_asks_of_one_form_are_one_run_of_the_decoder(segmenter, tiny_at):
+def test_asks_of_one_form_are_one_run_of_the_decoder(segmenter: Any, tiny_at: Any) -> None:
     # Arrange
     network = tiny_at(64)
     runs = []
@@ -192,7 +198,7 @@ def test_asks_of_one_form_are_one_run_of_the_decoder(segmenter, tiny_at):
 @pytest.mark.parametrize(
     "prompts", [Prompts(), replace(BOX, text="liver"), Prompts(text="liver")], ids=str
 )
-def test_what_it_cannot_use_is_refused(tiny_at, prompts):
+def test_what_it_cannot_use_is_refused(tiny_at: Any, prompts: Prompts) -> None:
     segmenter = ImisNetSegmenter(tiny_at(64))
     encoding = segmenter.encode(image())
 
@@ -200,7 +206,7 @@ def test_what_it_cannot_use_is_refused(tiny_at, prompts):
         segmenter.segment(encoding, prompts)
 
 
-def test_logits_of_another_side_are_refused(segmenter):
+def test_logits_of_another_side_are_refused(segmenter: Any) -> None:
     encoding = segmenter.encode(image())
 
     with pytest.raises(ValueError, match=r"\(16, 16\).*\(64, 64\)"):
@@ -216,10 +222,12 @@ class TestText:
             ("  non-enhancing   tumour\n", "A segmentation area of a non enhancing tumour."),
         ],
     )
-    def test_names_are_read_in_the_sentence_of_the_training(self, said, read):
+    def test_names_are_read_in_the_sentence_of_the_training(self, said: str, read: str) -> None:
         assert sentence(said) == read
 
-    def test_tokens_start_and_end_as_clip_wants_and_are_cut_at_the_last_position(self, reader):
+    def test_tokens_start_and_end_as_clip_wants_and_are_cut_at_the_last_position(
+        self, reader: Any
+    ) -> None:
         # Act
         short, mask = reader.tokens("li")
         long, _ = reader.tokens("li " * 50)
@@ -231,7 +239,7 @@ class TestText:
         assert long.shape == (1, 40)
         assert (long[0, 0], long[0, -1]) == (598, 599)
 
-    def test_merges_are_used(self, reader, clip_files):
+    def test_merges_are_used(self, reader: Any, clip_files: Path) -> None:
         """The words "liver" is cut into: li, v, er at the word's end."""
         import json
 
@@ -243,7 +251,7 @@ class TestText:
         assert tokens[-5:-2] == liver
         assert tokens[-2] == vocabulary[".</w>"]
 
-    def test_a_text_is_embedded_once(self, tiny_at, reader):
+    def test_a_text_is_embedded_once(self, tiny_at: Any, reader: Any) -> None:
         # Arrange
         network = tiny_at(64)
         read = []
@@ -258,7 +266,7 @@ class TestText:
         # Assert
         assert len(read) == 2
 
-    def test_it_takes_text_only_with_the_tokenizer(self, tiny_at, reader):
+    def test_it_takes_text_only_with_the_tokenizer(self, tiny_at: Any, reader: Any) -> None:
         assert ImisNetSegmenter(tiny_at(64)).supported_prompts == {
             PromptKind.BOX,
             PromptKind.POINT,
@@ -267,14 +275,18 @@ class TestText:
         with_text = ImisNetSegmenter(tiny_at(64), reader=reader).supported_prompts
         assert with_text == set(PromptKind) - {PromptKind.SCRIBBLE}
 
-    def test_the_first_folder_with_both_files_is_taken(self, tmp_path, clip_files):
+    def test_the_first_folder_with_both_files_is_taken(
+        self, tmp_path: Path, clip_files: Path
+    ) -> None:
         # Arrange: one file alone is no tokenizer
         (tmp_path / "vocab.json").write_text("{}")
 
         # Act, Assert
         assert text_reader([tmp_path, clip_files], 24) is not None
 
-    def test_a_missing_tokenizer_is_said_with_the_files_and_the_place(self, tmp_path, caplog):
+    def test_a_missing_tokenizer_is_said_with_the_files_and_the_place(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
         with caplog.at_level(logging.WARNING):
             found = text_reader([tmp_path / "here", tmp_path / "there"], 24)
 
@@ -284,7 +296,7 @@ class TestText:
 
 
 class TestOpening:
-    def test_another_networks_checkpoint_is_named(self, tmp_path):
+    def test_another_networks_checkpoint_is_named(self, tmp_path: Path) -> None:
         # Arrange
         path = tmp_path / "sam.pth"
         weights = torch.zeros(768, 3, 16, 16)
@@ -298,7 +310,7 @@ class TestOpening:
         with pytest.raises(WrongArchitecture, match=r"sam\.pth holds SAM ViT-B, not IMIS-Net"):
             open_imisnet(path, Resources(threads=1, device="cpu"))
 
-    def test_what_is_no_checkpoint_is_refused(self, tmp_path):
+    def test_what_is_no_checkpoint_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "imis.pth").write_bytes(b"nothing")
 
         with pytest.raises(CheckpointUnreadable, match=r"imis\.pth"):

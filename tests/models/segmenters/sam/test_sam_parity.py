@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +22,7 @@ from tests.support import parity, seeded_networks
 
 
 @pytest.fixture(scope="module", params=[(90, 140), (160, 101)], ids=["lying", "upright"])
-def pair(request, tmp_path_factory):
+def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A narrow SAM at 1024 pixels, as upstream's builder has it."""
     from segment_anything import SamPredictor
     from segment_anything.build_sam import _build_sam
@@ -45,26 +47,28 @@ def pair(request, tmp_path_factory):
     )
 
 
-def test_the_embedding_is_upstreams(pair):
+def test_the_embedding_is_upstreams(pair: Any) -> None:
     theirs = pair.theirs.features[0].numpy()
 
     assert parity.gap(pair.encoding.embedding, theirs) < parity.BOUND
     assert np.ptp(theirs) > 1
 
 
-def test_prompts_give_upstreams_answer_and_so_does_going_on_from_it(pair, prompts):
+def test_prompts_give_upstreams_answer_and_so_does_going_on_from_it(
+    pair: Any, prompts: Any
+) -> None:
     first = pair.check(prompts)
 
     pair.check(replace(prompts, previous_logits=first.logits))
 
 
-def test_logits_alone_are_a_prompt(pair):
+def test_logits_alone_are_a_prompt(pair: Any) -> None:
     first = pair.check(parity.PROMPTS["box"])
 
     pair.check(Prompts(previous_logits=first.logits))
 
 
-def test_the_single_mask_is_upstreams_too(pair, prompts):
+def test_the_single_mask_is_upstreams_too(pair: Any, prompts: Any) -> None:
     low_res, ious = pair.ours.candidates([PromptedSlice(pair.encoding, prompts)], multimask=False)
 
     _, their_ious, their_low_res = pair.upstream(prompts, multimask=False)
@@ -75,7 +79,7 @@ def test_the_single_mask_is_upstreams_too(pair, prompts):
 @pytest.mark.parametrize(
     ("architecture", "size"), [(VIT_B, "vit_b"), (VIT_L, "vit_l"), (VIT_H, "vit_h")]
 )
-def test_the_sizes_have_upstreams_tensors(architecture, size):
+def test_the_sizes_have_upstreams_tensors(architecture: Any, size: str) -> None:
     """Shapes alone: the networks are built without memory for their weights."""
     import torch
     from segment_anything import sam_model_registry
@@ -87,7 +91,7 @@ def test_the_sizes_have_upstreams_tensors(architecture, size):
     assert {k: v.shape for k, v in ours.items()} == {k: v.shape for k, v in theirs.items()}
 
 
-def test_a_checkpoint_of_sam2_is_no_sam(tmp_path):
+def test_a_checkpoint_of_sam2_is_no_sam(tmp_path: Path) -> None:
     with pytest.raises(WrongArchitecture, match=r"SAM 2\.1 of width 16 .* not SAM ViT-B"):
         SamSegmenter("sam", seeded_networks.sam2_checkpoint(tmp_path), VIT_B, resources=Resources())
 
@@ -102,13 +106,13 @@ def test_a_checkpoint_of_sam2_is_no_sam(tmp_path):
         ((1, 4000), (1, 1024)),  # upstream has no row left and fails
     ],
 )
-def test_the_longest_side_fills_the_square(source, inner):
+def test_the_longest_side_fills_the_square(source: tuple[int, int], inner: tuple[int, int]) -> None:
     frame = Frame.of(source, 1024)
 
     assert frame.inner_shape == inner
 
 
-def test_an_outline_becomes_a_prompt_where_it_lies():
+def test_an_outline_becomes_a_prompt_where_it_lies() -> None:
     # Arrange: the lower half of an upright slice; the square's right half is padding
     mask = np.zeros((100, 50), dtype=np.bool_)
     mask[50:] = True

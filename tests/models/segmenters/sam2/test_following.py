@@ -7,6 +7,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import torch
 
 from agent.errors import SegmenterFailed
 from agent.fakes import ArraySlices
-from agent.ports import Encoding, PropagatedSlice, Seed, VolumeSegmenter
+from agent.ports import Encoding, PropagatedSlice, Seed, Slices, VolumeSegmenter
 from models.runtime.encoding import Features
 from models.runtime.resources import Precision, Resources
 from models.segmenters.sam2.memory import Bank, Capacity, Memory, closest
@@ -40,26 +41,26 @@ def forever(_: PropagatedSlice) -> bool:
 
 
 @pytest.fixture(scope="module")
-def segmenter(tmp_path_factory) -> Sam2VolumeSegmenter:
+def segmenter(tmp_path_factory: pytest.TempPathFactory) -> Sam2VolumeSegmenter:
     """The narrow network with its seeded weights, from a checkpoint file."""
     folder = tmp_path_factory.mktemp("sam2")
     return opened(folder)
 
 
-def opened(folder, precision: Precision = Precision.FLOAT32) -> Sam2VolumeSegmenter:
+def opened(folder: Path, precision: Precision = Precision.FLOAT32) -> Sam2VolumeSegmenter:
     resources = Resources(cache_dir=folder, threads=1, device="cpu", precision=precision)
     path = seeded_networks.sam2_checkpoint(folder)
     return Sam2VolumeSegmenter("sam2", path, seeded_networks.NARROW, resources=resources)
 
 
 @pytest.fixture
-def slices(segmenter) -> ArraySlices:
+def slices(segmenter: Sam2VolumeSegmenter) -> ArraySlices:
     noise = np.random.default_rng(7).random(SHAPE, dtype=np.float32)
     return ArraySlices(noise, segmenter)
 
 
 def followed(
-    segmenter, slices, seeds: Sequence[Seed], continue_if=forever
+    segmenter: Any, slices: Slices, seeds: Sequence[Seed], continue_if: Any = forever
 ) -> dict[tuple[int, int], Any]:
     """What was drawn, by (object, slice)."""
     drawn = list(segmenter.propagate(slices, seeds, continue_if))
@@ -67,11 +68,13 @@ def followed(
     return {(one.index, one.z): one for one in drawn}
 
 
-def test_it_is_a_volume_segmenter(segmenter):
+def test_it_is_a_volume_segmenter(segmenter: Sam2VolumeSegmenter) -> None:
     assert isinstance(segmenter, VolumeSegmenter)
 
 
-def test_each_object_is_drawn_on_every_other_slice_at_the_slices_own_size(segmenter, slices):
+def test_each_object_is_drawn_on_every_other_slice_at_the_slices_own_size(
+    segmenter: Sam2VolumeSegmenter, slices: ArraySlices
+) -> None:
     found = followed(segmenter, slices, [Seed({4: LEFT}), Seed({7: RIGHT}, lowest=3, highest=9)])
 
     assert {z for n, z in found if n == 0} == set(range(12)) - {4}
@@ -87,7 +90,9 @@ def test_each_object_is_drawn_on_every_other_slice_at_the_slices_own_size(segmen
     assert one.segmentation.predicted_iou == ious[one.segmentation.choice] == max(ious)
 
 
-def test_objects_together_are_as_they_are_alone(segmenter, slices):
+def test_objects_together_are_as_they_are_alone(
+    segmenter: Sam2VolumeSegmenter, slices: ArraySlices
+) -> None:
     """Of different key slices, so that some have much to remember where others have little; two of
     equal size.
     """
@@ -105,7 +110,9 @@ def test_objects_together_are_as_they_are_alone(segmenter, slices):
             assert one.score == pytest.approx(twin.score, abs=1e-5)
 
 
-def test_several_at_once_are_as_one_at_a_time(segmenter, slices):
+def test_several_at_once_are_as_one_at_a_time(
+    segmenter: Sam2VolumeSegmenter, slices: ArraySlices
+) -> None:
     """What a GPU does in one go a CPU does one by one."""
     tracker = segmenter._tracker
     seeds = [Seed({5: LEFT}), Seed({5: RIGHT}), Seed({3: LOW})]
@@ -121,7 +128,9 @@ def test_several_at_once_are_as_one_at_a_time(segmenter, slices):
         assert gap <= 1e-4
 
 
-def test_between_two_outlines_both_are_known_and_the_nearer_leads(segmenter, slices):
+def test_between_two_outlines_both_are_known_and_the_nearer_leads(
+    segmenter: Sam2VolumeSegmenter, slices: ArraySlices
+) -> None:
     two = followed(segmenter, slices, [Seed({2: LEFT, 9: RIGHT})])
     one = followed(segmenter, slices, [Seed({2: LEFT})])
 
@@ -129,19 +138,23 @@ def test_between_two_outlines_both_are_known_and_the_nearer_leads(segmenter, sli
     assert (two[0, 3].segmentation.logits != one[0, 3].segmentation.logits).any()
 
 
-def test_every_slice_is_encoded_once(segmenter, slices):
+def test_every_slice_is_encoded_once(segmenter: Sam2VolumeSegmenter, slices: ArraySlices) -> None:
     followed(segmenter, slices, [Seed({4: LEFT}), Seed({7: RIGHT})])
 
     assert slices.encoder_passes == SHAPE[0]
 
 
-def test_slices_beyond_an_objects_end_are_not_even_encoded(segmenter, slices):
+def test_slices_beyond_an_objects_end_are_not_even_encoded(
+    segmenter: Sam2VolumeSegmenter, slices: ArraySlices
+) -> None:
     followed(segmenter, slices, [Seed({4: LEFT})], lambda one: 3 <= one.z <= 6)
 
     assert slices.encoder_passes == len({2, 3, 4, 5, 6, 7})
 
 
-def test_an_object_that_the_network_does_not_see_is_empty_and_unsure(tmp_path, slices):
+def test_an_object_that_the_network_does_not_see_is_empty_and_unsure(
+    tmp_path: Path, slices: ArraySlices
+) -> None:
     state = dict(seeded_networks.sam2_state())
     state["sam_mask_decoder.pred_obj_score_head.layers.2.bias"] = torch.tensor([-5.0])
     path = tmp_path / "blind.pt"
@@ -155,13 +168,17 @@ def test_an_object_that_the_network_does_not_see_is_empty_and_unsure(tmp_path, s
     assert all(0 <= one.score < 0.5 for one in found.values())
 
 
-def test_the_score_says_whether_it_is_there(segmenter, slices):
+def test_the_score_says_whether_it_is_there(
+    segmenter: Sam2VolumeSegmenter, slices: ArraySlices
+) -> None:
     found = followed(segmenter, slices, [Seed({4: LEFT}, 3, 6)])
 
     assert all(0.5 < one.score <= 1 for one in found.values())
 
 
-def test_bfloat16_is_near(segmenter, slices, tmp_path):
+def test_bfloat16_is_near(
+    segmenter: Sam2VolumeSegmenter, slices: ArraySlices, tmp_path: Path
+) -> None:
     half = opened(tmp_path, Precision.BFLOAT16)
     seeds = [Seed({4: LEFT}, 3, 6)]
 
@@ -172,7 +189,7 @@ def test_bfloat16_is_near(segmenter, slices, tmp_path):
         assert 0 < np.median(gap) < 0.5
 
 
-def test_another_segmenters_slices_are_refused(segmenter):
+def test_another_segmenters_slices_are_refused(segmenter: Sam2VolumeSegmenter) -> None:
     class Foreign(ArraySlices):
         def encoding(self, z: int) -> Encoding:
             return Features(np.zeros((256, 16, 16), dtype=np.float32), SHAPE[1:])
@@ -211,7 +228,7 @@ def live_tensors() -> tuple[int, int]:
     return len(tensors), sum(one.untyped_storage().nbytes() for one in tensors)
 
 
-def test_what_is_held_does_not_grow_with_the_slices():
+def test_what_is_held_does_not_grow_with_the_slices() -> None:
     # Arrange: an object with an outline far ahead, through a network of 32 pixels
     torch.set_num_threads(1)
     architecture = replace(seeded_networks.NARROW, side_px=32)
@@ -238,14 +255,16 @@ class TestBank:
     def memory(self, z: int) -> Memory:
         return Memory(z, torch.tensor([[float(z)]]), torch.tensor([float(z)]))
 
-    def bank(self, *outlines: int, step: int = 1, depth: int = 100, drawn=(), **capacity) -> Bank:
+    def bank(
+        self, *outlines: int, step: int = 1, depth: int = 100, drawn: Any = (), **capacity: Any
+    ) -> Bank:
         known = {z: self.memory(z) for z in outlines}
         bank = Bank(known, step, depth, Capacity(**capacity))
         for z in drawn:
             bank.remember(self.memory(z))
         return bank
 
-    def test_six_slices_and_fifteen_pointers_behind_and_the_outline(self):
+    def test_six_slices_and_fifteen_pointers_behind_and_the_outline(self) -> None:
         recall = self.bank(10, drawn=range(11, 50)).recall(50)
 
         assert [(ago, int(one)) for ago, one in recall.features] == [
@@ -259,7 +278,7 @@ class TestBank:
         assert recall.size == (7, 16)
         assert recall.reach == 16
 
-    def test_downwards_behind_is_above(self):
+    def test_downwards_behind_is_above(self) -> None:
         recall = self.bank(10, step=-1, drawn=(9, 8, 7)).recall(6)
 
         assert [(ago, int(one)) for ago, one in recall.features] == [
@@ -275,13 +294,13 @@ class TestBank:
             (3, 9),
         ]
 
-    def test_an_outline_ahead_is_seen_but_brings_no_pointer(self):
+    def test_an_outline_ahead_is_seen_but_brings_no_pointer(self) -> None:
         recall = self.bank(10, 20, drawn=(11,)).recall(12)
 
         assert [int(one) for _, one in recall.features] == [10, 20, 11]
         assert [(ago, int(one)) for ago, one in recall.pointers] == [(2, 10), (1, 11)]
 
-    def test_an_outline_too_far_to_be_attended_to_still_is_a_slice_behind(self):
+    def test_an_outline_too_far_to_be_attended_to_still_is_a_slice_behind(self) -> None:
         recall = self.bank(1, 4, 6, 9, drawn=(7,), outlines=2).recall(8)
 
         assert [(ago, int(one)) for ago, one in recall.features] == [
@@ -293,7 +312,7 @@ class TestBank:
             *((1, 7), (4, 4), (7, 1)),
         ]
 
-    def test_a_short_volume_has_short_memories(self):
+    def test_a_short_volume_has_short_memories(self) -> None:
         assert self.bank(0, depth=5).recall(1).reach == 5
 
     @pytest.mark.parametrize(
@@ -308,7 +327,7 @@ class TestBank:
             (0, 2, [1, 5]),
         ],
     )
-    def test_the_closest_outlines(self, z, at_most, expected):
+    def test_the_closest_outlines(self, z: int, at_most: int, expected: list[int]) -> None:
         known = {at: self.memory(at) for at in (1, 5, 12, 30)}
 
         assert list(closest(known, z, at_most)) == expected

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 
@@ -55,11 +58,11 @@ CPU = torch.device("cpu")
         ("no_obj_embed_spatial", "occlusion_spatial_embedding_parameter"),
     ],
 )
-def test_a_name_becomes_what_transformers_calls_it(upstream, ours):
+def test_a_name_becomes_what_transformers_calls_it(upstream: str, ours: str) -> None:
     assert converted_name(upstream) == ours
 
 
-def test_the_four_point_embeddings_become_one():
+def test_the_four_point_embeddings_become_one() -> None:
     state = seeded_networks.sam2_state()
 
     converted = to_transformers(state)
@@ -72,7 +75,7 @@ def test_the_four_point_embeddings_become_one():
 
 
 @pytest.mark.parametrize("size", ["tiny", "narrow"])
-def test_all_of_upstreams_tensors_load_and_none_is_left_over(size):
+def test_all_of_upstreams_tensors_load_and_none_is_left_over(size: str) -> None:
     # Arrange
     architecture = {"tiny": TINY, "narrow": seeded_networks.NARROW}[size]
     state = seeded_networks.sam2_state(size)
@@ -101,7 +104,7 @@ def test_all_of_upstreams_tensors_load_and_none_is_left_over(size):
     ],
     ids=["missing", "a point embedding missing", "too many", "another shape"],
 )
-def test_a_network_is_loaded_whole_or_not_at_all(change, said):
+def test_a_network_is_loaded_whole_or_not_at_all(change: Any, said: str) -> None:
     # Arrange
     state = dict(seeded_networks.sam2_state())
     change(state)
@@ -111,7 +114,7 @@ def test_a_network_is_loaded_whole_or_not_at_all(change, said):
         load_network(state, seeded_networks.NARROW, CPU)
 
 
-def test_sizes_are_told_apart():
+def test_sizes_are_told_apart() -> None:
     assert describe_state(seeded_networks.sam2_state("tiny")) == TINY.name == MEDSAM2.name
     assert describe_state(seeded_networks.sam2_state("narrow")) == seeded_networks.NARROW.name
     names = {size.name for size in (TINY, SMALL, BASE_PLUS, LARGE)}
@@ -122,7 +125,9 @@ def test_sizes_are_told_apart():
     assert describe_state(older) == "SAM 2 tiny"
 
 
-def test_another_networks_checkpoint_says_which_was_expected_and_which_was_found(tmp_path):
+def test_another_networks_checkpoint_says_which_was_expected_and_which_was_found(
+    tmp_path: Path,
+) -> None:
     path = seeded_networks.sam2_checkpoint(tmp_path)
 
     with pytest.raises(
@@ -133,7 +138,9 @@ def test_another_networks_checkpoint_says_which_was_expected_and_which_was_found
 
 
 @pytest.mark.parametrize("wrapper", [None, "model", "model_state_dict", "state_dict"])
-def test_a_state_dict_is_found_in_what_a_training_script_saved(tmp_path, wrapper):
+def test_a_state_dict_is_found_in_what_a_training_script_saved(
+    tmp_path: Path, wrapper: str | None
+) -> None:
     # Arrange
     state = {"weight": torch.arange(3.0)}
     content = state if wrapper is None else {wrapper: state, "epoch": 7, "optimizer": {"lr": 0.1}}
@@ -148,7 +155,7 @@ class Stranger:
     """What a checkpoint must never bring to life."""
 
 
-def _nothing(path):
+def _nothing(path: Path) -> None:
     pass
 
 
@@ -164,7 +171,9 @@ def _nothing(path):
     ],
     ids=["missing", "text", "empty", "code", "a list", "no tensors"],
 )
-def test_what_is_no_checkpoint_is_refused_in_a_sentence(tmp_path, write, said):
+def test_what_is_no_checkpoint_is_refused_in_a_sentence(
+    tmp_path: Path, write: Any, said: str
+) -> None:
     path = tmp_path / "checkpoint.pt"
     write(path)
 
@@ -188,7 +197,7 @@ def test_what_is_no_checkpoint_is_refused_in_a_sentence(tmp_path, write, said):
         ({}, "unknown (0 tensors, the first is none)"),
     ],
 )
-def test_networks_are_known_by_their_keys(keys, said):
+def test_networks_are_known_by_their_keys(keys: Any, said: str) -> None:
     assert describe_state({key: torch.zeros(shape) for key, shape in keys.items()}) == said
 
 
@@ -201,7 +210,7 @@ def test_networks_are_known_by_their_keys(keys, said):
     ],
     ids=["no number", "one infinite", "whole numbers"],
 )
-def test_weights_that_are_no_finite_numbers_are_refused(spoil):
+def test_weights_that_are_no_finite_numbers_are_refused(spoil: Any) -> None:
     state = seeded_networks.sam2_state()
     key = "sam_mask_decoder.iou_token.weight"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,18 +28,18 @@ pytestmark = pytest.mark.filterwarnings(
 
 
 @pytest.fixture(scope="module")
-def image():
+def image() -> Any:
     """An RGB slice (rows, columns, 3) uint8."""
     return parity.slice_of((90, 140))
 
 
 @pytest.fixture(scope="module")
-def beside(image):
+def beside(image: Any) -> Any:
     """Puts a network with the weights of a size beside upstream's image predictor."""
     seeded_networks.upstream("sam2")
     from sam2.sam2_image_predictor import SAM2ImagePredictor
 
-    def build(architecture, size, folder):
+    def build(architecture: Any, size: Any, folder: Path) -> Any:
         resources = Resources(cache_dir=folder, threads=1, device="cpu")
         path = seeded_networks.sam2_checkpoint(folder, size)
         theirs = SAM2ImagePredictor(
@@ -57,12 +58,12 @@ def beside(image):
 
 
 @pytest.fixture(scope="module")
-def narrow(beside, tmp_path_factory):
+def narrow(beside: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The narrow network at 128 pixels."""
     return beside(seeded_networks.NARROW, "narrow", tmp_path_factory.mktemp("narrow"))
 
 
-def test_the_maps_are_upstreams(narrow):
+def test_the_maps_are_upstreams(narrow: Any) -> None:
     theirs = narrow.theirs._features
 
     assert narrow.encoding.embedding.shape == (256, 8, 8)
@@ -72,23 +73,23 @@ def test_the_maps_are_upstreams(narrow):
     assert np.ptp(narrow.encoding.embedding) > 1
 
 
-def test_prompts_give_upstreams_answer(narrow, prompts):
+def test_prompts_give_upstreams_answer(narrow: Any, prompts: Any) -> None:
     narrow.check(prompts)
 
 
-def test_earlier_logits_go_back_in_as_upstream_takes_them(narrow, prompts):
+def test_earlier_logits_go_back_in_as_upstream_takes_them(narrow: Any, prompts: Any) -> None:
     first = narrow.check(parity.PROMPTS["box"])
 
     narrow.check(Prompts(prompts.box, prompts.points, first.logits))
 
 
-def test_logits_alone_are_a_prompt(narrow):
+def test_logits_alone_are_a_prompt(narrow: Any) -> None:
     first = narrow.check(parity.PROMPTS["points"])
 
     narrow.check(Prompts(previous_logits=first.logits))
 
 
-def test_the_single_mask_is_upstreams_too(narrow, prompts):
+def test_the_single_mask_is_upstreams_too(narrow: Any, prompts: Any) -> None:
     # Arrange
     batch = narrow.ours._batch([PromptedSlice(narrow.encoding, prompts)])
 
@@ -110,7 +111,7 @@ def test_the_single_mask_is_upstreams_too(narrow, prompts):
         ("sam2.1_hiera_l", LARGE),
     ],
 )
-def test_the_sizes_are_those_of_upstreams_configuration(yaml, architecture):
+def test_the_sizes_are_those_of_upstreams_configuration(yaml: str, architecture: Any) -> None:
     # Arrange
     seeded_networks.upstream("sam2")
     import sam2
@@ -141,7 +142,7 @@ def test_the_sizes_are_those_of_upstreams_configuration(yaml, architecture):
     [{"heads": 2, "background": 14}, {"heads": 2, "windows": (8, 4, 16, 8)}],
     ids=["as base-plus", "as large"],
 )
-def test_the_other_sizes_trunks_give_upstreams_maps(image, changes):
+def test_the_other_sizes_trunks_give_upstreams_maps(image: Any, changes: Any) -> None:
     # Arrange
     trunk = replace(seeded_networks.NARROW.trunk, **changes)
     architecture = replace(seeded_networks.NARROW, trunk=trunk, side_px=256)
@@ -165,7 +166,7 @@ def test_the_other_sizes_trunks_give_upstreams_maps(image, changes):
 
 
 @pytest.mark.slow
-def test_medsam2_at_its_own_512_pixels_is_upstreams(beside, tmp_path):
+def test_medsam2_at_its_own_512_pixels_is_upstreams(beside: Any, tmp_path: Path) -> None:
     pair = beside(MEDSAM2, "tiny", tmp_path)
 
     assert pair.ours.runtime == "onnxruntime"
@@ -177,5 +178,5 @@ def test_medsam2_at_its_own_512_pixels_is_upstreams(beside, tmp_path):
     pair.check(Prompts(points=parity.CLICKS, previous_logits=first.logits))
 
 
-def test_upstream_was_asked_for_the_same_device(narrow):
+def test_upstream_was_asked_for_the_same_device(narrow: Any) -> None:
     assert narrow.theirs.device == torch.device("cpu") == narrow.ours.device

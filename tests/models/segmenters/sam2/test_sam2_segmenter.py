@@ -5,6 +5,8 @@ at the start.
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,12 +25,12 @@ BOX = Box(10, 20, 50, 80)
 
 
 @pytest.fixture(scope="module")
-def opened(tmp_path_factory):
+def opened(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A function that opens the narrow network with the resources given."""
     folder = tmp_path_factory.mktemp("sam2")
     path = seeded_networks.sam2_checkpoint(folder)
 
-    def opened(**given):
+    def opened(**given: Any) -> Sam2Segmenter:
         resources = Resources(cache_dir=folder, threads=1, device="cpu")
         return Sam2Segmenter(
             "sam2", path, seeded_networks.NARROW, resources=replace(resources, **given)
@@ -38,12 +40,12 @@ def opened(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def segmenter(opened):
+def segmenter(opened: Any) -> Any:
     """The narrow network in float32."""
     return opened()
 
 
-def test_prompts_are_scaled_to_the_networks_square(segmenter):
+def test_prompts_are_scaled_to_the_networks_square(segmenter: Any) -> None:
     """128 pixels for 60 columns and 90 rows; zero stays zero, as upstream has it."""
     encoding = segmenter.encode(IMAGE)
 
@@ -56,7 +58,7 @@ def test_prompts_are_scaled_to_the_networks_square(segmenter):
     assert batch.labels.tolist() == [[2, 3, 1]]
 
 
-def test_an_outline_goes_in_where_it_lies(segmenter):
+def test_an_outline_goes_in_where_it_lies(segmenter: Any) -> None:
     # Arrange
     encoding = segmenter.encode(IMAGE)
     mask = np.zeros((90, 60), dtype=np.bool_)
@@ -72,7 +74,7 @@ def test_an_outline_goes_in_where_it_lies(segmenter):
     np.testing.assert_allclose(given[:, 18:], -10, atol=1e-4)
 
 
-def test_earlier_logits_come_before_an_outline(segmenter):
+def test_earlier_logits_come_before_an_outline(segmenter: Any) -> None:
     # Arrange
     encoding = segmenter.encode(IMAGE)
     logits = segmenter.segment(encoding, Prompts(box=BOX)).logits
@@ -86,7 +88,7 @@ def test_earlier_logits_come_before_an_outline(segmenter):
     np.testing.assert_array_equal(both.logits, alone.logits)
 
 
-def test_prompts_of_different_slices_and_histories_share_a_run(segmenter):
+def test_prompts_of_different_slices_and_histories_share_a_run(segmenter: Any) -> None:
     # Arrange
     one, other = segmenter.encode(IMAGE), segmenter.encode(IMAGE[::-1, :40, 0].copy())
     logits = segmenter.segment(one, Prompts(box=BOX)).logits
@@ -108,7 +110,7 @@ def test_prompts_of_different_slices_and_histories_share_a_run(segmenter):
         np.testing.assert_allclose(answer.logits, alone.logits, atol=1e-4)
 
 
-def test_a_slice_that_is_asked_twice_is_taken_once(segmenter):
+def test_a_slice_that_is_asked_twice_is_taken_once(segmenter: Any) -> None:
     encoding = segmenter.encode(IMAGE)
 
     maps = stacked_maps([encoding, encoding], segmenter.device)
@@ -116,7 +118,7 @@ def test_a_slice_that_is_asked_twice_is_taken_once(segmenter):
     assert [each.shape for each in maps] == [(2, 256, 8, 8), (2, 32, 32, 32), (2, 64, 16, 16)]
 
 
-def test_bfloat16_answers_nearly_the_same_in_float32(opened, segmenter):
+def test_bfloat16_answers_nearly_the_same_in_float32(opened: Any, segmenter: Any) -> None:
     # Act
     half = opened(precision=Precision.BFLOAT16)
     encoding = half.encode(IMAGE)
@@ -132,17 +134,17 @@ def test_bfloat16_answers_nearly_the_same_in_float32(opened, segmenter):
     assert np.isfinite(answer.logits).all()
 
 
-def test_the_weights_hash_is_known(segmenter):
+def test_the_weights_hash_is_known(segmenter: Any) -> None:
     assert len(segmenter.weights_sha256) == 64
     assert segmenter.runtime == "onnxruntime"
 
 
-def test_a_gpu_that_is_not_there_is_said(opened):
+def test_a_gpu_that_is_not_there_is_said(opened: Any) -> None:
     with pytest.raises(DeviceMissing, match="cuda:77"):
         opened(device="cuda:77")
 
 
-def test_another_sizes_weights_are_refused(tmp_path):
+def test_another_sizes_weights_are_refused(tmp_path: Path) -> None:
     path = seeded_networks.sam2_checkpoint(tmp_path)
 
     with pytest.raises(

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,7 +36,7 @@ class Prompt:
     mask: np.ndarray | None = None
 
 
-def disc(x: float, y: float, radius: float, shape=SHAPE) -> np.ndarray:
+def disc(x: float, y: float, radius: float, shape: tuple[int, ...] = SHAPE) -> np.ndarray:
     rows, columns = np.ogrid[: shape[0], : shape[1]]
     return (columns - x) ** 2 + (rows - y) ** 2 <= radius**2
 
@@ -51,7 +52,7 @@ class Upstream:
     replacing.
     """
 
-    def __init__(self, network, frames: torch.Tensor, monkeypatch) -> None:
+    def __init__(self, network: Any, frames: torch.Tensor, monkeypatch: Any) -> None:
         from sam2 import sam2_video_predictor
 
         self.network, self.frames = network, frames
@@ -79,7 +80,7 @@ class Upstream:
 class Ours:
     """The tracker over the same frames."""
 
-    def __init__(self, network, frames: torch.Tensor) -> None:
+    def __init__(self, network: Any, frames: torch.Tensor) -> None:
         self.network, self.frames, self.tracker = network, frames, Tracker(network)
         self.capacity = Capacity()
         self.encoded = [self._encoded(frame) for frame in frames]
@@ -133,7 +134,7 @@ ALWAYS, ON_SOME = pytest.param(5.0, id="always there"), pytest.param(0.51, id="o
 
 
 @pytest.fixture(scope="session", params=[ALWAYS])
-def pair(request):
+def pair(request: pytest.FixtureRequest) -> Any:
     """Both networks with the same weights (two memory layers), and frames (z, 3, S, S)."""
     seeded_networks.upstream("sam2")
     architecture = replace(seeded_networks.NARROW, memory_layers=2)
@@ -151,7 +152,7 @@ def pair(request):
     return upstream, Ours(load_network(state, architecture, torch.device("cpu")), frames)
 
 
-def blank(architecture) -> dict[str, torch.Tensor]:
+def blank(architecture: Any) -> dict[str, torch.Tensor]:
     """Upstream's keys for this architecture."""
     state = dict(seeded_networks.sam2_state())
     layer = {key: v for key, v in state.items() if key.startswith("memory_attention.layers.0.")}
@@ -161,7 +162,7 @@ def blank(architecture) -> dict[str, torch.Tensor]:
 
 
 @pytest.fixture
-def both(pair, monkeypatch) -> tuple[Upstream, Ours]:
+def both(pair: Any, monkeypatch: pytest.MonkeyPatch) -> tuple[Upstream, Ours]:
     upstream, ours = pair
     ours.capacity = Capacity()
     return Upstream(upstream, ours.frames, monkeypatch), ours
@@ -181,7 +182,9 @@ def agree(
     [ONE_CLICK, TWO_CLICKS, IN_BOX, MASK, SAME_SIZE, NO_MASK],
     ids=["one click", "two clicks", "box", "mask", "mask of the network's size", "an empty mask"],
 )
-def test_followed_from_a_prompt_as_upstream_does(both, prompt, reverse):
+def test_followed_from_a_prompt_as_upstream_does(
+    both: tuple[Upstream, Ours], prompt: Any, reverse: bool
+) -> None:
     upstream, ours = both
     key = DEPTH - 3 if reverse else 2
 
@@ -194,7 +197,9 @@ def test_followed_from_a_prompt_as_upstream_does(both, prompt, reverse):
 
 @pytest.mark.parametrize("pair", [ON_SOME], indirect=True)
 @pytest.mark.parametrize("prompt", [IN_BOX, MASK], ids=["box", "mask"])
-def test_an_object_that_comes_and_goes_as_upstream_sees_it(both, prompt):
+def test_an_object_that_comes_and_goes_as_upstream_sees_it(
+    both: tuple[Upstream, Ours], prompt: Any
+) -> None:
     upstream, ours = both
 
     theirs = upstream.follow({2: prompt}, 2, reverse=False)
@@ -213,7 +218,9 @@ def test_an_object_that_comes_and_goes_as_upstream_sees_it(both, prompt):
     ],
     ids=["two masks", "three kinds", "an empty one ahead"],
 )
-def test_followed_from_several_slices_as_upstream_does(both, prompts, reverse):
+def test_followed_from_several_slices_as_upstream_does(
+    both: tuple[Upstream, Ours], prompts: dict[int, Prompt], reverse: bool
+) -> None:
     upstream, ours = both
     start = max(prompts) if reverse else min(prompts)
 
@@ -225,7 +232,9 @@ def test_followed_from_several_slices_as_upstream_does(both, prompts, reverse):
 
 
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "backward"])
-def test_only_the_nearest_outlines_as_upstream_does(both, reverse):
+def test_only_the_nearest_outlines_as_upstream_does(
+    both: tuple[Upstream, Ours], reverse: bool
+) -> None:
     upstream, ours = both
     prompts = {z: Prompt(mask=disc(40 + z, 45, 20)) for z in (5, 8, 11, 14, 16)}
     upstream.network.max_cond_frames_in_attn = 2
@@ -242,7 +251,9 @@ def test_only_the_nearest_outlines_as_upstream_does(both, reverse):
     agree(theirs, drawn, [*way, start] if reverse else way)
 
 
-def test_of_few_slices_the_pointers_places_are_their_share(both, monkeypatch):
+def test_of_few_slices_the_pointers_places_are_their_share(
+    both: tuple[Upstream, Ours], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With fewer slices than pointers upstream measures time in slices of that volume."""
     _, ours = both
     few = ours.frames[:5]
@@ -254,7 +265,9 @@ def test_of_few_slices_the_pointers_places_are_their_share(both, monkeypatch):
 
 
 @pytest.mark.parametrize("pair", [ALWAYS, ON_SOME], indirect=True)
-def test_the_logits_are_worth_comparing(both, request):
+def test_the_logits_are_worth_comparing(
+    both: tuple[Upstream, Ours], request: pytest.FixtureRequest
+) -> None:
     """Masks of some size that change from slice to slice; and an object that is there on some
     slices, not on others.
     """
@@ -272,7 +285,7 @@ def test_the_logits_are_worth_comparing(both, request):
         assert len(there) == len(theirs)
 
 
-def test_the_dump_of_a_volume_is_upstreams(pair, monkeypatch):
+def test_the_dump_of_a_volume_is_upstreams(pair: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Slices not of the network's size, prepared as MedSAM2's scripts do it; every array by its
     name.
     """

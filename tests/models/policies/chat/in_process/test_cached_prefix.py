@@ -38,17 +38,19 @@ def kept(ids: list[int], prompt_tokens: int | None = None) -> CachedPrefix:
         (reading([1, 9, 9, 9, 9, 9, 9], "a", "b"), reading([1, 9, 9, 9, 9, 9, 9], "a", "c"), 4),
     ],
 )
-def test_what_is_the_same_from_the_start(one: TokenSequence, other: TokenSequence, common: int):
+def test_what_is_the_same_from_the_start(
+    one: TokenSequence, other: TokenSequence, common: int
+) -> None:
     assert one.shared(other) == other.shared(one) == common
 
 
-def test_what_is_common_never_ends_inside_a_picture():
+def test_what_is_common_never_ends_inside_a_picture() -> None:
     cut = TokenSequence(np.array([1, 9, 9], np.int64), (Placed("a", 1, 4),))
 
     assert cut.shared(reading([1, 9, 9, 9, 2], "a")) == 1
 
 
-def test_pictures_lie_where_their_tokens_lie():
+def test_pictures_lie_where_their_tokens_lie() -> None:
     ids = np.array([1, IMAGE, 5, IMAGE, 2, IMAGE], np.int64)
 
     placed = placed_pictures(ids, IMAGE, ["a", "b"], [2, 1])
@@ -56,12 +58,12 @@ def test_pictures_lie_where_their_tokens_lie():
     assert placed == (Placed("a", 1, 4), Placed("b", 5, 6))
 
 
-def test_a_wrong_number_of_image_tokens_is_said():
+def test_a_wrong_number_of_image_tokens_is_said() -> None:
     with pytest.raises(ValueError, match="2 tokens stand for pictures, not 3"):
         placed_pictures(np.array([IMAGE, IMAGE]), IMAGE, ["a"], [3])
 
 
-def test_the_longest_common_start_is_found_but_for_the_last_token():
+def test_the_longest_common_start_is_found_but_for_the_last_token() -> None:
     store = KeptStates(1000)
     store.put(kept([1, 2]))
     store.put(kept([1, 2, 3, 4]))
@@ -73,14 +75,14 @@ def test_the_longest_common_start_is_found_but_for_the_last_token():
     assert found.entry.reading.ids.tolist() == [1, 2, 3, 4]
 
 
-def test_nothing_in_common_finds_nothing():
+def test_nothing_in_common_finds_nothing() -> None:
     store = KeptStates(1000)
     store.put(kept([1, 2]))
 
     assert store.find(reading([2, 1])) is None
 
 
-def test_the_continuation_of_an_episode_takes_its_place():
+def test_the_continuation_of_an_episode_takes_its_place() -> None:
     store = KeptStates(1000)
     store.put(kept([1, 2, 7, 7], prompt_tokens=2))
     longer = reading([1, 2, 7, 3, 4])
@@ -90,7 +92,7 @@ def test_the_continuation_of_an_episode_takes_its_place():
     assert len(store) == 1
 
 
-def test_an_episode_that_only_begins_alike_stays_beside():
+def test_an_episode_that_only_begins_alike_stays_beside() -> None:
     store = KeptStates(1000)
     store.put(kept([1, 2, 3], prompt_tokens=3))
     other = reading([1, 2, 8, 8])
@@ -100,7 +102,7 @@ def test_an_episode_that_only_begins_alike_stays_beside():
     assert len(store) == 2
 
 
-def test_the_one_used_longest_ago_goes_first():
+def test_the_one_used_longest_ago_goes_first() -> None:
     store = KeptStates(3 * 16)
     for first in (1, 2, 3):
         store.put(kept([first, 0]))
@@ -117,7 +119,7 @@ def test_the_one_used_longest_ago_goes_first():
     ]
 
 
-def test_a_state_larger_than_the_limit_drives_nothing_out():
+def test_a_state_larger_than_the_limit_drives_nothing_out() -> None:
     store = KeptStates(3 * 16)
     store.put(kept([1, 2]))
 

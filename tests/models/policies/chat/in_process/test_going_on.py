@@ -2,32 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
 from agent.language.chat import Conversation, Message
 from models.policies.chat.in_process.generating import Asking, Generator
+from models.policies.chat.in_process.loading import Loaded
 from models.policies.chat.in_process.readers import CachedReader, PlainReader, remembers_all
 from models.policies.chat.in_process.stopping import complete
+from models.policies.chat.in_process.token_sequences import TokenSequence
 
 ASKING = Asking(max_new_tokens=7)
 GROWING = ("qwen3_vl", "qwen2_5_vl", "llava")
 
 
-def going_on(loaded):
+def going_on(loaded: Loaded) -> CachedReader:
     return CachedReader(loaded, Generator(loaded))
 
 
-def answers(reader, talks, asking=ASKING):
+def answers(reader: Any, talks: list[Conversation], asking: Asking = ASKING) -> Any:
     return reader.say([reader.prepare(talk) for talk in talks], asking)
 
 
-def text(loaded, spoken):
-    return loaded.processor.tokenizer.decode(spoken.ids, skip_special_tokens=True)
+def reading_of(reader: CachedReader, talk: Conversation) -> TokenSequence:
+    """The conversation in tokens, as this reader reads it."""
+    reading = reader.prepare(talk).reading
+    assert reading is not None
+    return reading
 
 
-def assert_as_read_plainly(loaded, plainly, talks, spoken):
+def text(loaded: Loaded, spoken: Any) -> str:
+    return str(loaded.processor.tokenizer.decode(spoken.ids, skip_special_tokens=True))
+
+
+def assert_as_read_plainly(
+    loaded: Loaded, plainly: Any, talks: list[Conversation], spoken: Any
+) -> None:
     for talk, said in zip(talks, spoken, strict=True):
         ids, logits = plainly(loaded, talk, ASKING.max_new_tokens)
         whole = ids.size if not complete(text(loaded, said)) else said.ids.size
@@ -37,8 +51,12 @@ def assert_as_read_plainly(loaded, plainly, talks, spoken):
 
 @pytest.mark.parametrize("family", GROWING)
 def test_a_batch_of_episodes_answers_at_every_turn_as_each_would_alone_and_whole(
-    family, load, opening, next_turn, plainly
-):
+    family: str,
+    load: Callable[..., Loaded],
+    opening: Callable[..., Conversation],
+    next_turn: Callable[[Conversation, str, int], Conversation],
+    plainly: Callable[..., tuple[np.ndarray, torch.Tensor]],
+) -> None:
     loaded = load(family)
     reader = going_on(loaded)
     talks = [
@@ -58,8 +76,12 @@ def test_a_batch_of_episodes_answers_at_every_turn_as_each_would_alone_and_whole
 
 @pytest.mark.parametrize("family", GROWING)
 def test_episodes_that_came_to_different_lengths_go_on_together(
-    family, load, opening, next_turn, plainly
-):
+    family: str,
+    load: Callable[..., Loaded],
+    opening: Callable[..., Conversation],
+    next_turn: Callable[[Conversation, str, int], Conversation],
+    plainly: Callable[..., tuple[np.ndarray, torch.Tensor]],
+) -> None:
     loaded = load(family)
     reader = going_on(loaded)
     ahead = opening(0)
@@ -74,7 +96,12 @@ def test_episodes_that_came_to_different_lengths_go_on_together(
 
 
 @pytest.mark.parametrize("family", ["qwen3_vl", "qwen2_5_vl"])
-def test_only_what_is_new_is_read(family, load, opening, next_turn):
+def test_only_what_is_new_is_read(
+    family: str,
+    load: Callable[..., Loaded],
+    opening: Callable[..., Conversation],
+    next_turn: Callable[[Conversation, str, int], Conversation],
+) -> None:
     loaded = load(family)
     reader = going_on(loaded)
     read = []
@@ -88,15 +115,19 @@ def test_only_what_is_new_is_read(family, load, opening, next_turn):
 
     answers(reader, [second])
 
-    whole = len(reader.prepare(second).reading)
-    kept = len(reader.prepare(first).reading)
+    whole = len(reading_of(reader, second))
+    kept = len(reading_of(reader, first))
     assert read[0] == kept
     assert (
         read[before] <= whole - kept
     )  # the reply is read only as far as it is written otherwise than it was said
 
 
-def test_what_episodes_of_a_batch_begin_with_is_read_once(load, opening, plainly):
+def test_what_episodes_of_a_batch_begin_with_is_read_once(
+    load: Callable[..., Loaded],
+    opening: Callable[..., Conversation],
+    plainly: Callable[..., tuple[np.ndarray, torch.Tensor]],
+) -> None:
     loaded = load("qwen3_vl")
     reader = going_on(loaded)
     read = []
@@ -107,7 +138,7 @@ def test_what_episodes_of_a_batch_begin_with_is_read_once(load, opening, plainly
 
     spoken = answers(reader, talks)
 
-    lengths = [len(reader.prepare(talk).reading) for talk in talks]
+    lengths = [len(reading_of(reader, talk)) for talk in talks]
     (rows, common), (batch, rest) = read[:2]
     assert (rows, batch) == (1, 3)
     assert common >= 32  # the system's words and the picture
@@ -116,8 +147,10 @@ def test_what_episodes_of_a_batch_begin_with_is_read_once(load, opening, plainly
 
 
 def test_the_vision_tower_sees_each_picture_once_in_all_episodes_and_turns(
-    load, opening, next_turn
-):
+    load: Callable[..., Loaded],
+    opening: Callable[..., Conversation],
+    next_turn: Callable[[Conversation, str, int], Conversation],
+) -> None:
     loaded = load("qwen3_vl")
     reader = going_on(loaded)
     seen = []
@@ -136,7 +169,11 @@ def test_the_vision_tower_sees_each_picture_once_in_all_episodes_and_turns(
     assert sum(seen) == 2
 
 
-def test_the_same_words_over_other_pixels_are_read_anew(load, opening, plainly):
+def test_the_same_words_over_other_pixels_are_read_anew(
+    load: Callable[..., Loaded],
+    opening: Callable[..., Conversation],
+    plainly: Callable[..., tuple[np.ndarray, torch.Tensor]],
+) -> None:
     loaded = load("qwen3_vl")
     reader = going_on(loaded)
     answers(reader, [opening(0)])
@@ -144,13 +181,16 @@ def test_the_same_words_over_other_pixels_are_read_anew(load, opening, plainly):
 
     spoken = answers(reader, [other])
 
-    np.testing.assert_array_equal(
-        reader.prepare(opening(0)).reading.ids, reader.prepare(other).reading.ids
-    )
+    np.testing.assert_array_equal(reading_of(reader, opening(0)).ids, reading_of(reader, other).ids)
     assert_as_read_plainly(loaded, plainly, [other], spoken)
 
 
-def test_one_prompt_answered_differently_goes_on_in_either_way(load, opening, next_turn, plainly):
+def test_one_prompt_answered_differently_goes_on_in_either_way(
+    load: Callable[..., Loaded],
+    opening: Callable[..., Conversation],
+    next_turn: Callable[[Conversation, str, int], Conversation],
+    plainly: Callable[..., tuple[np.ndarray, torch.Tensor]],
+) -> None:
     loaded = load("qwen2_5_vl")
     reader = going_on(loaded)
     first = opening(0)
@@ -161,7 +201,9 @@ def test_one_prompt_answered_differently_goes_on_in_either_way(load, opening, ne
         assert_as_read_plainly(loaded, plainly, talks, answers(reader, talks))
 
 
-def test_a_conversation_without_pictures_is_answered(load, plainly):
+def test_a_conversation_without_pictures_is_answered(
+    load: Callable[..., Loaded], plainly: Callable[..., tuple[np.ndarray, torch.Tensor]]
+) -> None:
     loaded = load("qwen3_vl")
     talk = Conversation((Message("user", ("Which slices show the liver?",)),))
 
@@ -170,7 +212,12 @@ def test_a_conversation_without_pictures_is_answered(load, plainly):
     assert_as_read_plainly(loaded, plainly, [talk], spoken)
 
 
-def test_what_was_let_go_is_read_again(load, opening, next_turn, plainly):
+def test_what_was_let_go_is_read_again(
+    load: Callable[..., Loaded],
+    opening: Callable[..., Conversation],
+    next_turn: Callable[[Conversation, str, int], Conversation],
+    plainly: Callable[..., tuple[np.ndarray, torch.Tensor]],
+) -> None:
     loaded = load("qwen3_vl", keep_bytes=0)
     reader = going_on(loaded)
     first = opening(0)
@@ -183,7 +230,9 @@ def test_what_was_let_go_is_read_again(load, opening, next_turn, plainly):
     assert_as_read_plainly(loaded, plainly, [second], spoken)
 
 
-def test_what_is_kept_stays_within_its_limit(load, opening):
+def test_what_is_kept_stays_within_its_limit(
+    load: Callable[..., Loaded], opening: Callable[..., Conversation]
+) -> None:
     loaded = load("qwen3_vl", keep_bytes=120_000)
     reader = going_on(loaded)
 
@@ -194,7 +243,11 @@ def test_what_is_kept_stays_within_its_limit(load, opening):
     assert 0 < len(reader.kept) < 6
 
 
-def test_an_episode_holds_one_state_however_many_turns_it_took(load, opening, next_turn):
+def test_an_episode_holds_one_state_however_many_turns_it_took(
+    load: Callable[..., Loaded],
+    opening: Callable[..., Conversation],
+    next_turn: Callable[[Conversation, str, int], Conversation],
+) -> None:
     loaded = load("qwen3_vl")
     reader = going_on(loaded)
     talk = opening(0)
@@ -206,7 +259,11 @@ def test_an_episode_holds_one_state_however_many_turns_it_took(load, opening, ne
     assert len(reader.kept) == 1
 
 
-def test_in_bfloat16_going_on_stays_near_reading_whole(load, opening, next_turn):
+def test_in_bfloat16_going_on_stays_near_reading_whole(
+    load: Callable[..., Loaded],
+    opening: Callable[..., Conversation],
+    next_turn: Callable[[Conversation, str, int], Conversation],
+) -> None:
     loaded = load("qwen3_vl")
     loaded.model.to(torch.bfloat16)
     generator = Generator(loaded)
@@ -220,7 +277,11 @@ def test_in_bfloat16_going_on_stays_near_reading_whole(load, opening, next_turn)
     assert float((one.logits - other.logits).abs().max() / other.logits.abs().max()) < 0.05
 
 
-def test_a_model_with_a_sliding_window_is_not_gone_on_with(load, opening, plainly):
+def test_a_model_with_a_sliding_window_is_not_gone_on_with(
+    load: Callable[..., Loaded],
+    opening: Callable[..., Conversation],
+    plainly: Callable[..., tuple[np.ndarray, torch.Tensor]],
+) -> None:
     loaded = load("gemma3")
     assert not remembers_all(loaded)
     talks = [opening(0), opening(1, "Liver.")]

@@ -17,21 +17,21 @@ from models.policies.chat.in_process.loading import load_chat_model
 from models.runtime.resources import LanguageOptions, Precision, Quantisation, Resources
 
 
-def load(folder: object, **options: Any):
+def load(folder: object, **options: Any) -> Any:
     return load_chat_model(
         Resources(device="cpu", language=LanguageOptions(model=str(folder), **options))
     )
 
 
 @pytest.fixture
-def copied(model_folders, tmp_path):
+def copied(model_folders: dict[str, Path], tmp_path: Path) -> Any:
     """A copy of the Qwen3-VL folder that a test may spoil."""
     folder = tmp_path / "qwen2_5-vl-gpt"  # a path that lies about what is in it
     shutil.copytree(model_folders["qwen3_vl"], folder)
     return folder
 
 
-def test_the_class_is_told_by_the_configuration_and_not_by_the_path(copied):
+def test_the_class_is_told_by_the_configuration_and_not_by_the_path(copied: Any) -> None:
     loaded = load(copied)
 
     assert type(loaded.model).__name__ == "Qwen3VLForConditionalGeneration"
@@ -40,7 +40,7 @@ def test_the_class_is_told_by_the_configuration_and_not_by_the_path(copied):
     assert not loaded.model.training
 
 
-def test_on_a_cpu_it_computes_in_float32_and_in_bfloat16_when_told(copied):
+def test_on_a_cpu_it_computes_in_float32_and_in_bfloat16_when_told(copied: Any) -> None:
     options = LanguageOptions(model=str(copied))
 
     plain = load_chat_model(Resources(device="cpu", language=options))
@@ -49,7 +49,9 @@ def test_on_a_cpu_it_computes_in_float32_and_in_bfloat16_when_told(copied):
     assert (plain.model.dtype, small.model.dtype) == (torch.float32, torch.bfloat16)
 
 
-def test_a_model_of_the_hubs_cache_is_found_by_its_name(copied, tmp_path, monkeypatch):
+def test_a_model_of_the_hubs_cache_is_found_by_its_name(
+    copied: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cache = tmp_path / "hub"
     snapshot = cache / "models--site--reader" / "snapshots" / ("0" * 40)
     shutil.copytree(copied, snapshot)
@@ -68,12 +70,12 @@ def test_a_model_of_the_hubs_cache_is_found_by_its_name(copied, tmp_path, monkey
         ("/no/folder", "no such folder"),
     ],
 )
-def test_a_model_that_is_not_there_is_not_looked_for_elsewhere(name: str, why: str):
+def test_a_model_that_is_not_there_is_not_looked_for_elsewhere(name: str, why: str) -> None:
     with pytest.raises(UnusableModel, match=why):
         load(name)
 
 
-def test_a_model_that_sees_nothing_is_named_for_what_it_is(tmp_path: Path):
+def test_a_model_that_sees_nothing_is_named_for_what_it_is(tmp_path: Path) -> None:
     BertModel(
         BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
     ).save_pretrained(tmp_path)
@@ -84,7 +86,7 @@ def test_a_model_that_sees_nothing_is_named_for_what_it_is(tmp_path: Path):
         load(tmp_path)
 
 
-def test_an_unknown_kind_of_model_is_said(copied):
+def test_an_unknown_kind_of_model_is_said(copied: Any) -> None:
     config = json.loads((copied / "config.json").read_text()) | {"model_type": "qwen9_vl"}
     (copied / "config.json").write_text(json.dumps(config))
 
@@ -92,28 +94,28 @@ def test_an_unknown_kind_of_model_is_said(copied):
         load(copied)
 
 
-def test_a_missing_chat_template_is_said(copied):
+def test_a_missing_chat_template_is_said(copied: Any) -> None:
     (copied / "chat_template.jinja").unlink()
 
     with pytest.raises(UnusableModel, match="no chat template"):
         load(copied)
 
 
-def test_a_missing_processor_is_said(copied):
+def test_a_missing_processor_is_said(copied: Any) -> None:
     (copied / "processor_config.json").unlink()
 
     with pytest.raises(UnusableModel, match="processor"):
         load(copied)
 
 
-def test_missing_weights_are_said(copied):
+def test_missing_weights_are_said(copied: Any) -> None:
     (copied / "model.safetensors").unlink()
 
     with pytest.raises(UnusableModel, match="weights"):
         load(copied)
 
 
-def test_pickled_weights_are_never_opened(copied):
+def test_pickled_weights_are_never_opened(copied: Any) -> None:
     (copied / "model.safetensors").unlink()
     (copied / "pytorch_model.bin").write_bytes(b"a pickle that would run code")
 
@@ -121,7 +123,7 @@ def test_pickled_weights_are_never_opened(copied):
         load(copied)
 
 
-def test_damaged_weights_are_said(copied):
+def test_damaged_weights_are_said(copied: Any) -> None:
     whole = (copied / "model.safetensors").read_bytes()
     (copied / "model.safetensors").write_bytes(whole[: len(whole) // 2])
 
@@ -129,7 +131,7 @@ def test_damaged_weights_are_said(copied):
         load(copied)
 
 
-def test_code_that_came_with_a_model_is_not_run(copied):
+def test_code_that_came_with_a_model_is_not_run(copied: Any) -> None:
     config = json.loads((copied / "config.json").read_text())
     config |= {"model_type": "own", "auto_map": {"AutoConfig": "own.OwnConfig"}}
     (copied / "config.json").write_text(json.dumps(config))
@@ -140,7 +142,7 @@ def test_code_that_came_with_a_model_is_not_run(copied):
 
 
 @pytest.mark.parametrize("packed", [Quantisation.INT8, Quantisation.INT4])
-def test_packed_weights_need_a_gpu(copied, packed: Quantisation):
+def test_packed_weights_need_a_gpu(copied: Any, packed: Quantisation) -> None:
     with pytest.raises(UnusableModel, match=f"{packed} needs an NVIDIA GPU"):
         load(copied, quantisation=packed)
 
@@ -148,7 +150,7 @@ def test_packed_weights_need_a_gpu(copied, packed: Quantisation):
 @pytest.mark.skipif(
     importlib.util.find_spec("accelerate") is not None, reason="accelerate is installed here"
 )
-def test_several_gpus_need_accelerate_and_say_how_to_get_it(copied):
+def test_several_gpus_need_accelerate_and_say_how_to_get_it(copied: Any) -> None:
     with pytest.raises(
         UnusableModel, match=r"accelerate is needed .* pip install 'segnode\[gpu\]'"
     ):

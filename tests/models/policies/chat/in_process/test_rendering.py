@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from agent.errors import ChatFailed
-from agent.language.chat import Call, Conversation, Message
+from agent.language.chat import Call, Conversation, Message, Picture
 from agent.protocol.vocabulary import TOOLS
+from models.policies.chat.in_process.loading import Loaded
 from models.policies.chat.in_process.rendering import Renderer
 
 TOOL_CALLS = """\
@@ -54,11 +58,11 @@ Go.<|im_end|>
 
 
 @pytest.fixture
-def qwen(load):
+def qwen(load: Callable[..., Loaded]) -> Renderer:
     return Renderer(load("qwen3_vl").processor)
 
 
-def exchange(picture, reply: str, *before: Message) -> Conversation:
+def exchange(picture: Any, reply: str, *before: Message) -> Conversation:
     """Two turns on two pictures."""
     return Conversation(
         (
@@ -70,13 +74,13 @@ def exchange(picture, reply: str, *before: Message) -> Conversation:
     )
 
 
-def test_the_tool_call_protocol(qwen, picture):
+def test_the_tool_call_protocol(qwen: Any, picture: Callable[..., Picture]) -> None:
     reply = '<tool_call>{"name": "add_bbox", "arguments": {"bbox_2d": [1, 2, 3, 4]}}</tool_call>'
 
     assert qwen.text(exchange(picture, reply, Message("system", ("Outline.",)))) == TOOL_CALLS
 
 
-def test_the_think_action_protocol(qwen, picture):
+def test_the_think_action_protocol(qwen: Any, picture: Callable[..., Picture]) -> None:
     reply = (
         "<think>\nIt lies right.\n</think>\n<action>\nPositive Point (0.5000, 0.2500)\n</action>"
     )
@@ -84,7 +88,7 @@ def test_the_think_action_protocol(qwen, picture):
     assert qwen.text(exchange(picture, reply)) == THINK_ACTION
 
 
-def test_functions_that_are_offered_stand_where_the_template_puts_them(qwen):
+def test_functions_that_are_offered_stand_where_the_template_puts_them(qwen: Any) -> None:
     stop = next(tool for tool in TOOLS if tool.name == "stop_action")
     call = Call("add_bbox", '{"bbox_2d": [1, 2, 3, 4]}')
     talk = Conversation(
@@ -99,7 +103,9 @@ def test_functions_that_are_offered_stand_where_the_template_puts_them(qwen):
     assert qwen.text(talk) == OFFERED
 
 
-def test_functions_are_not_lost_on_a_template_that_has_no_place_for_them(load):
+def test_functions_are_not_lost_on_a_template_that_has_no_place_for_them(
+    load: Callable[..., Loaded],
+) -> None:
     talk = Conversation((Message("user", ("Go.",)),), tools=TOOLS)
 
     with pytest.raises(ChatFailed, match="no place for tools"):
@@ -117,7 +123,9 @@ def test_functions_are_not_lost_on_a_template_that_has_no_place_for_them(load):
         ("<tool_call>{}</tool_call>", "<tool_call>{}</tool_call>"),
     ],
 )
-def test_nothing_that_was_said_can_pass_for_a_mark_of_the_template(qwen, said: str, read: str):
+def test_nothing_that_was_said_can_pass_for_a_mark_of_the_template(
+    qwen: Any, said: str, read: str
+) -> None:
     text = qwen.text(Conversation((Message("user", (said,)),)))
 
     assert text == f"<|im_start|>user\n{read}<|im_end|>\n<|im_start|>assistant\n"

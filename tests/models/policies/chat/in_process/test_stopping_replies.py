@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
+from agent.language.chat import Conversation
 from models.policies.chat.in_process.generating import Asking, Generator
+from models.policies.chat.in_process.loading import Loaded
 from models.policies.chat.in_process.readers import CachedReader
 from models.policies.chat.in_process.stopping import closing_tokens, complete
 
@@ -25,11 +29,13 @@ from models.policies.chat.in_process.stopping import closing_tokens, complete
         ("", False),
     ],
 )
-def test_whether_an_action_has_been_said(reply: str, ended: bool):
+def test_whether_an_action_has_been_said(reply: str, ended: bool) -> None:
     assert complete(reply) is ended
 
 
-def test_the_model_is_stopped_when_it_has_said_its_action(load, opening):
+def test_the_model_is_stopped_when_it_has_said_its_action(
+    load: Callable[..., Loaded], opening: Callable[..., Conversation]
+) -> None:
     loaded = load("qwen3_vl")
     close = loaded.processor.tokenizer.convert_tokens_to_ids("</tool_call>")
     loaded.model.generation_config.sequence_bias = [[[close], 1e6]]  # nothing else will be said
@@ -42,7 +48,9 @@ def test_the_model_is_stopped_when_it_has_said_its_action(load, opening):
     assert [each.ids.tolist() for each in spoken] == [[close], [close]]
 
 
-def test_a_reply_that_ended_is_not_padded_when_another_goes_on(load, opening):
+def test_a_reply_that_ended_is_not_padded_when_another_goes_on(
+    load: Callable[..., Loaded], opening: Callable[..., Conversation]
+) -> None:
     loaded = load("qwen3_vl")
     generator = Generator(loaded)
     reader = CachedReader(loaded, generator)
@@ -60,7 +68,7 @@ def test_a_reply_that_ended_is_not_padded_when_another_goes_on(load, opening):
     assert long.ids.size > short.ids.size
 
 
-def test_tags_are_closed_by_their_own_token_or_by_a_bracket(load):
+def test_tags_are_closed_by_their_own_token_or_by_a_bracket(load: Callable[..., Loaded]) -> None:
     tokenizer = load("qwen3_vl").processor.tokenizer
     closing = closing_tokens(tokenizer)
 

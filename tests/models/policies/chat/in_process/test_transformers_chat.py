@@ -4,29 +4,36 @@ what to do.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Never
+
 import pytest
 import torch
 
 from agent.errors import ChatFailed
 from agent.language.chat import Conversation, Message
 from models.policies.chat.in_process.generating import Generator
+from models.policies.chat.in_process.loading import Loaded
 from models.policies.chat.in_process.readers import CachedReader, PlainReader
 from models.policies.chat.in_process.transformers_chat import TransformersChat, transformers_chat
 from models.policies.chat.in_process.trial import chosen_reader
 from models.runtime.resources import LanguageOptions, Resources
 
 
-def said(chat, talks, most=6):
+def said(chat: Any, talks: Any, most: int = 6) -> Any:
     return chat.answer(talks, temperature=0.0, max_new_tokens=most)
 
 
 @pytest.fixture
-def talks(opening):
+def talks(opening: Callable[..., Conversation]) -> Any:
     return [opening(seed, "The target is: liver. " * (seed % 3 + 1)) for seed in range(5)]
 
 
 @pytest.mark.parametrize("family", ["qwen3_vl", "gemma3"])
-def test_answers_come_in_order_in_batches_of_any_size(family, load, talks):
+def test_answers_come_in_order_in_batches_of_any_size(
+    family: str, load: Callable[..., Loaded], talks: Any
+) -> None:
     loaded = load(family)
 
     one_by_one = said(TransformersChat(loaded, batch=1), talks)
@@ -37,7 +44,9 @@ def test_answers_come_in_order_in_batches_of_any_size(family, load, talks):
     assert len({answer.text for answer in at_once}) > 1 or family == "gemma3"
 
 
-def test_it_is_built_from_what_the_site_sets_and_counts_its_tokens(model_folders, opening):
+def test_it_is_built_from_what_the_site_sets_and_counts_its_tokens(
+    model_folders: dict[str, Path], opening: Callable[..., Conversation]
+) -> None:
     options = LanguageOptions(model=str(model_folders["qwen2_5_vl"]), batch=2)
     chat = transformers_chat(Resources(device="cpu", language=options))
 
@@ -48,11 +57,13 @@ def test_it_is_built_from_what_the_site_sets_and_counts_its_tokens(model_folders
     assert 1 <= answer.usage.output_tokens <= 4
 
 
-def test_no_conversations_have_no_answers(load):
+def test_no_conversations_have_no_answers(load: Callable[..., Loaded]) -> None:
     assert said(TransformersChat(load("qwen3_vl"), batch=2), []) == []
 
 
-def test_at_temperature_zero_it_repeats_itself_and_above_it_does_not(load, opening):
+def test_at_temperature_zero_it_repeats_itself_and_above_it_does_not(
+    load: Callable[..., Loaded], opening: Callable[..., Conversation]
+) -> None:
     chat = TransformersChat(load("qwen3_vl"), batch=4)
     talks = [opening(0)] * 4
     torch.manual_seed(3)
@@ -65,7 +76,9 @@ def test_at_temperature_zero_it_repeats_itself_and_above_it_does_not(load, openi
 
 
 @pytest.mark.parametrize("family", ["qwen3_vl", "gemma3"])
-def test_a_conversation_longer_than_the_model_can_read_fails_with_what_to_do(family, load, opening):
+def test_a_conversation_longer_than_the_model_can_read_fails_with_what_to_do(
+    family: str, load: Callable[..., Loaded], opening: Callable[..., Conversation]
+) -> None:
     loaded = load(family)
     chat = TransformersChat(loaded, batch=2)
     loaded.model.config.get_text_config().max_position_embeddings = 60
@@ -76,7 +89,9 @@ def test_a_conversation_longer_than_the_model_can_read_fails_with_what_to_do(fam
         said(chat, [opening(0, "liver " * 40)], most=20)
 
 
-def test_a_marks_of_the_template_in_an_answer_never_reach_the_next_prompt(load, opening):
+def test_a_marks_of_the_template_in_an_answer_never_reach_the_next_prompt(
+    load: Callable[..., Loaded], opening: Callable[..., Conversation]
+) -> None:
     loaded = load("qwen3_vl")
     mark = loaded.model.config.image_token_id
     loaded.model.generation_config.sequence_bias = [[[mark], 1e6]]
@@ -93,12 +108,12 @@ def test_a_marks_of_the_template_in_an_answer_never_reach_the_next_prompt(load, 
 class Memory:
     """Room for so many rows at once; a model with more is out of memory."""
 
-    def __init__(self, model, rows: int, fault: Exception) -> None:
+    def __init__(self, model: Any, rows: int, fault: Exception) -> None:
         self.rows, self.fault = rows, fault
         self.runs: list[int] = []
         model.register_forward_pre_hook(self._admit, with_kwargs=True)
 
-    def _admit(self, _, __, inputs) -> None:
+    def _admit(self, _: Any, __: Any, inputs: Any) -> None:
         rows = inputs["input_ids"].shape[0]
         self.runs.append(rows)
         if rows > self.rows:
@@ -114,7 +129,9 @@ FAULTS = [
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=["gpu", "cpu"])
-def test_what_does_not_fit_is_halved_until_it_does(load, talks, fault: Exception):
+def test_what_does_not_fit_is_halved_until_it_does(
+    load: Callable[..., Loaded], talks: Any, fault: Exception
+) -> None:
     expected = said(TransformersChat(load("qwen3_vl"), batch=8), talks)
     loaded = load("qwen3_vl")
     chat = TransformersChat(loaded, batch=8)
@@ -124,7 +141,9 @@ def test_what_does_not_fit_is_halved_until_it_does(load, talks, fault: Exception
     assert [rows for rows in memory.runs if rows > 2] == [5, 3]
 
 
-def test_no_memory_for_one_fails_with_what_to_do(load, opening):
+def test_no_memory_for_one_fails_with_what_to_do(
+    load: Callable[..., Loaded], opening: Callable[..., Conversation]
+) -> None:
     loaded = load("qwen3_vl")
     chat = TransformersChat(loaded, batch=8)
     Memory(loaded.model, 0, FAULTS[0])
@@ -133,7 +152,9 @@ def test_no_memory_for_one_fails_with_what_to_do(load, opening):
         said(chat, [opening(0), opening(1)])
 
 
-def test_another_fault_of_the_model_is_not_taken_for_a_lack_of_memory(load, opening):
+def test_another_fault_of_the_model_is_not_taken_for_a_lack_of_memory(
+    load: Callable[..., Loaded], opening: Callable[..., Conversation]
+) -> None:
     loaded = load("qwen3_vl")
     chat = TransformersChat(loaded, batch=8)
     Memory(loaded.model, 0, RuntimeError("the sizes of tensors do not match"))
@@ -151,17 +172,21 @@ def test_another_fault_of_the_model_is_not_taken_for_a_lack_of_memory(load, open
         ("gemma3", PlainReader),
     ],
 )
-def test_each_family_is_read_in_the_way_it_was_tried(family, reader, load):
+def test_each_family_is_read_in_the_way_it_was_tried(
+    family: str, reader: Any, load: Callable[..., Loaded]
+) -> None:
     loaded = load(family)
 
     assert type(chosen_reader(loaded, Generator(loaded))) is reader
 
 
-def test_a_model_that_answers_otherwise_when_gone_on_with_is_read_whole(load, caplog):
+def test_a_model_that_answers_otherwise_when_gone_on_with_is_read_whole(
+    load: Callable[..., Loaded], caplog: pytest.LogCaptureFixture
+) -> None:
     loaded = load("qwen3_vl")
     features = loaded.model.get_image_features
 
-    def doubled(*given, **named):
+    def doubled(*given: Any, **named: Any) -> Any:
         output = features(*given, **named)
         output.pooler_output = [2 * each for each in output.pooler_output]
         return output
@@ -172,10 +197,12 @@ def test_a_model_that_answers_otherwise_when_gone_on_with_is_read_whole(load, ca
     assert "answers differently" in caplog.text
 
 
-def test_a_model_that_cannot_be_asked_so_is_read_whole(load, caplog):
+def test_a_model_that_cannot_be_asked_so_is_read_whole(
+    load: Callable[..., Loaded], caplog: pytest.LogCaptureFixture
+) -> None:
     loaded = load("qwen3_vl")
 
-    def unknown(**named):
+    def unknown(**named: Any) -> Never:
         raise TypeError("unexpected keyword argument")
 
     loaded.model.get_image_features = unknown
@@ -184,7 +211,9 @@ def test_a_model_that_cannot_be_asked_so_is_read_whole(load, caplog):
     assert "unexpected keyword" in caplog.text
 
 
-def test_a_template_that_shows_a_picture_twice_fails_with_why(load, opening):
+def test_a_template_that_shows_a_picture_twice_fails_with_why(
+    load: Callable[..., Loaded], opening: Callable[..., Conversation]
+) -> None:
     loaded = load("qwen3_vl")
     mark = "<|vision_start|><|image_pad|><|vision_end|>"
     chat = TransformersChat(loaded, batch=1)
@@ -194,6 +223,6 @@ def test_a_template_that_shows_a_picture_twice_fails_with_why(load, opening):
         said(chat, [opening(0)])
 
 
-def test_a_batch_of_none_is_refused(load):
+def test_a_batch_of_none_is_refused(load: Callable[..., Loaded]) -> None:
     with pytest.raises(ValueError, match="at least one"):
         TransformersChat(load("qwen3_vl"), batch=0)

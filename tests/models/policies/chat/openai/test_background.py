@@ -12,13 +12,13 @@ import pytest
 from models.policies.chat.openai.background import Background
 
 
-async def started(tasks):
+async def started(tasks: Any) -> None:
     """Leave a task running, as a connection that is being closed."""
     tasks.append(asyncio.create_task(asyncio.sleep(60)))
     await asyncio.sleep(0)
 
 
-def test_what_is_still_open_is_ended_with_the_loop():
+def test_what_is_still_open_is_ended_with_the_loop() -> None:
     background = Background("test")
     tasks: list[Any] = []
     background.run(started(tasks))
@@ -28,15 +28,15 @@ def test_what_is_still_open_is_ended_with_the_loop():
     assert tasks[0].cancelled()
 
 
-def test_a_caller_who_still_waits_is_told():
+def test_a_caller_who_still_waits_is_told() -> None:
     # Arrange
     background, entered, outcome = Background("test"), threading.Event(), []
 
-    async def wait():
+    async def wait() -> None:
         entered.set()
         await asyncio.sleep(60)
 
-    def call():
+    def call() -> None:
         with pytest.raises(CancelledError) as told:
             background.run(wait())
         outcome.append(told)
