@@ -90,6 +90,7 @@ TYPES = [
     ("models", "A = 1  # type: ignore[misc]", "unused-ignore"),
     ("models", "import nothing_of_that_name", "import-not-found"),
     ("tests", "def test_planted(a): len(3)", "arg-type"),
+    ("tests", "def test_planted(a) -> None: ...", "no-untyped-def"),
     ("tests", "def planted(a: list) -> None: ...", "type-arg"),
     ("tests", "A: int = 'one'", "assignment"),
 ]
