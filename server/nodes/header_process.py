@@ -11,11 +11,8 @@ from __future__ import annotations
 import errno
 import json
 import logging
-import os
 import resource
-import selectors
 import signal
-import subprocess
 import sys
 import threading
 from collections.abc import Sequence
@@ -28,7 +25,7 @@ from pydantic import TypeAdapter
 from dicom_node.errors import UnreadableDataset
 from dicom_node.series.header import read_header
 from dicom_node.values import InstanceHeader
-from server.settings import ENVIRONMENT_PREFIX
+from server.nodes.child_process import ENDED, READY, TOO_MUCH_MEMORY, ChildDied, ChildProcess
 
 logger = logging.getLogger(__name__)
 
@@ -36,16 +33,9 @@ MOST_MEMORY_BYTES = (
     1 << 30
 )  # beside the file, which is mapped: 256 MB inflated and a sequence of 64 MB fit in
 LONGEST_READ_S = 30.0  # the largest headers (50,000 frames) take five seconds
-LONGEST_START_S = 60.0
 _ATTEMPTS = 2
 _LONGEST_ANSWER_BYTES = 1 << 20
-_READY = b"ready\n"
-_DIED, _TOO_MUCH = "ended its reader", "takes too much memory"
 _HEADER = TypeAdapter(InstanceHeader)
-
-
-class _ReaderDied(Exception):
-    """The child is gone, or was ended; the message says how in the words of a sentence's end."""
 
 
 class HeaderProcess:
@@ -60,10 +50,10 @@ class HeaderProcess:
         longest_read_s: float = LONGEST_READ_S,
         command: Sequence[str] = (sys.executable, "-P", "-m", __name__),
     ) -> None:
-        self._command = (*command, str(most_memory_bytes))
-        self._longest_read_s = longest_read_s
         self._lock = threading.Lock()
-        self._child: subprocess.Popen[bytes] | None = None
+        self._child = ChildProcess(
+            (*command, str(most_memory_bytes)), longest_read_s, _LONGEST_ANSWER_BYTES
+        )
 
     def __enter__(self) -> HeaderProcess:
         return self
@@ -83,8 +73,8 @@ class HeaderProcess:
         with self._lock:
             for attempt in range(1, _ATTEMPTS + 1):
                 try:
-                    return _header(path, self._answer(path))
-                except _ReaderDied as death:
+                    return _header(path, self._child.ask(_question(path)))
+                except ChildDied as death:
                     logger.warning("the reader of headers %s at %s", death, path)
                     if attempt == _ATTEMPTS:
                         raise UnreadableDataset(f"reading it {death}") from death
@@ -93,85 +83,11 @@ class HeaderProcess:
     def close(self) -> None:
         """End the child; a later call starts another."""
         with self._lock:
-            self._end()
-
-    def _answer(self, path: Path) -> bytes:
-        """The child's line about a file."""
-        child = self._running()
-        try:
-            _stdin(child).write(json.dumps(str(path)).encode("ascii") + b"\n")
-            _stdin(child).flush()
-            return _line(child, self._longest_read_s)
-        except _ReaderDied as error:
-            raise _ReaderDied(self._end() or str(error)) from error
-        except OSError as error:
-            raise _ReaderDied(self._end() or _DIED) from error
-
-    def _running(self) -> subprocess.Popen[bytes]:
-        if self._child is not None and self._child.poll() is None:
-            return self._child
-        self._child = subprocess.Popen(  # noqa: S603 - our own command line
-            self._command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=_environment(),
-        )
-        try:
-            _line(self._child, LONGEST_START_S)
-        except _ReaderDied as error:
-            self._end()
-            raise OSError("the process that reads headers does not start") from error
-        return self._child
-
-    def _end(self) -> str:
-        """Make sure that there is no child; how it had ended by itself, empty if it had not."""
-        child, self._child = self._child, None
-        if child is None:
-            return ""
-        try:
-            code = child.wait(timeout=0.2)  # it may be just about to end
-        except subprocess.TimeoutExpired:
-            code = None
-            child.kill()
-            child.wait()
-        for stream in (child.stdin, child.stdout):
-            if stream is not None:
-                try:
-                    stream.close()
-                except OSError:  # what it did not take any more
-                    logger.debug("the reader of headers left something unread")
-        if code is None:
-            return ""
-        return _TOO_MUCH if code == -signal.SIGKILL else _DIED
+            self._child.end()
 
 
-def _environment() -> dict[str, str]:
-    """What the child needs of ours: no secret of a setting, and numerical libraries of one thread's
-    memory.
-    """
-    ours = {key: text for key, text in os.environ.items() if not key.startswith(ENVIRONMENT_PREFIX)}
-    return ours | dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"), "1")
-
-
-def _stdin(child: subprocess.Popen[bytes]) -> Any:
-    return child.stdin
-
-
-def _line(child: subprocess.Popen[bytes], limit_s: float) -> bytes:
-    """The next line that the child writes, within `limit_s` seconds."""
-    if child.stdout is None:
-        raise _ReaderDied("has no output")
-    line = b""
-    with selectors.DefaultSelector() as selector:
-        selector.register(child.stdout, selectors.EVENT_READ)
-        while not line.endswith(b"\n"):
-            if not selector.select(limit_s):
-                raise _ReaderDied(f"takes longer than {limit_s:.0f} s")
-            part = os.read(child.stdout.fileno(), 1 << 16)
-            if not part or len(line) > _LONGEST_ANSWER_BYTES:
-                raise _ReaderDied(_DIED)
-            line += part
-    return line
+def _question(path: Path) -> bytes:
+    return json.dumps(str(path)).encode("ascii") + b"\n"
 
 
 def _header(path: Path, line: bytes) -> InstanceHeader:
@@ -179,11 +95,11 @@ def _header(path: Path, line: bytes) -> InstanceHeader:
     try:
         answer = json.loads(line)  # one line, or it is no JSON
         if answer["path"] != str(path):
-            raise _ReaderDied(_DIED)
+            raise ChildDied(ENDED)
         if "header" in answer:
             return _HEADER.validate_python(answer["header"])
     except (ValueError, TypeError, LookupError) as error:
-        raise _ReaderDied(_DIED) from error
+        raise ChildDied(ENDED) from error
     if answer.get("missing"):
         raise FileNotFoundError(path)
     if "disk" in answer:
@@ -201,7 +117,7 @@ def _described(path: Path) -> dict[str, Any]:
         return {"missing": True}
     except (MemoryError, OSError) as error:
         if isinstance(error, MemoryError) or error.errno == errno.ENOMEM:
-            return {"unreadable": f"reading it {_TOO_MUCH}"}
+            return {"unreadable": f"reading it {TOO_MUCH_MEMORY}"}
         return {"disk": error.strerror, "number": error.errno or 0}
 
 
@@ -210,7 +126,7 @@ def main(most_memory_bytes: int) -> None:
     # a terminal's interrupt goes to the whole group: the parent decides when this ends
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     answers = sys.stdout.buffer
-    answers.write(_READY)
+    answers.write(READY)
     answers.flush()
     for line in sys.stdin.buffer:
         path = Path(json.loads(line))

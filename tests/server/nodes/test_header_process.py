@@ -70,17 +70,17 @@ def test_a_file_that_takes_too_long_is_given_up_and_the_next_one_is_read(tmp_pat
     with HeaderProcess(longest_read_s=0.5) as process:
         with pytest.raises(UnreadableDataset, match="reading it takes longer than"):
             process.read_header(endless)
-        process._longest_read_s = 30.0  # so that a busy machine reads the sound one
+        process._child.longest_answer_s = 30.0  # so that a busy machine reads the sound one
         assert process.read_header(path) == read_header(path)
 
 
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("deadly", "reading it ended its reader"),
+        ("deadly", "reading it ended its process"),
         ("killed", "reading it takes too much memory"),
-        ("odd", "reading it ended its reader"),
-        ("mixed", "reading it ended its reader"),
+        ("odd", "reading it ended its process"),
+        ("mixed", "reading it ended its process"),
     ],
 )
 def test_a_file_that_kills_its_reader_is_unreadable_and_the_next_one_is_read(
