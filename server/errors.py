@@ -9,6 +9,7 @@ ServerError
 │   ├── UnknownDestination a destination that is not configured
 │   ├── UnknownStudy       the node does not hold the study
 │   ├── UnknownRequest     no request of that id
+│   ├── UnknownTurn        a request has no turn of that number
 │   ├── StudyIncomplete    the study is still arriving
 │   ├── WrongState         the request is not in a state that allows this
 │   ├── UnknownSession     no segmentation session of that id
@@ -23,6 +24,8 @@ ServerError
 ├── OutlineLost            what an earlier stage left in the work folder is gone
 ├── InputError             a local file that `segnode segment` cannot use
 ├── ReplayError            a request's turns cannot be gone through again, or do not agree
+│   └── TurnsGone          a turn cannot be drawn any more
+├── PictureFailed          drawing a turn took too much memory or time
 ├── NodeUnreachable        no node answers where a command looked for one
 ├── RunEnded               a request was cancelled, superseded or begun anew while it was worked on
 ├── DemoFailed             the demo did not end as it must
@@ -68,6 +71,10 @@ class UnknownStudy(RequestError):
 
 class UnknownRequest(RequestError):
     """No request of that id."""
+
+
+class UnknownTurn(RequestError):
+    """A request has no turn of that number."""
 
 
 class StudyIncomplete(RequestError):
@@ -124,6 +131,14 @@ class InputError(ServerError):
 
 class ReplayError(ServerError):
     """A request's turns cannot be gone through again: what is missing or changed, in a sentence."""
+
+
+class TurnsGone(ReplayError):
+    """A turn cannot be drawn any more: its masks or its study are gone, or do not agree."""
+
+
+class PictureFailed(ServerError):
+    """Drawing a turn took too much memory or time."""
 
 
 class NodeUnreachable(ServerError):

@@ -8,10 +8,11 @@ from server.compose.destinations import destinations
 from server.compose.heartbeat import heartbeat, part_table
 from server.compose.record import record
 from server.http.app import create_app
-from server.http.ports import ConfiguredDestination, Services
+from server.http.ports import ConfiguredDestination, Services, TurnPictures
 from server.http.serving import serve
 from server.http.tokens import load_tokens
 from server.nodes.lifecycle import announce_ready, end_with_parent
+from server.nodes.picture_process import PictureProcess
 from server.record.counting import RecordCounting
 from server.record.database.engine import Sessions, open_engine
 from server.settings import Settings
@@ -24,14 +25,14 @@ def run(settings: Settings) -> int:
     tokens = load_tokens(settings.http.tokens_file, settings.storage.dir)
     with database(settings) as (url, _):
         retry_while_database_away(lambda: migrate(url))
-        app = create_app(_services(settings, url), tokens)
         host, port = settings.http.host, settings.http.port
         with (
+            PictureProcess(settings.storage.dir / "work") as pictures,
             address(f"{host}:{port}", "http.port"),
             heartbeat(settings, [], settings.storage.dir, lambda: [url]),
         ):
             serve(
-                app,
+                create_app(_services(settings, url, pictures), tokens),
                 host,
                 port,
                 lambda: announce_ready(f"http://{host}:{port}"),
@@ -40,11 +41,12 @@ def run(settings: Settings) -> int:
     return 0
 
 
-def _services(settings: Settings, url: str) -> Services:
+def _services(settings: Settings, url: str, pictures: TurnPictures) -> Services:
     sessions = Sessions(open_engine(url, pool_size=2))
     return Services(
         record=record(settings, url),
         counting=RecordCounting(sessions, part_table(sessions)),
+        pictures=pictures,
         destinations=tuple(
             ConfiguredDestination(configured, destination)
             for configured, destination in zip(

@@ -26,6 +26,8 @@ ECHOES_AT_ONCE = 8
 """C-ECHO by hand, each of which waits up to delivery.timeout_s for a destination that is silent."""
 COMPLETIONS_AT_ONCE = 8
 """Studies held for whole by hand, of which every header is read that has not been."""
+PICTURES_AT_ONCE = 4
+"""Pictures of turns: one is drawn, the others wait for it."""
 
 OPEN_PATHS = frozenset(
     {f"{PREFIX}/openapi.json"}
@@ -54,6 +56,9 @@ def create_app(services: Services, tokens: Tokens) -> FastAPI:
         ),
         completions=Counter(
             COMPLETIONS_AT_ONCE, f"{COMPLETIONS_AT_ONCE} studies are being completed: try again"
+        ),
+        pictures=Counter(
+            PICTURES_AT_ONCE, f"{PICTURES_AT_ONCE} pictures are being drawn: try again"
         ),
     )
     app.add_middleware(BodyLimit, longest_bytes=LONGEST_BODY_BYTES)

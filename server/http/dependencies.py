@@ -54,6 +54,7 @@ class SharedCalls:
     exposition: Shared[str]
     echoes: Counter
     completions: Counter
+    pictures: Counter
 
 
 async def services(request: Request) -> Services:

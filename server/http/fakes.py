@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
+from threading import Event
+from typing import Any, TypeVar
 
 from dicom_node.values import Code
 from server.errors import (
@@ -15,6 +16,7 @@ from server.errors import (
     TooManyTargets,
     UnknownRequest,
     UnknownStudy,
+    UnknownTurn,
     WrongState,
 )
 from server.pulses import Part
@@ -39,6 +41,7 @@ from server.values import ENDED_STATES, DeliveryState, RequestState, StudyState
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 MAX_TARGETS = 200
+LONGEST_WAIT_S = 60.0
 FREE_TEXT = "99SEGNODE"
 Row = TypeVar("Row", StudySummary, RequestSummary)
 
@@ -112,7 +115,7 @@ class FakeRecord:
             series_choice=None,
         )
         self.kept_requests[view.id] = view
-        self._note("request.queued", actor, study_instance_uid, view.state, view.id)
+        _note(self.trail, "request.queued", actor, study_instance_uid, view.state, view.id)
         return Submitted(view.id, view.state)
 
     def request(self, request_id: str) -> RequestView:
@@ -140,7 +143,15 @@ class FakeRecord:
 
     def turns(self, request_id: str) -> tuple[TurnView, ...]:
         """See RecordPort."""
-        return self.kept_turns.get(self.request(request_id).id, ())
+        turns = self.kept_turns.get(self.request(request_id).id, ())
+        return tuple(replace(turn, n=n) for n, turn in enumerate(turns))
+
+    def turn(self, request_id: str, n: int) -> TurnView:
+        """See RecordPort."""
+        turns = self.turns(request_id)
+        if n >= len(turns):
+            raise UnknownTurn(f"request {request_id!r} has no turn {n}")
+        return turns[n]
 
     def retry(self, request_id: str, *, actor: str) -> RequestView:
         """See RecordPort."""
@@ -173,7 +184,7 @@ class FakeRecord:
         before = self.study(study_instance_uid).summary.state
         self.add_study(study_instance_uid, StudyState.COMPLETE)
         if before != StudyState.COMPLETE:
-            self._note("study.complete", actor, study_instance_uid, StudyState.COMPLETE)
+            _note(self.trail, "study.complete", actor, study_instance_uid, StudyState.COMPLETE)
         return self.kept_studies[study_instance_uid]
 
     def audit(
@@ -187,7 +198,7 @@ class FakeRecord:
     def _moved(self, event: str, actor: str, request_id: str, state: RequestState) -> RequestView:
         view = replace(self.kept_requests[request_id], state=state)
         self.kept_requests[request_id] = view
-        self._note(event, actor, view.study_instance_uid, state, request_id)
+        _note(self.trail, event, actor, view.study_instance_uid, state, request_id)
         return view
 
     def answering(self) -> None:
@@ -195,13 +206,28 @@ class FakeRecord:
         if self.away is not None:
             raise self.away
 
-    def _note(
-        self, event: str, actor: str, study: str, after: str, request_id: str | None = None
-    ) -> None:
-        number = len(self.trail) + 1
-        at = START + timedelta(seconds=number)
-        line = AuditView(number, at, actor, event, study, request_id, None, after, {})
-        self.trail.append(line)
+
+class FakePictures:
+    """A TurnPictures whose pictures are a PNG's signature; `fault`, if set, is raised instead.
+
+    A test may clear `go_on`, for which every picture waits.
+    """
+
+    PNG = b"\x89PNG\r\n\x1a\n"
+
+    def __init__(self) -> None:
+        self.fault: Exception | None = None
+        self.asked: list[tuple[str, int, Mapping[str, Any]]] = []
+        self.go_on = Event()
+        self.go_on.set()
+
+    def png(self, request_id: str, target_index: int, turn: Mapping[str, Any]) -> bytes:
+        """See TurnPictures."""
+        self.asked.append((request_id, target_index, turn))
+        self.go_on.wait(LONGEST_WAIT_S)
+        if self.fault is not None:
+            raise self.fault
+        return self.PNG
 
 
 class FakeCounting:
@@ -225,6 +251,19 @@ class FakeCounting:
             dict(Counter(view.summary.state for view in self._record.kept_studies.values())),
             dict(Counter(delivery.state for view in views for delivery in view.deliveries)),
         )
+
+
+def _note(
+    trail: list[AuditView],
+    event: str,
+    actor: str,
+    study: str,
+    after: str,
+    request_id: str | None = None,
+) -> None:
+    number = len(trail) + 1
+    at = START + timedelta(seconds=number)
+    trail.append(AuditView(number, at, actor, event, study, request_id, None, after, {}))
 
 
 def moving(part: Part) -> PartView:

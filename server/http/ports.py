@@ -5,11 +5,11 @@ The fakes are in server/http/fakes.py.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from dicom_node.ports import Destination
 from server.record.views import (
@@ -64,6 +64,9 @@ class RecordPort(Protocol):
     def turns(self, request_id: str) -> tuple[TurnView, ...]:
         """Every turn of a request; UnknownRequest."""
 
+    def turn(self, request_id: str, n: int) -> TurnView:
+        """The turn with number `n`, from 0, among those of `turns`; UnknownRequest, UnknownTurn."""
+
     def retry(self, request_id: str, *, actor: str) -> RequestView:
         """Begin a FAILED request again; UnknownRequest, WrongState."""
 
@@ -95,6 +98,13 @@ class Counting(Protocol):
         """Count what is there; RecordUnavailable."""
 
 
+class TurnPictures(Protocol):
+    """Draws turns of requests that have ended."""
+
+    def png(self, request_id: str, target_index: int, turn: Mapping[str, Any]) -> bytes:
+        """A turn (agent.trace.turn_record) as a PNG; TurnsGone, PictureFailed."""
+
+
 @dataclass(frozen=True)
 class ConfiguredDestination:
     """A destination as configured, and the way to it."""
@@ -112,6 +122,7 @@ class Services:
 
     record: RecordPort
     counting: Counting
+    pictures: TurnPictures
     destinations: tuple[ConfiguredDestination, ...]
     storage: Path
     minimum_free_bytes: int

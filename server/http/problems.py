@@ -66,6 +66,7 @@ PROBLEMS: Mapping[type[Exception], Kind] = {
     ),
     server_errors.UnknownStudy: Kind(HTTPStatus.NOT_FOUND, "unknown-study", "No such study"),
     server_errors.UnknownRequest: Kind(HTTPStatus.NOT_FOUND, "unknown-request", "No such request"),
+    server_errors.UnknownTurn: Kind(HTTPStatus.NOT_FOUND, "unknown-turn", "No such turn"),
     server_errors.StudyIncomplete: _STUDY_INCOMPLETE,
     server_errors.WrongState: Kind(
         HTTPStatus.CONFLICT, "wrong-state", "The state does not allow this"
@@ -94,6 +95,12 @@ PROBLEMS: Mapping[type[Exception], Kind] = {
     server_errors.NothingToReport: _INTERNAL,
     server_errors.OutlineLost: _INTERNAL,
     server_errors.ReplayError: _BAD_INPUT,
+    server_errors.TurnsGone: Kind(
+        HTTPStatus.GONE, "turns-gone", "The turn cannot be drawn any more"
+    ),
+    server_errors.PictureFailed: Kind(
+        HTTPStatus.INTERNAL_SERVER_ERROR, "picture-failed", "The picture could not be drawn"
+    ),
     server_errors.DemoFailed: _INTERNAL,
     server_errors.InputError: _BAD_INPUT,
     server_errors.NodeUnreachable: Kind(HTTPStatus.BAD_GATEWAY, "node", "No node answers"),

@@ -7,10 +7,10 @@ from functools import cache
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session, selectinload
 
-from server.errors import UnknownRequest, UnknownStudy
+from server.errors import UnknownRequest, UnknownStudy, UnknownTurn
 from server.record.tables import (
     Base,
     ConflictRow,
@@ -97,12 +97,25 @@ def _warnings(row: RequestRow) -> tuple[str, ...]:
 def turns(session: Session, request_id: str) -> tuple[TurnView, ...]:
     """All turns of a request by target, in the order they happened; UnknownRequest."""
     request(session, request_id)
-    query = (
+    rows = session.scalars(_turns_in_order(request_id))
+    return tuple(as_view(TurnView, row, n=n) for n, row in enumerate(rows))
+
+
+def turn(session: Session, request_id: str, n: int) -> TurnView:
+    """The turn with number `n`, from 0, of `turns`; UnknownRequest, UnknownTurn."""
+    request(session, request_id)
+    row = session.scalars(_turns_in_order(request_id).offset(n).limit(1)).first()
+    if row is None:
+        raise UnknownTurn(f"request {request_id!r} has no turn {n}; they are counted from 0")
+    return as_view(TurnView, row, n=n)
+
+
+def _turns_in_order(request_id: str) -> Select[TurnRow]:
+    return (
         select(TurnRow)
         .where(TurnRow.request_id == request_id)
         .order_by(TurnRow.target_index, TurnRow.number)
     )
-    return tuple(as_view(TurnView, row) for row in session.scalars(query))
 
 
 def study(session: Session, uid: str) -> StudyView:

@@ -117,6 +117,11 @@ class Record:
         with self._sessions.begin() as session:
             return reading.turns(session, request_id)
 
+    def turn(self, request_id: str, n: int) -> TurnView:
+        """The turn with number `n`, from 0, among those of `turns`; UnknownRequest, UnknownTurn."""
+        with self._sessions.begin() as session:
+            return reading.turn(session, request_id, n)
+
     def retry(self, request_id: str, *, actor: str) -> RequestView:
         """Begin a FAILED request again from what failed: results that were written are only sent.
 

@@ -139,6 +139,13 @@ class TurnView:
     turn_index: int
     turn: dict[str, Any]
     at: datetime
+    n: Annotated[
+        int,
+        Field(
+            description="its place among the request's turns, from 0: its picture is "
+            "turns/{n}/picture.png; final once the request has ended"
+        ),
+    ] = 0
 
 
 @dataclass(frozen=True)

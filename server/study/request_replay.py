@@ -132,14 +132,19 @@ def summary_of(replayed: ReplayedTarget) -> str:
     return f"{len(turns)} turns agree ({outcomes or 'none was taken'}), {masks} masks; {end}"
 
 
+def check_row(turn: Turn, row: Turn) -> None:
+    """ReplayDiffers where a turn of the trace is another in the database."""
+    for label in _OF_A_ROW:
+        if getattr(row, label) != getattr(turn, label):
+            raise ReplayDiffers(f"{name_of(turn)}: trace and database differ in its {label}")
+
+
 def _check_rows(index: int, turns: Sequence[Turn], rows: RowTurns) -> None:
     for turn in turns:
         row = rows.get((index, turn.slice_index, turn.index))
         if row is None:
             raise ReplayDiffers(f"{name_of(turn)} is in the trace and not in the database")
-        for label in _OF_A_ROW:
-            if getattr(row, label) != getattr(turn, label):
-                raise ReplayDiffers(f"{name_of(turn)}: trace and database differ in its {label}")
+        check_row(turn, row)
 
 
 def _conditions(traced: TracedTarget) -> Conditions:

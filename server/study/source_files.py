@@ -56,12 +56,7 @@ class StudySource:
 
     def read(self) -> Volume:
         """The volume once more; ReplayError when files are missing or hold something else."""
-        gone = [path.name for path in self.files if not path.is_file()]
-        if gone:
-            raise ReplayError(
-                f"the study is not here any more: {len(gone)} of its {len(self.files)} files are "
-                f"missing, {gone[0]} first"
-            )
+        self.check_here()
         try:
             volume = self._volume()
         except (DicomNodeError, ModelsError) as error:
@@ -69,6 +64,15 @@ class StudySource:
         if volume_digest(volume) != self.digest:
             raise ReplayError("the study's files were changed since these turns were taken")
         return volume
+
+    def check_here(self) -> None:
+        """ReplayError when files are missing."""
+        gone = [path.name for path in self.files if not path.is_file()]
+        if gone:
+            raise ReplayError(
+                f"the study is not here any more: {len(gone)} of its {len(self.files)} files are "
+                f"missing, {gone[0]} first"
+            )
 
     def _volume(self) -> Volume:
         if self.kind is SourceKind.FILE:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import subprocess
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,16 @@ def send(node: RunningNode, files: list[Path]) -> str:
 
 def requests_of(node: RunningNode, study: str) -> list[dict[str, Any]]:
     return list(node.client.pages(f"requests?study_instance_uid={study}"))
+
+
+def content_of(node: RunningNode, path: str) -> bytes:
+    """What the API answers, as it is."""
+    call = urllib.request.Request(
+        f"{node.client.url}/api/v1/{path}", headers={"Authorization": f"Bearer {node.client.token}"}
+    )
+    with urllib.request.urlopen(call, timeout=LIMIT_S) as answer:
+        content: bytes = answer.read()
+        return content
 
 
 def ended(node: RunningNode, study: str, number: int = 1) -> dict[str, Any]:
@@ -126,6 +137,14 @@ def test_a_request_is_replayed_from_its_rows_while_the_node_runs(
     assert "liver: " in answer.stdout
     turns = node.client.get(f"requests/{request['id']}/turns")
     assert len(list(out.rglob("*.png"))) == len(turns) > 0
+    for n, turn in enumerate(turns[:3]):
+        place = f"slice{turn['slice_index']:04d}-turn{turn['turn_index']}.png"
+        [drawn] = out.rglob(f"*-{place}")
+        assert turn["n"] == n
+        assert (
+            content_of(node, f"requests/{request['id']}/turns/{n}/picture.png")
+            == drawn.read_bytes()
+        )
     assert node.client.get(f"requests/{request['id']}")["state"] == "DONE"
 
     # Act: a mask that was changed on disk

@@ -4,13 +4,32 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response, status
+from fastapi import APIRouter, Path, Query, Request, Response, status
 
-from server.http.dependencies import Asker, WithPage, WithServices, linked, one_more
+from server.errors import WrongState
+from server.http.dependencies import (
+    LARGEST_OFFSET,
+    Asker,
+    WithPage,
+    WithServices,
+    WithSharedCalls,
+    linked,
+    one_more,
+)
 from server.http.described import problem_responses
+from server.http.ports import Services
 from server.http.schemas import RequestIn, Uid
 from server.record.views import RequestSummary, RequestView, Submitted, TurnView
-from server.values import RequestState
+from server.values import ENDED_STATES, RequestState
+
+TurnNumber = Annotated[int, Path(ge=0, le=LARGEST_OFFSET)]
+
+
+class PngResponse(Response):
+    """A picture."""
+
+    media_type = "image/png"
+
 
 router = APIRouter(prefix="/requests", tags=["requests"])
 
@@ -70,6 +89,31 @@ def show(request_id: str, services: WithServices) -> RequestView:
 def turns(request_id: str, services: WithServices) -> tuple[TurnView, ...]:
     """Every turn of the agent so far, by target, in order."""
     return services.record.turns(request_id)
+
+
+@router.get(
+    "/{request_id}/turns/{n}/picture.png",
+    response_class=PngResponse,
+    responses=problem_responses(410, 429),
+)
+async def picture(
+    request_id: str, n: TurnNumber, services: WithServices, shared_calls: WithSharedCalls
+) -> PngResponse:
+    """A turn of a request that has ended as a picture: what the planner was shown, beside it the
+    action and the mask that came of it.
+
+    `n` is that of the turn in /requests/{id}/turns. 409 while the request is worked on, 410 when
+    the turn's masks or the study are not here any more, 429 when too many are drawn at once.
+    """
+    return PngResponse(await shared_calls.pictures.run(lambda: _drawn(services, request_id, n)))
+
+
+def _drawn(services: Services, request_id: str, n: int) -> bytes:
+    turn = services.record.turn(request_id, n)
+    state = services.record.request(request_id).state
+    if state not in ENDED_STATES:
+        raise WrongState(f"the request is {state}: its turns can be drawn when it has ended")
+    return services.pictures.png(request_id, turn.target_index, turn.turn)
 
 
 @router.post("/{request_id}/retry", status_code=status.HTTP_202_ACCEPTED)

@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 
 from dicom_node.fakes import FakeDestination
 from server.http.app import create_app
-from server.http.fakes import FakeCounting, FakeRecord
+from server.http.fakes import FakeCounting, FakePictures, FakeRecord
 from server.http.ports import ConfiguredDestination, Services
 from server.http.tokens import tokens_of
 from server.settings import DestinationSettings
@@ -54,8 +54,18 @@ def counting(record: FakeRecord) -> FakeCounting:
 
 
 @pytest.fixture
+def pictures() -> FakePictures:
+    """What draws turns."""
+    return FakePictures()
+
+
+@pytest.fixture
 def make_client(
-    record: FakeRecord, counting: FakeCounting, pacs: FakeDestination, tmp_path: Path
+    record: FakeRecord,
+    counting: FakeCounting,
+    pictures: FakePictures,
+    pacs: FakeDestination,
+    tmp_path: Path,
 ) -> MakeClient:
     """A client with these headers; `storage` and `minimum_free_bytes` as in Services."""
 
@@ -70,6 +80,7 @@ def make_client(
         services = Services(
             record=record,
             counting=counting,
+            pictures=pictures,
             destinations=(ConfiguredDestination(configured, pacs),),
             storage=storage,
             minimum_free_bytes=minimum_free_bytes,

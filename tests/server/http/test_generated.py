@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from server.http.app import create_app
-from server.http.fakes import FakeCounting, FakeRecord
+from server.http.fakes import FakeCounting, FakePictures, FakeRecord
 from server.http.ports import Services
 from server.http.tokens import tokens_of
 from server.record.counting import RecordCounting
@@ -61,7 +61,9 @@ def real(desk: Any, tmp_path: Path) -> TestClient:
     """The API over a record on PostgreSQL, with a complete CT study."""
     desk.complete_study()
     parts = PartTable(desk.sessions, WorkerIdentity.of_this_process())
-    services = Services(desk.record, RecordCounting(desk.sessions, parts), (), tmp_path, 0)
+    services = Services(
+        desk.record, RecordCounting(desk.sessions, parts), FakePictures(), (), tmp_path, 0
+    )
     app = create_app(services, tokens_of((TOKEN,)))
     headers = {"Authorization": f"Bearer {TOKEN}"}
     return TestClient(app, headers=headers, raise_server_exceptions=False)
@@ -70,7 +72,7 @@ def real(desk: Any, tmp_path: Path) -> TestClient:
 @cache
 def description() -> dict[str, Any]:
     """The API's own description."""
-    services = Services(FakeRecord(), FakeCounting(FakeRecord()), (), Path(), 0)
+    services = Services(FakeRecord(), FakeCounting(FakeRecord()), FakePictures(), (), Path(), 0)
     return dict(create_app(services, tokens_of((TOKEN,))).openapi())
 
 

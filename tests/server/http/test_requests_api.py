@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +17,9 @@ from starlette.testclient import TestClient
 from agent.values import TargetStatus
 from dicom_node.values import Code, ResultKind
 from models.errors import LanguageMisconfigured, UnknownModel, WeightsMissing
-from server.http.fakes import FakeRecord
+from server.errors import PictureFailed, TurnsGone
+from server.http.app import PICTURES_AT_ONCE
+from server.http.fakes import FakePictures, FakeRecord
 from server.record.views import DeliveryView, ResultView, TargetView, TurnView
 from server.values import DeliveryState, RequestState, StudyState
 
@@ -251,8 +255,107 @@ def test_turns_come_as_they_are_in_the_trace(
             "turn_index": 2,
             "turn": turn,
             "at": "2026-05-01T12:00:00Z",
+            "n": 0,
         }
     ]
+
+
+@pytest.fixture
+def two_turns(api: TestClient, record: FakeRecord, study: str) -> str:
+    """The path of the turns of a request that is DONE and has two of them, of two targets."""
+    request_id = submit(api, study)
+    record.kept_turns[request_id] = (
+        TurnView(0, 11, 2, {"reply": "first"}, NOON),
+        TurnView(1, 4, 0, {"reply": "second"}, NOON),
+    )
+    record.kept_requests[request_id] = replace(
+        record.kept_requests[request_id], state=RequestState.DONE
+    )
+    return f"/api/v1/requests/{request_id}/turns"
+
+
+def test_a_turn_has_the_picture_of_its_number(
+    api: TestClient, pictures: FakePictures, two_turns: str
+) -> None:
+    second = api.get(two_turns).json()[1]
+
+    answer = api.get(f"{two_turns}/{second['n']}/picture.png")
+
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
+    assert answer.content == FakePictures.PNG
+    assert answer.headers["cache-control"] == "no-store"
+    assert pictures.asked == [(two_turns.split("/")[-2], 1, {"reply": "second"})]
+
+
+@pytest.mark.parametrize(("n", "status"), [("2", 404), ("-1", 422), ("x", 422), ("9" * 30, 422)])
+def test_a_turn_that_is_not_there_has_no_picture(
+    api: TestClient, pictures: FakePictures, two_turns: str, n: str, status: int
+) -> None:
+    answer = api.get(f"{two_turns}/{n}/picture.png")
+
+    assert answer.status_code == status
+    assert not pictures.asked
+
+
+def test_a_request_that_is_worked_on_has_no_pictures_yet(
+    api: TestClient, record: FakeRecord, pictures: FakePictures, two_turns: str
+) -> None:
+    [request_id] = record.kept_requests
+    record.kept_requests[request_id] = replace(
+        record.kept_requests[request_id], state=RequestState.SEGMENTING
+    )
+
+    answer = api.get(f"{two_turns}/0/picture.png")
+
+    assert answer.status_code == 409
+    assert "is SEGMENTING: its turns can be drawn when it has ended" in answer.json()["detail"]
+    assert not pictures.asked
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "kind"),
+    [
+        (TurnsGone("the masks are gone"), 410, "turns-gone"),
+        (PictureFailed("drawing it takes too long"), 500, "picture-failed"),
+    ],
+)
+def test_a_picture_that_cannot_be_drawn_says_why(
+    api: TestClient,
+    pictures: FakePictures,
+    two_turns: str,
+    fault: Exception,
+    status: int,
+    kind: str,
+) -> None:
+    pictures.fault = fault
+
+    answer = api.get(f"{two_turns}/0/picture.png")
+
+    assert (answer.status_code, answer.json()["detail"]) == (status, str(fault))
+    assert answer.json()["type"] == f"urn:segnode:problem:{kind}"
+
+
+def test_a_picture_needs_the_token(stranger: TestClient, two_turns: str) -> None:
+    assert stranger.get(f"{two_turns}/0/picture.png").status_code == 401
+
+
+def test_as_many_pictures_wait_as_may_and_no_more(
+    api: TestClient, pictures: FakePictures, two_turns: str, until: Callable[..., object]
+) -> None:
+    # Arrange: every place is taken by one who waits
+    pictures.go_on.clear()
+    with api, ThreadPoolExecutor(PICTURES_AT_ONCE) as pool:
+        path = f"{two_turns}/0/picture.png"
+        waiting = [pool.submit(api.get, path) for _ in range(PICTURES_AT_ONCE)]
+        until(lambda: len(pictures.asked) == PICTURES_AT_ONCE)
+
+        # Act
+        refused = api.get(path)
+        pictures.go_on.set()
+
+        # Assert
+        assert (refused.status_code, refused.headers["retry-after"]) == (429, "5")
+        assert [each.result().status_code for each in waiting] == [200] * PICTURES_AT_ONCE
 
 
 def test_cancel_ends_a_request_once(api: TestClient, study: str) -> None:
@@ -281,7 +384,7 @@ def test_only_a_failed_request_is_tried_again(
     assert (answer.status_code, answer.json()["state"]) == (202, "QUEUED")
 
 
-@pytest.mark.parametrize("path", ["", "/turns"])
+@pytest.mark.parametrize("path", ["", "/turns", "/turns/0/picture.png"])
 def test_a_request_that_is_not_there_is_not_found(api: TestClient, path: str) -> None:
     answer = api.get(f"/api/v1/requests/nothing{path}")
 

@@ -26,6 +26,7 @@ from server.errors import (
     UnknownDestination,
     UnknownRequest,
     UnknownStudy,
+    UnknownTurn,
     WrongState,
 )
 from server.record import requests
@@ -154,6 +155,7 @@ def test_a_request_that_is_not_here(desk: Any, request_id: str) -> None:
     for ask in (
         desk.record.request,
         desk.record.turns,
+        lambda one: desk.record.turn(one, 0),
         lambda one: desk.record.retry(one, actor="jo"),
         lambda one: desk.record.cancel(one, actor="jo"),
     ):
@@ -345,6 +347,21 @@ def test_a_turn_again_replaces_itself(desk: Any) -> None:
     desk.runs.turn(request_id, 1, 0, Turn(7, 0, Role.KEY, Stop(), Outcome.STOPPED, reply="again"))
     [only] = desk.record.turns(request_id)
     assert (only.slice_index, only.turn_index, only.turn["reply"]) == (7, 0, "again")
+
+
+def test_a_turn_is_found_by_its_number_in_the_list(desk: Any) -> None:
+    # Arrange: a later turn of the first target stands before those of the second
+    request_id = desk.request("liver", "spleen")
+    for index, place in ((0, 7), (1, 3), (0, 8)):
+        desk.runs.turn(request_id, 1, index, Turn(place, 0, Role.KEY, Stop(), Outcome.STOPPED))
+
+    turns = desk.record.turns(request_id)
+
+    assert [(turn.target_index, turn.slice_index) for turn in turns] == [(0, 7), (0, 8), (1, 3)]
+    assert [turn.n for turn in turns] == [0, 1, 2]
+    assert tuple(desk.record.turn(request_id, n) for n in range(3)) == turns
+    with pytest.raises(UnknownTurn, match="has no turn 3"):
+        desk.record.turn(request_id, 3)
 
 
 def test_whatever_a_language_model_says_can_be_recorded(desk: Any) -> None:

@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 from server.compose.heartbeat import part_table
 from server.fakes import FakeStages, FolderDestination
 from server.http.app import create_app
+from server.http.fakes import FakePictures
 from server.http.ports import Services
 from server.http.tokens import tokens_of
 from server.nodes.intake import ATTEMPTS, Intake
@@ -137,7 +138,9 @@ def test_http(telling: Any, caplog: pytest.LogCaptureFixture, tmp_path: Path, ta
         put(telling)
     refuse(telling, table)
     counting = RecordCounting(telling.sessions, part_table(telling.sessions))
-    app = create_app(Services(telling.record, counting, (), tmp_path, 0), tokens_of((TOKEN,)))
+    app = create_app(
+        Services(telling.record, counting, FakePictures(), (), tmp_path, 0), tokens_of((TOKEN,))
+    )
     api = TestClient(
         app, headers={"Authorization": f"Bearer {TOKEN}"}, raise_server_exceptions=False
     )
