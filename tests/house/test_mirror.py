@@ -106,17 +106,6 @@ THROUGH_THEIR_CALLER = {
         "dicom_node.volume.pixel_size",
         "dicom_node.volume.single_image",
     ),
-    "tests/agent/test_fakes.py": ("agent.fake_drawing",),
-    "tests/agent/episode/test_loop.py": ("agent.episode.state",),
-    "tests/agent/protocol/test_dialects.py": (
-        "agent.protocol.call_syntax",
-        "agent.protocol.think_action",
-    ),
-    "tests/agent/volume/test_run.py": (
-        "agent.volume.assessment",
-        "agent.volume.carry",
-        "agent.volume.consistency",
-    ),
     "tests/models/parity/test_dump.py": ("models.parity.case",),
     "tests/models/policies/chat/in_process/test_transformers_chat.py": (
         "models.policies.chat.in_process.batching",

@@ -10,49 +10,26 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agent.actions import Absent, AddBox, NameSlices, Stop
+from agent.actions import Absent, NameSlices, Stop
 from agent.errors import NoAnswer, SegmenterFailed
 from agent.fakes import ArraySlices, FakeVolumeSegmenter, ScriptedPolicy, segmentation
 from agent.limits import Limits
-from agent.ports import Assessment, ContinueIf, Localisation, PropagatedSlice, Reply, Seed, Slices
+from agent.ports import ContinueIf, Localisation, PropagatedSlice, Reply, Seed, Slices
 from agent.turns import WHOLE_VOLUME, Outcome
-from agent.values import Box, Role, Target, TargetStatus
+from agent.values import Role, Target, TargetStatus
 from agent.volume.order import segment_target
 from agent.volume.outline import outline_target
 from agent.volume.propagate import PropagationRange, affected_range, dice, follow
 from agent.volume.run import finish_target, follow_outlines
 from agent.volume.target_state import EpisodeConfig, TargetState
+from tests.support.agent.towers import DEPTH, LIVER, SIDE, SPLEEN, boxed, tower
 from tests.support.fixture_types import RunToEnd
 
-DEPTH, SIDE = 12, 48
-LIVER, SPLEEN = Target("liver", "liver"), Target("spleen", "spleen")
 LIVER_LIVES, SPLEEN_LIVES = range(2, 10), range(4, 8)
-
-
-def tower() -> np.ndarray:
-    """A bright square through slices 2 to 9, a darker one through 4 to 7, beside each other."""
-    volume = np.zeros((DEPTH, SIDE, SIDE), dtype=np.float32)
-    volume[2:10, 8:20, 6:18] = 0.8
-    volume[4:8, 8:20, 28:40] = 0.5
-    return volume
-
-
-def boxed(left: int) -> list[AddBox | Stop]:
-    return [AddBox(Box(left, 8, left + 11, 19)), Stop()]
 
 
 def planner(key: int, left: int, **kinds: Any) -> ScriptedPolicy:
     return ScriptedPolicy(Localisation((), (key,)), {(key, Role.KEY): boxed(left)}, **kinds)
-
-
-@pytest.fixture
-def segmenter() -> FakeVolumeSegmenter:
-    return FakeVolumeSegmenter()
-
-
-@pytest.fixture
-def slices(segmenter: FakeVolumeSegmenter) -> ArraySlices:
-    return ArraySlices(tower(), segmenter)
 
 
 class TestOnePass:
@@ -248,120 +225,6 @@ class TestCorrections:
         # Assert
         assert target_state.masks[6].sum() == 100
         assert (target_state.scores[7], target_state.scores[8]) == (0.5, 0.5)
-
-    def test_what_the_policy_names_is_redrawn_and_followed_again(
-        self, run: RunToEnd, slices: ArraySlices, segmenter: FakeVolumeSegmenter
-    ) -> None:
-        # Arrange
-        policy = ScriptedPolicy(
-            Localisation((), (5,)),
-            {
-                (5, Role.KEY): boxed(6),
-                (8, Role.REVIEW): [AddBox(Box(6, 8, 17, 16)), Stop()],
-            },
-            Assessment((8, 99), (Reply(NameSlices((8,)), "slice 8 spills", seconds=1.5),)),
-        )
-
-        # Act
-        turns, result = run(segment_target(LIVER, slices, policy, segmenter))
-
-        # Assert
-        whole = [turn for turn in turns if turn.slice_index == WHOLE_VOLUME]
-        assert [turn.role for turn in whole] == [Role.CARRY, Role.INSPECT, Role.CARRY]
-        assert [turn.index for turn in whole] == [0, 1, 2]
-        assert (whole[1].reply, whole[1].policy_s) == ("slice 8 spills", 1.5)
-        assert (turns[0].place, whole[1].place) == ("slice 5", "the whole volume")
-        assert "followed from slices 5, 8" in whole[2].observation
-        assert result.voxels[8].sum() == 12 * 9
-
-    def test_what_is_not_there_on_a_second_look_is_cut(
-        self, run: RunToEnd, slices: ArraySlices, segmenter: FakeVolumeSegmenter
-    ) -> None:
-        policy = ScriptedPolicy(
-            Localisation((), (5,)),
-            {(5, Role.KEY): boxed(6), (9, Role.REVIEW): [Absent("bowel")]},
-            Assessment((9,)),
-        )
-
-        _, result = run(segment_target(LIVER, slices, policy, segmenter))
-
-        assert not result.voxels[9].any()
-        assert any("slice 9 was cut" in said for said in result.warnings)
-
-    def test_what_was_reached_through_it_is_cut_too(
-        self, run: RunToEnd, slices: ArraySlices, segmenter: FakeVolumeSegmenter
-    ) -> None:
-        policy = ScriptedPolicy(
-            Localisation((), (5,)),
-            {(5, Role.KEY): boxed(6), (7, Role.REVIEW): [Absent("bowel")]},
-            Assessment((7,)),
-        )
-
-        _, result = run(segment_target(LIVER, slices, policy, segmenter))
-
-        assert np.flatnonzero(result.voxels.any(axis=(1, 2))).tolist() == [2, 3, 4, 5, 6]
-        assert "slices 8 to 9 were cut too: they were reached through slice 7" in result.warnings
-
-    def test_between_key_slices_nothing_more_is_cut(
-        self, run: RunToEnd, slices: ArraySlices, segmenter: FakeVolumeSegmenter
-    ) -> None:
-        policy = ScriptedPolicy(
-            Localisation((), (3, 8)),
-            {
-                (3, Role.KEY): boxed(6),
-                (8, Role.KEY): boxed(6),
-                (6, Role.REVIEW): [Absent("bowel")],
-            },
-            Assessment((6,)),
-        )
-
-        _, result = run(segment_target(LIVER, slices, policy, segmenter))
-
-        assert result.voxels[9].any()
-        assert result.voxels[2].any()
-
-    def test_an_object_that_is_nowhere_on_a_second_look_fails(
-        self, run: RunToEnd, slices: ArraySlices, segmenter: FakeVolumeSegmenter
-    ) -> None:
-        policy = ScriptedPolicy(
-            Localisation((), (5,)),
-            {(5, Role.KEY): boxed(6), Role.REVIEW: [Absent("bowel")] * 4},
-            Assessment((5, 4, 6)),
-        )
-
-        _, result = run(segment_target(LIVER, slices, policy, segmenter))
-
-        assert result.status is TargetStatus.FAILED
-        assert "no slice's mask stood up to the review" in result.reason
-
-    def test_what_cannot_be_mended_keeps_its_mask(
-        self, run: RunToEnd, slices: ArraySlices, segmenter: FakeVolumeSegmenter
-    ) -> None:
-        policy = ScriptedPolicy(
-            Localisation((), (5,)),
-            {(5, Role.KEY): boxed(6), (8, Role.REVIEW): [Stop(), Stop()]},
-            Assessment((8,)),
-        )
-
-        _, result = run(segment_target(LIVER, slices, policy, segmenter))
-
-        assert np.array_equal(result.voxels[8], result.voxels[7])
-        assert result.voxels[8].any()
-
-    def test_an_inspection_without_an_answer_is_a_warning(
-        self, run: RunToEnd, slices: ArraySlices, segmenter: FakeVolumeSegmenter
-    ) -> None:
-        class Mute(ScriptedPolicy):
-            def assess(self, target: Target, slices: Slices, voxels: np.ndarray) -> Assessment:
-                raise NoAnswer("three replies, no slice", (Reply(Absent(), "er"),))
-
-        policy = Mute(Localisation((), (5,)), {(5, Role.KEY): boxed(6)})
-
-        turns, result = run(segment_target(LIVER, slices, policy, segmenter))
-
-        assert result.status is TargetStatus.SEGMENTED
-        assert "the whole was not inspected: three replies, no slice" in result.warnings
-        assert turns[-1].reply == "er"
 
 
 class TestSurveysOnRecord:

@@ -1,11 +1,7 @@
-"""A target through a volume: carried both ways, guarded against drift, reviewed, summed up.
-
-The segmenter here fills the box it is given, so a script of boxes is a script of masks.
-"""
+"""A target through a volume: where it begins, how it ends, what is said of it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
 from itertools import repeat
 from pathlib import Path
 from typing import Any, Never
@@ -13,175 +9,24 @@ from typing import Any, Never
 import numpy as np
 import pytest
 
-from agent.actions import Absent, Action, AddBox, Stop
+from agent.actions import Absent, Stop
 from agent.errors import SegmenterFailed, UnknownTarget
-from agent.fakes import ArraySlices, FakeEncoding, ScriptedPolicy, ThresholdPolicy, segmentation
+from agent.fakes import ArraySlices, FakeEncoding, ScriptedPolicy, ThresholdPolicy
 from agent.limits import Limits
-from agent.ports import Encoding, Localisation, PromptedSlice, Reply, Slices
+from agent.ports import Encoding, Localisation, Slices
 from agent.trace import Trace, read_trace, write_trace
-from agent.turns import TargetResult, Turn
-from agent.values import Box, PromptKind, Prompts, Role, Segmentation, Target, TargetStatus
+from agent.values import Prompts, Role, Segmentation, Target, TargetStatus
 from agent.volume.order import segment_target
-from agent.volume.outline import outline_target
-from tests.support.fixture_types import Clock, RunToEnd
-
-DEPTH = 9
-LIVER = Target("liver", "liver")
-
-
-class FillsBoxes:
-    """A segmenter whose mask is the box."""
-
-    name = "fills boxes"
-    supported_prompts = frozenset({PromptKind.BOX})
-
-    def encode(self, image: np.ndarray) -> FakeEncoding:
-        return FakeEncoding(image)
-
-    def segment_many(self, asks: Sequence[PromptedSlice]) -> list[Segmentation]:
-        return [self.segment(ask.encoding, ask.prompts) for ask in asks]
-
-    def segment(self, encoding: Encoding, prompts: Prompts) -> Segmentation:
-        mask = np.zeros(encoding.source_shape, dtype=np.bool_)
-        box = prompts.box
-        assert box is not None
-        mask[int(box.y0) : int(box.y1) + 1, int(box.x0) : int(box.x1) + 1] = True
-        return segmentation(mask, 0.9)
-
-
-def square(side: int, left: int = 10, top: int = 10) -> AddBox:
-    return AddBox(Box(left, top, left + side - 1, top + side - 1))
-
-
-Script = Mapping[int, AddBox | Sequence[Action]]
-
-
-def by_slice(role: Role, script: Script) -> dict[Role | tuple[int, Role], Iterable[Action | Reply]]:
-    """A script for a role; a box alone is a box and a stop."""
-    return {
-        (z, role): [said, Stop()] if isinstance(said, AddBox) else list(said)
-        for z, said in script.items()
-    }
-
-
-@pytest.fixture
-def play(run: RunToEnd, clock: Clock) -> Any:
-    """Segment a scripted target in nine slices of 64 x 64; slices without a script are absent."""
-
-    def target(
-        key: Script,
-        carry: Script | None = None,
-        review: Script | None = None,
-        *,
-        survey: Localisation | None = None,
-        limits: Limits | None = None,
-        depth: int = DEPTH,
-    ) -> tuple[list[Turn], TargetResult, ScriptedPolicy]:
-        segmenter = FillsBoxes()
-        slices = ArraySlices(np.zeros((depth, 64, 64), dtype=np.float32), segmenter)
-        policy = ScriptedPolicy(
-            survey or Localisation((1.0,) * depth, tuple(key)),
-            {
-                **by_slice(Role.KEY, key),
-                **by_slice(Role.CARRY, carry or {}),
-                **by_slice(Role.REVIEW, review or {}),
-                Role.CARRY: repeat(Absent()),
-                Role.REVIEW: repeat(Absent()),
-            },
-        )
-        turns, result = run(
-            segment_target(LIVER, slices, policy, segmenter, limits or Limits(), clock=clock)
-        )
-        return turns, result, policy
-
-    return target
-
-
-def areas(result: TargetResult) -> list[int]:
-    assert result.voxels is not None
-    return [int(area) for area in result.voxels.sum(axis=(1, 2))]
-
-
-def slices_asked(turns: Sequence[Turn], role: Role) -> list[int]:
-    return list(dict.fromkeys(turn.slice_index for turn in turns if turn.role is role))
-
-
-class TestTheWayThrough:
-    def test_key_slice_first_then_up_then_down_until_it_ends(self, play: Any) -> None:
-        carry = {2: square(6), 3: square(8), 5: square(8), 6: square(6)}
-
-        turns, result, _ = play({4: square(10)}, carry)
-
-        assert result.status is TargetStatus.SEGMENTED
-        assert areas(result) == [0, 0, 36, 64, 100, 64, 36, 0, 0]
-        assert slices_asked(turns, Role.KEY) == [4]
-        # two slices without it, and nobody asks any further
-        assert slices_asked(turns, Role.CARRY) == [5, 6, 7, 8, 3, 2, 1, 0]
-        assert slices_asked(turns, Role.REVIEW) == []
-        assert result.warnings == ()
-        assert result.turns == tuple(turns)
-
-    def test_it_ends_after_two_slices_without_it(self, play: Any) -> None:
-        turns, result, _ = play({4: square(10)}, limits=Limits(end_after=2))
-
-        assert slices_asked(turns, Role.CARRY) == [5, 6, 3, 2]
-        assert areas(result) == [0, 0, 0, 0, 100, 0, 0, 0, 0]
-
-    def test_the_policy_is_shown_the_neighbours_mask(self, play: Any) -> None:
-        _, _, policy = play({4: square(10)}, {5: square(8)})
-
-        carried = {
-            seen.slice_index: int(seen.carried.sum())
-            for seen in policy.observations
-            if seen.role is Role.CARRY
-        }
-
-        assert carried == {5: 100, 6: 64, 7: 64, 3: 100, 2: 100}
-
-    def test_a_turn_is_named_by_slice_and_index(self, play: Any) -> None:
-        # slice 5 is drawn too large when carried, and again in the review
-        carry = {5: [square(40), square(30)], 6: square(10)}
-
-        turns, _, _ = play({4: square(10)}, carry, {5: square(10)})
-
-        names = [(turn.slice_index, turn.index) for turn in turns]
-        assert len(set(names)) == len(names)
-        on_five = [turn for turn in turns if turn.slice_index == 5]
-        assert [turn.index for turn in on_five] == [0, 1, 2, 3]
-        assert [turn.role for turn in on_five] == [Role.CARRY] * 2 + [Role.REVIEW] * 2
-
-    def test_slices_the_survey_rules_out_are_not_asked_about(self, play: Any) -> None:
-        survey = Localisation((0.0, 0.0, 0.0, 0.9, 1.0, 0.9, 0.0, 0.0, 0.0), (4,))
-        carry = {3: square(8), 5: square(8)}
-
-        turns, result, _ = play({4: square(10)}, carry, survey=survey)
-
-        assert slices_asked(turns, Role.CARRY) == [5, 3]
-        assert areas(result) == [0, 0, 0, 64, 100, 64, 0, 0, 0]
-
-    def test_a_survey_without_figures_rules_nothing_out(self, play: Any) -> None:
-        turns, result, _ = play({4: square(10)}, {3: square(8)}, survey=Localisation((), (4,)))
-
-        assert slices_asked(turns, Role.CARRY) == [5, 6, 3, 2, 1]
-        assert result.confidence == pytest.approx(0.9)
-
-    def test_one_slice_alone_is_a_volume_too(self, play: Any) -> None:
-        turns, result, _ = play({0: square(10)}, depth=1)
-
-        assert areas(result) == [100]
-        assert result.warnings == ()  # what has no other slices is not cut off by them
-        assert len(turns) == 2
-
-    def test_it_can_be_stopped_between_turns(self) -> None:
-        segmenter = FillsBoxes()
-        slices = ArraySlices(np.zeros((9, 64, 64), dtype=np.float32), segmenter)
-        policy = ScriptedPolicy(Localisation((1.0,) * 9, (4,)), by_slice(Role.KEY, {4: square(10)}))
-        work = outline_target(LIVER, slices, policy, segmenter)
-
-        next(work)
-        work.close()
-
-        assert len(policy.observations) == 1
+from tests.support.agent.box_scripts import (
+    DEPTH,
+    LIVER,
+    FillsBoxes,
+    areas,
+    by_slice,
+    slices_asked,
+    square,
+)
+from tests.support.fixture_types import RunToEnd
 
 
 class TestSeveralKeySlices:
@@ -223,150 +68,6 @@ class TestSeveralKeySlices:
 
         assert result.status is TargetStatus.SEGMENTED
         assert areas(result)[4] == 100
-
-
-class TestDrift:
-    def test_a_flood_is_an_observation_and_may_be_mended(self, play: Any) -> None:
-        turns, result, _ = play({4: square(10)}, {5: [square(40), square(11)]})
-
-        flooded, mended = [turn for turn in turns if turn.slice_index == 5]
-        assert flooded.outcome == "rolled_back"
-        assert "jumped to 16.0 times" in flooded.observation
-        assert mended.outcome == "kept"
-        assert areas(result)[5] == 121
-        assert result.warnings == ()
-
-    def test_a_flood_that_stays_ends_the_way_and_is_said(self, play: Any) -> None:
-        carry = {z: [square(40), square(41)] for z in (5, 6)}
-
-        turns, result, _ = play({4: square(10)}, carry)
-
-        assert areas(result) == [0, 0, 0, 0, 100, 0, 0, 0, 0]
-        assert slices_asked(turns, Role.CARRY) == [5, 6, 3, 2]
-        assert result.warnings[0].startswith(
-            "on slice 5 the outline could not be followed from slice 4: "
-            "the area jumped to 16.8 times"
-        )
-
-    def test_a_mask_that_leaves_its_place_is_not_followed(self, play: Any) -> None:
-        carry = {5: [square(10, left=40), square(10, left=41)]}
-
-        _, result, _ = play({4: square(10)}, carry)
-
-        assert areas(result)[5] == 0
-        assert "left its place" in result.warnings[0]
-
-    def test_one_missing_slice_is_followed_from_the_one_before(self, play: Any) -> None:
-        carry = {5: [square(40), square(41)], 6: square(9)}
-
-        _, result, policy = play({4: square(10)}, carry, {5: square(10)})
-
-        assert areas(result)[4:7] == [100, 100, 81]
-        shown = next(seen for seen in policy.observations if seen.slice_index == 6)
-        assert shown.carried.sum() == 100
-
-
-class TestReview:
-    def test_a_slice_without_a_mask_between_two_is_drawn_again(self, play: Any) -> None:
-        turns, result, policy = play({4: square(10)}, {6: square(10)}, {5: square(10)})
-
-        assert areas(result)[4:7] == [100, 100, 100]
-        assert slices_asked(turns, Role.REVIEW) == [5]
-        asked = next(seen for seen in policy.observations if seen.role is Role.REVIEW)
-        assert asked.carried.sum() == 100  # what the neighbours suggest
-        assert asked.latest is None
-        assert result.warnings == ()
-
-    def test_what_nobody_can_draw_is_filled_from_the_neighbours(self, play: Any) -> None:
-        _, result, _ = play({4: square(10)}, {6: square(10)})
-
-        assert areas(result)[4:7] == [100, 100, 100]
-        assert result.warnings == (
-            "slice 5 was filled from its neighbours: it is empty between two slices that are not",
-        )
-
-    def test_a_dip_is_shown_to_the_policy_and_redrawn(self, play: Any) -> None:
-        carry = {3: square(20), 5: square(3, left=15, top=15), 6: square(20), 7: square(20)}
-
-        _, result, policy = play({4: square(20)}, carry, {5: square(20)})
-
-        assert areas(result)[3:8] == [400] * 5
-        asked = next(seen for seen in policy.observations if seen.role is Role.REVIEW)
-        assert asked.slice_index == 5
-        assert asked.latest.mask.sum() == 9  # the mask under review
-        assert asked.best is None
-        assert result.warnings == ()
-
-    def test_the_slice_that_two_neighbours_speak_against_comes_first(self, play: Any) -> None:
-        # slice 2, the last one, is far larger than slice 3; but it is slice 3 that is wrong
-        carry = {5: square(20), 3: square(3, left=15, top=15), 2: square(20)}
-
-        turns, result, _ = play({4: square(20)}, carry)
-
-        assert slices_asked(turns, Role.REVIEW) == [3]
-        assert areas(result)[2:6] == [400] * 4
-
-    def test_a_dip_that_is_drawn_again_as_it_was_is_filled(self, play: Any) -> None:
-        dip = square(3, left=15, top=15)
-        carry = {3: square(20), 5: dip, 6: square(20), 7: square(20)}
-
-        turns, result, _ = play({4: square(20)}, carry, {5: [dip, Stop(), Stop()]})
-
-        assert areas(result)[5] == 400
-        assert result.warnings == (
-            "slice 5 was filled from its neighbours: its area is far smaller than its neighbours'",
-        )
-        redrawn = [turn for turn in turns if turn.role is Role.REVIEW]
-        assert [turn.outcome for turn in redrawn] == ["unchanged", "refused", "stopped"]
-
-    def test_a_runaway_key_slice_is_seen_from_its_neighbours(self, play: Any) -> None:
-        # the key slice itself was drawn far too large: shrinking is no drift, so the carry went on
-        carry = {3: square(10), 5: square(10), 6: square(10)}
-
-        _, result, _ = play({4: square(50)}, carry)
-
-        assert areas(result)[3:7] == [100] * 4
-        assert (
-            "slice 4 was filled from its neighbours: its area is far larger" in result.warnings[0]
-        )
-
-    def test_a_runaway_at_the_end_is_cut(self, play: Any) -> None:
-        # drawn from both sides: slice 6 was a key slice of its own, and shares nothing with slice 5
-        _, result, _ = play(
-            {4: square(12), 6: square(12, left=45)}, {5: square(12), 7: [Absent()], 3: square(12)}
-        )
-
-        assert areas(result) == [0, 0, 0, 144, 144, 144, 0, 0, 0]
-        assert "slice 6 was cut: it does not lie on its neighbours" in result.warnings
-
-    def test_a_redrawn_slice_must_fit(self, play: Any) -> None:
-        carry = {3: square(20), 5: square(3, left=15, top=15), 6: square(20)}
-
-        turns, result, _ = play(
-            {4: square(20)}, carry, {5: [square(60, left=0, top=0), square(18), Stop()]}
-        )
-
-        redrawn = [turn for turn in turns if turn.role is Role.REVIEW]
-        assert [turn.outcome for turn in redrawn] == ["rolled_back", "kept", "stopped"]
-        assert areas(result)[5] == 18 * 18
-
-    def test_the_review_has_a_budget_and_says_so(self, play: Any) -> None:
-        survey = Localisation((1.0,) * 9, (0, 2, 4))
-
-        turns, result, _ = play(
-            {0: square(10), 2: square(10), 4: square(10)},
-            {6: square(10)},
-            survey=survey,
-            limits=Limits(review_slices=1),
-        )
-
-        assert len(slices_asked(turns, Role.REVIEW)) == 1
-        assert any("2 slices more than were reviewed" in warning for warning in result.warnings)
-
-    def test_a_filled_slice_counts_half_in_the_confidence(self, play: Any) -> None:
-        _, result, _ = play({4: square(10)}, {6: square(10)})
-
-        assert result.confidence == pytest.approx((0.9 + 0.45 + 0.9) / 3)
 
 
 def test_an_island_that_hangs_on_nothing_is_left_out_and_said(run: RunToEnd) -> None:

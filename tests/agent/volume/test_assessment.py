@@ -1,0 +1,131 @@
+"""The policy looks at the whole object: what it names is drawn again, and followed again."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from agent.actions import Absent, AddBox, NameSlices, Stop
+from agent.errors import NoAnswer
+from agent.fakes import ArraySlices, FakeVolumeSegmenter, ScriptedPolicy
+from agent.ports import Assessment, Localisation, Reply, Slices
+from agent.turns import WHOLE_VOLUME
+from agent.values import Box, Role, Target, TargetStatus
+from agent.volume.order import segment_target
+from tests.support.agent.towers import LIVER, boxed
+from tests.support.fixture_types import RunToEnd
+
+
+class TestCorrections:
+    def test_what_the_policy_names_is_redrawn_and_followed_again(
+        self, run: RunToEnd, slices: ArraySlices, segmenter: FakeVolumeSegmenter
+    ) -> None:
+        # Arrange
+        policy = ScriptedPolicy(
+            Localisation((), (5,)),
+            {
+                (5, Role.KEY): boxed(6),
+                (8, Role.REVIEW): [AddBox(Box(6, 8, 17, 16)), Stop()],
+            },
+            Assessment((8, 99), (Reply(NameSlices((8,)), "slice 8 spills", seconds=1.5),)),
+        )
+
+        # Act
+        turns, result = run(segment_target(LIVER, slices, policy, segmenter))
+
+        # Assert
+        whole = [turn for turn in turns if turn.slice_index == WHOLE_VOLUME]
+        assert [turn.role for turn in whole] == [Role.CARRY, Role.INSPECT, Role.CARRY]
+        assert [turn.index for turn in whole] == [0, 1, 2]
+        assert (whole[1].reply, whole[1].policy_s) == ("slice 8 spills", 1.5)
+        assert (turns[0].place, whole[1].place) == ("slice 5", "the whole volume")
+        assert "followed from slices 5, 8" in whole[2].observation
+        assert result.voxels[8].sum() == 12 * 9
+
+    def test_what_is_not_there_on_a_second_look_is_cut(
+        self, run: RunToEnd, slices: ArraySlices, segmenter: FakeVolumeSegmenter
+    ) -> None:
+        policy = ScriptedPolicy(
+            Localisation((), (5,)),
+            {(5, Role.KEY): boxed(6), (9, Role.REVIEW): [Absent("bowel")]},
+            Assessment((9,)),
+        )
+
+        _, result = run(segment_target(LIVER, slices, policy, segmenter))
+
+        assert not result.voxels[9].any()
+        assert any("slice 9 was cut" in said for said in result.warnings)
+
+    def test_what_was_reached_through_it_is_cut_too(
+        self, run: RunToEnd, slices: ArraySlices, segmenter: FakeVolumeSegmenter
+    ) -> None:
+        policy = ScriptedPolicy(
+            Localisation((), (5,)),
+            {(5, Role.KEY): boxed(6), (7, Role.REVIEW): [Absent("bowel")]},
+            Assessment((7,)),
+        )
+
+        _, result = run(segment_target(LIVER, slices, policy, segmenter))
+
+        assert np.flatnonzero(result.voxels.any(axis=(1, 2))).tolist() == [2, 3, 4, 5, 6]
+        assert "slices 8 to 9 were cut too: they were reached through slice 7" in result.warnings
+
+    def test_between_key_slices_nothing_more_is_cut(
+        self, run: RunToEnd, slices: ArraySlices, segmenter: FakeVolumeSegmenter
+    ) -> None:
+        policy = ScriptedPolicy(
+            Localisation((), (3, 8)),
+            {
+                (3, Role.KEY): boxed(6),
+                (8, Role.KEY): boxed(6),
+                (6, Role.REVIEW): [Absent("bowel")],
+            },
+            Assessment((6,)),
+        )
+
+        _, result = run(segment_target(LIVER, slices, policy, segmenter))
+
+        assert result.voxels[9].any()
+        assert result.voxels[2].any()
+
+    def test_an_object_that_is_nowhere_on_a_second_look_fails(
+        self, run: RunToEnd, slices: ArraySlices, segmenter: FakeVolumeSegmenter
+    ) -> None:
+        policy = ScriptedPolicy(
+            Localisation((), (5,)),
+            {(5, Role.KEY): boxed(6), Role.REVIEW: [Absent("bowel")] * 4},
+            Assessment((5, 4, 6)),
+        )
+
+        _, result = run(segment_target(LIVER, slices, policy, segmenter))
+
+        assert result.status is TargetStatus.FAILED
+        assert "no slice's mask stood up to the review" in result.reason
+
+    def test_what_cannot_be_mended_keeps_its_mask(
+        self, run: RunToEnd, slices: ArraySlices, segmenter: FakeVolumeSegmenter
+    ) -> None:
+        policy = ScriptedPolicy(
+            Localisation((), (5,)),
+            {(5, Role.KEY): boxed(6), (8, Role.REVIEW): [Stop(), Stop()]},
+            Assessment((8,)),
+        )
+
+        _, result = run(segment_target(LIVER, slices, policy, segmenter))
+
+        assert np.array_equal(result.voxels[8], result.voxels[7])
+        assert result.voxels[8].any()
+
+    def test_an_inspection_without_an_answer_is_a_warning(
+        self, run: RunToEnd, slices: ArraySlices, segmenter: FakeVolumeSegmenter
+    ) -> None:
+        class Mute(ScriptedPolicy):
+            def assess(self, target: Target, slices: Slices, voxels: np.ndarray) -> Assessment:
+                raise NoAnswer("three replies, no slice", (Reply(Absent(), "er"),))
+
+        policy = Mute(Localisation((), (5,)), {(5, Role.KEY): boxed(6)})
+
+        turns, result = run(segment_target(LIVER, slices, policy, segmenter))
+
+        assert result.status is TargetStatus.SEGMENTED
+        assert "the whole was not inspected: three replies, no slice" in result.warnings
+        assert turns[-1].reply == "er"

@@ -1,0 +1,134 @@
+"""Carried outwards from a key slice, slice by slice, and guarded against drift."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from agent.fakes import ArraySlices, ScriptedPolicy
+from agent.limits import Limits
+from agent.ports import Localisation
+from agent.values import Role, TargetStatus
+from agent.volume.outline import outline_target
+from tests.support.agent.box_scripts import LIVER, FillsBoxes, areas, by_slice, slices_asked, square
+
+
+class TestTheWayThrough:
+    def test_key_slice_first_then_up_then_down_until_it_ends(self, play: Any) -> None:
+        carry = {2: square(6), 3: square(8), 5: square(8), 6: square(6)}
+
+        turns, result, _ = play({4: square(10)}, carry)
+
+        assert result.status is TargetStatus.SEGMENTED
+        assert areas(result) == [0, 0, 36, 64, 100, 64, 36, 0, 0]
+        assert slices_asked(turns, Role.KEY) == [4]
+        # two slices without it, and nobody asks any further
+        assert slices_asked(turns, Role.CARRY) == [5, 6, 7, 8, 3, 2, 1, 0]
+        assert slices_asked(turns, Role.REVIEW) == []
+        assert result.warnings == ()
+        assert result.turns == tuple(turns)
+
+    def test_it_ends_after_two_slices_without_it(self, play: Any) -> None:
+        turns, result, _ = play({4: square(10)}, limits=Limits(end_after=2))
+
+        assert slices_asked(turns, Role.CARRY) == [5, 6, 3, 2]
+        assert areas(result) == [0, 0, 0, 0, 100, 0, 0, 0, 0]
+
+    def test_the_policy_is_shown_the_neighbours_mask(self, play: Any) -> None:
+        _, _, policy = play({4: square(10)}, {5: square(8)})
+
+        carried = {
+            seen.slice_index: int(seen.carried.sum())
+            for seen in policy.observations
+            if seen.role is Role.CARRY
+        }
+
+        assert carried == {5: 100, 6: 64, 7: 64, 3: 100, 2: 100}
+
+    def test_a_turn_is_named_by_slice_and_index(self, play: Any) -> None:
+        # slice 5 is drawn too large when carried, and again in the review
+        carry = {5: [square(40), square(30)], 6: square(10)}
+
+        turns, _, _ = play({4: square(10)}, carry, {5: square(10)})
+
+        names = [(turn.slice_index, turn.index) for turn in turns]
+        assert len(set(names)) == len(names)
+        on_five = [turn for turn in turns if turn.slice_index == 5]
+        assert [turn.index for turn in on_five] == [0, 1, 2, 3]
+        assert [turn.role for turn in on_five] == [Role.CARRY] * 2 + [Role.REVIEW] * 2
+
+    def test_slices_the_survey_rules_out_are_not_asked_about(self, play: Any) -> None:
+        survey = Localisation((0.0, 0.0, 0.0, 0.9, 1.0, 0.9, 0.0, 0.0, 0.0), (4,))
+        carry = {3: square(8), 5: square(8)}
+
+        turns, result, _ = play({4: square(10)}, carry, survey=survey)
+
+        assert slices_asked(turns, Role.CARRY) == [5, 3]
+        assert areas(result) == [0, 0, 0, 64, 100, 64, 0, 0, 0]
+
+    def test_a_survey_without_figures_rules_nothing_out(self, play: Any) -> None:
+        turns, result, _ = play({4: square(10)}, {3: square(8)}, survey=Localisation((), (4,)))
+
+        assert slices_asked(turns, Role.CARRY) == [5, 6, 3, 2, 1]
+        assert result.confidence == pytest.approx(0.9)
+
+    def test_one_slice_alone_is_a_volume_too(self, play: Any) -> None:
+        turns, result, _ = play({0: square(10)}, depth=1)
+
+        assert areas(result) == [100]
+        assert result.warnings == ()  # what has no other slices is not cut off by them
+        assert len(turns) == 2
+
+    def test_it_can_be_stopped_between_turns(self) -> None:
+        segmenter = FillsBoxes()
+        slices = ArraySlices(np.zeros((9, 64, 64), dtype=np.float32), segmenter)
+        policy = ScriptedPolicy(Localisation((1.0,) * 9, (4,)), by_slice(Role.KEY, {4: square(10)}))
+        work = outline_target(LIVER, slices, policy, segmenter)
+
+        next(work)
+        work.close()
+
+        assert len(policy.observations) == 1
+
+
+class TestDrift:
+    def test_a_flood_is_an_observation_and_may_be_mended(self, play: Any) -> None:
+        turns, result, _ = play({4: square(10)}, {5: [square(40), square(11)]})
+
+        flooded, mended = [turn for turn in turns if turn.slice_index == 5]
+        assert flooded.outcome == "rolled_back"
+        assert "jumped to 16.0 times" in flooded.observation
+        assert mended.outcome == "kept"
+        assert areas(result)[5] == 121
+        assert result.warnings == ()
+
+    def test_a_flood_that_stays_ends_the_way_and_is_said(self, play: Any) -> None:
+        carry = {z: [square(40), square(41)] for z in (5, 6)}
+
+        turns, result, _ = play({4: square(10)}, carry)
+
+        assert areas(result) == [0, 0, 0, 0, 100, 0, 0, 0, 0]
+        assert slices_asked(turns, Role.CARRY) == [5, 6, 3, 2]
+        assert result.warnings[0].startswith(
+            "on slice 5 the outline could not be followed from slice 4: "
+            "the area jumped to 16.8 times"
+        )
+
+    def test_a_mask_that_leaves_its_place_is_not_followed(self, play: Any) -> None:
+        carry = {5: [square(10, left=40), square(10, left=41)]}
+
+        _, result, _ = play({4: square(10)}, carry)
+
+        assert areas(result)[5] == 0
+        assert "left its place" in result.warnings[0]
+
+    def test_one_missing_slice_is_followed_from_the_one_before(self, play: Any) -> None:
+        carry = {5: [square(40), square(41)], 6: square(9)}
+
+        _, result, policy = play({4: square(10)}, carry, {5: square(10)})
+
+        assert areas(result)[4:7] == [100, 100, 81]
+        shown = next(seen for seen in policy.observations if seen.slice_index == 6)
+        assert shown.carried.sum() == 100
