@@ -45,7 +45,7 @@ class Generator:
     def __init__(self, loaded: Loaded) -> None:
         self._loaded = loaded
         self._closing = closing_tokens(loaded.processor.tokenizer)
-        self._ends = _end_tokens(loaded)
+        self._ends = end_tokens(loaded)
 
     @property
     def filler(self) -> int:
@@ -123,7 +123,8 @@ class _FirstLogits:
         return scores
 
 
-def _end_tokens(loaded: Loaded) -> list[int]:
+def end_tokens(loaded: Loaded) -> list[int]:
+    """The tokens that end a reply, in ascending order."""
     ends = loaded.model.generation_config.eos_token_id
     own = loaded.processor.tokenizer.eos_token_id
     listed = ends if isinstance(ends, list) else [ends]

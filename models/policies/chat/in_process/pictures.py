@@ -117,9 +117,8 @@ class Pictures:
     def _look(self, pictures: Sequence[Picture]) -> list[Seen]:
         prepared = [self._prepared(picture) for picture in pictures]
         tensors = {
-            name: torch.cat([inputs[name] for inputs in prepared]).to(self._model.device)
-            for name, value in prepared[0].items()
-            if isinstance(value, torch.Tensor) and name not in self._processor.unused_input_names
+            name: tensor.to(self._model.device)
+            for name, tensor in side_by_side(self._processor, prepared).items()
         }
         output = self._model.get_image_features(**tensors, return_dict=True)
         pooled = output.pooler_output
@@ -146,10 +145,24 @@ class Pictures:
         return self._processed(picture)
 
     def _processed(self, picture: Picture) -> Mapping[str, Any]:
-        inputs: Mapping[str, Any] = self._processor.image_processor(
-            [picture.pixels], return_tensors="pt"
-        )
-        return inputs
+        return processed(self._processor, picture)
 
     def _joined(self, features: list[torch.Tensor]) -> Any:
         return torch.stack(features) if self._stacked else features
+
+
+def processed(processor: ProcessorMixin, picture: Picture) -> Mapping[str, Any]:
+    """What the model's own image processor makes of one picture: tensors by their names."""
+    inputs: Mapping[str, Any] = processor.image_processor([picture.pixels], return_tensors="pt")
+    return inputs
+
+
+def side_by_side(
+    processor: ProcessorMixin, prepared: Sequence[Mapping[str, Any]]
+) -> dict[str, torch.Tensor]:
+    """Processed pictures in order, as one call of the vision tower takes them."""
+    return {
+        name: torch.cat([inputs[name] for inputs in prepared])
+        for name, value in prepared[0].items()
+        if isinstance(value, torch.Tensor) and name not in processor.unused_input_names
+    }

@@ -9,37 +9,22 @@ once, when it is loaded (trial.py).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import chain
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
-from agent.errors import ChatFailed
-from agent.language.chat import Conversation, Picture
+from agent.language.chat import Conversation
 from models.policies.chat.in_process.batching import Batch, lay_batch, row_layers
 from models.policies.chat.in_process.cached_prefix import CachedPrefix, Found, KeptStates
 from models.policies.chat.in_process.generating import Asking, Generator, Spoken
 from models.policies.chat.in_process.loading import Loaded
-from models.policies.chat.in_process.pictures import Layout, Pictures
+from models.policies.chat.in_process.pictures import Pictures
+from models.policies.chat.in_process.prompt_tokens import Prompt, PromptTokens, adds_special_tokens
 from models.policies.chat.in_process.rendering import Renderer
-from models.policies.chat.in_process.token_sequences import TokenSequence, placed_pictures
+from models.policies.chat.in_process.token_sequences import TokenSequence
 
 _WORTH_READING_ONCE = 32  # tokens: below that, a run of its own costs more than it saves
-
-
-@dataclass(frozen=True, eq=False)
-class Prompt:
-    """A conversation made ready: its text, its pictures, and what the model takes in (where that is
-    known before).
-    """
-
-    text: str
-    pictures: tuple[Picture, ...]
-    reading: TokenSequence | None = None
-    grids: tuple[torch.Tensor, ...] = ()
 
 
 class Reader(Protocol):
@@ -82,7 +67,7 @@ class PlainReader:
             padding=True,
             padding_side="left",
             return_tensors="pt",
-            add_special_tokens=_adds_special_tokens(self._loaded, prompts[0].text),
+            add_special_tokens=adds_special_tokens(self._loaded.processor, prompts[0].text),
         ).to(self._loaded.device)
         tokens = [int(count) for count in inputs["attention_mask"].sum(dim=1)]
         self._generator.refuse_too_long(max(tokens), asking)
@@ -97,23 +82,20 @@ class CachedReader:
 
     def __init__(self, loaded: Loaded, generator: Generator) -> None:
         self._loaded, self._generator = loaded, generator
-        self._renderer = Renderer(loaded.processor)
         share = loaded.keep_bytes // 4
         self._pictures = Pictures(loaded.model, loaded.processor, limit_bytes=share)
+        self._tokens = PromptTokens(
+            loaded.processor,
+            self._pictures,
+            image_token=loaded.model.config.image_token_id,
+            name=loaded.name,
+        )
         self.kept = KeptStates(loaded.keep_bytes - share)
         self._layers = len(DynamicCache(config=loaded.model.config).layers)
 
     def prepare(self, conversation: Conversation) -> Prompt:
         """The conversation in tokens, with every picture in its place."""
-        processor, pictures = self._loaded.processor, conversation.pictures
-        text = self._renderer.text(conversation)
-        layouts = self._pictures.layouts(pictures)
-        (full,), _ = processor.get_text_with_replacements(
-            [text], [layout.text for layout in layouts]
-        )
-        add = _adds_special_tokens(self._loaded, text)
-        ids = np.asarray(processor.tokenizer(full, add_special_tokens=add)["input_ids"], np.int64)
-        return Prompt(text, pictures, self._placed(ids, pictures, layouts), _grids(layouts))
+        return self._tokens.prepare(conversation)
 
     def fresh(self, prompt: Prompt) -> int:
         """How many of its tokens are not kept."""
@@ -171,23 +153,6 @@ class CachedReader:
             filler=self._generator.filler,
             device=self._loaded.device,
         )
-
-    def _placed(
-        self,
-        ids: np.ndarray[Any, np.dtype[np.int64]],
-        pictures: Sequence[Picture],
-        layouts: Sequence[Layout],
-    ) -> TokenSequence:
-        digests = [picture.digest for picture in pictures]
-        token = self._loaded.model.config.image_token_id
-        try:
-            placed = placed_pictures(ids, token, digests, [layout.tokens for layout in layouts])
-        except ValueError as error:
-            raise ChatFailed(
-                f"the chat template of {self._loaded.name} does not show every picture once "
-                f"({error})"
-            ) from error
-        return TokenSequence(ids, placed)
 
     def _inputs(self, batch: Batch, prompts: Sequence[Prompt]) -> dict[str, Any]:
         new = [
@@ -257,17 +222,3 @@ def _read(prompt: Prompt) -> TokenSequence:
     if prompt.reading is None:
         raise ValueError("this prompt was not prepared to be gone on from")
     return prompt.reading
-
-
-def _grids(layouts: Sequence[Layout]) -> tuple[torch.Tensor, ...]:
-    return tuple(
-        chain.from_iterable([] if layout.grid is None else [layout.grid] for layout in layouts)
-    )
-
-
-def _adds_special_tokens(loaded: Loaded, text: str) -> bool:
-    """Whether the tokenizer still has to begin the text with its own mark; templates may have done
-    so.
-    """
-    begin = loaded.processor.tokenizer.bos_token
-    return not (begin and text.startswith(begin))

@@ -28,9 +28,9 @@ class Renderer:
         self._takes_tools = re.search(r"\btools\b", spoken) is not None
         self._marks = _marks(processor)
 
-    def text(self, conversation: Conversation) -> str:
-        """The prompt, with the template's one mark for each picture; ChatFailed for tools it has no
-        place for.
+    def text(self, conversation: Conversation, *, answered: bool = False) -> str:
+        """The prompt, with the template's one mark for each picture; with `answered` the last
+        message is the answer, and none is asked for. ChatFailed for tools it has no place for.
         """
         tools = [tool.schema for tool in conversation.tools]
         if tools and not self._takes_tools:
@@ -40,7 +40,7 @@ class Renderer:
             )
         messages = [self._message(message) for message in conversation.messages]
         text = self._processor.apply_chat_template(
-            messages, tools=tools or None, add_generation_prompt=True, tokenize=False
+            messages, tools=tools or None, add_generation_prompt=not answered, tokenize=False
         )
         if not isinstance(text, str):
             raise TypeError(f"the chat template made {type(text).__name__}, not text")
@@ -50,7 +50,7 @@ class Renderer:
         parts = [
             {"type": "image"}
             if isinstance(part, Picture)
-            else {"type": "text", "text": self._plain(part)}
+            else {"type": "text", "text": self.plain(part)}
             for part in message.parts
         ]
         entry: dict[str, Any] = {"role": message.role, "content": parts}
@@ -64,7 +64,8 @@ class Renderer:
             ]
         return entry
 
-    def _plain(self, words: str) -> str:
+    def plain(self, words: str) -> str:
+        """What a person or a model said, as it stands in the prompt."""
         return self._marks.sub(lambda mark: f"{mark[0][0]} {mark[0][1:]}", words)
 
 
