@@ -17,6 +17,8 @@ ModelsError
 ├── PromptNotUnderstood   a segmenter was asked with a kind of prompt that it cannot use
 ├── UnusableData          a data set cannot be used as it lies there; `reason` says why
 │   └── LeakedPatients    patients of a data set are in two splits; `patients` says which
+├── TrainingRefused       a training run cannot begin as it is set; the message says what to do
+├── TrainingStopped       a training run had to stop; the message says where and what is kept
 └── UnreadableFile        an image or volume file that no reader understands
 """
 
@@ -204,6 +206,14 @@ class LeakedPatients(UnusableData):
             f"{len(named)} of its patients are in more than one split: {', '.join(named[:5])}"
             f"{more}; split it anew by patient (segnode data check --split-anew --write-manifest)",
         )
+
+
+class TrainingRefused(ModelsError):
+    """A training run cannot begin as it is set; the message says what to do."""
+
+
+class TrainingStopped(ModelsError):
+    """A training run had to stop; the message says where, why, and what is kept."""
 
 
 class UnreadableFile(ModelsError):

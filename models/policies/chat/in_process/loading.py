@@ -136,13 +136,29 @@ def _model(
         extra |= _quantised(source, options, device, chosen_dtype(resources.precision, device))
     dtype = chosen_dtype(resources.precision, device)
     try:
-        model: PreTrainedModel = AutoModelForImageTextToText.from_pretrained(
-            source, config=config, dtype=dtype, use_safetensors=True, **_GIVEN, **extra
+        loading: tuple[PreTrainedModel, dict[str, Any]] = (
+            AutoModelForImageTextToText.from_pretrained(
+                source,
+                config=config,
+                dtype=dtype,
+                use_safetensors=True,
+                output_loading_info=True,
+                **_GIVEN,
+                **extra,
+            )
         )
     except (OSError, SafetensorError) as error:
         raise UnusableModel(
             source, f"its weights (*.safetensors) are missing or damaged ({_short(error)})"
         ) from error
+    model, told = loading
+    # transformers fills with random numbers what a file does not hold, and says so in the log alone
+    if told["missing_keys"]:
+        raise UnusableModel(
+            source,
+            f"its weights are not those of a {config.model_type}: {len(told['missing_keys'])} "
+            f"tensors are missing, {min(told['missing_keys'])} first",
+        )
     return model
 
 

@@ -32,6 +32,13 @@ class Prompt:
     reading: TokenSequence | None = None
     grids: tuple[torch.Tensor, ...] = ()
 
+    @property
+    def ids(self) -> NDArray[np.int64]:
+        """(tokens,) int64; ValueError where they are not known before the model is run."""
+        if self.reading is None:
+            raise ValueError("this prompt was not prepared in tokens")
+        return self.reading.ids
+
 
 class PromptTokens:
     """Conversations in tokens, for the model called `name` whose pictures are made of
@@ -62,6 +69,10 @@ class PromptTokens:
             self._processor.tokenizer(full, add_special_tokens=add)["input_ids"], np.int64
         )
         return Prompt(text, shown, self._placed(ids, shown, layouts), _grids(layouts))
+
+    def plain(self, words: str) -> str:
+        """What a person or a model said, as it stands in a prompt."""
+        return self._renderer.plain(words)
 
     def _placed(
         self, ids: NDArray[np.int64], pictures: Sequence[Picture], layouts: Sequence[Layout]

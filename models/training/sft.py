@@ -1,0 +1,444 @@
+"""Supervised fine-tuning of a planner, read from top to bottom. The command for one device, and for
+eight GPUs:
+
+    segnode train sft trajectories/ --base Qwen2.5-VL-7B-Instruct/ --out run/ --lora 8
+    torchrun --nproc-per-node 8 -m server.cli train sft trajectories/ --base … --out run/
+
+(1) Every trajectory becomes tokens by the code that serves; what cannot be used is named and left
+out. (2) Some patients are held out. (3) TRL's trainer steps over the rest: loss on right replies
+alone, nothing packed, nothing cut. (4) The model is saved as `policy = "transformers"` loads it.
+
+Departures from IBISAgent's recipe (LLaMA-Factory, LoRA r 8, lr 1e-5, cosine, warm-up 0.1, batch 1,
+16 accumulated, 10 epochs, cutoff 2048), with the reason:
+- Nothing is cut off: a conversation that is longer than the model's context is refused by its name.
+- All turns of an episode are learnt in one sequence; masking earlier turns, as LLaMA-Factory does
+  to leave wrong ones out, costs one sequence a turn.
+- LoRA is on the language layers' linear maps; the projector that follows the vision tower is left
+  alone with it.
+- Three epochs, not ten: generated trajectories are plenty.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from peft import LoraConfig
+from torch.utils.tensorboard import SummaryWriter
+from transformers import TrainerCallback
+from transformers.integrations import TensorBoardCallback
+from trl import SFTConfig, SFTTrainer
+
+from models.errors import TrainingRefused, TrainingStopped
+from models.policies.chat.in_process.generating import end_tokens
+from models.policies.chat.in_process.loading import Loaded, load_chat_model
+from models.policies.chat.in_process.pictures import Pictures
+from models.policies.chat.in_process.prompt_tokens import PromptTokens
+from models.runtime.devices import chosen_device, chosen_dtype
+from models.runtime.memory import is_out_of_memory
+from models.runtime.resources import LanguageOptions, Precision, Resources
+from models.training.collating import Collator
+from models.training.curves import curve_of, draw_curves
+from models.training.run_folder import (
+    RunFolder,
+    is_write_failure,
+    package_versions,
+    write_whole,
+)
+from models.training.token_table import Tokenizing, open_table, write_table
+from models.training.trajectory_files import Trajectories
+
+Progress = Callable[[str], None]
+"""Told where the run stands, in words."""
+
+_LEARNT_SPLITS = ("train", "training", "")
+_HELD_OUT_SPLITS = ("validation", "val")
+_LANGUAGE_LAYERS = ".language_model."
+
+
+@dataclass(frozen=True)
+class SftSettings:
+    """How a model is fine-tuned.
+
+    `lora` the rank of adapters on the language layers, 0: all weights are trained. `epochs` over
+    the data, or `steps` in their place. A step has `batch` conversations a device, `accumulate`
+    times. `held_out` the share of patients whose trajectories are not learnt. `save_every` steps a
+    checkpoint and a look at the held-out ones. `device` "auto" or "cpu".
+    """
+
+    lora: int = 0
+    epochs: float = 3.0
+    steps: int = 0
+    batch: int = 1
+    accumulate: int = 16
+    learning_rate: float = 1e-5
+    held_out: float = 0.05
+    seed: int = 0
+    save_every: int = 100
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class SftResult:
+    """What a run came to: the `model` folder, its `steps`, the trajectories that were `learnt` and
+    those that were left out, and the mean held-out loss (nats a token) before and after, None
+    without held-out patients.
+    """
+
+    model: Path
+    steps: int
+    learnt: int
+    left_out: int
+    loss_before: float | None
+    loss_after: float | None
+
+
+def train_sft(
+    data: Path,
+    base: Path,
+    out: Path,
+    settings: SftSettings,
+    *,
+    resume: bool = False,
+    progress: Progress = lambda _: None,
+) -> SftResult:
+    """Fine-tune the model in `base` on the trajectories in `data`; the run is kept in `out`.
+
+    UnusableModel, UnusableData or TrainingRefused before the first step, TrainingStopped after
+    it: then the last whole checkpoint is kept, and `resume` goes on from it, bit for bit on one
+    CPU process.
+    """
+    refuse_impossible(settings)
+    on_cpu = chosen_device(settings.device).type == "cpu"
+    loaded = load_base(base, settings)
+    run, trajectories = RunFolder(out), Trajectories(data)
+    arguments = trainer_arguments(run, settings, loaded, on_cpu=on_cpu)
+    begun_with = {
+        "base": base_identity(base),
+        "data": trajectories.manifest_sha256(),
+        "settings": asdict(settings),
+    }
+    table_file = out / "tokens.arrow"
+    with arguments.main_process_first(local=False):
+        if arguments.process_index == 0 and not resume:
+            run.begin(begun_with)
+        checkpoint = run.resume(begun_with) if resume else None
+        if arguments.process_index == 0:
+            write_table(table_file, trajectories, tokenizing(loaded))
+            told = [f"{name}: {reason}" for name, reason in trajectories.left_out.items()]
+            write_whole(out / "left-out.txt", "".join(f"{line}\n" for line in told))
+    table = open_table(table_file)
+    learnt, held_out = shared_out(table, data, settings)
+    progress(f"{len(learnt)} sequences are learnt, {len(held_out)} held out")
+
+    trainer = Trainer(
+        model=loaded.model,
+        args=arguments,
+        data_collator=Collator(loaded.model, loaded.processor, filler(loaded)),
+        train_dataset=table.select(learnt),
+        eval_dataset=table.select(held_out) if held_out else None,
+        processing_class=loaded.processor,
+        peft_config=lora(loaded, settings) if settings.lora else None,
+        callbacks=[
+            TensorBoardCallback(SummaryWriter(str(out / "tensorboard"))),
+            _Watching(progress),
+        ],
+    )
+    steps = run_trainer(trainer, checkpoint, settings)
+
+    history = trainer.state.log_history
+    losses = [loss for _, loss in curve_of(history, "eval_loss")]
+    result = SftResult(
+        run.model,
+        steps,
+        len(set(table.select(learnt)["trajectory_id"])),
+        len(trajectories.left_out),
+        losses[0] if losses else None,
+        losses[-1] if losses else None,
+    )
+    if trainer.is_world_process_zero():
+        draw_curves(
+            out / "curves.png",
+            {
+                "loss (nats a token)": {
+                    "learnt": curve_of(history, "loss"),
+                    "held out": curve_of(history, "eval_loss"),
+                },
+                "token accuracy": {"learnt": curve_of(history, "mean_token_accuracy")},
+                "gradient norm": {"": curve_of(history, "grad_norm")},
+            },
+        )
+        run.finish(lambda folder: save_model(trainer, loaded, folder), summary(begun_with, result))
+        table_file.unlink(missing_ok=True)
+    arguments.distributed_state.wait_for_everyone()
+    return result
+
+
+def refuse_impossible(settings: SftSettings) -> None:
+    """TrainingRefused for what the trainer would quietly do otherwise, or fail at late."""
+    if not 0 <= settings.held_out < 1:
+        raise TrainingRefused(f"a share held out is 0 up to 1, not {settings.held_out}: --held-out")
+    for name in ("batch", "accumulate", "save_every"):
+        if getattr(settings, name) < 1:
+            raise TrainingRefused(f"{name} is at least 1, not {getattr(settings, name)}")
+    if settings.steps < 0 or (not settings.steps and settings.epochs <= 0):
+        raise TrainingRefused("say how long to train: --epochs or --steps, above 0")
+    sharded = os.environ.get("ACCELERATE_USE_FSDP", "").lower() in ("1", "true", "yes")
+    device = chosen_device(settings.device)
+    if sharded and device.type == "cpu":
+        # accelerate shards on accelerators alone, and runs plain DDP here without a word
+        raise TrainingRefused(
+            "FSDP is configured and there is no GPU: the trainer would not shard, and not say so. "
+            "Take FSDP out of the configuration (DDP runs on CPUs), or train on GPUs"
+        )
+    if device.type == "cuda" and torch.cuda.device_count() > 1 and "RANK" not in os.environ:
+        raise TrainingRefused(
+            f"{torch.cuda.device_count()} GPUs are visible to one process: start with torchrun "
+            "--nproc-per-node N -m server.cli train sft …, or show one by CUDA_VISIBLE_DEVICES=0"
+        )
+
+
+def load_base(base: Path, settings: SftSettings) -> Loaded:
+    """The model to train, in main memory: the trainer puts it on its device. All weights are
+    trained in float32 (and computed with in bfloat16 where the GPU has it); under adapters the
+    frozen ones are kept as they are computed with.
+    """
+    precision = Precision.FLOAT32
+    if settings.lora:
+        dtype = chosen_dtype(Precision.AUTO, chosen_device(settings.device))
+        precision = Precision.BFLOAT16 if dtype is torch.bfloat16 else Precision.FLOAT32
+    options = LanguageOptions(model=str(base))
+    return load_chat_model(Resources(device="cpu", precision=precision, language=options))
+
+
+def base_identity(base: Path) -> dict[str, Any]:
+    """What tells one model's folder from another: its configuration and its weights' sizes."""
+    files = sorted(base.glob("*.safetensors"))
+    return {
+        "name": base.name,
+        "config_sha256": hashlib.sha256((base / "config.json").read_bytes()).hexdigest(),
+        "weights": {file.name: file.stat().st_size for file in files},
+    }
+
+
+def tokenizing(loaded: Loaded) -> Tokenizing:
+    """How the model that is trained reads: as it will be served."""
+    pictures = Pictures(loaded.model, loaded.processor, limit_bytes=0)
+    tokens = PromptTokens(
+        loaded.processor,
+        pictures,
+        image_token=loaded.model.config.image_token_id,
+        name=loaded.name,
+    )
+    return Tokenizing(tokens, end_tokens(loaded), loaded.context_tokens, loaded.name)
+
+
+def filler(loaded: Loaded) -> int:
+    """The token that fills rows up to the longest; no loss is on it."""
+    pad = loaded.processor.tokenizer.pad_token_id
+    return int(pad if pad is not None else min(end_tokens(loaded), default=0))
+
+
+def shared_out(table: Dataset, folder: Path, settings: SftSettings) -> tuple[list[int], list[int]]:
+    """The rows that are learnt and those that are held out, by patient.
+
+    The data set's own validation patients are held out where it has some, else a share of its
+    training patients, chosen by the seed; rows of other splits are neither. TrainingRefused for a
+    patient in two splits, or where nobody could be held out.
+    """
+    patients, splits = list(table["patient"]), list(table["split"])
+    split_of: dict[str, str] = {}
+    for patient, split in zip(patients, splits, strict=True):
+        if split_of.setdefault(patient, split) != split:
+            raise TrainingRefused(
+                f"a patient of {folder} is in the splits {split_of[patient]!r} and {split!r} "
+                f"({patient}): what is measured would have been learnt"
+            )
+    training = sorted(name for name, split in split_of.items() if split in _LEARNT_SPLITS)
+    apart = {name for name, split in split_of.items() if split in _HELD_OUT_SPLITS}
+    if not apart and settings.held_out:
+        if len(training) < 2:
+            raise TrainingRefused(
+                f"the trajectories in {folder} are of {len(training)} training patients: none can "
+                "be held out. Make more, or say --held-out 0"
+            )
+        training.sort(key=lambda name: hashlib.sha256(f"{settings.seed}:{name}".encode()).digest())
+        count = min(max(1, round(settings.held_out * len(training))), len(training) - 1)
+        apart, training = set(training[:count]), training[count:]
+    learnt_patients = set(training)
+    learnt = [row for row, patient in enumerate(patients) if patient in learnt_patients]
+    if not learnt:
+        raise TrainingRefused(f"{folder} has no trajectory of a training patient")
+    return learnt, [row for row, patient in enumerate(patients) if patient in apart]
+
+
+def trainer_arguments(
+    run: RunFolder, settings: SftSettings, loaded: Loaded, *, on_cpu: bool
+) -> SFTConfig:
+    """The trainer's settings; nothing is sent anywhere."""
+    bfloat16 = not on_cpu and torch.cuda.is_bf16_supported(including_emulation=False)
+    checkpointed = loaded.model.supports_gradient_checkpointing
+    return SFTConfig(
+        output_dir=str(run.checkpoints),
+        max_length=None,  # 1024 if not said, and cut through a picture's tokens
+        packing=False,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        remove_unused_columns=False,
+        num_train_epochs=settings.epochs,
+        max_steps=settings.steps or -1,
+        per_device_train_batch_size=settings.batch,
+        per_device_eval_batch_size=settings.batch,
+        gradient_accumulation_steps=settings.accumulate,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=0.1,
+        gradient_checkpointing=checkpointed,
+        gradient_checkpointing_kwargs={"use_reentrant": False} if checkpointed else None,
+        bf16=bfloat16,
+        use_cpu=on_cpu,
+        seed=settings.seed,
+        save_strategy="steps",
+        save_steps=settings.save_every,
+        save_total_limit=2,
+        eval_strategy="steps" if settings.held_out else "no",
+        eval_steps=settings.save_every,
+        eval_on_start=bool(settings.held_out),
+        prediction_loss_only=True,
+        logging_steps=1,
+        logging_nan_inf_filter=False,  # a loss that is no number is told, not smoothed over
+        dataloader_num_workers=0 if on_cpu else 4,
+        dataloader_pin_memory=not on_cpu,
+        report_to="none",
+        disable_tqdm=True,
+    )
+
+
+def lora(loaded: Loaded, settings: SftSettings) -> LoraConfig:
+    """Adapters on the linear maps of the language layers: not on the vision tower, and not on the
+    head, which GRPO could not go on from.
+    """
+    names = [
+        name
+        for name, module in loaded.model.named_modules()
+        if isinstance(module, torch.nn.Linear) and _LANGUAGE_LAYERS in f".{name}"
+    ]
+    if not names:
+        raise TrainingRefused(
+            f"{loaded.name} has no part called 'language_model' for adapters: train it whole"
+        )
+    return LoraConfig(
+        r=settings.lora, lora_alpha=2 * settings.lora, target_modules=names, task_type="CAUSAL_LM"
+    )
+
+
+class Trainer(SFTTrainer):  # type: ignore[misc]  # trl is not typed
+    """TRL's trainer, which stops at a loss that is no number and leaves no half checkpoint."""
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> Any:
+        """The mean loss over the learnt tokens; TrainingStopped with step and trajectories for one
+        that is not finite.
+        """
+        trajectory_ids = inputs.pop("trajectory_ids")
+        loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        if not bool(torch.isfinite(loss[0] if return_outputs else loss)):
+            raise self._stopped("the loss is no number", trajectory_ids)
+        self._trajectory_ids = trajectory_ids
+        return loss
+
+    def _clip_grad_norm(self, model: torch.nn.Module) -> Any:
+        norm = super()._clip_grad_norm(model)
+        if norm is not None and not math.isfinite(float(norm)):
+            raise self._stopped("the gradient is no number", self._trajectory_ids)
+        return norm
+
+    def _stopped(self, fault: str, trajectory_ids: Sequence[str]) -> TrainingStopped:
+        return TrainingStopped(
+            f"{fault} in step {self.state.global_step + 1}, with the trajectories "
+            f"{', '.join(trajectory_ids)}. The checkpoints before it are kept: look at these, "
+            "lower the learning rate, or begin again from the last good one."
+        )
+
+    def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
+        try:
+            super()._save_checkpoint(model, trial)
+        except Exception as error:
+            if not is_write_failure(error):
+                raise
+            step = self.state.global_step
+            folder = Path(self.args.output_dir) / f"checkpoint-{step}"
+            shutil.rmtree(folder, ignore_errors=True)
+            raise TrainingStopped(
+                f"the checkpoint of step {step} could not be written ({error}). The one before it "
+                "is kept: make room and go on with --resume."
+            ) from error
+
+    def create_model_card(self, *_: Any, **__: Any) -> None:
+        """None: a card is written where trajectories are published, not in each checkpoint."""
+
+
+class _Watching(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
+    """Tells of the steps."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def on_log(self, _: Any, state: Any, __: Any, logs: Any = None, **___: Any) -> None:
+        if state.is_world_process_zero and logs and "loss" in logs:
+            step, loss = state.global_step, float(logs["loss"])
+            self._progress(f"step {step} of {state.max_steps}, loss {loss:.3f}")
+
+
+def run_trainer(trainer: Trainer, checkpoint: Path | None, settings: SftSettings) -> int:
+    """Train to the end, from `checkpoint` if there is one; the number of steps."""
+    try:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        if trainer.eval_dataset is not None:
+            trainer.evaluate()
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise TrainingStopped(
+            f"memory ran out in step {trainer.state.global_step + 1} with {settings.batch} "
+            "conversations at once. Lower --batch and raise --accumulate by as much, train "
+            "adapters (--lora 8), or show smaller pictures; then go on with --resume if a "
+            "checkpoint was written."
+        ) from error
+    return int(trainer.state.global_step)
+
+
+def save_model(trainer: Trainer, loaded: Loaded, folder: Path) -> None:
+    """The trained model with its processor in `folder`; adapters are merged into the weights, and
+    lie in adapter/ too.
+    """
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    if hasattr(model, "merge_and_unload"):
+        model.save_pretrained(str(folder / "adapter"))
+        model = model.merge_and_unload()
+    model.save_pretrained(str(folder))
+    loaded.processor.save_pretrained(str(folder))
+
+
+def summary(begun_with: dict[str, Any], result: SftResult) -> dict[str, Any]:
+    """What training.json says of the model: no patient, no picture."""
+    return begun_with | {
+        "method": "sft",
+        "steps": result.steps,
+        "trajectories": result.learnt,
+        "left_out": result.left_out,
+        "held_out_loss": {"before": result.loss_before, "after": result.loss_after},
+        "versions": package_versions(),
+    }

@@ -1,0 +1,146 @@
+"""Trajectories in tokens, in a file on disk that training reads from: memory stays flat, however
+many there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+import pyarrow
+from datasets import Dataset
+
+from agent.errors import ChatFailed
+from agent.language.chat import Conversation, Message, Picture
+from models.errors import UnusableData, UnusableModel
+from models.policies.chat.in_process.prompt_tokens import PromptTokens
+from models.training.learnt_tokens import LearntSequence, learnt_sequences
+from models.training.trajectory_files import Trajectories, Trajectory
+
+NOT_LEARNT = -100
+"""The label of a token that is read and not learnt, as torch's cross entropy leaves it out."""
+
+_SCHEMA = pyarrow.schema(
+    [
+        ("trajectory_id", pyarrow.string()),
+        ("patient", pyarrow.string()),
+        ("split", pyarrow.string()),
+        ("input_ids", pyarrow.list_(pyarrow.int32())),
+        ("labels", pyarrow.list_(pyarrow.int32())),
+        ("images", pyarrow.list_(pyarrow.string())),
+    ]
+)
+_ROWS_AT_ONCE = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Tokenizing:
+    """How trajectories become tokens for one model: its prompts' `tokens`, what `ends` a reply, and
+    the most tokens that it reads (None: any number).
+    """
+
+    tokens: PromptTokens
+    ends: Collection[int]
+    context_tokens: int | None
+    name: str
+
+
+def write_table(file: Path, trajectories: Trajectories, tokenizing: Tokenizing) -> None:
+    """Write every sequence to be learnt to `file`; what is too long for the model, or cannot be
+    used, joins `trajectories.left_out`.
+
+    UnusableData when nothing is left; UnusableModel for a chat template without the roles.
+    """
+    require_roles(tokenizing.tokens, tokenizing.name)
+    written = 0
+    with pyarrow.OSFile(str(file), "wb") as sink, pyarrow.ipc.new_stream(sink, _SCHEMA) as stream:
+        rows: list[dict[str, object]] = []
+        for trajectory in trajectories:
+            rows += _rows(trajectory, trajectories, tokenizing)
+            if len(rows) >= _ROWS_AT_ONCE:
+                written += _write(stream, rows)
+                rows = []
+        written += _write(stream, rows)
+    if not written:
+        reasons = [f"{name}: {reason}" for name, reason in trajectories.left_out.items()]
+        told = f"; the first is {reasons[0]}" if reasons else ""
+        raise UnusableData(
+            trajectories.folder,
+            f"none of its {len(reasons)} trajectories can be learnt from{told}",
+        )
+
+
+def open_table(file: Path) -> Dataset:
+    """The table in `file`, read as it is needed."""
+    return Dataset.from_file(str(file))
+
+
+def require_roles(tokens: PromptTokens, name: str) -> None:
+    """UnusableModel for a chat template that refuses one of the roles, or leaves its words out."""
+    import numpy as np
+
+    picture = Picture(np.zeros((64, 64, 3), np.uint8))
+    messages = (
+        Message("system", ("first words",)),
+        Message("user", (picture, "second words")),
+        Message("assistant", ("third words",)),
+        Message("user", (picture, "fourth words")),
+    )
+    try:
+        text = tokens.prepare(Conversation(messages)).text
+    except (ChatFailed, jinja2.TemplateError) as error:
+        raise UnusableModel(
+            name, f"its chat template cannot write an episode down ({error})"
+        ) from error
+    for message in messages:
+        if message.text not in text:
+            raise UnusableModel(
+                name,
+                f"its chat template leaves out what the {message.role} says: take the template "
+                "that came with the model",
+            )
+
+
+def _rows(
+    trajectory: Trajectory, trajectories: Trajectories, tokenizing: Tokenizing
+) -> list[dict[str, object]]:
+    try:
+        sequences = learnt_sequences(
+            tokenizing.tokens, trajectory.conversation(), trajectory.learnt, tokenizing.ends
+        )
+        _require_short(sequences, tokenizing)
+    except (ChatFailed, ValueError) as error:
+        trajectories.left_out[trajectory.trajectory_id] = str(error)
+        return []
+    return [_row(trajectory, sequence) for sequence in sequences]
+
+
+def _require_short(sequences: Iterable[LearntSequence], tokenizing: Tokenizing) -> None:
+    # cut, it would lose the end of a picture or the very reply that it is there to teach
+    longest = max(map(len, sequences))
+    if tokenizing.context_tokens is not None and longest > tokenizing.context_tokens:
+        raise ValueError(
+            f"it has {longest} tokens, more than the {tokenizing.context_tokens} that "
+            f"{tokenizing.name} can read"
+        )
+
+
+def _row(trajectory: Trajectory, sequence: LearntSequence) -> dict[str, object]:
+    labels = sequence.ids.copy()
+    labels[~sequence.learnt] = NOT_LEARNT
+    return {
+        "trajectory_id": trajectory.trajectory_id,
+        "patient": trajectory.patient,
+        "split": trajectory.split,
+        "input_ids": sequence.ids,
+        "labels": labels,
+        "images": [str(file) for file in trajectory.files[: sequence.pictures]],
+    }
+
+
+def _write(stream: pyarrow.ipc.RecordBatchStreamWriter, rows: list[dict[str, object]]) -> int:
+    if rows:
+        stream.write_batch(pyarrow.RecordBatch.from_pylist(rows, _SCHEMA))
+    return len(rows)
