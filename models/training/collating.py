@@ -15,7 +15,7 @@ import torch
 from transformers import PreTrainedModel, ProcessorMixin
 
 from models.errors import TrainingStopped
-from models.policies.chat.in_process.pictures import processed, side_by_side
+from models.policies.chat.in_process.pictures import picture_mark, processed, side_by_side
 from models.training.token_table import NOT_LEARNT
 from models.training.trajectory_files import read_picture
 
@@ -33,6 +33,7 @@ class Collator:
     def __init__(self, model: PreTrainedModel, processor: ProcessorMixin, filler: int) -> None:
         self._processor, self._filler = processor, filler
         self._image_token = int(model.config.image_token_id)
+        self._mark = picture_mark(model, processor)
         takes = inspect.signature(model.forward).parameters
         self._kinds = [name for name in KINDS if name in takes]
 
@@ -62,8 +63,8 @@ class Collator:
             ]
         except ValueError as error:
             raise TrainingStopped(f"{row['trajectory_id']}: {error}.") from error
-        marks = [self._processor.replace_image_token(inputs, image_idx=0) for inputs in prepared]
-        tokens = sum(mark.count(self._processor.image_token) for mark in marks)
+        texts = [self._processor.replace_image_token(inputs, image_idx=0) for inputs in prepared]
+        tokens = sum(text.count(self._mark) for text in texts)
         if tokens != expected:
             raise TrainingStopped(
                 f"{row['trajectory_id']}: {expected} tokens stand for its pictures, and the "

@@ -1,4 +1,4 @@
-"""Curves of a training run as PNG files beside its checkpoints, for who has no TensorBoard open."""
+"""Curves of a training run as PNG files beside its checkpoints, for who has no tracker open."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ def draw_curves(file: Path, panels: Mapping[str, Mapping[str, Curve]]) -> None:
     drawn = {title: curves for title, curves in drawn.items() if curves}
     if not drawn:
         return
-    figure = Figure(figsize=(_INCHES_WIDE, _INCHES_HIGH * len(drawn)), layout="constrained")
+    figure = Figure(
+        figsize=(_INCHES_WIDE, _INCHES_HIGH * len(drawn)), dpi=_DOTS_AN_INCH, layout="constrained"
+    )
     for axes, (title, curves) in zip(
         figure.subplots(len(drawn), squeeze=False)[:, 0], drawn.items(), strict=True
     ):
@@ -37,7 +39,7 @@ def draw_curves(file: Path, panels: Mapping[str, Mapping[str, Curve]]) -> None:
         axes.grid(visible=True, alpha=0.3)
         if len(curves) > 1:
             axes.legend()
-    FigureCanvasAgg(figure).print_png(str(file), dpi=_DOTS_AN_INCH)
+    FigureCanvasAgg(figure).print_png(str(file))
 
 
 def curve_of(history: Iterable[Mapping[str, Any]], name: str) -> list[tuple[int, float]]:

@@ -56,7 +56,7 @@ def learnt_sequences(
         answered = tokens.prepare(Conversation(conversation.messages[: place + 1]), answered=True)
         if message.text.strip() and tokens.plain(message.text).strip() not in answered.text:
             raise ValueError("the chat template changes what is replied")
-        reply_ids = _reply_ids(prompt, answered, ends)
+        reply_ids = _reply_ids(tokens, prompt, answered, ends)
         before = sequences[-1] if sequences else None
         if before is not None and _begins(prompt, before.ids):
             sequences.pop()
@@ -66,19 +66,23 @@ def learnt_sequences(
     return sequences
 
 
-def _reply_ids(prompt: Prompt, answered: Prompt, ends: Collection[int]) -> NDArray[np.int64]:
+def _reply_ids(
+    tokens: PromptTokens, prompt: Prompt, answered: Prompt, ends: Collection[int]
+) -> NDArray[np.int64]:
     """What the model is to say after `prompt`: the reply and, where the template has one, the mark
     that ends it; not what the template puts after that.
     """
-    read, asked = answered.ids, prompt.ids
-    if not _begins(answered, asked):
+    if not answered.text.startswith(prompt.text):
         raise ValueError(
             "the chat template asks for a reply otherwise than it writes it down: the prompt is "
             "not the beginning of the conversation with the reply"
         )
-    tail = read[asked.size :]
-    marks = np.flatnonzero(np.isin(tail, list(ends)))
-    return tail[: int(marks[0]) + 1] if marks.size else tail
+    # a reply is said behind the prompt's last token; written down, its first may have run into that
+    said_ids = answered.ids[prompt.ids.size :]
+    if not _begins(answered, prompt.ids):
+        said_ids = tokens.alone(answered.text[len(prompt.text) :])
+    marks = np.flatnonzero(np.isin(said_ids, list(ends)))
+    return said_ids[: int(marks[0]) + 1] if marks.size else said_ids
 
 
 def _begins(prompt: Prompt, ids: NDArray[np.int64]) -> bool:

@@ -41,12 +41,16 @@ class RunFolder:
         """Where the model lies when the run has ended."""
         return self.out / "model"
 
-    def begin(self, begun_with: Mapping[str, Any]) -> None:
-        """Take the folder for a new run; TrainingRefused if another run is in it."""
+    def require_unused(self) -> None:
+        """TrainingRefused if a run is in the folder."""
         if (self.out / "run.json").exists() or self.model.exists():
             raise TrainingRefused(
                 f"{self.out} holds a run already: go on with it by --resume, or name another folder"
             )
+
+    def begin(self, begun_with: Mapping[str, Any]) -> None:
+        """Take the folder for a new run; TrainingRefused if another run is in it."""
+        self.require_unused()
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         write_whole(self.out / "run.json", json.dumps(begun_with, indent=2) + "\n")
 
@@ -117,7 +121,7 @@ def is_write_failure(error: BaseException) -> bool:
     if isinstance(error, OSError):
         return True
     message = str(error).lower()
-    return any(words in message for words in ("no space left", "file write failed", "ioerror"))
+    return any(words in message for words in ("no space left", "file write failed", "i/o error"))
 
 
 def write_whole(file: Path, text: str) -> None:

@@ -33,27 +33,26 @@ import torch
 from datasets import Dataset
 from peft import LoraConfig
 from torch.utils.tensorboard import SummaryWriter
-from transformers import TrainerCallback
+from transformers import PrinterCallback, TrainerCallback
 from transformers.integrations import TensorBoardCallback
+from transformers.utils import logging as transformers_logging
 from trl import SFTConfig, SFTTrainer
 
 from models.errors import TrainingRefused, TrainingStopped
-from models.policies.chat.in_process.generating import end_tokens
 from models.policies.chat.in_process.loading import Loaded, load_chat_model
-from models.policies.chat.in_process.pictures import Pictures
-from models.policies.chat.in_process.prompt_tokens import PromptTokens
 from models.runtime.devices import chosen_device, chosen_dtype
 from models.runtime.memory import is_out_of_memory
 from models.runtime.resources import LanguageOptions, Precision, Resources
 from models.training.collating import Collator
 from models.training.curves import curve_of, draw_curves
+from models.training.planner_tokens import PlannerTokens, planner_tokens
 from models.training.run_folder import (
     RunFolder,
     is_write_failure,
     package_versions,
     write_whole,
 )
-from models.training.token_table import Tokenizing, open_table, write_table
+from models.training.token_table import open_table, write_table
 from models.training.trajectory_files import Trajectories
 
 Progress = Callable[[str], None]
@@ -117,8 +116,10 @@ def train_sft(
     CPU process.
     """
     refuse_impossible(settings)
+    transformers_logging.disable_progress_bar()
     on_cpu = chosen_device(settings.device).type == "cpu"
     loaded = load_base(base, settings)
+    planner = planner_tokens(loaded)
     run, trajectories = RunFolder(out), Trajectories(data)
     arguments = trainer_arguments(run, settings, loaded, on_cpu=on_cpu)
     begun_with = {
@@ -128,21 +129,21 @@ def train_sft(
     }
     table_file = out / "tokens.arrow"
     with arguments.main_process_first(local=False):
-        if arguments.process_index == 0 and not resume:
-            run.begin(begun_with)
         checkpoint = run.resume(begun_with) if resume else None
         if arguments.process_index == 0:
-            write_table(table_file, trajectories, tokenizing(loaded))
-            told = [f"{name}: {reason}" for name, reason in trajectories.left_out.items()]
-            write_whole(out / "left-out.txt", "".join(f"{line}\n" for line in told))
+            if not resume:
+                run.require_unused()
+            write_tokens(table_file, trajectories, planner)
     table = open_table(table_file)
     learnt, held_out = shared_out(table, data, settings)
+    if arguments.process_index == 0 and not resume:
+        run.begin(begun_with)
     progress(f"{len(learnt)} sequences are learnt, {len(held_out)} held out")
 
     trainer = Trainer(
         model=loaded.model,
         args=arguments,
-        data_collator=Collator(loaded.model, loaded.processor, filler(loaded)),
+        data_collator=Collator(loaded.model, loaded.processor, planner.filler),
         train_dataset=table.select(learnt),
         eval_dataset=table.select(held_out) if held_out else None,
         processing_class=loaded.processor,
@@ -152,6 +153,7 @@ def train_sft(
             _Watching(progress),
         ],
     )
+    trainer.remove_callback(PrinterCallback)  # it prints what `progress` is told
     steps = run_trainer(trainer, checkpoint, settings)
 
     history = trainer.state.log_history
@@ -165,17 +167,7 @@ def train_sft(
         losses[-1] if losses else None,
     )
     if trainer.is_world_process_zero():
-        draw_curves(
-            out / "curves.png",
-            {
-                "loss (nats a token)": {
-                    "learnt": curve_of(history, "loss"),
-                    "held out": curve_of(history, "eval_loss"),
-                },
-                "token accuracy": {"learnt": curve_of(history, "mean_token_accuracy")},
-                "gradient norm": {"": curve_of(history, "grad_norm")},
-            },
-        )
+        draw(history, out / "curves.png")
         run.finish(lambda folder: save_model(trainer, loaded, folder), summary(begun_with, result))
         table_file.unlink(missing_ok=True)
     arguments.distributed_state.wait_for_everyone()
@@ -229,22 +221,12 @@ def base_identity(base: Path) -> dict[str, Any]:
     }
 
 
-def tokenizing(loaded: Loaded) -> Tokenizing:
-    """How the model that is trained reads: as it will be served."""
-    pictures = Pictures(loaded.model, loaded.processor, limit_bytes=0)
-    tokens = PromptTokens(
-        loaded.processor,
-        pictures,
-        image_token=loaded.model.config.image_token_id,
-        name=loaded.name,
-    )
-    return Tokenizing(tokens, end_tokens(loaded), loaded.context_tokens, loaded.name)
-
-
-def filler(loaded: Loaded) -> int:
-    """The token that fills rows up to the longest; no loss is on it."""
-    pad = loaded.processor.tokenizer.pad_token_id
-    return int(pad if pad is not None else min(end_tokens(loaded), default=0))
+def write_tokens(file: Path, trajectories: Trajectories, planner: PlannerTokens) -> None:
+    """Write the table of tokens, and beside it what was left out of it and why."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_table(file, trajectories, planner)
+    told = [f"{name}: {reason}\n" for name, reason in trajectories.left_out.items()]
+    write_whole(file.with_name("left-out.txt"), "".join(told))
 
 
 def shared_out(table: Dataset, folder: Path, settings: SftSettings) -> tuple[list[int], list[int]]:
@@ -264,7 +246,9 @@ def shared_out(table: Dataset, folder: Path, settings: SftSettings) -> tuple[lis
             )
     training = sorted(name for name, split in split_of.items() if split in _LEARNT_SPLITS)
     apart = {name for name, split in split_of.items() if split in _HELD_OUT_SPLITS}
-    if not apart and settings.held_out:
+    if not settings.held_out:
+        apart = set()
+    elif not apart:
         if len(training) < 2:
             raise TrainingRefused(
                 f"the trajectories in {folder} are of {len(training)} training patients: none can "
@@ -300,8 +284,8 @@ def trainer_arguments(
         learning_rate=settings.learning_rate,
         lr_scheduler_type="cosine",
         warmup_steps=0.1,
-        gradient_checkpointing=checkpointed,
-        gradient_checkpointing_kwargs={"use_reentrant": False} if checkpointed else None,
+        activation_checkpointing=checkpointed,
+        activation_checkpointing_kwargs={"use_reentrant": False} if checkpointed else None,
         bf16=bfloat16,
         use_cpu=on_cpu,
         seed=settings.seed,
@@ -366,10 +350,11 @@ class Trainer(SFTTrainer):  # type: ignore[misc]  # trl is not typed
         return norm
 
     def _stopped(self, fault: str, trajectory_ids: Sequence[str]) -> TrainingStopped:
+        step = self.state.global_step
+        place = f"in step {step + 1}" if self.model.training else f"after step {step}, held out"
         return TrainingStopped(
-            f"{fault} in step {self.state.global_step + 1}, with the trajectories "
-            f"{', '.join(trajectory_ids)}. The checkpoints before it are kept: look at these, "
-            "lower the learning rate, or begin again from the last good one."
+            f"{fault} {place}, with the trajectories {', '.join(trajectory_ids)}. The checkpoints "
+            "before it are kept: look at these trajectories, or lower the learning rate."
         )
 
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
@@ -391,10 +376,14 @@ class Trainer(SFTTrainer):  # type: ignore[misc]  # trl is not typed
 
 
 class _Watching(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
-    """Tells of the steps."""
+    """Tells of the steps, and has the held-out ones looked at after the last."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
+
+    def on_step_end(self, arguments: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.global_step == state.max_steps and arguments.eval_strategy != "no":
+            control.should_evaluate = True
 
     def on_log(self, _: Any, state: Any, __: Any, logs: Any = None, **___: Any) -> None:
         if state.is_world_process_zero and logs and "loss" in logs:
@@ -406,8 +395,6 @@ def run_trainer(trainer: Trainer, checkpoint: Path | None, settings: SftSettings
     """Train to the end, from `checkpoint` if there is one; the number of steps."""
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        if trainer.eval_dataset is not None:
-            trainer.evaluate()
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
@@ -418,6 +405,17 @@ def run_trainer(trainer: Trainer, checkpoint: Path | None, settings: SftSettings
             "checkpoint was written."
         ) from error
     return int(trainer.state.global_step)
+
+
+def draw(history: Sequence[dict[str, Any]], file: Path) -> None:
+    """Draw the curves of a run from its log."""
+    losses = {"learnt": curve_of(history, "loss"), "held out": curve_of(history, "eval_loss")}
+    panels = {
+        "loss (nats a token)": losses,
+        "token accuracy": {"learnt": curve_of(history, "mean_token_accuracy")},
+        "gradient norm": {"": curve_of(history, "grad_norm")},
+    }
+    draw_curves(file, panels)
 
 
 def save_model(trainer: Trainer, loaded: Loaded, folder: Path) -> None:

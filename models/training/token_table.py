@@ -4,11 +4,11 @@ many there are.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 
 import jinja2
+import numpy as np
 import pyarrow
 from datasets import Dataset
 
@@ -17,6 +17,7 @@ from agent.language.chat import Conversation, Message, Picture
 from models.errors import UnusableData, UnusableModel
 from models.policies.chat.in_process.prompt_tokens import PromptTokens
 from models.training.learnt_tokens import LearntSequence, learnt_sequences
+from models.training.planner_tokens import PlannerTokens
 from models.training.trajectory_files import Trajectories, Trajectory
 
 NOT_LEARNT = -100
@@ -35,30 +36,18 @@ _SCHEMA = pyarrow.schema(
 _ROWS_AT_ONCE = 64
 
 
-@dataclass(frozen=True, eq=False)
-class Tokenizing:
-    """How trajectories become tokens for one model: its prompts' `tokens`, what `ends` a reply, and
-    the most tokens that it reads (None: any number).
-    """
-
-    tokens: PromptTokens
-    ends: Collection[int]
-    context_tokens: int | None
-    name: str
-
-
-def write_table(file: Path, trajectories: Trajectories, tokenizing: Tokenizing) -> None:
+def write_table(file: Path, trajectories: Trajectories, planner: PlannerTokens) -> None:
     """Write every sequence to be learnt to `file`; what is too long for the model, or cannot be
     used, joins `trajectories.left_out`.
 
     UnusableData when nothing is left; UnusableModel for a chat template without the roles.
     """
-    require_roles(tokenizing.tokens, tokenizing.name)
+    require_roles(planner.tokens, planner.name)
     written = 0
     with pyarrow.OSFile(str(file), "wb") as sink, pyarrow.ipc.new_stream(sink, _SCHEMA) as stream:
         rows: list[dict[str, object]] = []
         for trajectory in trajectories:
-            rows += _rows(trajectory, trajectories, tokenizing)
+            rows += _rows(trajectory, trajectories, planner)
             if len(rows) >= _ROWS_AT_ONCE:
                 written += _write(stream, rows)
                 rows = []
@@ -79,8 +68,6 @@ def open_table(file: Path) -> Dataset:
 
 def require_roles(tokens: PromptTokens, name: str) -> None:
     """UnusableModel for a chat template that refuses one of the roles, or leaves its words out."""
-    import numpy as np
-
     picture = Picture(np.zeros((64, 64, 3), np.uint8))
     messages = (
         Message("system", ("first words",)),
@@ -104,26 +91,26 @@ def require_roles(tokens: PromptTokens, name: str) -> None:
 
 
 def _rows(
-    trajectory: Trajectory, trajectories: Trajectories, tokenizing: Tokenizing
+    trajectory: Trajectory, trajectories: Trajectories, planner: PlannerTokens
 ) -> list[dict[str, object]]:
     try:
         sequences = learnt_sequences(
-            tokenizing.tokens, trajectory.conversation(), trajectory.learnt, tokenizing.ends
+            planner.tokens, trajectory.conversation(), trajectory.learnt, planner.ends
         )
-        _require_short(sequences, tokenizing)
+        _require_short(sequences, planner)
     except (ChatFailed, ValueError) as error:
         trajectories.left_out[trajectory.trajectory_id] = str(error)
         return []
     return [_row(trajectory, sequence) for sequence in sequences]
 
 
-def _require_short(sequences: Iterable[LearntSequence], tokenizing: Tokenizing) -> None:
+def _require_short(sequences: Iterable[LearntSequence], planner: PlannerTokens) -> None:
     # cut, it would lose the end of a picture or the very reply that it is there to teach
     longest = max(map(len, sequences))
-    if tokenizing.context_tokens is not None and longest > tokenizing.context_tokens:
+    if planner.context_tokens is not None and longest > planner.context_tokens:
         raise ValueError(
-            f"it has {longest} tokens, more than the {tokenizing.context_tokens} that "
-            f"{tokenizing.name} can read"
+            f"it has {longest} tokens, more than the {planner.context_tokens} that "
+            f"{planner.name} can read"
         )
 
 

@@ -19,7 +19,7 @@ from typing import Any, Literal, cast
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from agent.language.chat import Conversation, Message, Part, Picture
+from agent.language.chat import Conversation, Message, Picture
 from models.errors import UnusableData
 
 VERSION = 1
@@ -48,7 +48,7 @@ class Trajectory:
             tuple(
                 Message(
                     cast("Literal['system', 'user', 'assistant']", role),
-                    tuple(cast("Part", next(pictures) if part is None else part) for part in parts),
+                    tuple(next(pictures) if part is None else part for part in parts),
                 )
                 for role, parts in self.messages
             )
@@ -147,7 +147,7 @@ def read_picture(file: Path) -> Picture:
     try:
         content = file.read_bytes()
         with Image.open(file) as image:
-            picture = Picture(np.asarray(image.convert("RGB")))
+            picture = Picture(np.array(image.convert("RGB")))
     except FileNotFoundError:
         raise ValueError(f"the picture {file.name} is missing") from None
     except (UnidentifiedImageError, OSError) as error:

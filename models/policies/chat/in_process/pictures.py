@@ -55,6 +55,7 @@ class Pictures:
         self, model: PreTrainedModel, processor: ProcessorMixin, *, limit_bytes: int
     ) -> None:
         self._model, self._processor, self._limit = model, processor, limit_bytes
+        self._mark = picture_mark(model, processor)
         self._layouts: OrderedDict[str, Layout] = OrderedDict()
         self._seen: OrderedDict[str, Seen] = OrderedDict()
         self._waiting: OrderedDict[str, Mapping[str, Any]] = (
@@ -137,7 +138,7 @@ class Pictures:
         if len(self._waiting) > _WAITING:
             self._waiting.popitem(last=False)
         text = self._processor.replace_image_token(inputs, image_idx=0)
-        return Layout(text, text.count(self._processor.image_token), inputs.get("image_grid_thw"))
+        return Layout(text, text.count(self._mark), inputs.get("image_grid_thw"))
 
     def _prepared(self, picture: Picture) -> Mapping[str, Any]:
         if picture.digest in self._waiting:
@@ -149,6 +150,13 @@ class Pictures:
 
     def _joined(self, features: list[torch.Tensor]) -> Any:
         return torch.stack(features) if self._stacked else features
+
+
+def picture_mark(model: PreTrainedModel, processor: ProcessorMixin) -> str:
+    """The token in whose places the model puts what it sees of a picture; what a template writes
+    for a whole picture (`image_token` of a processor) may be another.
+    """
+    return str(processor.tokenizer.convert_ids_to_tokens(model.config.image_token_id))
 
 
 def processed(processor: ProcessorMixin, picture: Picture) -> Mapping[str, Any]:

@@ -70,6 +70,11 @@ class PromptTokens:
         )
         return Prompt(text, shown, self._placed(ids, shown, layouts), _grids(layouts))
 
+    def alone(self, text: str) -> NDArray[np.int64]:
+        """The tokens (tokens,) int64 of a text that goes on behind others, as a model says it."""
+        ids = self._processor.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return np.asarray(ids, np.int64)
+
     def plain(self, words: str) -> str:
         """What a person or a model said, as it stands in a prompt."""
         return self._renderer.plain(words)

@@ -18,7 +18,7 @@ from agent.language.chat import Answer, Conversation
 from agent.turns import Usage
 from models.policies.chat.in_process.generating import Asking, Generator, Spoken
 from models.policies.chat.in_process.loading import Loaded, load_chat_model
-from models.policies.chat.in_process.readers import Prompt
+from models.policies.chat.in_process.prompt_tokens import Prompt
 from models.policies.chat.in_process.trial import chosen_reader
 from models.runtime.memory import is_out_of_memory
 from models.runtime.resources import Resources

@@ -1,0 +1,44 @@
+"""Small random planners whose tokenizer knows the prompts' words, and scripted trajectories for
+them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.scripted_trajectories import corrected, write_trajectories
+
+FAMILIES = ("qwen3_vl", "qwen2_5_vl")
+
+
+@pytest.fixture(scope="session")
+def toy_trajectories(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 24 trajectories of 4 patients; where the structure is there, a wrong click comes
+    first.
+    """
+    folder = tmp_path_factory.mktemp("trajectories") / "data"
+    write_trajectories(folder, script=corrected)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def planner_folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of a random model of a family, which the policy "transformers" loads."""
+    import torch
+
+    from tests.support import chat_folders
+    from tests.support.token_golden import planner_size
+
+    torch.set_num_threads(1)  # more only wait for each other on matrices this small
+    root = tmp_path_factory.mktemp("planners")
+
+    def folder(family: str) -> Path:
+        made = root / family
+        if not made.exists():
+            getattr(chat_folders, f"save_{family}")(made, planner_size())
+        return made
+
+    return folder

@@ -1,0 +1,43 @@
+"""Curves of a run, from its log to a picture."""
+
+from __future__ import annotations
+
+import pytest
+from PIL import Image
+
+pytest.importorskip("matplotlib")
+
+from models.training.curves import curve_of, draw_curves
+
+HISTORY = [
+    {"step": 1, "loss": 3.0},
+    {"step": 1, "eval_loss": 3.5},
+    {"step": 2, "loss": 2.0},
+    {"step": 2, "loss": 2.25},
+]
+
+
+def test_a_curve_has_one_value_a_step():
+    assert curve_of(HISTORY, "loss") == [(1, 3.0), (2, 2.25)]
+    assert curve_of(HISTORY, "reward") == []
+
+
+def test_each_panel_with_points_is_drawn(tmp_path):
+    panels: dict[str, dict[str, list[tuple[int, float]]]] = {
+        "loss": {"learnt": [(1, 3.0), (2, 2.0)], "held out": [(1, 3.5)]},
+        "reward": {"": []},
+        "norm": {"": [(1, 1.0), (2, 0.5)]},
+    }
+
+    draw_curves(tmp_path / "two.png", panels)
+    draw_curves(tmp_path / "one.png", {"loss": panels["loss"]})
+
+    with Image.open(tmp_path / "two.png") as two, Image.open(tmp_path / "one.png") as one:
+        assert two.height == 2 * one.height
+        assert len(set(two.convert("L").tobytes())) > 20
+
+
+def test_nothing_is_drawn_of_nothing(tmp_path):
+    draw_curves(tmp_path / "none.png", {"loss": {"": []}})
+
+    assert list(tmp_path.iterdir()) == []
