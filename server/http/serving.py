@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import socket
 from collections.abc import Callable
@@ -17,17 +18,34 @@ from server.http.connections import BoundedProtocol, ConnectionLimits, Connectio
 GRACE_S = 5
 """How long answers under way may take after a stop; few take longer."""
 
+TICK_S = 1.0
+"""Between two settings of the Date that answers carry; uvicorn's own loop wakes ten times as often,
+which is most of what an idle API takes.
+"""
 
-class _AnnouncingServer(uvicorn.Server):
-    """A server that says when it answers."""
+
+class _QuietServer(uvicorn.Server):
+    """A server that says when it answers, and sleeps while nobody asks."""
 
     def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
         super().__init__(config)
         self._on_ready = on_ready
+        self._stopping: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - as uvicorn calls it
         """Stop, without raising the signal again: it would end the process before its clean-up."""
         self.should_exit = True
+        if self._stopping is not None:
+            loop, event = self._stopping
+            loop.call_soon_threadsafe(event.set)
+
+    async def main_loop(self) -> None:
+        """Wait for the stop, which ends a sleep at once."""
+        event = asyncio.Event()
+        self._stopping = asyncio.get_running_loop(), event
+        while not await self.on_tick(0):  # uvicorn sets the Date at each tenth tick, and at 0
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(event.wait(), TICK_S)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Open for requests, then say so."""
@@ -67,4 +85,4 @@ def serve(
             ws="none",
             timeout_graceful_shutdown=GRACE_S,
         )
-        _AnnouncingServer(config, on_ready).run(sockets=[listening])
+        _QuietServer(config, on_ready).run(sockets=[listening])
