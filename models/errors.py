@@ -9,6 +9,7 @@ ModelsError
 ├── CheckpointUnreadable  a file given as a checkpoint is none; `reason` says why
 ├── WrongArchitecture     a checkpoint is another network's: `expected` and `found` say whose
 ├── DeviceMissing         a device of the settings is not in this machine
+├── UnsupportedPrecision  the model cannot compute with the precision of the settings
 ├── UnusableModel         a language model cannot be used as it lies there; `reason` says why
 ├── CannotPromote         a trained policy cannot be put in use, or the one before it again
 ├── LanguageMisconfigured a setting of the language model cannot be used; the message names it
@@ -154,6 +155,17 @@ class DeviceMissing(ModelsError):
         super().__init__(
             f"there is no device '{device}' here (GPUs that can be used: {gpus}). "
             "Set it to auto, cpu or cuda:N."
+        )
+
+
+class UnsupportedPrecision(ModelsError):
+    """The settings name a `precision` that a model, which is there, cannot compute with."""
+
+    def __init__(self, precision: str) -> None:
+        self.precision = precision
+        super().__init__(
+            f"models.precision = '{precision}' is for the segmenter litemedsam alone. "
+            "Set it to auto, float32 or bfloat16, or use that segmenter and the policy locator."
         )
 
 

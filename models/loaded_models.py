@@ -26,7 +26,7 @@ from models.registry import (
     segmenter_entry,
     weights_of,
 )
-from models.runtime.resources import Resources
+from models.runtime.resources import Precision, Resources
 from models.serving.opening import open_served
 
 
@@ -153,7 +153,13 @@ def open_workbench(
         policy=open_policy(policy, resources, segmenter=segmenter),
         segmenter=drawing,
         weights_sha256=tuple(hashes),
-        encoder="+".join((segmenter, hashes[-1])) if entry.keeps else "",
+        encoder=_encoder_name(segmenter, hashes[-1], resources) if entry.keeps else "",
         window=ABDOMEN if planner.abdomen_only else None,
         slice_step_mm=slice_step_mm,
     )
+
+
+def _encoder_name(segmenter: str, sha256: str, resources: Resources) -> str:
+    """What made a kept encoding: rounded weights make other ones."""
+    rounded = (resources.precision.value,) if resources.precision is Precision.INT8 else ()
+    return "+".join((segmenter, sha256, *rounded))

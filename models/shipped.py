@@ -54,7 +54,9 @@ EVERY = DRAWN | {PromptKind.TEXT}
 def _litemedsam(resources: Resources, _: Path) -> Segmenter:
     from models.segmenters.litemedsam import LiteMedSam
 
-    return LiteMedSam(cache_dir=resources.cache_dir, threads=resources.threads)
+    return LiteMedSam(
+        cache_dir=resources.cache_dir, threads=resources.threads, precision=resources.precision
+    )
 
 
 def _fake_segmenter(_: Resources, __: Path) -> Segmenter:

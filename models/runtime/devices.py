@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from models.errors import DeviceMissing
+from models.errors import DeviceMissing, UnsupportedPrecision
 from models.runtime.resources import Precision
 
 CPU = torch.device("cpu")
@@ -26,7 +26,12 @@ def chosen_device(name: str) -> torch.device:
 
 
 def chosen_dtype(precision: Precision, device: torch.device) -> torch.dtype:
-    """What to compute with: AUTO is bfloat16 on a GPU that has it and float32 elsewhere."""
+    """What to compute with: AUTO is bfloat16 on a GPU that has it and float32 elsewhere.
+
+    UnsupportedPrecision for INT8, which torch's networks do not compute with.
+    """
+    if precision is Precision.INT8:
+        raise UnsupportedPrecision(precision.value)
     if precision is Precision.AUTO:
         able = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         return torch.bfloat16 if able else torch.float32

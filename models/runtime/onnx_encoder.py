@@ -87,13 +87,14 @@ def fastest_encoder(
     device: torch.device = CPU,
     dtype: torch.dtype = torch.float32,
     compiled: bool = False,
+    int8: bool = False,
 ) -> ImageEncoder:
     """The quickest encoder that this machine can run `module` with, the same in its results as
     torch.
 
     `input_shape` (n, 3, side, side) is fixed in the export; `key` names network and weights in the
     cache. On a GPU, and in another `dtype` than float32, torch runs it, on a GPU `compiled` by
-    torch.compile if that is wished.
+    torch.compile if that is wished. `int8` rounds its weight matrices where ONNX Runtime runs it.
     """
     if _bytes_of(module) > _LARGEST_BYTES:
         _log.info("the image encoder is too large for an ONNX file: torch runs it")
@@ -102,9 +103,10 @@ def fastest_encoder(
         return EagerEncoder(module, device, dtype, compiled=compiled and device.type != "cpu")
     pixels = np.random.default_rng(0).random(input_shape, dtype=np.float32)
     try:
-        return OnnxEncoder(
-            open_graph(module, {"pixels": pixels}, key=key, cache_dir=cache_dir, threads=threads)
+        graph = open_graph(
+            module, {"pixels": pixels}, key=key, cache_dir=cache_dir, threads=threads, int8=int8
         )
+        return OnnxEncoder(graph)
     except (RuntimeError, ValueError, ImportError) as fault:
         _log.warning(
             "ONNX Runtime cannot run the image encoder (%s): torch runs it, at half the speed",

@@ -14,11 +14,15 @@ from numpy.typing import NDArray
 
 from models.runtime.cache import default_cache_dir, write_atomically
 from models.runtime.cores import usable_cores
+from models.runtime.onnx_int8 import quantised
 
 _log = logging.getLogger(__name__)
 
 OPSET = 17
 TOLERANCE = 1e-3  # worst difference to eager torch that an export may show before it is refused
+INT8_TOLERANCE = 0.25
+"""Worst root mean square of the difference to eager torch, as a share of that of the outputs
+themselves, that a graph in int8 may show before it is refused."""
 _RECIPE = 3  # part of the cache's key: raise it when the way of exporting changes
 
 Arrays = tuple[NDArray[np.float32], ...]
@@ -65,19 +69,21 @@ def open_graph(
     key: str,
     cache_dir: Path | None = None,
     threads: int | None = None,
+    int8: bool = False,
 ) -> OnnxGraph:
     """`module` as a graph, out of the cache, or else exported now and compared with torch.
 
     `examples` are the inputs by name, in the order of the module's arguments: their shapes are
     fixed in the export, their values are what the comparison runs on. `key` names network and
-    weights. ImportError where ONNX Runtime is not installed, RuntimeError or ValueError where the
-    export fails or differs.
+    weights. `int8` rounds its weight matrices (models.runtime.onnx_int8). ImportError where ONNX
+    Runtime is not installed, RuntimeError or ValueError where the export fails or differs.
     """
     import onnxruntime
 
+    key = f"{key}-int8" if int8 else key
     name = f"{key}-torch{torch.__version__}-onnxruntime{onnxruntime.__version__}-{_RECIPE}.onnx"
     path = (cache_dir or default_cache_dir()) / name
-    return _from_cache(path, threads) or _exported(module, examples, path, threads)
+    return _from_cache(path, threads) or _exported(module, examples, path, threads, int8=int8)
 
 
 def run_eagerly(module: torch.nn.Module, *inputs: NDArray[np.float32]) -> Arrays:
@@ -128,6 +134,8 @@ def _exported(
     examples: Mapping[str, NDArray[np.float32]],
     path: Path,
     threads: int | None,
+    *,
+    int8: bool,
 ) -> OnnxGraph:
     """The graph exported now, compared with torch once, and kept at `path` if that can be
     written.
@@ -140,11 +148,28 @@ def _exported(
     gap = max(float(np.abs(array - expected).max()) for array, expected in pairs)
     if not gap < TOLERANCE:
         raise ValueError(f"the export differs from torch by {gap:.1e}, more than {TOLERANCE:.0e}")
+    if int8:
+        content = quantised(content)
+        graph = OnnxGraph(content, threads)
+        _check_rounded(graph(**examples), reference)
     try:
         write_atomically(path, content)
     except OSError as fault:
         _log.warning("the exported network could not be kept at %s (%s)", path, fault)
     return graph
+
+
+def _check_rounded(outputs: Arrays, reference: Arrays) -> None:
+    """ValueError when outputs in int8 are too far from those of torch."""
+    share = max(
+        float(np.sqrt(np.square(array - expected).mean() / np.square(expected).mean()))
+        for array, expected in zip(outputs, reference, strict=True)
+    )
+    if not share < INT8_TOLERANCE:
+        raise ValueError(
+            f"in int8 it differs from torch by {share:.2f} of its outputs, more than "
+            f"{INT8_TOLERANCE:.2f}"
+        )
 
 
 def _runtime_faults() -> tuple[type[Exception], ...]:

@@ -12,12 +12,13 @@ from agent.language.settings import LanguageSettings, require_within
 
 class Precision(StrEnum):
     """The numbers a network computes with; AUTO is bfloat16 on a GPU that has it and float32
-    elsewhere.
+    elsewhere, INT8 is for LiteMedSAM's image encoder on a processor (models.runtime.onnx_int8).
     """
 
     AUTO = "auto"
     FLOAT32 = "float32"
     BFLOAT16 = "bfloat16"
+    INT8 = "int8"
 
 
 class Quantisation(StrEnum):

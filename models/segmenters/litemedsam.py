@@ -25,6 +25,7 @@ from models.errors import PromptNotUnderstood
 from models.runtime.cores import usable_cores
 from models.runtime.encoding import Features
 from models.runtime.onnx_encoder import ImageEncoder, fastest_encoder
+from models.runtime.resources import Precision
 from models.segmenters.litemedsam_decoder import SIDE_PX, BoxDecoder, fastest_decoder
 from models.segmenters.prompting import kinds_of
 from models.weights.manifest import LITEMEDSAM
@@ -68,6 +69,7 @@ class LiteMedSam:
 
     `cache_dir` keeps the exported networks (None: the user's cache folder); `threads` is the number
     of cores for one call (None: all that are granted); `eager` leaves both networks to torch.
+    `precision` INT8 rounds the weight matrices of the image encoder, any other is float32.
     Raises WeightsMissing or WeightsChanged.
     """
 
@@ -81,6 +83,7 @@ class LiteMedSam:
         cache_dir: Path | None = None,
         threads: int | None = None,
         eager: bool = False,
+        precision: Precision = Precision.AUTO,
     ) -> None:
         threads = threads or usable_cores()
         torch.set_num_threads(threads)
@@ -94,6 +97,7 @@ class LiteMedSam:
             cache_dir=cache_dir,
             threads=threads,
             eager=eager,
+            int8=precision is Precision.INT8,
         )
         self._decoder: BoxDecoder = fastest_decoder(
             network, key=f"{key}-decoder", cache_dir=cache_dir, threads=threads, eager=eager

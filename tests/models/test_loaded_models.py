@@ -17,7 +17,7 @@ from agent.values import Box, Prompts, Target, Volume
 from models.errors import UnknownModel
 from models.images.windows import ABDOMEN
 from models.loaded_models import LoadedModels, open_workbench
-from models.runtime.resources import LanguageOptions, Resources
+from models.runtime.resources import LanguageOptions, Precision, Resources
 
 
 @pytest.fixture
@@ -85,6 +85,32 @@ def test_litemedsams_encodings_are_kept_for_the_next_process(
     # Assert
     assert again.encoder_passes == 0
     assert [path.name[:11] for path in tmp_path.iterdir()] == ["slice-0030-"]
+
+
+def test_in_int8_litemedsam_draws_the_same_and_its_encodings_are_told_apart(
+    litemedsam: Any, torso: Any, tmp_path: Path
+) -> None:
+    # Arrange
+    volume, ball = torso
+    resources = Resources(cache_dir=tmp_path / "onnx", precision=Precision.INT8)
+    bench = open_workbench("threshold", "litemedsam", resources=resources)
+    exact = LoadedModels(bench.policy, litemedsam, encoder=bench.encoder[:-5])
+    truth = bench.prepare(volume, None).grid.to_working(Volume(ball, volume.geometry, "CT"))
+    prompts = Prompts(box=Box.around(truth.intensities[33]).grown(2, truth.intensities[33].shape))
+
+    # Act
+    drawn = []
+    for models in (exact, bench):
+        prepared = models.prepare(volume, tmp_path / "kept")
+        (tmp_path / "kept").mkdir(exist_ok=True)
+        drawn.append(models.segmenter.segment(prepared.slices.encoding(33), prompts).mask)
+        assert prepared.encoder_passes == 1
+
+    # Assert
+    assert bench.encoder.startswith("litemedsam+")
+    assert bench.encoder.endswith("+int8")
+    same = 2 * np.count_nonzero(drawn[0] & drawn[1]) / sum(map(np.count_nonzero, drawn))
+    assert same > 0.95
 
 
 def test_a_volume_that_is_no_ct_is_shown_by_its_own_percentiles(torso: Any) -> None:

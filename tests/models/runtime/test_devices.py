@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from models.errors import DeviceMissing
+from models.errors import DeviceMissing, UnsupportedPrecision
 from models.runtime.devices import CPU, chosen_device, chosen_dtype, computing, objects_at_once
 from models.runtime.resources import Precision
 
@@ -35,6 +35,11 @@ def test_a_device_that_is_not_there_is_named(said: str) -> None:
 )
 def test_a_precision_is_what_was_said(precision: Any, expected: Any) -> None:
     assert chosen_dtype(precision, CPU) is expected
+
+
+def test_int8_is_none_of_torchs():
+    with pytest.raises(UnsupportedPrecision, match="litemedsam alone"):
+        chosen_dtype(Precision.INT8, CPU)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
