@@ -38,7 +38,7 @@ class Pace:
     runs and until `linger_s` after.
     """
 
-    idle_s: float = 10.0
+    idle_s: float = 20.0
     busy_s: float = 0.1
     linger_s: float = 3.0
 

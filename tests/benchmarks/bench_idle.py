@@ -5,7 +5,9 @@
 Starts `segnode serve` with the configured models and the embedded database, fills its record with
 so many finished requests, waits until it has settled, and adds up what its processes take, those of
 PostgreSQL included. Memory is the proportional set size: pages that processes share count once.
-Writes bench-out/idle.json.
+Where there are requests, it then queues some of them again, one after the other, and times how long
+the sleeping worker takes from the commit to the begin of the first stage. Writes
+bench-out/idle.json.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import json
 import os
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -24,14 +27,20 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
+from sqlalchemy import select
 
 from server.nodes.lifecycle import own_python
 from server.nodes.postgres import EmbeddedPostgres
+from server.record import requests
 from server.record.database.engine import Sessions, open_engine
+from server.record.database.jobs import DbosJobs
+from server.record.tables import RequestRow
+from server.work.queues import Pace
 from tests.benchmarks import bench_record
 
 GOAL_PERCENT = 1.0
 SETTLING_S, START_S = 20.0, 600.0
+WAKE_UPS, WAKE_LIMIT_S, LOOK_S = 5, 60.0, 0.002
 Figures = dict[str, dict[str, float]]
 
 
@@ -42,16 +51,23 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30.0)
     arguments = parser.parse_args()
     tables = {}
-    for requests in arguments.requests:
+    for count in arguments.requests:
         with (
             tempfile.TemporaryDirectory(prefix="segnode-bench-") as folder,
             node(Path(folder)) as supervisor,
         ):
-            if requests:
-                fill(Path(folder), requests)
+            if count:
+                fill(Path(folder), count)
             time.sleep(SETTLING_S)
-            tables[requests] = measured(supervisor, Path(folder), arguments.seconds)
-            report(requests, tables[requests])
+            tables[count] = measured(supervisor, Path(folder), arguments.seconds)
+            report(count, tables[count])
+            if count:
+                wakes = wake_ups_ms(Path(folder))
+                tables[count]["wake-up"] = {
+                    "median_ms": statistics.median(wakes),
+                    "worst_ms": max(wakes),
+                }
+                report_wake_ups(wakes)
     out = Path("bench-out")
     out.mkdir(exist_ok=True)
     (out / "idle.json").write_text(json.dumps(tables, indent=1), encoding="utf-8")
@@ -101,6 +117,53 @@ def fill(storage: Path, requests: int) -> None:
     bench_record.INSTANCES_A_STUDY = 1
     bench_record.fill(Sessions(engine), requests)
     engine.dispose()
+
+
+def wake_ups_ms(storage: Path) -> list[float]:
+    """Milliseconds from a request's commit to the begin of its first stage, several times; the
+    worker sleeps each time.
+    """
+    url = EmbeddedPostgres(storage).running_url()
+    assert url is not None
+    engine, jobs = open_engine(url), DbosJobs(url)
+    sessions = Sessions(engine)
+    failed = select(RequestRow.id).where(RequestRow.state == "FAILED").limit(WAKE_UPS)
+    with sessions.begin() as session:
+        request_ids = list(session.scalars(failed))
+    milliseconds = []
+    for request_id in request_ids:
+        time.sleep(2 * Pace().linger_s)
+        with sessions.begin() as session:
+            row = requests.locked(session, request_id)
+            requests.begin_anew(session, jobs, row, actor="bench", reason="wake-up")
+        queued_s = time.monotonic()
+        wait_until_begun(sessions, request_id)
+        milliseconds.append((time.monotonic() - queued_s) * 1000)
+    jobs.close()
+    engine.dispose()
+    return milliseconds
+
+
+def wait_until_begun(sessions: Sessions, request_id: str) -> None:
+    """Until a worker has begun a stage of the request."""
+    begun = select(RequestRow.stage_attempts).where(RequestRow.id == request_id)
+    deadline_s = time.monotonic() + WAKE_LIMIT_S
+    while True:
+        with sessions.begin() as session:
+            if session.scalar(begun):
+                return
+        if time.monotonic() > deadline_s:
+            sys.exit(f"no worker took {request_id} within {WAKE_LIMIT_S:g} s")
+        time.sleep(LOOK_S)
+
+
+def report_wake_ups(milliseconds: list[float]) -> None:
+    """Print what they took."""
+    sys.stdout.write(
+        f"request queued to first stage begun: {statistics.median(milliseconds):.0f} ms median, "
+        f"{max(milliseconds):.0f} ms at worst of {len(milliseconds)}\n"
+    )
+    sys.stdout.flush()
 
 
 def measured(supervisor: psutil.Process, storage: Path, seconds: float) -> Figures:
