@@ -37,7 +37,7 @@ def test_a_precision_is_what_was_said(precision: Any, expected: Any) -> None:
     assert chosen_dtype(precision, CPU) is expected
 
 
-def test_int8_is_none_of_torchs():
+def test_int8_is_none_of_torchs() -> None:
     with pytest.raises(UnsupportedPrecision, match="litemedsam alone"):
         chosen_dtype(Precision.INT8, CPU)
 
