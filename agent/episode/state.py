@@ -15,8 +15,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection
+from copy import copy
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +32,7 @@ from agent.episode.actions_to_prompts import (
 )
 from agent.episode.tidy import tidy_slice
 from agent.limits import Limits
-from agent.ports import Observation, Policy, PromptedSlice, Reply, Segmenter
+from agent.ports import Observation, PromptedSlice, Reply, Segmenter
 from agent.turn_masks import TurnMasks
 from agent.turns import Episode, Outcome, Turn
 from agent.values import PromptKind, Prompts, Segmentation, Target
@@ -49,6 +51,13 @@ _WITHOUT_EFFECT = frozenset({Outcome.REFUSED, Outcome.NO_MASK})
 def no_objection(_: Segmentation) -> str | None:
     """No objection: for a slice without neighbours that have a mask."""
     return None
+
+
+class _Scorer(Protocol):
+    """What an episode asks of a policy: how good a mask is, 0..1 (agent.ports.Policy.score)."""
+
+    def score(self, observation: Observation, segmentation: Segmentation) -> float:
+        """The score of a mask, comparable within a target."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +93,7 @@ class EpisodeState:
     def __init__(
         self,
         start: Observation,
-        policy: Policy,
+        policy: _Scorer,
         segmenter: Segmenter,
         limits: Limits,
         *,
@@ -125,6 +134,13 @@ class EpisodeState:
     def episode(self) -> Episode:
         """The turns so far and the best mask among them."""
         return Episode(tuple(self.turns), self.best, self.score, self.absent)
+
+    def forked(self) -> EpisodeState:
+        """The same episode to go on with by itself: what is tried there leaves this one alone."""
+        fork = copy(self)
+        fork.turns = list(self.turns)
+        fork._best_masks = list(self._best_masks)  # noqa: SLF001 - it is of this class
+        return fork
 
     def observe(self) -> Observation:
         """The policy's observation before the next turn."""

@@ -84,11 +84,7 @@ class PromptBuilder:
         """The question on which slices an object's outline is wrong. `voxels` (z, y, x) bool are
         shown with a slice beyond each end; ValueError when they are empty.
         """
-        covered = np.flatnonzero(voxels.any(axis=(1, 2)))
-        if not covered.size:
-            raise ValueError("an empty object cannot be assessed")
-        lowest, highest = max(int(covered[0]) - 1, 0), min(int(covered[-1]) + 1, len(voxels) - 1)
-        numbers = ends_and_between(lowest, highest, self._most_tiles)
+        numbers = slices_of_object(voxels, self._most_tiles)
         return self._sheets("inspect", target, slices, numbers, ASSESSMENT_TOOLS, voxels)
 
     def with_fault(self, conversation: Conversation, reply: str, fault: str) -> Conversation:
@@ -188,6 +184,17 @@ def supported_tools(supported_prompts: Collection[PromptKind]) -> tuple[Tool, ..
         if kind not in supported_prompts
     }
     return tuple(tool for tool in TOOLS if tool.name not in useless)
+
+
+def slices_of_object(voxels: NDArray[np.bool_], most: int) -> tuple[int, ...]:
+    """The slices, at most `most`, on which an object (z, y, x) bool is shown to be assessed, in
+    ascending order; ValueError when it is empty.
+    """
+    covered = np.flatnonzero(voxels.any(axis=(1, 2)))
+    if not covered.size:
+        raise ValueError("an empty object cannot be assessed")
+    lowest, highest = max(int(covered[0]) - 1, 0), min(int(covered[-1]) + 1, len(voxels) - 1)
+    return ends_and_between(lowest, highest, most)
 
 
 def shown_before(observation: Observation, turn: int) -> NDArray[np.bool_] | None:
