@@ -16,6 +16,7 @@ ModelsError
 │   └── HostNotAllowed    patient data may not go to that host
 ├── MemoryShort           memory for a model was not to be had in time
 ├── PromptNotUnderstood   a segmenter was asked with a kind of prompt that it cannot use
+├── ExportFailed          trajectories cannot be written or read where they lie; `reason` says why
 ├── UnusableData          a data set cannot be used as it lies there; `reason` says why
 │   └── LeakedPatients    patients of a data set are in two splits; `patients` says which
 ├── TrainingRefused       a training run cannot begin as it is set; the message says what to do
@@ -194,6 +195,16 @@ class PromptNotUnderstood(ModelsError):
             f"{segmenter} needs a prompt of one of these kinds and no other: "
             f"{', '.join(supported_prompts)}."
         )
+
+
+class ExportFailed(ModelsError):
+    """Trajectories cannot be written to `path`, or read from it; `reason` says why and what to do
+    in one sentence.
+    """
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path, self.reason = path, reason
+        super().__init__(f"{path}: {reason}.")
 
 
 class UnusableData(ModelsError):

@@ -47,6 +47,7 @@ COMMANDS = {
     "replay": ("replay", "draw a request's turns again, and check where they lead"),
     "models": ("weights", "the weights: what is known, here, whole; fetch them"),
     "train": ("train", "train a language model to plan"),
+    "trajectories": ("trajectories", "make trajectories to train a planner from, with the truth"),
     "check": ("check", "look at configuration, database, destinations, models and disk"),
 }
 

@@ -167,6 +167,7 @@ def test_the_commands_are_those_of_the_contract() -> None:
         "segment",
         "replay",
         "request",
+        "trajectories",
         "models list",
         "models fetch",
         "models verify",

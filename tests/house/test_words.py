@@ -35,6 +35,7 @@ SAME_NAME = {
     "Reply",
     "RetryPolicy",
     "State",
+    "Trajectory",  # as a reader makes it, and as training reads it from its file
     "Watch",
 }
 # names that were given up; they would come back from old branches and from memory
