@@ -10,6 +10,7 @@ DicomNodeError
 │   ├── NoUsableSeries         nothing in the study can be segmented
 │   ├── UnusableValue          an attribute of an image says nothing that can be used
 │   └── UndecodablePixels      pixel data that no installed codec reads, or too short
+├── UnusableAnnotation         a SEG or RTSTRUCT cannot be laid onto the images of its series
 ├── ResultMismatch             a SEG or SR read back from its bytes differs from what was meant
 └── DeliveryError              a destination did not take an instance
     ├── TransientDeliveryError worth trying again later (A7xx, time-out, refused connection, abort)
@@ -76,6 +77,10 @@ class UnusableValue(NotAVolume):
 
 class UndecodablePixels(NotAVolume):
     """Pixel data that no installed codec reads, or that is shorter than its header says."""
+
+
+class UnusableAnnotation(DicomNodeError):
+    """What a reader drew cannot be laid onto the images; the message is the reason in words."""
 
 
 class ResultMismatch(DicomNodeError):

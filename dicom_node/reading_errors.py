@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from dicom_node.errors import DicomNodeError, NotAVolume, UnreadableDataset
+from dicom_node.errors import DicomNodeError, UnreadableDataset
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ _OTHERWISE = "its bytes are not what its header says"
 
 
 @contextmanager
-def parsing(error: type[NotAVolume], sentence: str) -> Iterator[None]:
+def parsing(error: type[DicomNodeError], sentence: str) -> Iterator[None]:
     """Turn anything that goes wrong inside into `error`: `sentence` and a short reason.
 
     It surrounds the reading and decoding of files; our own errors pass through unchanged. The

@@ -18,6 +18,7 @@ from dicom_node.errors import (
     TransientDeliveryError,
     UndecodablePixels,
     UnreadableDataset,
+    UnusableAnnotation,
     UnusableValue,
     WrongUids,
 )
@@ -92,6 +93,7 @@ STATUS_OF_ERROR: dict[type[DicomNodeError], int] = {
     NoUsableSeries: PROCESSING_FAILURE,
     UndecodablePixels: PROCESSING_FAILURE,
     UnusableValue: PROCESSING_FAILURE,
+    UnusableAnnotation: PROCESSING_FAILURE,
     ResultMismatch: PROCESSING_FAILURE,
     DeliveryError: PROCESSING_FAILURE,
     TransientDeliveryError: PROCESSING_FAILURE,

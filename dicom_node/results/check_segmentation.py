@@ -49,7 +49,7 @@ def check_segmentation(path: Path, volume: SourceVolume, segments: Sequence[Resu
     if volume.single_image:
         _check_on_single_image(seg, volume, segments)
         return
-    origins = _source_origins(volume)
+    origins = source_origins(volume)
     frames = _PlacedFrames(seg, volume, origins)
     placed_frames: set[tuple[int, int]] = set()
     voxels, total_mm = np.zeros(len(segments)), np.zeros((len(segments), 3))
@@ -304,7 +304,7 @@ def _check_frame(
 
 
 def _frames_on_slices(seg: Dataset, volume: SourceVolume) -> Iterator[_Frame]:
-    frames = _PlacedFrames(seg, volume, _source_origins(volume))
+    frames = _PlacedFrames(seg, volume, source_origins(volume))
     for index in range(len(seg.PerFrameFunctionalGroupsSequence)):
         yield frames[index]
 
@@ -382,7 +382,7 @@ def _moments(plane: NDArray[np.bool_]) -> NDArray[np.float64]:
     )
 
 
-def _source_origins(volume: SourceVolume) -> NDArray[np.float64]:
+def source_origins(volume: SourceVolume) -> NDArray[np.float64]:
     """The first pixel of each slice as the source files state it, else by the affine: (z, 3) mm."""
     affine = volume.affine_zyx_to_lps
     even = affine[:3, 3] + np.arange(len(volume.frames))[:, None] * affine[:3, 0]

@@ -123,6 +123,7 @@ PROBLEMS: Mapping[type[Exception], Kind] = {
     dicom_errors.NoUsableSeries: _NOT_A_VOLUME,
     dicom_errors.UndecodablePixels: _NOT_A_VOLUME,
     dicom_errors.UnusableValue: _NOT_A_VOLUME,
+    dicom_errors.UnusableAnnotation: _INTERNAL,
     dicom_errors.ResultMismatch: _INTERNAL,
     dicom_errors.DeliveryError: _NOT_DELIVERED,
     dicom_errors.TransientDeliveryError: _NOT_DELIVERED,
