@@ -48,6 +48,7 @@ COMMANDS = {
     "models": ("weights", "the weights: what is known, here, whole; fetch them"),
     "train": ("train", "train a language model to plan"),
     "trajectories": ("trajectories", "make trajectories to train a planner from, with the truth"),
+    "data": ("data", "training data: which data sets are known; what a folder holds"),
     "check": ("check", "look at configuration, database, destinations, models and disk"),
 }
 

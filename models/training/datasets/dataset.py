@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent.case import Case, Truth
@@ -61,13 +61,15 @@ class Entry:
 class Listing:
     """What a layout finds in a folder without reading a pixel, in a fixed order.
 
-    `patients_known` is False where no name tells the patient, so that each image counts as one.
+    `patients_known` is False where no name tells the patient, so that each image counts as one;
+    `indices` are the files that say what the others mean.
     """
 
     dataset: str
     entries: Sequence[Entry]
     faults: tuple[Skipped, ...] = ()
     patients_known: bool = True
+    indices: tuple[str, ...] = ()
 
 
 @dataclass(eq=False)
@@ -85,7 +87,7 @@ class Dataset:
     entries: Sequence[Entry]
     manifest: Manifest
     faults: tuple[Skipped, ...] = ()
-    patients_known: bool = True
+    indices: tuple[str, ...] = ()
     skipped: list[Skipped] = field(default_factory=list)
 
     def __len__(self) -> int:
@@ -131,12 +133,6 @@ class Dataset:
 
     def _relative(self, path: Path, entry: Entry) -> str:
         """The file at fault as it is called in the data set."""
-        for name in entry.files:
-            if path == self.root / name or path.name == Path(name).name:
-                return name
-        return path.name
-
-
-def placed(entry: Entry, split: str) -> Entry:
-    """The entry in a split."""
-    return replace(entry, split=split)
+        by_place = (name for name in entry.files if path == self.root / name)
+        by_name = (name for name in entry.files if path.name == Path(name).name)
+        return next(by_place, None) or next(by_name, path.name)

@@ -18,13 +18,12 @@ from tests.support import phantoms
 
 
 @pytest.fixture
-def ours(tmp_path, volume_of, drawn, write):
+def ours(tmp_path: Path, volume_of: Any, drawn: Any, write: Any) -> Any:
     """Our own SEG of a phantom: its file, its volume and the masks that were written."""
 
-    def make(**options: Any):
-        phantom = phantoms.torso_ct(
-            tmp_path / "ct", **({"shape": (24, 47, 51), "shuffle": 5} | options)
-        )
+    def make(**options: Any) -> Any:
+        defaults: dict[str, Any] = {"shape": (24, 47, 51), "shuffle": 5}
+        phantom = phantoms.torso_ct(tmp_path / "ct", **(defaults | options))
         volume = volume_of(phantom)
         structures = drawn(phantom, "liver", "spleen", "right kidney")
         write(volume, structures)
@@ -44,7 +43,7 @@ def ours(tmp_path, volume_of, drawn, write):
     ],
     ids=str,
 )
-def test_what_the_node_wrote_is_read_again_to_the_voxel(ours, options):
+def test_what_the_node_wrote_is_read_again_to_the_voxel(ours: Any, options: Any) -> None:
     path, volume, structures = ours(**options)
 
     segments = read_segments(path, volume)
@@ -60,7 +59,9 @@ def test_what_the_node_wrote_is_read_again_to_the_voxel(ours, options):
     assert header.series_instance_uid == volume.series_instance_uid
 
 
-def test_a_readers_segmentation_agrees_with_another_reader_of_it(shared_data, volume_of):
+def test_a_readers_segmentation_agrees_with_another_reader_of_it(
+    shared_data: Path, volume_of: Any
+) -> None:
     # Arrange: dcmqi's liver, drawn by hand in 3D Slicer
     folder = shared_data / "odd_dicom" / "dcmqi_ct3slice_liverSEG"
     slices = [folder / f"0{n}.dcm" for n in (1, 2, 3)]
@@ -119,7 +120,7 @@ def cropped(ds: Any) -> None:
 
 
 @pytest.mark.parametrize(("change", "first"), [(mirrored, (0, 0)), (cropped, (5, 4))])
-def test_frames_go_where_their_own_groups_say(ours, change, first):
+def test_frames_go_where_their_own_groups_say(ours: Any, change: Any, first: Any) -> None:
     path, volume, structures = ours(shape=(24, 61, 67))
 
     segments = read_segments(edited(path, change), volume)
@@ -130,7 +131,7 @@ def test_frames_go_where_their_own_groups_say(ours, change, first):
         np.testing.assert_array_equal(segment.voxels, expected)
 
 
-def test_half_of_a_fractional_segment_and_more_is_inside(ours):
+def test_half_of_a_fractional_segment_and_more_is_inside(ours: Any) -> None:
     def fractional(ds: Any) -> None:
         frames = ds.pixel_array.reshape(ds.NumberOfFrames, -1).astype(np.uint8)
         stored = np.where(frames, 127, 126).astype(np.uint8)
@@ -185,14 +186,14 @@ def doubled(ds: Any) -> None:
         ),
     ],
 )
-def test_what_lies_elsewhere_is_refused(ours, change, sentence):
+def test_what_lies_elsewhere_is_refused(ours: Any, change: Any, sentence: str) -> None:
     path, volume, _ = ours(shape=(24, 96, 96))
 
     with pytest.raises(UnusableAnnotation, match=sentence):
         read_segments(edited(path, change), volume)
 
 
-def test_a_file_that_is_none_is_refused(tmp_path, ours):
+def test_a_file_that_is_none_is_refused(tmp_path: Path, ours: Any) -> None:
     _, volume, _ = ours()
     (tmp_path / "x.dcm").write_bytes(b"nothing")
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,10 +13,10 @@ from hypothesis import strategies as st
 from dicom_node.annotations.polygon_fill import inside_polygons
 from dicom_node.annotations.structure_set import read_structure_set_header, read_structures
 from tests.support import phantoms
-from tests.support.structure_sets import write_structure_set
+from tests.support.radiotherapy.structure_sets import write_structure_set
 
 
-def square(top, left, bottom, right):
+def square(top: float, left: float, bottom: float, right: float) -> list[tuple[float, float]]:
     """The outline round pixels top..bottom and left..right, half a pixel outside their centres."""
     return [
         (top - 0.5, left - 0.5),
@@ -24,7 +27,7 @@ def square(top, left, bottom, right):
 
 
 @pytest.fixture
-def volume(tmp_path, volume_of, request):
+def volume(tmp_path: Path, volume_of: Any, request: Any) -> Any:
     options = {"shape": (6, 40, 50)} | getattr(request, "param", {})
     return volume_of(phantoms.torso_ct(tmp_path / "ct", **options))
 
@@ -35,7 +38,9 @@ def volume(tmp_path, volume_of, request):
     indirect=True,
     ids=str,
 )
-def test_contours_are_filled_where_they_lie_and_one_inside_another_is_a_hole(tmp_path, volume):
+def test_contours_are_filled_where_they_lie_and_one_inside_another_is_a_hole(
+    tmp_path: Path, volume: Any
+) -> None:
     ring = [(2, square(5, 10, 20, 30)), (2, square(10, 15, 12, 20)), (3, square(6, 6, 8, 9))]
     path = write_structure_set(tmp_path / "rt.dcm", volume, {"Liver": ring})
 
@@ -63,8 +68,8 @@ def test_contours_are_filled_where_they_lie_and_one_inside_another_is_a_hole(tmp
     ],
 )
 def test_a_structure_that_would_not_be_what_was_drawn_has_a_fault(
-    tmp_path, volume, polygons, options, fault
-):
+    tmp_path: Path, volume: Any, polygons: Any, options: Any, fault: str
+) -> None:
     path = write_structure_set(tmp_path / "rt.dcm", volume, {"x": polygons}, **options)
 
     (structure,) = read_structures(path, volume)
@@ -72,7 +77,7 @@ def test_a_structure_that_would_not_be_what_was_drawn_has_a_fault(
     assert fault in structure.fault
 
 
-def test_a_fault_of_one_structure_leaves_the_others(tmp_path, volume):
+def test_a_fault_of_one_structure_leaves_the_others(tmp_path: Path, volume: Any) -> None:
     path = write_structure_set(
         tmp_path / "rt.dcm",
         volume,
@@ -86,7 +91,7 @@ def test_a_fault_of_one_structure_leaves_the_others(tmp_path, volume):
     assert (second.fault, int(second.voxels.sum())) == ("", 9)
 
 
-def test_polygons_that_share_an_edge_share_no_pixel_and_leave_none_out():
+def test_polygons_that_share_an_edge_share_no_pixel_and_leave_none_out() -> None:
     left, right = [(0, 0), (0, 3), (6, 3), (6, 0)], [(0, 3), (0, 8), (6, 8), (6, 3)]
     whole = [(0, 0), (0, 8), (6, 8), (6, 0)]
 
@@ -97,7 +102,7 @@ def test_polygons_that_share_an_edge_share_no_pixel_and_leave_none_out():
     assert masks[2].sum() == 48
 
 
-def test_what_lies_beyond_the_slice_is_cut_off():
+def test_what_lies_beyond_the_slice_is_cut_off() -> None:
     beyond = np.array(square(-5, -5, 3, 30), dtype=float)
 
     mask = inside_polygons([beyond], (6, 8))
@@ -108,7 +113,7 @@ def test_what_lies_beyond_the_slice_is_cut_off():
 
 @given(st.lists(st.tuples(st.floats(-3, 15), st.floats(-3, 15)), min_size=3, max_size=12))
 @settings(max_examples=60)
-def test_any_polygon_is_filled_as_the_crossings_of_a_ray_say(points):
+def test_any_polygon_is_filled_as_the_crossings_of_a_ray_say(points: Any) -> None:
     polygon = np.array(points)
 
     mask = inside_polygons([polygon], (12, 12))

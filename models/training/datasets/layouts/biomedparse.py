@@ -85,7 +85,9 @@ def _listing(folder: Path) -> Listing:
             own = patient or stem_of(image.name).rsplit("_", 2)[0]
             entries.append(Entry(case_id, f"{prefix}{own}", files, read, split_name(split)))
     dataset = names.pop() if len(names) == 1 else folder.name
-    return Listing(find_dataset(dataset, "").key, entries, tuple(faults), patients_known)
+    indices = tuple(f"{part}/{split}.json".removeprefix("./") for part, split in parts)
+    key = find_dataset(dataset, "").key
+    return Listing(key, entries, tuple(faults), patients_known, indices)
 
 
 def _images(

@@ -32,7 +32,9 @@ def _fits(folder: Path) -> bool:
 
 def _listing(folder: Path) -> Listing:
     index = read_index(folder, _INDEX)
-    names = [(name, split) for split in SPLITS for name in index.get(split, ())]
+    slices = {split: index.get(split, []) for split in SPLITS}
+    are_lists = all(isinstance(own, list) for own in slices.values())
+    names = [(name, split) for split, own in slices.items() if are_lists for name in own]
     if not names or not all(isinstance(name, str) for name, _ in names):
         raise UnusableData(folder, f"{_INDEX} names no slices under {', '.join(SPLITS)}")
     registered = find_dataset(str(index.get("name", folder.name)), stem_of(names[0][0]))
@@ -51,7 +53,7 @@ def _listing(folder: Path) -> Listing:
         case_id = stem_of(name)
         entries.append(Entry(case_id, patient or case_id, (image, label), read, split))
     patients_known = pattern is not None or registered.patient_of(stem_of(names[0][0])) is not None
-    return Listing(registered.key, entries, tuple(faults), patients_known)
+    return Listing(registered.key, entries, tuple(faults), patients_known, (_INDEX,))
 
 
 def _targets(folder: Path, index: Mapping[str, Any], registered: KnownDataset) -> dict[int, Target]:

@@ -52,7 +52,7 @@ def _listing(folder: Path) -> Listing:
             pairs = _pairs(folder, part, faults)
             entries += [_entry(folder, case, index, split) for case in pairs]
     patients_known = index.registered.patient_of(first) is not None
-    return Listing(index.registered.key, entries, tuple(faults), patients_known)
+    return Listing(index.registered.key, entries, tuple(faults), patients_known, (_INDEX,))
 
 
 def _read_index(folder: Path, first: str) -> _Index:

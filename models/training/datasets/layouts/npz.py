@@ -74,7 +74,7 @@ def _listing(folder: Path, arrays: _Arrays) -> Listing:
                 dataset=registered.key,
             )
         )
-    dataset = keys.pop() if len(keys) == 1 else folder.name
+    dataset = keys.pop() if len(keys) == 1 else find_dataset(folder.name, "").key
     return Listing(dataset, entries, patients_known=patients_known)
 
 

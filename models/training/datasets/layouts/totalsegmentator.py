@@ -44,7 +44,8 @@ def _listing(folder: Path) -> Listing:
         files = (f"{subject}/{images[0]}", *masks)
         read = partial(_read, folder, files, registered)
         entries.append(Entry(subject, subject, files, read, splits.get(subject)))
-    return Listing(registered.key, entries, tuple(faults))
+    indices = (_META,) if (folder / _META).is_file() else ()
+    return Listing(registered.key, entries, tuple(faults), indices=indices)
 
 
 def _splits(folder: Path) -> Mapping[str, str]:

@@ -5,14 +5,19 @@ from __future__ import annotations
 import pytest
 
 from models.errors import LeakedPatients, UnusableData
+from models.training.datasets.layouts import index_png
 from models.training.datasets.opening import LAYOUTS, open_dataset
-from tests.support.dataset_folders import index_png_folder, nnunet_folder, totalsegmentator_folder
+from tests.support.dataset_folders import (
+    index_png_folder,
+    nnunet_folder,
+    totalsegmentator_folder,
+)
 
 
 @pytest.mark.parametrize(
     ("layout", "make"),
     [
-        ("index-png", index_png_folder),
+        (index_png.LAYOUT.name, index_png_folder),
         ("nnunet", nnunet_folder),
         ("totalsegmentator", totalsegmentator_folder),
     ],

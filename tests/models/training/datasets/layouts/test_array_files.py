@@ -10,6 +10,10 @@ import numpy as np
 import pytest
 
 from agent.values import Target
+from models.errors import UnreadableFile
+from models.training.datasets.layouts import h5 as h5_layout
+from models.training.datasets.layouts import npz
+from models.training.datasets.npz_arrays import array_names, read_array
 from models.training.datasets.opening import open_dataset
 from tests.support.dataset_folders import SHAPE, labelled, npz_folder
 
@@ -24,7 +28,8 @@ def test_a_volume_of_medsam2_lies_where_spacing_and_direction_say(tmp_path):
     dataset, cases = opened(npz_folder(tmp_path, direction=direction, origin=np.arange(3.0)))
 
     case = cases[0]
-    assert (dataset.layout, dataset.name, case.patient) == ("medsam2-npz", "deeplesion", "000001")
+    assert (dataset.name, case.patient) == ("deeplesion", "000001")
+    assert dataset.layout == npz.MEDSAM2.name
     assert case.volume.modality == "CT"
     assert case.spacing_known
     assert case.truths[0].target == Target("lesion", "lesion")
@@ -53,8 +58,9 @@ def test_two_scans_of_a_patient_stay_on_one_side(shared_data):
 def test_the_slices_of_medscribble_are_of_four_data_sets(shared_data):
     dataset, cases = opened(shared_data / "slices_medscribble")
 
-    assert (dataset.layout, len(cases), dataset.skipped) == ("medscribble-npz", 19, [])
-    assert dataset.patients_known
+    assert dataset.layout == npz.MEDSCRIBBLE.name
+    assert (dataset.name, len(cases), dataset.skipped) == ("medscribble", 19, [])
+    assert dataset.manifest.patients_known
     assert {(c.dataset, c.truths[0].target.structure) for c in cases} == {
         ("acdc", "right_heart_ventricle"),
         ("btcv-cervix", "urinary_bladder"),
@@ -170,6 +176,16 @@ def test_an_hdf5_array_in_another_file_is_not_followed(tmp_path):
 
     dataset, cases = opened(tmp_path / "data")
 
+    assert dataset.layout == h5_layout.LAYOUT.name
     assert [case.case_id for case in cases] == ["good"]
     assert [s.file for s in dataset.skipped] == ["linked.h5", "torn.h5"]
     assert "no array image of its own" in dataset.skipped[0].reason
+
+
+def test_an_array_is_read_by_its_name_alone(tmp_path):
+    np.savez(tmp_path / "a.npz", first=np.arange(3), second=np.zeros((2, 2), np.float32))
+
+    assert array_names(tmp_path / "a.npz") == ("first", "second")
+    assert read_array(tmp_path / "a.npz", "first").tolist() == [0, 1, 2]
+    with pytest.raises(UnreadableFile, match="no array called third"):
+        read_array(tmp_path / "a.npz", "third")

@@ -38,7 +38,6 @@ def test_a_photograph_keeps_its_colours_and_its_split(tmp_path):
 def test_where_no_name_tells_the_patient_each_image_counts_as_one(tmp_path):
     dataset, _ = opened(biomedparse_folder(tmp_path))
 
-    assert not dataset.patients_known
     assert not dataset.manifest.patients_known
 
 

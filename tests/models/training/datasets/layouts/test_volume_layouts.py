@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from agent.values import Target
+from models.training.datasets.layouts import image_label_pairs, nnunet, totalsegmentator
 from models.training.datasets.opening import open_dataset
 from tests.support.dataset_folders import (
     RAS,
@@ -25,8 +26,9 @@ def opened(folder):
 
 
 def test_a_volume_and_its_label_map_become_a_case(tmp_path):
-    _, cases = opened(nnunet_folder(tmp_path))
+    dataset, cases = opened(nnunet_folder(tmp_path))
     image, labels = labelled(1)
+    assert dataset.layout == nnunet.LAYOUT.name
 
     case = cases["liver_001"]
     assert (case.patient, case.dataset, case.volume.modality) == ("liver_001", "toy", "CT")
@@ -99,8 +101,9 @@ def test_an_image_without_label_and_a_label_without_image_are_named(tmp_path):
 
 
 def test_a_mask_a_structure_becomes_a_truth_each(tmp_path):
-    _, cases = opened(totalsegmentator_folder(tmp_path))
+    dataset, cases = opened(totalsegmentator_folder(tmp_path))
 
+    assert dataset.layout == totalsegmentator.LAYOUT.name
     case = cases["s0001"]
     assert case.split == "validation"
     assert [t.target.text for t in case.truths] == ["right kidney", "liver", "spleen"]
@@ -122,8 +125,9 @@ def test_one_broken_mask_costs_its_structure_alone(tmp_path):
 
 
 def test_the_real_pair_is_a_case(shared_data):
-    _, cases = opened(shared_data / "mr_nrrd_brain_tumour_pyradiomics")
+    dataset, cases = opened(shared_data / "mr_nrrd_brain_tumour_pyradiomics")
 
+    assert dataset.layout == image_label_pairs.LAYOUT.name
     case = cases["brain1"]
     assert (case.patient, case.volume.modality) == ("brain1", "MR")
     (truth,) = case.truths
