@@ -168,7 +168,7 @@ def segment_source(
         limits=models.limits,
         writers=source.writers,
         title=source.title,
-        on_progress=lambda _, activity: on_activity(activity),
+        on_progress=lambda _, progress: on_activity(str(progress)),
     )
     study = StudyRun(pipeline, source.assignment, on_turn)
     try:

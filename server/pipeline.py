@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.metadata import version
+from itertools import count
 from pathlib import Path
 
 from agent.limits import Limits
@@ -53,13 +54,13 @@ from server.study.source_files import agent_volume
 from server.study.turn_mask_file import TURN_MASKS, TurnMaskFile
 from server.study.volume_cache import PreparedVolumes
 from server.study.workfolder import EncodingStore, WorkFolder
-from server.values import Assignment, Selection, TargetSummary
+from server.values import Assignment, Selection, StepProgress, TargetSummary, WorkStep
 
-OnProgress = Callable[[Assignment, str], None]
-"""Takes what is being done for a request, in words with a count, as often as that changes."""
+OnProgress = Callable[[Assignment, StepProgress], None]
+"""Takes what is being done for a request, as often as that changes: at every slice and turn."""
 
 
-def ignore_progress(assignment: Assignment, activity: str) -> None:
+def ignore_progress(assignment: Assignment, progress: StepProgress) -> None:
     """For callers that show no progress."""
 
 
@@ -68,8 +69,8 @@ class Pipeline:
 
     `load` gives a request's volume (`read_series` does it from headers), `folder` names its work
     folder, `workbench` loads its models at the first call that needs them, `writers` make its
-    results, `title` heads its preview in place of the modality. `on_progress` is given in words
-    what is being done for a request. Threads may work on `at_once` requests, one thread on each.
+    results, `title` heads its preview in place of the modality. `on_progress` is given what is
+    being done for a request. Threads may work on `at_once` requests, one thread on each.
     """
 
     def __init__(
@@ -101,7 +102,7 @@ class Pipeline:
         """Choose the series and keep it as a volume; NotAVolume says why there is none."""
         folder = self._work_folder(assignment)
         if not folder.has_volume:
-            self._on_progress(assignment, "reading the series")
+            self._on_progress(assignment, StepProgress(WorkStep.READ))
             folder.save_volume(self._load(assignment))
         volume = folder.load_volume()
         shape = volume.intensities.shape
@@ -111,9 +112,9 @@ class Pipeline:
         """Draw one target on its key slices; the outline is left in the work folder."""
         folder = self._work_folder(assignment)
         if folder.load_target(index) is None and folder.load_outline(index) is None:
-            keep = TurnMaskFile(folder.path / TURN_MASKS).keeping(index, on_turn)
             work = self._work(assignment)
-            self._on_progress(assignment, f"{_counted(assignment, index)}: looking for it")
+            tell = counted(self._on_progress, assignment, WorkStep.OUTLINE, index, on_turn)
+            keep = TurnMaskFile(folder.path / TURN_MASKS).keeping(index, tell)
             outline = work.outline(assignment.targets[index], keep)
             folder.save_outline(index, outline)
 
@@ -131,7 +132,9 @@ class Pipeline:
             masks.add(index, turn)
             on_turn(index, turn)
 
-        followed = self._work(assignment).follow(assignment.targets, outlines, keep)
+        work = self._work(assignment)
+        self._on_progress(assignment, StepProgress(WorkStep.FOLLOW))
+        followed = work.follow(assignment.targets, outlines, keep)
         for index, outline in followed.items():
             folder.save_outline(index, outline)
 
@@ -148,9 +151,9 @@ class Pipeline:
             raise OutlineLost(
                 f"what was drawn of {target.text!r} is not in the work folder any more"
             )
-        keep = TurnMaskFile(folder.path / TURN_MASKS).keeping(index, on_turn)
         work = self._work(assignment)
-        self._on_progress(assignment, f"{_counted(assignment, index)}: through the volume")
+        tell = counted(self._on_progress, assignment, WorkStep.FINISH, index, on_turn)
+        keep = TurnMaskFile(folder.path / TURN_MASKS).keeping(index, tell)
         result = work.finish(target, outline, keep)
         prepared = self._prepare(assignment)
         mask = None if result.voxels is None else prepared.to_source(result.voxels)
@@ -167,7 +170,7 @@ class Pipeline:
         """Write the results, each compared with the masks before it gets its name; then trace and
         preview.
         """
-        self._on_progress(assignment, "writing the results")
+        self._on_progress(assignment, StepProgress(WorkStep.WRITE))
         folder = self._work_folder(assignment)
         volume = folder.load_volume()
         segments = [self._segment(folder, t) for t in targets if t.status == TargetStatus.SEGMENTED]
@@ -230,12 +233,12 @@ class Pipeline:
 
     def _prepare(self, assignment: Assignment) -> Prepared:
         def show_encoded(encoded: int, depth: int) -> None:
-            self._on_progress(assignment, f"encoding slices: {encoded} of {depth}")
+            self._on_progress(assignment, StepProgress(WorkStep.ENCODE, encoded, depth))
 
         def prepare() -> Prepared:
             volume = self._work_folder(assignment).load_volume()
             encodings = self._encodings.of_series(volume.series_instance_uid)
-            self._on_progress(assignment, "loading the models")
+            self._on_progress(assignment, StepProgress(WorkStep.LOAD))
             models = self._workbench(assignment)
             return models.prepare(agent_volume(volume), encodings, show_encoded)
 
@@ -266,6 +269,25 @@ class Pipeline:
             structure.region,
             structure.category,
         )
+
+
+def counted(
+    on_progress: OnProgress,
+    assignment: Assignment,
+    step: WorkStep,
+    index: int,
+    on_turn: Callable[[Turn], None],
+) -> Callable[[Turn], None]:
+    """`on_turn` with progress told: that a target's step begins, now, then every turn of it."""
+    targets, turns = assignment.targets, count(1)
+    begun = StepProgress(step, index, len(targets), targets[index].text, 0)
+    on_progress(assignment, begun)
+
+    def tell(turn: Turn) -> None:
+        on_turn(turn)
+        on_progress(assignment, replace(begun, turns=next(turns)))
+
+    return tell
 
 
 def read_series(
@@ -322,8 +344,3 @@ def summarise(
 def nothing_to_report(targets: Sequence[TargetSummary]) -> str:
     """One sentence for a request whose every target failed."""
     return "nothing could be segmented: " + "; ".join(f"{t.text}: {t.reason}" for t in targets)
-
-
-def _counted(assignment: Assignment, index: int) -> str:
-    """A target and which of them it is."""
-    return f"{assignment.targets[index].text} ({index + 1} of {len(assignment.targets)})"

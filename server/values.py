@@ -32,6 +32,18 @@ class Stage(StrEnum):
     SEND = "send"
 
 
+class WorkStep(StrEnum):
+    """What is done within the stages, as progress names it."""
+
+    READ = "read"
+    LOAD = "load"
+    ENCODE = "encode"
+    OUTLINE = "outline"
+    FOLLOW = "follow"
+    FINISH = "finish"
+    WRITE = "write"
+
+
 class StudyState(StrEnum):
     """A study's life before work: arriving, then complete."""
 
@@ -101,6 +113,48 @@ class Selection:
     shape: tuple[int, int, int]
     warnings: tuple[str, ...]
     why_chosen: str = ""
+
+
+@dataclass(frozen=True)
+class StepProgress:
+    """How far the work on a request is. Slices are counted while they are encoded, targets while
+    they are outlined and finished.
+    """
+
+    step: Annotated[
+        WorkStep, Field(description="read the series, load the models, encode slices, …")
+    ]
+    done: Annotated[int | None, Field(description="slices or targets; null without a count")] = None
+    of: Annotated[int | None, Field(description="how many there are")] = None
+    target: Annotated[str | None, Field(description="the one at work")] = None
+    turns: Annotated[int | None, Field(description="that it has taken in this step")] = None
+
+    def __str__(self) -> str:
+        """In words.
+
+        >>> str(StepProgress(WorkStep.ENCODE, 30, 300))
+        'encoding slices: 30 of 300'
+        >>> str(StepProgress(WorkStep.OUTLINE, 0, 5, "liver"))
+        'liver (1 of 5): looking for it'
+        >>> str(StepProgress(WorkStep.FINISH, 4, 5, "aorta", 7))
+        'aorta (5 of 5): through the volume, turn 7'
+        """
+        words = _WORDS[self.step]
+        if self.target is not None and self.done is not None:
+            turns = f", turn {self.turns}" if self.turns else ""
+            return f"{self.target} ({self.done + 1} of {self.of}): {words}{turns}"
+        return words if self.of is None else f"{words}: {self.done} of {self.of}"
+
+
+_WORDS = {
+    WorkStep.READ: "reading the series",
+    WorkStep.LOAD: "loading the models",
+    WorkStep.ENCODE: "encoding slices",
+    WorkStep.OUTLINE: "looking for it",
+    WorkStep.FOLLOW: "following what was drawn",
+    WorkStep.FINISH: "through the volume",
+    WorkStep.WRITE: "writing the results",
+}
 
 
 @dataclass(frozen=True)

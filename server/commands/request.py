@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from server.commands.options import Load, add_config, add_models, add_targets, s
 from server.commands.segment import HEADER, say_reasons
 from server.http.tokens import TOKEN_FILE, first_token
 from server.settings import Settings
-from server.values import ENDED_STATES, RequestState
+from server.values import ENDED_STATES, RequestState, StepProgress, WorkStep
 
 TOKEN_VARIABLE = "SEGNODE_TOKEN"  # noqa: S105 - the variable's name, not its value
 POLL_S = 1.0
@@ -99,12 +100,22 @@ def _ended(client: NodeClient, request_id: str) -> dict[str, Any]:
     progress = Progress("request")
     while True:
         request: dict[str, Any] = client.get(f"requests/{request_id}")
-        finished = sum(target["status"] is not None for target in request["targets"])
-        progress.show(f"{request['state']}, {finished} of {len(request['targets'])} targets")
+        progress.show(_standing(request))
         if request["state"] in ENDED_STATES:
             progress.end()
             return request
         time.sleep(POLL_S)  # HTTP has nothing to wait on
+
+
+def _standing(request: Mapping[str, Any]) -> str:
+    """Where a request stands: its state, the targets that have ended, what is being done."""
+    finished = sum(target["status"] is not None for target in request["targets"])
+    standing = f"{request['state']}, {finished} of {len(request['targets'])} targets"
+    # a node of before tells no progress
+    progress = request.get("progress")
+    if progress is None:
+        return standing
+    return f"{standing}; {StepProgress(**progress | {'step': WorkStep(progress['step'])})}"
 
 
 def _row(target: dict[str, Any]) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from server.compose.record import stored_studies
 from server.compose.rules import model_selector
 from server.files import private_folder
 from server.nodes.lifecycle import announce_ready, end_with_parent, stop_on_signals, wait_for
-from server.pipeline import Pipeline, read_series
+from server.pipeline import OnProgress, Pipeline, ignore_progress, read_series
 from server.ports import LoadedModels
 from server.pulses import Part, Pulse
 from server.record.database.engine import Sessions, open_engine
@@ -27,6 +27,7 @@ from server.values import Assignment
 from server.work.deadlines import StageLimits
 from server.work.delivery import RetryPolicy
 from server.work.movement import Movement, WatchedStages
+from server.work.progress import ProgressNotes
 from server.work.retention import TurnMaskRetention
 from server.work.worker import Worker
 
@@ -38,10 +39,12 @@ def run(settings: Settings) -> int:
     delivery, at_once = settings.delivery, settings.agent.requests_at_once
     working = Pulse(Part.WORKER, WORKER_LIMIT_S)
     with database(settings) as (url, _):
+        sessions = Sessions(open_engine(url, pool_size=1))
+        progress = ProgressNotes(sessions)
         movement = Movement(working, lambda: worker.longest_waiting(), at_once, BUSY_LIMIT_S)
         worker = Worker(
             url,
-            WatchedStages(node_pipeline(settings), movement),
+            WatchedStages(node_pipeline(settings, progress.tell), movement),
             {destination.name: destination for destination in destinations(settings)},
             RetryPolicy(delivery.attempts, delivery.delay_s, delivery.maximum_delay_s),
             requests_at_once=at_once,
@@ -50,20 +53,21 @@ def run(settings: Settings) -> int:
         )
         worker.start()
         folder = private_folder(settings.storage.dir / "work")
-        sessions = Sessions(open_engine(url, pool_size=1))
+        progress.start()
         retention = TurnMaskRetention(sessions, folder, settings.storage.turns_days)
         retention.start()
         with heartbeat(settings, [working], folder, lambda: [url], [movement.look]):
             announce_ready(str(choice(settings)))
             wait_for(stop)
         retention.stop()
+        progress.stop()
         worker.stop()
     # a stage that still runs keeps a thread; it is taken up again from the record
     logging.shutdown()
     os._exit(0)
 
 
-def node_pipeline(settings: Settings) -> Pipeline:
+def node_pipeline(settings: Settings, on_progress: OnProgress = ignore_progress) -> Pipeline:
     """The pipeline of a worker: studies from the inbox, work folders and encodings under
     storage.dir.
     """
@@ -74,15 +78,16 @@ def node_pipeline(settings: Settings) -> Pipeline:
         return read_series(headers, assignment.series_instance_uid)
 
     work_folder = private_folder(settings.storage.dir / "work")
-    return pipeline(settings, load, lambda request_id: work_folder / request_id)
+    return pipeline(settings, load, lambda request_id: work_folder / request_id, on_progress)
 
 
 def pipeline(
     settings: Settings,
     load: Callable[[Assignment], SourceVolume],
     folder: Callable[[str], Path],
+    on_progress: OnProgress = ignore_progress,
 ) -> Pipeline:
-    """The stages on the configured models; `load` and `folder` as in Pipeline."""
+    """The stages on the configured models; `load`, `folder` and `on_progress` as in Pipeline."""
     store = EncodingStore(settings.storage.dir / "encodings", settings.storage.encodings_bytes)
     pool, select_pair = model_pool(settings), model_selector(settings)
 
@@ -97,4 +102,5 @@ def pipeline(
         catalogue=load_catalogue(),
         limits=limits(settings),
         at_once=settings.agent.requests_at_once,
+        on_progress=on_progress,
     )

@@ -59,6 +59,7 @@ REQUEST_EXAMPLE: dict[str, Any] = {
     "stage_seconds": {"select": 1.2, "segment": 38.5, "write": 0.9},
     "encoder_passes": 20,
     "stage": None,
+    "progress": None,
     "series_choice": (
         "Chosen: series 4 (CT, 120 images), original, axial, 120 slices. "
         "Beside it: no other usable series."

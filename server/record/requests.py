@@ -8,7 +8,7 @@ from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.exc import StatementError
 from sqlalchemy.orm import Session
 
@@ -22,11 +22,17 @@ from server.record.states import check_request
 from server.record.storable import bounded
 from server.record.tables import DeliveryRow, RequestRow, StudyRow, TargetRow
 from server.rules.catalogue import Catalogue
-from server.values import ENDED_STATES, DeliveryState, RequestState, Stage
+from server.values import ENDED_STATES, DeliveryState, RequestState, Stage, StepProgress
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_PRIORITY = 50
+_WORKED_ON = (
+    RequestState.QUEUED,  # until its series is selected
+    RequestState.SELECTED,
+    RequestState.SEGMENTING,
+    RequestState.WRITING,
+)
 _OPEN_STATES = tuple(state for state in RequestState if state not in ENDED_STATES)
 
 
@@ -171,7 +177,18 @@ def move(
     check_request(before, after)
     row.state, row.updated_at = after, audit.utc_now()
     row.ended_at = row.updated_at if after in ENDED_STATES else None
+    if after not in _WORKED_ON:
+        row.progress = None
     _audit(session, row, f"request.{after.lower()}", before, actor, **detail)
+
+
+def note_progress(session: Session, request_id: str, progress: StepProgress) -> None:
+    """How far a request is, unless nobody works on it any more."""
+    session.execute(
+        update(RequestRow)
+        .where(RequestRow.id == request_id, RequestRow.state.in_(_WORKED_ON))
+        .values(progress=asdict(progress))
+    )
 
 
 def begin_anew(session: Session, jobs: Jobs, row: RequestRow, *, actor: str, reason: str) -> None:
@@ -180,6 +197,7 @@ def begin_anew(session: Session, jobs: Jobs, row: RequestRow, *, actor: str, rea
     row.run += 1
     row.pipeline_version = jobs.pipeline_version
     row.stage, row.stage_attempts, row.error, row.failed_stage = None, 0, None, None
+    row.progress = None
     after = RequestState.SENDING if sending else RequestState.QUEUED
     if row.state == after:
         _audit(session, row, "request.anew", RequestState(row.state), actor, reason=reason)

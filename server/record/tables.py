@@ -141,7 +141,7 @@ class ConflictRow(Base):
 class RequestRow(Base):
     """A request. `policy` and `segmenter` are who works on it; `run` counts beginnings: work of an
     earlier run finds its number stale and stops. `series_choice` says in a sentence why this series
-    was selected.
+    was selected. `progress` is a StepProgress while it is worked on.
 
     `stage_attempts` counts how often the current stage was begun in this run.
     """
@@ -170,6 +170,7 @@ class RequestRow(Base):
     pipeline_version: Mapped[int]
     stage: Mapped[str | None]
     stage_attempts: Mapped[int]
+    progress: Mapped[Json | None]
     error: Mapped[str | None]
     failed_stage: Mapped[str | None]
     warnings: Mapped[list[str]]

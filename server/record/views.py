@@ -20,6 +20,7 @@ from server.values import (
     DeliveryState,
     RequestState,
     Stage,
+    StepProgress,
     StudyState,
     TargetSummary,
 )
@@ -127,6 +128,10 @@ class RequestView(RequestSummary):
     stage: Annotated[
         str | None,
         Field(description="the step that began last; of a target with its index, as outline 1"),
+    ] = None
+    progress: Annotated[
+        StepProgress | None,
+        Field(description="how far the work is, a second old at most; null unless worked on"),
     ] = None
 
 

@@ -56,7 +56,6 @@ THROUGH_THEIR_CALLER = {
     ),
     "tests/server/record/test_record.py": (
         "server.record.completion",
-        "server.record.reading",
         "server.record.studies",
     ),
     "tests/server/rules/test_catalogue.py": ("server.rules.synonyms",),

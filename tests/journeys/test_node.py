@@ -23,7 +23,7 @@ from server.demo.node import RunningNode, running_node
 from server.demo.score import dice
 from server.errors import RequestError
 from server.nodes.lifecycle import own_python
-from server.values import ENDED_STATES
+from server.values import ENDED_STATES, WorkStep
 from tests.support import phantoms, pictures
 
 pytestmark = pytest.mark.slow
@@ -77,6 +77,20 @@ def content_of(node: RunningNode, path: str) -> bytes:
         return content
 
 
+def progress_of(node: RunningNode, study: str) -> dict[str, Any]:
+    """What the first request of a study told of its work before it ended."""
+    deadline = time.monotonic() + LIMIT_S
+    while time.monotonic() < deadline:
+        for request in requests_of(node, study)[:1]:
+            whole = node.client.get(f"requests/{request['id']}")
+            if whole["progress"] is not None:
+                progress: dict[str, Any] = whole["progress"]
+                return progress
+            assert whole["state"] not in ENDED_STATES, whole
+        time.sleep(0.05)  # HTTP has nothing to wait on
+    raise AssertionError(f"no request of {study} tells how far it is")
+
+
 def ended(node: RunningNode, study: str, number: int = 1) -> dict[str, Any]:
     """The study's request of that number, once it has ended."""
     deadline = time.monotonic() + LIMIT_S
@@ -98,11 +112,14 @@ def test_a_ct_goes_in_and_a_seg_and_an_sr_come_back(
 
     # Act
     study = send(node, list(phantom.paths))
+    progress = progress_of(node, study)
     request = ended(node, study)
 
     # Assert: what is on the archive's disk, decoded, is the liver that was drawn into the patient
     assert request["error"] is None
     assert request["state"] == "DONE"
+    assert progress["step"] in set(WorkStep)
+    assert request["progress"] is None
     assert [d["state"] for d in request["deliveries"]] == ["delivered"]
     received = {i.sop_instance_uid: i for i in archive.received(study)}
     kinds = {r["kind"]: received[r["sop_instance_uid"]].path for r in request["results"]}

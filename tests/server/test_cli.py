@@ -257,7 +257,7 @@ from server.http.fakes import FakeCounting, FakePictures, FakeRecord
 from server.http.ports import Services
 from server.http.serving import serve
 from server.http.tokens import load_tokens
-from server.values import RequestState
+from server.values import RequestState, StepProgress, WorkStep
 
 port, storage, end = int(sys.argv[1]), Path(sys.argv[2]), RequestState(sys.argv[3])
 
@@ -272,7 +272,10 @@ class WorkedOn(FakeRecord):
                 replace(one, status=TargetStatus.SEGMENTED, volume_ml=412.5) for one in targets
             )
         error = "the PACS did not take it" if end == RequestState.FAILED else None
-        self.kept_requests[request_id] = replace(view, state=after, targets=targets, error=error)
+        progress = None if after == end else StepProgress(WorkStep.ENCODE, 3, 20)
+        self.kept_requests[request_id] = replace(
+            view, state=after, targets=targets, error=error, progress=progress
+        )
         return self.kept_requests[request_id]
 
 record = WorkedOn()
@@ -363,7 +366,8 @@ def test_request_waits_and_shows_how_it_ended(capsys: Capture, node: FakeNode) -
 
     out = capsys.readouterr().out
     assert code == 0
-    assert "DONE, 2 of 2 targets" in out
+    assert "SEGMENTING, 0 of 2 targets; encoding slices: 3 of 20" in out
+    assert "DONE, 2 of 2 targets\n" in out
     assert any(line.split()[:3] == ["spleen", "segmented", "412.5"] for line in out.splitlines())
     assert "pacs: pending" in out
 

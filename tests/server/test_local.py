@@ -71,6 +71,7 @@ def test_progress_moves_before_the_first_turn(models: LocalModels, tmp_path: Pat
         "liver (1 of 1): looking for it",
     ]
     assert "encoding slices: 1 of 24" in events
+    assert "liver (1 of 1): looking for it, turn 2" in events
     assert events[-1] == "writing the results"
     assert "liver (1 of 1): through the volume" in events
 

@@ -6,14 +6,30 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine, text
 
-from server.record.database.engine import open_engine, record_url
+from server.record import reading
+from server.record.database.engine import Sessions, open_engine, record_url
 from server.record.database.migrate import alembic_config, upgrade
+from server.record.requests import note_progress
 from server.record.tables import Base
+from server.values import StepProgress, WorkStep
+
+OLDER_STUDY = """
+INSERT INTO studies (study_instance_uid, state, version, instances, series, requests, files,
+                     created_at, updated_at)
+VALUES ('1.2.3', 'COMPLETE', 1, 20, 1, 1, 20, now(), now())
+"""
+OLDER_REQUEST = """
+INSERT INTO requests (id, study_instance_uid, study_version, state, actor, priority, run,
+                      pipeline_version, stage_attempts, warnings, stage_seconds, encoder_passes,
+                      created_at, updated_at)
+VALUES ('r1', '1.2.3', 1, 'SEGMENTING', 'jo', 50, 1, 1, 1, '[]', '{}', 0, now(), now())
+"""
 
 
 @pytest.fixture
@@ -31,6 +47,37 @@ def test_head_is_what_the_code_knows(engine: Engine) -> None:
 
 def test_there_is_one_head() -> None:
     assert len(ScriptDirectory.from_config(alembic_config()).get_heads()) == 1
+
+
+@pytest.fixture
+def older(postgres_url: str) -> Iterator[Engine]:
+    """A database with the tables of revision 0005, and one request in it."""
+    admin = create_engine(record_url(postgres_url), isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text("CREATE DATABASE older"))
+    engine = open_engine(postgres_url.replace("/segnode?", "/older?"))
+    with engine.begin() as connection:
+        config = alembic_config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0005")
+        connection.execute(text(OLDER_STUDY))
+        connection.execute(text(OLDER_REQUEST))
+    yield engine
+    engine.dispose()
+    with admin.connect() as connection:
+        connection.execute(text("DROP DATABASE older WITH (FORCE)"))
+    admin.dispose()
+
+
+def test_a_request_of_before_tells_no_progress_and_can_tell_it_now(older: Engine) -> None:
+    upgrade(older)
+
+    with Sessions(older).begin() as session:
+        assert reading.request(session, "r1").progress is None
+        note_progress(session, "r1", StepProgress(WorkStep.ENCODE, 3, 20))
+    with Sessions(older).begin() as session:
+        told = reading.request(session, "r1").progress
+    assert told == StepProgress(WorkStep.ENCODE, 3, 20)
 
 
 def test_processes_that_start_together_wait_for_each_other(postgres_url: str) -> None:
