@@ -34,18 +34,19 @@ _CT_AIR_HU = -900.0  # a volume that reaches below is in Hounsfield units
 _LUMINANCE = tuple(np.float32(share) for share in (0.299, 0.587, 0.114))  # ITU-R BT.601
 
 
-def read_volume(path: Path, *, modality: str | None = None) -> Volume:
+def read_volume(path: Path, *, modality: str | None = None, channel: int | None = None) -> Volume:
     """The volume or single image in a file, on the grid it is stored on; a 2-D image is one slice
     at 1 mm.
 
     `modality` as in DICOM; None guesses: CT for what reaches air's -1000 HU, MR for other volumes,
     XC for pictures in colour, OT for other grey ones, which do not tell. Pictures keep their
-    colours, and their luminance is the intensities. Values that are no numbers become the lowest
+    colours, and their luminance is the intensities. `channel` (zero-based) is taken of a NIfTI that
+    holds several volumes, which is refused otherwise. Values that are no numbers become the lowest
     one. UnreadableFile for everything that is no such file.
     """
     read = _reader(path)
     try:
-        volume = read(path)
+        volume = read(path) if channel is None else as_volume(*_stored_nifti(path, channel))
     except FileNotFoundError:
         raise UnreadableFile(path, "there is no such file.") from None
     except (OSError, EOFError, ValueError, RuntimeError, zlib.error) as fault:
@@ -99,7 +100,9 @@ def _read_itk(path: Path) -> Volume:
     return as_volume(*_stored_itk(path))
 
 
-def _stored_nifti(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
+def _stored_nifti(
+    path: Path, channel: int | None = None
+) -> tuple[NDArray[Any], NDArray[np.float64]]:
     """NIfTI-1 and -2: stored (i, j, k) with an affine to RAS mm becomes (z, y, x) = (k, j, i) in
     LPS.
     """
@@ -109,6 +112,12 @@ def _stored_nifti(path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
     try:
         image: Any = nibabel.load(path)
         _bounded(path, image.shape)
+        if channel is not None:
+            if len(image.shape) != 4 or not 0 <= channel < image.shape[3]:
+                raise UnreadableFile(
+                    path, f"it has no volume {channel}: its shape is {image.shape}."
+                )
+            image = image.slicer[..., channel]
         stored = np.asanyarray(image.dataobj)
     except ImageFileError as fault:
         raise ValueError(str(fault)) from fault

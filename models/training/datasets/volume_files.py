@@ -19,9 +19,11 @@ ENDINGS = (".nii", ".nii.gz", ".nrrd", ".mha")
 """Volumes in one file: a header with its voxels elsewhere could name any file."""
 
 
-def read_image(folder: Path, name: str, modality: str | None) -> Volume:
-    """The image `name` of `folder`; `modality` where the data set says it, else guessed."""
-    volume = read_volume(inside(folder, name))
+def read_image(folder: Path, name: str, modality: str | None, channel: int | None = None) -> Volume:
+    """The image `name` of `folder`; `modality` where the data set says it, else guessed; `channel`
+    of a file that holds several.
+    """
+    volume = read_volume(inside(folder, name), channel=channel)
     return volume if modality is None else replace(volume, modality=modality)
 
 
@@ -31,12 +33,14 @@ def read_image_and_labels(
     targets: Mapping[int, Target],
     modality: str | None,
     tell: Tell,
+    *,
+    channel: int | None = None,
 ) -> Contents:
     """The image and the label map that `files` name; UnreadableFile where they do not belong
     together.
     """
     image_name, label_name = files
-    volume = read_image(folder, image_name, modality)
+    volume = read_image(folder, image_name, modality, channel)
     label_path = inside(folder, label_name)
     labels, grid = read_labels(label_path)
     require_same_grid(label_path, grid, volume.geometry)

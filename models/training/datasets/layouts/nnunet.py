@@ -50,7 +50,8 @@ def _listing(folder: Path) -> Listing:
     for part, split in (("Tr", TRAINING if has_test else None), ("Ts", TEST)):
         if (folder / f"labels{part}").is_dir():
             pairs = _pairs(folder, part, faults)
-            entries += [_entry(folder, case, index, split) for case in pairs]
+            for case in pairs:
+                entries += _entries(folder, case, index, split)
     patients_known = index.registered.patient_of(first) is not None
     return Listing(index.registered.key, entries, tuple(faults), patients_known, (_INDEX,))
 
@@ -114,14 +115,25 @@ def _pairs(folder: Path, part: str, faults: list[Skipped]) -> Iterator[tuple[str
             faults.append(Skipped(file, f"images{part} has no image of it."))
 
 
-def _entry(
+def _entries(
     folder: Path, case: tuple[str, str, str, int], index: _Index, split: str | None
-) -> Entry:
-    stem, image, label, channel = case
-    modality = index.channels.get(channel) or None
-    read = partial(read_image_and_labels, folder, (image, label), index.targets, modality)
-    case_id = f"{stem}/{channel}" if len(index.channels) > 1 else stem
-    return Entry(case_id, index.registered.patient_of(stem) or stem, (image, label), read, split)
+) -> Iterator[Entry]:
+    """The case, or one for each channel where one file holds all (the Decathlon's 4-D images)."""
+    stem, image, label, number = case
+    several = len(index.channels) > 1
+    in_one_file = several and stem_of(image) == stem
+    patient = index.registered.patient_of(stem) or stem
+    for channel in index.channels if in_one_file else (number,):
+        read = partial(
+            read_image_and_labels,
+            folder,
+            (image, label),
+            index.targets,
+            index.channels.get(channel) or None,
+            channel=channel if in_one_file else None,
+        )
+        case_id = f"{stem}/{channel}" if several else stem
+        yield Entry(case_id, patient, (image, label), read, split)
 
 
 LAYOUT = DataLayout(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import nibabel
 import numpy as np
 import pytest
 
@@ -56,6 +57,35 @@ def test_each_channel_is_a_case_of_the_same_patient(tmp_path):
     assert list(cases) == ["liver_000/0", "liver_000/1"]
     assert {case.patient for case in cases.values()} == {"liver_000"}
     assert {case.volume.modality for case in cases.values()} == {"MR"}
+
+
+def test_several_sequences_in_one_file_are_a_case_each(tmp_path):
+    nnunet_folder(tmp_path, cases=2, modality={"0": "FLAIR", "1": "T1w"}, channel_names={})
+    image, labels = labelled()
+    stack = np.stack([image, image + 7], axis=-1)
+    (tmp_path / "imagesTr" / "liver_000_0000.nii.gz").unlink()
+    volumes = nibabel.Nifti1Image(stack.transpose(2, 1, 0, 3), RAS)
+    volumes.to_filename(tmp_path / "imagesTr" / "liver_000.nii.gz")
+
+    dataset, cases = opened(tmp_path)
+
+    assert list(cases) == ["liver_000/0", "liver_000/1", "liver_001/0"]
+    np.testing.assert_allclose(cases["liver_000/1"].volume.intensities, image + 7)
+    assert cases["liver_000/1"].volume.geometry.matches(cases["liver_001/0"].volume.geometry)
+    np.testing.assert_array_equal(cases["liver_000/0"].truths[0].voxels, labels == 1)
+    assert dataset.skipped == []
+
+
+def test_a_sequence_that_the_file_does_not_hold_is_named(tmp_path):
+    nnunet_folder(tmp_path, cases=1, modality={"0": "FLAIR", "1": "T1w"}, channel_names={})
+    source = tmp_path / "imagesTr" / "liver_000_0000.nii.gz"
+    source.rename(tmp_path / "imagesTr" / "liver_000.nii.gz")
+
+    dataset, cases = opened(tmp_path)
+
+    assert cases == {}
+    assert [s.case_id for s in dataset.skipped] == ["liver_000/0", "liver_000/1"]
+    assert "it has no volume 1" in dataset.skipped[1].reason
 
 
 def moved():
