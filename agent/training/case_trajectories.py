@@ -40,8 +40,9 @@ def trajectories_of(
     Each structure gets `per_case` of them where it is: on the only slice of an image, on slices of
     a volume that are drawn from all that show it. Where it is not, one with the chance that the
     reader's settings give. In a volume it is also asked where each structure is, whether an object
-    is right, and its worst slice is drawn anew. SegmenterFailed passes through; ValueError for a
-    truth of another shape than the slices.
+    is right, and its worst slice is drawn anew. A truth that is a correction gives nothing else
+    than the way from the mask that was corrected to what the reader made of it. SegmenterFailed
+    passes through; ValueError for a truth of another shape than the slices.
     """
     for truth in truths:
         slices = slices_for(truth.target)
@@ -50,6 +51,9 @@ def trajectories_of(
                 f"the truth of {truth.target.text} is {truth.voxels.shape}, the image "
                 f"{slices.shape}"
             )
+        if truth.corrected_from is not None:
+            yield from _corrected(case, truth, truth.corrected_from, slices, maker, per_case)
+            continue
         for exercise in _exercises(case, truth, slices, maker, per_case):
             if exercise.truth.all():
                 yield Dropped(exercise.name, TrajectoryKind.BOX_TO_POINT, FULL)
@@ -105,21 +109,58 @@ def _inspected(
     worst_first = sorted(wrong, key=lambda z: (iou(wrong[z], truth.voxels[z]), z))
     yield assessment_trajectory(maker, case, truth.target, slices, voxels, worst_first)
     if worst_first:
-        z = worst_first[0]
-        masks = {n: voxels[n] for n in range(len(voxels)) if n != z and voxels[n].any()}
-        around = adjacent(masks, z)
-        expected = between(*around) if len(around) == 2 else (around[0] if around else None)
-        yield maker.make(
-            Exercise(
-                case,
-                truth.target,
-                slices,
-                z,
-                truth.voxels[z],
-                opening=voxels[z],
-                carried=expected,
-            )
-        )
+        yield maker.make(_review(case, truth, voxels, slices, worst_first[0]))
+
+
+def _corrected(
+    case: Case,
+    truth: Truth,
+    drawn: NDArray[np.bool_],
+    slices: Slices,
+    maker: TrajectoryMaker,
+    per_case: int,
+) -> Iterator[Trajectory | Dropped]:
+    """From the object `drawn` (z, y, x) bool to the reader's: which of its slices are wrong, and
+    each of those drawn anew. Where two readers would not differ more, nothing is wrong.
+    """
+    ious = [iou(mask, wanted) for mask, wanted in zip(drawn, truth.voxels, strict=True)]
+    wrong = [z for z, overlap in enumerate(ious) if overlap < maker.reader.satisfied_iou]
+    worst_first = sorted(wrong, key=lambda z: (ious[z], z))
+    if len(drawn) > 1 and drawn.any():
+        shown = set(slices_of_object(drawn, maker.language.sheets * maker.language.sheet_slices))
+        named = [z for z in worst_first if z in shown][: maker.limits.inspected_slices]
+        yield assessment_trajectory(maker, case, truth.target, slices, drawn, named)
+    corrected = drawn.copy()
+    for z in worst_first:
+        for number in range(per_case):
+            yield maker.make(_review(case, truth, corrected, slices, z, number))
+        corrected[z] = truth.voxels[z]  # the next one is carried from what is right by then
+
+
+def _review(
+    case: Case,
+    truth: Truth,
+    voxels: NDArray[np.bool_],
+    slices: Slices,
+    z: int,
+    number: int = 0,
+) -> Exercise:
+    """Slice `z` of the object `voxels` (z, y, x) bool, to be drawn anew as the truth says; what its
+    neighbours suggest is shown beside.
+    """
+    masks = {n: voxels[n] for n in range(len(voxels)) if n != z and voxels[n].any()}
+    around = adjacent(masks, z)
+    return Exercise(
+        case,
+        truth.target,
+        slices,
+        z,
+        truth.voxels[z],
+        number,
+        # a slice on which nothing was drawn is begun, not reviewed
+        opening=voxels[z] if voxels[z].any() else None,
+        carried=between(*around) if len(around) == 2 else (around[0] if around else None),
+    )
 
 
 def _damaged_slices(

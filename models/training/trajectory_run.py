@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from agent.case import Case, Truth
 from agent.errors import AgentError
@@ -80,9 +81,16 @@ def case_name(case: Case) -> str:
 
 
 def on_working_grid(truth: Truth, case: Case, grid: WorkingGrid) -> Truth:
-    """A truth of `case` on the grid that models see; inside where interpolation says a half."""
+    """A truth of `case`, and the mask that was corrected to it, on the grid that models see; inside
+    where interpolation says a half.
+    """
     if grid.is_identity:
         return truth
-    geometry = case.volume.geometry
-    volume = Volume(truth.voxels.astype(np.float32), geometry, case.volume.modality)
-    return Truth(truth.target, grid.to_working(volume).intensities > 0.5)
+
+    def on_grid(voxels: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        geometry = case.volume.geometry
+        volume = Volume(voxels.astype(np.float32), geometry, case.volume.modality)
+        return grid.to_working(volume).intensities > 0.5
+
+    before = truth.corrected_from
+    return Truth(truth.target, on_grid(truth.voxels), None if before is None else on_grid(before))

@@ -44,6 +44,11 @@ class Change:
     evidence: Mapping[str, Any]
 
 
+def version_of(sha256: str) -> str:
+    """The name of the version whose weights have this SHA-256, hexadecimal."""
+    return sha256[:_DIGEST_CHARS]
+
+
 class PolicyVersions:
     """The versions of the policy `name` in the folder of weights `weights_dir`.
 
@@ -86,7 +91,7 @@ class PolicyVersions:
             raise CannotPromote(str(folder), "it holds no config.json, so it is no trained model")
         self._refuse_foreign()
         sums = sums_of(folder)
-        version = digest_of(sums)[:_DIGEST_CHARS]
+        version = version_of(digest_of(sums))
         target = self._versions_dir / version
         if not target.is_dir():
             self._copy(folder, target, sums)
@@ -106,7 +111,7 @@ class PolicyVersions:
         folder = self._versions_dir / version
         if not folder.is_dir():
             raise CannotPromote(self.name, f"the files of version {version} are gone from {folder}")
-        if digest_of(sums_of(folder))[:_DIGEST_CHARS] != version:
+        if version_of(digest_of(sums_of(folder))) != version:
             raise CannotPromote(self.name, f"the files in {folder} are not those of that version")
         self._switch(Change(ROLLED_BACK, version, at, dict(evidence)))
         return version

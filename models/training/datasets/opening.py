@@ -11,6 +11,7 @@ from models.training.datasets.dataset import Dataset, Entry, Listing, Skipped
 from models.training.datasets.layout import DataLayout
 from models.training.datasets.layouts import (
     biomedparse,
+    corrections,
     h5,
     image_label_pairs,
     index_png,
@@ -35,6 +36,7 @@ LAYOUTS: Mapping[str, DataLayout] = {
         totalsegmentator.LAYOUT,
         image_label_pairs.LAYOUT,
         h5.LAYOUT,
+        corrections.LAYOUT,
     )
 }
 

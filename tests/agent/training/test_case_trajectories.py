@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from agent.actions import NameSlices
+from agent.actions import Absent, NameSlices
 from agent.case import Case, Truth
 from agent.fakes import ArraySlices, FakeSegmenter
 from agent.language.settings import LanguageSettings
@@ -125,3 +127,78 @@ class TestBadTruths:
 
         with pytest.raises(ValueError, match=r"\(1, 64, 64\), the image \(1, 32, 32\)"):
             list(trajectories_of(case, case.truths, lambda _: slices, maker))
+
+
+def corrected(case: Case, drawn: Callable[[NDArray[np.bool_]], NDArray[np.bool_]]) -> Case:
+    """`case` with its first truth alone, as what a reader made of the mask that `drawn` gives."""
+    truth = case.truths[0]
+    return replace(case, truths=(replace(truth, corrected_from=drawn(truth.voxels)),))
+
+
+def without_upper_half(voxels: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Cut at half of its height, on each slice."""
+    rows = np.flatnonzero(voxels.any(axis=(0, 2)))
+    cut = voxels.copy()
+    cut[:, : (rows[0] + rows[-1]) // 2] = False
+    return cut
+
+
+class TestCorrections:
+    def test_an_image_is_reviewed_from_the_mask_that_was_corrected(self) -> None:
+        case = corrected(toy_cases(1)[0], without_upper_half)
+
+        (review,) = made_of(case)
+
+        assert isinstance(review, Trajectory)
+        assert review.kind is TrajectoryKind.REVIEW
+        assert review.final_iou is not None
+        assert review.final_iou > 0.9
+        assert all(turn.role is Role.REVIEW for turn in review.turns)
+
+    def test_a_mask_that_was_right_gives_no_trajectory_of_a_slice(self) -> None:
+        assert not made_of(corrected(toy_cases(1)[0], lambda voxels: voxels))
+
+    def test_in_a_volume_the_wrong_slices_are_named_and_each_is_drawn_anew(self) -> None:
+        def two_wrong(voxels: NDArray[np.bool_]) -> NDArray[np.bool_]:
+            middle = int(np.flatnonzero(voxels.any(axis=(1, 2))).mean())
+            drawn = voxels.copy()
+            drawn[middle : middle + 2] = without_upper_half(voxels)[middle : middle + 2]
+            return drawn
+
+        case = corrected(toy_cases(1, depth=8)[0], two_wrong)
+        made = [one for one in made_of(case) if isinstance(one, Trajectory)]
+
+        assessment, *reviews = made
+        named = assessment.turns[0].action
+        assert isinstance(named, NameSlices)
+        assert sorted(named.slices) == sorted(one.slice_index for one in reviews)
+        assert len(reviews) == 2
+
+    def test_a_slice_that_nobody_had_drawn_is_begun_and_not_reviewed(self) -> None:
+        def one_missing(voxels: NDArray[np.bool_]) -> NDArray[np.bool_]:
+            drawn = voxels.copy()
+            drawn[int(np.flatnonzero(voxels.any(axis=(1, 2))).mean())] = False
+            return drawn
+
+        case = corrected(toy_cases(1, depth=8)[0], one_missing)
+
+        slices = [one for one in made_of(case) if ":slice-" in one.name]
+
+        assert len(slices) == 1
+        assert slices[0].kind is not TrajectoryKind.REVIEW
+
+    def test_what_a_reader_took_out_is_learnt_as_absent(self) -> None:
+        case = toy_cases(1)[0]
+        truth = case.truths[0]
+        empty = np.zeros_like(truth.voxels)
+        taken_out = replace(truth, voxels=empty, corrected_from=truth.voxels)
+
+        (review,) = made_of(replace(case, truths=(taken_out,)))
+
+        assert isinstance(review, Trajectory)
+        assert isinstance(review.turns[-1].action, Absent)
+
+    def test_each_correction_is_made_as_often_as_is_asked_for(self) -> None:
+        case = corrected(toy_cases(1)[0], without_upper_half)
+
+        assert len({one.name for one in made_of(case, 3)}) == 3

@@ -14,7 +14,12 @@ from models.policies.chat.in_process.transformers_chat import TransformersChat
 from models.runtime.resources import LanguageOptions, Resources
 from models.training.toy_model import ToySize, write_toy_model
 
-SENTENCES = ("The target is: liver. Decide the first action.", "<tool_call>", "</tool_call>")
+SENTENCES = (
+    "The target is: liver. Decide the first action.",
+    "<tool_call>",
+    "</tool_call>",
+    *["105 999 20"] * 20,
+)
 SMALL = ToySize(width=32, vision_width=32, layers=2, vocabulary=300, image_px=64)
 
 

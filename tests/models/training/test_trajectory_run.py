@@ -96,13 +96,22 @@ def test_a_truth_goes_to_the_working_grid_with_its_image(
     voxels = np.zeros((2, 20, 20), dtype=np.bool_)
     voxels[1, 5:12, 6:14] = True
     volume = Volume(voxels.astype(np.float32), geometry, "MR")
-    case = Case("one", "p", "toy", "training", volume, (Truth(Target("box"), voxels),))
+    case = Case(
+        "one",
+        "p",
+        "toy",
+        "training",
+        volume,
+        (Truth(Target("box"), voxels, corrected_from=voxels),),
+    )
     grid = WorkingGrid.of(geometry)
 
     truth = on_working_grid(case.truths[0], case, grid)
 
     assert truth.voxels.dtype == np.bool_
     assert np.array_equal(truth.voxels, grid.to_working(volume).intensities > 0.5)
+    assert truth.corrected_from is not None
+    assert np.array_equal(truth.corrected_from, truth.voxels)
     tight = Box.around(truth.voxels[1])
     height_mm = (tight.y1 - tight.y0 + 1) * grid.working.spacing_mm[1]
     assert height_mm == pytest.approx(7 * spacing_mm[1], abs=0.6)
