@@ -21,6 +21,7 @@ ModelsError
 │   └── LeakedPatients    patients of a data set are in two splits; `patients` says which
 ├── TrainingRefused       a training run cannot begin as it is set; the message says what to do
 ├── TrainingStopped       a training run had to stop; the message says where and what is kept
+├── EvaluationFailed      an evaluation cannot begin, go on or be compared; the message says why
 └── UnreadableFile        an image or volume file that no reader understands
 """
 
@@ -237,6 +238,10 @@ class TrainingRefused(ModelsError):
 
 class TrainingStopped(ModelsError):
     """A training run had to stop; the message says where, why, and what is kept."""
+
+
+class EvaluationFailed(ModelsError):
+    """An evaluation cannot begin, go on, or be compared with another; says what to do."""
 
 
 class UnreadableFile(ModelsError):

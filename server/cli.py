@@ -49,6 +49,7 @@ COMMANDS = {
     "train": ("train", "train a language model to plan"),
     "trajectories": ("trajectories", "make trajectories to train a planner from, with the truth"),
     "data": ("data", "training data: which data sets are known; what a folder holds"),
+    "evaluate": ("evaluate", "judge a policy and a segmenter on cases with a truth"),
     "check": ("check", "look at configuration, database, destinations, models and disk"),
 }
 

@@ -174,6 +174,7 @@ def test_the_commands_are_those_of_the_contract() -> None:
         "models dump",
         "data list",
         "data check",
+        "evaluate",
         "check",
         "train sft",
     }
