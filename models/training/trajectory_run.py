@@ -60,11 +60,14 @@ class TrajectoryRun:
                 row = shard.fail(name, reason)
             on_case(row)
 
+    def encodings_of(self, case: Case) -> Path | None:
+        """The folder that keeps a case's encodings; None where they are not kept."""
+        if self.encodings is None:
+            return None
+        return self.encodings / hashlib.sha256(case_name(case).encode()).hexdigest()[:16]
+
     def _made(self, case: Case) -> Iterator[Trajectory | Dropped]:
-        folder = None
-        if self.encodings is not None:
-            folder = self.encodings / hashlib.sha256(case_name(case).encode()).hexdigest()[:16]
-        prepared = self.models.prepare(case.volume, folder)
+        prepared = self.models.prepare(case.volume, self.encodings_of(case))
         truths = [on_working_grid(truth, case, prepared.grid) for truth in case.truths]
         return trajectories_of(
             case,

@@ -74,12 +74,15 @@ def _trajectories(arguments: argparse.Namespace, load: Load) -> int:
     settings = with_models(settings_of(arguments), None, arguments.segmenter)
     choices = _choices(arguments)
     progress = Progress("cases")
-    figures = load("training.trajectories").run(settings, choices, progress.show)
+    made = load("training.trajectories").run(settings, choices, progress.show)
     progress.end()
+    figures = made.figures
     rows = [(kind, str(count)) for kind, count in figures.kinds.items()]
     table(("kind", "trajectories"), rows)
     for reason, count in figures.dropped.items():
         say(f"dropped {count}: {reason}")
+    for skipped in made.skipped:
+        say(f"left out: {skipped.file}: {skipped.reason}")
     for case, reason in figures.failed.items():
         say(f"failed: {case}: {reason}")
     say(

@@ -51,7 +51,8 @@ class FolderFigures:
 
 def begin_folder(folder: Path, settings: Mapping[str, Any], source: Mapping[str, Any]) -> None:
     """Write the manifest of a folder that begins, with the `settings` that its trajectories depend
-    on and the data set's `source`. ExportFailed where trajectories of other settings lie there.
+    on and the data set's `source`; a further source is added to those there. ExportFailed where
+    trajectories of other settings lie there.
     """
     plain = json.loads(json.dumps(settings))
     earlier = read_manifest(folder)
@@ -66,6 +67,8 @@ def begin_folder(folder: Path, settings: Mapping[str, Any], source: Mapping[str,
             f"the trajectories there were made with another {', '.join(others)}: name another "
             "folder",
         )
+    if dict(source) not in earlier["sources"]:
+        _write_manifest(folder, {**earlier, "sources": [*earlier["sources"], dict(source)]})
 
 
 def end_folder(folder: Path) -> FolderFigures:

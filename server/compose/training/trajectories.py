@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ from agent.language.settings import LanguageSettings
 from agent.training.reader_settings import ReaderSettings
 from agent.training.trajectory import TrajectoryMaker
 from models.loaded_models import LoadedModels, open_workbench
-from models.training.datasets.dataset import Dataset
+from models.registry import segmenter_entry
+from models.training.datasets.dataset import Dataset, Skipped
 from models.training.datasets.opening import open_dataset
 from models.training.exports.data_card import write_data_card
 from models.training.exports.llama_factory import write_llama_factory
@@ -32,11 +33,18 @@ _WRITERS: Mapping[str, Callable[[Path], object]] = {
 }
 
 
+@dataclass(frozen=True)
+class TrajectoriesMade:
+    """The `figures` of the whole folder, all its shards, and what of the data was `skipped`."""
+
+    figures: FolderFigures
+    skipped: tuple[Skipped, ...]
+
+
 def run(
     settings: Settings, choices: TrajectoryChoices, tell: Callable[[str], None]
-) -> FolderFigures:
-    """Make the trajectories that are chosen; `tell` is given the progress in words. The figures of
-    the whole folder, all its shards.
+) -> TrajectoriesMade:
+    """Make the trajectories that are chosen; `tell` is given the progress in words.
 
     ConfigurationError for settings that trajectories cannot be made with; errors of the data set
     and of the models pass through.
@@ -52,14 +60,12 @@ def run(
         work.work(dataset.cases(), shard, progress.case)
     finally:
         shard.close()
-    for skipped in dataset.skipped:
-        tell(f"left out: {skipped.file}: {skipped.reason}")
     figures = end_folder(choices.out)
     for name in choices.exports:
         _WRITERS[name](choices.out)
     if choices.publish:
         write_data_card(choices.out)
-    return figures
+    return TrajectoriesMade(figures, tuple(dataset.skipped))
 
 
 def _models(settings: Settings) -> LoadedModels:
@@ -67,6 +73,11 @@ def _models(settings: Settings) -> LoadedModels:
     window.
     """
     segmenter = choice(settings).segmenter
+    if segmenter_entry(segmenter).draws_volumes:
+        raise ConfigurationError(
+            f"trajectories are made slice by slice, and {segmenter} draws whole volumes: name "
+            "another with --segmenter"
+        )
     opened = open_workbench(_WITHOUT_WEIGHTS, segmenter, resources=resources(settings, segmenter))
     return replace(opened, window=None)
 

@@ -83,16 +83,30 @@ def test_what_serving_is_set_to_is_what_is_shown(data: Path, tmp_path: Path) -> 
     assert all("<action>" in record["turns"][0]["reply"] for record in records(tmp_path / "out"))
 
 
-def test_a_broken_image_is_named_and_left_out(data: Path, tmp_path: Path) -> None:
+def test_a_broken_image_is_named_and_left_out(data: Path, tmp_path: Path, capsys: Capture) -> None:
+    main(words(data, tmp_path / "out"))
+
+    printed = capsys.readouterr().out
+    assert "left out: imagesTr/toy_003_0000.nii.gz: " in printed
+    assert {record["case_id"] for record in records(tmp_path / "out")} == {
+        *("toy_000", "toy_001", "toy_002"),
+    }
+
+
+def test_progress_counts_what_is_kept_dropped_and_failed(data: Path, tmp_path: Path) -> None:
     choices = TrajectoryChoices(data, tmp_path / "out", split=None, dialect=Dialect.TOOL_CALL)
     settings = load_settings([])
     agent = settings.agent.model_copy(update={"segmenter": "fake"})
     told: list[str] = []
 
-    figures = run(settings.model_copy(update={"agent": agent}), choices, told.append)
+    made = run(settings.model_copy(update={"agent": agent}), choices, told.append)
 
-    assert figures.done == 3
-    assert any(line.startswith("left out: imagesTr/toy_003_0000.nii.gz") for line in told)
+    dropped = sum(made.figures.dropped.values())
+    assert len(told) == 3
+    assert told[-1].startswith(
+        f"3 cases of 4 in all shards, {made.figures.kept} kept, {dropped} dropped, 0 failed"
+    )
+    assert len(made.skipped) == 1
 
 
 def test_shards_and_resume_give_the_same_lines(data: Path, tmp_path: Path) -> None:

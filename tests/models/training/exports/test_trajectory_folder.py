@@ -59,6 +59,16 @@ def test_other_settings_are_refused_by_name(tmp_path: Path) -> None:
         begin_folder(tmp_path, {"seed": 1, "dialect": "think_action", "per_case": 1}, SOURCE)
 
 
+def test_a_second_data_set_is_named_beside_the_first(tmp_path: Path) -> None:
+    for dataset in ("one", "two", "one"):
+        begin_folder(tmp_path, {"seed": 0}, {"dataset": dataset})
+
+    manifest = read_manifest(tmp_path)
+
+    assert manifest is not None
+    assert manifest["sources"] == [{"dataset": "one"}, {"dataset": "two"}]
+
+
 def test_another_programs_manifest_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text('{"kind": "segnode-dataset"}')
 
