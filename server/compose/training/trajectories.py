@@ -14,7 +14,6 @@ from agent.training.trajectory import TrajectoryMaker
 from models.loaded_models import LoadedModels, open_workbench
 from models.registry import segmenter_entry
 from models.training.datasets.dataset import Dataset, Skipped
-from models.training.datasets.opening import open_dataset
 from models.training.exports.data_card import write_data_card
 from models.training.exports.llama_factory import write_llama_factory
 from models.training.exports.rl_parquet import write_rl_parquet
@@ -23,6 +22,7 @@ from models.training.exports.trajectory_shard import CaseDone, TrajectoryShard
 from models.training.trajectory_choices import TrajectoryChoices
 from models.training.trajectory_run import TrajectoryRun
 from server.compose.choice import choice, limits, resources
+from server.compose.training.cases import open_cases
 from server.errors import ConfigurationError
 from server.settings import Settings
 
@@ -51,7 +51,7 @@ def run(
     """
     models = _models(settings)
     maker = _maker(settings, choices, models)
-    dataset = open_dataset(choices.data, split=choices.split)
+    dataset = open_cases(choices.data, choices.split)
     begin_folder(choices.out, _made_with(choices, maker, models), _source(dataset))
     shard = TrajectoryShard(choices.out, choices.shard, choices.shards, resume=choices.resume)
     try:
