@@ -10,6 +10,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
@@ -45,6 +46,8 @@ from dicom_node.values import (
 )
 from dicom_node.volume.volume import load_volume
 from dicom_node.voxels import Voxels
+from tests.support import phantoms
+from tests.support.dicom.scaled_series import SMALL
 
 _ENCODINGS = {  # implicit VR, little endian, deflated
     ImplicitVRLittleEndian: (True, True, False),
@@ -282,3 +285,38 @@ def write(tmp_path: Path, algorithm: Algorithm, identity: ResultIdentity) -> Cal
         return dcmread(written.path)
 
     return run
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Any:
+    """CT of HU + 1024, unsigned, with these attributes beside it.
+
+    `spoil(array, z)` changes the stored values.
+    """
+
+    def build(
+        spoil: Any | None = None,
+        *,
+        rescale: Any = lambda z: (1.0, -1024.0),
+        signed: bool = False,
+        **values: Any,
+    ) -> phantoms.Phantom:
+        look = phantoms.Look(signed=signed, rescale=rescale)
+        hu, _ = phantoms.anatomy(phantoms.Grid(SMALL["shape"], SMALL["spacing_mm"]))
+        array = (hu + 1024).astype(np.int16)
+        for z in range(len(array)):
+            if spoil:
+                spoil(array[z], z)
+
+        # the builder is told what comes out, so that it stores what was made here
+        come_out = np.stack(
+            [
+                plane * (rescale(z)[0] if rescale else 1.0) + (rescale(z)[1] if rescale else 0.0)
+                for z, plane in enumerate(array)
+            ]
+        ).astype(np.int16)
+        return phantoms.torso_ct(
+            tmp_path, look=look, hu=come_out, edit=phantoms.setting(**values), **SMALL
+        )
+
+    return build

@@ -67,14 +67,6 @@ THROUGH_THEIR_CALLER = {
         "dicom_node.datasets.private_values",
     ),
     "tests/dicom_node/datasets/test_codestreams.py": ("dicom_node.datasets.stored_pixels",),
-    "tests/dicom_node/volume/test_scales.py": (
-        "dicom_node.datasets.decimals",
-        "dicom_node.datasets.intensity_units",
-        "dicom_node.series.image_modality",
-        "dicom_node.volume.hounsfield",
-        "dicom_node.volume.padding",
-        "dicom_node.volume.rescale",
-    ),
     "tests/dicom_node/receive/test_receiver_processes.py": (
         "dicom_node.receive.channel",
         "dicom_node.receive.process",
@@ -88,17 +80,12 @@ THROUGH_THEIR_CALLER = {
         "dicom_node.receive.handover",
         "dicom_node.receive.receiver",
     ),
-    "tests/dicom_node/results/test_segmentation.py": (
-        "dicom_node.datasets.source_planes",
-        "dicom_node.results.patient_study",
-    ),
     "tests/dicom_node/series/test_image_sets.py": (
         "dicom_node.series.kernels",
         "dicom_node.series.mosaics",
         "dicom_node.series.multiframe",
         "dicom_node.series.phases",
         "dicom_node.series.planes",
-        "dicom_node.series.voxel_budget",
         "dicom_node.sop_classes",
     ),
     "tests/dicom_node/series/test_single_images.py": (
