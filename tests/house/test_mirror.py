@@ -31,24 +31,12 @@ THROUGH_THEIR_CALLER = {
         "server.compose.work",
     ),
     "tests/server/test_settings.py": ("server.database_url",),
-    "tests/server/http/test_guard_and_problems.py": (
-        "server.http.auth",
-        "server.http.headers",
-        "server.http.limits",
-    ),
     "tests/server/http/test_requests_api.py": (
         "server.http.dependencies",
-        "server.http.described",
         "server.http.routes.requests",
     ),
-    "tests/server/http/test_studies_api.py": (
-        "server.http.routes.site",
-        "server.http.routes.studies",
-    ),
-    "tests/server/http/test_health_and_metrics.py": (
-        "server.http.metrics",
-        "server.http.routes.health",
-    ),
+    "tests/server/http/test_node_metrics.py": ("server.http.metrics",),
+    "tests/server/http/test_studies_api.py": ("server.http.routes.studies",),
     "tests/server/interactive/test_sessions_api.py": (
         "server.interactive.admission",
         "server.interactive.routes",

@@ -8,6 +8,7 @@ from pathlib import Path
 import pydicom
 import pytest
 from pydicom import DataElement, dcmread
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import (
     UID,
@@ -86,7 +87,8 @@ def test_a_name_keeps_its_bytes_and_its_characters(syntax: UID) -> None:
 def test_text_that_nobody_can_decode_is_carried_as_it_is() -> None:
     source = written(patient(PatientName="Doe^Jane"))
     element = source.get_item("PatientName")
-    source["PatientName"] = element._replace(value=b"\x81\x8d^X ", length=6)  # type: ignore[union-attr]  # it is raw: just read
+    assert isinstance(element, RawDataElement)
+    source["PatientName"] = element._replace(value=b"\x81\x8d^X ", length=6)
 
     result = Dataset()
     copy_patient_and_study(source, result)
