@@ -4,12 +4,14 @@ them.
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.support.scripted_trajectories import corrected, write_trajectories
+from tests.support.scripted_trajectories import corrected, write_rows, write_trajectories
 
 FAMILIES = ("qwen3_vl", "qwen2_5_vl")
 
@@ -22,6 +24,16 @@ def toy_trajectories(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trajectories") / "data"
     write_trajectories(folder, script=corrected)
     return folder
+
+
+@pytest.fixture(scope="session")
+def few_trajectories(toy_trajectories, tmp_path_factory) -> Path:
+    """Three of one patient and one of another."""
+    data = tmp_path_factory.mktemp("few") / "data"
+    shutil.copytree(toy_trajectories, data)
+    lines = next(data.glob("*.jsonl")).read_text().splitlines()
+    write_rows(data, [json.loads(lines[number]) for number in (0, 1, 2, 12)])
+    return data
 
 
 @pytest.fixture(scope="session")

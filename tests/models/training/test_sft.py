@@ -35,7 +35,7 @@ FAST: dict[str, Any] = {
     "held_out": 0.25,
     "device": "cpu",
 }
-BROKEN_AND_UNBROKEN: dict[str, Any] = FAST | {"steps": 6, "save_every": 2, "batch": 2}
+BROKEN_AND_UNBROKEN: dict[str, Any] = FAST | {"steps": 4, "save_every": 2, "batch": 1}
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def trained(toy_trajectories, planner_folders, tmp_path_factory):
         if family not in runs:
             out = tmp_path_factory.mktemp("runs") / family
             adapters = {"lora": 8, "learning_rate": 2e-2} if family == "qwen2_5_vl" else {}
-            settings = SftSettings(**FAST | {"steps": 16, "save_every": 8} | adapters)
+            settings = SftSettings(**FAST | {"steps": 8, "save_every": 8} | adapters)
             runs[family] = train_sft(toy_trajectories, planner_folders(family), out, settings)
         return runs[family]
 
@@ -65,7 +65,7 @@ def test_the_loss_on_patients_that_were_held_out_falls(trained, family):
     # a random model's loss is ln(vocabulary) and some; a model of another seed lies 0.1 beside it
     assert result.loss_before == pytest.approx(7.3, abs=0.5)
     assert result.loss_before - result.loss_after > 1.0
-    assert (result.steps, result.learnt, result.left_out) == (16, 18, 0)
+    assert (result.steps, result.learnt, result.left_out) == (8, 18, 0)
 
 
 def test_what_was_trained_is_served(trained, family, planner_folders):
@@ -102,7 +102,7 @@ def test_figures_go_to_tensorboard_and_a_picture_and_pictures_of_patients_to_nei
     events = EventAccumulator(str(file)).Reload()
     assert {"train/loss", "train/grad_norm", "eval/loss"} <= set(events.Tags()["scalars"])
     assert events.Tags()["images"] == []
-    assert len(events.Scalars("train/loss")) == 16
+    assert len(events.Scalars("train/loss")) == 8
     assert (out / "curves.png").stat().st_size > 5000
     assert sorted(path.name for path in out.iterdir()) == [
         "checkpoints",
@@ -136,25 +136,25 @@ def test_all_weights_are_trained_without_adapters(trained, planner_folders):
 
 
 @pytest.fixture(scope="module")
-def unbroken(toy_trajectories, planner_folders, tmp_path_factory) -> Path:
+def unbroken(few_trajectories, planner_folders, tmp_path_factory) -> Path:
     """The model of a run that nothing happened to."""
     settings = SftSettings(**BROKEN_AND_UNBROKEN)
     out = tmp_path_factory.mktemp("unbroken") / "run"
-    return train_sft(toy_trajectories, planner_folders("qwen3_vl"), out, settings).model
+    return train_sft(few_trajectories, planner_folders("qwen3_vl"), out, settings).model
 
 
 def test_a_killed_run_goes_on_and_ends_with_the_same_weights(
-    unbroken, toy_trajectories, planner_folders, tmp_path
+    unbroken, few_trajectories, planner_folders, tmp_path
 ):
     base, out = planner_folders("qwen3_vl"), tmp_path / "run"
-    words = [toy_trajectories, base, out, 5, json.dumps(BROKEN_AND_UNBROKEN)]
+    words = [few_trajectories, base, out, 3, json.dumps(BROKEN_AND_UNBROKEN)]
     command = [sys.executable, "-m", "tests.support.killed_training", *map(str, words)]
     killed = subprocess.run(command, capture_output=True, env={"OMP_NUM_THREADS": "1"})
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert not (out / "model").exists()
-    assert (out / "checkpoints" / "checkpoint-4").exists()
+    assert (out / "checkpoints" / "checkpoint-2").exists()
 
-    result = train_sft(toy_trajectories, base, out, SftSettings(**BROKEN_AND_UNBROKEN), resume=True)
+    result = train_sft(few_trajectories, base, out, SftSettings(**BROKEN_AND_UNBROKEN), resume=True)
 
     weights = "model.safetensors"
     assert (result.model / weights).read_bytes() == (unbroken / weights).read_bytes()
@@ -165,13 +165,13 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_weights(
 
 
 def test_a_run_is_not_resumed_from_another_architectures_checkpoint(
-    unbroken, toy_trajectories, planner_folders
+    unbroken, few_trajectories, planner_folders
 ):
     settings = SftSettings(**BROKEN_AND_UNBROKEN)
 
     with pytest.raises(TrainingRefused, match="was begun with another base: config_sha256"):
         train_sft(
-            toy_trajectories, planner_folders("qwen2_5_vl"), unbroken.parent, settings, resume=True
+            few_trajectories, planner_folders("qwen2_5_vl"), unbroken.parent, settings, resume=True
         )
 
 

@@ -1,0 +1,66 @@
+"""A run in two processes on CPUs: what it learns is what one process learns, and the model's layers
+can be spread over both.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("trl")
+
+from models.training.sft import SftSettings, train_sft
+from tests.support.ports import free_port
+
+pytestmark = pytest.mark.filterwarnings("default")
+
+SETTINGS: dict[str, Any] = {
+    "steps": 3,
+    "batch": 1,
+    "accumulate": 1,
+    "learning_rate": 3e-3,
+    "held_out": 0.0,  # four are learnt: two of them a step, in two processes or in one
+    "device": "cpu",
+}
+
+
+@pytest.fixture(scope="module")
+def together(few_trajectories, planner_folders, tmp_path_factory) -> Path:
+    """The folder of a run in two gloo processes."""
+    out = tmp_path_factory.mktemp("together") / "run"
+    words = [few_trajectories, planner_folders("qwen3_vl"), out, json.dumps(SETTINGS)]
+    launch = ["torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(free_port())]
+    command = [sys.executable, "-m", *launch, "-m", "tests.support.two_processes", *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, env={"OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr[-4000:]
+    return out
+
+
+def losses(out: Path) -> list[float]:
+    """The loss of each step, as the run's last checkpoint has it."""
+    state = json.loads((out / "checkpoints" / "checkpoint-3" / "trainer_state.json").read_text())
+    return [each["loss"] for each in state["log_history"]]
+
+
+def test_two_processes_learn_what_one_learns_from_both_batches(
+    together, few_trajectories, planner_folders, tmp_path
+):
+    alone = SftSettings(**SETTINGS | {"batch": 2})
+    train_sft(few_trajectories, planner_folders("qwen3_vl"), tmp_path / "alone", alone)
+
+    assert losses(together) == pytest.approx(losses(tmp_path / "alone"), rel=1e-3)
+    assert len(losses(together)) == 3
+    assert (together / "model" / "training.json").is_file()
+
+
+def test_every_layer_can_be_sharded_over_both_and_learns(together):
+    sharded = json.loads((together / "sharded.json").read_text())
+
+    assert sharded["all_sharded"]
+    assert sharded["share"] == pytest.approx(0.5, abs=0.01)
+    assert sharded["losses"][-1] < sharded["losses"][0] - 0.5
