@@ -29,7 +29,8 @@ ROLES = ("system", "user", "assistant")
 @dataclass(frozen=True, eq=False)
 class Trajectory:
     """An episode to learn from: the `messages` as they were shown, whether each is `learnt`, and
-    the picture `files` in the order in which the messages show them.
+    the picture `files` in the order in which the messages show them. `patient` says whose data set
+    it is, too.
     """
 
     trajectory_id: str
@@ -114,7 +115,9 @@ def _trajectory(row: Mapping[str, Any], folder: Path) -> Trajectory:
     if shown != len(row["images"]):
         raise ValueError(f"its messages show {shown} pictures, and {len(row['images'])} are named")
     files = tuple(_within(folder, name) for name in row["images"])
-    ids = (str(row["trajectory_id"]), str(row["patient"]), str(row["split"]))
+    # names of patients are unique within a data set alone
+    patient = f"{row['dataset']}: {row['patient']}"
+    ids = (str(row["trajectory_id"]), patient, str(row["split"]))
     return Trajectory(*ids, messages, learnt, files)
 
 

@@ -131,6 +131,15 @@ def test_damaged_weights_are_said(copied: Any) -> None:
         load(copied)
 
 
+def test_another_architectures_weights_are_not_filled_up_with_random_numbers(
+    copied: Any, model_folders: dict[str, Path]
+) -> None:
+    shutil.copy(model_folders["qwen2_5_vl"] / "model.safetensors", copied)
+
+    with pytest.raises(UnusableModel, match=r"not those of a qwen3_vl: \d+ tensors are missing"):
+        load(copied)
+
+
 def test_code_that_came_with_a_model_is_not_run(copied: Any) -> None:
     config = json.loads((copied / "config.json").read_text())
     config |= {"model_type": "own", "auto_map": {"AutoConfig": "own.OwnConfig"}}
