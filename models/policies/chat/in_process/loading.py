@@ -151,6 +151,12 @@ def _model(
         raise UnusableModel(
             source, f"its weights (*.safetensors) are missing or damaged ({_short(error)})"
         ) from error
+    except RuntimeError as error:
+        if "mismatch" not in str(error):
+            raise
+        raise UnusableModel(
+            source, f"its weights are not those of a {config.model_type}: their sizes differ"
+        ) from error
     model, told = loading
     # transformers fills with random numbers what a file does not hold, and says so in the log alone
     if told["missing_keys"]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertModel
 
 from models.errors import UnusableModel
@@ -131,12 +132,23 @@ def test_damaged_weights_are_said(copied: Any) -> None:
         load(copied)
 
 
-def test_another_architectures_weights_are_not_filled_up_with_random_numbers(
+def test_another_architectures_weights_are_refused(
     copied: Any, model_folders: dict[str, Path]
 ) -> None:
     shutil.copy(model_folders["qwen2_5_vl"] / "model.safetensors", copied)
 
-    with pytest.raises(UnusableModel, match=r"not those of a qwen3_vl: \d+ tensors are missing"):
+    with pytest.raises(UnusableModel, match="not those of a qwen3_vl: their sizes differ"):
+        load(copied)
+
+
+def test_missing_tensors_are_not_filled_up_with_random_numbers(copied: Any) -> None:
+    tensors = load_file(copied / "model.safetensors")
+    del tensors["model.language_model.norm.weight"]
+    save_file(tensors, copied / "model.safetensors", metadata={"format": "pt"})
+
+    with pytest.raises(
+        UnusableModel, match=r"not those of a qwen3_vl: 1 tensors are missing, .*norm.weight first"
+    ):
         load(copied)
 
 
