@@ -148,7 +148,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_weights(
 ):
     base, out = planner_folders("qwen3_vl"), tmp_path / "run"
     words = [few_trajectories, base, out, 3, json.dumps(BROKEN_AND_UNBROKEN)]
-    command = [sys.executable, "-m", "tests.support.killed_training", *map(str, words)]
+    command = [sys.executable, "-m", "tests.support.training.killed_training", *map(str, words)]
     killed = subprocess.run(command, capture_output=True, env={"OMP_NUM_THREADS": "1"})
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert not (out / "model").exists()

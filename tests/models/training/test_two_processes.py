@@ -35,7 +35,14 @@ def together(few_trajectories, planner_folders, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("together") / "run"
     words = [few_trajectories, planner_folders("qwen3_vl"), out, json.dumps(SETTINGS)]
     launch = ["torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(free_port())]
-    command = [sys.executable, "-m", *launch, "-m", "tests.support.two_processes", *map(str, words)]
+    command = [
+        sys.executable,
+        "-m",
+        *launch,
+        "-m",
+        "tests.support.training.two_processes",
+        *map(str, words),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, env={"OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr[-4000:]
     return out

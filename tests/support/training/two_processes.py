@@ -1,6 +1,6 @@
 """Two gloo processes of one training run, and the same model sharded by hand between them:
 
-    python -m torch.distributed.run --nproc-per-node 2 -m tests.support.two_processes
+    python -m torch.distributed.run --nproc-per-node 2 -m tests.support.training.two_processes
         DATA BASE OUT SETTINGS
 
 Leaves OUT/sharded.json.

@@ -1,7 +1,7 @@
 """A training process that is killed in the middle, by itself and for good, so that the moment is
 always the same:
 
-    python -m tests.support.killed_training DATA BASE OUT STEP SETTINGS
+    python -m tests.support.training.killed_training DATA BASE OUT STEP SETTINGS
 """
 
 from __future__ import annotations
