@@ -12,15 +12,22 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from agent.trace import turn_from_record, turn_record
+from agent.turns import Turn
+from agent.values import Target
 from dicom_node.values import InstanceHeader, StoredInstance
 from server.errors import RecordUnavailable
 from server.fakes import FolderDestination
 from server.nodes.postgres import EmbeddedPostgres
+from server.pipeline import Pipeline
 from server.record.database.engine import Sessions, open_engine
 from server.record.database.jobs import DbosJobs
 from server.record.database.migrate import upgrade
@@ -29,10 +36,17 @@ from server.record.states import REQUEST_TRANSITIONS
 from server.record.stored_studies import StoredStudyReader
 from server.rules.catalogue import load_catalogue
 from server.rules.routing import Rules
-from server.values import ENDED_STATES, RequestState
+from server.study.stage_order import StudyRun
+from server.study.turn_mask_file import TURN_MASKS
+from server.study.workfolder import WorkFolder
+from server.values import ENDED_STATES, Assignment, RequestState
+from tests.support import phantoms
+from tests.support.killable_worker import parts_of
 
 STUDY = "1.2.826.0.1.3680043.8.498.77"
 LIMIT_S = 90.0
+LOADING_LIMIT_S = 300.0  # of a worker that loads the real pipeline
+TARGETS = ["liver", "spleen"]
 
 
 class OneStudy:
@@ -106,11 +120,11 @@ def start_worker(database_url: str, tmp_path: Path, repository: Path) -> Iterato
         yield lambda: held.enter_context(worker_process(database_url, tmp_path, repository))
 
 
-def wait_for(answer: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + LIMIT_S
+def wait_for(answer: Callable[[], bool], limit_s: float = LIMIT_S) -> None:
+    deadline = time.monotonic() + limit_s
     while not answer():
         if time.monotonic() > deadline:
-            pytest.fail(f"nothing came of it within {LIMIT_S:.0f} s")
+            pytest.fail(f"nothing came of it within {limit_s:.0f} s")
         time.sleep(0.05)
 
 
@@ -197,6 +211,76 @@ def test_killed_at_every_step_of_one_request(
     start_worker()
     wait_for(is_done(record, request_id))
     assert_finished_once(record, request_id, tmp_path)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a request left: its `turns` by (target, slice, turn), the bytes of their masks, and the
+    masks of its targets.
+    """
+
+    turns: dict[tuple[int, int, int], Turn]
+    masks: bytes
+    targets: list[NDArray[np.bool_]]
+
+
+def untimed(turn: Turn) -> Turn:
+    return replace(turn, policy_s=0.0, segmenter_s=0.0)
+
+
+def without_a_kill(folder: Path) -> Finished:
+    """The same work in this process, as if nothing had happened."""
+    turns: dict[tuple[int, int, int], Turn] = {}
+
+    def keep(index: int, turn: Turn) -> None:
+        turns[(index, turn.slice_index, turn.index)] = untimed(turn)
+
+    targets = tuple(Target(name, name) for name in TARGETS)
+    StudyRun(Pipeline(**parts_of(folder)), Assignment("calm", STUDY, 1, None, targets), keep).run()
+    return Finished(turns, *left_in(folder / "work" / "calm"))
+
+
+def left_in(folder: Path) -> tuple[bytes, list[NDArray[np.bool_]]]:
+    masks = [WorkFolder(folder).load_mask(index).whole() for index in range(len(TARGETS))]
+    return (folder / TURN_MASKS).read_bytes(), masks
+
+
+@pytest.mark.slow
+def test_killed_among_the_masks_of_turns(
+    record: Record, start_worker: Start, tmp_path: Path
+) -> None:
+    # Arrange: the same study worked on in peace tells what has to come out, and where to strike
+    phantoms.torso_ct(tmp_path / "series", shape=(12, 64, 64))
+    (tmp_path / "work").mkdir()
+    calm = without_a_kill(tmp_path)
+    drew = [place for place, turn in calm.turns.items() if turn.masks is not None]
+    points = [
+        f"mask {' '.join(map(str, drew[1]))}",  # the mask is kept, its row is not
+        f"row {' '.join(map(str, drew[-1]))}",  # the row is there, its step has not ended
+    ]
+    record.complete(STUDY, actor="test")
+    request_id = record.submit(STUDY, TARGETS, actor="test").id
+
+    # Act: it dies at each of them, and another worker is started
+    for point in points:
+        (tmp_path / "kill-at").write_text(point)
+        assert start_worker().wait(timeout=LOADING_LIMIT_S) == -signal.SIGKILL
+        assert (tmp_path / "work" / request_id / TURN_MASKS).stat().st_size > 0
+    start_worker()
+    wait_for(is_done(record, request_id), LOADING_LIMIT_S)
+
+    # Assert: no turn and no mask twice, none missing, and all of them as without a kill
+    rows = [
+        ((row.target_index, row.slice_index, row.turn_index), untimed(turn_from_record(row.turn)))
+        for row in record.turns(request_id)
+    ]
+    assert len(rows) == len(dict(rows))
+    assert {place: turn_record(turn) for place, turn in rows} == {
+        place: turn_record(turn) for place, turn in calm.turns.items()
+    }
+    masks, targets = left_in(tmp_path / "work" / request_id)
+    assert masks == calm.masks
+    assert all(map(np.array_equal, targets, calm.targets))
 
 
 @pytest.mark.slow
