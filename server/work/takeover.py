@@ -170,6 +170,7 @@ class Heartbeat:
     Silence counts only while this worker itself has heard from the database all along: after the
     database was away, every worker is given time to speak up. No delivery waits longer than
     `longest_wait_s`, whatever the clock does. `announce` wakes the workers for what was taken over.
+    Beats are `beat_s` seconds apart.
     """
 
     def __init__(
@@ -183,7 +184,9 @@ class Heartbeat:
         *,
         longest_wait_s: float | None = None,
         announce: Callable[[], object] = lambda: None,
+        beat_s: float = BEAT_S,
     ) -> None:
+        self._beat_s = beat_s
         self._client, self._announce = client, announce
         self._longest_wait_s = longest_wait_s
         self._broken = broken
@@ -235,6 +238,6 @@ class Heartbeat:
 
     def _run(self) -> None:
         for beat in count(1):
-            if self._stop.wait(BEAT_S):
+            if self._stop.wait(self._beat_s):
                 return
             self.beat(thorough=beat % THOROUGH_BEATS == 0)

@@ -34,7 +34,7 @@ from server.work.delivery import DeliveryStep, RetryPolicy
 from server.work.movement import longest_waiting
 from server.work.queues import Pace, WorkQueues
 from server.work.stages import StageSteps
-from server.work.takeover import BrokenWorkflows, Heartbeat, renew_older
+from server.work.takeover import BEAT_S, BrokenWorkflows, Heartbeat, renew_older
 from server.work.workflow import register
 
 logger = logging.getLogger(__name__)
@@ -62,6 +62,7 @@ class Worker:
         storage: Path = Path(),
         pipeline_version: int = PIPELINE_VERSION,
         pace: Pace = Pace(),  # noqa: B008 - it is frozen
+        beat_s: float = BEAT_S,
     ) -> None:
         self._url, self._requests_at_once = url, requests_at_once
         self._engine = open_engine(url, pool_size=DELIVERIES_AT_ONCE + requests_at_once + 2)
@@ -80,6 +81,7 @@ class Worker:
             broken=broken,
             longest_wait_s=policy.longest_wait_s,
             announce=lambda: announce_all(self._sessions),
+            beat_s=beat_s,
         )
         self._queues = WorkQueues(self._engine, pace)
         self._watch = StageWatch(runs, limits or StageLimits())

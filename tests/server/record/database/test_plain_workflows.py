@@ -16,6 +16,9 @@ from server.record.database.jobs import work_named
 from server.values import DeliveryState, RequestState
 from server.work.takeover import BROKEN
 
+BEAT_S = 0.2
+"""What broke off is looked for at every third beat, which is a quarter of a minute in a node."""
+
 
 class MakesFile:
     """What a pickle can do: make a file where it is read."""
@@ -78,7 +81,7 @@ def test_a_pickle_among_the_inputs_is_not_read_and_the_request_fails(
     next_id = desk.request()
 
     # Act
-    start_worker()
+    start_worker(beat_s=BEAT_S)
 
     # Assert: it ends with a sentence, and the next one is worked on
     assert desk.wait_for_end(request_id) == RequestState.FAILED
@@ -103,7 +106,7 @@ def test_a_pickle_among_the_steps_results_is_not_read(
     )
 
     # Act
-    start_worker()
+    start_worker(beat_s=BEAT_S)
 
     # Assert
     assert desk.wait_for_end(request_id) == RequestState.FAILED
@@ -116,7 +119,7 @@ def test_inputs_of_another_kind_end_the_request_too(desk: Any, start_worker: Any
     strange = '{"positionalArgs": [1, 2, 3, 4], "namedArgs": {"os": "system"}}'
     plant_inputs(desk, request_id, strange)
 
-    start_worker()
+    start_worker(beat_s=BEAT_S)
 
     assert desk.wait_for_end(request_id) == RequestState.FAILED
 
@@ -144,7 +147,7 @@ def test_a_deliverys_pickle_ends_the_delivery(desk: Any, start_worker: Any, tmp_
                     session.execute(text(statement))
 
     # Act
-    start_worker(stage_hook=plant)
+    start_worker(stage_hook=plant, beat_s=BEAT_S)
 
     # Assert
     assert desk.wait_for_end(request_id) == RequestState.FAILED
