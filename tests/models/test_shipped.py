@@ -51,6 +51,10 @@ def test_the_estimates_are_above_what_was_measured() -> None:
     assert SEGMENTERS["imisnet"].needs == SEGMENTERS["sam-vit-b"].needs == VIT_1024
     sizes = [SEGMENTERS[name].needs.encode_bytes for name in ("sam2-tiny", "sam2-large")]
     assert sizes[0] < sizes[1]
+    # of LiteMedSAM through ONNX Runtime, a box on an image of 3000 by 4000 pixels
+    small = SEGMENTERS["litemedsam"].needs
+    assert (small.encode_bytes, small.ask_bytes) > (315 << 20, 84 << 20)
+    assert small.ask_bytes > 84 << 20
     # the largest ViT takes at least what was measured of the base one
     vits = [entry.needs for name, entry in SEGMENTERS.items() if "vit" in name]
     assert all(needs.encode_bytes > 2505 << 20 for needs in vits)
