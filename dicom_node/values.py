@@ -77,7 +77,9 @@ class InstanceHeader:
 class SourceFrame:
     """Where slice z of a volume came from.
 
-    `frame_number` is one-based, None for single-frame objects.
+    `frame_number` is one-based, None for single-frame objects. `stated` is where a single-frame
+    object says that it lies, in its own digits (dicom_node.datasets.source_planes.stated_plane),
+    as the pixels were read; empty where that was not looked at.
     """
 
     path: Path
@@ -85,6 +87,7 @@ class SourceFrame:
     sop_instance_uid: str
     instance_number: int | None
     frame_number: int | None = None
+    stated: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -99,11 +99,23 @@ def numbers(parts: Iterable[str], count: int) -> NDArray[np.float64] | None:
 
 
 def _stated(frames: Sequence[SourceFrame]) -> Iterator[dict[str, tuple[str, ...]]]:
-    """The header values of each frame; every file is read once, however many frames it holds."""
+    """The header values of each frame; a file is read once at most, however many frames it holds,
+    and not again where its frames know what it states.
+    """
     for path, members in groupby(frames, key=lambda frame: frame.path):
-        ds = read_dataset(path)
-        for frame in members:
-            yield {keyword: _stated_of(ds, keyword, frame.frame_number) for keyword in _GROUP_OF}
+        of_file = list(members)
+        known = all(frame.stated for frame in of_file)
+        ds = Dataset() if known else read_dataset(path)
+        for frame in of_file:
+            stated = frame.stated or stated_plane(ds, frame.frame_number)
+            yield dict(zip(_GROUP_OF, stated, strict=True))
+
+
+def stated_plane(ds: Dataset, frame_number: int | None = None) -> tuple[tuple[str, ...], ...]:
+    """Image Position and Orientation (Patient), Pixel Spacing and Slice Thickness as the data set
+    writes them for an image, or for its frame of this one-based number; each empty when absent.
+    """
+    return tuple(_stated_of(ds, keyword, frame_number) for keyword in _GROUP_OF)
 
 
 def _stated_of(ds: Dataset, keyword: str, frame_number: int | None) -> tuple[str, ...]:

@@ -18,13 +18,14 @@ from pydicom.uid import UID
 from dicom_node.datasets.attribute_values import shown_term, term
 from dicom_node.datasets.dataset_files import read_dataset
 from dicom_node.datasets.intensity_units import is_unspecified, refuse_other_quantities, unit_of
+from dicom_node.datasets.source_planes import stated_plane
 from dicom_node.datasets.stored_pixels import PixelFormat, grey_format, stored_frames
 from dicom_node.errors import EXPORT_AGAIN, NotAVolume, UndecodablePixels, UnusableValue
 from dicom_node.reading_errors import parsing, quietly
 from dicom_node.series.multiframe import FunctionalGroups
 from dicom_node.series.plane import Plane, named
 from dicom_node.sop_classes import uid_name
-from dicom_node.values import Code
+from dicom_node.values import Code, SourceFrame
 from dicom_node.volume.hounsfield import (
     AIR_HU,
     Tally,
@@ -42,18 +43,23 @@ _THREADS = min(4, os.cpu_count() or 1)
 
 @dataclass(frozen=True)
 class Intensities:
-    """`values` (z, y, x) float32 after rescale, in `unit` (None: unknown); `warnings` on them."""
+    """`values` (z, y, x) float32 after rescale, in `unit` (None: unknown); `warnings` on them.
+
+    `frames` says where each slice came from, with what single-frame objects state of their place.
+    """
 
     values: NDArray[np.float32]
     unit: Code | None
     warnings: tuple[str, ...]
+    frames: tuple[SourceFrame, ...]
 
 
 @dataclass(frozen=True)
 class _Slice:
-    """One decoded plane: its rescale, its counts, and what was odd about it."""
+    """One decoded plane: its frame, its rescale, its counts, and what was odd about it."""
 
     plane: Plane
+    frame: SourceFrame
     rescale: Rescale
     counts: Tally
     inverted: bool
@@ -86,6 +92,7 @@ def _decodable(uid: str) -> bool:
     try:
         with quietly():
             return get_decoder(UID(uid)).is_available
+    # how pydicom says that it has no decoder for this transfer syntax, public or private
     except NotImplementedError:
         return False
 
@@ -112,7 +119,9 @@ def decode(planes: Sequence[Plane], modality: str, frames_of: Callable[[Path], i
     _refuse_failures(decoded)
     slices = [slice_ for result in decoded for slice_ in result.slices]
     unit, warnings = _judged(slices, modality)
-    return Intensities(out, unit, (*warnings, *_tell_odd(slices)))
+    frame_of = {slice_.plane.source: slice_.frame for slice_ in slices}
+    frames = tuple(frame_of[plane.source] for plane in planes)
+    return Intensities(out, unit, (*warnings, *_tell_odd(slices)), frames)
 
 
 def _decode_file(
@@ -161,8 +170,19 @@ def _fill(
         z, plane = z_of_index[index]
         counts, problem = _put(values, out[z], (form, scale, padding), modality)
         inverted = form.inverted and modality != "CT"
-        slices.append(_Slice(plane, scale, counts, inverted, problem))
+        frame = _stated_frame(plane.source, ds)
+        slices.append(_Slice(plane, frame, scale, counts, inverted, problem))
     return slices
+
+
+def _stated_frame(source: SourceFrame, ds: Dataset) -> SourceFrame:
+    """A frame with what its open file states of its place, so that nobody opens it again for that.
+
+    A multi-frame object is one file, and its functional groups are left to whoever needs them.
+    """
+    if source.frame_number is not None:
+        return source
+    return replace(source, stated=stated_plane(ds))
 
 
 def _scale(ds: Dataset, groups: FunctionalGroups, index: int, modality: str) -> Rescale:

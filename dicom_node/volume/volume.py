@@ -38,7 +38,7 @@ def load_volume(headers: Sequence[InstanceHeader]) -> SourceVolume:
     return SourceVolume(
         intensities=decoded.values,
         affine_zyx_to_lps=stack.affine_zyx_to_lps,
-        frames=tuple(plane.source for plane in stack.planes),
+        frames=decoded.frames,
         study_instance_uid=first.study_instance_uid,
         series_instance_uid=first.series_instance_uid,
         frame_of_reference_uid=stack.planes[0].frame_of_reference_uid,

@@ -18,8 +18,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -92,10 +94,7 @@ class WorkFolder:
     def load_volume(self) -> SourceVolume:
         """The volume of `save_volume`, memory-mapped; writing to it changes no file."""
         record = json.loads((self.path / "volume.json").read_text(encoding="utf-8"))
-        frames = tuple(
-            SourceFrame(**frame | {"path": Path(os.path.normpath(self.path / frame["path"]))})
-            for frame in record["frames"]
-        )
+        frames = tuple(self._frame(frame) for frame in record["frames"])
         colour = self.path / _COLOUR
         return SourceVolume(
             intensities=np.load(self.path / "intensities.npy", mmap_mode="c"),
@@ -112,6 +111,11 @@ class WorkFolder:
             unit=Code(**record["unit"]) if record.get("unit") else None,
             why_chosen=record.get("why_chosen", ""),
         )
+
+    def _frame(self, record: Mapping[str, Any]) -> SourceFrame:
+        path = Path(os.path.normpath(self.path / record["path"]))
+        stated = tuple(map(tuple, record.get("stated", ())))
+        return SourceFrame(**{**record, "path": path, "stated": stated})
 
     def save_target(
         self, summary: TargetSummary, voxels: Voxels | None, traced: TracedTarget

@@ -4,7 +4,10 @@ weights.
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -62,6 +65,25 @@ def assignment(*asked: tuple[str, str | None], request_id: str = "request-1") ->
     return Assignment(request_id, "1.2.3", 1, None, targets)
 
 
+class Opened:
+    """How often each file was opened by this process while `counting`."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.counting = False
+        sys.addaudithook(self._hear)
+
+    def _hear(self, event: str, details: tuple[Any, ...]) -> None:
+        if self.counting and event == "open" and isinstance(details[0], str | os.PathLike):
+            self.counts[os.fspath(details[0])] += 1
+
+
+@pytest.fixture(scope="module")
+def opened() -> Opened:
+    """An audit hook cannot be taken away again: there is one of it."""
+    return Opened()
+
+
 def run(pipeline: Pipeline, asked: Assignment, turns: list[Turn] | None = None) -> Any:
     turns = [] if turns is None else turns
     study = StudyRun(pipeline, asked, lambda _, turn: turns.append(turn))
@@ -92,6 +114,30 @@ def test_the_liver_comes_back_where_it_is(
         np.count_nonzero(shown) * abs(np.linalg.det(volume.affine_zyx_to_lps[:3, :3])) / 1000,
         rel=1e-3,
     )
+
+
+def test_a_source_is_opened_for_header_pixels_and_read_back_alone(
+    study: Callable[..., Any], opened: Opened
+) -> None:
+    # Arrange
+    phantom, pipeline = study()
+    opened.counting = True
+
+    # Act
+    try:
+        _, (seg, _) = run(pipeline, assignment(("liver", "liver")))
+    finally:
+        opened.counting = False
+
+    # Assert: the patient's and the study's attributes come from the first slice, for SEG and SR;
+    # the digits of every slice are those of its file all the same
+    counts = sorted(opened.counts[str(path)] for path in phantom.paths)
+    assert counts[:-1] == [3] * (len(phantom.paths) - 1)
+    assert counts[-1] <= 5
+    written = pydicom.dcmread(seg.path)
+    positions = {tuple(pydicom.dcmread(path).ImagePositionPatient) for path in phantom.paths}
+    for frame in written.PerFrameFunctionalGroupsSequence:
+        assert tuple(frame.PlanePositionSequence[0].ImagePositionPatient) in positions
 
 
 def test_results_refer_to_the_source_and_leave_trace_and_preview(

@@ -16,6 +16,8 @@ from dicom_node.voxels import Voxels
 from server.study.workfolder import EncodingStore, WorkFolder
 from server.values import TargetSummary
 
+STATED = (("-10.50", "0", "3e1"), ("1", "0", "0", "0", "1", "0"), (".5", ".5"), ())
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> WorkFolder:
@@ -23,7 +25,9 @@ def folder(tmp_path: Path) -> WorkFolder:
 
 
 def volume() -> SourceVolume:
-    frames = tuple(SourceFrame(Path(f"/in/{z}.dcm"), "1.2", f"1.2.{z}", z + 1) for z in range(3))
+    frames = tuple(
+        SourceFrame(Path(f"/in/{z}.dcm"), "1.2", f"1.2.{z}", z + 1, None, STATED) for z in range(3)
+    )
     return SourceVolume(
         intensities=np.arange(60, dtype=np.float32).reshape(3, 4, 5),
         affine_zyx_to_lps=np.diag([3.0, 2.0, 1.0, 1.0]),
