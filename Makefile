@@ -13,10 +13,10 @@ BIN := .venv/bin
 UV := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraints constraints.txt --build-constraints constraints.txt
 # one process a core; the tests of a file stay together and in their order, long files begin first
 PARALLEL ?= --numprocesses auto --dist loadfile --no-loadscope-reorder
-# lines that a room's own tests run, in percent, only ever raised: agent as measured, the others a first guess from below
+# lines that a room's own tests run, in percent, only ever raised: as measured, but for the server's, a guess from below
 FLOOR_AGENT := 98
 FLOOR_DICOM_NODE := 96
-FLOOR_MODELS := 85
+FLOOR_MODELS := 96
 FLOOR_SERVER := 85
 # what is installed is what these two files said: another content is another stamp
 KEY := $(shell cat pyproject.toml constraints.txt | cksum | tr -s ' \t' '-')

@@ -267,6 +267,7 @@ class EpisodeState:
         )
         if not segmentation.mask.any():
             return _Verdict(Outcome.NO_MASK, "nothing was drawn there: try another place")
+        # the latest, too: a mask that was rolled back and comes again teaches nobody anything
         earlier_masks = [s.mask for s in (self.best, self._latest) if s is not None]
         if any(np.array_equal(mask, segmentation.mask) for mask in earlier_masks):
             return _Verdict(
@@ -274,6 +275,7 @@ class EpisodeState:
                 "the mask did not change: try something else, or stop",
                 segmentation,
             )
+        # the policy scores with what it saw when it acted, before this mask became the latest
         observation = self.observe()
         self._latest = segmentation
         objection = self._objection(segmentation)

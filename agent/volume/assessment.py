@@ -69,6 +69,7 @@ def _cut_beyond(target_state: TargetState, z: int) -> None:
     """Remove the masks that were reached through slice `z`, on which the structure is absent: those
     beyond it as seen from the key slices, if all of these lie on one side of it.
     """
+    # with key slices on both sides (or z among them) no sign stands for all, and nothing is beyond
     sides = {np.sign(z - key) for key in target_state.key_slices}
     beyond = [n for n in target_state.masks if sides == {np.sign(n - z)}]
     for n in beyond:

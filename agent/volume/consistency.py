@@ -49,6 +49,7 @@ def check_consistency(target_state: TargetState) -> Generator[Turn, None, None]:
         reviewed.add(worst.z)
         before = dict(target_state.masks)
         yield from _correct(target_state, worst)
+        # a change is felt by the slices beside it only: the others' findings stay as they are
         findings |= {z: _finding(target_state, z) for z in _affected(target_state, before)}
 
 
@@ -73,6 +74,8 @@ def _misfit(mask: NDArray[np.bool_], around: tuple[NDArray[np.bool_], ...]) -> f
     """How badly a mask fits: misfits with two neighbours first, then by the ratio of equivalent
     radii, to the neighbour that is nearer in size, whichever of the two is larger.
     """
+    # of two misfits the one that two neighbours speak against comes first, whatever its ratio: no
+    # ratio of radii on a slice reaches 1000. A ratio and its inverse are equally bad (twice, half)
     ratios = [radius_px(mask) / radius_px(neighbour) for neighbour in around]
     return len(around) * 1000.0 + min(max(ratio, 1 / ratio) for ratio in ratios)
 

@@ -63,6 +63,7 @@ class Neighbourhood:
         if self._outgrows(mask, neighbour):
             times = np.count_nonzero(mask) / np.count_nonzero(neighbour)
             return f"the area jumped to {times:.1f} times that of the neighbouring slice"
+        # what runs obliquely leaves its outline by up to `reach_px` a slice, and has not moved
         if self._share_on(mask, neighbour) < self.limits.least_overlap:
             return "the mask has left its place on the neighbouring slice"
         return None

@@ -98,6 +98,7 @@ def outline_target(
     yield from target_state.record_replies(Role.SURVEY, localisation.replies)
     target_state.presence = localisation.presence
     if localisation.absent:
+        # as sure that it is nowhere as the likeliest slice is unlikely to show it
         reason = localisation.reason or "not found on any slice"
         return _ended(
             target_state, TargetStatus.ABSENT, reason, 1.0 - _highest_presence(localisation)

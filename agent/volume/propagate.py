@@ -54,6 +54,7 @@ def follow(
         for slice_of in segmenter.propagate(slices, seeds, lambda s: objects[s.index].continues(s)):
             objects[slice_of.index].keep(slice_of)
     finally:
+        # the slices are gone through once for all objects: each bears an equal share of the time
         share_s = (time.perf_counter() - began) / max(len(objects), 1)
         for propagated in objects:
             propagated.record(share_s)
@@ -85,6 +86,7 @@ class _PropagatedObject:
                 f"the outline could not be followed to slice {propagated.z}: {fault}"
             )
             return False
+        # where a correction gives the mask that was there before, it has no effect further on
         earlier = self._earlier_masks.get(propagated.z)
         return earlier is None or dice(mask, earlier) < limits.settled_overlap
 
@@ -118,6 +120,7 @@ def affected_range(
     above = [z for z in trusted if z > max(redrawn)]
     lowest = below[-1] + 1 if below else 0
     highest = above[0] - 1 if above else depth - 1
+    # the trusted masks that bound the range, one slice outside of it, pull it to their shape too
     seeds = tuple(z for z in trusted if lowest - 1 <= z <= highest + 1)
     return PropagationRange(seeds, lowest, highest)
 
@@ -141,4 +144,5 @@ def _reach(target_state: TargetState, z: int, step: int) -> int:
     while 0 <= z + step < depth and unlikely < target_state.limits.end_after:
         z += step
         unlikely = 0 if target_state.likely(z) else unlikely + 1
+    # the last `unlikely` slices did not bring the structure back: the way ends before them
     return z - step * unlikely

@@ -30,6 +30,7 @@ class PropagationPath:
 
     def covers(self, z: int) -> bool:
         """Whether slice `z` lies on the path."""
+        # times -1, a way down is a way up: one comparison serves both
         return self.first * self.step <= z * self.step <= self.last * self.step
 
 
@@ -75,6 +76,7 @@ def sweep(
     """
     for step in (1, -1):
         active = [path for path in paths if path.step == step]
+        # the union of all paths: slices between two objects that are nobody's are not encoded
         slices = {z for path in active for z in range(path.first, path.last + step, step)}
         for z in sorted(slices, reverse=step < 0):
             present = [path for path in active if path.covers(z)]
@@ -92,6 +94,8 @@ def _upper_end(seed: Seed, origin: int, highest: int) -> int:
     above = min((z for z in seed.masks if z > origin), default=None)
     if above is None:
         return highest
+    # rounded down, so that a middle slice is the lower outline's; `_lower_end` begins one above it:
+    # together the two halves cover every slice between the outlines, and none twice
     return (origin + above) // 2 if np.any(seed.masks[above]) else above - 1
 
 

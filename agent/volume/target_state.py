@@ -173,6 +173,7 @@ class TargetState:
         """
         tidy = replace(segmentation, mask=tidy_slice(segmentation.mask))
         observation = Observation(self.target, self.slices, z, Role.CARRY)
+        # two opinions as if they were independent: both must hold for the mask to be good
         score = self.config.policy.score(observation, tidy) * certainty
         self.put(z, tidy.mask, float(np.clip(np.nan_to_num(score), 0.0, 1.0)))
         return tidy.mask

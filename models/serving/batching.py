@@ -66,6 +66,8 @@ class Batcher:
             self._changed.wait_for(lambda: answered() or not self._drawing)
             if answered():
                 return []
+            # the oldest go first, and these may all be others': then this thread comes back for its
+            # own, which each round brings `most` nearer to the front, so nobody waits for ever
             self._drawing = True
             batch, self._queue = self._queue[: self._most], self._queue[self._most :]
             return batch
@@ -80,5 +82,6 @@ class Batcher:
                 for waiting in batch:
                     waiting.answer.set_exception(fault)
                 return
+            # which prompt was at fault is not known; alone, each fails or succeeds for itself
             for waiting in batch:
                 self._draw([waiting])

@@ -83,7 +83,6 @@ THROUGH_THEIR_CALLER = {
     "tests/models/parity/test_dump.py": ("models.parity.case",),
     "tests/models/policies/chat/in_process/test_transformers_chat.py": (
         "models.policies.chat.in_process.batching",
-        "models.policies.chat.in_process.pictures",
     ),
     "tests/models/policies/chat/openai/test_egress.py": ("models.policies.chat.openai.endpoints",),
     "tests/models/segmenters/imisnet/test_imisnet_network.py": (

@@ -30,7 +30,7 @@ NEIGHBOUR_MM = 3.0
 _HINT_LEVEL = 0.25
 _HINT_SHARE = 0.25  # of the least area that is believed
 
-_REACH_SIGMAS = 2.0  # slices further away than this have no say
+_REACH_SIGMAS = 2.0  # slices further away have no say: their weight would be below e^-2 = 0.14
 _KEPT_MAPS = 48  # full-size maps kept for the turns on a slice and its neighbours
 
 
@@ -94,6 +94,7 @@ class OrganMaps:
         """
         shares = torch.from_numpy(self._of_slice(z).astype(np.float32)).softmax(0)
         cells = int((shares[ORGANS.index(structure) + 1] > _HINT_LEVEL).sum())
+        # a cell of the map stands for 2 x 2 pixels of the square in which areas are told
         cell_px = (IMAGE_PX / MAP_PX) ** 2
         return cells * cell_px >= _HINT_SHARE * least_area_px(structure, alone=False)
 
@@ -117,6 +118,8 @@ class OrganMaps:
         square = functional.interpolate(
             logits, size=(IMAGE_PX, IMAGE_PX), mode="bilinear", align_corners=False
         )
+        # interpolated before the softmax: where two classes meet, their logits cross at a line, and
+        # the edge lies on it; probabilities would be blurred over the width of a cell
         return square.softmax(1)
 
     def _full_size(self, share: torch.Tensor) -> NDArray[np.float32]:
@@ -135,6 +138,8 @@ class OrganMaps:
         """
         step_mm = self._slices.spacing_mm[0]
         near = range(max(0, z - self.reach), min(self._slices.shape[0], z + self.reach + 1))
+        # the mean is of logits, not of probabilities: it multiplies the odds, so that a slice that
+        # is sure outweighs a neighbour that is not, and two that disagree cancel out
         weights = [np.exp(-0.5 * ((other - z) * step_mm / NEIGHBOUR_MM) ** 2) for other in near]
         total = sum(
             weight * self._of_slice(other).astype(np.float32)
