@@ -9,7 +9,7 @@ import highdicom
 import numpy as np
 import pydicom
 import pytest
-from pydicom.uid import generate_uid
+from pydicom.uid import RLELossless, generate_uid
 
 from dicom_node.annotations.segmentation_masks import read_segmentation_header, read_segments
 from dicom_node.errors import UnusableAnnotation
@@ -129,6 +129,45 @@ def test_frames_go_where_their_own_groups_say(ours: Any, change: Any, first: Any
         expected = structure.voxels.whole().copy()
         expected[:, : first[0]] = expected[:, :, : first[1]] = False
         np.testing.assert_array_equal(segment.voxels, expected)
+
+
+def in_bytes(ds: Any, stored: Any) -> None:
+    """Frames (n, rows, columns) uint8 as the pixels."""
+    ds.BitsAllocated = ds.BitsStored = 8
+    ds.HighBit = 7
+    ds.PixelData = stored.tobytes() + b"\0" * (stored.size % 2)
+    ds["PixelData"].VR = "OB"
+
+
+def as_label_map(ds: Any) -> None:
+    """Pixels that hold the segment's number, frames that do not name it (PS3.3 A.51.5.1)."""
+    frames = ds.pixel_array.reshape(ds.NumberOfFrames, ds.Rows, ds.Columns).astype(np.uint8)
+    for frame, group in zip(frames, ds.PerFrameFunctionalGroupsSequence, strict=True):
+        identification = group.get("SegmentIdentificationSequence")
+        number = (identification or [ds.SegmentSequence[0]])[0]
+        frame *= number.get("ReferencedSegmentNumber") or number.SegmentNumber
+        if identification:
+            del group.SegmentIdentificationSequence
+    ds.SegmentationType = "LABELMAP"
+    in_bytes(ds, frames)
+
+
+def compressed(ds: Any) -> None:
+    """Fractional, every pixel all or nothing, run-length encoded."""
+    frames = ds.pixel_array.reshape(ds.NumberOfFrames, ds.Rows, ds.Columns).astype(np.uint8)
+    ds.SegmentationType, ds.MaximumFractionalValue = "FRACTIONAL", 255
+    in_bytes(ds, frames * np.uint8(255))
+    ds.compress(RLELossless, generate_instance_uid=False)
+
+
+@pytest.mark.parametrize("change", [as_label_map, compressed])
+def test_label_maps_and_compressed_frames_are_read(ours: Any, change: Any) -> None:
+    path, volume, structures = ours(shape=(24, 60, 66))
+
+    segments = read_segments(edited(path, change), volume)
+
+    for segment, structure in zip(segments, structures, strict=True):
+        np.testing.assert_array_equal(segment.voxels, structure.voxels.whole())
 
 
 def test_half_of_a_fractional_segment_and_more_is_inside(ours: Any) -> None:
