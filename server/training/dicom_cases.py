@@ -1,21 +1,24 @@
 """DICOM folders as a data set: each SEG or RTSTRUCT with the series it was drawn on is a case.
 
-The series is made a volume exactly as for a request. What Segnode drew itself is no truth; what a
-reader drew is, a correction of ours as well.
+The series is made a volume exactly as for a request. What Segnode drew itself is no truth. What a
+reader drew is one, and where Segnode drew the same structure in the same series it is a correction.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from pydicom.uid import RTStructureSetStorage, SegmentationStorage
 
 from agent.case import Truth
+from agent.values import Target
 from dicom_node.annotations.annotated_structure import AnnotatedStructure, AnnotationHeader
 from dicom_node.annotations.segmentation_masks import read_segmentation_header, read_segments
 from dicom_node.annotations.structure_set import read_structure_set_header, read_structures
@@ -96,24 +99,50 @@ def holds_dicom(folder: Path) -> bool:
 
 def _listing(root: Path, catalogue: Catalogue) -> Listing:
     folder = _read_folder(root)
+    drawn = list(_drawings(folder))
+    own: defaultdict[str, list[str]] = defaultdict(list)
+    for drawing in drawn:
+        if drawing.header.by_segnode and drawing.sop_class_uid in _SEGMENTATIONS:
+            own[drawing.header.series_instance_uid].append(drawing.file)
     entries = []
     patients_known = True
-    for name, header in folder.annotations:
+    for drawing in drawn:
         try:
-            annotation = _annotation_header(inside(root, name), header)
-            images = _images_of(annotation, folder)
-        except (DicomNodeError, UnreadableFile) as fault:
-            folder.faults.append(Skipped(name, _reason(fault), _case_id(name)))
+            images = _images_of(drawing.header, folder)
+        except UnreadableFile as fault:
+            folder.faults.append(Skipped(drawing.file, _reason(fault), _case_id(drawing.file)))
             continue
-        patient = _patient(root / name)
+        patient = _patient(root / drawing.file)
         patients_known &= bool(patient)
-        files = (*(image for image, _ in images), name)
-        read = partial(_read, root, files, catalogue)
-        unit = patient or header.study_instance_uid
-        entries.append(Entry(_case_id(name), unit, files, read))
+        names = tuple(image for image, _ in images)
+        ours = tuple(own[images[0][1].series_instance_uid])
+        read = partial(_read, root, names, drawing.file, ours, catalogue)
+        unit = patient or drawing.study_instance_uid
+        entries.append(Entry(_case_id(drawing.file), unit, (*names, *ours, drawing.file), read))
     entries += _label_map_entries(folder, catalogue)
     indices = tuple(files_below(root, (LABELS,)))
     return Listing(root.name, entries, tuple(folder.faults), patients_known, indices)
+
+
+@dataclass(frozen=True)
+class _Drawing:
+    """A SEG or RTSTRUCT of the folder and what its header says."""
+
+    file: str
+    sop_class_uid: str
+    study_instance_uid: str
+    header: AnnotationHeader
+
+
+def _drawings(folder: _Folder) -> Iterator[_Drawing]:
+    """All that was drawn; what cannot be read is named."""
+    for name, header in folder.annotations:
+        try:
+            annotation = _annotation_header(inside(folder.root, name), header)
+        except (DicomNodeError, UnreadableFile) as fault:
+            folder.faults.append(Skipped(name, _reason(fault), _case_id(name)))
+        else:
+            yield _Drawing(name, header.sop_class_uid, header.study_instance_uid, annotation)
 
 
 def _label_map_entries(folder: _Folder, catalogue: Catalogue) -> Iterator[Entry]:
@@ -183,8 +212,14 @@ def _images_of(
     return fitting[0]
 
 
-def _read(root: Path, files: tuple[str, ...], catalogue: Catalogue, tell: Tell) -> Contents:
-    *images, annotation = files
+def _read(
+    root: Path,
+    images: tuple[str, ...],
+    annotation: str,
+    ours: tuple[str, ...],
+    catalogue: Catalogue,
+    tell: Tell,
+) -> Contents:
     paths = [inside(root, name) for name in images]
     path = inside(root, annotation)
     try:
@@ -194,8 +229,41 @@ def _read(root: Path, files: tuple[str, ...], catalogue: Catalogue, tell: Tell) 
         structures = (read_segments if segmentation else read_structures)(path, volume)
     except (DicomNodeError, OSError) as fault:
         raise UnreadableFile(path, _reason(fault)) from fault
-    truths = tuple(_truths(structures, annotation, catalogue, tell))
+    earlier = _earlier_masks(root, ours, volume, catalogue, tell)
+    truths = tuple(
+        replace(truth, corrected_from=earlier.get(_key(truth.target)))
+        for truth in _truths(structures, annotation, catalogue, tell)
+    )
     return Contents(agent_volume(volume), truths, _spacing_known(volume))
+
+
+def _earlier_masks(
+    root: Path, ours: tuple[str, ...], volume: SourceVolume, catalogue: Catalogue, tell: Tell
+) -> Mapping[str, NDArray[np.bool_]]:
+    """What Segnode drew in the series, masks (z, y, x) bool by structure.
+
+    A structure of two results is told and left out: nothing says which of them the reader had.
+    """
+    masks: dict[str, NDArray[np.bool_]] = {}
+    twice: set[str] = set()
+    for name in ours:
+        try:
+            structures = read_segments(inside(root, name), volume)
+        except (DicomNodeError, OSError, UnreadableFile) as fault:
+            tell(name, f"{_reason(fault)} What it holds is not taken as what was corrected.")
+            continue
+        for truth in _truths(structures, name, catalogue, tell):
+            key = _key(truth.target)
+            if key in masks:
+                twice.add(key)
+                tell(name, f"{truth.target.text}: another result of Segnode holds it too.")
+            masks[key] = truth.voxels
+    return {key: mask for key, mask in masks.items() if key not in twice}
+
+
+def _key(target: Target) -> str:
+    """What tells one structure from another, however it was called."""
+    return target.structure or target.text
 
 
 def _truths(

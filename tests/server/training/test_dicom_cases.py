@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pydicom
 import pytest
 
 from agent.values import Target
+from dicom_node.identity import MANUFACTURER
 from dicom_node.results.segmentation import SegmentationWriter
 from dicom_node.results.writers import write_result
 from dicom_node.series.header import read_header
@@ -111,6 +113,54 @@ def test_what_segnode_drew_itself_is_no_truth_and_a_correction_of_it_is(tmp_path
     (skipped,) = dataset.skipped
     assert (skipped.file, skipped.case_id) == ("ours.dcm", "ours")
     assert "Segnode drew it itself" in skipped.reason
+
+
+def own_result(phantom: phantoms.Phantom, path: Path, keys: Sequence[str]) -> Path:
+    """A SEG of ours that is cut at half of each structure's slices."""
+    masks = dict(phantom.masks)
+    for label, mask in phantom.masks.items():
+        present = np.flatnonzero(mask.any(axis=(1, 2)))
+        masks[label] = mask.copy()
+        if present.size:
+            masks[label][present[len(present) // 2] :] = False
+    return segmentation(replace(phantom, masks=masks), path, keys, maker=MANUFACTURER)
+
+
+def test_a_correction_has_the_mask_that_segnode_drew(tmp_path: Path) -> None:
+    phantom = phantom_at(tmp_path / "ct")
+    own_result(phantom, tmp_path / "ours.dcm", ["liver"])
+    segmentation(phantom, tmp_path / "reader.dcm", ["liver", "right_kidney"])
+
+    _, cases = opened(tmp_path)
+
+    liver, kidney = cases["reader"].truths
+    assert liver.corrected_from is not None
+    assert liver.corrected_from.any()
+    assert not (liver.corrected_from & ~liver.voxels).any()
+    assert np.count_nonzero(liver.corrected_from) < np.count_nonzero(liver.voxels)
+    assert kidney.corrected_from is None
+
+
+def test_which_of_two_results_was_corrected_is_not_guessed(tmp_path: Path) -> None:
+    phantom = phantom_at(tmp_path / "ct")
+    own_result(phantom, tmp_path / "first.dcm", ["liver"])
+    own_result(phantom, tmp_path / "second.dcm", ["liver"])
+    segmentation(phantom, tmp_path / "reader.dcm", ["liver"])
+
+    dataset, cases = opened(tmp_path)
+
+    assert cases["reader"].truths[0].corrected_from is None
+    assert any("another result of Segnode" in skipped.reason for skipped in dataset.skipped)
+
+
+def test_a_result_of_ours_in_another_series_is_no_start(tmp_path: Path) -> None:
+    first, second = phantom_at(tmp_path / "a"), phantom_at(tmp_path / "b", "PHANTOM-2")
+    own_result(first, tmp_path / "ours.dcm", ["liver"])
+    segmentation(second, tmp_path / "reader.dcm", ["liver"])
+
+    _, cases = opened(tmp_path)
+
+    assert cases["reader"].truths[0].corrected_from is None
 
 
 def test_patients_are_told_apart_and_not_named(tmp_path: Path) -> None:
