@@ -24,6 +24,7 @@ from models.weights.hashes import size_of
 from models.weights.weights import State, Weights
 from server.commands.console import Progress, say, table
 from server.commands.options import Load, Run, add_config, settings_of
+from server.commands.promote import add_promotion
 
 SEGMENTERS = ("segmenter", "prompts", "volumes", "MB a slice", "weights", "from")
 POLICIES = ("policy", "weights", "from")
@@ -33,7 +34,7 @@ DUMPED = ("imisnet", "sam2", "medsam2")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What `models list`, `fetch`, `verify` and `dump` take."""
+    """What `models list`, `fetch`, `verify`, `promote`, `rollback` and `dump` take."""
     actions = parser.add_subparsers(metavar="ACTION", required=True)
 
     def add_action(name: str, sentence: str, run: Run) -> argparse.ArgumentParser:
@@ -58,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         _verify,
     )
     verify.add_argument("names", metavar="NAME", nargs="*", help="else all that are here")
+    add_promotion(add_action)
     dump = add_action("dump", "run a case through a network and write its arrays", _dump)
     dump.add_argument("--segmenter", choices=DUMPED, required=True, help="whose network")
     dump.add_argument(
