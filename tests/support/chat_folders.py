@@ -103,6 +103,7 @@ class Size:
     context_tokens: int = 4096
     image_px: int = 112
     sentences: tuple[str, ...] = ()  # that the tokenizer also learns from
+    words: tuple[str, ...] = ()  # that are one token each
 
 
 TINY = Size()
@@ -124,7 +125,7 @@ def trained_tokenizer(
     )
     tokenizer.train_from_iterator([*TEXT * 4, *size.sentences], trainer)
     tokenizer.add_special_tokens(marks)
-    tokenizer.add_tokens(WORDS)
+    tokenizer.add_tokens([*WORDS, *size.words])
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token=marks[0],
