@@ -53,9 +53,9 @@ def medsam_agent_reward(facts: EpisodeFacts) -> Reward:
     mask, and 0.1 of each gain; the corrections need two masks. It knows no "absent".
     """
     calls = [turn.action for turn in facts.turns if not isinstance(turn.action, Malformed)]
-    drawn = any(isinstance(call, AddBox | AddPoint) for call in calls)
+    has_drawn = any(isinstance(call, AddBox | AddPoint) for call in calls)
     stopped = bool(calls) and isinstance(calls[-1], Stop)
-    form = (drawn + stopped) / 2
+    form = (has_drawn + stopped) / 2
     masks = len(facts.overlaps[:_MOST_MASKS])
     quality = _quality(facts, cost=_TURN_COST * masks if masks > 1 else 0.0)
     total = _FORM_WEIGHT * form + _QUALITY_WEIGHT * quality["quality"]

@@ -185,12 +185,14 @@ class RolloutChat:
             self._require_context(len(row.prompt_ids))
             return True
         (*_, reply, _) = conversation.messages
-        told = self._observation(row, row.served, served, self._renderer.plain(reply.text))
-        needed = len(row.completion_ids) + len(told) + self._room.reply_tokens
+        observation_ids = self._observation(
+            row, row.served, served, self._renderer.plain(reply.text)
+        )
+        needed = len(row.completion_ids) + len(observation_ids) + self._room.reply_tokens
         row.full = needed > self._room.completion_tokens
         if row.full:
             return False
-        row.tell(told, conversation.pictures)
+        row.tell(observation_ids, conversation.pictures)
         row.served = served
         return True
 

@@ -287,7 +287,12 @@ def _save_model(folder: Path, kind: str) -> int:
         *(json.dumps(tool.schema) for tool in TOOLS),
     )
     size = replace(
-        folders.TINY, context_tokens=32_768, vocabulary=1500, sentences=sentences, **GEOMETRY[kind]
+        folders.TINY,
+        context_tokens=32_768,
+        vocabulary=1500,
+        sentences=sentences,
+        words=(),
+        **GEOMETRY[kind],
     )
     folders.save_qwen2_5_vl(folder, size)
     processor = AutoProcessor.from_pretrained(folder)

@@ -177,6 +177,7 @@ def test_the_commands_are_those_of_the_contract() -> None:
         "evaluate",
         "check",
         "train sft",
+        "train grpo",
     }
 
 

@@ -1,0 +1,65 @@
+"""`segnode train grpo`: cases and a segmenter for the trainer, loaded where that command runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from models.loaded_models import LoadedModels, open_workbench
+from models.training.grpo import GrpoResult, train_grpo
+from models.training.grpo_settings import PRESETS, GrpoSettings, settings_of
+from server.compose.choice import choice, resources
+from server.compose.training.cases import open_cases
+from server.settings import Settings
+
+__all__ = ["PRESETS", "GrpoResult", "GrpoRun", "GrpoSettings", "run", "settings_of"]
+
+_WITHOUT_WEIGHTS = "threshold"  # a policy that loads nothing: the model in training plans
+
+
+@dataclass(frozen=True)
+class GrpoRun:
+    """What a run is of: `data` and its `split`, the model `base` to begin with, the folder `out`;
+    `slices_per_truth` of a volume are begun on.
+    """
+
+    data: Path
+    split: str
+    base: Path
+    out: Path
+    slices_per_truth: int = 1
+    resume: bool = False
+
+
+def run(
+    settings: Settings, training: GrpoSettings, of: GrpoRun, tell: Callable[[str], None]
+) -> GrpoResult:
+    """Train a planner by the rewards of its episodes; `tell` is given the progress in words.
+
+    Errors of the data set, the models and the training pass through.
+    """
+    dataset = open_cases(of.data, of.split)
+    result = train_grpo(
+        dataset.cases(),
+        of.base,
+        _models(settings),
+        of.out,
+        training,
+        slices_per_truth=of.slices_per_truth,
+        device=settings.models.device,
+        resume=of.resume,
+        progress=tell,
+    )
+    for skipped in dataset.skipped:
+        tell(f"left out: {skipped.file}: {skipped.reason}")
+    return result
+
+
+def _models(settings: Settings) -> LoadedModels:
+    """The segmenter as a language model's slices are prepared for it: each structure in its own
+    window.
+    """
+    segmenter = choice(settings).segmenter
+    opened = open_workbench(_WITHOUT_WEIGHTS, segmenter, resources=resources(settings, segmenter))
+    return replace(opened, window=None)
