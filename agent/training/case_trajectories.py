@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,6 +62,15 @@ def trajectories_of(
         if slices.shape[0] > 1:
             yield localisation_trajectory(maker, case, truth.target, slices, truth.voxels)
             yield from _inspected(case, truth, slices, maker)
+
+
+def worst_first(
+    wrong: Mapping[int, NDArray[np.bool_]], voxels: NDArray[np.bool_]
+) -> tuple[int, ...]:
+    """The slices of `wrong` masks (rows, columns) bool in the order of their IoU with the truth
+    `voxels` (z, y, x) bool, the lowest first, the lower slice first among equals.
+    """
+    return tuple(sorted(wrong, key=lambda z: (iou(wrong[z], voxels[z]), z)))
 
 
 def _exercises(

@@ -15,7 +15,7 @@ from agent.case import Case, Truth
 from agent.fakes import ArraySlices, FakeSegmenter
 from agent.language.settings import LanguageSettings
 from agent.limits import Limits
-from agent.training.case_trajectories import FULL, trajectories_of
+from agent.training.case_trajectories import FULL, trajectories_of, worst_first
 from agent.training.reader_settings import ReaderSettings, TrajectoryKind
 from agent.training.trajectory import Dropped, Trajectory, TrajectoryMaker
 from agent.turns import WHOLE_VOLUME
@@ -79,19 +79,29 @@ class TestVolumes:
 
         assert len(slices_worked_on - {WHOLE_VOLUME}) >= 4
 
-    def test_a_slice_beside_the_structure_is_absent(self) -> None:
-        case = toy_cases(1, depth=15)[0]
-        made = made_of(case)
-        truths = {truth.target: truth.voxels for truth in case.truths}
+    def test_a_slice_near_the_structure_is_taken_where_it_is_absent(self) -> None:
+        places = set()
+        for seed in range(6):
+            case = toy_cases(1, seed=seed, depth=25)[0]
+            voxels = np.zeros_like(case.truths[0].voxels)
+            voxels[12] = case.truths[0].voxels[12]
+            short = replace(case, truths=(Truth(Target("short"), voxels),))
+            places |= {
+                one.slice_index
+                for one in made_of(short)
+                if one.kind is TrajectoryKind.ABSENT
+                if isinstance(one, Trajectory)
+            }
 
-        absent = [
-            one for one in made if isinstance(one, Trajectory) and one.kind is TrajectoryKind.ABSENT
-        ]
+        assert places
+        assert all(1 <= abs(z - 12) <= 3 for z in places)
 
-        assert absent
-        for one in absent:
-            present = np.flatnonzero(truths[one.target].any(axis=(1, 2)))
-            assert 1 <= np.abs(present - one.slice_index).min() <= 3
+    def test_the_worst_slice_is_that_of_the_lowest_iou(self) -> None:
+        voxels = np.ones((4, 2, 2), dtype=np.bool_)
+        half, quarter, whole = voxels[0].copy(), voxels[0].copy(), voxels[0]
+        half[0], quarter[0], quarter[1, 0] = False, False, False
+
+        assert worst_first({3: half, 1: whole, 2: quarter, 0: half}, voxels) == (2, 0, 3, 1)
 
     def test_the_worst_of_the_slices_that_are_named_wrong_is_drawn_anew(self) -> None:
         named, redrawn = {}, {}
