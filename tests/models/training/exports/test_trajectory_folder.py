@@ -18,10 +18,12 @@ from models.training.exports.trajectory_folder import (
 )
 from tests.support.training.toy_trajectories import SOURCE, toy_run, write_toy_folder
 
+SEED = 1  # draws an absent structure, whose IoU of 1 is no mask's
+
 
 def test_figures_are_those_of_the_lines_by_hand(tmp_path: Path) -> None:
     for index in (0, 1):
-        write_toy_folder(tmp_path, toy_run(per_case=2), index=index, count=2)
+        write_toy_folder(tmp_path, toy_run(per_case=2, seed=SEED), index=index, count=2)
     lines = [
         json.loads(line)
         for path in tmp_path.glob("trajectories-*.jsonl")
@@ -33,6 +35,7 @@ def test_figures_are_those_of_the_lines_by_hand(tmp_path: Path) -> None:
     assert figures.kept == len(lines)
     assert figures.turns == sum(len(line["turns"]) for line in lines)
     assert figures.kinds == dict(Counter(line["kind"] for line in lines))
+    assert figures.kinds["absent"] > 0
     assert figures.structures == dict(Counter(line["target"]["text"] for line in lines))
     assert (figures.done, figures.patients, figures.failed) == (6, 3, {})
     made = len(lines) + sum(figures.dropped.values())
