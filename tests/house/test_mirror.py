@@ -40,7 +40,6 @@ THROUGH_THEIR_CALLER = {
     "tests/server/interactive/test_sessions_api.py": (
         "server.interactive.admission",
         "server.interactive.routes",
-        "server.interactive.store",
     ),
     "tests/server/record/test_record.py": (
         "server.record.completion",
@@ -84,7 +83,6 @@ THROUGH_THEIR_CALLER = {
     "tests/models/policies/chat/in_process/test_transformers_chat.py": (
         "models.policies.chat.in_process.batching",
     ),
-    "tests/models/policies/chat/openai/test_egress.py": ("models.policies.chat.openai.endpoints",),
     "tests/models/segmenters/imisnet/test_imisnet_network.py": (
         "models.segmenters.imisnet.decoder",
     ),
