@@ -28,7 +28,7 @@ SEGNODE = (sys.executable, "-m", "server.cli")
 
 
 def run_s(*words: str) -> float:
-    """Seconds that a `segnode` command takes; CalledProcessError when it fails."""
+    """Seconds that a `segnode` command takes; it must end well."""
     began = time.perf_counter()
     subprocess.run([*SEGNODE, *words], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - began

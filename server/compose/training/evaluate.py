@@ -19,9 +19,9 @@ from models.evaluation.runner import evaluate
 from models.loaded_models import LoadedModels
 from models.pair import ModelPair
 from models.training.datasets.dataset import Dataset
-from models.training.datasets.opening import open_dataset
 from server.compose.choice import choice, limits
 from server.compose.networks import opener
+from server.compose.training.cases import open_cases
 from server.settings import Settings
 
 
@@ -53,7 +53,7 @@ def run(
     baselines = named_baselines(request.baselines)
     if request.against is not None:
         read_run(request.against)  # a wrong folder is told now, not after a day
-    dataset = open_dataset(request.data, split=request.split)
+    dataset = open_cases(request.data, request.split)
     pair = choice(settings)
     tell(f"models: {pair}")
     progress("loading the models")
