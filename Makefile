@@ -24,15 +24,19 @@ INSTALLED := .venv/.installed-$(KEY)
 TRAIN_INSTALLED := .venv/.train-$(KEY)
 PEERS_INSTALLED := .venv/.peers-$(KEY)
 
-.PHONY: help demo test check coverage lint format peers bench pins stamp
+.PHONY: help demo train-demo test check coverage lint format peers bench pins stamp
 
 # This list.
 help:
-	@awk '/^# /{said=substr($$0,3)} /^[a-z]+:/{split($$0,name,":"); if (said!="") printf "make %-8s %s\n", name[1], said} !/^# /{said=""}' $(MAKEFILE_LIST)
+	@awk '/^# /{said=substr($$0,3)} /^[a-z-]+:/{split($$0,name,":"); if (said!="") printf "make %-10s %s\n", name[1], said} !/^# /{said=""}' $(MAKEFILE_LIST)
 
 # Run the main job on a real CT, from the PACS and back to it; leaves SEG, SR, preview.png and trace.json in demo-out/.
 demo: $(INSTALLED)
 	@$(BIN)/python -P -m server.demo
+
+# From slices with a truth to a report on two cores: trajectories, SFT, GRPO and evaluation of a toy model, in train-out/.
+train-demo: $(TRAIN_INSTALLED)
+	@$(BIN)/python -P -m server.demo.training
 
 # Set up .venv if needed and run every check and every test: the same command as `make check`.
 test: check

@@ -21,6 +21,7 @@ from transformers import (
     Qwen3VLProcessor,
     Qwen3VLVideoProcessor,
 )
+from transformers.utils import logging as transformers_logging
 
 _PATCH_PX = 16
 _PAD, _END = "<|endoftext|>", "<|im_end|>"
@@ -60,6 +61,7 @@ def write_toy_model(
     """Write a random model to `folder`, which `policy = "transformers"` loads, and return it; its
     tokenizer is trained on `sentences`. The same arguments write the same weights.
     """
+    transformers_logging.disable_progress_bar()
     tokenizer = _tokenizer(sentences, size.vocabulary)
     torch.manual_seed(seed)
     model = Qwen3VLForConditionalGeneration(_config(size, tokenizer))

@@ -172,6 +172,8 @@ def test_the_commands_are_those_of_the_contract() -> None:
         "models fetch",
         "models verify",
         "models dump",
+        "models promote",
+        "models rollback",
         "data list",
         "data check",
         "evaluate",

@@ -1,0 +1,91 @@
+"""Slices of ellipses with their truth, as PNG: training data for where no real ones are at hand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from server.files import write_json
+
+SIDE = 256
+LABELS = {1: "liver", 2: "spleen", 3: "aorta"}
+_GREY = {1: 150, 2: 185, 3: 215}
+_CENTRES = {1: (0.45, 0.32), 2: (0.5, 0.72), 3: (0.62, 0.52)}  # (y, x) as parts of the side
+_RADII = {1: (0.17, 0.15), 2: (0.11, 0.08), 3: (0.05, 0.05)}
+_JITTER = 0.03
+_NOISE = 4.0
+
+
+def write_toy_slices(folder: Path, patients: int, slices: int, validation: int) -> Path:
+    """Write `patients` patients of `slices` slices each, the last `validation` of them for
+    validation, and return `folder`. Each third slice lacks the spleen.
+    """
+    for name in ("images", "labels"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    names: dict[str, list[str]] = {"training": [], "validation": []}
+    for patient in range(patients):
+        split = "validation" if patient >= patients - validation else "training"
+        for index in range(slices):
+            image, labels = _slice(np.random.default_rng([patient, index]), without=index % 3 == 2)
+            name = f"TOY_{patient:03d}_{index:02d}.png"
+            Image.fromarray(image).save(folder / "images" / name)
+            Image.fromarray(labels).save(folder / "labels" / name)
+            names[split].append(name)
+    write_json(
+        folder / "dataset.json",
+        {
+            "name": "toy",
+            "modality": "CT",
+            "image_dir": "images",
+            "label_dir": "labels",
+            "file_name": "TOY_<patient>_<slice>.png",
+            "labels": {"0": "background", **{str(value): name for value, name in LABELS.items()}},
+            **names,
+        },
+    )
+    return folder
+
+
+def copy_slices(source: Path, folder: Path, structures: tuple[str, ...]) -> Path:
+    """Copy a data set of that layout with the labels of `structures` alone, and return `folder`."""
+    index = json.loads((source / "dataset.json").read_text(encoding="utf-8"))
+    wanted = {v: n for v, n in index["labels"].items() if n in structures or v == "0"}
+    for key in ("image_dir", "label_dir"):
+        (folder / index[key]).mkdir(parents=True, exist_ok=True)
+        for name in (*index["training"], *index["validation"]):
+            place = f"{index[key]}/{name}"
+            (folder / place).write_bytes((source / place).read_bytes())
+    write_json(folder / "dataset.json", index | {"labels": wanted})
+    return folder
+
+
+def _slice(
+    rng: np.random.Generator, *, without: bool
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """A slice (SIDE, SIDE) uint8 and its labels; `without` the spleen."""
+    rows, columns = np.mgrid[:SIDE, :SIDE] / SIDE
+    image = np.full((SIDE, SIDE), 8.0)
+    image[_inside(rows, columns, (0.5, 0.5), (0.36, 0.44))] = 90.0
+    labels = np.zeros((SIDE, SIDE), np.uint8)
+    for value, radii in _RADII.items():
+        y, x = np.add(_CENTRES[value], rng.uniform(-_JITTER, _JITTER, 2))
+        if without and LABELS[value] == "spleen":
+            continue
+        inside = _inside(rows, columns, (float(y), float(x)), radii)
+        image[inside], labels[inside] = _GREY[value], value
+    noisy = image + rng.normal(0, _NOISE, image.shape)
+    return np.clip(noisy, 0, 255).astype(np.uint8), labels
+
+
+def _inside(
+    rows: NDArray[np.float64],
+    columns: NDArray[np.float64],
+    centre: tuple[float, float],
+    radii: tuple[float, float],
+) -> NDArray[np.bool_]:
+    across = ((columns - centre[1]) / radii[1]) ** 2
+    return ((rows - centre[0]) / radii[0]) ** 2 + across <= 1
