@@ -154,7 +154,12 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_weights(
     assert not (out / "model").exists()
     assert (out / "checkpoints" / "checkpoint-2").exists()
 
-    result = train_sft(few_trajectories, base, out, SftSettings(**BROKEN_AND_UNBROKEN), resume=True)
+    told: list[str] = []
+
+    settings = SftSettings(**BROKEN_AND_UNBROKEN)
+    result = train_sft(few_trajectories, base, out, settings, resume=True, progress=told.append)
+
+    assert [text.split(",")[0] for text in told[1:]] == ["step 3 of 4", "step 4 of 4"]
 
     weights = "model.safetensors"
     assert (result.model / weights).read_bytes() == (unbroken / weights).read_bytes()
