@@ -1,7 +1,7 @@
 """A full abdomen, 300 slices and 5 targets, from files to checked results: seconds by stage, and
 how much is not the models'.
 
-    python tests/benchmarks/bench_abdomen.py [SLICES]
+    python tests/benchmarks/bench_abdomen.py [SLICES] [--precision int8]
 
 The slices are those of the real sample CT, interpolated along the body, so every organ is on most
 of them: more work than a real abdomen of that length gives. Planner and segmenter are the node's
@@ -11,8 +11,8 @@ models'; the rest is Segnode's own. Writes bench-out/abdomen.json.
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +31,7 @@ from dicom_node.series.header import read_header
 from dicom_node.volume.volume import load_volume
 from models.images.slices import OnEncoded, ignore_progress
 from models.loaded_models import LoadedModels, PreparedVolume, open_workbench
+from models.runtime.resources import Precision, Resources
 from server.commands.console import say, table
 from server.demo.sample import prepare_sample
 from server.pipeline import Pipeline, read_series
@@ -124,9 +125,13 @@ class TimedVolume:
 
 def main() -> None:
     """Measure once, print the table, write the JSON."""
-    slices = int(sys.argv[1]) if len(sys.argv) > 1 else SLICES
-    watch = Stopwatch()
-    bench = TimedBench(timed_bench(open_workbench("locator", "litemedsam"), watch), watch)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("slices", nargs="?", type=int, default=SLICES)
+    parser.add_argument("--precision", type=Precision, default=Precision.AUTO)
+    asked = parser.parse_args()
+    slices, watch = asked.slices, Stopwatch()
+    models = open_workbench("locator", "litemedsam", resources=Resources(precision=asked.precision))
+    bench = TimedBench(timed_bench(models, watch), watch)
     with tempfile.TemporaryDirectory(prefix="segnode-bench-") as name:
         folder = Path(name)
         (folder / "sample").mkdir()
