@@ -27,6 +27,7 @@ from models.runtime.encoding import Features
 from models.runtime.onnx_encoder import ImageEncoder, fastest_encoder
 from models.runtime.resources import Precision
 from models.segmenters.litemedsam_decoder import SIDE_PX, BoxDecoder, fastest_decoder
+from models.segmenters.litemedsam_encoder import FoldedEncoder
 from models.segmenters.prompting import kinds_of
 from models.weights.manifest import LITEMEDSAM
 from models.weights.weights import Weights
@@ -90,10 +91,11 @@ class LiteMedSam:
         self.weights_sha256, self.cache_dir = weights.sha256, cache_dir
         network = load_network(weights.verified_path())
         key = f"litemedsam-{weights.sha256[:16]}"
+        image_encoder = network.image_encoder
         self._encoder: ImageEncoder = fastest_encoder(
-            network.image_encoder,
+            image_encoder if eager else FoldedEncoder(image_encoder).eval(),
             input_shape=(1, 3, SIDE_PX, SIDE_PX),
-            key=key,
+            key=f"{key}-encoder",
             cache_dir=cache_dir,
             threads=threads,
             eager=eager,
