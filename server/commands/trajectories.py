@@ -35,8 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--shards",
         metavar="I/K",
-        default="0/1",
-        help="make part I (from 0) of K; each part is a process of its own, here or elsewhere",
+        default="1/1",
+        help="make part I of K; each part is a process of its own, here or elsewhere",
     )
     parser.add_argument(
         "--resume", action="store_true", help="go on with what a run before this has left in DIR"
@@ -96,14 +96,16 @@ def _trajectories(arguments: argparse.Namespace, load: Load) -> int:
 def _choices(arguments: argparse.Namespace) -> TrajectoryChoices:
     shard, slash, shards = arguments.shards.partition("/")
     if not (slash and shard.isdecimal() and shards.isdecimal()):
-        raise InputError(f"--shards is I/K, such as 0/4, not '{arguments.shards}'")
+        raise InputError(f"--shards is I/K, such as 1/4, not '{arguments.shards}'")
+    if not 1 <= int(shard) <= int(shards):
+        raise InputError(f"--shards: there is no part {shard} of {shards}; the first is 1")
     try:
         return TrajectoryChoices(
             data=arguments.data,
             out=arguments.out,
             split=None if arguments.split == ALL else arguments.split,
             per_case=arguments.per_case,
-            shard=int(shard),
+            shard=int(shard) - 1,
             shards=int(shards),
             resume=arguments.resume,
             dialect=Dialect(arguments.dialect),

@@ -112,9 +112,9 @@ def test_progress_counts_what_is_kept_dropped_and_failed(data: Path, tmp_path: P
 def test_shards_and_resume_give_the_same_lines(data: Path, tmp_path: Path) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     main(words(data, whole))
-    for shard in ("1/2", "0/2"):
+    for shard in ("2/2", "1/2"):
         main(words(data, parts, "--shards", shard))
-    main(words(data, parts, "--shards", "0/2", "--resume"))
+    main(words(data, parts, "--shards", "1/2", "--resume"))
 
     lines = [
         sorted(line for path in at.glob("trajectories-*") for line in path.read_text().splitlines())
@@ -129,7 +129,8 @@ def test_shards_and_resume_give_the_same_lines(data: Path, tmp_path: Path) -> No
     ("more", "sentence"),
     [
         (("--shards", "4"), "--shards is I/K"),
-        (("--shards", "2/2"), "shards are numbered from 0: there is no 2 of 2"),
+        (("--shards", "3/2"), "there is no part 3 of 2"),
+        (("--shards", "0/2"), "there is no part 0 of 2"),
         (("--per-case", "0"), "one trajectory or more"),
         (("--min-iou", "7"), "least_final_iou is a share"),
     ],
