@@ -198,12 +198,12 @@ def test_the_readme_names_every_command(readme: str, command: str) -> None:
 def test_commands_in_the_documents_exist(repository: Path) -> None:
     known = {name.split()[1] for name in COMMANDS}
     targets = set(
-        re.findall(r"^([a-z]+):", (repository / "Makefile").read_text("utf-8"), re.MULTILINE)
+        re.findall(r"^([a-z-]+):", (repository / "Makefile").read_text("utf-8"), re.MULTILINE)
     )
     unknown = []
     for document in sorted(repository.glob("*.md")):
         for line in _commands_in(document.read_text("utf-8")):
-            told = re.findall(r"(?:^|[\s`/])(segnode|make) ([a-z]+)\b", line)
+            told = re.findall(r"(?:^|[\s`/])(segnode|make) ([a-z][a-z-]*)\b", line)
             unknown += [
                 f"{document.name}: {program} {word}"
                 for program, word in told
