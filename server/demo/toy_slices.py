@@ -54,11 +54,16 @@ def copy_slices(source: Path, folder: Path, structures: tuple[str, ...]) -> Path
     """Copy a data set of that layout with the labels of `structures` alone, and return `folder`."""
     index = json.loads((source / "dataset.json").read_text(encoding="utf-8"))
     wanted = {v: n for v, n in index["labels"].items() if n in structures or v == "0"}
-    for key in ("image_dir", "label_dir"):
-        (folder / index[key]).mkdir(parents=True, exist_ok=True)
-        for name in (*index["training"], *index["validation"]):
-            place = f"{index[key]}/{name}"
-            (folder / place).write_bytes((source / place).read_bytes())
+    images, labels = index["image_dir"], index["label_dir"]
+    for part in (images, labels):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    values = [int(value) for value in wanted]
+    for name in (*index["training"], *index["validation"]):
+        (folder / images / name).write_bytes((source / images / name).read_bytes())
+        with Image.open(source / labels / name) as stored:
+            label_map = np.asarray(stored)
+        kept = np.where(np.isin(label_map, values), label_map, 0).astype(label_map.dtype)
+        Image.fromarray(kept).save(folder / labels / name)
     write_json(folder / "dataset.json", index | {"labels": wanted})
     return folder
 

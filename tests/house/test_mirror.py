@@ -17,7 +17,6 @@ THROUGH_THEIR_CALLER = {
     "tests/server/test_cli.py": (
         "server.commands.check",
         "server.commands.node",
-        "server.commands.options",
         "server.commands.replay",
         "server.commands.weights",
         "server.compose.addresses",

@@ -30,7 +30,9 @@ def test_what_is_true_can_be_seen(tmp_path: Path) -> None:
 def test_a_copy_has_the_structures_that_are_wanted_and_no_other(tmp_path: Path) -> None:
     source = write_toy_slices(tmp_path / "all", patients=2, slices=1, validation=1)
     folder = copy_slices(source, tmp_path / "some", ("aorta",))
-    copies = list(open_dataset(folder).cases())
+    dataset = open_dataset(folder)
+    copies = list(dataset.cases())
+    assert dataset.skipped == []  # the others are background, not values that nothing names
     assert [[truth.target.text for truth in case.truths] for case in copies] == [["aorta"]] * 2
     originals = list(open_dataset(source).cases())
     np.testing.assert_array_equal(copies[0].truths[0].voxels, originals[0].truths[2].voxels)
