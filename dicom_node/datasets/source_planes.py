@@ -51,7 +51,9 @@ class Planes:
 
 
 def read_planes(volume: SourceVolume) -> Planes:
-    """The planes of `volume` as its source files state them. OSError when a source file is gone."""
+    """The planes of `volume` as its source files state them. OSError when a file that must be read
+    for that is gone.
+    """
     stated = list(_stated(volume.frames))
     affine = volume.affine_zyx_to_lps
     spacing = np.linalg.norm(affine[:3, :3], axis=0)  # (z, y, x)

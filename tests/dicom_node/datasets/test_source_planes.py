@@ -89,8 +89,18 @@ def test_a_place_that_is_not_the_volumes_is_not_repeated(tmp_path: Path) -> None
     assert [float(part) for part in planes.positions[1]] == origin.tolist()
 
 
-def test_a_source_that_is_gone_is_an_os_error(tmp_path: Path) -> None:
+def test_single_slices_are_not_opened_again(tmp_path: Path) -> None:
     phantom = phantoms.torso_ct(tmp_path, **SMALL)
+    volume = load_volume([read_header(path) for path in phantom.paths])
+    with_files = read_planes(volume)
+    for path in phantom.paths:
+        path.unlink()
+
+    assert read_planes(volume) == with_files
+
+
+def test_an_object_of_many_frames_that_is_gone_is_an_os_error(tmp_path: Path) -> None:
+    phantom = phantoms.torso_ct(tmp_path, enhanced=True, **SMALL)
     volume = load_volume([read_header(path) for path in phantom.paths])
     phantom.paths[0].unlink()
 
