@@ -121,15 +121,19 @@ class Dataset:
             self.skipped.append(Skipped(name, fault.reason, entry.case_id))
             return None
         self.skipped += truth_faults
-        return Case(
-            entry.case_id,
-            entry.patient,
-            entry.dataset or self.name,
-            entry.split or "",
-            contents.volume,
-            contents.truths,
-            contents.spacing_known,
-        )
+        try:
+            return Case(
+                entry.case_id,
+                entry.patient,
+                entry.dataset or self.name,
+                entry.split or "",
+                contents.volume,
+                contents.truths,
+                contents.spacing_known,
+            )
+        except ValueError as fault:  # two labels of one structure, such as those of two readers
+            self.skipped.append(Skipped(entry.files[0], f"{fault}.", entry.case_id))
+            return None
 
     def _relative(self, path: Path, entry: Entry) -> str:
         """The file at fault as it is called in the data set."""

@@ -47,6 +47,10 @@ def without_truth(tell):
     return contents()
 
 
+def twice(tell):
+    return contents(Truth(LIVER, nowhere(GRID.shape)), Truth(LIVER, nowhere(GRID.shape)))
+
+
 def with_one_truth(tell):
     tell("label/half", "one of two is torn.")
     return whole(tell)
@@ -59,6 +63,7 @@ def dataset():
         entry("a", whole),
         entry("bare", without_truth),
         entry("half", with_one_truth),
+        entry("twice", twice),
     ]
     fault = Skipped("stray", "it belongs to no image.")
     return Dataset("toy", Path("/data"), "hand-made", entries, Manifest("toy", ""), (fault,))
@@ -69,13 +74,18 @@ def test_each_entry_is_a_case_or_is_named(dataset):
         cases = list(dataset.cases())
 
         assert [case.case_id for case in cases] == ["a", "half"]
-        assert len(dataset) == 4
+        assert len(dataset) == 5
         assert dataset.skipped == [
             Skipped("stray", "it belongs to no image."),
             Skipped("label/torn", "it is torn.", "torn"),
             Skipped("label/bare", "it fits nothing."),
             Skipped("image/bare", "no truth of it can be used.", "bare"),
             Skipped("label/half", "one of two is torn."),
+            Skipped(
+                "image/twice",
+                "twice: a structure has two truths among ['liver', 'liver'].",
+                "twice",
+            ),
         ]
 
 
