@@ -100,18 +100,19 @@ def train_grpo(
     loaded = load_base(base, settings)
     run = RunFolder(out)
     arguments = trainer_arguments(run, settings, on_cpu=chosen_device(device).type == "cpu")
+    starts = EpisodeStarts(
+        cases, models, slices_per_truth=slices_per_truth, folder=out / "encodings"
+    )
     begun_with = {
         "base": base.name,
         "settings": settings.record,
         "segmenter": models.segmenter.name,
+        "starts": starts.digest,
     }
     with arguments.main_process_first(local=False):
         if arguments.process_index == 0 and not resume:
             run.begin(begun_with)
         checkpoint = run.resume(begun_with) if resume else None
-    starts = EpisodeStarts(
-        cases, models, slices_per_truth=slices_per_truth, folder=out / "encodings"
-    )
     progress(f"{len(starts)} starts, {settings.prompts} x {settings.group} episodes a step")
     trainer = EpisodeTrainer(starts, loaded, settings, arguments, [_Watching(progress)])
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))

@@ -94,6 +94,7 @@ class RunFolder:
             write_whole(partial / "training.json", json.dumps(summary, indent=2) + "\n")
             shutil.rmtree(self.model, ignore_errors=True)
             partial.replace(self.model)
+        # what a full disk raises is safetensors' own, torch's, or OSError: is_write_failure tells
         except Exception as error:
             shutil.rmtree(partial, ignore_errors=True)
             if not is_write_failure(error):

@@ -360,6 +360,7 @@ class Trainer(SFTTrainer):  # type: ignore[misc]  # trl is not typed
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
         try:
             super()._save_checkpoint(model, trial)
+        # what a full disk raises is safetensors' own, torch's, or OSError: is_write_failure tells
         except Exception as error:
             if not is_write_failure(error):
                 raise

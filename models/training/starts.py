@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,11 @@ from numpy.typing import NDArray
 
 from agent.case import Case, Truth
 from agent.ports import Observation, Segmenter
-from agent.values import Role, Volume
+from agent.values import Role
 from models.errors import TrainingRefused
 from models.images.preprocessing import WorkingGrid
 from models.loaded_models import LoadedModels, PreparedVolume
+from models.training.trajectory_run import on_working_grid
 
 _OPEN_VOLUMES = 8  # prepared volumes in memory; images of one slice are small beside that
 
@@ -85,6 +87,15 @@ class EpisodeStarts(Sequence[Start]):
         return self._places[number].name
 
     @property
+    def digest(self) -> str:
+        """SHA-256, hexadecimal, of all names in their order and of the truths beside them."""
+        whole = hashlib.sha256()
+        for place in self._places:
+            whole.update(f"{place.name}|{place.mask.shape}|".encode())
+            whole.update(np.packbits(place.mask).tobytes())
+        return whole.hexdigest()
+
+    @property
     def segmenter(self) -> Segmenter:
         """What draws in these episodes."""
         return self._models.segmenter
@@ -100,15 +111,8 @@ class EpisodeStarts(Sequence[Start]):
 
 
 def _places(case: Case, truth: Truth, most: int) -> list[_Place]:
-    voxels = truth_on_working_grid(case.volume, truth)
+    voxels = on_working_grid(truth, case, WorkingGrid.of(case.volume.geometry)).voxels
     areas = voxels.sum(axis=(1, 2))
     largest_first = np.argsort(-areas, kind="stable")
     chosen = [int(z) for z in largest_first[:most] if areas[z]] or [len(areas) // 2]
     return [_Place(case, truth, z, voxels[z]) for z in chosen]
-
-
-def truth_on_working_grid(volume: Volume, truth: Truth) -> NDArray[np.bool_]:
-    """The truth's voxels (z, y, x) bool on the grid that the agent works on."""
-    grid = WorkingGrid.of(volume.geometry)
-    as_volume = replace(volume, intensities=truth.voxels.astype(np.float32), colour=None)
-    return np.asarray(grid.to_working(as_volume).intensities > 0.5)

@@ -308,9 +308,9 @@ def test_a_run_that_is_gone_on_with_ends_the_same_bit_for_bit(
         quick, turns=1, prompts=1, group=8, per_device=8, reply_tokens=toy.REPLY_TOKENS
     )
 
-    def train(out: Path, **more: Any) -> Any:
+    def train(out: Path, squares: int = 2, **more: Any) -> Any:
         return grpo.train_grpo(
-            toy.toy_squares(2), taught, models(), out, settings, device="cpu", **more
+            toy.toy_squares(squares), taught, models(), out, settings, device="cpu", **more
         )
 
     class Killed(Exception):
@@ -323,6 +323,8 @@ def test_a_run_that_is_gone_on_with_ends_the_same_bit_for_bit(
     train(whole)
     with pytest.raises(Killed):
         train(broken, progress=kill)
+    with pytest.raises(TrainingRefused, match="begun with another starts"):
+        train(broken, squares=3, resume=True)
     resumed = train(broken, resume=True)
 
     assert resumed.steps == 2

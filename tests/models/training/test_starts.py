@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from agent.ports import Localisation
 from agent.values import Role, Target, Volume
 from models.errors import TrainingRefused
 from models.loaded_models import LoadedModels
-from models.training.starts import EpisodeStarts, truth_on_working_grid
+from models.training.starts import EpisodeStarts
 from tests.support.toy_cases import toy_cases
 
 
@@ -65,12 +66,21 @@ def test_nothing_to_begin_on_is_refused() -> None:
 def test_truth_and_image_come_to_one_grid() -> None:
     """Feet last and rows from the back: both are turned alike."""
     case = _volume(areas=[16, 4, 0], flipped=True)
-    working = truth_on_working_grid(case.volume, case.truths[0])
     start = EpisodeStarts([case], models())[0]
     assert start.observation.slice_index == 2
-    assert working.sum(axis=(1, 2)).tolist() == [0, 4, 16]
+    assert int(start.truth.sum()) == 16
     bright = start.observation.slices.intensities(2) > 0.5
     assert np.array_equal(bright, start.truth)
+
+
+def test_the_digest_tells_other_data_from_the_same() -> None:
+    digest = EpisodeStarts(toy_cases(2), models()).digest
+    assert EpisodeStarts(toy_cases(2), models()).digest == digest
+    assert EpisodeStarts(toy_cases(3), models()).digest != digest
+    case, other = toy_cases(2)
+    truths = (Truth(case.truths[0].target, ~case.truths[0].voxels), *case.truths[1:])
+    redrawn = replace(case, truths=truths)  # the same names, another truth
+    assert EpisodeStarts([redrawn, other], models()).digest != digest
 
 
 def test_a_case_is_prepared_once_for_its_truths() -> None:
