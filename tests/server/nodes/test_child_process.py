@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -19,7 +20,8 @@ for line in sys.stdin:
         sys.exit(3)
     if word == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
-    if word == "sleep":
+    if word.startswith("sleep"):
+        open(word[5:].strip() or os.devnull, "w").close()
         time.sleep(60)
     print(f"{os.getpid()} {'x' * 500 if word == 'long' else word}", flush=True)
 """
@@ -69,19 +71,21 @@ def test_a_line_that_takes_too_long_is_given_up(child: ChildProcess) -> None:
 
 
 def test_a_child_is_ended_from_another_thread(
-    child: ChildProcess, until: Callable[..., object]
+    child: ChildProcess, until: Callable[..., object], tmp_path: Path
 ) -> None:
     child.ask(b"one\n")
     ways: list[ChildDied] = []
+    asked = tmp_path / "asked"
 
     def ask() -> None:
         try:
-            child.ask(b"sleep\n")
+            child.ask(f"sleep {asked}\n".encode())
         except ChildDied as death:
             ways.append(death)
 
     asking = threading.Thread(target=ask)
     asking.start()
+    until(asked.exists)  # a kill before the question would leave it to another child
     child.kill()
     asking.join(30)
 
