@@ -5,6 +5,7 @@ take them are typed.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,3 +19,6 @@ DrawSquare = Callable[..., NDArray[np.bool_]]
 
 RunToEnd = Callable[[Generator[Any, None, Any]], tuple[list[Any], Any]]
 """All that a generator yields, and what it returned."""
+
+PlannerFolders = Callable[[str], Path]
+"""A family of planners to the folder of a small random model of it."""

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.support.fixture_types import PlannerFolders
 from tests.support.scripted_trajectories import corrected, write_rows, write_trajectories
 
 FAMILIES = ("qwen3_vl", "qwen2_5_vl")
@@ -27,7 +27,7 @@ def toy_trajectories(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def few_trajectories(toy_trajectories, tmp_path_factory) -> Path:
+def few_trajectories(toy_trajectories: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three of one patient and one of another."""
     data = tmp_path_factory.mktemp("few") / "data"
     shutil.copytree(toy_trajectories, data)
@@ -37,7 +37,7 @@ def few_trajectories(toy_trajectories, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def planner_folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+def planner_folders(tmp_path_factory: pytest.TempPathFactory) -> PlannerFolders:
     """The folder of a random model of a family, which the policy "transformers" loads."""
     import torch
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from PIL import Image
 
@@ -17,12 +19,12 @@ HISTORY = [
 ]
 
 
-def test_a_curve_has_one_value_a_step():
+def test_a_curve_has_one_value_a_step() -> None:
     assert curve_of(HISTORY, "loss") == [(1, 3.0), (2, 2.25)]
     assert curve_of(HISTORY, "reward") == []
 
 
-def test_each_panel_with_points_is_drawn(tmp_path):
+def test_each_panel_with_points_is_drawn(tmp_path: Path) -> None:
     panels: dict[str, dict[str, list[tuple[int, float]]]] = {
         "loss": {"learnt": [(1, 3.0), (2, 2.0)], "held out": [(1, 3.5)]},
         "reward": {"": []},
@@ -37,7 +39,7 @@ def test_each_panel_with_points_is_drawn(tmp_path):
         assert len(set(two.convert("L").tobytes())) > 20
 
 
-def test_nothing_is_drawn_of_nothing(tmp_path):
+def test_nothing_is_drawn_of_nothing(tmp_path: Path) -> None:
     draw_curves(tmp_path / "none.png", {"loss": {"": []}})
 
     assert list(tmp_path.iterdir()) == []

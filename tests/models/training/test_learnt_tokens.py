@@ -4,15 +4,16 @@ serving policy asks with, and against files of ids.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import pytest
 
 from agent.language.chat import Conversation, Message, Picture
 from agent.protocol.dialects import Dialect
-from models.training.learnt_tokens import learnt_sequences
+from models.training.learnt_tokens import LearntSequence, learnt_sequences
 from tests.models.training.conftest import FAMILIES
+from tests.support.fixture_types import PlannerFolders
 from tests.support.scripted_trajectories import ScriptedEpisode
 from tests.support.token_golden import (
     EPISODES,
@@ -23,28 +24,42 @@ from tests.support.token_golden import (
     whole_conversation,
 )
 
+if TYPE_CHECKING:
+    from models.policies.chat.in_process.loading import Loaded
+    from models.training.planner_tokens import PlannerTokens
+
 PICTURE_TOKENS = 4  # of 64 pixels a side: 4 x 4 patches, or 4 x 4 of a picture resized to 56
 
 
+class Planner(NamedTuple):
+    """A small random model: its family, the model as it is loaded, and its tokens."""
+
+    family: str
+    loaded: Loaded
+    tokens: PlannerTokens
+
+
 @pytest.fixture(params=FAMILIES, scope="module")
-def planner(request, planner_folders):
+def planner(request: pytest.FixtureRequest, planner_folders: PlannerFolders) -> Planner:
     from models.training.planner_tokens import planner_tokens
 
     loaded = loaded_planner(planner_folders(request.param))
-    return request.param, loaded, planner_tokens(loaded)
+    return Planner(request.param, loaded, planner_tokens(loaded))
 
 
 @pytest.fixture(params=list(Dialect))
-def dialect(request) -> Dialect:
+def dialect(request: pytest.FixtureRequest) -> Dialect:
     return request.param
 
 
 @pytest.fixture(params=EPISODES)
-def name(request) -> str:
+def name(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-def labels_by_hand(tokenizer: Any, conversation: Conversation, learnt: list[bool]):
+def labels_by_hand(
+    tokenizer: Any, conversation: Conversation, learnt: list[bool]
+) -> tuple[list[int], list[int]]:
     """Ids and labels of a conversation written down piece by piece as Qwen writes it."""
     ids: list[int] = []
     labels: list[int] = []
@@ -70,12 +85,12 @@ def labels_by_hand(tokenizer: Any, conversation: Conversation, learnt: list[bool
     return ids[:-1], labels[:-1]  # nothing is read behind the last reply's end
 
 
-def sequences(planner, episode: ScriptedEpisode):
+def sequences(planner: PlannerTokens, episode: ScriptedEpisode) -> list[LearntSequence]:
     conversation, learnt = whole_conversation(episode)
     return learnt_sequences(planner.tokens, conversation, learnt, planner.ends)
 
 
-def test_the_labels_are_those_made_by_hand(planner, dialect, name):
+def test_the_labels_are_those_made_by_hand(planner: Planner, dialect: Dialect, name: str) -> None:
     _, loaded, tokens = planner
     episode = golden_episode(name, dialect)
     conversation, learnt = whole_conversation(episode)
@@ -88,7 +103,7 @@ def test_the_labels_are_those_made_by_hand(planner, dialect, name):
     assert sequence.pictures == len(conversation.pictures)
 
 
-def test_a_wrong_reply_is_read_and_not_learnt(planner, dialect):
+def test_a_wrong_reply_is_read_and_not_learnt(planner: Planner, dialect: Dialect) -> None:
     _, loaded, tokens = planner
     episode = golden_episode("five pictures", dialect)
     assert episode.learnt == (True, True, False, True, True)
@@ -102,7 +117,9 @@ def test_a_wrong_reply_is_read_and_not_learnt(planner, dialect):
     assert episode.replies[2] in decode(sequence.ids)
 
 
-def test_each_reply_is_learnt_behind_what_serving_asks_with(planner, dialect, name):
+def test_each_reply_is_learnt_behind_what_serving_asks_with(
+    planner: Planner, dialect: Dialect, name: str
+) -> None:
     _, loaded, tokens = planner
     from models.policies.chat.in_process.generating import Generator
     from models.policies.chat.in_process.readers import CachedReader
@@ -120,7 +137,9 @@ def test_each_reply_is_learnt_behind_what_serving_asks_with(planner, dialect, na
     assert starts == {prompt.size for prompt, flag in right if flag}
 
 
-def test_the_models_own_processor_reads_the_same(planner, dialect, name):
+def test_the_models_own_processor_reads_the_same(
+    planner: Planner, dialect: Dialect, name: str
+) -> None:
     _, loaded, tokens = planner
     conversation = golden_episode(name, dialect).asked[-1]
 
@@ -131,7 +150,9 @@ def test_the_models_own_processor_reads_the_same(planner, dialect, name):
     assert prompt.ids.tolist() == whole["input_ids"][0].tolist()
 
 
-def test_the_ids_are_those_of_the_golden_files(planner, dialect, name):
+def test_the_ids_are_those_of_the_golden_files(
+    planner: Planner, dialect: Dialect, name: str
+) -> None:
     family, _, tokens = planner
 
     (sequence,) = sequences(tokens, golden_episode(name, dialect))
@@ -141,7 +162,7 @@ def test_the_ids_are_those_of_the_golden_files(planner, dialect, name):
     assert spans_of(sequence.learnt) == golden.learnt
 
 
-def said(role, text):
+def said(role: Literal["user", "assistant"], text: str) -> Message:
     return Message(role, (text,))
 
 
@@ -153,7 +174,7 @@ def talk(*replies: str) -> tuple[Conversation, list[bool]]:
     return Conversation(tuple(messages)), [message.role == "assistant" for message in messages]
 
 
-def with_template(loaded, template: str):
+def with_template(loaded: Loaded, template: str) -> PlannerTokens:
     from copy import copy
     from dataclasses import replace
 
@@ -179,7 +200,9 @@ ASKS_OTHERWISE = DROPS_OLD_THOUGHTS.replace(
 )
 
 
-def test_a_template_that_drops_old_thoughts_gives_each_reply_its_own_sequence(planner):
+def test_a_template_that_drops_old_thoughts_gives_each_reply_its_own_sequence(
+    planner: Planner,
+) -> None:
     _, loaded, _ = planner
     tokens = with_template(loaded, DROPS_OLD_THOUGHTS)
     conversation, learnt = talk("thought one", "thought two")
@@ -201,7 +224,9 @@ def test_a_template_that_drops_old_thoughts_gives_each_reply_its_own_sequence(pl
         (ASKS_OTHERWISE, "asks for a reply otherwise than it writes it down"),
     ],
 )
-def test_a_template_under_which_training_would_not_be_serving_is_refused(planner, template, fault):
+def test_a_template_under_which_training_would_not_be_serving_is_refused(
+    planner: Planner, template: str, fault: str
+) -> None:
     _, loaded, _ = planner
     tokens = with_template(loaded, template)
     conversation, learnt = talk("thought one")
@@ -210,7 +235,7 @@ def test_a_template_under_which_training_would_not_be_serving_is_refused(planner
         learnt_sequences(tokens.tokens, conversation, learnt, tokens.ends)
 
 
-def test_a_reply_that_would_run_into_the_prompt_is_learnt_as_it_is_said(planner):
+def test_a_reply_that_would_run_into_the_prompt_is_learnt_as_it_is_said(planner: Planner) -> None:
     _, loaded, _ = planner
     runs_on = DROPS_OLD_THOUGHTS.replace("{{ message.role }}\n", "{{ message.role }}: 1").replace(
         "<|im_start|>assistant\n", "<|im_start|>assistant: 1"

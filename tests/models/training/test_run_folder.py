@@ -34,7 +34,7 @@ def add_checkpoint(run: RunFolder, step: int, *, state: str | None = None) -> Pa
     return folder
 
 
-def test_the_last_whole_checkpoint_is_gone_on_from_and_half_ones_go(run):
+def test_the_last_whole_checkpoint_is_gone_on_from_and_half_ones_go(run: RunFolder) -> None:
     run.begin(BEGUN)
     add_checkpoint(run, 5)
     last = add_checkpoint(run, 10)
@@ -46,31 +46,31 @@ def test_the_last_whole_checkpoint_is_gone_on_from_and_half_ones_go(run):
     assert not begun.exists()
 
 
-def test_a_run_that_has_no_checkpoint_yet_begins_at_its_start(run):
+def test_a_run_that_has_no_checkpoint_yet_begins_at_its_start(run: RunFolder) -> None:
     run.begin(BEGUN)
 
     assert run.resume(BEGUN) is None
 
 
-def test_a_checkpoint_under_another_steps_name_is_none(run):
+def test_a_checkpoint_under_another_steps_name_is_none(run: RunFolder) -> None:
     run.begin(BEGUN)
 
     assert checkpoint_step(add_checkpoint(run, 5, state='{"global_step": 6}')) is None
 
 
-def test_a_folder_with_a_run_is_not_begun_again(run):
+def test_a_folder_with_a_run_is_not_begun_again(run: RunFolder) -> None:
     run.begin(BEGUN)
 
     with pytest.raises(TrainingRefused, match="holds a run already: go on with it by --resume"):
         run.begin(BEGUN)
 
 
-def test_there_is_nothing_to_resume_without_a_run(run):
+def test_there_is_nothing_to_resume_without_a_run(run: RunFolder) -> None:
     with pytest.raises(TrainingRefused, match="holds no run to resume"):
         run.resume(BEGUN)
 
 
-def test_a_run_is_resumed_only_as_it_was_begun(run):
+def test_a_run_is_resumed_only_as_it_was_begun(run: RunFolder) -> None:
     run.begin(BEGUN)
 
     with pytest.raises(TrainingRefused, match="another settings: batch 4, now 8"):
@@ -79,7 +79,7 @@ def test_a_run_is_resumed_only_as_it_was_begun(run):
         run.resume(BEGUN | {"base": {"name": "other"}})
 
 
-def test_the_model_is_there_whole_or_not_at_all(run):
+def test_the_model_is_there_whole_or_not_at_all(run: RunFolder) -> None:
     run.begin(BEGUN)
 
     def full_disk(folder: Path) -> None:
@@ -94,7 +94,7 @@ def test_the_model_is_there_whole_or_not_at_all(run):
     assert [path.name for path in run.out.iterdir() if "model" in path.name] == []
 
 
-def test_a_fault_of_the_program_is_not_taken_for_a_full_disk(run):
+def test_a_fault_of_the_program_is_not_taken_for_a_full_disk(run: RunFolder) -> None:
     run.begin(BEGUN)
 
     def broken(folder: Path) -> None:
@@ -104,7 +104,7 @@ def test_a_fault_of_the_program_is_not_taken_for_a_full_disk(run):
         run.finish(broken, {})
 
 
-def test_a_finished_model_has_its_record_beside_it(run):
+def test_a_finished_model_has_its_record_beside_it(run: RunFolder) -> None:
     run.begin(BEGUN)
 
     run.finish(lambda folder: folder.mkdir(), {"method": "sft"})
@@ -112,7 +112,7 @@ def test_a_finished_model_has_its_record_beside_it(run):
     assert json.loads((run.model / "training.json").read_text()) == {"method": "sft"}
 
 
-def test_a_file_is_replaced_whole(tmp_path):
+def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
     file = tmp_path / "file.json"
     file.write_text("old")
 

@@ -8,12 +8,14 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.support.fixture_types import PlannerFolders
 
 pytest.importorskip("trl")
 
@@ -22,7 +24,7 @@ from datasets import Dataset
 from safetensors.torch import load_file
 
 from models.errors import TrainingRefused, TrainingStopped, UnusableData
-from models.training.sft import SftSettings, refuse_impossible, shared_out, train_sft
+from models.training.sft import SftResult, SftSettings, refuse_impossible, shared_out, train_sft
 from tests.support.scripted_trajectories import write_rows
 from tests.support.token_golden import loaded_planner
 
@@ -38,12 +40,20 @@ FAST: dict[str, Any] = {
 BROKEN_AND_UNBROKEN: dict[str, Any] = FAST | {"steps": 4, "save_every": 2, "batch": 1}
 
 
-@pytest.fixture(scope="module")
-def trained(toy_trajectories, planner_folders, tmp_path_factory):
-    """A whole run of each family, made once: all weights of Qwen3-VL, adapters of Qwen2.5-VL."""
-    runs: dict[str, Any] = {}
+Trained = Callable[[str], SftResult]
+"""A family to what its run ended with."""
 
-    def run(family: str) -> Any:
+
+@pytest.fixture(scope="module")
+def trained(
+    toy_trajectories: Path,
+    planner_folders: PlannerFolders,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Trained:
+    """A whole run of each family, made once: all weights of Qwen3-VL, adapters of Qwen2.5-VL."""
+    runs: dict[str, SftResult] = {}
+
+    def run(family: str) -> SftResult:
         if family not in runs:
             out = tmp_path_factory.mktemp("runs") / family
             adapters = {"lora": 8, "learning_rate": 2e-2} if family == "qwen2_5_vl" else {}
@@ -55,20 +65,24 @@ def trained(toy_trajectories, planner_folders, tmp_path_factory):
 
 
 @pytest.fixture(params=["qwen3_vl", "qwen2_5_vl"])
-def family(request) -> str:
+def family(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-def test_the_loss_on_patients_that_were_held_out_falls(trained, family):
+def test_the_loss_on_patients_that_were_held_out_falls(trained: Trained, family: str) -> None:
     result = trained(family)
 
+    assert result.loss_before is not None
+    assert result.loss_after is not None
     # a random model's loss is ln(vocabulary) and some; a model of another seed lies 0.1 beside it
     assert result.loss_before == pytest.approx(7.3, abs=0.5)
     assert result.loss_before - result.loss_after > 1.0
     assert (result.steps, result.learnt, result.left_out) == (8, 18, 0)
 
 
-def test_what_was_trained_is_served(trained, family, planner_folders):
+def test_what_was_trained_is_served(
+    trained: Trained, family: str, planner_folders: PlannerFolders
+) -> None:
     result = trained(family)
 
     loaded = loaded_planner(result.model)
@@ -80,7 +94,7 @@ def test_what_was_trained_is_served(trained, family, planner_folders):
     assert loaded.processor.tokenizer(words) == base.processor.tokenizer(words)
 
 
-def test_the_record_says_what_it_was_made_of_and_no_patient(trained, family):
+def test_the_record_says_what_it_was_made_of_and_no_patient(trained: Trained, family: str) -> None:
     result = trained(family)
 
     text = (result.model / "training.json").read_text()
@@ -93,7 +107,9 @@ def test_the_record_says_what_it_was_made_of_and_no_patient(trained, family):
     assert "patient" not in text
 
 
-def test_figures_go_to_tensorboard_and_a_picture_and_pictures_of_patients_to_neither(trained):
+def test_figures_go_to_tensorboard_and_a_picture_and_pictures_of_patients_to_neither(
+    trained: Trained,
+) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     out = trained("qwen3_vl").model.parent
@@ -114,7 +130,9 @@ def test_figures_go_to_tensorboard_and_a_picture_and_pictures_of_patients_to_nei
     ]
 
 
-def test_adapters_change_the_language_layers_alone(trained, planner_folders):
+def test_adapters_change_the_language_layers_alone(
+    trained: Trained, planner_folders: PlannerFolders
+) -> None:
     before = load_file(planner_folders("qwen2_5_vl") / "model.safetensors")
     model = trained("qwen2_5_vl").model
 
@@ -126,7 +144,9 @@ def test_adapters_change_the_language_layers_alone(trained, planner_folders):
     assert (model / "adapter" / "adapter_model.safetensors").is_file()
 
 
-def test_all_weights_are_trained_without_adapters(trained, planner_folders):
+def test_all_weights_are_trained_without_adapters(
+    trained: Trained, planner_folders: PlannerFolders
+) -> None:
     before = load_file(planner_folders("qwen3_vl") / "model.safetensors")
 
     after = load_file(trained("qwen3_vl").model / "model.safetensors")
@@ -136,7 +156,11 @@ def test_all_weights_are_trained_without_adapters(trained, planner_folders):
 
 
 @pytest.fixture(scope="module")
-def unbroken(few_trajectories, planner_folders, tmp_path_factory) -> Path:
+def unbroken(
+    few_trajectories: Path,
+    planner_folders: PlannerFolders,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
     """The model of a run that nothing happened to."""
     settings = SftSettings(**BROKEN_AND_UNBROKEN)
     out = tmp_path_factory.mktemp("unbroken") / "run"
@@ -144,8 +168,8 @@ def unbroken(few_trajectories, planner_folders, tmp_path_factory) -> Path:
 
 
 def test_a_killed_run_goes_on_and_ends_with_the_same_weights(
-    unbroken, few_trajectories, planner_folders, tmp_path
-):
+    unbroken: Path, few_trajectories: Path, planner_folders: PlannerFolders, tmp_path: Path
+) -> None:
     base, out = planner_folders("qwen3_vl"), tmp_path / "run"
     words = [few_trajectories, base, out, 3, json.dumps(BROKEN_AND_UNBROKEN)]
     command = [sys.executable, "-m", "tests.support.training.killed_training", *map(str, words)]
@@ -170,8 +194,8 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_weights(
 
 
 def test_a_run_is_not_resumed_from_another_architectures_checkpoint(
-    unbroken, few_trajectories, planner_folders
-):
+    unbroken: Path, few_trajectories: Path, planner_folders: PlannerFolders
+) -> None:
     settings = SftSettings(**BROKEN_AND_UNBROKEN)
 
     with pytest.raises(TrainingRefused, match="was begun with another base: config_sha256"):
@@ -181,8 +205,8 @@ def test_a_run_is_not_resumed_from_another_architectures_checkpoint(
 
 
 def test_a_loss_that_is_no_number_stops_with_its_trajectories(
-    toy_trajectories, planner_folders, tmp_path
-):
+    toy_trajectories: Path, planner_folders: PlannerFolders, tmp_path: Path
+) -> None:
     settings = SftSettings(**FAST | {"steps": 4, "save_every": 1, "learning_rate": 1e30})
 
     with pytest.raises(
@@ -205,7 +229,9 @@ def disk_for(file_bytes: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_full_disk_leaves_no_half_checkpoint(toy_trajectories, planner_folders, tmp_path):
+def test_a_full_disk_leaves_no_half_checkpoint(
+    toy_trajectories: Path, planner_folders: PlannerFolders, tmp_path: Path
+) -> None:
     settings = SftSettings(**FAST | {"steps": 1, "save_every": 1, "held_out": 0.0})
 
     with (
@@ -220,8 +246,8 @@ def test_a_full_disk_leaves_no_half_checkpoint(toy_trajectories, planner_folders
 
 
 def test_what_cannot_be_learnt_is_listed_and_the_rest_is_learnt(
-    toy_trajectories, planner_folders, tmp_path
-):
+    toy_trajectories: Path, planner_folders: PlannerFolders, tmp_path: Path
+) -> None:
     data = tmp_path / "data"
     shutil.copytree(toy_trajectories, data)
     lines = next(data.glob("*.jsonl")).read_text().splitlines()
@@ -241,7 +267,9 @@ def test_what_cannot_be_learnt_is_listed_and_the_rest_is_learnt(
     assert f"{rows[1]['trajectory_id']}: the picture {'0' * 64}.png is missing" in told
 
 
-def test_data_of_which_nothing_is_left_is_refused(toy_trajectories, planner_folders, tmp_path):
+def test_data_of_which_nothing_is_left_is_refused(
+    toy_trajectories: Path, planner_folders: PlannerFolders, tmp_path: Path
+) -> None:
     data = tmp_path / "data"
     data.mkdir()
     shutil.copy(next(toy_trajectories.glob("*.jsonl")), data)
@@ -259,7 +287,7 @@ def table(*rows: tuple[str, str]) -> Dataset:
 class TestWhoIsHeldOut:
     FOUR = table(*[(f"p{number}", "train") for number in (0, 0, 1, 2, 3, 3)])
 
-    def test_it_is_whole_patients_chosen_by_the_seed(self):
+    def test_it_is_whole_patients_chosen_by_the_seed(self) -> None:
         chosen = set()
         for seed in range(8):
             settings = SftSettings(held_out=0.25, seed=seed)
@@ -271,23 +299,23 @@ class TestWhoIsHeldOut:
             chosen.add(patient)
         assert len(chosen) > 1
 
-    def test_validation_patients_are_taken_where_there_are_some(self):
+    def test_validation_patients_are_taken_where_there_are_some(self) -> None:
         rows = table(("a", "training"), ("b", "validation"), ("c", "test"), ("d", ""))
 
         assert shared_out(rows, Path("data"), SftSettings()) == ([0, 3], [1])
         assert shared_out(rows, Path("data"), SftSettings(held_out=0.0)) == ([0, 3], [])
 
-    def test_a_patient_in_two_splits_is_refused(self):
+    def test_a_patient_in_two_splits_is_refused(self) -> None:
         rows = table(("a", "training"), ("b", "training"), ("a", "test"))
 
         with pytest.raises(TrainingRefused, match=r"in the splits 'training' and 'test' \(a\)"):
             shared_out(rows, Path("data"), SftSettings())
 
-    def test_of_one_patient_nobody_can_be_held_out(self):
+    def test_of_one_patient_nobody_can_be_held_out(self) -> None:
         with pytest.raises(TrainingRefused, match=r"of 1 training patients.*--held-out 0"):
             shared_out(table(("a", "train")), Path("data"), SftSettings())
 
-    def test_the_test_patients_alone_teach_nothing(self):
+    def test_the_test_patients_alone_teach_nothing(self) -> None:
         with pytest.raises(TrainingRefused, match="no trajectory of a training patient"):
             shared_out(table(("a", "test")), Path("data"), SftSettings(held_out=0.0))
 
@@ -301,12 +329,14 @@ class TestWhoIsHeldOut:
         ({"epochs": 0.0}, "--epochs or --steps"),
     ],
 )
-def test_settings_that_make_no_run_are_refused(settings, fault):
+def test_settings_that_make_no_run_are_refused(settings: dict[str, Any], fault: str) -> None:
     with pytest.raises(TrainingRefused, match=fault):
         refuse_impossible(SftSettings(device="cpu", **settings))
 
 
-def test_sharding_on_cpus_which_would_quietly_not_happen_is_refused(monkeypatch):
+def test_sharding_on_cpus_which_would_quietly_not_happen_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
 
     with pytest.raises(TrainingRefused, match="FSDP is configured and there is no GPU"):

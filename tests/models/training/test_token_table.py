@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from models.policies.chat.in_process.loading import Loaded
+from tests.support.fixture_types import PlannerFolders
 
 pytest.importorskip("datasets")
 
 import torch
+from datasets import Dataset
 
 from models.errors import TrainingStopped, UnusableModel
 from models.training.collating import Collator
@@ -22,18 +28,20 @@ from tests.support.token_golden import loaded_planner
 
 
 @pytest.fixture(scope="module")
-def loaded(planner_folders):
+def loaded(planner_folders: PlannerFolders) -> Loaded:
     return loaded_planner(planner_folders("qwen3_vl"))
 
 
 @pytest.fixture(scope="module")
-def table(loaded, toy_trajectories, tmp_path_factory):
+def table(
+    loaded: Loaded, toy_trajectories: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Dataset:
     file = tmp_path_factory.mktemp("table") / "tokens.arrow"
     write_table(file, Trajectories(toy_trajectories), planner_tokens(loaded))
     return open_table(file)
 
 
-def test_every_trajectory_has_its_row_in_order(table, toy_trajectories):
+def test_every_trajectory_has_its_row_in_order(table: Dataset, toy_trajectories: Path) -> None:
     trajectories = list(Trajectories(toy_trajectories))
 
     assert table["trajectory_id"][:] == [each.trajectory_id for each in trajectories]
@@ -41,7 +49,7 @@ def test_every_trajectory_has_its_row_in_order(table, toy_trajectories):
     assert [len(files) for files in table["images"]] == [len(each.files) for each in trajectories]
 
 
-def test_labels_are_the_ids_or_nothing(table):
+def test_labels_are_the_ids_or_nothing(table: Dataset) -> None:
     for row in table:
         assert len(row["labels"]) == len(row["input_ids"])
         pairs = zip(row["labels"], row["input_ids"], strict=True)
@@ -49,7 +57,9 @@ def test_labels_are_the_ids_or_nothing(table):
         assert any(label != -100 for label in row["labels"])
 
 
-def test_what_is_longer_than_the_model_reads_is_left_out_whole(loaded, toy_trajectories, tmp_path):
+def test_what_is_longer_than_the_model_reads_is_left_out_whole(
+    loaded: Loaded, toy_trajectories: Path, tmp_path: Path
+) -> None:
     planner = planner_tokens(loaded)
     trajectories = Trajectories(toy_trajectories)
     write_table(tmp_path / "all.arrow", trajectories, planner)
@@ -78,14 +88,14 @@ REFUSES_SYSTEM = """\
         (QWEN.replace("<|image_pad|>", ""), "does not show every picture"),
     ],
 )
-def test_a_template_without_the_roles_is_refused(loaded, template, fault):
+def test_a_template_without_the_roles_is_refused(loaded: Loaded, template: str, fault: str) -> None:
     planner = with_template(loaded, template)
 
     with pytest.raises(UnusableModel, match=fault):
         require_roles(planner.tokens, planner.name)
 
 
-def test_a_batch_is_filled_up_behind_its_rows(loaded, table):
+def test_a_batch_is_filled_up_behind_its_rows(loaded: Loaded, table: Dataset) -> None:
     rows = [table[0], table[len(table) - 1]]
     planner = planner_tokens(loaded)
 
@@ -108,11 +118,11 @@ def test_a_batch_is_filled_up_behind_its_rows(loaded, table):
     assert batch["trajectory_ids"] == [row["trajectory_id"] for row in rows]
 
 
-def test_the_model_gives_a_batch_the_loss_of_its_rows_alone(loaded, table):
+def test_the_model_gives_a_batch_the_loss_of_its_rows_alone(loaded: Loaded, table: Dataset) -> None:
     rows = [table[0], table[len(table) - 1]]
     collate = Collator(loaded.model, loaded.processor, planner_tokens(loaded).filler)
 
-    def losses(some):
+    def losses(some: Sequence[Mapping[str, Any]]) -> torch.Tensor:
         batch = collate(some)
         batch.pop("trajectory_ids")
         with torch.inference_mode():
@@ -128,7 +138,9 @@ def test_the_model_gives_a_batch_the_loss_of_its_rows_alone(loaded, table):
     assert torch.allclose(together, alone, rtol=1e-4)
 
 
-def test_a_row_whose_pictures_have_other_sizes_stops_the_run(loaded, table):
+def test_a_row_whose_pictures_have_other_sizes_stops_the_run(
+    loaded: Loaded, table: Dataset
+) -> None:
     row = dict(table[0])
     row["images"] = row["images"][:-1]
     collate = Collator(loaded.model, loaded.processor, planner_tokens(loaded).filler)
@@ -137,7 +149,9 @@ def test_a_row_whose_pictures_have_other_sizes_stops_the_run(loaded, table):
         collate([row])
 
 
-def test_a_picture_that_went_missing_meanwhile_stops_the_run_by_name(loaded, table):
+def test_a_picture_that_went_missing_meanwhile_stops_the_run_by_name(
+    loaded: Loaded, table: Dataset
+) -> None:
     row = dict(table[0]) | {"images": [str(Path("gone") / "picture.png")]}
     collate = Collator(loaded.model, loaded.processor, planner_tokens(loaded).filler)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from agent.protocol.dialects import Dialect
 from models.errors import UnusableData
 from models.training.trajectory_files import Trajectories, read_picture
 from tests.support.scripted_trajectories import (
+    ScriptedEpisode,
     corrected,
     scripted_episode,
     trajectory_row,
@@ -27,12 +29,12 @@ CASE = toy_cases(1)[0]
 
 
 @pytest.fixture
-def episode():
+def episode() -> ScriptedEpisode:
     return scripted_episode(CASE, CASE.truths[0], corrected, Dialect.TOOL_CALL)
 
 
 @pytest.fixture
-def row(tmp_path: Path, episode) -> dict[str, Any]:
+def row(tmp_path: Path, episode: ScriptedEpisode) -> dict[str, Any]:
     (tmp_path / "images").mkdir()
     return trajectory_row(episode, tmp_path, CASE, CASE.truths[0])
 
@@ -43,7 +45,9 @@ def read(folder: Path, *rows: dict[str, Any]) -> tuple[list[Any], dict[str, str]
     return list(trajectories), trajectories.left_out
 
 
-def test_the_conversation_is_the_one_that_serving_showed(tmp_path, row, episode):
+def test_the_conversation_is_the_one_that_serving_showed(
+    tmp_path: Path, row: dict[str, Any], episode: ScriptedEpisode
+) -> None:
     (trajectory,), left_out = read(tmp_path, row)
 
     *asked, last = trajectory.conversation().messages
@@ -58,7 +62,7 @@ def test_the_conversation_is_the_one_that_serving_showed(tmp_path, row, episode)
     assert left_out == {}
 
 
-def test_files_are_read_in_the_order_of_their_names(tmp_path, row):
+def test_files_are_read_in_the_order_of_their_names(tmp_path: Path, row: dict[str, Any]) -> None:
     for number in (1, 0):
         line = json.dumps(row | {"trajectory_id": f"in file {number}"})
         (tmp_path / f"trajectories-0000{number}-of-00002.jsonl").write_text(f"{line}\n")
@@ -100,7 +104,12 @@ def without(row: dict[str, Any], key: str) -> dict[str, Any]:
         ),
     ],
 )
-def test_a_line_that_cannot_be_used_is_named_and_the_others_are_read(tmp_path, row, change, fault):
+def test_a_line_that_cannot_be_used_is_named_and_the_others_are_read(
+    tmp_path: Path,
+    row: dict[str, Any],
+    change: Callable[[dict[str, Any]], dict[str, Any]],
+    fault: str,
+) -> None:
     bad = change(row) | {"trajectory_id": "bad one"}
 
     trajectories, left_out = read(tmp_path, row, bad)
@@ -110,7 +119,7 @@ def test_a_line_that_cannot_be_used_is_named_and_the_others_are_read(tmp_path, r
     assert fault in left_out["bad one"]
 
 
-def test_a_line_that_was_cut_off_is_named_by_its_place(tmp_path, row):
+def test_a_line_that_was_cut_off_is_named_by_its_place(tmp_path: Path, row: dict[str, Any]) -> None:
     file = tmp_path / "trajectories-00000-of-00001.jsonl"
     file.write_text(f"{json.dumps(row)}\n{json.dumps(row)[:100]}")
     trajectories = Trajectories(tmp_path)
@@ -120,17 +129,17 @@ def test_a_line_that_was_cut_off_is_named_by_its_place(tmp_path, row):
     assert "no whole line" in trajectories.left_out[f"{file.name}:2"]
 
 
-def test_a_folder_without_trajectories_is_refused(tmp_path):
+def test_a_folder_without_trajectories_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UnusableData, match="make some: segnode trajectories"):
         list(Trajectories(tmp_path))
 
 
-def test_a_later_version_is_refused(tmp_path, row):
+def test_a_later_version_is_refused(tmp_path: Path, row: dict[str, Any]) -> None:
     with pytest.raises(UnusableData, match="is of version 2, this Segnode reads 1"):
         read(tmp_path, row | {"version": 2})
 
 
-def test_a_picture_is_known_by_its_bytes_or_by_its_pixels(tmp_path):
+def test_a_picture_is_known_by_its_bytes_or_by_its_pixels(tmp_path: Path) -> None:
     pixels = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
     picture = Picture(pixels)
     Image.fromarray(pixels).save(tmp_path / f"{picture.digest}.png")
@@ -138,7 +147,9 @@ def test_a_picture_is_known_by_its_bytes_or_by_its_pixels(tmp_path):
     assert read_picture(tmp_path / f"{picture.digest}.png") == picture
 
 
-def test_a_picture_that_is_missing_or_was_changed_is_named(tmp_path, row):
+def test_a_picture_that_is_missing_or_was_changed_is_named(
+    tmp_path: Path, row: dict[str, Any]
+) -> None:
     (trajectory,), _ = read(tmp_path, row)
     first, second, third = trajectory.files
 
@@ -155,7 +166,7 @@ def test_a_picture_that_is_missing_or_was_changed_is_named(tmp_path, row):
     assert third.exists()
 
 
-def test_the_manifest_is_known_by_its_hash(tmp_path):
+def test_the_manifest_is_known_by_its_hash(tmp_path: Path) -> None:
     assert Trajectories(tmp_path).manifest_sha256() == ""
     (tmp_path / "manifest.json").write_text("{}")
     assert Trajectories(tmp_path).manifest_sha256().startswith("44136fa355b3678a")

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.fixture_types import PlannerFolders
+
 pytest.importorskip("trl")
 
 from models.training.sft import SftSettings, train_sft
@@ -30,7 +32,11 @@ SETTINGS: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def together(few_trajectories, planner_folders, tmp_path_factory) -> Path:
+def together(
+    few_trajectories: Path,
+    planner_folders: PlannerFolders,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
     """The folder of a run in two gloo processes."""
     out = tmp_path_factory.mktemp("together") / "run"
     words = [few_trajectories, planner_folders("qwen3_vl"), out, json.dumps(SETTINGS)]
@@ -55,8 +61,8 @@ def losses(out: Path) -> list[float]:
 
 
 def test_two_processes_learn_what_one_learns_from_both_batches(
-    together, few_trajectories, planner_folders, tmp_path
-):
+    together: Path, few_trajectories: Path, planner_folders: PlannerFolders, tmp_path: Path
+) -> None:
     alone = SftSettings(**SETTINGS | {"batch": 2})
     train_sft(few_trajectories, planner_folders("qwen3_vl"), tmp_path / "alone", alone)
 
@@ -65,7 +71,7 @@ def test_two_processes_learn_what_one_learns_from_both_batches(
     assert (together / "model" / "training.json").is_file()
 
 
-def test_every_layer_can_be_sharded_over_both_and_learns(together):
+def test_every_layer_can_be_sharded_over_both_and_learns(together: Path) -> None:
     sharded = json.loads((together / "sharded.json").read_text())
 
     assert sharded["all_sharded"]

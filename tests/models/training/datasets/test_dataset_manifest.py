@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from models.errors import UnusableData
-from models.training.datasets.counting import take_inventory, with_hashes
+from models.training.datasets.counting import Inventory, take_inventory, with_hashes
 from models.training.datasets.manifest import MANIFEST, read_manifest, write_manifest
 from models.training.datasets.opening import open_dataset
 from tests.support.dataset_folders import index_png_folder, nnunet_folder
 
 
-def nobody(read_cases, listed):
+def nobody(read_cases: int, listed: int) -> None:
     """Nobody looks on."""
 
 
-def write(folder, **options):
+def write(folder: Path, **options: Any) -> Inventory:
     dataset = open_dataset(folder, compare=False, **options)
     inventory = take_inventory(dataset, nobody)
     write_manifest(folder, with_hashes(dataset, inventory.manifest))
     return inventory
 
 
-def test_a_manifest_says_what_there_is(tmp_path):
+def test_a_manifest_says_what_there_is(tmp_path: Path) -> None:
     write(index_png_folder(tmp_path))
 
     content = json.loads((tmp_path / MANIFEST).read_text())
@@ -44,7 +46,7 @@ def test_a_manifest_says_what_there_is(tmp_path):
     assert list(tmp_path.glob(".*")) == []
 
 
-def test_an_unchanged_data_set_is_opened_as_it_was(tmp_path):
+def test_an_unchanged_data_set_is_opened_as_it_was(tmp_path: Path) -> None:
     write(nnunet_folder(tmp_path, cases=5), seed=7)
 
     dataset = open_dataset(tmp_path)
@@ -54,7 +56,7 @@ def test_an_unchanged_data_set_is_opened_as_it_was(tmp_path):
     assert {e.patient: e.split for e in dataset.entries} == dict(dataset.manifest.splits)
 
 
-def test_a_changed_file_costs_its_case_by_name(tmp_path):
+def test_a_changed_file_costs_its_case_by_name(tmp_path: Path) -> None:
     write(index_png_folder(tmp_path))
     label = tmp_path / "label" / "P_1_1.png"
     label.write_bytes((tmp_path / "label" / "P_1_0.png").read_bytes())
@@ -69,7 +71,7 @@ def test_a_changed_file_costs_its_case_by_name(tmp_path):
     assert "it was changed" in skipped.reason
 
 
-def test_a_file_that_is_gone_and_one_that_is_new_are_named(tmp_path):
+def test_a_file_that_is_gone_and_one_that_is_new_are_named(tmp_path: Path) -> None:
     write(nnunet_folder(tmp_path))
     for part, name in (("imagesTr", "liver_000_0000"), ("labelsTr", "liver_000")):
         path = tmp_path / part / f"{name}.nii.gz"
@@ -83,7 +85,7 @@ def test_a_file_that_is_gone_and_one_that_is_new_are_named(tmp_path):
     assert "does not know it" in reasons["imagesTr/liver_009_0000.nii.gz"]
 
 
-def test_a_changed_index_is_refused(tmp_path):
+def test_a_changed_index_is_refused(tmp_path: Path) -> None:
     write(index_png_folder(tmp_path))
     index = json.loads((tmp_path / "dataset.json").read_text())
     index["labels"]["1"], index["labels"]["2"] = index["labels"]["2"], index["labels"]["1"]
@@ -94,7 +96,7 @@ def test_a_changed_index_is_refused(tmp_path):
     assert len(open_dataset(tmp_path, compare=False)) == 6
 
 
-def test_another_programs_manifest_is_left_alone(tmp_path):
+def test_another_programs_manifest_is_left_alone(tmp_path: Path) -> None:
     index_png_folder(tmp_path)
     (tmp_path / MANIFEST).write_text('{"version": 3, "name": "theirs"}')
 
@@ -110,7 +112,9 @@ def test_another_programs_manifest_is_left_alone(tmp_path):
         ('{"kind": "segnode-dataset", "version": 1, "wrong": 2}', "damaged"),
     ],
 )
-def test_a_manifest_that_cannot_be_read_is_refused(tmp_path, content, sentence):
+def test_a_manifest_that_cannot_be_read_is_refused(
+    tmp_path: Path, content: str, sentence: str
+) -> None:
     index_png_folder(tmp_path)
     (tmp_path / MANIFEST).write_text(content)
 
@@ -118,7 +122,7 @@ def test_a_manifest_that_cannot_be_read_is_refused(tmp_path, content, sentence):
         open_dataset(tmp_path)
 
 
-def test_a_structure_that_only_the_test_has_is_told(tmp_path):
+def test_a_structure_that_only_the_test_has_is_told(tmp_path: Path) -> None:
     names = [f"P_{patient}_{n}.png" for patient in (1, 2, 3) for n in (0, 1)]
     folder = index_png_folder(tmp_path, training=names[:4], validation=[], test=names[4:])
     for name in names[:4]:
@@ -132,7 +136,7 @@ def test_a_structure_that_only_the_test_has_is_told(tmp_path):
     assert inventory.only_in_test == ("spleen",)
 
 
-def test_cases_of_one_name_are_no_more_than_one(tmp_path):
+def test_cases_of_one_name_are_no_more_than_one(tmp_path: Path) -> None:
     names = ["P_1_0.png", "P_1_0.png"]
     dataset = open_dataset(index_png_folder(tmp_path, training=names, validation=[]))
     (tmp_path / "image" / "P_1_0.png").write_bytes(b"broken")

@@ -6,7 +6,12 @@ import pytest
 
 from agent.values import Target
 from models.training.datasets.opening import LAYOUTS
-from models.training.datasets.registry import dataset_of_file, find_dataset, known_datasets
+from models.training.datasets.registry import (
+    KnownDataset,
+    dataset_of_file,
+    find_dataset,
+    known_datasets,
+)
 
 KNOWN = known_datasets()
 NAMED_BY_THE_PAPERS = {
@@ -16,12 +21,12 @@ NAMED_BY_THE_PAPERS = {
 }
 
 
-def test_the_papers_data_sets_are_in_it():
+def test_the_papers_data_sets_are_in_it() -> None:
     assert KNOWN.keys() >= NAMED_BY_THE_PAPERS
 
 
 @pytest.mark.parametrize("entry", KNOWN.values(), ids=str)
-def test_every_entry_is_whole(entry):
+def test_every_entry_is_whole(entry: KnownDataset) -> None:
     assert entry.title
     assert entry.licence
     assert entry.where.startswith("http")
@@ -43,24 +48,24 @@ def test_every_entry_is_whole(entry):
         ("case_00000", "kits2023", "00000"),
     ],
 )
-def test_a_files_name_tells_data_set_and_patient(stem, key, patient):
+def test_a_files_name_tells_data_set_and_patient(stem: str, key: str, patient: str) -> None:
     known = dataset_of_file(stem)
 
     assert known is not None
     assert (known.key, known.patient_of(stem)) == (key, patient)
 
 
-def test_a_name_or_another_of_its_names_is_found_in_any_spelling():
+def test_a_name_or_another_of_its_names_is_found_in_any_spelling() -> None:
     assert find_dataset("KiTS 23", "").key == "kits2023"
     assert find_dataset("FLARE_22", "").key == "flare22"
 
 
-def test_what_nobody_knows_keeps_its_name_and_its_words():
+def test_what_nobody_knows_keeps_its_name_and_its_words() -> None:
     known = find_dataset("our own", "scan_1")
 
     assert (known.key, known.patient_of("scan_1")) == ("our own", None)
     assert known.target("kidney_right") == Target("right kidney", None)
 
 
-def test_a_label_for_two_structures_has_no_key():
+def test_a_label_for_two_structures_has_no_key() -> None:
     assert KNOWN["kits2023"].target("kidney") == Target("kidney", None)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from models.errors import LeakedPatients, UnusableData
@@ -22,7 +26,9 @@ from tests.support.dataset_folders import (
         ("totalsegmentator", totalsegmentator_folder),
     ],
 )
-def test_the_layout_is_recognised(tmp_path, layout, make):
+def test_the_layout_is_recognised(
+    tmp_path: Path, layout: str, make: Callable[[Path], Path]
+) -> None:
     dataset = open_dataset(make(tmp_path / "data"))
 
     assert dataset.layout == dataset.manifest.layout == layout
@@ -30,7 +36,7 @@ def test_the_layout_is_recognised(tmp_path, layout, make):
     assert dataset.skipped == []
 
 
-def test_a_folder_of_no_layout_is_refused_with_the_layouts_there_are(tmp_path):
+def test_a_folder_of_no_layout_is_refused_with_the_layouts_there_are(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("nothing")
 
     with pytest.raises(UnusableData, match="no known layout fits it") as refusal:
@@ -39,7 +45,7 @@ def test_a_folder_of_no_layout_is_refused_with_the_layouts_there_are(tmp_path):
         assert name in str(refusal.value)
 
 
-def test_a_folder_of_two_layouts_is_refused_until_one_is_named(tmp_path):
+def test_a_folder_of_two_layouts_is_refused_until_one_is_named(tmp_path: Path) -> None:
     index_png_folder(tmp_path)
     nnunet_folder(tmp_path, labels={"0": "background", "1": "liver"}, image_dir="x", label_dir="y")
 
@@ -56,19 +62,21 @@ def test_a_folder_of_two_layouts_is_refused_until_one_is_named(tmp_path):
         ({"split": "test"}, "it has no case in the split test"),
     ],
 )
-def test_what_cannot_be_asked_for_is_said(tmp_path, arguments, sentence):
+def test_what_cannot_be_asked_for_is_said(
+    tmp_path: Path, arguments: dict[str, Any], sentence: str
+) -> None:
     index_png_folder(tmp_path)
 
     with pytest.raises(UnusableData, match=sentence):
         open_dataset(tmp_path, **arguments)
 
 
-def test_nothing_there_is_said(tmp_path):
+def test_nothing_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(UnusableData, match="there is no such folder or file"):
         open_dataset(tmp_path / "none")
 
 
-def test_a_patient_in_two_splits_is_refused_by_name(tmp_path):
+def test_a_patient_in_two_splits_is_refused_by_name(tmp_path: Path) -> None:
     training = ["P_1_0.png", "P_1_1.png", "P_2_0.png"]
     index_png_folder(tmp_path, training=training, validation=["P_2_1.png", "P_3_0.png"])
 
@@ -77,7 +85,7 @@ def test_a_patient_in_two_splits_is_refused_by_name(tmp_path):
     assert set(refusal.value.patients) == {"2"}
 
 
-def test_a_data_set_without_splits_is_split_by_patient_and_alike_each_time(tmp_path):
+def test_a_data_set_without_splits_is_split_by_patient_and_alike_each_time(tmp_path: Path) -> None:
     nnunet_folder(tmp_path, cases=5)
 
     splits = {case.patient: case.split for case in open_dataset(tmp_path).cases()}
@@ -89,7 +97,7 @@ def test_a_data_set_without_splits_is_split_by_patient_and_alike_each_time(tmp_p
     assert open_dataset(tmp_path).manifest.seed == 0
 
 
-def test_the_real_slices_are_a_data_set(shared_data):
+def test_the_real_slices_are_a_data_set(shared_data: Path) -> None:
     dataset = open_dataset(shared_data / "btcv", split="validation")
     cases = list(dataset.cases())
 

@@ -6,6 +6,7 @@ from itertools import permutations, product
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from agent.geometry import Geometry
 from models.training.datasets.turning import turned_onto
@@ -17,7 +18,9 @@ GRID = Geometry((3, 4, 5), OBLIQUE @ np.diag([2.5, 0.7, 0.7, 1.0]))
 VOXELS = np.arange(60).reshape(3, 4, 5)
 
 
-def stored(order, flips):
+def stored(
+    order: tuple[int, int, int], flips: tuple[int, ...]
+) -> tuple[NDArray[np.int64], Geometry]:
     """GRID's voxels with axes exchanged and mirrored, and the geometry that says so."""
     voxels = np.transpose(VOXELS, order)
     affine = GRID.affine_zyx_to_lps[:, [*order, 3]].copy()
@@ -30,14 +33,16 @@ def stored(order, flips):
 
 
 @pytest.mark.parametrize("order", [*permutations(range(3))])
-def test_any_order_of_the_axes_comes_back_to_the_voxel(order):
+def test_any_order_of_the_axes_comes_back_to_the_voxel(order: tuple[int, int, int]) -> None:
     for flips in product((0, 1), repeat=3):
         voxels, geometry = stored(order, flips)
 
         np.testing.assert_array_equal(turned_onto(voxels, geometry, GRID), VOXELS)
 
 
-def changed(matrix=None, shift=(0, 0, 0)):
+def changed(
+    matrix: NDArray[np.float64] | None = None, shift: tuple[int, int, int] = (0, 0, 0)
+) -> Geometry:
     affine = GRID.affine_zyx_to_lps @ (np.eye(4) if matrix is None else matrix)
     affine[:3, 3] += shift
     return Geometry((3, 4, 5), affine)
@@ -52,11 +57,11 @@ def changed(matrix=None, shift=(0, 0, 0)):
         changed(np.diag([1.0, 2.0, 1.0, 1.0])),
     ],
 )
-def test_another_place_scale_or_turn_is_refused(geometry):
+def test_another_place_scale_or_turn_is_refused(geometry: Geometry) -> None:
     with pytest.raises(ValueError, match=r"axes are not|place is another"):
         turned_onto(VOXELS, geometry, GRID)
 
 
-def test_a_part_of_the_image_is_refused():
+def test_a_part_of_the_image_is_refused() -> None:
     with pytest.raises(ValueError, match="place is another"):
         turned_onto(VOXELS[:2], Geometry((2, 4, 5), GRID.affine_zyx_to_lps), GRID)

@@ -5,12 +5,17 @@ from __future__ import annotations
 import io
 import os
 import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from agent.case import Case
 from agent.values import Target
 from models.errors import UnreadableFile
+from models.training.datasets.dataset import Dataset
 from models.training.datasets.layouts import h5 as h5_layout
 from models.training.datasets.layouts import npz
 from models.training.datasets.npz_arrays import array_names, read_array
@@ -18,12 +23,12 @@ from models.training.datasets.opening import open_dataset
 from tests.support.dataset_folders import SHAPE, labelled, npz_folder
 
 
-def opened(folder):
+def opened(folder: Path) -> tuple[Dataset, list[Case]]:
     dataset = open_dataset(folder)
     return dataset, list(dataset.cases())
 
 
-def test_a_volume_of_medsam2_lies_where_spacing_and_direction_say(tmp_path):
+def test_a_volume_of_medsam2_lies_where_spacing_and_direction_say(tmp_path: Path) -> None:
     direction = np.array([0, 1, 0, 1, 0, 0, 0, 0, -1.0])
     dataset, cases = opened(npz_folder(tmp_path, direction=direction, origin=np.arange(3.0)))
 
@@ -39,13 +44,13 @@ def test_a_volume_of_medsam2_lies_where_spacing_and_direction_say(tmp_path):
     np.testing.assert_array_equal(case.truths[0].voxels, labelled(0)[1] == 1)
 
 
-def test_several_lesions_of_a_scan_are_told_apart(tmp_path):
+def test_several_lesions_of_a_scan_are_told_apart(tmp_path: Path) -> None:
     _, cases = opened(npz_folder(tmp_path, gts=labelled()[1]))
 
     assert [t.target.text for t in cases[0].truths] == ["lesion 1", "lesion 2"]
 
 
-def test_two_scans_of_a_patient_stay_on_one_side(shared_data):
+def test_two_scans_of_a_patient_stay_on_one_side(shared_data: Path) -> None:
     _, cases = opened(shared_data / "ct_npz_deeplesion_medsam2")
 
     assert len(cases) == 4
@@ -55,7 +60,7 @@ def test_two_scans_of_a_patient_stay_on_one_side(shared_data):
     np.testing.assert_array_equal(np.abs(axes).argmax(axis=0), [2, 0, 1])
 
 
-def test_the_slices_of_medscribble_are_of_four_data_sets(shared_data):
+def test_the_slices_of_medscribble_are_of_four_data_sets(shared_data: Path) -> None:
     dataset, cases = opened(shared_data / "slices_medscribble")
 
     assert dataset.layout == npz.MEDSCRIBBLE.name
@@ -70,7 +75,7 @@ def test_the_slices_of_medscribble_are_of_four_data_sets(shared_data):
     assert not any(case.spacing_known for case in cases)
 
 
-def test_the_left_atria_are_turned_to_z_y_x(shared_data):
+def test_the_left_atria_are_turned_to_z_y_x(shared_data: Path) -> None:
     pytest.importorskip("h5py", reason="the extra train is not installed")
 
     _, cases = opened(shared_data / "mr_h5_left_atrium")
@@ -81,11 +86,11 @@ def test_the_left_atria_are_turned_to_z_y_x(shared_data):
 
 
 class Evil:
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
         return (os.system, ("touch /tmp/segnode-was-here",))
 
 
-def bomb(shape, payload=b"\0" * 64):
+def bomb(shape: tuple[int, ...], payload: bytes = b"\0" * 64) -> bytes:
     """An npy whose header announces `shape` and whose bytes are few."""
     stream = io.BytesIO()
     np.lib.format.write_array_header_1_0(
@@ -94,7 +99,7 @@ def bomb(shape, payload=b"\0" * 64):
     return stream.getvalue() + payload
 
 
-def replaced(path, **members):
+def replaced(path: Path, **members: bytes) -> None:
     """The npz at `path` with members that numpy would not write."""
     with zipfile.ZipFile(path) as archive:
         content = {name: archive.read(name) for name in archive.namelist()}
@@ -116,7 +121,9 @@ def replaced(path, **members):
         ({"imgs": np.array("text")}, "must be alike"),
     ],
 )
-def test_arrays_that_do_not_fit_are_named(tmp_path, arrays, sentence):
+def test_arrays_that_do_not_fit_are_named(
+    tmp_path: Path, arrays: dict[str, Any], sentence: str
+) -> None:
     dataset, cases = opened(npz_folder(tmp_path, **arrays))
 
     assert len(cases) == 1
@@ -125,7 +132,9 @@ def test_arrays_that_do_not_fit_are_named(tmp_path, arrays, sentence):
 
 
 @pytest.mark.parametrize("shape", [(20_000, 20_000, 20_000), (1000, 1000, 1000), (4, 1000, 9000)])
-def test_an_array_that_is_larger_than_its_bytes_is_not_made(tmp_path, shape):
+def test_an_array_that_is_larger_than_its_bytes_is_not_made(
+    tmp_path: Path, shape: tuple[int, ...]
+) -> None:
     npz_folder(tmp_path)
     replaced(tmp_path / "CT_Lesion_000001_01_01_001-004.npz", imgs=bomb(shape))
 
@@ -135,7 +144,7 @@ def test_an_array_that_is_larger_than_its_bytes_is_not_made(tmp_path, shape):
     assert "say" in dataset.skipped[0].reason or "announces" in dataset.skipped[0].reason
 
 
-def test_a_truncated_archive_is_named(tmp_path):
+def test_a_truncated_archive_is_named(tmp_path: Path) -> None:
     npz_folder(tmp_path)
     path = tmp_path / "CT_Lesion_000002_01_01_001-004.npz"
     path.write_bytes(path.read_bytes()[:-50])
@@ -146,7 +155,7 @@ def test_a_truncated_archive_is_named(tmp_path):
     assert [s.file for s in dataset.skipped] == [path.name]
 
 
-def test_a_truncated_first_archive_hides_no_layout(tmp_path):
+def test_a_truncated_first_archive_hides_no_layout(tmp_path: Path) -> None:
     npz_folder(tmp_path)
     path = tmp_path / "CT_Lesion_000001_01_01_001-004.npz"
     path.write_bytes(path.read_bytes()[:-50])
@@ -154,14 +163,14 @@ def test_a_truncated_first_archive_hides_no_layout(tmp_path):
     assert open_dataset(tmp_path).layout == "medsam2-npz"
 
 
-def h5(path, **arrays):
+def h5(path: Path, **arrays: Any) -> None:
     h5py = pytest.importorskip("h5py", reason="the extra train is not installed")
     with h5py.File(path, "w") as file:
         for name, value in arrays.items():
             file[name] = value
 
 
-def test_an_hdf5_array_in_another_file_is_not_followed(tmp_path):
+def test_an_hdf5_array_in_another_file_is_not_followed(tmp_path: Path) -> None:
     h5py = pytest.importorskip("h5py", reason="the extra train is not installed")
     image, labels = labelled()
     (tmp_path / "data").mkdir()
@@ -182,7 +191,7 @@ def test_an_hdf5_array_in_another_file_is_not_followed(tmp_path):
     assert "no array image of its own" in dataset.skipped[0].reason
 
 
-def test_an_array_is_read_by_its_name_alone(tmp_path):
+def test_an_array_is_read_by_its_name_alone(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", first=np.arange(3), second=np.zeros((2, 2), np.float32))
 
     assert array_names(tmp_path / "a.npz") == ("first", "second")

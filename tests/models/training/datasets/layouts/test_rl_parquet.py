@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 
+from agent.case import Case
+from models.training.datasets.dataset import Dataset
 from models.training.datasets.opening import open_dataset
 from tests.support.dataset_folders import labelled, parquet_rows, picture_bytes
 
@@ -12,18 +18,18 @@ pyarrow = pytest.importorskip("pyarrow", reason="the extra train is not installe
 parquet = pytest.importorskip("pyarrow.parquet")
 
 
-def write(path, rows):
+def write(path: Path, rows: list[dict[str, Any]]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     parquet.write_table(pyarrow.Table.from_pylist(rows), path)
     return path
 
 
-def opened(path):
+def opened(path: Path) -> tuple[Dataset, list[Case]]:
     dataset = open_dataset(path)
     return dataset, list(dataset.cases())
 
 
-def test_a_row_is_a_case(tmp_path):
+def test_a_row_is_a_case(tmp_path: Path) -> None:
     write(tmp_path / "train.parquet", parquet_rows(20))
 
     dataset, cases = opened(tmp_path)
@@ -35,7 +41,7 @@ def test_a_row_is_a_case(tmp_path):
     np.testing.assert_array_equal(case.truths[0].voxels, labelled(17)[1][2:3] == 1)
 
 
-def test_a_second_pass_gives_the_same_cases(tmp_path):
+def test_a_second_pass_gives_the_same_cases(tmp_path: Path) -> None:
     dataset = open_dataset(write(tmp_path / "a.parquet", parquet_rows(3)))
 
     passes = [[case.truths[0].voxels.sum() for case in dataset.cases()] for _ in range(2)]
@@ -44,7 +50,7 @@ def test_a_second_pass_gives_the_same_cases(tmp_path):
     assert len(passes[0]) == 3
 
 
-def test_ground_truth_may_be_bytes_alone(tmp_path):
+def test_ground_truth_may_be_bytes_alone(tmp_path: Path) -> None:
     rows = parquet_rows(2)
     for row in rows:
         row["reward_model"] = {"ground_truth": row["reward_model"]["ground_truth"]["bytes"]}
@@ -52,7 +58,7 @@ def test_ground_truth_may_be_bytes_alone(tmp_path):
     assert len(opened(write(tmp_path / "a.parquet", rows))[1]) == 2
 
 
-def spoilt(change):
+def spoilt(change: Callable[[dict[str, Any]], object]) -> list[dict[str, Any]]:
     rows = parquet_rows(3)
     change(rows[1])
     return rows
@@ -77,7 +83,9 @@ def spoilt(change):
         (lambda row: row["extra_info"].update(target_description=""), "no target_description"),
     ],
 )
-def test_a_broken_row_is_named_and_the_others_stay(tmp_path, change, sentence):
+def test_a_broken_row_is_named_and_the_others_stay(
+    tmp_path: Path, change: Callable[[dict[str, Any]], object], sentence: str
+) -> None:
     dataset, cases = opened(write(tmp_path / "a.parquet", spoilt(change)))
 
     assert [case.case_id for case in cases] == ["a/0", "a/2"]
@@ -86,7 +94,7 @@ def test_a_broken_row_is_named_and_the_others_stay(tmp_path, change, sentence):
     assert sentence in skipped.reason
 
 
-def test_a_truncated_file_is_named_and_the_others_are_read(tmp_path):
+def test_a_truncated_file_is_named_and_the_others_are_read(tmp_path: Path) -> None:
     whole = write(tmp_path / "a.parquet", parquet_rows(2)).read_bytes()
     (tmp_path / "b.parquet").write_bytes(whole[:-40])
 
@@ -96,7 +104,7 @@ def test_a_truncated_file_is_named_and_the_others_are_read(tmp_path):
     assert [s.file for s in dataset.skipped] == ["b.parquet"]
 
 
-def test_damage_among_the_pictures_costs_cases_and_each_is_counted(tmp_path):
+def test_damage_among_the_pictures_costs_cases_and_each_is_counted(tmp_path: Path) -> None:
     path = write(tmp_path / "a.parquet", parquet_rows(40))
     content = bytearray(path.read_bytes())
     pictures = len(content) // 4

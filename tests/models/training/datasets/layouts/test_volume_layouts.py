@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from agent.case import Case
 from agent.values import Target
+from models.training.datasets.dataset import Dataset
 from models.training.datasets.layouts import image_label_pairs, nnunet, totalsegmentator
 from models.training.datasets.opening import open_dataset
 from tests.support.dataset_folders import (
@@ -21,12 +26,12 @@ from tests.support.dataset_folders import (
 )
 
 
-def opened(folder):
+def opened(folder: Path) -> tuple[Dataset, dict[str, Case]]:
     dataset = open_dataset(folder)
     return dataset, {case.case_id: case for case in dataset.cases()}
 
 
-def test_a_volume_and_its_label_map_become_a_case(tmp_path):
+def test_a_volume_and_its_label_map_become_a_case(tmp_path: Path) -> None:
     dataset, cases = opened(nnunet_folder(tmp_path))
     image, labels = labelled(1)
     assert dataset.layout == nnunet.LAYOUT.name
@@ -40,7 +45,7 @@ def test_a_volume_and_its_label_map_become_a_case(tmp_path):
     np.testing.assert_array_equal(case.truths[1].voxels, labels == 2)
 
 
-def test_labels_as_the_decathlon_writes_them(tmp_path):
+def test_labels_as_the_decathlon_writes_them(tmp_path: Path) -> None:
     labels = {"0": "background", "1": "liver", "2": "cancer"}
     nnunet_folder(tmp_path, labels=labels, modality={"0": "CT"})
     _, cases = opened(tmp_path)
@@ -48,7 +53,7 @@ def test_labels_as_the_decathlon_writes_them(tmp_path):
     assert [truth.target.text for truth in cases["liver_000"].truths] == ["liver", "cancer"]
 
 
-def test_each_channel_is_a_case_of_the_same_patient(tmp_path):
+def test_each_channel_is_a_case_of_the_same_patient(tmp_path: Path) -> None:
     nnunet_folder(tmp_path, cases=1, channel_names={"0": "T1", "1": "FLAIR"})
     write_nifti(tmp_path / "imagesTr" / "liver_000_0001.nii.gz", labelled(9)[0])
 
@@ -59,7 +64,7 @@ def test_each_channel_is_a_case_of_the_same_patient(tmp_path):
     assert {case.volume.modality for case in cases.values()} == {"MR"}
 
 
-def test_several_sequences_in_one_file_are_a_case_each(tmp_path):
+def test_several_sequences_in_one_file_are_a_case_each(tmp_path: Path) -> None:
     nnunet_folder(tmp_path, cases=2, modality={"0": "FLAIR", "1": "T1w"}, channel_names={})
     image, labels = labelled()
     stack = np.stack([image, image + 7], axis=-1)
@@ -76,7 +81,7 @@ def test_several_sequences_in_one_file_are_a_case_each(tmp_path):
     assert dataset.skipped == []
 
 
-def test_a_sequence_that_the_file_does_not_hold_is_named(tmp_path):
+def test_a_sequence_that_the_file_does_not_hold_is_named(tmp_path: Path) -> None:
     nnunet_folder(tmp_path, cases=1, modality={"0": "FLAIR", "1": "T1w"}, channel_names={})
     source = tmp_path / "imagesTr" / "liver_000_0000.nii.gz"
     source.rename(tmp_path / "imagesTr" / "liver_000.nii.gz")
@@ -88,7 +93,7 @@ def test_a_sequence_that_the_file_does_not_hold_is_named(tmp_path):
     assert "it has no volume 1" in dataset.skipped[1].reason
 
 
-def moved():
+def moved() -> NDArray[np.float64]:
     shifted = RAS.copy()
     shifted[0, 3] += 3.0
     return shifted
@@ -104,7 +109,9 @@ def moved():
         (np.full(SHAPE, -1, np.int16), RAS, "negative"),
     ],
 )
-def test_a_truth_that_does_not_fit_is_named_and_counted(tmp_path, labels, affine, sentence):
+def test_a_truth_that_does_not_fit_is_named_and_counted(
+    tmp_path: Path, labels: NDArray[Any], affine: NDArray[np.float64], sentence: str
+) -> None:
     nnunet_folder(tmp_path)
     write_nifti(tmp_path / "labelsTr" / "liver_001.nii.gz", labels, affine)
 
@@ -116,7 +123,7 @@ def test_a_truth_that_does_not_fit_is_named_and_counted(tmp_path, labels, affine
     assert re.search(sentence, skipped.reason)
 
 
-def test_an_image_without_label_and_a_label_without_image_are_named(tmp_path):
+def test_an_image_without_label_and_a_label_without_image_are_named(tmp_path: Path) -> None:
     nnunet_folder(tmp_path)
     (tmp_path / "labelsTr" / "liver_000.nii.gz").unlink()
     (tmp_path / "imagesTr" / "liver_001_0000.nii.gz").unlink()
@@ -130,7 +137,7 @@ def test_an_image_without_label_and_a_label_without_image_are_named(tmp_path):
     ]
 
 
-def test_a_mask_a_structure_becomes_a_truth_each(tmp_path):
+def test_a_mask_a_structure_becomes_a_truth_each(tmp_path: Path) -> None:
     dataset, cases = opened(totalsegmentator_folder(tmp_path))
 
     assert dataset.layout == totalsegmentator.LAYOUT.name
@@ -141,7 +148,7 @@ def test_a_mask_a_structure_becomes_a_truth_each(tmp_path):
     np.testing.assert_array_equal(case.truths[0].voxels, labelled(1)[1] == 1)
 
 
-def test_one_broken_mask_costs_its_structure_alone(tmp_path):
+def test_one_broken_mask_costs_its_structure_alone(tmp_path: Path) -> None:
     totalsegmentator_folder(tmp_path)
     broken = tmp_path / "s0000" / "segmentations" / "spleen.nii.gz"
     broken.write_bytes(broken.read_bytes()[:60])
@@ -154,7 +161,7 @@ def test_one_broken_mask_costs_its_structure_alone(tmp_path):
     ]
 
 
-def test_the_real_pair_is_a_case(shared_data):
+def test_the_real_pair_is_a_case(shared_data: Path) -> None:
     dataset, cases = opened(shared_data / "mr_nrrd_brain_tumour_pyradiomics")
 
     assert dataset.layout == image_label_pairs.LAYOUT.name
