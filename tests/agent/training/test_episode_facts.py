@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from agent.actions import Absent, Action, AddBox, AddPoint, Malformed, Stop
 from agent.protocol.dialects import Dialect, render_reply
 from agent.protocol.view import View
 from agent.training.episode_facts import (
+    EpisodeFacts,
     click_in_error,
     episode_facts,
     overlap,
@@ -31,7 +33,7 @@ def turn(action: Action, outcome: Outcome, mask: np.ndarray | None = None, reply
     return Turn(3, 0, Role.KEY, action, outcome, reply, masks=masks)
 
 
-def facts_of(*turns: Turn, truth: np.ndarray = TRUTH):
+def facts_of(*turns: Turn, truth: np.ndarray = TRUTH) -> EpisodeFacts:
     return episode_facts(Episode(turns, None, 0.0), truth, Dialect.TOOL_CALL)
 
 
@@ -85,7 +87,9 @@ class TestClick:
             (Point(-1, 3), HALF, False),
         ],
     )
-    def test_in_the_error_that_it_names(self, point: Point, mask, right: bool) -> None:
+    def test_in_the_error_that_it_names(
+        self, point: Point, mask: NDArray[np.bool_] | None, right: bool
+    ) -> None:
         assert click_in_error(point, mask, TRUTH) is right
 
     def test_is_judged_on_the_mask_before_it(self) -> None:
@@ -130,5 +134,7 @@ class TestOverlap:
             (HALF, TRUTH, (0.5, 2 / 3)),
         ],
     )
-    def test_of_two_masks(self, mask, truth, expected: tuple[float, float]) -> None:
+    def test_of_two_masks(
+        self, mask: NDArray[np.bool_], truth: NDArray[np.bool_], expected: tuple[float, float]
+    ) -> None:
         assert overlap(mask, truth) == pytest.approx(expected)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -10,6 +10,7 @@ from agent.actions import Absent, Action, AddBox, AddPoint, Malformed, Stop
 from agent.training.episode_facts import EpisodeFacts, TurnFacts
 from agent.training.rewards import (
     REWARDS,
+    Reward,
     RewardName,
     ibis_reward,
     ibis_turn_terms,
@@ -220,5 +221,5 @@ def test_every_name_has_its_reward() -> None:
 
 
 @pytest.mark.parametrize("reward", [REWARDS[RewardName.MEDSAM_AGENT], segnode_reward])
-def test_the_best_episode_is_worth_almost_1(reward) -> None:
+def test_the_best_episode_is_worth_almost_1(reward: Callable[[EpisodeFacts], Reward]) -> None:
     assert 0.99 <= reward(episode(drew(1.0, 1.0), STOP)).total <= 1.0

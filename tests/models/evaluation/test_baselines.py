@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from agent.case import Case
 from agent.fakes import FakeSegmenter
 from agent.limits import Limits
 from agent.values import PromptKind
@@ -32,7 +33,7 @@ def test_baselines_are_named_in_words() -> None:
         named_baselines("oracle-box,oracle")
 
 
-def test_all_of_them_answer_a_case(toy_models: LoadedModels, without_grey) -> None:
+def test_all_of_them_answer_a_case(toy_models: LoadedModels, without_grey: Case) -> None:
     methods = methods_of("threshold", toy_models, Limits(), tuple(BASELINES), toy_models)
     assert methods.left_out == {}
     records: list[TargetRecord] = list(case_records(without_grey, methods.run, toy_models, set()))

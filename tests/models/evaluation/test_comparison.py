@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,12 +11,13 @@ import pytest
 from models.errors import EvaluationFailed
 from models.evaluation.comparison import compare
 from models.evaluation.metrics import Quality
+from models.evaluation.records import TargetRecord
 from tests.models.evaluation.test_summary import RECORDS, record
 
 FOLDER = Path("other-run")
 
 
-def better(records, by: float):
+def better(records: Sequence[TargetRecord], by: float) -> list[TargetRecord]:
     """The same targets, each with a Dice higher by `by`."""
     return [
         replace(r, quality=replace(r.quality, dice=r.quality.dice + by))
@@ -25,7 +27,7 @@ def better(records, by: float):
     ]
 
 
-def many():
+def many() -> list[TargetRecord]:
     return [record(str(n), f"p{n}", 0.5 + 0.01 * n) for n in range(8)]
 
 

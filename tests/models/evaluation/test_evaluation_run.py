@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,12 +13,13 @@ import pytest
 from agent.case import Case
 from agent.fakes import FakeSegmenter, ThresholdPolicy
 from agent.limits import Limits
-from agent.values import TargetStatus
+from agent.ports import Localisation, Slices
+from agent.values import Target, TargetStatus
 from models.errors import EvaluationFailed
 from models.evaluation.methods.answers import MethodAnswer, PreparedCase
 from models.evaluation.methods.policy_method import PolicyMethod
 from models.evaluation.records import Shard, read_records
-from models.evaluation.runner import evaluate, record_of
+from models.evaluation.runner import Evaluated, evaluate, record_of
 from models.loaded_models import LoadedModels
 from tests.models.evaluation.conftest import BANDS
 from tests.support.toy_cases import toy_cases
@@ -28,7 +30,7 @@ def method(toy_models: LoadedModels) -> PolicyMethod:
     return PolicyMethod("threshold", toy_models, Limits(), with_last_mask=True)
 
 
-def run(cases, method: PolicyMethod, folder: Path, **options):
+def run(cases: Iterable[Case], method: PolicyMethod, folder: Path, **options: Any) -> Evaluated:
     return evaluate(cases, [method], method.models, folder, **options)
 
 
@@ -64,7 +66,7 @@ def interrupted(cases: list[Case]) -> Iterator[Case]:
 class CountsCases(PolicyMethod):
     """Remembers which targets it was asked for."""
 
-    def answers(self, case: PreparedCase, targets) -> Iterator[MethodAnswer]:
+    def answers(self, case: PreparedCase, targets: Sequence[Target]) -> Iterator[MethodAnswer]:
         ASKED.append((case.case.case_id, len(targets)))
         return super().answers(case, targets)
 
@@ -101,7 +103,7 @@ def test_parts_make_the_same_lines_as_one_process(method: PolicyMethod, tmp_path
 
 
 class Raises(ThresholdPolicy):
-    def localise(self, target, slices):
+    def localise(self, target: Target, slices: Slices) -> Localisation:
         raise ValueError(f"cannot look for {target.text}")
 
 
@@ -118,7 +120,7 @@ def test_a_policy_that_raises_counts_0_and_is_named(without_grey: Case, tmp_path
 
 
 class FailsAtOnce(PolicyMethod):
-    def answers(self, case: PreparedCase, targets) -> Iterator[MethodAnswer]:
+    def answers(self, case: PreparedCase, targets: Sequence[Target]) -> Iterator[MethodAnswer]:
         yield next(super().answers(case, targets))
         raise MemoryError
 

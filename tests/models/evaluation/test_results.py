@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from models.errors import EvaluationFailed
-from models.evaluation.records import Shard, append
+from models.evaluation.records import Shard, TargetRecord, append
 from models.evaluation.results import write_results
 from models.evaluation.run_folder import Run, begin, end_part
 from tests.models.evaluation.test_summary import RECORDS
@@ -20,7 +21,7 @@ pytest.importorskip("matplotlib")
 NOW = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
 
 
-def run_at(folder: Path, records=RECORDS) -> Path:
+def run_at(folder: Path, records: Sequence[TargetRecord] = RECORDS) -> Path:
     begin(folder, Run("btcv", "", "ours", "fake", (), (), 5), resume=False)
     append(Shard().file(folder), records)
     end_part(folder, Shard(), 5, [{"file": "a.png", "reason": "it is damaged."}])

@@ -14,7 +14,9 @@ from models.evaluation.records import Clicks, TargetRecord
 from models.evaluation.summary import by_step, summarise
 
 
-def record(case: str, patient: str, dice: float, *, present: bool = True, **more) -> TargetRecord:
+def record(
+    case: str, patient: str, dice: float, *, present: bool = True, **more: Any
+) -> TargetRecord:
     base = TargetRecord(
         case_id=case,
         patient=patient,
@@ -50,7 +52,7 @@ RECORDS = [
 ]
 
 
-def figures():
+def figures() -> dict[str, Any]:
     return summarise(RECORDS)["methods"]["ours"]["all"]
 
 

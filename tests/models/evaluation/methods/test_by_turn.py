@@ -20,7 +20,9 @@ def columns(count: int) -> NDArray[np.bool_]:
     return mask
 
 
-def turn(z: int, index: int, outcome: Outcome, count: int | None = None, role: Role = Role.KEY):
+def turn(
+    z: int, index: int, outcome: Outcome, count: int | None = None, role: Role = Role.KEY
+) -> Turn:
     masks = None if count is None else TurnMasks.of({z: columns(count)})
     return Turn(z, index, role, AddBox(Box(0, 0, 1, 1)), outcome, masks=masks)
 

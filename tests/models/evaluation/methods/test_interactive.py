@@ -13,8 +13,16 @@ import pytest
 from agent.case import Case
 from agent.errors import SegmenterFailed
 from agent.fakes import ArraySlices, FakeSegmenter, FakeVolumePrompter, FakeVolumeSegmenter
-from agent.ports import Segmenter
-from agent.values import TargetStatus, VoxelBox, VoxelPoint
+from agent.ports import Encoding, Segmenter, Slices
+from agent.values import (
+    Prompts,
+    Segmentation,
+    TargetStatus,
+    VolumePrompts,
+    VolumeSegmentation,
+    VoxelBox,
+    VoxelPoint,
+)
 from models.evaluation.methods.answers import MethodAnswer, PreparedCase
 from models.evaluation.methods.interactive import (
     CLICKS,
@@ -104,7 +112,7 @@ def answer_of(
 @pytest.mark.parametrize(
     "segmenter", [FakeSegmenter(), FakeVolumeSegmenter(), FakeVolumePrompter()]
 )
-def test_a_box_and_five_clicks_of_a_volume(segmenter, volume_case: Case) -> None:
+def test_a_box_and_five_clicks_of_a_volume(segmenter: Segmenter, volume_case: Case) -> None:
     answer = answer_of(volume_case, segmenter)
     assert answer.status is TargetStatus.SEGMENTED
     assert answer.clicks is not None
@@ -129,7 +137,7 @@ class FailsAt(FakeSegmenter):
     def __init__(self, at: int) -> None:
         self._at, self._number = at, count(1)
 
-    def segment(self, encoding, prompts):
+    def segment(self, encoding: Encoding, prompts: Prompts) -> Segmentation:
         if next(self._number) >= self._at:
             raise SegmenterFailed("no answer")
         return super().segment(encoding, prompts)
@@ -165,7 +173,7 @@ def test_a_click_changes_its_slice_and_what_is_followed_from_it() -> None:
 
 def test_a_mask_of_another_shape_is_refused() -> None:
     class Small(FakeVolumePrompter):
-        def segment_volume(self, slices, prompts):
+        def segment_volume(self, slices: Slices, prompts: VolumePrompts) -> VolumeSegmentation:
             whole = super().segment_volume(slices, prompts)
             return replace(whole, mask=whole.mask[:1])
 

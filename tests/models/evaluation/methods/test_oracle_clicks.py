@@ -93,7 +93,9 @@ def test_there_are_twenty_clicks_at_most() -> None:
         ([], 0.80, 20),
     ],
 )
-def test_noc_is_the_first_click_that_reaches_the_goal(iou, goal: float, clicks: int) -> None:
+def test_noc_is_the_first_click_that_reaches_the_goal(
+    iou: list[float], goal: float, clicks: int
+) -> None:
     assert clicks_to(iou, goal) == clicks
 
 

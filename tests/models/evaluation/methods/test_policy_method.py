@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -18,7 +19,7 @@ from agent.fakes import (
     segmentation,
 )
 from agent.limits import Limits
-from agent.ports import Localisation, Observation, Reply, Slices
+from agent.ports import ContinueIf, Localisation, Observation, PropagatedSlice, Reply, Seed, Slices
 from agent.values import Box, PromptKind, Role, Target, TargetStatus
 from agent.volume.order import segment_target
 from models.evaluation.methods.answers import MethodAnswer, PreparedCase
@@ -33,7 +34,7 @@ def answers(method: PolicyMethod, case: Case) -> dict[str, MethodAnswer]:
 
 
 @pytest.mark.parametrize("segmenter", [FakeSegmenter(), FakeVolumeSegmenter()])
-def test_the_answer_is_what_serving_gives(segmenter, volume_case: Case) -> None:
+def test_the_answer_is_what_serving_gives(segmenter: FakeSegmenter, volume_case: Case) -> None:
     models = LoadedModels(ThresholdPolicy(BANDS), segmenter)
     method = PolicyMethod("threshold", models, Limits())
     ours = answers(method, volume_case)
@@ -86,7 +87,9 @@ def test_a_policy_that_raises_fails_that_target_alone(whole_case: Case) -> None:
 
 
 class FailsToFollow(FakeVolumeSegmenter):
-    def propagate(self, slices, seeds, continue_if):
+    def propagate(
+        self, slices: Slices, seeds: Sequence[Seed], continue_if: ContinueIf
+    ) -> Iterator[PropagatedSlice]:
         raise RuntimeError("out of luck")
 
 

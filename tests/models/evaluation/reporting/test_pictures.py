@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -111,7 +112,7 @@ def test_a_case_that_changed_has_no_picture(whole_case: Case, volume_case: Case)
 
 
 def test_cases_are_read_until_all_pictures_are_drawn(whole_case: Case) -> None:
-    def cases():
+    def cases() -> Iterator[Case]:
         yield whole_case
         raise AssertionError("one more than is needed was read")
 
