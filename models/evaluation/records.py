@@ -198,8 +198,12 @@ def cut_torn_line(path: Path) -> None:
 
 
 def read_records(folder: Path) -> list[TargetRecord]:
-    """All lines of a run's folder, of all its parts, in the order of files and lines; a torn last
-    line is left out. EvaluationFailed for a line that cannot be read.
+    """All lines of a run's folder, of all its parts, by data set and case, those of a case as they
+    were written; a torn last line is left out. EvaluationFailed for a line that cannot be read.
+
+    What failed and was tried again is there once, as the last attempt left it, and an answer of
+    any part stands before a failure. The order, and with it every figure, is the same whether a
+    run was broken off or not, and in however many parts it was.
     """
     records: dict[tuple[str, str, str, str], TargetRecord] = {}
     for path in sorted(folder.glob("targets-*.jsonl")):
@@ -211,8 +215,10 @@ def read_records(folder: Path) -> list[TargetRecord]:
                     f"{path}, line {number} cannot be read ({fault}): move the folder away and "
                     "evaluate anew"
                 ) from fault
-            records[record.key] = record
-    return list(records.values())
+            earlier = records.get(record.key)
+            if earlier is None or earlier.failed or not record.failed:
+                records[record.key] = record
+    return sorted(records.values(), key=lambda record: (record.dataset, record.case_id))
 
 
 def parts_missing(folder: Path) -> list[str]:

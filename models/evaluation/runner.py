@@ -1,7 +1,8 @@
 """An evaluation: each case made ready once, all methods on it, a durable line a target and method.
 
 `evaluate` takes any iterable of cases and goes on where an earlier run was interrupted. What a
-method raises on a case counts as a failure of that target, with the reason in its line.
+method raises on a case counts as a failure of that target, with the reason in its line; a later run
+tries it again, for it may have been a server that was down.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ OnProgress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Evaluated:
-    """How many cases a part holds, and how many lines were there before and came now."""
+    """How many cases a part holds, how many answers were there before, and how many lines came
+    now.
+    """
 
     cases: int
     lines_before: int
@@ -54,14 +57,15 @@ def evaluate(
     on_progress: OnProgress = lambda _: None,
 ) -> Evaluated:
     """Run `methods` on the cases of a part and leave their lines in `folder`; targets whose lines
-    are there already are not worked on again. `models` bring the cases to the working grid.
+    are there already are not worked on again, unless they failed. `models` bring the cases to the
+    working grid.
 
     EvaluationFailed for two cases of one name, and for lines that cannot be read.
     """
     shard = shard or Shard()
     file = shard.file(folder)
     cut_torn_line(file)
-    before = {record.key for record in read_records(folder)}
+    before = {record.key for record in read_records(folder) if not record.failed}
     names_seen: set[tuple[str, str]] = set()
     held, lines = 0, 0
     for index, case in enumerate(cases):

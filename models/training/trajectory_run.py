@@ -44,10 +44,13 @@ class TrajectoryRun:
         """Write the trajectories of those `cases` that are in this shard and not done.
 
         A case on which the segmenter or its preparation fails is named, counted, and left out;
-        ExportFailed ends the run.
+        ExportFailed ends the run. At the end the lines stand in the order of `cases`, whatever was
+        done before.
         """
+        names: list[str] = []
         for case in cases:
             name = case_name(case)
+            names.append(name)
             if name in shard.done or not shard.has(name):
                 continue
             try:
@@ -59,6 +62,7 @@ class TrajectoryRun:
                 logger.warning("no trajectories of %s: %s", name, reason)
                 row = shard.fail(name, reason)
             on_case(row)
+        shard.arrange(names)
 
     def encodings_of(self, case: Case) -> Path | None:
         """The folder that keeps a case's encodings; None where they are not kept."""

@@ -36,7 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--against", metavar="DIR", type=Path, help="another run's folder, compared in pairs"
     )
     parser.add_argument(
-        "--resume", action="store_true", help="go on with the run in DIR; what is done stays"
+        "--resume",
+        action="store_true",
+        help="go on with the run in DIR; what is done stays, what failed is tried again",
     )
     parser.add_argument(
         "--shards",

@@ -39,7 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="make part I of K; each part is a process of its own, here or elsewhere",
     )
     parser.add_argument(
-        "--resume", action="store_true", help="go on with what a run before this has left in DIR"
+        "--resume",
+        action="store_true",
+        help="go on with what a run before this has left in DIR; cases that failed are tried again",
     )
     parser.add_argument(
         "--dialect",

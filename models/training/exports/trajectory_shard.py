@@ -5,7 +5,8 @@
     images/<hash>.png, truths/<hash>.png  each once, there before the line that names it
 
 A case is in the file whole or not at all: what a killed run left of its last case is cut off, and
-the case is made again, to the same bytes.
+the case is made again, to the same bytes. A case that failed has no line; with `resume` it is tried
+again, and `arrange` then brings its lines to where an unbroken run has them.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,8 @@ class TrajectoryShard:
         try:
             self._lock()
             rows = read_journal(self._journal_path)
+            if resume:
+                rows = [row for row in rows if not row.failed]
             self.done = {row.case: row for row in rows}
             self._begin_after(rows, resume=resume)
         except BaseException:
@@ -105,6 +108,29 @@ class TrajectoryShard:
     def fail(self, case: str, reason: str) -> CaseDone:
         """Record that a case gave nothing, and why."""
         return self._end(CaseDone(case, self._file.tell(), failed=reason))
+
+    def arrange(self, cases: Iterable[str]) -> None:
+        """Bring lines and journal into the order of `cases`, as a run that was not broken off has
+        them; cases that are not among them stay behind those.
+        """
+        known = [name for name in cases if name in self.done]
+        order = [*known, *(name for name in self.done if name not in set(known))]
+        if order == list(self.done):
+            return
+        with self._writing():
+            content, end = self.path.read_bytes(), 0
+            lines = _lines_by_case(content)
+            rows = []
+            for name in order:
+                end += sum(map(len, lines.get(name, ())))
+                rows.append(replace(self.done[name], end_bytes=end))
+            # whatever of the two is there after a crash, both hold the same cases and end alike
+            self._write_journal(rows)
+            write_atomically(self.path, b"".join(b"".join(lines.get(n, ())) for n in order))
+            self._file.close()
+            self._file = self.path.open("ab", buffering=0)
+            self._lock()
+        self.done = {row.case: row for row in rows}
 
     def close(self) -> None:
         """Let go of the shard; another process may open it."""
@@ -152,11 +178,14 @@ class TrajectoryShard:
                 "it is shorter than what was written: it was changed; remove it and its progress "
                 "file to make it anew",
             )
-        lines = "".join(json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in rows)
         with self._writing():
             self._cut(end)
             if self._journal_path.exists():
-                write_atomically(self._journal_path, lines.encode())
+                self._write_journal(rows)
+
+    def _write_journal(self, rows: Iterable[CaseDone]) -> None:
+        lines = "".join(json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in rows)
+        write_atomically(self._journal_path, lines.encode())
 
     def _cut(self, end: int) -> None:
         self._file.truncate(end)
@@ -199,6 +228,15 @@ def _object(line: bytes) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise TypeError("a line is no object")
     return row
+
+
+def _lines_by_case(content: bytes) -> dict[str, list[bytes]]:
+    """The lines of a shard by the case they are of."""
+    lines: dict[str, list[bytes]] = {}
+    for line in content.splitlines(keepends=True):
+        row = json.loads(line)
+        lines.setdefault(f"{row['dataset']}:{row['case_id']}", []).append(line)
+    return lines
 
 
 def _append(file: FileIO, line: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from agent.case import Case
 from models.errors import EvaluationFailed
 from models.evaluation.baselines import LOCATOR, methods_of, named_baselines
-from models.evaluation.records import Shard, parts_missing
+from models.evaluation.records import Shard, parts_missing, read_records
 from models.evaluation.reporting.curves import require_matplotlib
 from models.evaluation.results import write_results
 from models.evaluation.run_folder import Run, begin, end_part, read_run
@@ -75,6 +75,9 @@ def run(
     methods = methods_of(pair.policy, models, budgets, baselines, locator)
     for name, why in methods.left_out.items():
         tell(f"without {name}: {why}")
+    failed = sum(record.failed for record in read_records(request.out))
+    if failed:
+        tell(f"answers that failed before and are tried again: {failed}")
     evaluated = evaluate(
         dataset.cases(),
         methods.run,

@@ -11,15 +11,17 @@ import numpy as np
 import pytest
 
 from agent.case import Case
+from agent.errors import SegmenterFailed
 from agent.fakes import FakeSegmenter, ThresholdPolicy
 from agent.limits import Limits
-from agent.ports import Localisation, Slices
-from agent.values import Target, TargetStatus
+from agent.ports import Encoding, Localisation, Slices
+from agent.values import Prompts, Segmentation, Target, TargetStatus
 from models.errors import EvaluationFailed
 from models.evaluation.methods.answers import MethodAnswer, PreparedCase
 from models.evaluation.methods.policy_method import PolicyMethod
 from models.evaluation.records import Shard, read_records
 from models.evaluation.runner import Evaluated, evaluate, record_of
+from models.evaluation.summary import summarise
 from models.loaded_models import LoadedModels
 from tests.models.evaluation.conftest import BANDS
 from tests.support.toy_cases import toy_cases
@@ -31,6 +33,7 @@ def method(toy_models: LoadedModels) -> PolicyMethod:
 
 
 def run(cases: Iterable[Case], method: PolicyMethod, folder: Path, **options: Any) -> Evaluated:
+    folder.mkdir(exist_ok=True)
     return evaluate(cases, [method], method.models, folder, **options)
 
 
@@ -94,6 +97,69 @@ def test_an_interrupted_run_goes_on_where_it_was(toy_models: LoadedModels, tmp_p
         assert replace(ours, seconds=0, encoder_passes=0) == replace(
             theirs, seconds=0, encoder_passes=0
         )
+
+
+class DownUntil(FakeSegmenter):
+    """A segmenter whose server is down for the first `answers`."""
+
+    def __init__(self, answers: int) -> None:
+        self.down = answers
+
+    def segment(self, encoding: Encoding, prompts: Prompts) -> Segmentation:
+        self.down -= 1
+        if self.down >= 0:
+            raise SegmenterFailed("the server is down")
+        return super().segment(encoding, prompts)
+
+
+def figures(folder: Path) -> dict[str, Any]:
+    """All of results.json but what a clock says."""
+    timeless = [replace(r, seconds=0, encoder_passes=0) for r in read_records(folder)]
+    return summarise(timeless)
+
+
+@pytest.mark.parametrize("segmenter_down", [1, 4])
+def test_what_failed_is_tried_again_and_what_is_done_is_not(
+    toy_models: LoadedModels, tmp_path: Path, segmenter_down: int
+) -> None:
+    cases, whole = toy_cases(3), replace(toy_models)
+    run(cases, PolicyMethod("threshold", whole, Limits(), with_last_mask=True), tmp_path / "a")
+    models = replace(toy_models, segmenter=DownUntil(segmenter_down))
+    method = CountsCases("threshold", models, Limits(), with_last_mask=True)
+    run(cases, method, tmp_path / "b")
+    failed = {record.key for record in read_records(tmp_path / "b") if record.failed}
+    ASKED.clear()
+
+    evaluated = run(cases, method, tmp_path / "b")
+
+    assert failed
+    assert all(method in ("threshold", "last-mask") for *_, method in failed)
+    assert evaluated.lines_now == len(failed)
+    assert sum(targets for _, targets in ASKED) == len(failed) / 2
+    assert figures(tmp_path / "b") == figures(tmp_path / "a")
+    assert run(cases, method, tmp_path / "b").lines_now == 0
+
+
+def test_a_file_that_was_mended_gives_the_figures_of_an_unbroken_run(
+    method: PolicyMethod, tmp_path: Path
+) -> None:
+    cases = toy_cases(5)
+    run(cases, method, tmp_path / "a")
+    run(cases[1:], method, tmp_path / "b")
+    run(cases, method, tmp_path / "b")
+    assert figures(tmp_path / "b") == figures(tmp_path / "a")
+
+
+def test_an_answer_stands_before_a_failure_of_another_part(
+    toy_models: LoadedModels, method: PolicyMethod, tmp_path: Path
+) -> None:
+    cases = toy_cases(1)
+    run(cases, method, tmp_path, shard=Shard(1, 2))
+    down = replace(toy_models, segmenter=DownUntil(99))
+    other = tmp_path / "other"
+    run(cases, PolicyMethod("threshold", down, Limits(), with_last_mask=True), other)
+    Shard(2, 2).file(tmp_path).write_text(Shard().file(other).read_text())
+    assert not any(record.failed for record in read_records(tmp_path))
 
 
 def test_parts_make_the_same_lines_as_one_process(method: PolicyMethod, tmp_path: Path) -> None:

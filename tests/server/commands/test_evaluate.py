@@ -63,6 +63,29 @@ def test_a_run_goes_on_only_when_told(data: Path, tmp_path: Path, capsys: Captur
     assert "its baselines is" in capsys.readouterr().err
 
 
+def test_a_run_that_goes_on_says_how_much_it_tries_again(
+    data: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    out = tmp_path / "out"
+    evaluate(data, out, "--baselines", "none")
+    results = json.loads((out / "results.json").read_text())
+    (file,) = out.glob("targets-*.jsonl")
+    first, *rest = file.read_text().splitlines()
+    failed = {**json.loads(first), "status": "failed", "reason": "the server is down"}
+    file.write_text("\n".join([json.dumps(failed), *rest]) + "\n")
+    capsys.readouterr()
+
+    assert evaluate(data, out, "--baselines", "none", "--resume") == 0
+
+    assert "answers that failed before and are tried again: 1" in capsys.readouterr().out
+    again = json.loads((out / "results.json").read_text())
+    assert again["failures"] == []
+    assert (
+        again["methods"]["threshold"]["all"]["dice"]
+        == results["methods"]["threshold"]["all"]["dice"]
+    )
+
+
 def test_the_last_part_writes_the_report(data: Path, tmp_path: Path, capsys: Capture) -> None:
     out = tmp_path / "out"
     assert evaluate(data, out, "--baselines", "none", "--shards", "2/2") == 0

@@ -10,16 +10,33 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from agent.case import Case
+from agent.errors import SegmenterFailed
+from agent.fakes import FakeEncoding
 from agent.training.trajectory import Dropped, Trajectory
 from models.errors import ExportFailed
 from models.training.exports.trajectory_shard import TrajectoryShard, read_journal
 from tests.support.toy_cases import toy_cases
-from tests.support.training.toy_trajectories import toy_run, write_toy_folder
+from tests.support.training.toy_trajectories import BoxesOnly, toy_run, write_toy_folder
 
 SHARD, JOURNAL = "trajectories-00000-of-00001.jsonl", "progress-00000-of-00001.jsonl"
+
+
+class DownFor(BoxesOnly):
+    """Fails on the first `cases` images that it is shown."""
+
+    def __init__(self, cases: int) -> None:
+        self._down = cases
+
+    def encode(self, image: NDArray[np.float32]) -> FakeEncoding:
+        self._down -= 1
+        if self._down >= 0:
+            raise SegmenterFailed("the server is down")
+        return super().encode(image)
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +91,42 @@ class TestGoingOn:
         write_toy_folder(tmp_path, resume=True)
 
         assert same(tmp_path, unbroken)
+
+    def test_a_case_that_failed_is_tried_again_to_the_same_bytes(
+        self, tmp_path: Path, unbroken: Path
+    ) -> None:
+        cases = toy_cases(6)
+        write_toy_folder(tmp_path, toy_run(segmenter=DownFor(2)), cases)
+        before = [row.failed for row in read_journal(tmp_path / JOURNAL)]
+
+        done = write_toy_folder(tmp_path, cases=cases, resume=True)
+
+        assert before == ["the server is down", "the server is down", "", "", "", ""]
+        assert [row.case for row in done] == ["toy:toy-0-0", "toy:toy-0-1"]
+        assert same(tmp_path, unbroken)
+
+    def test_a_case_that_was_missing_comes_to_its_place(
+        self, tmp_path: Path, unbroken: Path
+    ) -> None:
+        cases = toy_cases(6)
+        write_toy_folder(tmp_path, cases=[*cases[:1], *cases[2:5]])
+
+        write_toy_folder(tmp_path, cases=cases, resume=True)
+
+        assert same(tmp_path, unbroken)
+
+    def test_a_shard_that_was_arranged_is_still_this_processes(self, tmp_path: Path) -> None:
+        run, shard = toy_run(), TrajectoryShard(tmp_path, 0, 1)
+        one, two = toy_cases(2)
+        run.work([two], shard, lambda _: None)
+        run.work([one, two], shard, lambda _: None)
+
+        with pytest.raises(ExportFailed, match="another process"):
+            TrajectoryShard(tmp_path, 0, 1, resume=True)
+        shard.close()
+        assert [row.case for row in read_journal(tmp_path / JOURNAL)] == [
+            *("toy:toy-0-0", "toy:toy-0-1"),
+        ]
 
     def test_without_resume_what_is_there_is_not_touched(self, tmp_path: Path) -> None:
         write_toy_folder(tmp_path, cases=toy_cases(2))
