@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,14 +10,20 @@ from numpy.typing import NDArray
 from agent.case import Case, Truth
 from agent.language.prompt_builder import slices_of_object
 from agent.ports import Slices
-from agent.training.clicks import iou
-from agent.training.damage import damaged
+from agent.training.damage import as_drawn, damaged
 from agent.training.reader_settings import TrajectoryKind
 from agent.training.simulated_reader import draws_for
+from agent.training.slice_tasks import (
+    SliceTask,
+    carried_to,
+    corrected_slices,
+    reached_slices,
+    redrawn,
+    worst_first,
+)
 from agent.training.trajectory import Dropped, Exercise, Trajectory, TrajectoryMaker
 from agent.training.volume_questions import assessment_trajectory, localisation_trajectory
 from agent.values import Target
-from agent.volume.neighbours import adjacent, between
 
 SlicesFor = Callable[[Target], Slices]
 """The slices of a case as a target is best seen."""
@@ -39,10 +45,11 @@ def trajectories_of(
 
     Each structure gets `per_case` of them where it is: on the only slice of an image, on slices of
     a volume that are drawn from all that show it. Where it is not, one with the chance that the
-    reader's settings give. In a volume it is also asked where each structure is, whether an object
-    is right, and its worst slice is drawn anew. A truth that is a correction gives nothing else
-    than the way from the mask that was corrected to what the reader made of it. SegmenterFailed
-    passes through; ValueError for a truth of another shape than the slices.
+    reader's settings give. In a volume as many slices are reached from a neighbour that is drawn,
+    and with that chance one beyond the structure's end; it is also asked where each structure is,
+    whether an object is right, and its worst slice is drawn anew. A truth that is a correction
+    gives nothing else than the way from the mask that was corrected to what the reader made of it.
+    SegmenterFailed passes through; ValueError for a truth of another shape than the slices.
     """
     for truth in truths:
         slices = slices_for(truth.target)
@@ -55,22 +62,14 @@ def trajectories_of(
             yield from _corrected(case, truth, truth.corrected_from, slices, maker, per_case)
             continue
         for exercise in _exercises(case, truth, slices, maker, per_case):
-            if exercise.truth.all():
+            if exercise.task.truth.all():
                 yield Dropped(exercise.name, TrajectoryKind.BOX_TO_POINT, FULL)
             else:
                 yield maker.make(exercise)
         if slices.shape[0] > 1:
             yield localisation_trajectory(maker, case, truth.target, slices, truth.voxels)
+            yield from _carried(case, truth, slices, maker, per_case)
             yield from _inspected(case, truth, slices, maker)
-
-
-def worst_first(
-    wrong: Mapping[int, NDArray[np.bool_]], voxels: NDArray[np.bool_]
-) -> tuple[int, ...]:
-    """The slices of `wrong` masks (rows, columns) bool in the order of their IoU with the truth
-    `voxels` (z, y, x) bool, the lowest first, the lower slice first among equals.
-    """
-    return tuple(sorted(wrong, key=lambda z: (iou(wrong[z], voxels[z]), z)))
 
 
 def _exercises(
@@ -82,7 +81,7 @@ def _exercises(
     if rng.random() < maker.reader.absent_chance:
         chosen += _one_absent(present, len(truth.voxels), rng)
     for number, z in enumerate(chosen):
-        yield Exercise(case, truth.target, slices, z, truth.voxels[z], number)
+        yield Exercise(case, truth.target, slices, SliceTask(z, truth.voxels[z]), number)
 
 
 def _in_turn(present: NDArray[np.int64], count: int, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -103,6 +102,23 @@ def _one_absent(present: NDArray[np.int64], depth: int, rng: np.random.Generator
     return [int(rng.choice(absent))]
 
 
+def _carried(
+    case: Case, truth: Truth, slices: Slices, maker: TrajectoryMaker, per_case: int
+) -> Iterator[Trajectory | Dropped]:
+    """Slices that are reached from a neighbour, whose mask is as good as a program draws it."""
+    rng = draws_for(maker.seed, case.dataset, case.case_id, truth.target.text, "carry")
+    present = np.asarray(truth.voxels.any(axis=(1, 2)))
+    reached = reached_slices(present)
+    within = [(z, step) for z, step in reached if present[z]]
+    beyond = [(z, step) for z, step in reached if not present[z]]
+    chosen = [within[n] for n in _in_turn(np.arange(len(within)), per_case, rng)]
+    if beyond and rng.random() < maker.reader.absent_chance:
+        chosen.append(beyond[int(rng.integers(len(beyond)))])
+    for number, (z, step) in enumerate(chosen):
+        task = carried_to(truth.voxels, z, step, as_drawn(truth.voxels[z - step], rng))
+        yield maker.make(Exercise(case, truth.target, slices, task, number))
+
+
 def _inspected(
     case: Case, truth: Truth, slices: Slices, maker: TrajectoryMaker
 ) -> Iterator[Trajectory | Dropped]:
@@ -115,10 +131,11 @@ def _inspected(
     voxels = truth.voxels.copy()
     for z, mask in wrong.items():
         voxels[z] = mask
-    worst_first = sorted(wrong, key=lambda z: (iou(wrong[z], truth.voxels[z]), z))
-    yield assessment_trajectory(maker, case, truth.target, slices, voxels, worst_first)
-    if worst_first:
-        yield maker.make(_review(case, truth, voxels, slices, worst_first[0]))
+    named = worst_first(wrong, truth.voxels)
+    yield assessment_trajectory(maker, case, truth.target, slices, voxels, named)
+    if named:
+        task = redrawn(voxels, named[0], truth.voxels[named[0]])
+        yield maker.make(Exercise(case, truth.target, slices, task))
 
 
 def _corrected(
@@ -132,44 +149,14 @@ def _corrected(
     """From the object `drawn` (z, y, x) bool to the reader's: which of its slices are wrong, and
     each of those drawn anew. Where two readers would not differ more, nothing is wrong.
     """
-    ious = [iou(mask, wanted) for mask, wanted in zip(drawn, truth.voxels, strict=True)]
-    wrong = [z for z, overlap in enumerate(ious) if overlap < maker.reader.satisfied_iou]
-    worst_first = sorted(wrong, key=lambda z: (ious[z], z))
+    tasks = corrected_slices(truth.voxels, drawn, maker.reader.satisfied_iou)
     if len(drawn) > 1 and drawn.any():
         shown = set(slices_of_object(drawn, maker.language.sheets * maker.language.sheet_slices))
-        named = [z for z in worst_first if z in shown][: maker.limits.inspected_slices]
+        named = [task.z for task in tasks if task.z in shown][: maker.limits.inspected_slices]
         yield assessment_trajectory(maker, case, truth.target, slices, drawn, named)
-    corrected = drawn.copy()
-    for z in worst_first:
+    for task in tasks:
         for number in range(per_case):
-            yield maker.make(_review(case, truth, corrected, slices, z, number))
-        corrected[z] = truth.voxels[z]  # the next one is carried from what is right by then
-
-
-def _review(
-    case: Case,
-    truth: Truth,
-    voxels: NDArray[np.bool_],
-    slices: Slices,
-    z: int,
-    number: int = 0,
-) -> Exercise:
-    """Slice `z` of the object `voxels` (z, y, x) bool, to be drawn anew as the truth says; what its
-    neighbours suggest is shown beside.
-    """
-    masks = {n: voxels[n] for n in range(len(voxels)) if n != z and voxels[n].any()}
-    around = adjacent(masks, z)
-    return Exercise(
-        case,
-        truth.target,
-        slices,
-        z,
-        truth.voxels[z],
-        number,
-        # a slice on which nothing was drawn is begun, not reviewed
-        opening=voxels[z] if voxels[z].any() else None,
-        carried=between(*around) if len(around) == 2 else (around[0] if around else None),
-    )
+            yield maker.make(Exercise(case, truth.target, slices, task, number))
 
 
 def _damaged_slices(

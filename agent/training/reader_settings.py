@@ -15,6 +15,7 @@ class TrajectoryKind(StrEnum):
     MIXED = "mixed"  # a loose start of either kind, then either
     ABSENT = "absent"  # the structure is not there, and that is said
     SELF_CORRECTION = "self-correction"  # an action that is wrong on purpose, seen and repaired
+    CARRY = "carry"  # a slice beside one that is drawn, whose outline is shown
     REVIEW = "review"  # a slice of a volume whose mask is wrong, drawn anew
     VOLUME = "volume"  # a question about the whole volume
 

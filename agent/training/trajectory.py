@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from agent.actions import Absent, Action, Stop
 from agent.case import Case
-from agent.episode.state import EpisodeState, no_objection
+from agent.episode.state import EpisodeState
 from agent.language.chat import Conversation
 from agent.language.prompt_builder import PromptBuilder, shown_before
 from agent.language.replies import as_message
@@ -36,33 +36,30 @@ from agent.training.simulated_reader import (
     drawn_kind,
     draws_for,
 )
+from agent.training.slice_tasks import SliceTask
 from agent.turns import Outcome, Turn
 from agent.values import Role, Segmentation, Target
+
+_WORK = {Role.KEY: "", Role.CARRY: "carry-", Role.REVIEW: "review-"}
+_KINDS = {Role.CARRY: TrajectoryKind.CARRY, Role.REVIEW: TrajectoryKind.REVIEW}
 
 
 @dataclass(frozen=True, eq=False)
 class Exercise:
-    """What one trajectory is made from: a `target` of a `case` on slice `z` of its `slices`.
-
-    `truth` (rows, columns) bool on the working grid, empty where the structure is absent; `number`
-    tells the trajectories of one target and slice apart. `opening` is the wrong mask of a review,
-    `carried` what the neighbours suggest there.
+    """What one trajectory is made from: the `task` for a `target` on one of the `slices` of a
+    `case`, its masks on the working grid; `number` tells the trajectories of one task apart.
     """
 
     case: Case
     target: Target
     slices: Slices
-    z: int
-    truth: NDArray[np.bool_]
+    task: SliceTask
     number: int = 0
-    opening: NDArray[np.bool_] | None = None
-    carried: NDArray[np.bool_] | None = None
 
     @property
     def name(self) -> str:
         """What the trajectory is called: unique in a data set, the same in every run."""
-        work = "" if self.opening is None else "review-"
-        place = f"slice-{self.z}:{work}{self.number}"
+        place = f"slice-{self.task.z}:{_WORK[self.task.role]}{self.number}"
         return f"{self.case.dataset}:{self.case.case_id}:{self.target.text}:{place}"
 
 
@@ -179,17 +176,19 @@ class TrajectoryMaker:
 
     def make(self, exercise: Exercise) -> Trajectory | Dropped:
         """The trajectory of an exercise. SegmenterFailed passes through."""
-        case = exercise.case
-        names = (case.dataset, case.case_id, exercise.target.text, exercise.z, exercise.number)
-        rng = draws_for(self.seed, *names)
+        case, task = exercise.case, exercise.task
+        names = (case.dataset, case.case_id, exercise.target.text, task.z, exercise.number)
+        rng = draws_for(self.seed, *names, *((task.role,) if task.role is Role.CARRY else ()))
         kind = self._kind(exercise, rng)
         reader = SimulatedReader(kind, self.reader, self.segmenter.supported_prompts, rng)
         wrong_at = None
         if kind is TrajectoryKind.SELF_CORRECTION:
             # where the structure is absent nothing right comes before the end
-            wrong_at = int(rng.integers(2)) if exercise.truth.any() else 0
+            wrong_at = int(rng.integers(2)) if task.truth.any() else 0
         course = self._begun(exercise)
-        while course.state.observe().turns_left > 1:
+        # a carried mask has two turns, one to draw and one to correct: serving needs no third
+        ending_turns = 0 if kind is TrajectoryKind.CARRY else 1
+        while course.state.observe().turns_left > ending_turns:
             if wrong_at == len(course.state.turns):
                 following = self._mistaken(course, reader)
                 if following is None:
@@ -202,34 +201,26 @@ class TrajectoryMaker:
         return self._ended(exercise, kind, course)
 
     def _kind(self, exercise: Exercise, rng: np.random.Generator) -> TrajectoryKind:
-        if exercise.opening is not None:
-            return TrajectoryKind.REVIEW
+        given = _KINDS.get(exercise.task.role)
+        if given is not None:
+            return given
         kind = drawn_kind(self.reader, self.segmenter.supported_prompts, rng)
-        if exercise.truth.any() or kind is TrajectoryKind.SELF_CORRECTION:
+        if exercise.task.truth.any() or kind is TrajectoryKind.SELF_CORRECTION:
             return kind
         return TrajectoryKind.ABSENT
 
     def _begun(self, exercise: Exercise) -> _Course:
-        opening = exercise.opening
-        role = Role.KEY if opening is None else Role.REVIEW
-        start = Observation(
-            exercise.target,
-            exercise.slices,
-            exercise.z,
-            role,
-            latest=None if opening is None else Segmentation.of_mask(opening),
-            carried=exercise.carried,
-        )
+        task = exercise.task
         state = EpisodeState(
-            start,
+            task.start(exercise.target, exercise.slices),
             _ServingScore(),
             self.segmenter,
             self.limits,
             first_index=0,
-            objection=no_objection,
+            objection=task.objection(self.limits, exercise.slices),
             clock=lambda: 0.0,  # the same trajectory is the same to the byte
         )
-        return _Course(state, exercise.truth)
+        return _Course(state, task.truth)
 
     def _nearer(self, course: _Course, reader: SimulatedReader) -> _Course | None:
         """The course with one more action that helps and is kept; None where none is needed or none
@@ -270,18 +261,21 @@ class TrajectoryMaker:
             return Dropped(exercise.name, kind, NOTHING_HELPED)
         if present and course.shown_iou < self.reader.least_final_iou:
             return Dropped(exercise.name, kind, TOO_LOW)
-        sentence = closing_sentence(course.shown_iou, self.reader.satisfied_iou)
-        end: Action = Stop() if present else Absent(ABSENT_REASON)
-        proposal = Proposal(end, sentence if present else "The target is not in this image.")
-        course = self._taken(course, proposal, learnt=True)
-        if course.before is None or course.outcome not in (Outcome.STOPPED, Outcome.ABSENT):
-            return Dropped(exercise.name, kind, NO_END)
+        if course.state.observe().turns_left:
+            sentence = closing_sentence(course.shown_iou, self.reader.satisfied_iou)
+            end: Action = Stop() if present else Absent(ABSENT_REASON)
+            proposal = Proposal(end, sentence if present else "The target is not in this image.")
+            course = self._taken(course, proposal, learnt=True)
+            if course.outcome not in (Outcome.STOPPED, Outcome.ABSENT):
+                return Dropped(exercise.name, kind, NO_END)
+        if course.before is None:
+            return Dropped(exercise.name, kind, NOTHING_HELPED)
         best, turns = course.state.best, tuple(course.state.turns)
         return Trajectory(
             name=exercise.name,
             case=exercise.case,
             target=exercise.target,
-            slice_index=exercise.z,
+            slice_index=exercise.task.z,
             kind=kind,
             turns=turns,
             learnt=course.learnt,

@@ -24,9 +24,9 @@ from agent.language.policy import LanguagePolicy
 from agent.language.settings import LanguageSettings
 from agent.language.views import view_of
 from agent.limits import Limits
-from agent.ports import Observation
 from agent.protocol.dialects import Dialect, render_reply
-from agent.values import Box, Point, Role
+from agent.training.slice_tasks import SliceTask
+from agent.values import Box, Point
 from tests.support.toy_cases import toy_cases
 
 Script = Callable[[Truth], Sequence[tuple[Action, bool]]]
@@ -61,6 +61,18 @@ def five_pictures(truth: Truth) -> list[tuple[Action, bool]]:
     return [(AddBox(box), True), *clicks, (Stop(), True)]
 
 
+def box_and_click(truth: Truth) -> list[tuple[Action, bool]]:
+    """A box about the upper part, then a click in what it leaves out: both turns of a slice that
+    is reached from a neighbour.
+    """
+    box = Box.around(truth.voxels[0])
+    upper = Box(box.x0, box.y0, box.x1, (box.y0 + box.y1) / 2)
+    return [
+        (AddBox(upper), True),
+        (AddPoint(Point((box.x0 + box.x1) / 2, box.y1 - 3, positive=True)), True),
+    ]
+
+
 @dataclass(frozen=True, eq=False)
 class ScriptedEpisode:
     """What the serving policy asked in each turn, the replies, and which of them are learnt."""
@@ -71,15 +83,24 @@ class ScriptedEpisode:
 
 
 def scripted_episode(
-    case: Case, truth: Truth, script: Script, dialect: Dialect, *, image_px: int = 64
+    case: Case,
+    truth: Truth,
+    script: Script,
+    dialect: Dialect,
+    *,
+    image_px: int = 64,
+    task: SliceTask | None = None,
 ) -> ScriptedEpisode:
-    """Run the script through the agent's loop and the language policy."""
+    """Run the script through the agent's loop and the language policy, on the first slice or as
+    `task` says; the script is given the truth of that slice.
+    """
+    task = task or SliceTask(0, truth.voxels[0])
     settings = LanguageSettings(dialect=dialect, image_px=image_px)
     segmenter = FakeSegmenter()
     slices = ArraySlices(case.volume.intensities, segmenter)
-    start = Observation(truth.target, slices, 0, Role.KEY, turns_left=5)
+    start = task.start(truth.target, slices)
     view = view_of(start, settings)
-    actions = script(truth)
+    actions = script(Truth(truth.target, task.truth[None]))
     replies = [render_reply(action, view, dialect, THOUGHT[dialect]) for action, _ in actions]
     chat = ScriptedChat(replies)
     policy = LanguagePolicy(chat, settings)

@@ -81,7 +81,7 @@ def _chosen(trajectories: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]
 
 def _card(manifest: Mapping[str, Any], gallery: list[tuple[str, Mapping[str, Any]]]) -> str:
     figures, settings = manifest["figures"], manifest["settings"]
-    counts = ("kinds", "structures", "modalities", "splits", "dropped")
+    counts = ("kinds", "roles", "structures", "modalities", "splits", "dropped")
     tables = [
         _table("Sources", ("data set", "licence", "where from"), _sources(manifest)),
         *(

@@ -21,8 +21,8 @@ KIND = "segnode-trajectories"
 @dataclass(frozen=True)
 class FolderFigures:
     """What lies in a folder: cases that are `done` and that `failed` (case -> why), trajectories
-    `kept` and `dropped` by reason, `turns` of those kept; kept ones by kind, structure, modality
-    and split; `patients`; the mean IoU at the end of those that end with a mask.
+    `kept` and `dropped` by reason, `turns` of those kept; kept ones by kind, role, structure,
+    modality and split; `patients`; the mean IoU at the end of those that end with a mask.
     """
 
     done: int = 0
@@ -31,6 +31,7 @@ class FolderFigures:
     dropped: Mapping[str, int] = field(default_factory=dict)
     failed: Mapping[str, str] = field(default_factory=dict)
     kinds: Mapping[str, int] = field(default_factory=dict)
+    roles: Mapping[str, int] = field(default_factory=dict)
     structures: Mapping[str, int] = field(default_factory=dict)
     modalities: Mapping[str, int] = field(default_factory=dict)
     splits: Mapping[str, int] = field(default_factory=dict)
@@ -113,10 +114,11 @@ def figures_of(folder: Path) -> FolderFigures:
     dropped: Counter[str] = Counter()
     for row in rows:
         dropped.update(row.dropped)
-    kinds, structures, modalities, splits = (Counter[str]() for _ in range(4))
+    kinds, roles, structures, modalities, splits = (Counter[str]() for _ in range(5))
     patients, ious = set(), []
     for record in records(folder):
         kinds[record["kind"]] += 1
+        roles[record["turns"][0]["role"]] += 1
         structures[record["target"]["text"]] += 1
         modalities[record["modality"]] += 1
         splits[record["split"]] += 1
@@ -130,6 +132,7 @@ def figures_of(folder: Path) -> FolderFigures:
         dropped=dict(sorted(dropped.items())),
         failed={row.case: row.failed for row in rows if row.failed},
         kinds=dict(sorted(kinds.items())),
+        roles=dict(sorted(roles.items())),
         structures=dict(sorted(structures.items())),
         modalities=dict(sorted(modalities.items())),
         splits=dict(sorted(splits.items())),

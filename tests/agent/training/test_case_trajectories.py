@@ -15,7 +15,7 @@ from agent.case import Case, Truth
 from agent.fakes import ArraySlices, FakeSegmenter
 from agent.language.settings import LanguageSettings
 from agent.limits import Limits
-from agent.training.case_trajectories import FULL, trajectories_of, worst_first
+from agent.training.case_trajectories import FULL, trajectories_of
 from agent.training.reader_settings import ReaderSettings, TrajectoryKind
 from agent.training.trajectory import Dropped, Trajectory, TrajectoryMaker
 from agent.turns import WHOLE_VOLUME
@@ -96,12 +96,28 @@ class TestVolumes:
         assert places
         assert all(1 <= abs(z - 12) <= 3 for z in places)
 
-    def test_the_worst_slice_is_that_of_the_lowest_iou(self) -> None:
-        voxels = np.ones((4, 2, 2), dtype=np.bool_)
-        half, quarter, whole = voxels[0].copy(), voxels[0].copy(), voxels[0]
-        half[0], quarter[0], quarter[1, 0] = False, False, False
+    def test_as_many_slices_are_reached_from_a_neighbour(self) -> None:
+        case = toy_cases(1, depth=9)[0]
 
-        assert worst_first({3: half, 1: whole, 2: quarter, 0: half}, voxels) == (2, 0, 3, 1)
+        made = [one for one in made_of(case, 3) if ":carry-" in one.name]
+
+        assert Counter(one.name.split(":")[2] for one in made) == {
+            truth.target.text: 3 + (not truth.voxels.any(axis=(1, 2)).all())
+            for truth in case.truths
+        }
+        ends = [one for one in made if isinstance(one, Trajectory)]
+        beyond = {
+            isinstance(one.turns[0].action, Absent)
+            for one in ends
+            if not next(t for t in case.truths if t.target == one.target)
+            .voxels[one.slice_index]
+            .any()
+        }
+        assert beyond == {True}
+        assert len({one.slice_index for one in ends}) > 3
+
+    def test_an_image_of_one_slice_has_no_neighbour(self) -> None:
+        assert not [one for one in made_of(toy_cases(1)[0], 3) if ":carry-" in one.name]
 
     def test_the_worst_of_the_slices_that_are_named_wrong_is_drawn_anew(self) -> None:
         named, redrawn = {}, {}
@@ -184,7 +200,7 @@ class TestCorrections:
         assert sorted(named.slices) == sorted(one.slice_index for one in reviews)
         assert len(reviews) == 2
 
-    def test_a_slice_that_nobody_had_drawn_is_begun_and_not_reviewed(self) -> None:
+    def test_a_slice_that_nobody_had_drawn_is_asked_for_as_serving_asks_for_a_gap(self) -> None:
         def one_missing(voxels: NDArray[np.bool_]) -> NDArray[np.bool_]:
             drawn = voxels.copy()
             drawn[int(np.flatnonzero(voxels.any(axis=(1, 2))).mean())] = False
@@ -192,10 +208,13 @@ class TestCorrections:
 
         case = corrected(toy_cases(1, depth=8)[0], one_missing)
 
-        slices = [one for one in made_of(case) if ":slice-" in one.name]
+        (review,) = [one for one in made_of(case) if ":slice-" in one.name]
 
-        assert len(slices) == 1
-        assert slices[0].kind is not TrajectoryKind.REVIEW
+        assert isinstance(review, Trajectory)
+        assert review.turns[0].role is Role.REVIEW
+        opening = review.conversation.messages[1].text
+        assert "There is no mask yet" in opening
+        assert "yellow outline" in opening
 
     def test_what_a_reader_took_out_is_learnt_as_absent(self) -> None:
         case = toy_cases(1)[0]

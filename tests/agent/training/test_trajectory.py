@@ -21,7 +21,9 @@ from agent.limits import Limits
 from agent.ports import Observation
 from agent.protocol.dialects import Dialect
 from agent.training.clicks import iou
+from agent.training.damage import as_drawn
 from agent.training.reader_settings import ReaderSettings, TrajectoryKind
+from agent.training.slice_tasks import SliceTask, carried_to
 from agent.training.trajectory import (
     NOTHING_HELPED,
     TOO_LOW,
@@ -32,6 +34,8 @@ from agent.training.trajectory import (
 )
 from agent.turns import Outcome
 from agent.values import PromptKind, Role, Segmentation
+from agent.volume.carry import propagate_slice_by_slice
+from agent.volume.target_state import EpisodeConfig, TargetState
 from tests.support.toy_cases import toy_cases
 
 BOXES = frozenset({PromptKind.BOX})
@@ -67,7 +71,8 @@ def exercises(cases: list[Case], maker: TrajectoryMaker, numbers: int = 1) -> It
         slices = ArraySlices(case.volume.intensities, maker.segmenter)
         for truth in case.truths:
             for number in range(numbers):
-                yield Exercise(case, truth.target, slices, 0, truth.voxels[0], number)
+                task = SliceTask(0, truth.voxels[0])
+                yield Exercise(case, truth.target, slices, task, number)
 
 
 def kept(maker: TrajectoryMaker, numbers: int = 1, count: int = 6) -> list[Trajectory]:
@@ -192,7 +197,7 @@ class TestAbsent:
             for number in range(12):
                 segmenter = ScriptedSegmenter([answer] * 9, BOXES)
                 maker = maker_of(segmenter, reader=only(TrajectoryKind.SELF_CORRECTION))
-                lacking = [e for e in exercises(toy_cases(2), maker) if not e.truth.any()]
+                lacking = [e for e in exercises(toy_cases(2), maker) if not e.task.truth.any()]
                 made = maker.make(replace(lacking[0], number=number))
                 drawn = bool(segmenter.prompts)
                 if drawn:
@@ -256,11 +261,13 @@ class TestReview:
     def test_a_wrong_mask_is_drawn_anew(self) -> None:
         maker = maker_of()
         exercise = next(exercises(toy_cases(1), maker))
-        opening = np.zeros_like(exercise.truth)
+        opening = np.zeros_like(exercise.task.truth)
         opening[:20, :20] = True
-        carried = exercise.truth.copy()
+        task = replace(
+            exercise.task, role=Role.REVIEW, opening=opening, carried=exercise.task.truth
+        )
 
-        made = maker.make(replace(exercise, opening=opening, carried=carried))
+        made = maker.make(replace(exercise, task=task))
 
         assert isinstance(made, Trajectory)
         assert made.kind is TrajectoryKind.REVIEW
@@ -268,6 +275,88 @@ class TestReview:
         assert isinstance(made.turns[-1].action, Stop)
         assert made.name.endswith(":review-0")
         assert "needs another look" in made.conversation.messages[1].text
+
+
+def carried(maker: TrajectoryMaker, count: int = 8) -> Iterator[Trajectory]:
+    """Slice 5 of toy volumes, reached from slice 4 whose mask is as a program draws it."""
+    for case in toy_cases(count, depth=9):
+        slices = ArraySlices(case.volume.intensities, maker.segmenter)
+        for number, truth in enumerate(case.truths):
+            if truth.voxels[4].any():
+                mask = as_drawn(truth.voxels[4], np.random.default_rng(number))
+                task = carried_to(truth.voxels, 5, 1, mask)
+                made = maker.make(Exercise(case, truth.target, slices, task, number))
+                if isinstance(made, Trajectory):
+                    yield made
+
+
+class TestCarried:
+    """A slice beside one that is drawn: what serving asks on every slice where it may."""
+
+    @pytest.mark.parametrize("dialect", list(Dialect))
+    @pytest.mark.parametrize("segmenter", [FakeSegmenter(), BoxSegmenter()])
+    def test_serving_asks_and_records_the_same_on_its_way_through_a_volume(
+        self, dialect: Dialect, segmenter: FakeSegmenter
+    ) -> None:
+        maker = maker_of(segmenter, dialect)
+        trajectories = list(carried(maker))
+        assert len(trajectories) > 12
+
+        for number, one in enumerate(trajectories):
+            chat = ScriptedChat([Answer(turn.reply) for turn in one.turns])
+            config = EpisodeConfig(LanguagePolicy(chat, maker.language), segmenter)
+            slices = ArraySlices(one.case.volume.intensities, segmenter)
+            state = TargetState(one.target, slices, config)
+            truth = next(t for t in one.case.truths if t.target == one.target)
+            index = one.case.truths.index(truth)
+            drawn = as_drawn(truth.voxels[4], np.random.default_rng(index))
+            state.put(3, truth.voxels[3], 1.0)
+            state.put(4, drawn, 1.0)
+
+            way = propagate_slice_by_slice(state, 4, 1)
+            served = [next(way) for _ in one.turns]
+
+            untimed = [replace(turn, policy_s=0.0, segmenter_s=0.0, usage=None) for turn in served]
+            assert untimed == list(one.turns), number
+            assert one.conversation.messages[:-1] == chat.conversations[-1].messages
+
+    def test_a_box_is_enough_or_corrected_in_the_last_turn(self) -> None:
+        ends = {type(one.turns[-1].action) for one in carried(maker_of(BoxSegmenter()))}
+        turns = [one.turns for one in carried(maker_of(BoxSegmenter()))]
+
+        assert {len(each) for each in turns} == {2}
+        assert ends >= {Stop}
+        assert all(turn.role is Role.CARRY for each in turns for turn in each)
+        assert all(
+            one.final_iou is not None and one.final_iou >= ReaderSettings().least_final_iou
+            for one in carried(maker_of(BoxSegmenter()))
+        )
+
+    def test_beyond_the_end_it_is_said_to_be_absent_at_once(self) -> None:
+        maker, case = maker_of(), toy_cases(1, depth=9)[0]
+        voxels = case.truths[0].voxels.copy()
+        voxels[5:] = False
+        slices = ArraySlices(case.volume.intensities, maker.segmenter)
+        task = carried_to(voxels, 5, 1, voxels[4])
+
+        made = maker.make(Exercise(case, case.truths[0].target, slices, task))
+
+        assert isinstance(made, Trajectory)
+        assert [turn.outcome for turn in made.turns] == [Outcome.ABSENT]
+        assert made.kind is TrajectoryKind.CARRY
+        assert made.name.endswith(":slice-5:carry-0")
+        assert "The yellow outline is the target" in made.conversation.messages[1].text
+
+    def test_a_mask_that_drifts_as_serving_sees_it_is_not_learnt(self) -> None:
+        maker, case = maker_of(), toy_cases(1, depth=9)[0]
+        voxels = case.truths[0].voxels
+        aside = np.roll(voxels[4], 30, axis=1)
+        slices = ArraySlices(case.volume.intensities, maker.segmenter)
+        task = replace(carried_to(voxels, 5, 1, aside), behind=(aside,))
+
+        made = maker.make(Exercise(case, case.truths[0].target, slices, task))
+
+        assert isinstance(made, Dropped)
 
 
 @pytest.mark.parametrize(

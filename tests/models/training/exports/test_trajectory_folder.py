@@ -16,6 +16,7 @@ from models.training.exports.trajectory_folder import (
     read_manifest,
     records,
 )
+from tests.support.toy_cases import toy_cases
 from tests.support.training.toy_trajectories import SOURCE, toy_run, write_toy_folder
 
 SEED = 1  # draws an absent structure, whose IoU of 1 is no mask's
@@ -36,6 +37,7 @@ def test_figures_are_those_of_the_lines_by_hand(tmp_path: Path) -> None:
     assert figures.turns == sum(len(line["turns"]) for line in lines)
     assert figures.kinds == dict(Counter(line["kind"] for line in lines))
     assert figures.kinds["absent"] > 0
+    assert figures.roles == {"key": len(lines)}
     assert figures.structures == dict(Counter(line["target"]["text"] for line in lines))
     assert (figures.done, figures.patients, figures.failed) == (6, 3, {})
     made = len(lines) + sum(figures.dropped.values())
@@ -46,6 +48,15 @@ def test_figures_are_those_of_the_lines_by_hand(tmp_path: Path) -> None:
     assert manifest is not None
     assert manifest["figures"]["kept"] == len(lines)
     assert manifest["sources"] == [SOURCE]
+
+
+def test_those_of_volumes_are_counted_by_what_is_asked(tmp_path: Path) -> None:
+    write_toy_folder(tmp_path, toy_run(per_case=2), toy_cases(3, depth=7))
+
+    roles = end_folder(tmp_path).roles
+
+    assert set(roles) == {"survey", "key", "carry", "inspect", "review"}
+    assert roles["carry"] > 10
 
 
 def test_an_empty_folder_has_figures_without_a_division(tmp_path: Path) -> None:
