@@ -35,9 +35,8 @@ import torch
 from datasets import Dataset
 from peft import LoraConfig
 from PIL import Image
-from torch.utils.tensorboard import SummaryWriter
 from transformers import PrinterCallback, TrainerCallback
-from transformers.integrations import TensorBoardCallback
+from transformers.utils import logging as transformers_logging
 from trl import GRPOConfig, GRPOTrainer
 
 from agent.case import Case
@@ -57,6 +56,12 @@ from models.training.grpo_settings import GrpoSettings, Sampler
 from models.training.rollouts import Rollout, RolloutChat, Sampled, roll_out, vision_tokens
 from models.training.room import blank_picture, require_pictures, room_for
 from models.training.run_folder import RunFolder, package_versions
+from models.training.running.faults import ending_in_a_sentence, whole_checkpoint
+from models.training.running.finishing import train_to_last_step
+from models.training.running.processes import refuse_impossible_processes
+from models.training.running.saved_model import base_identity, save_served
+from models.training.running.start_order import StartOrder
+from models.training.running.trackers import tensorboard
 from models.training.starts import EpisodeStarts
 
 Progress = Callable[[str], None]
@@ -96,16 +101,18 @@ def train_grpo(
     UnusableModel, UnusableData or TrainingRefused before the first step; TrainingStopped after it:
     then the last whole checkpoint is kept, and `resume` goes on from it.
     """
-    refuse_impossible(device)
+    refuse_impossible_processes(device, "accelerate launch (deploy/training/)")
+    transformers_logging.disable_progress_bar()
     loaded = load_base(base, settings)
     run = RunFolder(out)
     arguments = trainer_arguments(run, settings, on_cpu=chosen_device(device).type == "cpu")
     starts = EpisodeStarts(
         cases, models, slices_per_truth=slices_per_truth, folder=out / "encodings"
     )
+    trainer = EpisodeTrainer(starts, loaded, settings, arguments, [_Watching(progress)])
     begun_with = {
-        "base": base.name,
-        "settings": settings.record,
+        "base": base_identity(base),
+        "settings": settings.identity,
         "segmenter": models.segmenter.name,
         "starts": starts.digest,
     }
@@ -114,44 +121,25 @@ def train_grpo(
             run.begin(begun_with)
         checkpoint = run.resume(begun_with) if resume else None
     progress(f"{len(starts)} starts, {settings.prompts} x {settings.group} episodes a step")
-    trainer = EpisodeTrainer(starts, loaded, settings, arguments, [_Watching(progress)])
-    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    trainer.add_callback(tensorboard(out, checkpoint))
+    with ending_in_a_sentence(lambda: int(trainer.state.global_step), _less_memory(settings)):
+        train_to_last_step(trainer, checkpoint)
+        if trainer.is_world_process_zero():
+            draw_figures(out / "curves.png", trainer.state.log_history)
 
-    rewards = [value for _, value in curve_of(trainer.state.log_history, "reward")]
-    tenth = max(1, len(rewards) // 10)
-    result = GrpoResult(
-        run.model,
-        int(trainer.state.global_step),
-        float(np.mean(rewards[:tenth])),
-        float(np.mean(rewards[-tenth:])),
-    )
+    result = _result(run, trainer)
     if trainer.is_world_process_zero():
-        trainer.draw(out / "curves.png")
+        trained = trainer.accelerator.unwrap_model(trainer.model)
         summary = begun_with | {
             "method": "grpo",
+            "settings": settings.record,
             "steps": result.steps,
             "reward": {"first": result.reward_first, "last": result.reward_last},
             "versions": package_versions(),
         }
-        run.finish(trainer.save_served, summary)
+        run.finish(lambda folder: save_served(trained, loaded.processor, folder), summary)
     arguments.distributed_state.wait_for_everyone()
     return result
-
-
-def refuse_impossible(device: str) -> None:
-    """TrainingRefused for what the trainer would quietly do otherwise, or fail at late."""
-    sharded = os.environ.get("ACCELERATE_USE_FSDP", "").lower() in ("1", "true", "yes")
-    kind = chosen_device(device).type
-    if sharded and kind == "cpu":
-        raise TrainingRefused(
-            "FSDP is configured and there is no GPU: the trainer would not shard, and not say so. "
-            "Take FSDP out of the configuration (DDP runs on CPUs), or train on GPUs"
-        )
-    if kind == "cuda" and torch.cuda.device_count() > 1 and "RANK" not in os.environ:
-        raise TrainingRefused(
-            f"{torch.cuda.device_count()} GPUs are visible to one process: start with accelerate "
-            "launch (deploy/training/), or show one by CUDA_VISIBLE_DEVICES=0"
-        )
 
 
 def load_base(base: Path, settings: GrpoSettings) -> Loaded:
@@ -242,6 +230,11 @@ class EpisodeTrainer(GRPOTrainer):  # type: ignore[misc]  # trl is not typed
         self._processed: dict[str, Mapping[str, Any]] = {}
         self._calls, self._earned = 0, torch.zeros(0)
         room = room_for(loaded, settings)
+        if len(starts) < settings.prompts:
+            raise TrainingRefused(
+                f"the data give {len(starts)} starts, fewer than the {settings.prompts} of a step: "
+                "lower --prompts, or take more slices of a structure (--slices)"
+            )
         arguments.max_completion_length = room.completion_tokens
         # vLLM calls the length of one reply otherwise, and knows its suppressed tokens not at all
         arguments.generation_kwargs = (
@@ -252,7 +245,6 @@ class EpisodeTrainer(GRPOTrainer):  # type: ignore[misc]  # trl is not typed
                 "suppress_tokens": vision_tokens(loaded.model),
             }
         )
-        writer = SummaryWriter(str(Path(arguments.output_dir).parent / "tensorboard"))
         super().__init__(
             model=loaded.model,
             reward_funcs=[_episode_reward],
@@ -260,7 +252,7 @@ class EpisodeTrainer(GRPOTrainer):  # type: ignore[misc]  # trl is not typed
             train_dataset=Dataset.from_dict({"prompt": [str(n) for n in range(len(starts))]}),
             processing_class=loaded.processor,
             peft_config=_lora(settings) if settings.lora_rank else None,
-            callbacks=[TensorBoardCallback(writer), *callbacks],
+            callbacks=list(callbacks),
         )
         self.remove_callback(PrinterCallback)
         # not empty, or the forward pass takes the branch for pictures in prompts only; set after
@@ -268,6 +260,20 @@ class EpisodeTrainer(GRPOTrainer):  # type: ignore[misc]  # trl is not typed
         self.tools = [_episode_reward]
         self._chat = RolloutChat(
             loaded.model, loaded.processor, self._sample, room, settings.temperature
+        )
+
+    # (1) starts
+
+    def _get_train_sampler(self, dataset: Dataset | None = None) -> StartOrder:
+        order = super()._get_train_sampler(dataset)
+        steps_a_pass = len(self._starts) // self._settings.prompts * self._settings.updates
+        return StartOrder(
+            order.data_source,
+            order.mini_repeat_count,
+            order.batch_size,
+            order.repeat_count,
+            seed=order.seed,
+            passes=lambda: int(self.state.global_step) // steps_a_pass,
         )
 
     # (2) rollouts, in place of TRL's one reply
@@ -428,20 +434,25 @@ class EpisodeTrainer(GRPOTrainer):  # type: ignore[misc]  # trl is not typed
     def create_model_card(self, *_: Any, **__: Any) -> None:
         """None: a card is written where a model is published, not in each checkpoint."""
 
-    # (5) what is left
+    def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
+        step = self.state.global_step
+        with whole_checkpoint(Path(self.args.output_dir) / f"checkpoint-{step}", step):
+            super()._save_checkpoint(model, trial)
 
-    def save_served(self, folder: Path) -> None:
-        """The model with its processor as serving loads it; adapters merged, and in adapter/."""
-        model = self.accelerator.unwrap_model(self.model)
-        if hasattr(model, "merge_and_unload"):
-            model.save_pretrained(str(folder / "adapter"))
-            model = model.merge_and_unload()
-        model.save_pretrained(str(folder))
-        self._loaded.processor.save_pretrained(str(folder))
 
-    def draw(self, file: Path) -> None:
-        """The run's curves so far as one PNG."""
-        draw_figures(file, self.state.log_history)
+def _result(run: RunFolder, trainer: EpisodeTrainer) -> GrpoResult:
+    rewards = [value for _, value in curve_of(trainer.state.log_history, "reward")]
+    tenth = max(1, len(rewards) // 10)
+    first, last = float(np.mean(rewards[:tenth])), float(np.mean(rewards[-tenth:]))
+    return GrpoResult(run.model, int(trainer.state.global_step), first, last)
+
+
+def _less_memory(settings: GrpoSettings) -> str:
+    return (
+        f"With {settings.per_device} rows in one pass and {settings.turns} pictures in each: lower "
+        "--per-device (the step keeps its episodes), or begin a run with lower --image-px, --turns "
+        "or --reply-tokens, or with adapters (--lora 8)"
+    )
 
 
 def _episode_reward(*, earned: Sequence[float], **_: Any) -> list[float]:

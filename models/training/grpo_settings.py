@@ -67,6 +67,12 @@ class GrpoSettings:
         for name in ("turns", "steps", "prompts", "updates", "per_device", "reply_tokens"):
             if getattr(self, name) < 1:
                 raise TrainingRefused(f"{name} is at least 1, not {getattr(self, name)}")
+        if self.save_every < 1 or self.save_every % self.updates:
+            # between the updates of one sampling its episodes are in memory alone
+            raise TrainingRefused(
+                f"save_every is a multiple of updates ({self.updates}), not {self.save_every}: a "
+                "run cannot be gone on with from between the updates of one sampling"
+            )
         if self.group < 2:
             raise TrainingRefused(
                 "a group has at least 2 episodes: an advantage is over the others"
@@ -90,6 +96,13 @@ class GrpoSettings:
         """All settings as JSON can hold them."""
         folder = self.prompts_folder
         return asdict(self) | {"prompts_folder": None if folder is None else str(folder)}
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What a run is gone on with only as it was begun with: all but how many rows go through
+        the model in one pass, which changes no step.
+        """
+        return {name: value for name, value in self.record.items() if name != "per_device"}
 
     @property
     def language(self) -> LanguageSettings:

@@ -22,8 +22,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -32,26 +30,23 @@ from typing import Any
 import torch
 from datasets import Dataset
 from peft import LoraConfig
-from torch.utils.tensorboard import SummaryWriter
 from transformers import PrinterCallback, TrainerCallback
-from transformers.integrations import TensorBoardCallback
 from transformers.utils import logging as transformers_logging
 from trl import SFTConfig, SFTTrainer
 
 from models.errors import TrainingRefused, TrainingStopped
 from models.policies.chat.in_process.loading import Loaded, load_chat_model
 from models.runtime.devices import chosen_device, chosen_dtype
-from models.runtime.memory import is_out_of_memory
 from models.runtime.resources import LanguageOptions, Precision, Resources
 from models.training.collating import Collator
 from models.training.curves import curve_of, draw_curves
 from models.training.planner_tokens import PlannerTokens, planner_tokens
-from models.training.run_folder import (
-    RunFolder,
-    is_write_failure,
-    package_versions,
-    write_whole,
-)
+from models.training.run_folder import RunFolder, package_versions, write_whole
+from models.training.running.faults import ending_in_a_sentence, whole_checkpoint
+from models.training.running.finishing import train_to_last_step
+from models.training.running.processes import refuse_impossible_processes
+from models.training.running.saved_model import base_identity, save_served
+from models.training.running.trackers import tensorboard
 from models.training.token_table import open_table, write_table
 from models.training.trajectory_files import Trajectories
 
@@ -60,6 +55,7 @@ Progress = Callable[[str], None]
 
 _LEARNT_SPLITS = ("train", "training", "")
 _HELD_OUT_SPLITS = ("validation", "val")
+_AT_ONCE = ("batch", "accumulate")
 _LANGUAGE_LAYERS = ".language_model."
 
 
@@ -125,7 +121,7 @@ def train_sft(
     begun_with = {
         "base": base_identity(base),
         "data": trajectories.manifest_sha256(),
-        "settings": asdict(settings),
+        "settings": identity_of(settings),
     }
     table_file = out / "tokens.arrow"
     with arguments.main_process_first(local=False):
@@ -148,10 +144,7 @@ def train_sft(
         eval_dataset=table.select(held_out) if held_out else None,
         processing_class=loaded.processor,
         peft_config=lora(loaded, settings) if settings.lora else None,
-        callbacks=[
-            TensorBoardCallback(SummaryWriter(str(out / "tensorboard"))),
-            _Watching(progress),
-        ],
+        callbacks=[tensorboard(out, checkpoint), _Watching(progress)],
     )
     trainer.remove_callback(PrinterCallback)  # it prints what `progress` is told
     steps = run_trainer(trainer, checkpoint, settings)
@@ -167,8 +160,13 @@ def train_sft(
         losses[-1] if losses else None,
     )
     if trainer.is_world_process_zero():
-        draw(history, out / "curves.png")
-        run.finish(lambda folder: save_model(trainer, loaded, folder), summary(begun_with, result))
+        trained = trainer.accelerator.unwrap_model(trainer.model)
+        with ending_in_a_sentence(lambda: steps, ""):
+            draw(history, out / "curves.png")
+        run.finish(
+            lambda folder: save_served(trained, loaded.processor, folder),
+            summary(begun_with, settings, result),
+        )
         table_file.unlink(missing_ok=True)
     arguments.distributed_state.wait_for_everyone()
     return result
@@ -183,19 +181,9 @@ def refuse_impossible(settings: SftSettings) -> None:
             raise TrainingRefused(f"{name} is at least 1, not {getattr(settings, name)}")
     if settings.steps < 0 or (not settings.steps and settings.epochs <= 0):
         raise TrainingRefused("say how long to train: --epochs or --steps, above 0")
-    sharded = os.environ.get("ACCELERATE_USE_FSDP", "").lower() in ("1", "true", "yes")
-    device = chosen_device(settings.device)
-    if sharded and device.type == "cpu":
-        # accelerate shards on accelerators alone, and runs plain DDP here without a word
-        raise TrainingRefused(
-            "FSDP is configured and there is no GPU: the trainer would not shard, and not say so. "
-            "Take FSDP out of the configuration (DDP runs on CPUs), or train on GPUs"
-        )
-    if device.type == "cuda" and torch.cuda.device_count() > 1 and "RANK" not in os.environ:
-        raise TrainingRefused(
-            f"{torch.cuda.device_count()} GPUs are visible to one process: start with torchrun "
-            "--nproc-per-node N -m server.cli train sft …, or show one by CUDA_VISIBLE_DEVICES=0"
-        )
+    refuse_impossible_processes(
+        settings.device, "torchrun --nproc-per-node N -m server.cli train sft …"
+    )
 
 
 def load_base(base: Path, settings: SftSettings) -> Loaded:
@@ -211,14 +199,12 @@ def load_base(base: Path, settings: SftSettings) -> Loaded:
     return load_chat_model(Resources(device="cpu", precision=precision, language=options))
 
 
-def base_identity(base: Path) -> dict[str, Any]:
-    """What tells one model's folder from another: its configuration and its weights' sizes."""
-    files = sorted(base.glob("*.safetensors"))
-    return {
-        "name": base.name,
-        "config_sha256": hashlib.sha256((base / "config.json").read_bytes()).hexdigest(),
-        "weights": {file.name: file.stat().st_size for file in files},
-    }
+def identity_of(settings: SftSettings) -> dict[str, Any]:
+    """What a run is gone on with only as it was begun with: all settings, but of the conversations
+    of a step only how many they are, not how many go through the model at once.
+    """
+    apart = {name: value for name, value in asdict(settings).items() if name not in _AT_ONCE}
+    return apart | {"conversations": settings.batch * settings.accumulate}
 
 
 def write_tokens(file: Path, trajectories: Trajectories, planner: PlannerTokens) -> None:
@@ -358,19 +344,9 @@ class Trainer(SFTTrainer):  # type: ignore[misc]  # trl is not typed
         )
 
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
-        try:
+        step = self.state.global_step
+        with whole_checkpoint(Path(self.args.output_dir) / f"checkpoint-{step}", step):
             super()._save_checkpoint(model, trial)
-        # what a full disk raises is safetensors' own, torch's, or OSError: is_write_failure tells
-        except Exception as error:
-            if not is_write_failure(error):
-                raise
-            step = self.state.global_step
-            folder = Path(self.args.output_dir) / f"checkpoint-{step}"
-            shutil.rmtree(folder, ignore_errors=True)
-            raise TrainingStopped(
-                f"the checkpoint of step {step} could not be written ({error}). The one before it "
-                "is kept: make room and go on with --resume."
-            ) from error
 
     def create_model_card(self, *_: Any, **__: Any) -> None:
         """None: a card is written where trajectories are published, not in each checkpoint."""
@@ -394,17 +370,12 @@ class _Watching(TrainerCallback):  # type: ignore[misc]  # transformers is not t
 
 def run_trainer(trainer: Trainer, checkpoint: Path | None, settings: SftSettings) -> int:
     """Train to the end, from `checkpoint` if there is one; the number of steps."""
-    try:
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise TrainingStopped(
-            f"memory ran out in step {trainer.state.global_step + 1} with {settings.batch} "
-            "conversations at once. Lower --batch and raise --accumulate by as much, train "
-            "adapters (--lora 8), or show smaller pictures; then go on with --resume if a "
-            "checkpoint was written."
-        ) from error
+    remedy = (
+        f"With {settings.batch} conversations at once: lower --batch and raise --accumulate by as "
+        "much, train adapters (--lora 8), or show smaller pictures"
+    )
+    with ending_in_a_sentence(lambda: int(trainer.state.global_step), remedy):
+        train_to_last_step(trainer, checkpoint)
     return int(trainer.state.global_step)
 
 
@@ -419,22 +390,11 @@ def draw(history: Sequence[dict[str, Any]], file: Path) -> None:
     draw_curves(file, panels)
 
 
-def save_model(trainer: Trainer, loaded: Loaded, folder: Path) -> None:
-    """The trained model with its processor in `folder`; adapters are merged into the weights, and
-    lie in adapter/ too.
-    """
-    model = trainer.accelerator.unwrap_model(trainer.model)
-    if hasattr(model, "merge_and_unload"):
-        model.save_pretrained(str(folder / "adapter"))
-        model = model.merge_and_unload()
-    model.save_pretrained(str(folder))
-    loaded.processor.save_pretrained(str(folder))
-
-
-def summary(begun_with: dict[str, Any], result: SftResult) -> dict[str, Any]:
+def summary(begun_with: dict[str, Any], settings: SftSettings, result: SftResult) -> dict[str, Any]:
     """What training.json says of the model: no patient, no picture."""
     return begun_with | {
         "method": "sft",
+        "settings": asdict(settings),
         "steps": result.steps,
         "trajectories": result.learnt,
         "left_out": result.left_out,

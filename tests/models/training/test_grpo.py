@@ -32,59 +32,6 @@ pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWa
 STEPS = 10
 
 
-@pytest.fixture(scope="module")
-def toy() -> ModuleType:
-    torch.set_num_threads(1)  # more only wait for each other on matrices this small
-    from tests.support.planners import toy_planner
-
-    return toy_planner
-
-
-@pytest.fixture(scope="module")
-def grpo() -> ModuleType:
-    from models.training import grpo
-
-    return grpo
-
-
-@pytest.fixture(scope="module")
-def prompts(toy: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return toy.write_prompts(tmp_path_factory.mktemp("prompts"))
-
-
-@pytest.fixture(scope="module")
-def raw(toy: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny model that was taught nothing."""
-    folder = tmp_path_factory.mktemp("raw") / "model"
-    toy.save_toy(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def taught(toy: ModuleType, prompts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A planner that begins well one time in four."""
-    folder = tmp_path_factory.mktemp("taught") / "model"
-    toy.save_taught(folder, prompts)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def quick(prompts: Path) -> GrpoSettings:
-    """Steps of four episodes of two short replies."""
-    return GrpoSettings(
-        turns=2,
-        steps=2,
-        prompts=2,
-        group=2,
-        per_device=2,
-        reply_tokens=4,
-        image_px=64,
-        learning_rate=1e-3,
-        save_every=1,
-        prompts_folder=prompts,
-    )
-
-
 def models() -> LoadedModels:
     return LoadedModels(ScriptedPolicy(Localisation((), (0,)), {}), FakeSegmenter())
 
@@ -263,10 +210,21 @@ def test_groups_of_equal_reward_are_left_out(
 
 
 class TestRefusals:
-    def test_fsdp_on_a_cpu(self, grpo: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_fsdp_on_a_cpu(
+        self,
+        toy: ModuleType,
+        grpo: ModuleType,
+        raw: Path,
+        quick: GrpoSettings,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
         monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
         with pytest.raises(TrainingRefused, match="FSDP is configured and there is no GPU"):
-            grpo.refuse_impossible("cpu")
+            grpo.train_grpo(
+                toy.toy_squares(2), raw, models(), tmp_path / "run", quick, device="cpu"
+            )
+        assert not (tmp_path / "run").exists()
 
     def test_rows_that_cannot_be_shared_out(
         self, grpo: ModuleType, quick: GrpoSettings, tmp_path: Path
@@ -275,6 +233,16 @@ class TestRefusals:
             grpo.trainer_arguments(
                 grpo.RunFolder(tmp_path), replace(quick, per_device=3), on_cpu=True
             )
+
+    def test_fewer_starts_than_a_step_takes(
+        self, toy: ModuleType, grpo: ModuleType, raw: Path, quick: GrpoSettings, tmp_path: Path
+    ) -> None:
+        """TRL would end the run without a step, and not say so; nothing is begun."""
+        with pytest.raises(TrainingRefused, match=r"1 starts, fewer than the 2 .*--prompts"):
+            grpo.train_grpo(
+                toy.toy_squares(1), raw, models(), tmp_path / "run", quick, device="cpu"
+            )
+        assert not (tmp_path / "run" / "run.json").exists()
 
     def test_a_model_whose_pictures_cannot_be_counted(
         self, grpo: ModuleType, quick: GrpoSettings, tmp_path: Path

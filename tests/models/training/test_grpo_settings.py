@@ -38,6 +38,8 @@ def test_ibis_agents_table() -> None:
         ({"updates": 0}, "updates is at least 1"),
         ({"per_device": 0}, "per_device is at least 1"),
         ({"reply_tokens": 0}, "reply_tokens is at least 1"),
+        ({"save_every": 0}, "save_every is a multiple of updates"),
+        ({"save_every": 3, "updates": 2}, r"multiple of updates \(2\), not 3"),
         ({"group": 1}, "a group has at least 2 episodes"),
         ({"temperature": 0.0}, "temperature is above 0"),
         ({"kl": -0.1}, "not negative"),
@@ -78,3 +80,9 @@ def test_its_record_is_json() -> None:
     record = GrpoSettings(prompts_folder=Path("site/prompts")).record
     assert json.loads(json.dumps(record))["prompts_folder"] == "site/prompts"
     assert record["reward"] == "segnode"
+
+
+def test_rows_in_one_pass_do_not_tell_a_run_from_another() -> None:
+    whole, fewer = GrpoSettings(per_device=8), GrpoSettings(per_device=2)
+    assert whole.identity == fewer.identity != GrpoSettings(per_device=8, group=4).identity
+    assert whole.record["per_device"] == 8

@@ -40,18 +40,6 @@ def long_replies(settings: LanguageSettings) -> LanguageSettings:
 
 
 @pytest.fixture(scope="module")
-def toy() -> ModuleType:
-    from tests.support.planners import toy_planner
-
-    return toy_planner
-
-
-@pytest.fixture(scope="module")
-def prompts(toy: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return toy.write_prompts(tmp_path_factory.mktemp("prompts"))
-
-
-@pytest.fixture(scope="module")
 def families(toy: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folders = {}
     for family, save in FAMILIES.items():

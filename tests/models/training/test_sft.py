@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import resource
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +25,7 @@ from models.errors import TrainingRefused, TrainingStopped, UnusableData
 from models.training.sft import SftResult, SftSettings, refuse_impossible, shared_out, train_sft
 from tests.support.scripted_trajectories import write_rows
 from tests.support.token_golden import loaded_planner
+from tests.support.training.full_disk import disk_for
 
 pytestmark = pytest.mark.filterwarnings("default")
 
@@ -193,6 +192,21 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_weights(
     assert record == expected
 
 
+def test_a_run_whose_model_could_not_be_written_needs_no_further_step(
+    unbroken: Path, few_trajectories: Path, planner_folders: PlannerFolders
+) -> None:
+    weights = (unbroken / "model.safetensors").read_bytes()
+    unbroken.rename(unbroken.with_name("away"))
+    settings = SftSettings(**BROKEN_AND_UNBROKEN | {"batch": 1, "accumulate": 1})
+
+    result = train_sft(
+        few_trajectories, planner_folders("qwen3_vl"), unbroken.parent, settings, resume=True
+    )
+
+    assert result.steps == 4
+    assert (result.model / "model.safetensors").read_bytes() == weights
+
+
 def test_a_run_is_not_resumed_from_another_architectures_checkpoint(
     unbroken: Path, few_trajectories: Path, planner_folders: PlannerFolders
 ) -> None:
@@ -216,17 +230,6 @@ def test_a_loss_that_is_no_number_stops_with_its_trajectories(
 
     kept = [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()]
     assert kept == ["checkpoint-1"]
-
-
-@contextmanager
-def disk_for(file_bytes: int) -> Iterator[None]:
-    """No file may grow beyond that size: the system's own refusal to write."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_full_disk_leaves_no_half_checkpoint(
