@@ -2,6 +2,7 @@
 
 AgentError
 ├── UnknownTarget      the policy does not know the structure; `supported` lists those it knows
+├── UnsuitedImage      the policy was not made for images of this modality
 ├── SegmenterFailed    the segmenter could not answer at all
 ├── ChatFailed         the language model could not be asked, or gave no answer
 ├── NoAnswer           no answer of the language model could be parsed
@@ -30,6 +31,19 @@ class UnknownTarget(AgentError):
         super().__init__(
             f"this policy ({policy}) does not know '{text}'. It knows: {', '.join(supported)}. "
             "For other targets configure a language model as agent.policy."
+        )
+
+
+class UnsuitedImage(AgentError):
+    """The `policy` of that name was made for other `modalities` than the image's `modality`."""
+
+    def __init__(self, policy: str, modalities: tuple[str, ...], modality: str) -> None:
+        self.policy, self.modalities, self.modality = policy, modalities, modality
+        known = " and ".join(modalities)
+        super().__init__(
+            f"this policy ({policy}) was made for {known} alone, and this is {modality}: nothing "
+            f"was looked for. If it is {known} after all, say so (--modality); for other images "
+            "configure a language model as agent.policy."
         )
 
 

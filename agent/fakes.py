@@ -27,6 +27,7 @@ from agent.fake_drawing import (
     low_res,
     overlapping_island,
 )
+from agent.knowledge import ANYTHING, Knowledge
 from agent.ports import (
     Assessment,
     ContinueIf,
@@ -192,6 +193,7 @@ class ScriptedSegmenter:
     """
 
     name = "scripted"
+    knowledge = ANYTHING
 
     def __init__(
         self,
@@ -233,11 +235,12 @@ class ArraySlices:
         spacing_mm: tuple[float, float, float] = (1.0, 1.0, 1.0),
         window: str = "",
         levels: tuple[float, float] | None = None,
+        modality: str = "",
     ) -> None:
         self._intensities, self._segmenter = intensities, segmenter
         self._encodings: dict[int, Encoding] = {}
         self.spacing_mm = spacing_mm
-        self.window, self.levels = window, levels
+        self.window, self.levels, self.modality = window, levels, modality
         self.encoder_passes = 0
 
     @property
@@ -274,6 +277,7 @@ class ScriptedPolicy:
     """
 
     name = "scripted"
+    knowledge = ANYTHING
 
     def __init__(
         self,
@@ -284,9 +288,6 @@ class ScriptedPolicy:
         self._localisation, self._assessment = localisation, assessment or Assessment()
         self._replies = {key: iter(script) for key, script in replies.items()}
         self.observations: list[Observation] = []
-
-    def check(self, target: Target) -> None:
-        """Accept every target."""
 
     def localise(self, target: Target, slices: Slices) -> Localisation:  # noqa: ARG002  a script does not look
         """The `localisation` of its construction."""
@@ -355,9 +356,10 @@ class ThresholdPolicy:
     def __init__(self, bands: Mapping[str, Band] = PHANTOM_BANDS, least_px: int = 12) -> None:
         self._bands, self._least_px = bands, least_px
 
-    def check(self, target: Target) -> None:
-        """UnknownTarget unless there is a band for the target."""
-        self._band(target)
+    @property
+    def knowledge(self) -> Knowledge:
+        """The structures that there are bands for, in any image."""
+        return Knowledge(tuple(self._bands))
 
     def localise(self, target: Target, slices: Slices) -> Localisation:
         """Every slice's largest island; the key slice is that of the largest one."""

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.actions import Action
+from agent.knowledge import Knowledge
 from agent.turns import Turn, Usage
 from agent.values import (
     PromptKind,
@@ -84,6 +85,10 @@ class Slices(Protocol):
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
         """(z, y, x) of the working grid, mm."""
+
+    @property
+    def modality(self) -> str:
+        """As in DICOM ("CT", "MR", …); "" or "OT" of an image that does not tell."""
 
     @property
     def window(self) -> str:
@@ -235,8 +240,9 @@ class Policy(Protocol):
     def name(self) -> str:
         """Name in configuration, traces and results."""
 
-    def check(self, target: Target) -> None:
-        """Raise UnknownTarget when this policy cannot look for `target`."""
+    @property
+    def knowledge(self) -> Knowledge:
+        """The structures and modalities that it was made for."""
 
     def localise(self, target: Target, slices: Slices) -> Localisation:
         """Where in the whole volume the target is, or that it is absent."""

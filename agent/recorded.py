@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from agent.actions import Absent, NameSlices
 from agent.conditions import Conditions
 from agent.errors import ChatFailed, NoAnswer, SegmenterFailed
+from agent.knowledge import ANYTHING
 from agent.ports import (
     Assessment,
     ContinueIf,
@@ -175,12 +176,10 @@ class RecordedPolicy:
     """Says what was said and scores as was scored (agent.ports.Policy)."""
 
     name = "recorded"
+    knowledge = ANYTHING  # what the policy did not know ends where it is looked for
 
     def __init__(self, recording: Recording) -> None:
         self._recording = recording
-
-    def check(self, target: Target) -> None:
-        """A target that the policy did not know is refused where it is looked for."""
 
     def localise(self, target: Target, slices: Slices) -> Localisation:  # noqa: ARG002  as recorded
         """What was found in the volume; NoAnswer or ChatFailed where that was the end."""
@@ -327,6 +326,7 @@ class GridOnly:
 
     conditions: Conditions
     window: str = ""
+    modality: str = ""
 
     @property
     def shape(self) -> tuple[int, int, int]:

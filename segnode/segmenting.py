@@ -85,6 +85,7 @@ def segment(
     *,
     policy: str | None = None,
     segmenter: str | None = None,
+    modality: str = "",
     config: Sequence[str | Path] = (),
     on_turn: Callable[[str, Turn], None] | None = None,
 ) -> Result:
@@ -93,9 +94,10 @@ def segment(
     `volume` is a `segnode.Volume` (intensities (z, y, x) float32, HU for CT, with their geometry)
     or the path of a DICOM folder or file, a NIfTI, NRRD or MetaImage file, or an image. `targets`
     are words for structures, as after `segnode segment --target`. `policy` and `segmenter` name
-    models (None: as configured); they are loaded at the first call and kept for the next. `config`
-    are TOML files that change the defaults, and SEGNODE_SECTION__KEY in the environment does, as
-    for the command. `on_turn` is given each target's text and turn as it
+    models (None: as configured); they are loaded at the first call and kept for the next.
+    `modality` (as in DICOM: "CT", "MR") of a file that is no DICOM overrules what its content lets
+    guess. `config` are TOML files that change the defaults, and SEGNODE_SECTION__KEY in the
+    environment does, as for the command. `on_turn` is given each target's text and turn as it
     happens.
 
     Absent and unknown targets are answers, not errors. Raises `segnode.SegnodeErrors`: a sentence
@@ -118,7 +120,7 @@ def segment(
         in_memory = volume
         source = volume_source(lambda: in_memory, wanted_targets, picture=False)
     else:
-        source = source_at(Path(volume), wanted_targets)
+        source = source_at(Path(volume), wanted_targets, modality)
 
     def show_turn(index: int, turn: Turn) -> None:
         if on_turn is not None:

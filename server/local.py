@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import shutil
 import uuid
 from collections import Counter
@@ -34,6 +35,8 @@ from server.values import Assignment, TargetSummary
 
 log = logging.getLogger(__name__)
 
+_CODE_STRING = re.compile(r"[A-Z][A-Z0-9]{0,15}")  # of Modality (PS3.3 C.7.3.1.1.1), VR CS
+
 WORK_FOLDER = ".segnode-work"
 LABEL_MAP = "segmentation.nii.gz"
 
@@ -46,11 +49,15 @@ OnActivity = Callable[[str], None]
 
 @dataclass(frozen=True)
 class LocalRun:
-    """What to segment: `path` is a DICOM folder or file, a volume or an image; `out` a folder."""
+    """What to segment: `path` is a DICOM folder or file, a volume or an image; `out` a folder.
+
+    `modality` (as in DICOM) of a volume or image, "" as its content lets guess.
+    """
 
     path: Path
     targets: tuple[Target, ...]
     out: Path
+    modality: str = ""
 
 
 @dataclass(frozen=True)
@@ -99,7 +106,7 @@ def segment_files(
     (run.out / TURN_MASKS).unlink(missing_ok=True)
     try:
         summaries = segment_source(
-            source_at(run.path, run.targets), models, on_turn, work, on_activity
+            source_at(run.path, run.targets, run.modality), models, on_turn, work, on_activity
         )
         if _is_volume_file(run.path):
             _write_masks(run, WorkFolder(work), summaries)
@@ -108,20 +115,32 @@ def segment_files(
             if (work / name).is_file():
                 (work / name).replace(run.out / name)
         source = read_source(work / SOURCE)
-        write_source(run.out / SOURCE, source if source.files else source.of_file(run.path))
+        if not source.files:
+            source = source.of_file(run.path, run.modality)
+        write_source(run.out / SOURCE, source)
         return summaries
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def source_at(path: Path, targets: tuple[Target, ...]) -> LocalSource:
-    """What lies at `path`: a DICOM folder or file, a volume or an image. InputError for nothing."""
+def source_at(path: Path, targets: tuple[Target, ...], modality: str = "") -> LocalSource:
+    """What lies at `path`: a DICOM folder or file, or a volume or an image of `modality` (as in
+    DICOM; "" as its content lets guess). InputError for nothing, for a modality that is none, and
+    for one of DICOM, which says its own.
+    """
     if not path.exists():
         raise InputError(f"there is nothing at {path}")
+    if modality and not _CODE_STRING.fullmatch(modality):
+        raise InputError(f"{modality!r} is no modality as DICOM writes it, such as CT or MR")
     if not _is_volume_file(path):
+        if modality:
+            raise InputError("DICOM says its own modality: leave the one given by hand out")
         return _dicom_source(path, targets)
     return volume_source(
-        lambda: read_volume(path), targets, picture=is_picture(path), title=path.name[-24:]
+        lambda: read_volume(path, modality=modality or None),
+        targets,
+        picture=is_picture(path),
+        title=path.name[-24:],
     )
 
 

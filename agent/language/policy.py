@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from agent.actions import Absent, Malformed, NameSlices
 from agent.conditions import PictureSettings
 from agent.errors import ChatFailed, NoAnswer
+from agent.knowledge import ANYTHING
 from agent.language.chat import Answer, ChatModel, Conversation
 from agent.language.prompt_builder import WITHOUT_EFFECT, PromptBuilder
 from agent.language.replies import reply_text
@@ -39,6 +40,8 @@ class LanguagePolicy:
     BadPrompts when the site's prompts cannot be used. ChatFailed leaves every method that asks.
     """
 
+    knowledge = ANYTHING
+
     def __init__(
         self,
         chat: ChatModel,
@@ -55,9 +58,6 @@ class LanguagePolicy:
     def pictures(self) -> PictureSettings:
         """How the model's pictures are made."""
         return self._settings.pictures
-
-    def check(self, target: Target) -> None:
-        """Accept any target: the model is asked in the target's own words."""
 
     def localise(self, target: Target, slices: Slices) -> Localisation:
         """The slices that the model names on contact sheets, or that the target is absent.

@@ -18,6 +18,7 @@ from agent.limits import Limits
 from agent.ports import BatchPolicy, Localisation, Policy, Segmenter, Slices, VolumePrompter
 from agent.turns import WHOLE_VOLUME, Outcome, TargetResult, Turn
 from agent.values import Role, Target, TargetStatus
+from agent.volume.suitability import require_suited
 from agent.volume.target_state import EpisodeConfig, TargetState, conditions_of
 
 _UNKNOWN_PRESENCE = 0.5  # where the policy gives no figures
@@ -81,14 +82,15 @@ def outline_target(
 ) -> Generator[Turn, None, Outline]:
     """Localise the target and work on its key slices; yields every turn, returns the Outline.
 
-    A target that the policy does not know or cannot localise ends FAILED with the reason; an absent
-    structure ends ABSENT. AgentError never leaves; other errors pass through.
+    A target that the policy does not know, in an image that it was not made for, or that it cannot
+    localise ends FAILED with the reason; an absent structure ends ABSENT. AgentError never leaves;
+    other errors pass through.
     """
     target_state = TargetState(
         target, slices, EpisodeConfig(policy, segmenter, limits or Limits(), clock)
     )
     try:
-        policy.check(target)
+        remark = require_suited(policy, target, slices.modality)
         localisation = policy.localise(target, slices)
     except NoAnswer as error:
         yield from target_state.record_replies(Role.SURVEY, error.replies)
@@ -97,6 +99,7 @@ def outline_target(
         return _ended(target_state, TargetStatus.FAILED, str(error))
     yield from target_state.record_replies(Role.SURVEY, localisation.replies)
     target_state.presence = localisation.presence
+    target_state.warnings += [remark] if remark else []
     if localisation.absent:
         # as sure that it is nowhere as the likeliest slice is unlikely to show it
         reason = localisation.reason or "not found on any slice"

@@ -30,6 +30,7 @@ class SliceAsVolume:
     spacing_mm: tuple[float, float, float] = (1.0, 1.0, 1.0)
     window: str = ""
     levels: tuple[float, float] | None = None
+    modality: str = ""
 
     @property
     def embedding(self) -> NDArray[np.float32]:

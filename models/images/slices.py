@@ -75,7 +75,7 @@ class EncodedSlices:
         on_encoded: OnEncoded = ignore_progress,
     ) -> None:
         self._volume, self._segmenter, self._normalise = volume, segmenter, normalise
-        self.window, self.levels = window, levels
+        self.window, self.levels, self.modality = window, levels, volume.modality
         self._encoder, self._folder, self._in_memory = encoder, folder, in_memory
         self._memory_bytes, self._on_encoded = memory_bytes, on_encoded
         self._images: OrderedDict[int, NDArray[np.float32]] = OrderedDict()

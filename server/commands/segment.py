@@ -24,6 +24,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", metavar="DIR", type=Path, required=True, help="where results, preview and trace go"
     )
+    parser.add_argument(
+        "--modality",
+        metavar="NAME",
+        default="",
+        help="of a volume or picture that is no DICOM: CT, MR, …; as its content lets guess",
+    )
     add_models(parser)
     parser.add_argument(
         "--checkpoint",
@@ -40,7 +46,12 @@ def _segment(arguments: argparse.Namespace, load: Load) -> int:
     say(f"models: {process.choice(settings)}")
     progress = Progress("segment")
     summaries = process.run(
-        settings, arguments.path, arguments.targets, arguments.out, progress.show
+        settings,
+        arguments.path,
+        arguments.targets,
+        arguments.out,
+        progress.show,
+        arguments.modality,
     )
     progress.end()
     table(HEADER, target_rows(summaries))

@@ -21,12 +21,13 @@ def run(
     targets: Sequence[str],
     out: Path,
     progress: Callable[[str], None],
+    modality: str = "",
 ) -> Sequence[TargetSummary]:
     """Segment a local file or folder into `out`; InputError, NotAVolume. `progress` is given the
-    current place in words.
+    current place in words, `modality` overrules what a file that is no DICOM lets guess.
     """
     catalogue = load_catalogue()
-    local_run = LocalRun(path, asked_targets(targets, catalogue), out)
+    local_run = LocalRun(path, asked_targets(targets, catalogue), out, modality)
     models = LocalModels(configured_models(settings), catalogue, limits(settings))
 
     def show_turn(index: int, turn: Turn) -> None:

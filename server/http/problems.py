@@ -132,6 +132,9 @@ PROBLEMS: Mapping[type[Exception], Kind] = {
     agent_errors.UnknownTarget: Kind(
         HTTPStatus.UNPROCESSABLE_ENTITY, "unknown-target", "Unknown target"
     ),
+    agent_errors.UnsuitedImage: Kind(
+        HTTPStatus.UNPROCESSABLE_ENTITY, "unsuited-image", "Another kind of image"
+    ),
     agent_errors.SegmenterFailed: _INTERNAL,
     agent_errors.ChatFailed: Kind(HTTPStatus.BAD_GATEWAY, "language-model", "No answer"),
     agent_errors.NoAnswer: _INTERNAL,

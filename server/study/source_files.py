@@ -35,12 +35,13 @@ class SourceKind(StrEnum):
 @dataclass(frozen=True)
 class StudySource:
     """`files` of a volume, and the `digest` (hex of BLAKE2b) of its intensities, colours and
-    affine.
+    affine. `modality` as it was said by hand; "" where the files were asked.
     """
 
     kind: SourceKind
     files: tuple[Path, ...]
     digest: str
+    modality: str = ""
 
     @classmethod
     def of(cls, volume: SourceVolume) -> StudySource:
@@ -50,9 +51,9 @@ class StudySource:
         files = tuple(dict.fromkeys(frame.path for frame in volume.frames))
         return cls(SourceKind.DICOM, files, volume_digest(agent_volume(volume)))
 
-    def of_file(self, path: Path) -> StudySource:
-        """The same volume as made of a volume file or an image."""
-        return replace(self, kind=SourceKind.FILE, files=(path,))
+    def of_file(self, path: Path, modality: str = "") -> StudySource:
+        """The same volume as made of a volume file or an image, whose `modality` was said."""
+        return replace(self, kind=SourceKind.FILE, files=(path,), modality=modality)
 
     def read(self) -> Volume:
         """The volume once more; ReplayError when files are missing or hold something else."""
@@ -76,7 +77,7 @@ class StudySource:
 
     def _volume(self) -> Volume:
         if self.kind is SourceKind.FILE:
-            return read_volume(self.files[0])
+            return read_volume(self.files[0], modality=self.modality or None)
         return agent_volume(load_volume([read_header(path) for path in self.files]))
 
 
@@ -100,7 +101,8 @@ def volume_digest(volume: Volume) -> str:
 def write_source(path: Path, source: StudySource) -> None:
     """Write source.json; files are named as seen from its folder, so that both can be moved."""
     files = [os.path.relpath(file, path.parent) for file in source.files]
-    write_json(path, {"kind": source.kind, "files": files, "digest": source.digest})
+    by_hand = {"modality": source.modality} if source.modality else {}
+    write_json(path, {"kind": source.kind, "files": files, "digest": source.digest, **by_hand})
 
 
 def read_source(path: Path) -> StudySource:
@@ -108,7 +110,9 @@ def read_source(path: Path) -> StudySource:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         files = tuple(Path(os.path.normpath(path.parent / file)) for file in record["files"])
-        return StudySource(SourceKind(record["kind"]), files, str(record["digest"]))
+        return StudySource(
+            SourceKind(record["kind"]), files, str(record["digest"]), record.get("modality", "")
+        )
     except FileNotFoundError as error:
         raise ReplayError(
             f"there is no {path.name} in {path.parent}: nothing says what was segmented"

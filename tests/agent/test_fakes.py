@@ -204,8 +204,10 @@ class TestArraySlices:
 
 class TestThresholdPolicy:
     def test_an_unknown_target_names_the_known_ones(self) -> None:
+        slices = ArraySlices(np.zeros((1, 32, 32), dtype=np.float32), FakeSegmenter())
+
         with pytest.raises(UnknownTarget, match=r"does not know 'soul'\. It knows: liver"):
-            ThresholdPolicy().check(Target("soul"))
+            ThresholdPolicy().localise(Target("soul"), slices)
 
     def test_a_carried_slice_without_it_is_absent(self) -> None:
         slices = ArraySlices(np.zeros((1, 32, 32), dtype=np.float32), FakeSegmenter())

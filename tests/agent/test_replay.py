@@ -24,6 +24,7 @@ from agent.fakes import (
     ellipse,
     segmentation,
 )
+from agent.knowledge import ANYTHING
 from agent.ports import Assessment, Encoding, Localisation, Observation, Policy, Reply, Slices
 from agent.replay import replay_target
 from agent.trace import Trace, TracedTarget, trace_from_record, trace_record
@@ -68,12 +69,10 @@ class Rambling:
     """A policy without sense that tries everything, the same for the same seed."""
 
     name = "rambling"
+    knowledge = ANYTHING
 
     def __init__(self, seed: int, *, words: bool) -> None:
         self._random, self._words = np.random.default_rng(seed), words
-
-    def check(self, target: Target) -> None:
-        """Knows everything."""
 
     def localise(self, target: Target, slices: Slices) -> Localisation:
         keys = tuple(int(z) for z in self._random.permutation(DEPTH)[:3])

@@ -70,7 +70,7 @@ class ImageSet:
     """Slices of smooth noise; `keeps` their encodings, or encodes again whenever one is needed."""
 
     spacing_mm = (1.0, 1.0, 1.0)
-    window = ""
+    window = modality = ""
     levels = None
 
     def __init__(self, segmenter: Segmenter, side_px: int, *, keeps: bool) -> None:

@@ -159,7 +159,7 @@ class FewSlices:
     """
 
     DISTINCT = 4
-    spacing_mm, window, levels = (1.0, 1.0, 1.0), "", None
+    spacing_mm, window, levels, modality = (1.0, 1.0, 1.0), "", None, ""
 
     def __init__(self, depth: int, model: Sam2VolumeSegmenter) -> None:
         self.shape, self._model = (depth, SIDE_PX, SIDE_PX), model

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,20 @@ import numpy as np
 import pydicom
 import pytest
 from PIL import Image
-from pydicom.uid import UID, ExplicitVRLittleEndian, MediaStorageDirectoryStorage
+from pydicom.uid import UID, ExplicitVRLittleEndian, MediaStorageDirectoryStorage, MRImageStorage
 
+from agent.fakes import ThresholdPolicy
+from agent.knowledge import Knowledge
 from agent.limits import Limits
 from agent.trace import read_trace
 from agent.turns import Turn
+from agent.values import TargetStatus
 from dicom_node.errors import NotAVolume
 from models.loaded_models import open_workbench
 from server.errors import InputError
-from server.local import LocalModels, LocalRun, asked_targets, segment_files
+from server.local import LocalModels, LocalRun, asked_targets, segment_files, source_at
 from server.rules.catalogue import load_catalogue
+from server.study.source_files import SOURCE, read_source
 from server.values import TargetSummary
 from tests.support import phantoms
 
@@ -129,6 +134,78 @@ def test_a_nifti_gives_a_label_map_on_its_own_grid(models: LocalModels, tmp_path
     sidecar = json.loads((tmp_path / "out" / "segmentation.json").read_text())
     assert sidecar["structures"][0]["text"] == "bright"
     assert found["bright"].volume_ml == pytest.approx(inside.sum() * 16 / 1000)
+
+
+class CtOnly(ThresholdPolicy):
+    """Brightness, on CT alone."""
+
+    @property
+    def knowledge(self) -> Knowledge:
+        return Knowledge(super().knowledge.structures, ("CT",))
+
+
+@pytest.fixture
+def ct_only() -> LocalModels:
+    """A planner that was made for CT."""
+    workbench = replace(open_workbench("threshold", "fake"), policy=CtOnly())
+    return LocalModels(lambda: workbench, CATALOGUE, Limits())
+
+
+def crop_without_air(folder: Path) -> Path:
+    """A NIfTI whose values do not tell that it is a CT: there is no air in it."""
+    path = folder / "crop.nii.gz"
+    crop = bright_blob().clip(-160, 240)
+    nibabel.save(nibabel.Nifti1Image(crop.T, np.eye(4)), path)
+    return path
+
+
+def test_a_planner_of_ct_draws_nothing_in_another_modality(
+    ct_only: LocalModels, tmp_path: Path
+) -> None:
+    phantoms.torso_ct(tmp_path / "mr", shape=(8, 64, 64))
+    for path in (tmp_path / "mr").iterdir():
+        ds = pydicom.dcmread(path)
+        ds.Modality, ds.SOPClassUID = "MR", MRImageStorage
+        ds.file_meta.MediaStorageSOPClassUID = MRImageStorage
+        ds.save_as(path)
+
+    targets = run(ct_only, tmp_path / "mr", tmp_path / "out", "liver")
+
+    assert targets["liver"].status == TargetStatus.FAILED
+    assert "made for CT alone, and this is MR" in targets["liver"].reason
+    assert not list((tmp_path / "out").glob("*.dcm"))
+
+
+def test_a_modality_said_by_hand_overrules_the_guess_and_is_kept_for_replay(
+    ct_only: LocalModels, tmp_path: Path
+) -> None:
+    path = crop_without_air(tmp_path)
+    asked = asked_targets(["bright"], CATALOGUE)
+
+    def statuses(modality: str) -> list[TargetStatus | None]:
+        local_run = LocalRun(path, asked, tmp_path / "out", modality)
+        return [t.status for t in segment_files(local_run, ct_only, lambda _, turn: None)]
+
+    assert statuses("") == [TargetStatus.FAILED]
+    assert statuses("CT") == [TargetStatus.SEGMENTED]
+    assert read_source(tmp_path / "out" / SOURCE).read().modality == "CT"
+
+
+@pytest.mark.parametrize("modality", ["ct", "C T", "CT\\MR", "-"])
+def test_a_modality_that_is_none_is_refused(
+    ct_only: LocalModels, tmp_path: Path, modality: str
+) -> None:
+    path = crop_without_air(tmp_path)
+
+    with pytest.raises(InputError, match="no modality as DICOM writes it"):
+        source_at(path, (), modality)
+
+
+def test_dicom_says_its_own_modality(tmp_path: Path) -> None:
+    phantoms.torso_ct(tmp_path / "ct", shape=(4, 32, 32))
+
+    with pytest.raises(InputError, match="says its own modality"):
+        source_at(tmp_path / "ct", (), "MR")
 
 
 def test_a_picture_gives_a_picture_for_each_structure(models: LocalModels, tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.case import Case
-from agent.errors import UnknownTarget
 from agent.limits import Limits
 from agent.ports import Policy, Slices
 from agent.turns import TargetResult, Turn
@@ -42,7 +41,7 @@ class PolicyMethod:
 
     `policy_for` makes the policy of a case where it is not that of `models`. `with_last_mask` adds
     the answer in which the last mask wins. `only_known` leaves out targets that the policy does not
-    know, and `only_present` those that are not there.
+    know and modalities that it was not made for, and `only_present` those that are not there.
     """
 
     name: str
@@ -60,11 +59,13 @@ class PolicyMethod:
 
     def targets(self, case: Case) -> tuple[Target, ...]:
         """All, but for those that it leaves out."""
+        knowledge, modality = self.models.policy.knowledge, case.volume.modality
         return tuple(
             truth.target
             for truth in case.truths
             if not (self.only_present and truth.absent)
-            and not (self.only_known and _is_unknown(self.models.policy, truth.target))
+            and not (self.only_known and not knowledge.knows(truth.target))
+            and not (self.only_known and not knowledge.suits(modality))
         )
 
     def answers(self, case: PreparedCase, targets: Sequence[Target]) -> Iterator[MethodAnswer]:
@@ -99,14 +100,6 @@ class PolicyMethod:
         )
         also = {LAST_MASK: _last(case, answer, shape)} if self.with_last_mask else {}
         return replace(answer, also=also)
-
-
-def _is_unknown(policy: Policy, target: Target) -> bool:
-    try:
-        policy.check(target)
-    except UnknownTarget:
-        return True
-    return False
 
 
 def _masks_by_turn(

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.actions import Absent, AddBox, Stop
-from agent.errors import UnknownTarget
+from agent.knowledge import Knowledge
 from agent.ports import Assessment, Localisation, Observation, Reply, Slices
 from agent.values import Box, Role, Segmentation, Target
 from models.policies.locator.boxes import blurred, candidate_boxes
@@ -54,19 +54,12 @@ class LocatorPolicy:
     """
 
     name = "locator"
+    knowledge = Knowledge(KNOWN, ("CT",))
 
     def __init__(self, weights: Path = WEIGHTS, *, own_encoder: Encoder | None = None) -> None:
         self._locator, self._own_encoder = load_locator(weights), own_encoder
         self._maps: weakref.WeakKeyDictionary[Slices, OrganMaps] = weakref.WeakKeyDictionary()
         self._mixed: _Mixed | None = None
-
-    def check(self, target: Target) -> None:
-        """Raise UnknownTarget unless the target is one of
-        models.policies.locator.knowledge.KNOWN.
-        """
-        if target.structure not in KNOWN:
-            known_names = tuple(key.replace("_", " ") for key in KNOWN)
-            raise UnknownTarget(target.text, self.name, known_names)
 
     def localise(self, target: Target, slices: Slices) -> Localisation:
         """Look for the structure; absent unless enough neighbouring slices show it.
@@ -123,7 +116,6 @@ class LocatorPolicy:
         return Assessment()
 
     def _structure(self, target: Target) -> str:
-        self.check(target)
         return str(target.structure)
 
     def _maps_of(self, slices: Slices) -> OrganMaps:

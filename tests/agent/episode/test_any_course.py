@@ -19,6 +19,7 @@ from agent.fakes import (
     ScriptedSegmenter,
     segmentation,
 )
+from agent.knowledge import ANYTHING
 from agent.limits import Limits
 from agent.ports import Assessment, Localisation, Observation, Reply, Slices
 from agent.trace import Trace, trace_from_record, trace_record
@@ -65,12 +66,10 @@ class AnyPolicy:
     """Says whatever it is given, over and over."""
 
     name = "any"
+    knowledge = ANYTHING
 
     def __init__(self, replies: list[Action], survey_says: Localisation) -> None:
         self._replies, self._survey, self._said = replies, survey_says, 0
-
-    def check(self, target: Target) -> None:
-        """Knows every target."""
 
     def localise(self, target: Target, slices: Slices) -> Localisation:
         return self._survey

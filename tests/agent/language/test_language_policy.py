@@ -361,7 +361,7 @@ class TestSettings:
         target = Target("das Organ, das die Galle speichert ($0)", "gallbladder")
         planner, chat = policy(call("add_point", point_2d=[500, 500], point_type="positive"))
 
-        planner.check(target)
+        assert planner.knowledge.knows(target)
         reply = planner.act(Observation(target, volume, 0, Role.KEY))
 
         assert "das Organ, das die Galle speichert ($0)" in chat.conversations[0].messages[1].text

@@ -18,6 +18,7 @@ from agent.fakes import (
     ThresholdPolicy,
     segmentation,
 )
+from agent.knowledge import Knowledge
 from agent.limits import Limits
 from agent.ports import ContinueIf, Localisation, Observation, PropagatedSlice, Reply, Seed, Slices
 from agent.values import Box, PromptKind, Role, Target, TargetStatus
@@ -106,6 +107,25 @@ def test_an_unknown_target_fails_or_is_left_out(whole_case: Case) -> None:
     assert ours["dim ellipse"].status is TargetStatus.FAILED
     assert "does not know 'dim ellipse'" in ours["dim ellipse"].reason
     assert list(answers(replace(method, only_known=True), whole_case)) == ["bright ellipse"]
+
+
+class CtOnlyPolicy(ThresholdPolicy):
+    """Brightness, on CT alone."""
+
+    @property
+    def knowledge(self) -> Knowledge:
+        return replace(super().knowledge, modalities=("CT",))
+
+
+@pytest.mark.parametrize(("modality", "asked"), [("CT", 3), ("OT", 3), ("MR", 0)])
+def test_a_baseline_of_ct_is_not_asked_about_other_modalities(
+    whole_case: Case, modality: str, asked: int
+) -> None:
+    case = replace(whole_case, volume=replace(whole_case.volume, modality=modality))
+    method = PolicyMethod("x", LoadedModels(CtOnlyPolicy(BANDS), FakeSegmenter()), Limits())
+
+    assert len(replace(method, only_known=True).targets(case)) == asked
+    assert len(method.targets(case)) == 3
 
 
 def test_only_those_that_are_there(toy_models: LoadedModels, without_grey: Case) -> None:

@@ -16,7 +16,6 @@ from safetensors.torch import save_file
 
 from agent.actions import Absent, AddBox, Stop
 from agent.episode.loop import run_episode
-from agent.errors import UnknownTarget
 from agent.fakes import ArraySlices, FakeEncoding, FakeSegmenter
 from agent.limits import Limits
 from agent.ports import Observation
@@ -102,9 +101,9 @@ def segmentation(mask: NDArray[np.bool_], iou: float = 0.9) -> Segmentation:
 
 
 def test_it_names_what_it_knows(policy: LocatorPolicy) -> None:
-    with pytest.raises(UnknownTarget, match="left kidney"):
-        policy.check(Target("the tumour"))
-    policy.check(Target("left kidney", "left_kidney"))
+    assert not policy.knowledge.knows(Target("the tumour"))
+    assert policy.knowledge.knows(Target("left kidney", "left_kidney"))
+    assert policy.knowledge.modalities == ("CT",)
 
 
 def test_the_survey_finds_the_slices_with_the_structure(policy: LocatorPolicy) -> None:

@@ -203,7 +203,7 @@ def test_another_segmenters_slices_are_refused(segmenter: Sam2VolumeSegmenter) -
 class Endless:
     """A thousand slices of which three are different; nothing is kept that grows with them."""
 
-    spacing_mm, window, levels = (1.0, 1.0, 1.0), "", None
+    spacing_mm, window, levels, modality = (1.0, 1.0, 1.0), "", None, ""
 
     def __init__(self, depth: int, grid: int) -> None:
         self.shape = (depth, *SHAPE[1:])
