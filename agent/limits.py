@@ -30,6 +30,8 @@ class Limits:
     inspected_slices: int = 4  # slices corrected after the policy's assessment of the whole
     least_sure: float = 0.5  # a propagated object ends where the model's score is lower
     settled_overlap: float = 0.98  # Dice with the earlier mask at which a correction ends
+    draw_step_mm: float = 0.0  # closer slices are drawn this far apart at most; 0: each is drawn
+    fill_agreement: float = 0.9  # Dice of two drawn slices from which those between need no model
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -73,8 +73,9 @@ def name_of(turn: Turn) -> str:
 @dataclass(frozen=True, eq=False)
 class ReplayedTurn:
     """A recorded turn and what the policy was shown before it: `observation` on a slice; of the
-    whole volume `voxels` (z, y, x) bool, the object it looked over or the one it was followed to,
-    None before there was one. `masks` (rows, columns) bool by slice are what the turn drew.
+    whole volume `voxels` (z, y, x) bool, the object it looked over, or what was followed to or
+    interpolated, None before there was one. `masks` (rows, columns) bool by slice are what the turn
+    drew.
     """
 
     turn: Turn
@@ -168,8 +169,11 @@ class Recording:
 
     def replayed(self, turn: Turn) -> ReplayedTurn:
         """A turn with what was shown before it."""
+        masks = self.masks_of(turn)
         replayed = self._replayed.get((turn.slice_index, turn.index), ReplayedTurn(turn))
-        return replace(replayed, masks=self.masks_of(turn))
+        if turn.role is Role.FILL and self.traced.conditions is not None:
+            replayed = ReplayedTurn(turn, voxels=stacked(masks, self.traced.conditions.shape))
+        return replace(replayed, masks=masks)
 
 
 class RecordedPolicy:

@@ -274,7 +274,8 @@ class Role(StrEnum):
 
     SURVEY: the policy localises the target in the whole volume. KEY: work on a key slice. CARRY: a
     slice beside one with a mask. INSPECT: the policy assesses the whole object. REVIEW: a slice
-    that does not fit, or that the assessment has named, is corrected.
+    that does not fit, or that the assessment has named, is corrected. FILL: the slices between two
+    drawn ones that agree were interpolated; no model was asked.
     """
 
     SURVEY = "survey"
@@ -282,6 +283,7 @@ class Role(StrEnum):
     CARRY = "carry"
     INSPECT = "inspect"
     REVIEW = "review"
+    FILL = "fill"
 
 
 class TargetStatus(StrEnum):

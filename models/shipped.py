@@ -73,10 +73,10 @@ def _fake_prompter(_: Resources, __: Path) -> Segmenter:
     return FakeVolumePrompter()
 
 
-def _locator(_: Resources) -> Policy:
+def _locator(resources: Resources) -> Policy:
     from models.policies.locator.policy import LocatorPolicy
 
-    return LocatorPolicy()
+    return LocatorPolicy(look_step_mm=resources.draw_step_mm)
 
 
 def _locator_apart(resources: Resources) -> Policy:
@@ -84,7 +84,7 @@ def _locator_apart(resources: Resources) -> Policy:
     from models.segmenters.litemedsam import LiteMedSam
 
     encoder = LiteMedSam(cache_dir=resources.cache_dir, threads=resources.threads)
-    return LocatorPolicy(own_encoder=encoder.encode)
+    return LocatorPolicy(own_encoder=encoder.encode, look_step_mm=resources.draw_step_mm)
 
 
 def _threshold(_: Resources) -> Policy:

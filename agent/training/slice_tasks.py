@@ -15,7 +15,8 @@ from agent.limits import Limits
 from agent.ports import Observation, Slices
 from agent.training.clicks import iou
 from agent.values import Role, Segmentation, Target
-from agent.volume.neighbours import Neighbourhood, adjacent, between
+from agent.volume.between import between
+from agent.volume.neighbours import Neighbourhood, adjacent
 
 Mask2D = NDArray[np.bool_]
 

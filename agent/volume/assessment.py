@@ -10,7 +10,9 @@ from agent.errors import AgentError, NoAnswer, SegmenterFailed
 from agent.ports import VolumeSegmenter
 from agent.turns import Turn
 from agent.values import Role, Segmentation
-from agent.volume.neighbours import adjacent, between
+from agent.volume.between import between
+from agent.volume.filling import refill
+from agent.volume.neighbours import adjacent
 from agent.volume.propagate import affected_range, follow
 from agent.volume.target_state import TargetState
 
@@ -44,6 +46,7 @@ def assess(target_state: TargetState) -> Generator[Turn, None, None]:
         redrawn += [z] if has_new_mask else []
         if z not in target_state.masks:
             _cut_beyond(target_state, z)
+    yield from refill(target_state, named)
     yield from _follow_again(target_state, redrawn)
 
 
@@ -51,13 +54,14 @@ def _redraw(target_state: TargetState, z: int) -> Generator[Turn, None, bool]:
     """Work on slice `z`; whether it has a new mask. Its mask goes where the policy says absent."""
     around = adjacent(target_state.masks, z)
     expected = between(*around) if len(around) == 2 else (around[0] if around else None)
+    sources = target_state.interpolated.get(z)
     earlier = target_state.take(z) if z in target_state.masks else None
     suspect = None if earlier is None else Segmentation.of_mask(earlier[0])
     episode = yield from target_state.draw(z, Role.REVIEW, carried=expected, suspect=suspect)
     if episode.best is not None:
         return True
     if earlier is not None and not episode.absent:
-        target_state.put(z, *earlier)
+        target_state.put(z, *earlier, sources)
     elif earlier is not None:
         target_state.warnings.append(
             f"slice {z} was cut: on a second look the structure is not there"

@@ -1,49 +1,77 @@
-"""From a key slice outwards: the policy works on each slice, with its neighbour's mask in view."""
+"""From a key slice outwards: the policy works on slice after slice, with its neighbour's mask in
+view.
+
+Slices that lie closer than `draw_step_mm` are gone through in leaps, from one drawn slice to the
+next; those between are filled (agent/volume/filling.py). Where a leap finds nothing, the structure
+ends on the way, and the slices are worked on one by one.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Generator
 from typing import Literal
 
-from agent.turns import Outcome, Turn
-from agent.values import Role, Segmentation
+from agent.turns import Turn
+from agent.volume.beside import draw_beside
+from agent.volume.filling import fill, record_filled
 from agent.volume.target_state import TargetState
 
 
 def propagate_slice_by_slice(
     target_state: TargetState, key_slice: int, step: Literal[-1, 1]
 ) -> Generator[Turn, None, None]:
-    """Work from `key_slice` towards higher (`step` 1) or lower slices; yields the turns.
+    """Work from `key_slice` towards higher (`step` 1) or lower slices; yields the turns, that of
+    what was interpolated last.
 
     The way ends at the volume's edge, at a slice with a mask, or after `end_after` slices in a row
     without the structure: its presence is below the floor, the policy says absent, or no mask fits
-    its neighbour (drift). Drift is an observation first, so that the policy may correct it.
+    its neighbour (drift).
     """
-    z, missing = key_slice + step, 0
+    before = frozenset(target_state.interpolated)
+    yield from _go(target_state, key_slice, step)
+    yield from record_filled(target_state, before)
+
+
+def _go(
+    target_state: TargetState, key_slice: int, step: Literal[-1, 1]
+) -> Generator[Turn, None, None]:
+    z, missing, refused = key_slice + step, 0, key_slice
     while 0 <= z < target_state.slices.shape[0] and z not in target_state.masks:
+        landing = z if missing else _landing(target_state, z - step, step)
+        if landing not in (z, refused):
+            is_met = landing in target_state.masks
+            if (yield from _leap(target_state, z - step, landing)):
+                if is_met:
+                    return
+                z = landing + step
+                continue
+            refused = landing
         if target_state.likely(z):
             last = z - step * (missing + 1)
-            yield from _draw_beside(target_state, z, (last, last - step))
+            yield from draw_beside(target_state, z, (last, last - step))
         missing = 0 if z in target_state.masks else missing + 1
         if missing >= target_state.limits.end_after:
             return
         z += step
 
 
-def _draw_beside(
-    target_state: TargetState, z: int, behind: tuple[int, int]
-) -> Generator[Turn, None, None]:
-    """Draw slice `z`; `behind` are the last slice with a mask and the one before that."""
-    neighbourhood, from_slice = target_state.neighbourhood, behind[0]
-    before = tuple(target_state.masks[n] for n in behind if n in target_state.masks)
+def _landing(target_state: TargetState, last: int, step: Literal[-1, 1]) -> int:
+    """The slice to work on after `last`: the next one to be drawn, or one with a mask before it."""
+    stride, top = target_state.stride, target_state.slices.shape[0] - 1
+    below, above = (last - 1) // stride * stride, min((last // stride + 1) * stride, top)
+    landing = above if step == 1 else below
+    on_the_way = range(last + step, landing, step)
+    return next((z for z in on_the_way if z in target_state.masks), landing)
 
-    def drifts(segmentation: Segmentation) -> str | None:
-        return neighbourhood.drift(segmentation.mask, before)
 
-    episode = yield from target_state.draw(z, Role.CARRY, carried=before[0], objection=drifts)
-    lost = [turn for turn in episode.turns if turn.outcome is Outcome.ROLLED_BACK]
-    if episode.best is None and not episode.absent and lost:
-        target_state.warnings.append(
-            f"on slice {z} the outline could not be followed from slice {from_slice}: "
-            f"{lost[-1].observation}"
-        )
+def _leap(target_state: TargetState, last: int, landing: int) -> Generator[Turn, None, bool]:
+    """From a drawn slice over those between to `landing`; whether there is a mask there, and then
+    the slices between are done too.
+    """
+    step = 1 if landing > last else -1
+    if landing not in target_state.masks and target_state.likely(landing):
+        yield from draw_beside(target_state, landing, (last, last - step), may_come_again=True)
+    if landing not in target_state.masks:
+        return False
+    yield from fill(target_state, min(last, landing), max(last, landing))
+    return True

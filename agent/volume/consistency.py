@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from agent.turns import Turn
 from agent.values import Role, Segmentation
-from agent.volume.neighbours import adjacent, between, radius_px
+from agent.volume.between import between
+from agent.volume.neighbours import adjacent, radius_px
 from agent.volume.target_state import TargetState
 
 _FILLED_SCORE = 0.5  # times the lower score of both neighbours: no model drew a filled slice

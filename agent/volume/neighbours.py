@@ -1,4 +1,4 @@
-"""Whether a slice's mask fits its neighbours: drift, runaway slices, and the mask between two.
+"""Whether a slice's mask fits its neighbours: drift, and runaway slices.
 
 All masks are (rows, columns) bool of one working grid. Size is compared by the equivalent radius
 r = sqrt(area / pi), that of a disc of the same area. Between neighbours it may grow to
@@ -94,22 +94,6 @@ def radius_px(mask: Mask2D) -> float:
 def adjacent(masks: Mapping[int, Mask2D], z: int) -> tuple[Mask2D, ...]:
     """The masks on slices `z` - 1 and `z` + 1, as far as there are any."""
     return tuple(masks[n] for n in (z - 1, z + 1) if n in masks)
-
-
-def between(mask: Mask2D, other: Mask2D) -> Mask2D:
-    """The mask half-way between two non-empty masks, by shape-based interpolation: the pixels where
-    the mean of both signed distances is positive (Raya and Udupa 1990, doi:10.1109/42.52980).
-
-    Empty when the two lie too far apart.
-    """
-    return np.asarray(_signed_distance(mask) + _signed_distance(other) > 0)
-
-
-def _signed_distance(mask: Mask2D) -> NDArray[np.float64]:
-    """Distance to the outline in pixels, positive inside."""
-    # padded, so that the slice's edge is an outline too
-    inside = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
-    return np.asarray(inside - ndimage.distance_transform_edt(~mask), dtype=np.float64)
 
 
 def _centre(mask: Mask2D) -> NDArray[np.float64]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from agent.episode.tidy import tidy_slice
 from agent.ports import PropagatedSlice, Seed, Slices, VolumeSegmenter
+from agent.volume.between import dice
 from agent.volume.neighbours import adjacent
 from agent.volume.target_state import TargetState
 
@@ -123,12 +124,6 @@ def affected_range(
     # the trusted masks that bound the range, one slice outside of it, pull it to their shape too
     seeds = tuple(z for z in trusted if lowest - 1 <= z <= highest + 1)
     return PropagationRange(seeds, lowest, highest)
-
-
-def dice(mask: Mask2D, other: Mask2D) -> float:
-    """Dice of two masks (rows, columns); 1 for two empty ones."""
-    total = np.count_nonzero(mask) + np.count_nonzero(other)
-    return 2 * float(np.count_nonzero(mask & other)) / total if total else 1.0
 
 
 def _full_range(target_state: TargetState) -> PropagationRange:

@@ -24,6 +24,7 @@ from agent.volume.propagate import follow
 from agent.volume.target_state import EpisodeConfig, TargetState, conditions_of
 
 _DOUBTFUL = 0.5  # a confidence below this is worth a warning
+_NOTABLE_INTERPOLATED = 0.1  # of its slices
 _NOTABLE_SHARE = 0.02  # of the voxels, left out as parts apart from the rest
 
 
@@ -105,7 +106,11 @@ def _result(target_state: TargetState) -> TargetResult:
         voxels=voxels,
         confidence=confidence,
         turns=tuple(target_state.turns),
-        warnings=(*target_state.warnings, *_doubts(voxels, confidence)),
+        warnings=(
+            *target_state.warnings,
+            *_interpolated(target_state, voxels),
+            *_doubts(voxels, confidence),
+        ),
         window=target_state.slices.window,
         conditions=conditions_of(target_state.config, target_state.slices),
         presence=target_state.presence,
@@ -121,6 +126,17 @@ def _confidence(target_state: TargetState, voxels: NDArray[np.bool_]) -> float:
     if target_state.presence:
         presence = max(target_state.presence[z] for z in target_state.key_slices)
     return float(np.clip(np.average(scores, weights=areas) * presence, 0.0, 1.0))
+
+
+def _interpolated(target_state: TargetState, voxels: NDArray[np.bool_]) -> list[str]:
+    """What a reader should know of slices that no model drew, where these are not few."""
+    shown = np.flatnonzero(voxels.any(axis=(1, 2)))
+    count = sum(int(z) in target_state.interpolated for z in shown)
+    if count < _NOTABLE_INTERPOLATED * len(shown):
+        return []
+    step_mm = target_state.slices.spacing_mm[0]
+    told = f"{count} of its {len(shown)} slices, {step_mm:.3g} mm apart, were interpolated"
+    return [f"{told} between drawn ones that agree"]
 
 
 def _doubts(voxels: NDArray[np.bool_], confidence: float) -> list[str]:

@@ -27,6 +27,7 @@ from agent.ports import (
 from agent.turn_masks import TurnMasks
 from agent.turns import WHOLE_VOLUME, Episode, Outcome, Turn
 from agent.values import PromptKind, Role, Segmentation, Target, VolumeSegmentation
+from agent.volume.between import drawing_stride
 from agent.volume.neighbours import Neighbourhood
 from agent.volume.prompter import EpisodePrompter, SliceOfObject
 
@@ -47,7 +48,8 @@ class TargetState:
 
     `masks` and `scores` by slice index, only of slices with a mask; `key_slices` those worked on in
     full; `presence` as in Localisation; `warnings` for a person; `assessed` the slices that the
-    policy's assessment names, None before it.
+    policy's assessment names, None before it; `interpolated` the slices whose mask no model drew,
+    with the two drawn slices (lower, upper) that it was interpolated from.
     """
 
     target: Target
@@ -60,6 +62,7 @@ class TargetState:
     turns: list[Turn] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     assessed: tuple[int, ...] | None = None
+    interpolated: dict[int, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def limits(self) -> Limits:
@@ -69,7 +72,17 @@ class TargetState:
     @property
     def neighbourhood(self) -> Neighbourhood:
         """How far the structure may move from slice to slice on this grid."""
-        return Neighbourhood.of(self.limits, self.slices.spacing_mm)
+        return self.neighbourhood_over(1)
+
+    @property
+    def stride(self) -> int:
+        """Every how many slices one is drawn; those between are if they must be."""
+        return drawing_stride(self.slices.spacing_mm[0], self.limits.draw_step_mm)
+
+    def neighbourhood_over(self, slices_apart: int) -> Neighbourhood:
+        """How far the structure may move between two slices that lie `slices_apart`."""
+        z_mm, y_mm, x_mm = self.slices.spacing_mm
+        return Neighbourhood.of(self.limits, (slices_apart * z_mm, y_mm, x_mm))
 
     def likely(self, z: int) -> bool:
         """Whether the target's presence on slice `z` is high enough to work there."""
@@ -160,9 +173,37 @@ class TargetState:
         self.turns.append(turn)
         return turn
 
-    def put(self, z: int, mask: NDArray[np.bool_], score: float) -> None:
-        """Enter a mask (rows, columns) and its score 0..1 for slice `z`."""
+    def record_interpolation(self, slice_indices: Iterable[int]) -> Turn:
+        """Append, as a turn of the whole volume, that these slices were interpolated."""
+        slices = tuple(sorted(slice_indices))
+        sources = sorted({z for filled in slices for z in self.interpolated[filled]})
+        turn = Turn(
+            slice_index=WHOLE_VOLUME,
+            index=self._turns_on(WHOLE_VOLUME),
+            role=Role.FILL,
+            action=NameSlices(slices),
+            outcome=Outcome.KEPT,
+            observation=f"interpolated from the nearest below and above of {_listed(sources)}",
+            masks=TurnMasks.of({z: self.masks[z] for z in slices}),
+            slice_scores=tuple(self.scores[z] for z in slices),
+        )
+        self.turns.append(turn)
+        return turn
+
+    def put(
+        self,
+        z: int,
+        mask: NDArray[np.bool_],
+        score: float,
+        sources: tuple[int, int] | None = None,
+    ) -> None:
+        """Enter a mask (rows, columns) and its score 0..1 for slice `z`; `sources` are the two
+        slices it was interpolated from, None for one that was drawn.
+        """
         self.masks[z], self.scores[z] = mask, score
+        self.interpolated.pop(z, None)
+        if sources is not None:
+            self.interpolated[z] = sources
 
     def put_propagated(
         self, z: int, segmentation: Segmentation, certainty: float
@@ -180,6 +221,7 @@ class TargetState:
 
     def take(self, z: int) -> tuple[NDArray[np.bool_], float]:
         """Remove and return the mask and score of slice `z`."""
+        self.interpolated.pop(z, None)
         return self.masks.pop(z), self.scores.pop(z)
 
     def voxels(self) -> NDArray[np.bool_]:
@@ -200,8 +242,8 @@ class TargetState:
             if earlier is not None and not replaces:
                 continue
             if not segmentation.mask.any():
-                self.masks.pop(other, None)
-                self.scores.pop(other, None)
+                if earlier is not None:
+                    self.take(other)
             elif earlier is None or not np.array_equal(earlier, tidy_slice(segmentation.mask)):
                 self.put_propagated(other, segmentation, whole.score)
                 changed.append(other)

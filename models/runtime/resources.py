@@ -83,7 +83,8 @@ class Resources:
     cores), `weights_dir` where fetched weights lie (None: none are), `checkpoint` a file to load in
     place of the known one (None: the known one), `device` "auto", "cpu" or "cuda:N", `compiled`
     whether image encoders go through torch.compile on a GPU (faster slices for a minute's wait at
-    the first), `memory_bytes` at most of the device's for models (0: what is free).
+    the first), `memory_bytes` at most of the device's for models (0: what is free). Of slices
+    closer than `draw_step_mm` a policy needs to look only at those that far apart (0: at each).
     """
 
     cache_dir: Path | None = None
@@ -94,4 +95,5 @@ class Resources:
     precision: Precision = Precision.AUTO
     compiled: bool = False
     memory_bytes: int = 0
+    draw_step_mm: float = 0.0
     language: LanguageOptions = field(default_factory=LanguageOptions)

@@ -29,7 +29,7 @@ def choice(settings: Settings) -> ModelPair:
 
 def limits(settings: Settings) -> Limits:
     """The agent's budgets."""
-    return Limits(max_turns=settings.agent.max_turns)
+    return Limits(max_turns=settings.agent.max_turns, draw_step_mm=settings.agent.draw_step_mm)
 
 
 def resources(settings: Settings, segmenter: str = "") -> Resources:
@@ -47,6 +47,7 @@ def resources(settings: Settings, segmenter: str = "") -> Resources:
         device=settings.models.device,
         precision=settings.models.precision,
         compiled=settings.models.compiled,
+        draw_step_mm=settings.agent.draw_step_mm,
         memory_bytes=settings.models.memory_bytes,
         language=located_model(settings.language, weights_dir),
     )

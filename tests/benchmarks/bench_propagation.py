@@ -36,7 +36,7 @@ import torch
 from agent.geometry import Geometry
 from agent.ports import Encoding, PropagatedSlice, Seed
 from agent.values import Volume
-from agent.volume.propagate import dice
+from agent.volume.between import dice
 from models.images.slices import EncodedSlices
 from models.runtime.encoding import Features
 from models.runtime.resources import Precision, Resources

@@ -5,7 +5,7 @@ structure, neighbours agreeing.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import numpy as np
 import torch
@@ -43,13 +43,19 @@ class OrganMaps:
 
     What it reads is LiteMedSAM's embedding of a slice: the segmenter's, or that of `own_encoder`
     where another one draws. Either is asked once a slice; what is kept of it are the network's
-    logits, a ninth of its size.
+    logits, a ninth of its size. `looked_at` are the slices that have a say beside the one it is
+    asked about (None: all).
     """
 
     def __init__(
-        self, locator: Locator, slices: Slices, own_encoder: Encoder | None = None
+        self,
+        locator: Locator,
+        slices: Slices,
+        own_encoder: Encoder | None = None,
+        looked_at: Collection[int] | None = None,
     ) -> None:
         self._locator, self._slices, self._own_encoder = locator, slices, own_encoder
+        self._looked_at = range(slices.shape[0]) if looked_at is None else looked_at
         self._logits: dict[int, NDArray[np.float16]] = {}
         self._maps: OrderedDict[tuple[int, str], NDArray[np.float32]] = OrderedDict()
         self._areas: dict[int, dict[str, float]] = {}
@@ -137,7 +143,8 @@ class OrganMaps:
         mm.
         """
         step_mm = self._slices.spacing_mm[0]
-        near = range(max(0, z - self.reach), min(self._slices.shape[0], z + self.reach + 1))
+        around = range(max(0, z - self.reach), min(self._slices.shape[0], z + self.reach + 1))
+        near = [other for other in around if other == z or other in self._looked_at]
         # the mean is of logits, not of probabilities: it multiplies the odds, so that a slice that
         # is sure outweighs a neighbour that is not, and two that disagree cancel out
         weights = [np.exp(-0.5 * ((other - z) * step_mm / NEIGHBOUR_MM) ** 2) for other in near]

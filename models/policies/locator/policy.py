@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import weakref
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from agent.actions import Absent, AddBox, Stop
 from agent.knowledge import Knowledge
 from agent.ports import Assessment, Localisation, Observation, Reply, Slices
 from agent.values import Box, Role, Segmentation, Target
+from agent.volume.between import drawing_stride, slices_drawn
 from models.policies.locator.boxes import blurred, candidate_boxes
 from models.policies.locator.knowledge import KNOWN, LUNGS
 from models.policies.locator.maps import Encoder, OrganMaps
@@ -50,14 +52,23 @@ class LocatorPolicy:
 
     `weights` of models.policies.locator.net. Raises OSError or RuntimeError when they are missing
     or do not fit. `own_encoder` is LiteMedSAM's, for slices that another segmenter encodes; None:
-    the slices' encodings are LiteMedSAM's. For threads that work on different volumes.
+    the slices' encodings are LiteMedSAM's. Of slices closer than `look_step_mm` those that far
+    apart are looked at, and others as they are worked on (0: all are). For threads that work on
+    different volumes.
     """
 
     name = "locator"
     knowledge = Knowledge(KNOWN, ("CT",))
 
-    def __init__(self, weights: Path = WEIGHTS, *, own_encoder: Encoder | None = None) -> None:
+    def __init__(
+        self,
+        weights: Path = WEIGHTS,
+        *,
+        own_encoder: Encoder | None = None,
+        look_step_mm: float = 0.0,
+    ) -> None:
         self._locator, self._own_encoder = load_locator(weights), own_encoder
+        self._look_step_mm = look_step_mm
         self._maps: weakref.WeakKeyDictionary[Slices, OrganMaps] = weakref.WeakKeyDictionary()
         self._mixed: _Mixed | None = None
 
@@ -65,16 +76,21 @@ class LocatorPolicy:
         """Look for the structure; absent unless enough neighbouring slices show it.
 
         Slices that lie close are first looked at one in two or three: those between two without a
-        sign of the structure are neither encoded nor looked at, and count as without it.
+        sign of the structure are neither encoded nor looked at, and count as without it. With a
+        `look_step_mm` the others' areas are interpolated, and none of them is a key slice.
         """
         structure = self._structure(target)
         maps, depth = self._maps_of(slices), slices.shape[0]
-        looked_at = _worth_a_look(maps, structure, depth, slices.spacing_mm[0])
-        areas = tuple(maps.area(z, structure) if z in looked_at else 0.0 for z in range(depth))
+        stride = self._stride(slices)
+        grid, grid_mm = slices_drawn(depth, stride), stride * slices.spacing_mm[0]
+        within = _worth_a_look(maps, structure, grid, grid_mm)
+        shown = [maps.area(z, structure) if z in within else 0.0 for z in grid]
+        areas = tuple(map(float, np.interp(range(depth), grid, shown)))
         likely = tuple(presence(structure, area, alone=depth == 1) for area in areas)
-        keys = key_slices(likely, areas, slices.spacing_mm[0])
+        keys = key_slices(tuple(likely[z] for z in grid), tuple(shown), grid_mm)
         if keys:
-            return Localisation(likely, keys, f"seen on {sum(p >= 0.5 for p in likely)} slices")
+            seen = sum(p >= 0.5 for p in likely)
+            return Localisation(likely, tuple(grid[k] for k in keys), f"seen on {seen} slices")
         likeliest = max(likely, default=0.0)
         reason = f"no slice shows it: the likeliest one reaches {likeliest:.2f} of 1"
         return Localisation(likely, (), reason)
@@ -120,8 +136,14 @@ class LocatorPolicy:
 
     def _maps_of(self, slices: Slices) -> OrganMaps:
         if slices not in self._maps:
-            self._maps[slices] = OrganMaps(self._locator, weakref.proxy(slices), self._own_encoder)
+            looked_at = slices_drawn(slices.shape[0], self._stride(slices))
+            self._maps[slices] = OrganMaps(
+                self._locator, weakref.proxy(slices), self._own_encoder, frozenset(looked_at)
+            )
         return self._maps[slices]
+
+    def _stride(self, slices: Slices) -> int:
+        return drawing_stride(slices.spacing_mm[0], self._look_step_mm)
 
     def _seen(self, observation: Observation) -> NDArray[np.float32]:
         structure = self._structure(observation.target)
@@ -189,18 +211,18 @@ IoU.
 """
 
 
-def _worth_a_look(maps: OrganMaps, structure: str, depth: int, step_mm: float) -> set[int]:
-    """The slices that may show the structure: all around those of a coarse first look that do, up
-    to the next one of that look and as far as the neighbours' agreement carries a sign.
+def _worth_a_look(maps: OrganMaps, structure: str, grid: Sequence[int], step_mm: float) -> set[int]:
+    """The slices of `grid`, `step_mm` apart, that may show the structure: all around those of a
+    coarse first look that do, up to the next one of that look and as far as the neighbours'
+    agreement carries a sign.
 
     The lungs need no encoding, so every slice is looked at.
     """
     step = coarse_step(step_mm)
     if step == 1 or structure in LUNGS:
-        return set(range(depth))
-    coarse = {*range(0, depth, step), depth - 1}
-    signs = [z for z in coarse if maps.hints_at(z, structure)]
-    return near(signs, step + maps.reach, depth)
+        return set(grid)
+    signs = [n for n in slices_drawn(len(grid), step) if maps.hints_at(grid[n], structure)]
+    return {grid[n] for n in near(signs, step + maps.reach, len(grid))}
 
 
 def _alike(box: Box, other: Box) -> bool:

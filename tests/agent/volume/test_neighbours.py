@@ -7,7 +7,7 @@ import pytest
 
 from agent.fakes import ellipse
 from agent.limits import Limits
-from agent.volume.neighbours import Neighbourhood, adjacent, between, radius_px
+from agent.volume.neighbours import Neighbourhood, adjacent, radius_px
 
 SHAPE = (80, 80)
 

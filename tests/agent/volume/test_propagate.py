@@ -19,7 +19,8 @@ from agent.turns import WHOLE_VOLUME, Outcome
 from agent.values import Role, Target, TargetStatus
 from agent.volume.order import segment_target
 from agent.volume.outline import outline_target
-from agent.volume.propagate import PropagationRange, affected_range, dice, follow
+from agent.volume.between import dice
+from agent.volume.propagate import PropagationRange, affected_range, follow
 from agent.volume.run import finish_target, follow_outlines
 from agent.volume.target_state import EpisodeConfig, TargetState
 from tests.support.agent.towers import DEPTH, LIVER, SIDE, SPLEEN, boxed, tower
