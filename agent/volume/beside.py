@@ -18,7 +18,7 @@ def draw_beside(
     Drift is an observation first, so that the policy may correct it, and a warning where it stays,
     unless the slice `may_come_again` from one that is nearer.
     """
-    neighbourhood = target_state.neighbourhood_over(abs(z - behind[0]))
+    neighbourhood = target_state.neighbourhood(abs(z - behind[0]))
     before = tuple(target_state.masks[n] for n in behind if n in target_state.masks)
 
     def drifts(segmentation: Segmentation) -> str | None:

@@ -13,6 +13,7 @@ from typing import Literal
 
 from agent.turns import Turn
 from agent.volume.beside import draw_beside
+from agent.volume.between import drawing_stride
 from agent.volume.filling import fill, record_filled
 from agent.volume.target_state import TargetState
 
@@ -57,7 +58,9 @@ def _go(
 
 def _landing(target_state: TargetState, last: int, step: Literal[-1, 1]) -> int:
     """The slice to work on after `last`: the next one to be drawn, or one with a mask before it."""
-    stride, top = target_state.stride, target_state.slices.shape[0] - 1
+    slices = target_state.slices
+    stride = drawing_stride(slices.spacing_mm[0], target_state.limits.draw_step_mm)
+    top = slices.shape[0] - 1
     below, above = (last - 1) // stride * stride, min((last // stride + 1) * stride, top)
     landing = above if step == 1 else below
     on_the_way = range(last + step, landing, step)

@@ -67,7 +67,7 @@ def _finding(target_state: TargetState, z: int) -> _Finding | None:
     if z not in target_state.masks:
         is_gap = len(around) == 2
         return _Finding(z, "it is empty between two slices that are not", 0.0) if is_gap else None
-    why = target_state.neighbourhood.runaway(target_state.masks[z], around) if around else None
+    why = target_state.neighbourhood().runaway(target_state.masks[z], around) if around else None
     return None if why is None else _Finding(z, why, _misfit(target_state.masks[z], around))
 
 
@@ -87,7 +87,7 @@ def _correct(target_state: TargetState, finding: _Finding) -> Generator[Turn, No
     suspect = target_state.take(z)[0] if z in target_state.masks else None
 
     def misfits(segmentation: Segmentation) -> str | None:
-        return target_state.neighbourhood.runaway(segmentation.mask, around)
+        return target_state.neighbourhood().runaway(segmentation.mask, around)
 
     episode = yield from target_state.draw(
         z,

@@ -13,9 +13,10 @@ from itertools import pairwise
 
 from agent.episode.tidy import tidy_slice
 from agent.turns import Turn
+from agent.values import Role
 from agent.volume.beside import draw_beside
-from agent.volume.between import between, dice
-from agent.volume.target_state import TargetState
+from agent.volume.between import dice, interpolated
+from agent.volume.target_state import TargetState, listed
 
 
 def fill(target_state: TargetState, lower: int, upper: int) -> Generator[Turn, None, None]:
@@ -57,9 +58,12 @@ def refill(target_state: TargetState, changed: Iterable[int]) -> Generator[Turn,
 
 def record_filled(target_state: TargetState, before: frozenset[int]) -> Generator[Turn, None, None]:
     """Record what was interpolated beside the slices `before`; yields the turn, if there is any."""
-    filled = target_state.interpolated.keys() - before
+    filled = sorted(target_state.interpolated.keys() - before)
     if filled:
-        yield target_state.record_interpolation(filled)
+        sources = {source for z in filled for source in target_state.interpolated[z]}
+        observation = f"interpolated, each between the nearest two of {listed(sources)}"
+        masks = {z: target_state.masks[z] for z in filled}
+        yield target_state.record_slices(Role.FILL, observation, masks)
 
 
 def _interpolate(target_state: TargetState, lower: int, upper: int) -> bool:
@@ -71,6 +75,6 @@ def _interpolate(target_state: TargetState, lower: int, upper: int) -> bool:
     # no surer than the less sure of the two, times the Dice that such a slice had (between.py)
     score = min(scores[lower], scores[upper]) * (1 + agreement) / 2
     for z in range(lower + 1, upper):
-        mask = between(masks[lower], masks[upper], (z - lower) / (upper - lower))
+        mask = interpolated(masks[lower], masks[upper], (z - lower) / (upper - lower))
         target_state.put(z, tidy_slice(mask), score, (lower, upper))
     return True

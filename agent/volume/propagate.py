@@ -18,7 +18,7 @@ from agent.episode.tidy import tidy_slice
 from agent.ports import PropagatedSlice, Seed, Slices, VolumeSegmenter
 from agent.volume.between import dice
 from agent.volume.neighbours import adjacent
-from agent.volume.target_state import TargetState
+from agent.volume.target_state import TargetState, record_propagation
 
 Mask2D = NDArray[np.bool_]
 
@@ -81,7 +81,7 @@ class _PropagatedObject:
         if not (mask.any() and is_sure):
             return False
         beside = self._neighbours(propagated.z)
-        fault = self._state.neighbourhood.drift(mask, beside) if beside else None
+        fault = self._state.neighbourhood().drift(mask, beside) if beside else None
         if fault is not None:
             self._state.warnings.append(
                 f"the outline could not be followed to slice {propagated.z}: {fault}"
@@ -97,7 +97,7 @@ class _PropagatedObject:
         self._new_masks[z] = self._state.put_propagated(z, segmentation, propagated.score)
 
     def record(self, seconds: float) -> None:
-        self._state.record_propagation(self._range.seeds, self._new_masks, seconds)
+        record_propagation(self._state, self._range.seeds, self._new_masks, seconds)
 
     def _neighbours(self, z: int) -> tuple[Mask2D, ...]:
         """The new masks beside slice `z`, or the seeds there; no mask that is to be replaced."""

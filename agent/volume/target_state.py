@@ -27,7 +27,6 @@ from agent.ports import (
 from agent.turn_masks import TurnMasks
 from agent.turns import WHOLE_VOLUME, Episode, Outcome, Turn
 from agent.values import PromptKind, Role, Segmentation, Target, VolumeSegmentation
-from agent.volume.between import drawing_stride
 from agent.volume.neighbours import Neighbourhood
 from agent.volume.prompter import EpisodePrompter, SliceOfObject
 
@@ -69,17 +68,7 @@ class TargetState:
         """The limits all episodes share."""
         return self.config.limits
 
-    @property
-    def neighbourhood(self) -> Neighbourhood:
-        """How far the structure may move from slice to slice on this grid."""
-        return self.neighbourhood_over(1)
-
-    @property
-    def stride(self) -> int:
-        """Every how many slices one is drawn; those between are if they must be."""
-        return drawing_stride(self.slices.spacing_mm[0], self.limits.draw_step_mm)
-
-    def neighbourhood_over(self, slices_apart: int) -> Neighbourhood:
+    def neighbourhood(self, slices_apart: int = 1) -> Neighbourhood:
         """How far the structure may move between two slices that lie `slices_apart`."""
         z_mm, y_mm, x_mm = self.slices.spacing_mm
         return Neighbourhood.of(self.limits, (slices_apart * z_mm, y_mm, x_mm))
@@ -110,7 +99,7 @@ class TargetState:
         if isinstance(episode.best, SliceOfObject) and episode.best.whole is not None:
             changed = self._put_object(z, episode.best.whole)
             if changed:
-                yield self.record_propagation([z], {n: self.masks[n] for n in changed}, 0.0)
+                yield record_propagation(self, [z], {n: self.masks[n] for n in changed}, 0.0)
         return episode
 
     def draw_together(
@@ -152,39 +141,26 @@ class TargetState:
             self.turns.append(turn)
             yield turn
 
-    def record_propagation(
-        self, seeds: Iterable[int], masks: Mapping[int, NDArray[np.bool_]], seconds: float
+    def record_slices(
+        self,
+        role: Role,
+        observation: str,
+        masks: Mapping[int, NDArray[np.bool_]],
+        seconds: float = 0.0,
     ) -> Turn:
-        """Append, as a turn of the whole volume, a propagation from slices `seeds` to those of
-        `masks`, whose scores are entered already.
+        """Append, as a turn of the whole volume, `masks` whose scores are entered already and for
+        which the policy was not asked.
         """
         slices = tuple(sorted(masks))
         turn = Turn(
             slice_index=WHOLE_VOLUME,
             index=self._turns_on(WHOLE_VOLUME),
-            role=Role.CARRY,
+            role=role,
             action=NameSlices(slices),
             outcome=Outcome.KEPT if slices else Outcome.NO_MASK,
-            observation=f"followed from {_listed(seeds)} to {len(slices)} more slices",
+            observation=observation,
             segmenter_s=seconds,
             masks=TurnMasks.of(masks) if slices else None,
-            slice_scores=tuple(self.scores[z] for z in slices),
-        )
-        self.turns.append(turn)
-        return turn
-
-    def record_interpolation(self, slice_indices: Iterable[int]) -> Turn:
-        """Append, as a turn of the whole volume, that these slices were interpolated."""
-        slices = tuple(sorted(slice_indices))
-        sources = sorted({z for filled in slices for z in self.interpolated[filled]})
-        turn = Turn(
-            slice_index=WHOLE_VOLUME,
-            index=self._turns_on(WHOLE_VOLUME),
-            role=Role.FILL,
-            action=NameSlices(slices),
-            outcome=Outcome.KEPT,
-            observation=f"interpolated from the nearest below and above of {_listed(sources)}",
-            masks=TurnMasks.of({z: self.masks[z] for z in slices}),
             slice_scores=tuple(self.scores[z] for z in slices),
         )
         self.turns.append(turn)
@@ -283,6 +259,23 @@ class TargetState:
         return sum(turn.slice_index == z for turn in self.turns)
 
 
+def record_propagation(
+    target_state: TargetState,
+    seeds: Iterable[int],
+    masks: Mapping[int, NDArray[np.bool_]],
+    seconds: float,
+) -> Turn:
+    """Append a propagation from slices `seeds` to those of `masks`."""
+    observation = f"followed from {listed(seeds)} to {len(masks)} more slices"
+    return target_state.record_slices(Role.CARRY, observation, masks, seconds)
+
+
+def listed(slices: Iterable[int]) -> str:
+    """Slices for a person: "slices 5, 8"."""
+    named = sorted(slices)
+    return f"slice{'s' if len(named) > 1 else ''} {', '.join(map(str, named))}"
+
+
 def conditions_of(config: EpisodeConfig, slices: Slices) -> Conditions:
     """The conditions of the turns on `slices`."""
     policy, segmenter = config.policy, config.segmenter
@@ -318,11 +311,6 @@ def _outcome_of(action: Action) -> tuple[Outcome, str]:
                 Outcome.REFUSED,
                 "this is the whole volume: name slices, or say that it is absent",
             )
-
-
-def _listed(slices: Iterable[int]) -> str:
-    named = sorted(slices)
-    return f"slice{'s' if len(named) > 1 else ''} {', '.join(map(str, named))}"
 
 
 def _returned(ended: StopIteration) -> Episode:

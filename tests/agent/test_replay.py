@@ -25,6 +25,7 @@ from agent.fakes import (
     segmentation,
 )
 from agent.knowledge import ANYTHING
+from agent.limits import Limits
 from agent.ports import Assessment, Encoding, Localisation, Observation, Policy, Reply, Slices
 from agent.replay import replay_target
 from agent.trace import Trace, TracedTarget, trace_from_record, trace_record
@@ -143,9 +144,15 @@ class ScribblingFollower(Scribbler, FakeVolumeSegmenter):
                 raise SegmenterFailed("lost on the way")
 
 
-def run(policy: Any, segmenter: Any, volume: Any, target: Target = BALL) -> Any:
+def run(
+    policy: Any,
+    segmenter: Any,
+    volume: Any,
+    target: Target = BALL,
+    limits: Limits | None = None,
+) -> Any:
     """A target's result, from beginning to end."""
-    steps = segment_target(target, ArraySlices(volume, segmenter), policy, segmenter)
+    steps = segment_target(target, ArraySlices(volume, segmenter), policy, segmenter, limits)
     while True:
         try:
             next(steps)
@@ -181,8 +188,10 @@ def assert_shown_alike(observation: Observation, again: Observation) -> None:
         assert same(one and one.mask, other and other.mask)
 
 
-def assert_replays(policy: Watched, segmenter: Any, volume: Any) -> Sequence[Outcome]:
-    result = run(policy, segmenter, volume)
+def assert_replays(
+    policy: Watched, segmenter: Any, volume: Any, limits: Limits | None = None
+) -> Sequence[Outcome]:
+    result = run(policy, segmenter, volume, limits=limits)
     traced, masks = recorded(result)
 
     replayed = replay_target(traced, masks)
@@ -227,6 +236,64 @@ def test_whatever_happens_is_found_again(volume: Any, make_segmenter: Any, words
         outcomes |= set(assert_replays(policy, make_segmenter(seed), volume))
 
     assert outcomes == set(Outcome)
+
+
+class TestThinSlices:
+    """1 mm apart and drawn every 3 mm, what lies between interpolated."""
+
+    LIMITS = Limits(draw_step_mm=3.0, fill_agreement=0.7)
+
+    def test_whatever_happens_is_found_again(self, volume: Any) -> None:
+        roles: set[Role] = set()
+
+        for seed in range(20):
+            words = bool(seed % 2)
+            policy = Watched(Rambling(seed, words=words))
+            assert_replays(policy, Scribbler(seed), volume, self.LIMITS)
+            again = run(Rambling(seed, words=words), Scribbler(seed), volume, limits=self.LIMITS)
+            roles |= {turn.role for turn in again.turns}
+
+        assert Role.FILL in roles
+
+    def test_a_turn_shows_what_was_interpolated(self, volume: Any) -> None:
+        policy = ThresholdPolicy({"ball": Band(0.7, 0.9)})
+        traced, masks = recorded(run(policy, FakeSegmenter(), volume, limits=self.LIMITS))
+
+        replayed = replay_target(traced, masks)
+
+        filled = [one for one in replayed.turns if one.turn.role is Role.FILL]
+        assert filled
+        for one in filled:
+            assert isinstance(one.turn.action, NameSlices)
+            assert one.voxels is not None
+            shown = np.flatnonzero(one.voxels.any(axis=(1, 2)))
+            assert tuple(shown) == one.turn.action.slices == tuple(one.masks)
+
+    def test_another_mask_between_is_not_believed(self, volume: Any) -> None:
+        policy = ThresholdPolicy({"ball": Band(0.7, 0.9)})
+        traced, masks = recorded(run(policy, FakeSegmenter(), volume, limits=self.LIMITS))
+        changed = tuple(
+            replace(turn, masks=replace(turn.masks, digest="0" * 32))
+            if turn.role is Role.FILL and turn.masks
+            else turn
+            for turn in traced.turns
+        )
+
+        with pytest.raises(ReplayDiffers, match="of the whole volume leads to another mask"):
+            replay_target(replace(traced, turns=changed), masks)
+
+    def test_a_trace_from_before_there_was_a_step_drew_every_slice(self, volume: Any) -> None:
+        policy = ThresholdPolicy({"ball": Band(0.7, 0.9)})
+        traced, masks = recorded(run(policy, FakeSegmenter(), volume))
+        record = trace_record(Trace((traced,)))
+        for name in ("draw_step_mm", "fill_agreement"):
+            del record["targets"][0]["conditions"]["limits"][name]
+
+        (earlier,) = trace_from_record(record).targets
+
+        assert earlier.conditions is not None
+        assert earlier.conditions.limits.draw_step_mm == 0
+        assert replay_target(earlier, masks).result.status is TargetStatus.SEGMENTED
 
 
 class Failing(ThresholdPolicy):

@@ -1,4 +1,4 @@
-"""What neighbours say: drift, runaway slices, and the mask between two."""
+"""What neighbours say: drift and runaway slices."""
 
 from __future__ import annotations
 
@@ -98,27 +98,6 @@ def test_a_step_that_one_neighbour_shares_is_no_runaway(near: Neighbourhood) -> 
     assert near.runaway(disc(25), (disc(10), disc(24))) is None
     assert near.runaway(disc(10), (disc(10), disc(25))) is None
     assert near.runaway(disc(10), (disc(10), disc(10, x=79))) is None
-
-
-def test_between_two_discs_lies_the_middle_one() -> None:
-    middle = between(disc(10), disc(20))
-
-    assert radius_px(middle) == pytest.approx(15, abs=0.5)
-
-
-def test_between_the_same_lies_the_same() -> None:
-    assert np.array_equal(between(disc(10), disc(10)), disc(10))
-
-
-def test_between_two_that_do_not_meet_lies_nothing() -> None:
-    assert not between(disc(5, x=10), disc(5, x=70)).any()
-
-
-def test_a_mask_at_the_edge_of_the_slice_has_an_outline_there() -> None:
-    left = np.zeros(SHAPE, dtype=np.bool_)
-    left[:, :10] = True
-
-    assert np.array_equal(between(left, left), left)
 
 
 def test_adjacent_are_those_that_there_are() -> None:

@@ -19,7 +19,6 @@ from agent.turns import WHOLE_VOLUME, Outcome
 from agent.values import Role, Target, TargetStatus
 from agent.volume.order import segment_target
 from agent.volume.outline import outline_target
-from agent.volume.between import dice
 from agent.volume.propagate import PropagationRange, affected_range, follow
 from agent.volume.run import finish_target, follow_outlines
 from agent.volume.target_state import EpisodeConfig, TargetState
@@ -255,11 +254,3 @@ class TestSurveysOnRecord:
         assert result.status is TargetStatus.FAILED
         assert result.reason == "nothing that could be read"
         assert [turn.reply for turn in turns] == ["hm"]
-
-
-def test_dice_of_nothing_and_nothing() -> None:
-    empty, full = np.zeros((2, 2), dtype=np.bool_), np.ones((2, 2), dtype=np.bool_)
-
-    assert dice(empty, empty) == 1.0
-    assert dice(empty, full) == 0.0
-    assert dice(full, full) == 1.0

@@ -9,13 +9,23 @@ from typing import Any, Never
 import numpy as np
 import pytest
 
-from agent.actions import Absent, Stop
+from agent.actions import Absent, NameSlices, Stop
 from agent.errors import SegmenterFailed, UnknownTarget
-from agent.fakes import ArraySlices, FakeEncoding, ScriptedPolicy, ThresholdPolicy
+from agent.fakes import (
+    ArraySlices,
+    Band,
+    FakeEncoding,
+    FakeSegmenter,
+    ScriptedPolicy,
+    ThresholdPolicy,
+    ellipse,
+)
 from agent.limits import Limits
 from agent.ports import Encoding, Localisation, Slices
 from agent.trace import Trace, read_trace, write_trace
+from agent.turns import WHOLE_VOLUME, TargetResult, Turn
 from agent.values import Prompts, Role, Segmentation, Target, TargetStatus
+from agent.volume.between import dice
 from agent.volume.order import segment_target
 from tests.support.agent.box_scripts import (
     DEPTH,
@@ -202,3 +212,75 @@ def test_the_errors_name_what_they_must() -> None:
         "locator",
         ("liver", "spleen"),
     )
+
+
+class TestThinSlices:
+    """An ellipsoid and a bent tube in 41 slices, 1 mm apart, by a policy and a segmenter that see
+    them.
+    """
+
+    @pytest.fixture
+    def phantom(self) -> np.ndarray:
+        volume = np.full((41, 96, 96), 0.2, dtype=np.float32)
+        for z in range(41):
+            if 4 <= z <= 36:
+                wide = 26 * (1 - ((z - 20) / 17) ** 2) ** 0.5
+                volume[z][ellipse((96, 96), (34, 48), (wide, 0.8 * wide))] = 0.8
+            volume[z][ellipse((96, 96), (76, 20 + 1.4 * z), (6, 6))] = 0.5
+        return volume
+
+    def segmented(
+        self, run: RunToEnd, volume: np.ndarray, name: str, limits: Limits
+    ) -> tuple[TargetResult, int]:
+        segmenter = FakeSegmenter()
+        slices = ArraySlices(volume, segmenter)
+        policy = ThresholdPolicy({"ellipsoid": Band(0.7, 0.9), "tube": Band(0.4, 0.6)})
+        _, result = run(segment_target(Target(name), slices, policy, segmenter, limits))
+        return result, slices.encoder_passes
+
+    @pytest.mark.parametrize(("name", "least_dice"), [("ellipsoid", 0.985), ("tube", 0.97)])
+    def test_fewer_are_drawn_and_the_object_is_the_same(
+        self, run: RunToEnd, phantom: np.ndarray, name: str, least_dice: float
+    ) -> None:
+        every, _ = self.segmented(run, phantom, name, Limits())
+
+        some, _ = self.segmented(run, phantom, name, Limits(draw_step_mm=4.0))
+
+        assert every.voxels is not None
+        assert some.voxels is not None
+        assert dice(some.voxels, every.voxels) >= least_dice
+        # both end on the same slices, and no slice is lost between
+        shown = [
+            np.flatnonzero(voxels.any(axis=(1, 2))).tolist()
+            for voxels in (every.voxels, some.voxels)
+        ]
+        assert shown[0] == shown[1]
+        assert some.confidence <= every.confidence
+
+    def test_the_models_are_asked_about_fewer_slices(
+        self, run: RunToEnd, phantom: np.ndarray
+    ) -> None:
+        every, all_passes = self.segmented(run, phantom, "ellipsoid", Limits())
+
+        some, passes = self.segmented(run, phantom, "ellipsoid", Limits(draw_step_mm=4.0))
+
+        drawn = {turn.slice_index for turn in some.turns} - {WHOLE_VOLUME}
+        filled = [turn for turn in some.turns if turn.role is Role.FILL]
+        assert passes < 0.6 * all_passes
+        assert len(some.turns) < 0.7 * len(every.turns)
+        assert len(drawn) == passes
+        assert any("were interpolated between drawn ones" in told for told in some.warnings)
+        assert not drawn & {z for turn in filled for z in named(turn)}
+
+    def test_every_slice_of_it_is_accounted_for(self, run: RunToEnd, phantom: np.ndarray) -> None:
+        some, _ = self.segmented(run, phantom, "ellipsoid", Limits(draw_step_mm=4.0))
+
+        assert some.voxels is not None
+        kept = {turn.slice_index for turn in some.turns if turn.masks} - {WHOLE_VOLUME}
+        filled = {z for turn in some.turns if turn.role is Role.FILL for z in named(turn)}
+        assert kept | filled >= set(np.flatnonzero(some.voxels.any(axis=(1, 2))).tolist())
+
+
+def named(turn: Turn) -> tuple[int, ...]:
+    """The slices that a turn of the whole volume names."""
+    return turn.action.slices if isinstance(turn.action, NameSlices) else ()

@@ -152,6 +152,62 @@ def test_thin_slices_without_a_sign_of_it_are_not_encoded(tmp_path: Path) -> Non
     assert {3, 5} <= {z for z, likely in enumerate(survey.presence) if likely > 0.5}
 
 
+def bright_stack(first: int, end: int, step_mm: float) -> ArraySlices:
+    """24 slices `step_mm` apart, a bright disc on those from `first` to before `end`."""
+    stack = np.full((24, 64, 64), 0.3, dtype=np.float32)
+    y, x = np.mgrid[:64, :64]
+    stack[first:end, (y - 30) ** 2 + (x - 34) ** 2 < 100] = 1.0
+    return ArraySlices(stack, WideSegmenter(), (step_mm, 1.0, 1.0))
+
+
+def test_of_thin_slices_it_looks_at_those_the_step_apart(tmp_path: Path) -> None:
+    """The survey is that of a volume with every second slice, told for all of them."""
+    # Arrange
+    save_file(BrightnessLocator().state_dict(), tmp_path / "bright.safetensors")
+    policy = LocatorPolicy(tmp_path / "bright.safetensors", look_step_mm=4.0)
+    thin, spleen = bright_stack(5, 16, 2.0), Target("spleen", "spleen")
+    thick_stack = np.stack([thin.image(z) for z in (*range(0, 24, 2), 23)])
+    thick = ArraySlices(thick_stack, WideSegmenter(), (4.0, 1.0, 1.0))
+
+    # Act
+    survey, of_thick = policy.localise(spleen, thin), policy.localise(spleen, thick)
+
+    # Assert
+    assert thin.encoder_passes == 13
+    assert survey.presence[:23:2] == of_thick.presence[:12]
+    assert all(z % 2 == 0 or z == 23 for z in survey.key_slices)
+    assert [z // 2 for z in survey.key_slices] == list(of_thick.key_slices)
+    # a slice between two is between them in presence too
+    for z in range(1, 22, 2):
+        low, high = sorted((survey.presence[z - 1], survey.presence[z + 1]))
+        assert low <= survey.presence[z] <= high
+
+
+def test_a_slice_off_the_step_is_looked_at_when_it_is_worked_on(tmp_path: Path) -> None:
+    # Arrange
+    save_file(BrightnessLocator().state_dict(), tmp_path / "bright.safetensors")
+    policy = LocatorPolicy(tmp_path / "bright.safetensors", look_step_mm=4.0)
+    slices, spleen = bright_stack(0, 24, 2.0), Target("spleen", "spleen")
+    policy.localise(spleen, slices)
+    before = slices.encoder_passes
+
+    # Act
+    reply = policy.act(Observation(spleen, slices, 9, Role.CARRY))
+
+    # Assert: itself and no further neighbour
+    assert isinstance(reply.action, AddBox)
+    assert slices.encoder_passes == before + 1
+
+
+def test_without_a_step_every_slice_has_a_say(tmp_path: Path) -> None:
+    save_file(BrightnessLocator().state_dict(), tmp_path / "bright.safetensors")
+    slices = bright_stack(0, 24, 2.0)
+
+    LocatorPolicy(tmp_path / "bright.safetensors").localise(Target("spleen", "spleen"), slices)
+
+    assert slices.encoder_passes == 24
+
+
 def test_an_area_is_that_of_the_map(policy: LocatorPolicy) -> None:
     """All organs are counted at once; the numbers are those of each map by itself."""
     # Arrange
