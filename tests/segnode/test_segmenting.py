@@ -76,7 +76,7 @@ def test_a_path_gives_what_the_command_writes(tmp_path: Path) -> None:
     # Arrange
     phantoms.torso_ct(tmp_path / "ct", shape=(24, 96, 96))
     workbench, catalogue = open_workbench("threshold", "fake"), load_catalogue()
-    models = LocalModels(lambda: workbench, catalogue, Limits())
+    models = LocalModels(lambda: workbench, catalogue, Limits(draw_step_mm=4.0))
     nibabel.save(nibabel.Nifti1Image(blob().T, np.eye(4)), tmp_path / "ct.nii.gz")
 
     for name, text in (("ct", "liver"), ("ct.nii.gz", "bright")):
