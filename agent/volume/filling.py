@@ -25,14 +25,14 @@ def fill(target_state: TargetState, lower: int, upper: int) -> Generator[Turn, N
     With a mask on one of the two only, the end between them is looked for; with none, nothing is
     done.
     """
-    drawn = [z for z in (lower, upper) if z in target_state.masks]
-    if upper - lower < 2 or not drawn:
+    masked = [z for z in (lower, upper) if z in target_state.masks]
+    if upper - lower < 2 or not masked:
         return
-    if len(drawn) == 2 and _interpolate(target_state, lower, upper):
+    if len(masked) == 2 and _interpolate(target_state, lower, upper):
         return
     middle = (lower + upper) // 2
     if target_state.likely(middle):
-        yield from draw_beside(target_state, middle, (drawn[0], drawn[-1]))
+        yield from draw_beside(target_state, middle, (masked[0], masked[-1]))
     yield from fill(target_state, lower, middle)
     yield from fill(target_state, middle, upper)
 

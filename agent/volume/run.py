@@ -130,13 +130,13 @@ def _confidence(target_state: TargetState, voxels: NDArray[np.bool_]) -> float:
 
 def _interpolated(target_state: TargetState, voxels: NDArray[np.bool_]) -> list[str]:
     """What a reader should know of slices that no model drew, where these are not few."""
-    shown = np.flatnonzero(voxels.any(axis=(1, 2)))
-    count = sum(int(z) in target_state.interpolated for z in shown)
-    if count < _NOTABLE_INTERPOLATED * len(shown):
+    outlined = np.flatnonzero(voxels.any(axis=(1, 2)))
+    count = sum(int(z) in target_state.interpolated for z in outlined)
+    if count < _NOTABLE_INTERPOLATED * len(outlined):
         return []
     step_mm = target_state.slices.spacing_mm[0]
-    told = f"{count} of its {len(shown)} slices, {step_mm:.3g} mm apart, were interpolated"
-    return [f"{told} between drawn ones that agree"]
+    sentence = f"{count} of its {len(outlined)} slices, {step_mm:.3g} mm apart, were interpolated"
+    return [f"{sentence} between drawn ones that agree"]
 
 
 def _doubts(voxels: NDArray[np.bool_], confidence: float) -> list[str]:

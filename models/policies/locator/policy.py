@@ -84,10 +84,10 @@ class LocatorPolicy:
         stride = self._stride(slices)
         grid, grid_mm = slices_drawn(depth, stride), stride * slices.spacing_mm[0]
         within = _worth_a_look(maps, structure, grid, grid_mm)
-        shown = [maps.area(z, structure) if z in within else 0.0 for z in grid]
-        areas = tuple(map(float, np.interp(range(depth), grid, shown)))
+        grid_areas = [maps.area(z, structure) if z in within else 0.0 for z in grid]
+        areas = tuple(map(float, np.interp(range(depth), grid, grid_areas)))
         likely = tuple(presence(structure, area, alone=depth == 1) for area in areas)
-        keys = key_slices(tuple(likely[z] for z in grid), tuple(shown), grid_mm)
+        keys = key_slices(tuple(likely[z] for z in grid), tuple(grid_areas), grid_mm)
         if keys:
             seen = sum(p >= 0.5 for p in likely)
             return Localisation(likely, tuple(grid[k] for k in keys), f"seen on {seen} slices")
