@@ -8,7 +8,7 @@ groups say.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from dicom_node.reading_errors import parsing, quietly
 from dicom_node.values import Code, SourceVolume
 
 _FRACTIONAL, _LABEL_MAP = "FRACTIONAL", "LABELMAP"  # the third, binary, is what remains
+_Place = Callable[[Dataset, NDArray[np.bool_], NDArray[np.bool_]], None]
 _CANNOT = "the segmentation {} cannot be used"
 
 
@@ -52,7 +53,7 @@ def read_segments(path: Path, volume: SourceVolume) -> tuple[AnnotatedStructure,
 
     A segment without a pixel is there, empty. Half and more of a fractional segment's range is
     inside. UnusableAnnotation for an object that is damaged, lies in another frame of reference or
-    on other planes or pixels.
+    on other planes or pixels, or was drawn on another image than a `single_image`.
     """
     with quietly(), parsing(UnusableAnnotation, _CANNOT.format(path.name)):
         seg = read_dataset(path, pixels=True)
@@ -73,22 +74,54 @@ def _masks(path: Path, seg: Dataset, volume: SourceVolume) -> dict[int, NDArray[
     """Masks (z, y, x) by segment number."""
     shape = volume.intensities.shape
     masks = {int(item.SegmentNumber): np.zeros(shape, bool) for item in seg.SegmentSequence}
-    slices = SlicesOf(volume)
+    place = _onto_image(seg, volume) if volume.single_image else _onto_slices(seg, volume)
     groups = seg.PerFrameFunctionalGroupsSequence
     if int(seg.NumberOfFrames) != len(groups):
         raise UnusableAnnotation(
             f"{path.name} has {seg.NumberOfFrames} frames and {len(groups)} descriptions of frames"
         )
     for number, (group, pixels) in enumerate(zip(groups, _frames(seg), strict=True), start=1):
-        place = _place(seg, group)
         for segment, inside in _segments_of(seg, group, pixels):
             if segment not in masks:
                 raise UnusableAnnotation(f"{path.name} has no segment {segment}")
             try:
-                slices.place(inside, place, masks[segment])
+                place(group, inside, masks[segment])
             except UnusableAnnotation as fault:
                 raise UnusableAnnotation(f"frame {number} of {path.name} {fault}") from fault
     return masks
+
+
+def _onto_slices(seg: Dataset, volume: SourceVolume) -> _Place:
+    """Puts frames where they say that they lie in the patient."""
+    slices = SlicesOf(volume)
+
+    def place(group: Dataset, inside: NDArray[np.bool_], onto: NDArray[np.bool_]) -> None:
+        slices.place(inside, _to_lps_mm(seg, group), onto)
+
+    return place
+
+
+def _onto_image(seg: Dataset, volume: SourceVolume) -> _Place:
+    """Puts frames on an image that lies nowhere in the patient, such as a radiograph: on that which
+    they name as their source, pixel on pixel.
+    """
+    frame = volume.frames[0]
+
+    def place(group: Dataset, inside: NDArray[np.bool_], onto: NDArray[np.bool_]) -> None:
+        derivation = _first(seg, group, "DerivationImageSequence")
+        for source in derivation.get("SourceImageSequence") or ():
+            numbers_of_frames = source.get("ReferencedFrameNumber")
+            if source.get("ReferencedSOPInstanceUID") == frame.sop_instance_uid and (
+                numbers_of_frames is None or numbers_of_frames == frame.frame_number
+            ):
+                break
+        else:
+            raise UnusableAnnotation("was drawn on another image")
+        if inside.shape != onto.shape[1:]:
+            raise UnusableAnnotation("is of another size than its image")
+        onto[0] |= inside
+
+    return place
 
 
 def _segments_of(
@@ -124,7 +157,7 @@ def _frames(seg: Dataset) -> Iterator[NDArray[Any]]:
         yield bits[start % 8 : start % 8 + size].reshape(rows, columns)
 
 
-def _place(seg: Dataset, group: Dataset) -> NDArray[np.float64]:
+def _to_lps_mm(seg: Dataset, group: Dataset) -> NDArray[np.float64]:
     """(3, 3) from (1, row, column) of a frame to LPS mm (PS3.3 equation C.7.6.2.1-1)."""
     position = _numbers(_first(seg, group, "PlanePositionSequence"), "ImagePositionPatient", 3)
     orientation = _first(seg, group, "PlaneOrientationSequence")

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 from agent.case import Case, Truth
 from agent.ports import Observation, Segmenter
-from agent.values import Role
+from agent.training.reader_settings import ReaderSettings
+from agent.training.slice_tasks import SliceTask, corrected_slices
+from agent.values import Role, Target
 from models.errors import TrainingRefused
 from models.images.preprocessing import WorkingGrid
 from models.loaded_models import LoadedModels, PreparedVolume
@@ -36,18 +38,19 @@ class Start:
 @dataclass(frozen=True, eq=False)
 class _Place:
     case: Case
-    truth: Truth
-    slice_index: int  # on the working grid
-    mask: NDArray[np.bool_]
+    target: Target
+    task: SliceTask  # on the working grid
 
     @property
     def name(self) -> str:
-        return f"{self.case.case_id}, {self.truth.target.text}, slice {self.slice_index}"
+        work = "" if self.task.role is Role.KEY else f", {self.task.role}"
+        return f"{self.case.case_id}, {self.target.text}, slice {self.task.z}{work}"
 
 
 class EpisodeStarts(Sequence[Start]):
     """The starts of all truths of `cases`, in their order: the `slices_per_truth` slices that show
-    most of a structure, and the middle slice of a case without it.
+    most of a structure, and the middle slice of a case without it. Of a correction as many of its
+    wrong slices, the worst first, each begun on what had been drawn there.
 
     Slices are windowed and encoded by `models` as in serving, when a start is taken; encodings are
     kept in `folder`. TrainingRefused where there is nothing to start from.
@@ -77,10 +80,9 @@ class EpisodeStarts(Sequence[Start]):
 
     def __getitem__(self, number: int) -> Start:  # type: ignore[override]  # no slices of starts
         place = self._places[number]
-        target = place.truth.target
+        target = place.target
         slices = self._prepared(place.case).slices_for(target.structure or target.text)
-        observation = Observation(target, slices, place.slice_index, Role.KEY)
-        return Start(place.name, observation, place.mask)
+        return Start(place.name, place.task.start(target, slices), place.task.truth)
 
     def name(self, number: int) -> str:
         """Which start it is: case, structure and slice."""
@@ -91,8 +93,10 @@ class EpisodeStarts(Sequence[Start]):
         """SHA-256, hexadecimal, of all names in their order and of the truths beside them."""
         whole = hashlib.sha256()
         for place in self._places:
-            whole.update(f"{place.name}|{place.mask.shape}|".encode())
-            whole.update(np.packbits(place.mask).tobytes())
+            task = place.task
+            whole.update(f"{place.name}|{task.truth.shape}|".encode())
+            for mask in (task.truth, task.opening, task.carried):
+                whole.update(b"" if mask is None else np.packbits(mask).tobytes())
         return whole.hexdigest()
 
     @property
@@ -111,8 +115,16 @@ class EpisodeStarts(Sequence[Start]):
 
 
 def _places(case: Case, truth: Truth, most: int) -> list[_Place]:
-    voxels = on_working_grid(truth, case, WorkingGrid.of(case.volume.geometry)).voxels
+    on_grid = on_working_grid(truth, case, WorkingGrid.of(case.volume.geometry))
+    return [_Place(case, truth.target, task) for task in _tasks(on_grid, most)]
+
+
+def _tasks(truth: Truth, most: int) -> list[SliceTask]:
+    voxels = truth.voxels
+    if truth.corrected_from is not None:
+        satisfied_iou = ReaderSettings().satisfied_iou
+        return corrected_slices(voxels, truth.corrected_from, satisfied_iou)[:most]
     areas = voxels.sum(axis=(1, 2))
     largest_first = np.argsort(-areas, kind="stable")
     chosen = [int(z) for z in largest_first[:most] if areas[z]] or [len(areas) // 2]
-    return [_Place(case, truth, z, voxels[z]) for z in chosen]
+    return [SliceTask(z, voxels[z]) for z in chosen]

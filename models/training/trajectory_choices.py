@@ -18,7 +18,7 @@ class TrajectoryChoices:
 
     `per_case` for each structure of a case; `shard` (zero-based) of `shards`; `resume` goes on with
     what is there; `encodings` a folder that keeps them for the next run. ValueError for figures
-    that mean nothing.
+    that mean nothing. With `corrections_only` nothing is learnt from but what readers corrected.
     """
 
     data: Path
@@ -34,6 +34,7 @@ class TrajectoryChoices:
     encodings: Path | None = None
     exports: tuple[str, ...] = ()
     publish: bool = False
+    corrections_only: bool = False
 
     def __post_init__(self) -> None:
         if self.per_case < 1:

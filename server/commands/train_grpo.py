@@ -8,7 +8,13 @@ from pathlib import Path
 from server.commands.console import Progress, say
 from server.commands.options import Load, add_config, settings_of
 from server.commands.segment import with_models
-from server.commands.training_extra import load_training
+from server.commands.training_extra import (
+    CORRECTIONS,
+    add_base,
+    add_segmenter,
+    add_source,
+    load_training,
+)
 
 REWARDS = ("medsam-agent", "ibis", "segnode")
 PRESETS = ("medsam-agent", "ibis")
@@ -46,14 +52,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The data, the model to begin with, what draws, where the run is kept, how it is trained."""
     add_config(parser, _run)
     parser.add_argument("data", metavar="DATA", type=Path, help="images with truths of any layout")
-    for option, sentence in (
-        ("--base", "the model to begin with, such as the model/ of `segnode train sft`"),
-        ("--out", "where the run is kept"),
-    ):
-        parser.add_argument(option, metavar="DIR", type=Path, required=True, help=sentence)
+    add_source(parser, "truths")
+    add_base(parser)
     parser.add_argument(
-        "--segmenter", metavar="NAME", help="what draws, instead of agent.segmenter"
+        "--out", metavar="DIR", type=Path, required=True, help="where the run is kept"
     )
+    add_segmenter(parser)
     parser.add_argument("--split", metavar="NAME", default="train", help="cases of it; train")
     parser.add_argument(
         "--slices", metavar="N", type=int, default=1, help="of a structure in a volume; 1"
@@ -97,10 +101,11 @@ def _run(arguments: argparse.Namespace, load: Load) -> int:
     of = grpo.GrpoRun(
         arguments.data,
         arguments.split,
-        arguments.base,
+        grpo.base_folder(site, arguments.base),
         arguments.out,
         arguments.slices,
         arguments.resume,
+        arguments.source == CORRECTIONS,
     )
     progress = Progress("train")
     result = grpo.run(site, training, of, progress.show)

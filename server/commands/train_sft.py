@@ -7,22 +7,31 @@ from pathlib import Path
 
 from server.commands.console import Progress, say
 from server.commands.options import Load, add_config, settings_of
-from server.commands.training_extra import load_training
+from server.commands.segment import with_models
+from server.commands.training_extra import (
+    CORRECTIONS,
+    add_base,
+    add_segmenter,
+    add_source,
+    load_training,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The data, the model to begin with, where the run is kept, and how it is trained."""
     add_config(parser, _run)
     parser.add_argument(
-        "data", metavar="DATA", type=Path, help="a folder of `segnode trajectories`"
-    )
-    parser.add_argument(
-        "--base",
-        metavar="DIR",
+        "data",
+        metavar="DATA",
         type=Path,
-        required=True,
-        help="the model to begin with, as transformers keeps it; an earlier run's model/ too",
+        help="a folder of `segnode trajectories`; with --from corrections what readers corrected",
     )
+    add_source(parser, "trajectories")
+    parser.add_argument(
+        "--split", metavar="NAME", default="training", help="of corrections; training"
+    )
+    add_segmenter(parser)
+    add_base(parser)
     parser.add_argument(
         "--out", metavar="DIR", type=Path, required=True, help="where the run is kept"
     )
@@ -69,16 +78,23 @@ _SETTINGS = (
 
 
 def _run(arguments: argparse.Namespace, load: Load) -> int:
-    device = settings_of(arguments).models.device
+    site = with_models(settings_of(arguments), None, arguments.segmenter)
     sft = load_training(load, "training.sft")
     given = {name: getattr(arguments, name) for name in _SETTINGS}
     settings = sft.SftSettings(
-        device=device, **{name: value for name, value in given.items() if value is not None}
+        device=site.models.device,
+        **{name: value for name, value in given.items() if value is not None},
     )
+    base, data = sft.base_folder(site, arguments.base), arguments.data
+    if arguments.source == CORRECTIONS:
+        progress = Progress("corrections")
+        of = sft.Corrections(data, arguments.split, arguments.out, arguments.resume)
+        data = sft.made_of(site, of, progress.show)
+        progress.end()
     progress = Progress("train")
     result = sft.train_sft(
-        arguments.data,
-        arguments.base,
+        data,
+        base,
         arguments.out,
         settings,
         resume=arguments.resume,

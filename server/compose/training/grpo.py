@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
+from agent.case import Case
+from models.errors import TrainingRefused
 from models.loaded_models import LoadedModels, open_workbench
+from models.training.datasets.corrected import corrections_of
 from models.training.grpo import GrpoResult, train_grpo
 from models.training.grpo_settings import PRESETS, GrpoSettings, settings_of
 from server.compose.choice import choice, resources
 from server.compose.training.cases import open_cases
+from server.compose.training.serving_model import base_folder
 from server.settings import Settings
 
-__all__ = ["PRESETS", "GrpoResult", "GrpoRun", "GrpoSettings", "run", "settings_of"]
+__all__ = ["PRESETS", "GrpoResult", "GrpoRun", "GrpoSettings", "base_folder", "run", "settings_of"]
 
 _WITHOUT_WEIGHTS = "threshold"  # a policy that loads nothing: the model in training plans
 
@@ -21,7 +26,8 @@ _WITHOUT_WEIGHTS = "threshold"  # a policy that loads nothing: the model in trai
 @dataclass(frozen=True)
 class GrpoRun:
     """What a run is of: `data` and its `split`, the model `base` to begin with, the folder `out`;
-    `slices_per_truth` of a volume are begun on.
+    `slices_per_truth` of a volume are begun on. With `corrections_only` episodes begin on what
+    readers corrected, and nowhere else.
     """
 
     data: Path
@@ -30,6 +36,7 @@ class GrpoRun:
     out: Path
     slices_per_truth: int = 1
     resume: bool = False
+    corrections_only: bool = False
 
 
 def run(
@@ -40,8 +47,11 @@ def run(
     Errors of the data set, the models and the training pass through.
     """
     dataset = open_cases(of.data, of.split)
+    cases = dataset.cases()
+    if of.corrections_only:
+        cases = _corrected(cases, of)
     result = train_grpo(
-        dataset.cases(),
+        cases,
         of.base,
         _models(settings),
         of.out,
@@ -54,6 +64,17 @@ def run(
     for skipped in dataset.skipped:
         tell(f"left out: {skipped.file}: {skipped.reason}")
     return result
+
+
+def _corrected(cases: Iterable[Case], of: GrpoRun) -> Iterator[Case]:
+    corrected = corrections_of(cases)
+    first = next(corrected, None)
+    if first is None:
+        raise TrainingRefused(
+            f"{of.data} holds no correction in the split {of.split}: a reader's SEG beside ours, "
+            "or files that a corrections.json names"
+        )
+    return chain([first], corrected)
 
 
 def _models(settings: Settings) -> LoadedModels:

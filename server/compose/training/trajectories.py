@@ -13,6 +13,7 @@ from agent.training.reader_settings import ReaderSettings
 from agent.training.trajectory import TrajectoryMaker
 from models.loaded_models import LoadedModels, open_workbench
 from models.registry import segmenter_entry
+from models.training.datasets.corrected import corrections_of
 from models.training.datasets.dataset import Dataset, Skipped
 from models.training.exports.data_card import write_data_card
 from models.training.exports.llama_factory import write_llama_factory
@@ -57,7 +58,10 @@ def run(
     try:
         work = TrajectoryRun(models, maker, choices.per_case, choices.encodings)
         progress = _Progress(len(dataset), shard, tell)
-        work.work(dataset.cases(), shard, progress.case)
+        cases = dataset.cases()
+        work.work(
+            corrections_of(cases) if choices.corrections_only else cases, shard, progress.case
+        )
     finally:
         shard.close()
     figures = end_folder(choices.out)
@@ -112,6 +116,7 @@ def _made_with(
         "pictures": asdict(maker.language.pictures),
         "limits": asdict(maker.limits),
         "reader": asdict(maker.reader),
+        "corrections_only": choices.corrections_only,
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from pydicom.uid import RLELossless, generate_uid
 from dicom_node.annotations.segmentation_masks import read_segmentation_header, read_segments
 from dicom_node.errors import UnusableAnnotation
 from dicom_node.values import Code
-from tests.support import phantoms
+from tests.support import phantoms, pictures
 
 
 @pytest.fixture
@@ -57,6 +58,26 @@ def test_what_the_node_wrote_is_read_again_to_the_voxel(ours: Any, options: Any)
     header = read_segmentation_header(path)
     assert header.by_segnode
     assert header.series_instance_uid == volume.series_instance_uid
+
+
+def test_a_radiograph_is_drawn_on_pixel_on_pixel(
+    tmp_path: Path, volume_of: Any, drawn: Any, write: Any
+) -> None:
+    image = pictures.picture(tmp_path / "in")
+    other = pictures.picture(tmp_path / "in", name="other")
+    volume, another = (volume_of(type("Files", (), {"paths": [p.path]})) for p in (image, other))
+    figure = type("Figure", (), {"masks": {"liver": image.mask[None]}})
+    write(volume, drawn(figure, "liver"))
+    path = tmp_path / "out" / "seg.dcm"
+
+    (segment,) = read_segments(path, volume)
+
+    np.testing.assert_array_equal(segment.voxels, image.mask[None])
+    with pytest.raises(UnusableAnnotation, match=r"frame 1 of seg\.dcm was drawn on another image"):
+        read_segments(path, another)
+    smaller = replace(volume, intensities=volume.intensities[:, 1:])
+    with pytest.raises(UnusableAnnotation, match="is of another size than its image"):
+        read_segments(path, smaller)
 
 
 def test_a_readers_segmentation_agrees_with_another_reader_of_it(

@@ -58,6 +58,25 @@ def test_an_absent_structure_is_looked_for_on_the_middle_slice() -> None:
     assert not start.truth.any()
 
 
+def test_a_correction_is_begun_on_what_had_been_drawn_the_worst_slice_first() -> None:
+    case = _volume(areas=[0, 9, 9, 9, 0])
+    drawn = case.truths[0].voxels.copy()
+    drawn[1, 4:] = False  # two thirds are left
+    drawn[3, 3:] = False  # one third is left
+    corrected = replace(case.truths[0], corrected_from=drawn)
+    starts = EpisodeStarts([replace(case, truths=(corrected,))], models(), slices_per_truth=5)
+
+    worst, second = starts
+    assert [one.observation.slice_index for one in (worst, second)] == [3, 1]
+    assert worst.observation.role is Role.REVIEW
+    assert worst.observation.latest is not None
+    assert np.array_equal(worst.observation.latest.mask, drawn[3])
+    assert np.array_equal(worst.truth, case.truths[0].voxels[3])
+    assert worst.name == "volume, square, slice 3, review"
+    other = replace(corrected, corrected_from=drawn & False)
+    assert EpisodeStarts([replace(case, truths=(other,))], models()).digest != starts.digest
+
+
 def test_nothing_to_begin_on_is_refused() -> None:
     with pytest.raises(TrainingRefused, match="no case with a truth"):
         EpisodeStarts([], models())

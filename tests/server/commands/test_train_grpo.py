@@ -28,7 +28,12 @@ class Training:
 
     def __call__(self, process: str) -> Any:
         assert process == "training.grpo"
-        return SimpleNamespace(GrpoRun=lambda *of: of, settings_of=settings_of, run=self._run)
+        return SimpleNamespace(
+            GrpoRun=lambda *of: of,
+            base_folder=lambda _, base: base,
+            settings_of=settings_of,
+            run=self._run,
+        )
 
     def _run(self, site: Any, training: GrpoSettings, of: Any, tell: Any) -> Any:
         self.runs.append((site, training, of))
@@ -45,7 +50,7 @@ def test_only_what_is_said_is_set(capsys: pytest.CaptureFixture[str]) -> None:
 
     ((site, settings, of),) = training.runs
     assert settings == GrpoSettings()
-    assert of == (Path("data"), "train", Path("base"), Path("run"), 1, False)
+    assert of == (Path("data"), "train", Path("base"), Path("run"), 1, False, False)
     assert site.agent.segmenter == "auto"
     told = capsys.readouterr().out
     assert "2 steps, mean reward 0.250 at first, 0.750 at last" in told
@@ -55,8 +60,9 @@ def test_only_what_is_said_is_set(capsys: pytest.CaptureFixture[str]) -> None:
 def test_all_that_is_said_reaches_the_run() -> None:
     training = Training()
     said = (
-        "--segmenter fake --split test --slices 3 --preset ibis --resume --reward medsam-agent "
-        "--dialect tool_call --loss dapo --scale-rewards none --sampler vllm-server "
+        "--from corrections --segmenter fake --split test --slices 3 --preset ibis --resume "
+        "--reward medsam-agent --dialect tool_call --loss dapo --scale-rewards none "
+        "--sampler vllm-server "
         "--sampler-url http://h:1 --prompts-folder site --dynamic-sampling --group 2 --prompts 3 "
         "--updates 4 --per-device 5 --steps 6 --turns 7 --learning-rate 1e-5 --clip 0.1 "
         "--clip-high 0.3 --kl 0.01 --temperature 0.9 --reply-tokens 8 --completion-tokens 99 "
@@ -67,7 +73,7 @@ def test_all_that_is_said_reaches_the_run() -> None:
 
     ((site, settings, of),) = training.runs
     assert site.agent.segmenter == "fake"
-    assert of == (Path("data"), "test", Path("base"), Path("run"), 3, True)
+    assert of == (Path("data"), "test", Path("base"), Path("run"), 3, True, True)
     assert settings.record == {
         "reward": "medsam-agent",
         "dialect": "tool_call",

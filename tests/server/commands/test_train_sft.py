@@ -26,12 +26,23 @@ class Training:
     left_out: int = 0
     missing: str = ""
     runs: list[tuple[Any, ...]] = field(default_factory=list)
+    corrections: list[tuple[Any, ...]] = field(default_factory=list)
 
     def __call__(self, process: str) -> Any:
         assert process == "training.sft"
         if self.missing:
             raise ModuleNotFoundError(f"No module named {self.missing!r}", name=self.missing)
-        return SimpleNamespace(SftSettings=dict, train_sft=self._train)
+        return SimpleNamespace(
+            SftSettings=dict,
+            Corrections=lambda *of: of,
+            base_folder=lambda site, base: base or Path(site.language.model),
+            made_of=self._make,
+            train_sft=self._train,
+        )
+
+    def _make(self, site: Any, of: tuple[Any, ...], tell: Any) -> Path:
+        self.corrections.append((site.agent.segmenter, *of))
+        return Path("made")
 
     def _train(self, data: Path, base: Path, out: Path, settings: Any, **others: Any) -> Any:
         self.runs.append((data, base, out, settings, others["resume"]))
@@ -82,6 +93,19 @@ def test_all_that_is_said_reaches_the_run(monkeypatch: pytest.MonkeyPatch) -> No
         "save_every": 5,
     }
     assert run[4] is True
+
+
+def test_corrections_are_made_into_trajectories_and_the_model_that_serves_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SEGNODE_LANGUAGE__MODEL", "serving")
+    training = Training()
+    words = ["train", "sft", "data", "--from", "corrections", "--out", "run", "--segmenter", "fake"]
+
+    assert main(words, training) == 0
+
+    assert training.corrections == [("fake", Path("data"), "training", Path("run"), False)]
+    assert training.runs[0][:3] == (Path("made"), Path("serving"), Path("run"))
 
 
 def test_what_was_left_out_is_told(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ Imported within a fixture: transformers takes seconds to load.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
@@ -112,15 +112,22 @@ def load_toy(folder: Path) -> Loaded:
     return load_chat_model(Resources(device="cpu", language=LanguageOptions(model=str(folder))))
 
 
+SECOND_REPLIES = {GOOD: STOP, CORNER: GOOD, WORDS: GOOD, STOP: GOOD}
+"""What comes after each first reply: stop after a mask of the square, else the good box."""
+
+
 def scripted_rollouts(
-    loaded: Loaded, settings: LanguageSettings, replies: Sequence[str], cases: Sequence[Case]
+    loaded: Loaded,
+    settings: LanguageSettings,
+    replies: Sequence[str],
+    cases: Sequence[Case],
+    after: Mapping[str, str] = SECOND_REPLIES,
 ) -> list[Rollout]:
     """Episodes of at most two turns in which the first reply of each is the next of `replies`, and
-    the second is stop after a mask, else the good box.
+    the second is what comes `after` it.
     """
     ends = loaded.processor.tokenizer.eos_token_id
     first = cycle(replies)
-    after = {GOOD: STOP, CORNER: GOOD, WORDS: GOOD, STOP: GOOD}
     said: dict[tuple[int, ...], str] = {}
 
     def generate(ids: list[list[int]], _: list[list[Picture]]) -> Sampled:
