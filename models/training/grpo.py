@@ -26,7 +26,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,6 @@ from trl import GRPOConfig, GRPOTrainer
 
 from agent.case import Case
 from agent.language.chat import Picture
-from agent.limits import Limits
 from agent.training.episode_facts import EpisodeFacts, episode_facts
 from agent.training.rewards import REWARDS, Reward
 from models.errors import TrainingRefused, TrainingStopped
@@ -210,17 +209,6 @@ def trainer_arguments(run: RunFolder, settings: GrpoSettings, *, on_cpu: bool) -
     )
 
 
-def limits_for(settings: GrpoSettings) -> Limits:
-    """Serving's budgets, none of them above the turns that a row of tokens has room for."""
-    usual = Limits()
-    return replace(
-        usual,
-        max_turns=settings.turns,
-        carry_turns=min(usual.carry_turns, settings.turns),
-        review_turns=min(usual.review_turns, settings.turns),
-    )
-
-
 class EpisodeTrainer(GRPOTrainer):  # type: ignore[misc]  # trl is not typed
     """TRL's GRPO with episodes of our loop as its samples.
 
@@ -298,7 +286,7 @@ class EpisodeTrainer(GRPOTrainer):  # type: ignore[misc]  # trl is not typed
             self._starts.segmenter,
             self._chat,
             self._settings.language,
-            limits_for(self._settings),
+            self._settings.limits,
         )
         self._keep_in_step(rollouts[0])
         facts = [

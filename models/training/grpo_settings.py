@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.language.settings import LanguageSettings
+from agent.limits import Limits
 from agent.protocol.dialects import Dialect
 from agent.training.rewards import RewardName
 from models.errors import TrainingRefused
@@ -116,6 +117,16 @@ class GrpoSettings:
             retry_temperature=0.0,
             max_new_tokens=self.reply_tokens,
             prompts=self.prompts_folder,
+        )
+
+    @property
+    def limits(self) -> Limits:
+        """Serving's budgets, none of them above the turns that a row of tokens has room for."""
+        usual = Limits()
+        return Limits(
+            max_turns=self.turns,
+            carry_turns=min(usual.carry_turns, self.turns),
+            review_turns=min(usual.review_turns, self.turns),
         )
 
 

@@ -86,3 +86,12 @@ def test_rows_in_one_pass_do_not_tell_a_run_from_another() -> None:
     whole, fewer = GrpoSettings(per_device=8), GrpoSettings(per_device=2)
     assert whole.identity == fewer.identity != GrpoSettings(per_device=8, group=4).identity
     assert whole.record["per_device"] == 8
+
+
+@pytest.mark.parametrize(("turns", "review", "carry"), [(5, 3, 2), (1, 1, 1)])
+def test_no_episode_has_more_turns_than_its_tokens_have_room_for(
+    turns: int, review: int, carry: int
+) -> None:
+    limits = GrpoSettings(turns=turns).limits
+
+    assert (limits.max_turns, limits.review_turns, limits.carry_turns) == (turns, review, carry)
