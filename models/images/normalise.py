@@ -38,6 +38,8 @@ _TISSUE_RANGE = (0.8, 1.3)
 # tissue, the slice
 _SATURATED_SHARE, _WINDOWED_LEVELS = 0.002, (0.4, 0.85)
 _WINDOWED_FAT, _WINDOWED_FAT_SHARE = (0.05, 0.6), 0.03
+# of what was windowed before it was stored in 8 bits (`display_scale`): shares at both ends
+_CLIPPED_BELOW, _CLIPPED_ABOVE = 0.2, 0.003
 _LEAST_WIDTH = 1e-6  # of a window, in stored units: a constant slice has none
 _MEASURED_SLICES = 24  # of a volume; more change nothing
 
@@ -56,8 +58,8 @@ class Scale:
         return np.asarray(np.clip(levels, 0.0, 1.0), dtype=np.float32)
 
 
-COLOUR_LEVELS = Scale(0.0, 255.0)
-"""Of a picture in colour: its luminance is shown as it is, as its red, green and blue are."""
+DISPLAY_LEVELS = Scale(0.0, 255.0)
+"""Of a picture in colour, and of CT that was windowed before it was stored in 8 bits: as it is."""
 
 
 def normalise(pixels: Stored, modality: str = "CT") -> Pixels:
@@ -82,14 +84,34 @@ def measure(pixels: Stored, modality: str = "CT") -> Scale:
 def measure_ct(pixels: Stored) -> Scale:
     """The window's two ends in the stored units of a CT slice (y, x) or volume (z, y, x).
 
-    Slices are measured one by one and the median is taken, so that a few odd ones do no harm.
+    Slices are measured one by one and the median is taken, so that a few odd ones do no harm. What
+    was windowed before (`display_scale`) is left as it is.
     """
+    shown = display_scale(pixels)
+    if shown is not None:
+        return shown
     stack = pixels[None] if pixels.ndim == 2 else pixels
     count = min(len(stack), _MEASURED_SLICES)
     chosen = np.unique(np.linspace(0, len(stack) - 1, count).round().astype(int))
     scales = [_measure_slice(stack[z].astype(np.float32)) for z in chosen]
     low, high = np.median([(scale.low, scale.high) for scale in scales], axis=0)
     return Scale(float(low), float(high))
+
+
+def display_scale(pixels: Stored) -> Scale | None:
+    """The scale of a CT slice (y, x) or volume (z, y, x) that was windowed before it was stored in
+    8 bits (MedSAM2's files, exported pictures): nobody can widen its window, so it is shown as it
+    is, whatever is looked for. None for any other.
+
+    It is told by what was clipped: air and lung at the floor, bone at the ceiling. A picture that
+    was scaled to its own range has hardly a pixel there.
+    """
+    floor, ceiling = float(pixels.min()), float(pixels.max())
+    if floor != 0 or not DISPLAY_LEVELS.high / 2 < ceiling <= DISPLAY_LEVELS.high:
+        return None
+    below, above = (float((pixels == end).mean()) for end in (floor, ceiling))
+    clipped = below >= _CLIPPED_BELOW and above >= _CLIPPED_ABOVE
+    return DISPLAY_LEVELS if clipped else None
 
 
 def body_mask(slice_pixels: Pixels) -> NDArray[np.bool_]:

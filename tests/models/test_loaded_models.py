@@ -4,6 +4,7 @@ slice.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -243,3 +244,17 @@ def test_a_planner_that_is_dear_to_ask_gets_a_segmenter_that_follows(
 
     assert isinstance(bench.segmenter, VolumeSegmenter) is follows
     assert bench.segmenter.name == "fake"
+
+
+def test_what_was_windowed_before_is_shown_as_it_is_whatever_is_looked_for(torso: Any) -> None:
+    """Training reads such files by their registry's CT, serving by --modality CT."""
+    volume = torso[0]
+    shown = np.clip((volume.intensities + 100) / 150, 0, 1)  # narrow: there is no bone in it
+    windowed = replace(volume, intensities=np.round(shown * 255).astype(np.float32))
+    prepared = LoadedModels(ThresholdPolicy(), FakeSegmenter()).prepare(windowed, None)
+
+    lung, liver = prepared.slices_for("left_lung"), prepared.slices_for("liver")
+
+    assert lung is liver
+    assert liver.window == "CT as it was windowed before, 0..255"
+    np.testing.assert_allclose(liver.image(30), prepared.working.intensities[30] / 255, atol=1e-6)

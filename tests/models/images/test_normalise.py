@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.images.normalise import body_mask, measure_ct, normalise
+from models.images.normalise import (
+    DISPLAY_LEVELS,
+    body_mask,
+    display_scale,
+    measure_ct,
+    normalise,
+)
 
 AIR, FAT, SOFT, BONE = -1000.0, -100.0, 70.0, 700.0
 
@@ -75,6 +81,33 @@ def test_a_picture_windowed_before_is_left_as_it_is() -> None:
     stored = np.round(np.clip((abdomen() + 160) / 400, 0, 1) * 255).astype(np.uint8)
 
     assert np.abs(normalise(stored) - stored / 255).max() < 0.01
+
+
+def chest() -> NDArray[np.float32]:
+    """Little else than lung and bone within fat: what is brightest is no soft tissue."""
+    hu = abdomen()
+    y, x = np.mgrid[: hu.shape[0], : hu.shape[1]]
+    hu[((y - 60) / 42) ** 2 + ((x - 80) / 60) ** 2 < 1] = -800
+    hu[80:95, 70:90] = BONE
+    return hu
+
+
+@pytest.mark.parametrize("window", [(-160, 240), (-125, 225), (-25, 230)])
+def test_no_volume_in_8_bits_is_windowed_twice(window: tuple[float, float]) -> None:
+    low, high = window
+    hu = np.stack([chest(), abdomen(), chest()])
+    stored = np.round(np.clip((hu - low) / (high - low), 0, 1) * 255).astype(np.uint8)
+
+    assert display_scale(stored) == measure_ct(stored) == DISPLAY_LEVELS
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.9])
+def test_a_picture_scaled_to_its_own_range_is_not_taken_for_a_windowed_one(scale: float) -> None:
+    hu = np.stack([abdomen(), chest()])
+    stored = np.round((hu - hu.min()) / (hu.max() - hu.min()) * 255 * scale).astype(np.uint8)
+
+    assert display_scale(stored) is None
+    assert display_scale(hu) is None
 
 
 def test_a_volume_has_one_scale() -> None:
