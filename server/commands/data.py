@@ -84,7 +84,8 @@ def _show(inventory: Inventory) -> None:
         f"{manifest.dataset}: {inventory.cases} cases of {patients} patients, "
         f"layout {manifest.layout}"
     )
-    say(f"licence: {manifest.licence or 'not known'}; source: {manifest.source or 'not known'}")
+    say(f"licence: {manifest.licence or 'not known'}")
+    say(f"source: {manifest.source or 'not known'}")
     if not manifest.patients_known:
         say("no name tells the patients, so each image counts as one: a leak would not be seen")
     if manifest.seed is not None:

@@ -33,8 +33,8 @@ dialect {dialect}, seed {seed}. The truth is a reader's; the actions are a progr
 
 ## Gallery
 
-Red: the truth. Yellow: the action that followed. Magenta: one that is wrong on purpose, and is not
-learnt.
+Red: the truth. Cyan: the action that followed. Magenta: one that is wrong on purpose, and is not
+learnt. As the model sees them, green: the mask so far, yellow: the outline on a neighbouring slice.
 
 {gallery}
 

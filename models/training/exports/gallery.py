@@ -19,7 +19,7 @@ _PANEL_PX = 320
 _LINE_PX = 14
 _TRUTH_RGB, _RIGHT_RGB, _WRONG_RGB, _INK_RGB = (
     (255, 64, 64),
-    (255, 220, 0),
+    (0, 200, 255),  # yellow is the outline of a neighbouring slice, which the model is shown
     (255, 0, 255),
     (20,) * 3,
 )
@@ -29,7 +29,7 @@ _VOLUME_PX = 640  # a contact sheet has numbers to be read
 
 def draw_trajectory(record: Mapping[str, Any], folder: Path) -> Image.Image:
     """The turns of a trajectory in a row: each picture as the model saw it, the truth outlined in
-    red, the action that followed in yellow, or in magenta where it was wrong on purpose.
+    red, the action that followed in cyan, or in magenta where it was wrong on purpose.
     """
     turns, images = record["turns"], record["images"]
     is_volume = record["kind"] == TrajectoryKind.VOLUME
@@ -37,7 +37,8 @@ def draw_trajectory(record: Mapping[str, Any], folder: Path) -> Image.Image:
     width, height = side * len(images), side + _LINE_PX * (_CAPTION_LINES + 1)
     sheet = Image.new("RGB", (width, height), "white")
     pen = ImageDraw.Draw(sheet)
-    heading = f"{record['kind']}: {record['target']['text']} ({record['modality']})"
+    asked = f", {turns[0]['role']}" if is_volume else ""
+    heading = f"{record['kind']}{asked}: {record['target']['text']} ({record['modality']})"
     pen.text((4, 1), heading, fill=_INK_RGB)
     for place, name in enumerate(images):
         panel = _panel(record, folder / name, place, folder)
@@ -83,7 +84,9 @@ def _caption(record: Mapping[str, Any], place: int) -> tuple[str, ...]:
     truth = "" if iou is None else f", IoU now {iou:.2f}"
     wrong = "" if _is_learnt(record, place) else " (wrong on purpose)"
     action = turn["action"]
-    named = f" {action['slices']}" if action["kind"] == "slices" else ""
+    named = ""
+    if action["kind"] == "slices":  # of an assessment that names none, nothing is wrong
+        named = f" {', '.join(map(str, action['slices'])) or 'none'}"
     return (
         f"{place + 1}: {action['kind'].replace('_', ' ')}{named}{wrong}",
         f"{turn['outcome'].replace('_', ' ')}{score}{truth}",

@@ -65,11 +65,16 @@ def run(
     finally:
         shard.close()
     figures = end_folder(choices.out)
+    if figures.kept:  # else what was left out says more than that there is nothing to export
+        _write_beside(choices)
+    return TrajectoriesMade(figures, tuple(dataset.skipped))
+
+
+def _write_beside(choices: TrajectoryChoices) -> None:
     for name in choices.exports:
         _WRITERS[name](choices.out)
     if choices.publish:
         write_data_card(choices.out)
-    return TrajectoriesMade(figures, tuple(dataset.skipped))
 
 
 def _models(settings: Settings) -> LoadedModels:

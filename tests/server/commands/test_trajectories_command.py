@@ -15,7 +15,7 @@ from server.cli import main
 from server.commands.trajectories import ALL
 from server.compose.training.trajectories import run
 from server.settings import load_settings
-from tests.support.dataset_folders import write_nifti
+from tests.support.dataset_folders import index_png_folder, write_nifti
 from tests.support.toy_cases import BRIGHTNESS, toy_cases
 
 Capture = pytest.CaptureFixture[str]
@@ -91,6 +91,22 @@ def test_a_broken_image_is_named_and_left_out(data: Path, tmp_path: Path, capsys
     assert {record["case_id"] for record in records(tmp_path / "out")} == {
         *("toy_000", "toy_001", "toy_002"),
     }
+
+
+def test_where_nothing_can_be_used_the_reasons_are_told_and_no_card_is_written(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    data = index_png_folder(tmp_path / "data")
+    for image in (data / "image").iterdir():
+        image.write_bytes(b"no image")
+
+    assert main(words(data, tmp_path / "out", "--publish", "--export", "llama-factory")) == 1
+
+    told = capsys.readouterr()
+    assert told.out.count("left out: image/P_") == 6
+    assert "0 trajectories of 0 patients" in told.out
+    assert told.err == ""
+    assert not (tmp_path / "out" / "README.md").exists()
 
 
 def test_progress_counts_what_is_kept_dropped_and_failed(data: Path, tmp_path: Path) -> None:

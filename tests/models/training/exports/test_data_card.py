@@ -58,13 +58,13 @@ def test_a_wrong_action_has_another_colour_than_a_right_one(folder: Path) -> Non
     ]
     right = next(record for record in records(folder) if record["kind"] == "box-to-point")
 
-    magenta, yellow = np.array([255, 0, 255]), np.array([255, 220, 0])
+    magenta, cyan = np.array([255, 0, 255]), np.array([0, 200, 255])
     wrong_pixels = np.asarray(draw_trajectory(drawn_wrong[0], folder))
     right_pixels = np.asarray(draw_trajectory(right, folder))
 
     assert (wrong_pixels == magenta).all(axis=2).any()
     assert not (right_pixels == magenta).all(axis=2).any()
-    assert (right_pixels == yellow).all(axis=2).any()
+    assert (right_pixels == cyan).all(axis=2).any()
 
 
 def test_a_panel_for_each_picture(folder: Path) -> None:
