@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 from models.errors import DeviceMissing, UnsupportedPrecision
@@ -12,10 +14,14 @@ CPU = torch.device("cpu")
 
 def chosen_device(name: str) -> torch.device:
     """The device that "auto", "cpu" or "cuda:N" means here; DeviceMissing for one that is not
-    there.
+    there. "auto" is the first GPU, and in a process that a launcher numbered (LOCAL_RANK, as
+    torchrun and accelerate do) the one of that number: not all of them on one.
     """
     if name == "auto":
-        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+        if not torch.cuda.is_available():
+            return CPU
+        rank = int(os.environ.get("LOCAL_RANK", "0"))
+        return torch.device(f"cuda:{rank % max(torch.cuda.device_count(), 1)}")
     try:
         device = torch.device(name)
     except RuntimeError:

@@ -3,6 +3,7 @@ for eight GPUs (deploy/training/ has the configurations):
 
     segnode train grpo DATA --base sft-run/model --segmenter litemedsam --out run/
     accelerate launch --config_file deploy/training/fsdp2.yaml -m server.cli train grpo DATA …
+    deploy/training/vllm-colocated.sh, vllm-server.sh                replies by vLLM
 
 (1) Starts: a slice, a target, its truth. (2) Rollouts: a group of episodes from each start, through
 the loop, the policy and the segmenter that serve (rollouts.py). (3) Rewards of each episode as a
@@ -67,6 +68,7 @@ Progress = Callable[[str], None]
 """Told where the run stands, in words."""
 
 _EQUAL = 1e-6  # rewards of a group that differ by less are equal
+_PROMPT_TOKENS = 4096  # words and one picture are some 2,000
 _SAMPLED_AT_ONCE = 64  # rows in one run of generate: their pictures lie in memory together
 
 
@@ -192,6 +194,8 @@ def trainer_arguments(run: RunFolder, settings: GrpoSettings, *, on_cpu: bool) -
         use_vllm=settings.sampler is not Sampler.GENERATE,
         vllm_mode="server" if settings.sampler is Sampler.VLLM_SERVER else "colocate",
         vllm_server_base_url=settings.sampler_url or None,
+        vllm_gpu_memory_utilization=settings.sampler_memory,
+        vllm_tensor_parallel_size=settings.sampler_gpus,
         bf16=not on_cpu and torch.cuda.is_bf16_supported(including_emulation=False),
         use_cpu=on_cpu,
         gradient_checkpointing=not on_cpu,
@@ -235,6 +239,9 @@ class EpisodeTrainer(GRPOTrainer):  # type: ignore[misc]  # trl is not typed
                 "lower --prompts, or take more slices of a structure (--slices)"
             )
         arguments.max_completion_length = room.completion_tokens
+        # else vLLM makes room for the longest conversation that the model was made for
+        longest = _PROMPT_TOKENS + room.completion_tokens
+        arguments.vllm_max_model_length = min(longest, room.context_tokens or longest)
         # vLLM calls the length of one reply otherwise, and knows its suppressed tokens not at all
         arguments.generation_kwargs = (
             {"max_tokens": room.reply_tokens}

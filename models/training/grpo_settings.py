@@ -35,7 +35,8 @@ class GrpoSettings:
     same) bounds the ratio, `kl` weighs the divergence from the model that training began with,
     `loss` and `scale_rewards` are TRL's names of how tokens are averaged and how a group's rewards
     are normalised ("group", "batch", "none"). `dynamic_sampling` leaves out groups of equal reward.
-    `completion_tokens` 0 is reckoned from turns and pictures. `lora_rank` 0 trains all weights.
+    `completion_tokens` 0 is reckoned from turns and pictures. `lora_rank` 0 trains all weights. A
+    vLLM beside the model takes `sampler_memory` (0..1) of each GPU and lies on `sampler_gpus`.
     """
 
     reward: RewardName = RewardName.SEGNODE
@@ -63,9 +64,12 @@ class GrpoSettings:
     seed: int = 0
     sampler: Sampler = Sampler.GENERATE
     sampler_url: str = ""
+    sampler_memory: float = 0.3
+    sampler_gpus: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("turns", "steps", "prompts", "updates", "per_device", "reply_tokens"):
+        counts = ("turns", "steps", "prompts", "updates", "per_device", "reply_tokens")
+        for name in (*counts, "sampler_gpus"):
             if getattr(self, name) < 1:
                 raise TrainingRefused(f"{name} is at least 1, not {getattr(self, name)}")
         if self.save_every < 1 or self.save_every % self.updates:
@@ -84,6 +88,10 @@ class GrpoSettings:
             raise TrainingRefused("kl, learning_rate and clip are not negative")
         if self.image_px < _LEAST_PX:
             raise TrainingRefused(f"image_px is at least {_LEAST_PX}, not {self.image_px}")
+        if not 0 < self.sampler_memory < 1:
+            raise TrainingRefused(
+                f"sampler_memory is a share of a GPU, 0..1, not {self.sampler_memory}"
+            )
         if (self.sampler is Sampler.VLLM_SERVER) is not bool(self.sampler_url):
             needed = self.sampler is Sampler.VLLM_SERVER
             raise TrainingRefused(

@@ -37,6 +37,8 @@ _NUMBERS: tuple[tuple[str, str, type[int] | type[float], str], ...] = (
     ("--image-px", "N", int, "side of the picture that the model is shown; 512"),
     ("--lora", "R", int, "train adapters of rank R, not all weights"),
     ("--save-every", "N", int, "steps between checkpoints; 200"),
+    ("--sampler-memory", "X", float, "share of each GPU for a vLLM beside the model; 0.3"),
+    ("--sampler-gpus", "N", int, "GPUs that a vLLM beside the model lies on together; 1"),
     ("--seed", "N", int, "of sampling and of the order of starts; 0"),
 )
 _CHOICES: tuple[tuple[str, tuple[str, ...], str], ...] = (

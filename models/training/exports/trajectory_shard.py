@@ -113,8 +113,8 @@ class TrajectoryShard:
         """Bring lines and journal into the order of `cases`, as a run that was not broken off has
         them; cases that are not among them stay behind those.
         """
-        known = [name for name in cases if name in self.done]
-        order = [*known, *(name for name in self.done if name not in set(known))]
+        listed = [name for name in cases if name in self.done]
+        order = list(dict.fromkeys([*listed, *self.done]))
         if order == list(self.done):
             return
         with self._writing():

@@ -19,6 +19,19 @@ def test_auto_is_the_first_gpu_or_the_processor() -> None:
     assert chosen_device("cpu") == CPU
 
 
+@pytest.mark.parametrize(("rank", "expected"), [("", "cuda:0"), ("0", "cuda:0"), ("5", "cuda:5")])
+def test_auto_in_a_process_that_a_launcher_numbered_is_its_own_gpu(
+    monkeypatch: pytest.MonkeyPatch, rank: str, expected: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    if rank:
+        monkeypatch.setenv("LOCAL_RANK", rank)
+
+    assert chosen_device("auto") == torch.device(expected)
+
+
 @pytest.mark.parametrize("said", ["cuda:99", "toaster", "cuda:x"])
 def test_a_device_that_is_not_there_is_named(said: str) -> None:
     with pytest.raises(DeviceMissing, match=f"no device '{said}' here"):

@@ -47,6 +47,8 @@ def test_ibis_agents_table() -> None:
         ({"clip": -0.2}, "not negative"),
         ({"image_px": 0}, "image_px is at least 28"),
         ({"sampler": Sampler.VLLM_SERVER}, "say where the vLLM server is"),
+        ({"sampler_memory": 1.0}, "sampler_memory is a share of a GPU, 0..1, not 1.0"),
+        ({"sampler_gpus": 0}, "sampler_gpus is at least 1"),
         ({"sampler_url": "http://host:8000"}, "only a vLLM server has a URL"),
     ],
 )

@@ -66,7 +66,7 @@ def test_all_that_is_said_reaches_the_run() -> None:
         "--sampler-url http://h:1 --prompts-folder site --dynamic-sampling --group 2 --prompts 3 "
         "--updates 4 --per-device 5 --steps 6 --turns 7 --learning-rate 1e-5 --clip 0.1 "
         "--clip-high 0.3 --kl 0.01 --temperature 0.9 --reply-tokens 8 --completion-tokens 99 "
-        "--image-px 64 --lora 16 --save-every 10 --seed 11"
+        "--image-px 64 --lora 16 --save-every 10 --seed 11 --sampler-memory 0.4 --sampler-gpus 2"
     )
 
     assert main([*WORDS, *said.split()], training) == 0
@@ -100,6 +100,8 @@ def test_all_that_is_said_reaches_the_run() -> None:
         "seed": 11,
         "sampler": "vllm-server",
         "sampler_url": "http://h:1",
+        "sampler_memory": 0.4,
+        "sampler_gpus": 2,
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -111,25 +111,33 @@ def _split_of(name: str) -> str | None:
 
 
 def _read(rows: _Rows, number: int, name: str, text: str, source: str, tell: Tell) -> Contents:
-    path, row = Path(name), rows.row(number)
-    if not text:
-        raise UnreadableFile(path, f"row {number} has no target_description.")
+    row = {**rows.row(number), "data_source": source, "extra_info": {"target_description": text}}
+    return contents_of_row(row, name, f"row {number}", tell)
+
+
+def contents_of_row(row: Mapping[str, Any], name: str, place: str, tell: Tell) -> Contents:
+    """What a row of these columns shows: its picture, with its mask as a truth. `place` ("row 7")
+    of the file `name` stands in errors; UnreadableFile for a row that cannot be used.
+    """
+    path, text = Path(name), str((row.get("extra_info") or {}).get("target_description") or "")
+    if not text.strip():
+        raise UnreadableFile(path, f"{place} has no target_description.")
     images, truth = row.get("images") or [], (row.get("reward_model") or {}).get("ground_truth")
     mask_bytes = truth.get("bytes") if isinstance(truth, dict) else truth
     image_bytes = images[0].get("bytes") if images else None
     if not isinstance(image_bytes, bytes) or not isinstance(mask_bytes, bytes):
-        raise UnreadableFile(path, f"row {number} has no picture, or no mask.")
+        raise UnreadableFile(path, f"{place} has no picture, or no mask.")
     volume, mask = read_picture(path, image_bytes), read_foreground(path, mask_bytes)
-    registered = find_dataset(source, "")
+    registered = find_dataset(str(row.get("data_source") or ""), "")
     if len(registered.modalities) == 1:
         volume = replace(volume, modality=registered.modalities[0])
     if mask.shape != volume.geometry.shape:
         raise UnreadableFile(
             path,
-            f"the mask of row {number} has {mask.shape[1:]} pixels and its picture "
+            f"the mask of {place} has {mask.shape[1:]} pixels and its picture "
             f"{volume.geometry.shape[1:]}.",
         )
-    target = Target(text, registered.structures.get(text))
+    target = Target(text.strip(), registered.structures.get(text.strip()))
     return Contents(volume, truth_of_mask(mask, target, name, tell), spacing_known=False)
 
 
