@@ -17,6 +17,7 @@ from models.evaluation.methods.policy_method import LAST_MASK, PolicyMethod, sin
 from models.loaded_models import LoadedModels
 
 LOCATOR = "locator"
+ALL_OR_NONE = ("all", "none")
 BASELINES: Mapping[str, str] = {
     LAST_MASK: "the policy's own turns, the last mask kept instead of the best",
     "single-turn": "the policy with one turn on each slice",
@@ -40,7 +41,7 @@ def named_baselines(words: str) -> tuple[str, ...]:
     """The baselines of "all", "none" or names with commas between, in the order of BASELINES;
     EvaluationFailed for a name that is none.
     """
-    if words in ("all", "none"):
+    if words in ALL_OR_NONE:
         return tuple(BASELINES) if words == "all" else ()
     names = {word.strip() for word in words.split(",")}
     unknown = sorted(names - BASELINES.keys())
@@ -69,6 +70,23 @@ def methods_of(
         *(_baseline(n, models, limits, locator) for n in wanted if n != LAST_MASK),
     ]
     return Methods(run, left_out)
+
+
+def require_possible(
+    wanted: Collection[str], policy: str, models: LoadedModels, left_out: Mapping[str, str]
+) -> None:
+    """EvaluationFailed where one of the baselines that were `wanted` by name is `left_out`, with
+    those that are possible: who names one waits for its figures.
+    """
+    missing = [name for name in wanted if name in left_out]
+    if not missing:
+        return
+    possible = [name for name in BASELINES if _why_not(name, policy, models, models) is None]
+    reasons = "; ".join(f"{name}: {left_out[name]}" for name in missing)
+    raise EvaluationFailed(
+        f"these baselines cannot be run with {policy} and {models.segmenter.name}: {reasons}. "
+        f"Possible are: {', '.join(possible)}"
+    )
 
 
 def _baseline(

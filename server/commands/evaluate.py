@@ -79,13 +79,16 @@ def _evaluate(arguments: argparse.Namespace, load: Load) -> int:
     if results is None:
         return 0
     table(HEADER, [_row(name, method["all"]) for name, method in results["methods"].items()])
+    for skipped in results["skipped"][:10]:
+        say(f"left out: {skipped['file']}: {skipped['reason']}")
     for failure in results["failures"][:10]:
         say(
             f"failed: {failure['method']}, {failure['case']}, {failure['target']}: "
             f"{failure['reason']}"
         )
-    more = len(results["failures"]) - 10
-    say(f"{more} more failures: see the report") if more > 0 else None
+    for what, count in (("left out", "skipped"), ("failures", "failures")):
+        more = len(results[count]) - 10
+        say(f"{more} more {what}: see the report") if more > 0 else None
     say(f"the report is {arguments.out / 'report.html'}")
     return 0
 

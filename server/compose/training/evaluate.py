@@ -10,7 +10,13 @@ from typing import Any
 
 from agent.case import Case
 from models.errors import EvaluationFailed
-from models.evaluation.baselines import LOCATOR, methods_of, named_baselines
+from models.evaluation.baselines import (
+    ALL_OR_NONE,
+    LOCATOR,
+    methods_of,
+    named_baselines,
+    require_possible,
+)
 from models.evaluation.records import Shard, parts_missing, read_records
 from models.evaluation.reporting.curves import require_matplotlib
 from models.evaluation.results import write_results
@@ -59,6 +65,9 @@ def run(
     progress("loading the models")
     models, locator = _open(settings, pair, with_locator=LOCATOR in baselines)
     budgets = limits(settings)
+    methods = methods_of(pair.policy, models, budgets, baselines, locator)
+    if request.baselines not in ALL_OR_NONE:
+        require_possible(baselines, pair.policy, models, methods.left_out)
     begin(
         request.out,
         Run(
@@ -72,7 +81,6 @@ def run(
         ),
         resume=request.resume or request.shard.count > 1,
     )
-    methods = methods_of(pair.policy, models, budgets, baselines, locator)
     for name, why in methods.left_out.items():
         tell(f"without {name}: {why}")
     failed = sum(record.failed for record in read_records(request.out))

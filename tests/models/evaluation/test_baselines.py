@@ -11,7 +11,12 @@ from agent.fakes import FakeSegmenter
 from agent.limits import Limits
 from agent.values import PromptKind
 from models.errors import EvaluationFailed
-from models.evaluation.baselines import BASELINES, methods_of, named_baselines
+from models.evaluation.baselines import (
+    BASELINES,
+    methods_of,
+    named_baselines,
+    require_possible,
+)
 from models.evaluation.records import TargetRecord
 from models.evaluation.runner import case_records
 from models.loaded_models import LoadedModels
@@ -71,3 +76,18 @@ def test_a_segmenter_of_clicks_takes_no_box(toy_models: LoadedModels) -> None:
 def test_the_locator_is_no_baseline_of_itself(toy_models: LoadedModels) -> None:
     left_out = methods_of("locator", toy_models, Limits(), ("locator",)).left_out
     assert left_out == {"locator": "it is the policy"}
+
+
+def test_a_baseline_that_was_named_and_cannot_run_is_refused_with_those_that_can(
+    toy_models: LoadedModels,
+) -> None:
+    models = replace(toy_models, segmenter=BoxSegmenter())
+    named = ("oracle-clicks", "oracle-box")
+    left_out = methods_of("threshold", models, Limits(), named, models).left_out
+    with pytest.raises(EvaluationFailed) as refusal:
+        require_possible(named, "threshold", models, left_out)
+    assert str(refusal.value) == (
+        "these baselines cannot be run with threshold and fake: oracle-clicks: fake takes no "
+        "clicks. Possible are: last-mask, single-turn, oracle-box, locator"
+    )
+    require_possible(("oracle-box",), "threshold", models, {})

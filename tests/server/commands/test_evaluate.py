@@ -165,3 +165,14 @@ def test_baselines_that_mean_nothing_here_are_told(data: Path, tmp_path: Path) -
     assert results is not None
     assert list(results["methods"]) == ["threshold", "last-mask", "oracle-clicks"]
     assert told == ["models: threshold + fake"]
+
+
+def test_a_baseline_that_cannot_run_is_refused_before_anything_is_written(
+    data: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    words = ["--policy", "locator", "--segmenter", "litemedsam", "--out", str(tmp_path / "out")]
+    assert main(["evaluate", str(data), *words, "--baselines", "oracle-clicks,interactive"]) == 1
+    (line,) = (one for one in capsys.readouterr().err.splitlines() if "baselines" in one)
+    assert "oracle-clicks: litemedsam takes no clicks" in line
+    assert "Possible are: last-mask, single-turn, oracle-box" in line
+    assert not (tmp_path / "out").exists()

@@ -62,11 +62,11 @@ def test_all_that_is_said_reaches_the_run() -> None:
     said = (
         "--from corrections --segmenter fake --split test --slices 3 --preset ibis --resume "
         "--reward medsam-agent --dialect tool_call --loss dapo --scale-rewards none "
-        "--sampler vllm-server "
+        "--sampler vllm-server --sampler-memory 0.4 --sampler-gpus 2 "
         "--sampler-url http://h:1 --prompts-folder site --dynamic-sampling --group 2 --prompts 3 "
         "--updates 4 --per-device 5 --steps 6 --turns 7 --learning-rate 1e-5 --clip 0.1 "
         "--clip-high 0.3 --kl 0.01 --temperature 0.9 --reply-tokens 8 --completion-tokens 99 "
-        "--image-px 64 --lora 16 --save-every 10 --seed 11 --sampler-memory 0.4 --sampler-gpus 2"
+        "--image-px 64 --lora 16 --save-every 10 --seed 11"
     )
 
     assert main([*WORDS, *said.split()], training) == 0
