@@ -42,6 +42,8 @@ _MOST_MASKS = 32
 _ANSWERS = ((0.80, 3.0), (0.70, 2.0), (0.50, 1.0))
 _FREE_STEPS, _STEP_COST, _IBIS_TERMS = 5, 0.2, 5
 
+_DENIED = -1.0  # "absent" of what is there: what it earns where it is right, taken away
+
 _EFFECTIVE = frozenset({Outcome.KEPT, Outcome.STOPPED, Outcome.ABSENT})
 
 
@@ -100,14 +102,15 @@ def ibis_turn_terms(
 
 
 def segnode_reward(facts: EpisodeFacts) -> Reward:
-    """Ours: 0.2 form + 0.8 quality, 0..1, with an answer for the structure that is not there.
+    """Ours: 0.2 form + 0.8 quality, -0.6..1, with an answer for the structure that is not there.
 
     Form is the share of turns that had an effect (a better mask, stop, absent), halved unless the
     episode was ended by itself: a turn that changes nothing earns nothing. Quality is that of
     MedSAM-Agent, but 0.01 is the cost of each turn after the first, whatever it did; 1 less that
-    cost for "absent" where it is right; 0 for "absent" where it is wrong, and for any other end
-    where the structure is absent. `presence` tells whether it was right about that, and is no part
-    of the sum.
+    cost for "absent" where it is right; -1 for "absent" where it is wrong; and 0 for any other end
+    where the structure is absent. So "absent" to everything, where half of the structures or more
+    are there, earns no more than drawing at random. `presence` tells whether it was right about
+    that, and is no part of the sum.
     """
     effective = sum(turn.outcome in _EFFECTIVE for turn in facts.turns)
     share = effective / len(facts.turns) if facts.turns else 0.0
@@ -115,8 +118,7 @@ def segnode_reward(facts: EpisodeFacts) -> Reward:
     cost = _TURN_COST * max(len(facts.turns) - 1, 0)
     quality = _quality(facts, cost=cost)
     if facts.truth_absent or facts.answered_absent:
-        right = facts.truth_absent and facts.answered_absent
-        answer = max(1.0 - cost, 0.0) if right else 0.0
+        answer = _presence_quality(facts, cost=cost)
         quality = dict.fromkeys(quality, 0.0) | {"quality": answer, "turns": cost}
     total = _FORM_WEIGHT * form + _QUALITY_WEIGHT * quality["quality"]
     presence = float(facts.answered_absent is facts.truth_absent)
@@ -129,6 +131,13 @@ REWARDS: Mapping[RewardName, Callable[[EpisodeFacts], Reward]] = {
     RewardName.SEGNODE: segnode_reward,
 }
 """Each reward by its name."""
+
+
+def _presence_quality(facts: EpisodeFacts, *, cost: float) -> float:
+    """The quality of an episode whose truth, or whose answer, is that nothing is there."""
+    if not facts.answered_absent:
+        return 0.0
+    return max(1.0 - cost, 0.0) if facts.truth_absent else _DENIED
 
 
 def _quality(facts: EpisodeFacts, *, cost: float) -> dict[str, float]:

@@ -188,8 +188,8 @@ class TestSegnode:
         [
             ((ABSENT,), True, 1, 1, 1),  # right
             ((MALFORMED, ABSENT), True, 0.5, 0.99, 1),  # right, a turn late
-            ((ABSENT,), False, 1, 0, 0),  # it is there
-            ((drew(0.9, 0.9), ABSENT), False, 1, 0, 0),  # drawn, then given up
+            ((ABSENT,), False, 1, -1, 0),  # it is there
+            ((drew(0.9, 0.9), ABSENT), False, 1, -1, 0),  # drawn, then given up
             ((drew(0.0, 0.0), STOP), True, 1, 0, 0),  # drew what is not there
             ((STOP,), True, 1, 0, 0),  # left it open
             ((STOP,), False, 1, 0, 1),  # nothing drawn, nothing denied
@@ -209,6 +209,28 @@ class TestSegnode:
         assert reward.terms["quality"] == pytest.approx(quality)
         assert reward.terms["presence"] == presence
         assert reward.total == pytest.approx(0.2 * form + 0.8 * quality)
+
+    @pytest.mark.parametrize(
+        ("present", "denied"),
+        [
+            (1, 0.2),  # of two starts: 0.2 + 0.8 (1 - 1) / 2
+            (2, 0.2 - 0.8),  # 0.2 + 0.8 (0 - 2) / 2
+        ],
+    )
+    def test_absent_to_everything_earns_no_more_than_boxes_that_all_miss(
+        self, present: int, denied: float
+    ) -> None:
+        def mean(*turns: TurnFacts) -> float:
+            truths = [number >= present for number in range(2)]
+            return sum(segnode_reward(episode(*turns, absent=no)).total for no in truths) / 2
+
+        assert mean(ABSENT) == pytest.approx(denied)
+        # 0.2 + 0.8 x 0: a mask that misses has no quality for its second turn to cost
+        missed = mean(drew(0.0, 0.0), STOP)
+        assert missed == pytest.approx(0.2)
+        assert mean(ABSENT) <= missed + 1e-9
+        # a blind box of IoU 0.1 and Dice 0.18, where it is there: 0.2 + 0.8 (0.14 - 0.01) x share
+        assert mean(drew(0.1, 0.18), STOP) == pytest.approx(0.2 + 0.8 * 0.13 * present / 2)
 
 
 def test_every_name_has_its_reward() -> None:
