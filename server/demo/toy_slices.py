@@ -14,9 +14,12 @@ from server.files import write_json
 SIDE = 256
 LABELS = {1: "liver", 2: "spleen", 3: "aorta"}
 _GREY = {1: 150, 2: 185, 3: 215}
-_CENTRES = {1: (0.45, 0.32), 2: (0.5, 0.72), 3: (0.62, 0.52)}  # (y, x) as parts of the side
-_RADII = {1: (0.17, 0.15), 2: (0.11, 0.08), 3: (0.05, 0.05)}
-_JITTER = 0.03
+_BODY_RADII = (0.27, 0.33)  # (y, x) as parts of the side
+_CENTRES = {1: (-0.04, -0.15), 2: (0.0, 0.17), 3: (0.09, 0.02)}  # (y, x) from the body's centre
+_RADII = {1: (0.13, 0.115), 2: (0.09, 0.07), 3: (0.045, 0.045)}
+_SHIFT = 0.16  # of the body: what does not look at the picture cannot know where organs lie
+_SCALE = (0.75, 1.15)  # of the body with all in it
+_JITTER, _STRETCH = 0.025, (0.8, 1.2)  # of each organ in its body: its place, each of its radii
 _NOISE = 4.0
 
 
@@ -74,13 +77,15 @@ def _slice(
     """A slice (SIDE, SIDE) uint8 and its labels; `without` the spleen."""
     rows, columns = np.mgrid[:SIDE, :SIDE] / SIDE
     image = np.full((SIDE, SIDE), 8.0)
-    image[_inside(rows, columns, (0.5, 0.5), (0.36, 0.44))] = 90.0
+    body, scale = 0.5 + rng.uniform(-_SHIFT, _SHIFT, 2), rng.uniform(*_SCALE)
+    image[_inside(rows, columns, body, scale * np.array(_BODY_RADII))] = 90.0
     labels = np.zeros((SIDE, SIDE), np.uint8)
     for value, radii in _RADII.items():
-        y, x = np.add(_CENTRES[value], rng.uniform(-_JITTER, _JITTER, 2))
+        place = np.add(_CENTRES[value], rng.uniform(-_JITTER, _JITTER, 2))
+        size = scale * np.multiply(radii, rng.uniform(*_STRETCH, 2))
         if without and LABELS[value] == "spleen":
             continue
-        inside = _inside(rows, columns, (float(y), float(x)), radii)
+        inside = _inside(rows, columns, body + scale * place, size)
         image[inside], labels[inside] = _GREY[value], value
     noisy = image + rng.normal(0, _NOISE, image.shape)
     return np.clip(noisy, 0, 255).astype(np.uint8), labels
@@ -89,8 +94,8 @@ def _slice(
 def _inside(
     rows: NDArray[np.float64],
     columns: NDArray[np.float64],
-    centre: tuple[float, float],
-    radii: tuple[float, float],
+    centre: NDArray[np.float64],
+    radii: NDArray[np.float64],
 ) -> NDArray[np.bool_]:
     across = ((columns - centre[1]) / radii[1]) ** 2
-    return ((rows - centre[0]) / radii[0]) ** 2 + across <= 1
+    return np.asarray(((rows - centre[0]) / radii[0]) ** 2 + across <= 1)

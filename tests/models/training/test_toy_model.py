@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,29 @@ def test_a_digit_is_one_token_and_text_comes_back_unchanged(folder: Path) -> Non
     ids = tokenizer(text)["input_ids"]
     assert tokenizer.decode(ids) == text
     assert sum(tokenizer.decode([token]).strip() in set("0123456789") for token in ids) == 10
+
+
+def test_words_that_always_come_together_are_one_token(tmp_path: Path) -> None:
+    call = '<tool_call>{"name": "add_bbox", "arguments": {"bbox": ['
+    sentences = [f"{call}{number}]}}}}</tool_call>" for number in range(100, 130)]
+    size = replace(SMALL, vocabulary=400)
+    folder = write_toy_model(tmp_path / "model", sentences, size)
+    tokenizer = load_chat_model(resources(folder)).processor.tokenizer
+    tokens = [tokenizer.decode([token]) for token in tokenizer(sentences[5])["input_ids"]]
+    assert tokens == [call, "1", "0", "5", "]}}</tool_call>"]
+
+
+def test_what_it_says_depends_on_where_something_lies_before_it_has_learnt_anything(
+    folder: Path,
+) -> None:
+    loaded = load_chat_model(resources(folder))
+    pictures = np.zeros((2, 64, 64, 3), np.uint8)
+    pictures[0, :16, :16] = pictures[1, 48:, 48:] = 255  # the same square in two corners
+    text = "<|vision_start|><|image_pad|><|vision_end|>"
+    inputs = loaded.processor(text=[text] * 2, images=list(pictures), return_tensors="pt")
+    with torch.no_grad():
+        first, second = loaded.model(**inputs).logits[:, -1]
+    assert float((first - second).std() / first.std()) > 0.12
 
 
 def test_the_same_seed_writes_the_same_weights_and_another_does_not(
