@@ -32,7 +32,7 @@ from server.demo.toy_slices import copy_slices, write_toy_slices
 from server.errors import DemoFailed, ServerError
 
 STRUCTURES = ("liver", "spleen", "kidney_left", "kidney_right", "aorta")
-BASELINES = "oracle-box,single-turn"
+BASELINES = "oracle-box"
 PROMPTS = Path(__file__).with_name("toy_prompts")
 
 CONFIGURATION = """
@@ -67,14 +67,14 @@ class DemoScale:
     turns: int = 2
     reply_tokens: int = 32
     per_case: int = 1
-    sft_steps: int = 500
+    sft_steps: int = 400
     sft_batch: int = 32
     sft_rate: float = 2e-3
-    grpo_steps: int = 40
+    grpo_steps: int = 22
     grpo_prompts: int = 16
     grpo_group: int = 8
     grpo_rows: int = 32
-    grpo_rate: float = 2e-4
+    grpo_rate: float = 2e-5
     seed: int = 0
 
 
@@ -140,6 +140,8 @@ def _train(
         *("train", "grpo", data, "--base", sft / "model", "--out", out / "grpo"),
         *("--steps", scale.grpo_steps, "--prompts", scale.grpo_prompts),
         *("--group", scale.grpo_group, "--per-device", scale.grpo_rows),
+        # unequal groups weigh more than those whose episodes hardly differ
+        *("--loss", "dr_grpo", "--scale-rewards", "none"),
         *("--learning-rate", scale.grpo_rate, "--seed", scale.seed),
         *("--turns", scale.turns, "--reply-tokens", scale.reply_tokens),
         *("--image-px", scale.image_px, *config),

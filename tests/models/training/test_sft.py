@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,7 +23,15 @@ from datasets import Dataset
 from safetensors.torch import load_file
 
 from models.errors import TrainingRefused, TrainingStopped, UnusableData
-from models.training.sft import SftResult, SftSettings, refuse_impossible, shared_out, train_sft
+from models.training.run_folder import RunFolder
+from models.training.sft import (
+    SftResult,
+    SftSettings,
+    refuse_impossible,
+    shared_out,
+    train_sft,
+    trainer_arguments,
+)
 from tests.support.scripted_trajectories import write_rows
 from tests.support.token_golden import loaded_planner
 from tests.support.training.full_disk import disk_for
@@ -230,6 +239,12 @@ def test_a_loss_that_is_no_number_stops_with_its_trajectories(
 
     kept = [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()]
     assert kept == ["checkpoint-1"]
+
+
+def test_nothing_is_reckoned_twice_on_a_processor(tmp_path: Path) -> None:
+    able: Any = SimpleNamespace(model=SimpleNamespace(supports_gradient_checkpointing=True))
+    arguments = trainer_arguments(RunFolder(tmp_path), SftSettings(), able, on_cpu=True)
+    assert arguments.activation_checkpointing is False
 
 
 def test_a_full_disk_leaves_no_half_checkpoint(
