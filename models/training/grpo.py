@@ -198,7 +198,7 @@ def trainer_arguments(run: RunFolder, settings: GrpoSettings, *, on_cpu: bool) -
         vllm_tensor_parallel_size=settings.sampler_gpus,
         bf16=not on_cpu and torch.cuda.is_bf16_supported(including_emulation=False),
         use_cpu=on_cpu,
-        gradient_checkpointing=not on_cpu,
+        activation_checkpointing=not on_cpu,
         seed=settings.seed,
         save_strategy="steps",
         save_steps=settings.save_every,

@@ -27,8 +27,6 @@ from models.errors import TrainingRefused, TrainingStopped
 from models.loaded_models import LoadedModels
 from models.training.grpo_settings import GrpoSettings
 
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
-
 STEPS = 10
 
 

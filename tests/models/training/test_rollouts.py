@@ -27,8 +27,6 @@ from models.policies.chat.in_process.generating import Generator
 from models.policies.chat.in_process.readers import CachedReader
 from tests.support.chat_folders import Size, save_qwen2_5_vl, save_qwen3_vl
 
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
-
 FAMILIES = {"qwen3_vl": save_qwen3_vl, "qwen2_5_vl": save_qwen2_5_vl}
 WHOLE, LEFT, TOP = Box(4, 4, 59, 59), Box(4, 4, 30, 59), Box(4, 4, 59, 30)
 ACTIONS = [AddBox(box) for box in (WHOLE, LEFT, TOP, Box(30, 4, 59, 59), Box(4, 30, 59, 59))]

@@ -36,8 +36,6 @@ from tests.support.scripted_trajectories import write_rows
 from tests.support.token_golden import loaded_planner
 from tests.support.training.full_disk import disk_for
 
-pytestmark = pytest.mark.filterwarnings("default")
-
 FAST: dict[str, Any] = {
     "batch": 4,
     "accumulate": 1,

@@ -24,8 +24,6 @@ from models.training.grpo_settings import GrpoSettings, Sampler, settings_of
 from models.training.run_folder import RunFolder
 from server.cli import make_parser
 
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
-
 REQUIREMENTS = ("vllm", "verl", "llamafactory")
 
 

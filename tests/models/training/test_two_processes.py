@@ -19,8 +19,6 @@ pytest.importorskip("trl")
 from models.training.sft import SftSettings, train_sft
 from tests.support.ports import free_port
 
-pytestmark = pytest.mark.filterwarnings("default")
-
 SETTINGS: dict[str, Any] = {
     "steps": 3,
     "batch": 1,

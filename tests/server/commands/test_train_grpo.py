@@ -50,7 +50,7 @@ def test_only_what_is_said_is_set(capsys: pytest.CaptureFixture[str]) -> None:
 
     ((site, settings, of),) = training.runs
     assert settings == GrpoSettings()
-    assert of == (Path("data"), "train", Path("base"), Path("run"), 1, False, False)
+    assert of == (Path("data"), "train", Path("base"), Path("run"), 1, False, False, "", None)
     assert site.agent.segmenter == "auto"
     told = capsys.readouterr().out
     assert "2 steps, mean reward 0.250 at first, 0.750 at last" in told
@@ -60,20 +60,22 @@ def test_only_what_is_said_is_set(capsys: pytest.CaptureFixture[str]) -> None:
 def test_all_that_is_said_reaches_the_run() -> None:
     training = Training()
     said = (
-        "--from corrections --segmenter fake --split test --slices 3 --preset ibis --resume "
+        "--from corrections --segmenter fake --segmenter-url http://g:8200 "
+        "--segmenter-token token --split test --slices 3 --preset ibis --resume "
         "--reward medsam-agent --dialect tool_call --loss dapo --scale-rewards none "
         "--sampler vllm-server --sampler-memory 0.4 --sampler-gpus 2 "
         "--sampler-url http://h:1 --prompts-folder site --dynamic-sampling --group 2 --prompts 3 "
         "--updates 4 --per-device 5 --steps 6 --turns 7 --learning-rate 1e-5 --clip 0.1 "
         "--clip-high 0.3 --kl 0.01 --temperature 0.9 --reply-tokens 8 --completion-tokens 99 "
-        "--image-px 64 --lora 16 --save-every 10 --seed 11"
+        "--image-px 64 --lora 16 --save-every 12 --seed 11"
     )
 
     assert main([*WORDS, *said.split()], training) == 0
 
     ((site, settings, of),) = training.runs
     assert site.agent.segmenter == "fake"
-    assert of == (Path("data"), "test", Path("base"), Path("run"), 3, True, True)
+    assert of[:7] == (Path("data"), "test", Path("base"), Path("run"), 3, True, True)
+    assert of[7:] == ("http://g:8200", Path("token"))
     assert settings.record == {
         "reward": "medsam-agent",
         "dialect": "tool_call",
@@ -96,7 +98,7 @@ def test_all_that_is_said_reaches_the_run() -> None:
         "image_px": 64,
         "prompts_folder": "site",
         "lora_rank": 16,
-        "save_every": 10,
+        "save_every": 12,
         "seed": 11,
         "sampler": "vllm-server",
         "sampler_url": "http://h:1",

@@ -11,7 +11,7 @@ pytest.importorskip("torch")
 
 import torch
 
-from models.errors import TrainingStopped
+from models.errors import SegmenterAway, TrainingStopped
 from models.training.running.faults import ending_in_a_sentence, whole_checkpoint
 
 
@@ -53,6 +53,14 @@ def test_a_file_that_cannot_grow_is_named() -> None:
         ending_in_a_sentence(lambda: 4, ""),
     ):
         raise OSError(errno.ENOSPC, "No space left on device", "run/curves.png")
+
+
+def test_a_segmenter_that_is_away_is_named_with_what_is_kept() -> None:
+    with (
+        pytest.raises(TrainingStopped, match=r"at host:8200 is away\. .* 4 steps .*--resume"),
+        ending_in_a_sentence(lambda: 4, ""),
+    ):
+        raise SegmenterAway("host:8200", "is away")
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,6 @@ from models.training.grpo_settings import GrpoSettings
 from tests.support.fixture_types import PlannerFolders
 from tests.support.training.full_disk import disk_for
 
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
-
 Train = Callable[..., Any]
 
 

@@ -16,8 +16,6 @@ import pytest
 from models.errors import TrainingRefused
 from models.training.grpo_settings import GrpoSettings
 
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
-
 SQUARES = 3  # of which one is taken a step: three passes over them in the steps of a run
 STEPS, KILLED_AFTER = 7, 5
 

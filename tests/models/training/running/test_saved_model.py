@@ -16,8 +16,6 @@ from safetensors.torch import load_file
 from models.training.running.saved_model import base_identity, save_served
 from tests.support.fixture_types import PlannerFolders
 
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
-
 
 def test_a_model_is_told_from_another_of_its_name(
     planner_folders: PlannerFolders, tmp_path: Path

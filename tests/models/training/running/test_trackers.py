@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,6 @@ pytest.importorskip("trl")
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from models.training.running.trackers import tensorboard
-
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
 def log(out: Path, checkpoint: Path | None, steps: range, value: float) -> None:
@@ -25,7 +24,9 @@ def log(out: Path, checkpoint: Path | None, steps: range, value: float) -> None:
     callback.on_train_end(arguments, state, TrainerControl())
 
 
-def test_what_a_killed_process_wrote_after_its_checkpoint_is_void(tmp_path: Path) -> None:
+def test_what_a_killed_process_wrote_after_its_checkpoint_is_void(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     checkpoint = tmp_path / "checkpoints" / "checkpoint-2"
@@ -33,6 +34,8 @@ def test_what_a_killed_process_wrote_after_its_checkpoint_is_void(tmp_path: Path
     (checkpoint / "trainer_state.json").write_text(json.dumps({"global_step": 2}))
 
     log(tmp_path, None, range(1, 5), 0.1)
+    begun = time.time()  # of which a file has its name, in whole seconds
+    monkeypatch.setattr(time, "time", lambda: begun + 60)
     log(tmp_path, checkpoint, range(3, 6), 0.2)
 
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload().Scalars("train/reward")
