@@ -15,6 +15,7 @@ ModelsError
 ├── LanguageMisconfigured a setting of the language model cannot be used; the message names it
 │   └── HostNotAllowed    patient data may not go to that host
 ├── MemoryShort           memory for a model was not to be had in time
+├── SegmenterAway         a segmenter on a server cannot be asked; the message says what to do
 ├── PromptNotUnderstood   a segmenter was asked with a kind of prompt that it cannot use
 ├── ExportFailed          trajectories cannot be written or read where they lie; `reason` says why
 ├── UnusableData          a data set cannot be used as it lies there; `reason` says why
@@ -195,6 +196,19 @@ class PromptNotUnderstood(ModelsError):
         super().__init__(
             f"{segmenter} needs a prompt of one of these kinds and no other: "
             f"{', '.join(supported_prompts)}."
+        )
+
+
+class SegmenterAway(ModelsError):
+    """The segmentation server `host` ("host:port") cannot be asked, or answers what it should not;
+    `reason` says which.
+    """
+
+    def __init__(self, host: str, reason: str) -> None:
+        self.host, self.reason = host, reason
+        super().__init__(
+            f"the segmenter at {host} {reason}. Start segnode sessions there, of this version, or "
+            "name another by --segmenter-url."
         )
 
 

@@ -60,6 +60,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", metavar="DIR", type=Path, required=True, help="where the run is kept"
     )
     add_segmenter(parser)
+    parser.add_argument(
+        "--segmenter-url",
+        metavar="URL",
+        default="",
+        help="a `segnode sessions` that draws instead, such as http://host:8200",
+    )
+    parser.add_argument(
+        "--segmenter-token", metavar="FILE", type=Path, help="holds the token that it wants"
+    )
     parser.add_argument("--split", metavar="NAME", default="train", help="cases of it; train")
     parser.add_argument(
         "--slices", metavar="N", type=int, default=1, help="of a structure in a volume; 1"
@@ -108,6 +117,8 @@ def _run(arguments: argparse.Namespace, load: Load) -> int:
         arguments.slices,
         arguments.resume,
         arguments.source == CORRECTIONS,
+        arguments.segmenter_url,
+        arguments.segmenter_token,
     )
     progress = Progress("train")
     result = grpo.run(site, training, of, progress.show)

@@ -135,7 +135,9 @@ PROBLEMS: Mapping[type[Exception], Kind] = {
     agent_errors.UnsuitedImage: Kind(
         HTTPStatus.UNPROCESSABLE_ENTITY, "unsuited-image", "Another kind of image"
     ),
-    agent_errors.SegmenterFailed: _INTERNAL,
+    agent_errors.SegmenterFailed: Kind(
+        HTTPStatus.INTERNAL_SERVER_ERROR, "segmenter-failed", "The segmenter failed"
+    ),
     agent_errors.ChatFailed: Kind(HTTPStatus.BAD_GATEWAY, "language-model", "No answer"),
     agent_errors.NoAnswer: _INTERNAL,
     agent_errors.BadPrompts: _INTERNAL,

@@ -12,7 +12,7 @@ import numpy as np
 from agent.actions import AddBox, AddPoint, Malformed
 from agent.episode.actions_to_prompts import apply_action, normalise_action, why_invalid
 from agent.limits import Limits
-from agent.ports import Encoding, Segmenter
+from agent.ports import Encoding, PromptedSlice, Segmenter
 from agent.values import Box, Point, PromptKind, Prompts, Segmentation
 from models.errors import PromptNotUnderstood, UnknownModel
 from server.errors import BadPrompt, UnknownImage
@@ -54,22 +54,29 @@ class SegmenterService:
         """(rows, columns) of an image, which is encoded on the way; ImageTooLarge, BadImage."""
         return self._encoding(image).source_shape
 
-    def shape_known(self, sha256: str) -> tuple[int, int]:
-        """(rows, columns) of an image whose encoding is kept; UnknownImage."""
-        return self._kept(sha256).source_shape
+    def encoding_of(self, image: SentImage | str) -> Encoding:
+        """The encoding of an image, or of one named by its SHA-256 (else UnknownImage);
+        ImageTooLarge, BadImage.
+        """
+        return self._kept(image) if isinstance(image, str) else self._encoding(image)
 
     def draw(self, image: SentImage | str, prompts: Prompts) -> Segmentation:
-        """The mask for prompts on an image, or on one named by its SHA-256 (else UnknownImage).
+        """The mask for prompts on an image; raises what `encoding_of` and `draw_together` raise."""
+        return self.draw_together([PromptedSlice(self.encoding_of(image), prompts)])[0]
 
-        Raises PromptNotUnderstood when the segmenter cannot use them, BadPrompt when there are
+    def draw_together(self, asks: Sequence[PromptedSlice]) -> list[Segmentation]:
+        """The masks for prompts on encoded images, in order.
+
+        Raises PromptNotUnderstood when the segmenter cannot use them, BadPrompt where there are
         none, TooManyCalls when no memory is left for it.
         """
-        if not (prompts.box or prompts.points or prompts.text or prompts.mask is not None):
+        if not all(_draws(ask.prompts) for ask in asks):
             raise BadPrompt("there is nothing to draw from: add a box or a click first")
-        encoding = self._kept(image) if isinstance(image, str) else self._encoding(image)
-        rows, columns = encoding.source_shape
-        with self._account.reserved(rows * columns * _DRAWN_BYTES):
-            return self._segmenter.segment(encoding, prompts)
+        pixels = sum(
+            rows * columns for rows, columns in (ask.encoding.source_shape for ask in asks)
+        )
+        with self._account.reserved(pixels * _DRAWN_BYTES):
+            return self._segmenter.segment_many(asks)
 
     def add(self, prompts: Prompts, action: AddBox | AddPoint, shape: tuple[int, int]) -> Prompts:
         """`prompts` with one more box or click on an image of `shape` (rows, columns).
@@ -124,6 +131,10 @@ class SegmenterService:
         image = np.zeros(_TRIAL_SHAPE, dtype=np.float32)
         image[rows // 4 : -rows // 4, columns // 4 : -columns // 4] = 1.0
         return self._segmenter.segment(self._segmenter.encode(image), prompts)
+
+
+def _draws(prompts: Prompts) -> bool:
+    return bool(prompts.box or prompts.points or prompts.text or prompts.mask is not None)
 
 
 class SegmenterPool:

@@ -22,8 +22,10 @@ from server.interactive.schemas import (
     HealthOut,
     PointJson,
     PredictIn,
+    PredictManyIn,
     PredictStateIn,
     SegmentationOut,
+    SegmentationsOut,
     SessionIn,
     SessionOut,
 )
@@ -147,6 +149,19 @@ async def predict_with_state(
     return await run_in_threadpool(
         lambda: _answer_out(service.predict_with_state(segmenter, body), body)
     )
+
+
+@single.post("/predict_many")
+async def predict_many(
+    body: PredictManyIn, service: WithService, request: Request
+) -> SegmentationsOut:
+    """Masks of many prompts in one run of the decoder; each image is encoded once.
+
+    404 when an image named by its hash is not kept any more: then nothing is drawn.
+    """
+    segmenter = await _segmenter(request, body.segmenter)
+    answers = await run_in_threadpool(lambda: service.predict_many(segmenter, body))
+    return SegmentationsOut(masks=tuple(_answer_out(answer, body) for answer in answers))
 
 
 def _answer_out(answer: tuple[Segmentation, str], body: AskIn) -> SegmentationOut:

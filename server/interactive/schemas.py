@@ -10,6 +10,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+MOST_TOGETHER = 64
+"""Masks of one call."""
+
 EXAMPLE_IMAGE = (
     "iVBORw0KGgoAAAANSUhEUgAAAAQAAAAECAAAAACMmsGiAAAAFUlEQVR4nGNgYGBgYGA4cYKBiQEGABOwAZOwYMOx"
     "AAAAAElFTkSuQmCC"
@@ -145,6 +148,41 @@ class PredictStateIn(AskIn):
     logits: bool = True
 
 
+class PromptedImageIn(_Taken):
+    """All prompts so far on one image, in full or by its hash."""
+
+    image: ImageText | None = None
+    image_sha256: Sha256 | None = None
+    box: BoxPx | None = None
+    points: list[PointJson] = []
+    text: Annotated[str, Field(max_length=1000)] = ""
+    mask: Annotated[
+        str | None,
+        Field(description="an outline to start from: base64 of a grey PNG of the image's size"),
+    ] = None
+    previous_logits: LogitsJson | None = None
+
+
+class PredictManyIn(AskIn):
+    """Prompts on many images, or many on the same; all masks are drawn together."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "asks": [
+                        {"image": EXAMPLE_IMAGE, "box": [1, 1, 2, 2]},
+                        {"image_sha256": EXAMPLE_SHA256, "points": [{"x": 2, "y": 2}]},
+                    ]
+                }
+            ]
+        }
+    )
+
+    segmenter: SegmenterName = None
+    asks: Annotated[list[PromptedImageIn], Field(min_length=1, max_length=MOST_TOGETHER)]
+
+
 class MaskOut(_Answered):
     """A mask at the image's own size."""
 
@@ -188,6 +226,12 @@ class SegmentationOut(_Answered):
     choice: Annotated[int, Field(description="zero-based among the candidates")]
     candidate_ious: tuple[float, ...]
     logits: LogitsJson | None
+
+
+class SegmentationsOut(_Answered):
+    """What the segmenter drew, in the order of what was asked."""
+
+    masks: tuple[SegmentationOut, ...]
 
 
 class SessionOut(_Answered):

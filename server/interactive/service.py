@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from agent.actions import AddBox, AddPoint
+from agent.ports import Encoding, PromptedSlice
 from agent.values import Box, Point, PromptKind, Prompts, Segmentation
 from server.errors import BadPrompt
 from server.interactive.bounds import Bounds
 from server.interactive.drawing import SegmenterPool, SegmenterService
 from server.interactive.encodings import Encodings
-from server.interactive.images import SentImage
 from server.interactive.memory import MemoryAccount
-from server.interactive.schemas import PointJson, PredictIn, PredictStateIn, SessionOut
+from server.interactive.schemas import (
+    PointJson,
+    PredictIn,
+    PredictManyIn,
+    PredictStateIn,
+    PromptedImageIn,
+    SessionOut,
+)
 from server.interactive.store import Session, SessionStore
 from server.interactive.wire import image_of, logits_of, mask_of, share
 
@@ -31,15 +38,9 @@ class Service:
     def predict(self, segmenter: SegmenterService, body: PredictIn) -> tuple[Segmentation, str]:
         """A mask from everything at once, and the image's SHA-256."""
         image = image_of(body.image)
-        shape = segmenter.shape_of(image)
-        prompts = self._prompts(segmenter, shape, body)
-        if body.mask is not None:
-            segmenter.require(PromptKind.MASK)
-            mask_image = image_of(body.mask)
-            with self.account.reserved(mask_image.working_bytes(self.bounds.max_image_pixels)):
-                mask = mask_of(mask_image, shape, self.bounds.max_image_pixels)
-            prompts = replace(prompts, mask=mask)
-        return segmenter.draw(image, prompts), image.sha256
+        encoding = segmenter.encoding_of(image)
+        prompts = self._with_mask(segmenter, encoding.source_shape, body)
+        return segmenter.draw_together([PromptedSlice(encoding, prompts)])[0], image.sha256
 
     def predict_with_state(
         self, segmenter: SegmenterService, body: PredictStateIn
@@ -48,19 +49,57 @@ class Service:
 
         The second value is the image's SHA-256.
         """
+        encoding, sha256 = self._encoding(segmenter, body, {})
+        prompts = self._prompts(segmenter, encoding.source_shape, body)
+        return segmenter.draw_together([PromptedSlice(encoding, prompts)])[0], sha256
+
+    def predict_many(
+        self, segmenter: SegmenterService, body: PredictManyIn
+    ) -> list[tuple[Segmentation, str]]:
+        """A mask for each ask, in order, and its image's SHA-256; all in one run of the decoder."""
+        held: dict[str, Encoding] = {}  # also one that there is no room to keep serves the call
+        prompted, names = [], []
+        for ask in body.asks:
+            encoding, sha256 = self._encoding(segmenter, ask, held)
+            held[sha256] = encoding
+            prompts = self._with_mask(segmenter, encoding.source_shape, ask)
+            prompted.append(PromptedSlice(encoding, prompts))
+            names.append(sha256)
+        return list(zip(segmenter.draw_together(prompted), names, strict=True))
+
+    def _encoding(
+        self,
+        segmenter: SegmenterService,
+        body: PredictStateIn | PromptedImageIn,
+        held: Mapping[str, Encoding],
+    ) -> tuple[Encoding, str]:
+        """The encoding of an image sent now or earlier, or `held` by its SHA-256, and that."""
         if (body.image is None) == (body.image_sha256 is None):
             raise BadPrompt("give either the image or its image_sha256")
-        image: SentImage | str
-        if body.image is not None:
-            image = image_of(body.image)
-            shape, sha256 = segmenter.shape_of(image), image.sha256
-        else:
-            image = sha256 = str(body.image_sha256)
-            shape = segmenter.shape_known(sha256)
-        return segmenter.draw(image, self._prompts(segmenter, shape, body)), sha256
+        if body.image is None:
+            sha256 = str(body.image_sha256)
+            return held.get(sha256) or segmenter.encoding_of(sha256), sha256
+        image = image_of(body.image)
+        return segmenter.encoding_of(image), image.sha256
+
+    def _with_mask(
+        self, segmenter: SegmenterService, shape: tuple[int, int], body: PredictIn | PromptedImageIn
+    ) -> Prompts:
+        """All prompts of a request, the outline to start from among them."""
+        prompts = self._prompts(segmenter, shape, body)
+        if body.mask is None:
+            return prompts
+        segmenter.require(PromptKind.MASK)
+        mask_image = image_of(body.mask)
+        with self.account.reserved(mask_image.working_bytes(self.bounds.max_image_pixels)):
+            mask = mask_of(mask_image, shape, self.bounds.max_image_pixels)
+        return replace(prompts, mask=mask)
 
     def _prompts(
-        self, segmenter: SegmenterService, shape: tuple[int, int], body: PredictIn | PredictStateIn
+        self,
+        segmenter: SegmenterService,
+        shape: tuple[int, int],
+        body: PredictIn | PredictStateIn | PromptedImageIn,
     ) -> Prompts:
         """All prompts of a request, by the same rules as one after the other in a session."""
         if len(body.points) >= self.bounds.max_prompts:

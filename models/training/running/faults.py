@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from models.errors import TrainingStopped
+from models.errors import SegmenterAway, TrainingStopped
 from models.runtime.memory import is_out_of_memory
 from models.training.run_folder import is_write_failure
 
@@ -36,8 +36,9 @@ def whole_checkpoint(folder: Path, step: int) -> Iterator[None]:
 
 @contextmanager
 def ending_in_a_sentence(step: Callable[[], int], remedy: str) -> Iterator[None]:
-    """Run the block; TrainingStopped where memory runs out, with the `remedy` (what to lower), and
-    where a file of the run (curves, figures) cannot be written. `step` tells the steps made.
+    """Run the block; TrainingStopped where memory runs out, with the `remedy` (what to lower),
+    where a file of the run (curves, figures) cannot be written, and where the segmenter's server is
+    away. `step` tells the steps made.
     """
     try:
         yield
@@ -47,6 +48,11 @@ def ending_in_a_sentence(step: Callable[[], int], remedy: str) -> Iterator[None]
         raise TrainingStopped(
             f"memory ran out in step {step() + 1}. {remedy}; then go on with --resume if a "
             "checkpoint was written."
+        ) from error
+    except SegmenterAway as error:
+        raise TrainingStopped(
+            f"{error} {step()} steps are made, the checkpoints are kept: go on with --resume when "
+            "it answers."
         ) from error
     except OSError as error:
         if error.errno not in _FULL:
