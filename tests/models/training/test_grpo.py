@@ -91,8 +91,9 @@ class TestContractOfTrl:
 
 class TestBeforeEveryStep:
     @pytest.fixture(scope="class")
+    @classmethod
     def steps(
-        self,
+        cls,
         toy: ModuleType,
         grpo: ModuleType,
         raw: Path,
@@ -305,8 +306,9 @@ def weights(folder: Path) -> bytes:
 
 class TestLearning:
     @pytest.fixture(scope="class")
+    @classmethod
     def runs(
-        self,
+        cls,
         toy: ModuleType,
         grpo: ModuleType,
         prompts: Path,
