@@ -22,6 +22,7 @@ def figures_of(
         "iou": [episode.final_iou for episode in facts],
         "turns": [float(len(episode.turns)) for episode in facts],
         "malformed": [float(not turn.well_formed) for turn in turns],
+        "out_of_room": [float(rollout.out_of_room) for rollout in rollouts],
         "ended_by_itself": [float(episode.ended_by_itself) for episode in facts],
         "absent_right": [
             float(episode.answered_absent) for episode in facts if episode.truth_absent
@@ -43,7 +44,13 @@ def draw_figures(file: Path, history: Sequence[Mapping[str, Any]]) -> None:
         "reward": ["reward", *terms],
         "IoU at the end": ["iou"],
         "turns": ["turns"],
-        "share": ["malformed", "ended_by_itself", "absent_right", "groups_left_out"],
+        "share": [
+            "malformed",
+            "ended_by_itself",
+            "out_of_room",
+            "absent_right",
+            "groups_left_out",
+        ],
         "gradient norm": ["grad_norm"],
     }
     draw_curves(

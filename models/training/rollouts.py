@@ -57,7 +57,7 @@ class Rollout:
     `completion_ids` follow `prompt_ids`; `trained` is 1 for what the model said and 0 for what it
     was told; `logprobs` one for each of them (0.0 where it is not trained), None where the sampler
     tells none. `pictures` in the order of their tokens over prompt and completion. `episode` has a
-    turn for each reply.
+    turn for each reply. `out_of_room` where it was ended because a further turn would not have fit.
     """
 
     prompt_ids: list[int]
@@ -66,6 +66,7 @@ class Rollout:
     logprobs: list[float] | None
     pictures: tuple[Picture, ...]
     episode: Episode
+    out_of_room: bool = False
 
 
 @dataclass(eq=False)
@@ -169,6 +170,7 @@ class RolloutChat:
             row.logprobs,
             row.pictures,
             replace(episode, turns=turns),
+            row.full,
         )
 
     def _told(self, row: _Row, conversation: Conversation) -> bool:

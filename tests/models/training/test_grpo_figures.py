@@ -28,8 +28,8 @@ def test_a_value_for_every_episode_that_has_one() -> None:
     ]
     rewards = [segnode_reward(episode) for episode in facts]
     rollouts = [
-        Rollout([1], [2, 3, 4], trained, None, (), Episode((), None, 0.0))
-        for trained in ([1, 0, 1], [1, 1, 1], [1, 0, 0])
+        Rollout([1], [2, 3, 4], trained, None, (), Episode((), None, 0.0), full)
+        for trained, full in (([1, 0, 1], True), ([1, 1, 1], False), ([1, 0, 0], False))
     ]
 
     figures = figures_of(rollouts, facts, rewards)
@@ -38,6 +38,7 @@ def test_a_value_for_every_episode_that_has_one() -> None:
     assert figures["turns"] == [3, 1, 1]
     assert figures["malformed"] == [0, 1, 0, 0, 0]  # by turn
     assert figures["ended_by_itself"] == [1, 1, 1]
+    assert figures["out_of_room"] == [1, 0, 0]
     assert figures["absent_right"] == [1]
     assert figures["present_right"] == [1, 0]
     assert figures["completions/mean_length"] == [2, 3, 1]  # of what was said

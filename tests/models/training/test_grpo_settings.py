@@ -73,6 +73,12 @@ def test_a_preset_is_changed_by_what_is_said() -> None:
     assert settings_of(None, {"dialect": "think_action"}).dialect is Dialect.THINK_ACTION
 
 
+def test_nothing_is_said_too() -> None:
+    changes = {"learning_rate": 0.0, "clip": 0.0, "seed": 0}
+    settings = settings_of(None, changes)
+    assert (settings.learning_rate, settings.clip) == (0.0, 0.0)
+
+
 def test_a_preset_of_nobody_is_refused() -> None:
     with pytest.raises(TrainingRefused, match="there is no preset 'gpt': choose one of"):
         settings_of("gpt", {})

@@ -239,6 +239,7 @@ def test_a_reply_ends_where_serving_stops_listening(
     assert tokenizer.decode(rollout.completion_ids[:said]) == toy.GOOD
     told = tokenizer.decode(rollout.completion_ids[said:])
     assert told.startswith(tokenizer.eos_token)  # the mark that it did not say is told
+    assert len(rollout.logprobs) == len(rollout.completion_ids)
 
 
 def test_a_sampled_picture_token_ends_a_reply(
@@ -279,6 +280,9 @@ def test_an_episode_ends_before_its_room_does(
     assert len(rollout.completion_ids) <= room
     assert rollout.completion_ids == whole.completion_ids[: len(rollout.completion_ids)]
     assert len(rollout.pictures) == 2  # the third was never told
+    assert (whole.out_of_room, rollout.out_of_room) == (False, True)
+    exact, seen = play(loaded, [toy.WORDS, toy.GOOD, toy.STOP], completion_tokens=room)
+    assert (len(seen), exact.completion_ids) == (3, whole.completion_ids)
 
 
 def test_a_conversation_beyond_the_context_is_refused(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,8 +25,8 @@ def train(toy: ModuleType, raw: Path, quick: GrpoSettings, tmp_path: Path) -> Tr
     """Trains two squares for two steps, a checkpoint each, in `run`."""
     from tests.support.training.killed_grpo import train_on_squares
 
-    def made(base: Path = raw, **more: Any) -> Any:
-        return train_on_squares(base, tmp_path / "run", 2, quick, **more)
+    def made(base: Path = raw, settings: GrpoSettings = quick, **more: Any) -> Any:
+        return train_on_squares(base, tmp_path / "run", 2, settings, **more)
 
     return made
 
@@ -128,3 +129,15 @@ def test_a_run_is_not_gone_on_with_from_a_model_of_another_architecture(
 
     with pytest.raises(TrainingRefused, match="was begun with another base: config_sha256"):
         train(base=tmp_path / "model", resume=True)
+
+
+def test_episodes_without_room_for_a_further_turn_are_told(
+    train: Train, quick: GrpoSettings
+) -> None:
+    told: list[str] = []
+
+    # the reply that fits is of four tokens; the picture behind it would be beyond ten
+    train(settings=replace(quick, completion_tokens=10), progress=told.append)
+
+    assert all("100% of the episodes out of room for a turn" in text for text in told[1:])
+    assert len(told) == 3
