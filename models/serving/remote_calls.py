@@ -23,7 +23,7 @@ _TOLD_CHARS = 300
 
 
 @dataclass(frozen=True)
-class Patience:
+class CallRetries:
     """How long a server is tried: `waits_s` between attempts, `timeout_s` for each step of one."""
 
     waits_s: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 30.0)
@@ -31,7 +31,7 @@ class Patience:
     sleep: Callable[[float], None] = time.sleep
 
 
-PATIENT = Patience()
+DEFAULT_RETRIES = CallRetries()
 """A server that is begun anew, and loads its segmenter, is waited for."""
 
 
@@ -42,8 +42,8 @@ class RemoteCalls:
     told to go.
     """
 
-    def __init__(self, url: str, token: str, patience: Patience) -> None:
-        self._patience = patience
+    def __init__(self, url: str, token: str, retries: CallRetries) -> None:
+        self._retries = retries
         try:
             parsed = httpx.URL(url.strip().rstrip("/"))
         except httpx.InvalidURL as error:
@@ -57,7 +57,7 @@ class RemoteCalls:
         self._client = httpx.Client(
             base_url=f"{base}/",
             headers={"Authorization": f"Bearer {token}"} if token else {},
-            timeout=patience.timeout_s,
+            timeout=retries.timeout_s,
             trust_env=False,
         )
 
@@ -80,12 +80,12 @@ class RemoteCalls:
                 f"answers {answer.status_code}: {detail or 'it is no segnode sessions'}"
             )
         try:
-            said = answer.json()
+            content = answer.json()
         except ValueError:
-            said = None
-        if not isinstance(said, dict):
+            content = None
+        if not isinstance(content, dict):
             raise self.away("does not answer in JSON: it is no segnode sessions")
-        return said
+        return content
 
     def delete(self, path: str) -> None:
         """End what a call has begun; a server that does not answer ends it by itself."""
@@ -100,22 +100,22 @@ class RemoteCalls:
 
     def _answered(self, path: str, body: Mapping[str, Any]) -> httpx.Response:
         """The first answer that is not of the kind that passes."""
-        for wait_s in (*self._patience.waits_s, None):
-            asked_s = 0.0
+        for wait_s in (*self._retries.waits_s, None):
+            least_wait_s = 0.0
             try:
                 answer = self._client.post(path, json=body)
             except httpx.TimeoutException:
-                reason = f"gives no answer within {self._patience.timeout_s:g} s"
+                reason = f"gives no answer within {self._retries.timeout_s:g} s"
             except httpx.HTTPError as error:
                 reason = f"cannot be reached ({error})"
             else:
                 if answer.status_code not in _PASSING:
                     return answer
                 reason = f"answers {answer.status_code}: {_problem(answer)[1]}"
-                asked_s = _retry_after_s(answer)
+                least_wait_s = _retry_after_s(answer)
             if wait_s is not None:
-                self._patience.sleep(max(wait_s, asked_s))
-        raise self.away(f"{reason}; tried {len(self._patience.waits_s) + 1} times")
+                self._retries.sleep(max(wait_s, least_wait_s))
+        raise self.away(f"{reason}; tried {len(self._retries.waits_s) + 1} times")
 
 
 class UnknownToServer(Exception):

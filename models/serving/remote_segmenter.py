@@ -22,7 +22,7 @@ from PIL import Image
 from agent.errors import SegmenterFailed
 from agent.ports import Encoding, PromptedSlice
 from agent.values import PromptKind, Prompts, Segmentation
-from models.serving.remote_calls import PATIENT, Patience, RemoteCalls, UnknownToServer
+from models.serving.remote_calls import DEFAULT_RETRIES, CallRetries, RemoteCalls, UnknownToServer
 
 MOST_ASKS = 64
 """Prompts in one call, as the server takes them."""
@@ -76,7 +76,7 @@ class RemoteSegmenter:
         self, calls: RemoteCalls, name: str, supported_prompts: frozenset[PromptKind]
     ) -> None:
         self._calls, self.name, self.supported_prompts = calls, name, supported_prompts
-        self._kept: set[str] = set()  # images that the server has been sent
+        self._sent_images: set[str] = set()  # their hashes
 
     def encode(self, image: NDArray[np.float32]) -> SentSlice:
         """The slice, to be sent with its first prompt; the encoder runs there."""
@@ -88,14 +88,14 @@ class RemoteSegmenter:
 
     def segment_many(self, asks: Sequence[PromptedSlice]) -> list[Segmentation]:
         """The masks for `asks`, in order, in as few calls as their images leave room for."""
-        drawn: list[Segmentation] = []
-        while len(drawn) < len(asks):
-            drawn += self._drawn(self._together(asks[len(drawn) :]))
-        return drawn
+        segmentations: list[Segmentation] = []
+        while len(segmentations) < len(asks):
+            segmentations += self._drawn(self._together(asks[len(segmentations) :]))
+        return segmentations
 
     def _together(self, asks: Sequence[PromptedSlice]) -> Sequence[PromptedSlice]:
         """The first of `asks` that go in one call."""
-        size_bytes, there = 0, set(self._kept)
+        size_bytes, there = 0, set(self._sent_images)
         for number, ask in enumerate(asks[:MOST_ASKS]):
             image = _sent(ask.encoding)
             size_bytes += 0 if image.sha256 in there else len(image.content)
@@ -107,44 +107,46 @@ class RemoteSegmenter:
     def _drawn(self, asks: Sequence[PromptedSlice]) -> list[Segmentation]:
         images = [_sent(ask.encoding) for ask in asks]
         try:
-            answer = self._asked(asks, self._kept)
+            answer = self._asked(asks, self._sent_images)
         except UnknownToServer:  # it was begun anew, or had no room for the image any more
-            self._kept.clear()
+            self._sent_images.clear()
             answer = self._asked(asks, ())
         try:
-            drawn = [
+            segmentations = [
                 _segmentation(mask, image.source_shape)
                 for mask, image in zip(answer["masks"], images, strict=True)
             ]
         except (KeyError, TypeError, ValueError, OSError) as error:
             raise self._calls.away(f"answers what is no mask of the slice ({error})") from error
-        self._kept.update(image.sha256 for image in images)
-        return drawn
+        self._sent_images.update(image.sha256 for image in images)
+        return segmentations
 
-    def _asked(self, asks: Sequence[PromptedSlice], kept: Collection[str]) -> Mapping[str, Any]:
-        """All in one call; an image that is `kept` there, or comes twice, by its hash."""
-        there = set(kept)
+    def _asked(
+        self, asks: Sequence[PromptedSlice], known_images: Collection[str]
+    ) -> Mapping[str, Any]:
+        """All in one call; an image that is in `known_images`, or comes twice, by its hash."""
+        there = set(known_images)
         bodies = []
         for ask in asks:
             image = _sent(ask.encoding)
-            named = (
+            image_json = (
                 {"image_sha256": image.sha256}
                 if image.sha256 in there
                 else {"image": _base64(image.content)}
             )
             there.add(image.sha256)
-            bodies.append(named | _prompts_json(ask.prompts))
-        wanted = {"segmenter": self.name, "logits": True, "asks": bodies}
-        return self._calls.post("predict_many", wanted)
+            bodies.append(image_json | _prompts_json(ask.prompts))
+        request = {"segmenter": self.name, "logits": True, "asks": bodies}
+        return self._calls.post("predict_many", request)
 
 
 def open_remote_segmenter(
-    url: str, *, name: str | None = None, token: str = "", patience: Patience = PATIENT
+    url: str, *, name: str | None = None, token: str = "", retries: CallRetries = DEFAULT_RETRIES
 ) -> RemoteSegmenter:
     """The segmenter `name` (None: the server's own choice) of the server at `url`, such as
     http://host:8200. SegmenterAway where it is not there, or will not have the `token`.
     """
-    calls = RemoteCalls(url, token, patience)
+    calls = RemoteCalls(url, token, retries)
     trial = {"image": _base64(SentSlice(_TRIAL).content), "segmenter": name}
     session = calls.post("sessions", trial)
     try:
@@ -164,37 +166,37 @@ def _sent(encoding: Encoding) -> SentSlice:
 
 def _prompts_json(prompts: Prompts) -> dict[str, Any]:
     """Prompts as the API takes them; ValueError for those that it does not take."""
-    said: dict[str, Any] = {"text": prompts.text}
+    content_json: dict[str, Any] = {"text": prompts.text}
     if prompts.box is not None:
         box = prompts.box
-        said["box"] = [float(side) for side in (box.x0, box.y0, box.x1, box.y1)]
-    said["points"] = [
+        content_json["box"] = [float(side) for side in (box.x0, box.y0, box.x1, box.y1)]
+    content_json["points"] = [
         {"x": float(point.x), "y": float(point.y), "positive": bool(point.positive)}
         for point in prompts.points
     ]
     if prompts.previous_logits is not None:
         logits = np.ascontiguousarray(prompts.previous_logits, "<f4")
-        said["previous_logits"] = {"shape": logits.shape, "data": _base64(logits.tobytes())}
+        content_json["previous_logits"] = {"shape": logits.shape, "data": _base64(logits.tobytes())}
     if prompts.mask is not None:
         buffer = io.BytesIO()
         Image.fromarray(prompts.mask.astype(np.uint8) * 255).save(buffer, "PNG")
-        said["mask"] = _base64(buffer.getvalue())
-    return said
+        content_json["mask"] = _base64(buffer.getvalue())
+    return content_json
 
 
-def _segmentation(said: Mapping[str, Any], shape: tuple[int, int]) -> Segmentation:
+def _segmentation(content_json: Mapping[str, Any], shape: tuple[int, int]) -> Segmentation:
     """An answer as the segmenter gave it there; ValueError for one of another shape."""
-    with Image.open(io.BytesIO(base64.b64decode(said["mask"]["data"]))) as picture:
+    with Image.open(io.BytesIO(base64.b64decode(content_json["mask"]["data"]))) as picture:
         mask = np.asarray(picture) > 0
     if mask.shape != shape:
         raise ValueError(f"it is {mask.shape}, the slice is {shape}")
-    logits = np.frombuffer(base64.b64decode(said["logits"]["data"]), "<f4")
+    logits = np.frombuffer(base64.b64decode(content_json["logits"]["data"]), "<f4")
     return Segmentation(
         mask,
-        logits.reshape(said["logits"]["shape"]).astype(np.float32),
-        float(said["predicted_iou"]),
-        int(said["choice"]),
-        tuple(float(iou) for iou in said["candidate_ious"]),
+        logits.reshape(content_json["logits"]["shape"]).astype(np.float32),
+        float(content_json["predicted_iou"]),
+        int(content_json["choice"]),
+        tuple(float(iou) for iou in content_json["candidate_ious"]),
     )
 
 

@@ -491,7 +491,7 @@ class _Watching(TrainerCallback):  # type: ignore[misc]  # transformers is not t
 
     def on_log(self, _: Any, state: Any, __: Any, logs: Any = None, **___: Any) -> None:
         if state.is_world_process_zero and logs and "reward" in logs:
-            told = f"step {state.global_step} of {state.max_steps}, reward {logs['reward']:.3f}"
+            sentence = f"step {state.global_step} of {state.max_steps}, reward {logs['reward']:.3f}"
             if logs.get("out_of_room"):
-                told += f", {logs['out_of_room']:.0%} of the episodes out of room for a turn"
-            self._progress(told)
+                sentence += f", {logs['out_of_room']:.0%} of the episodes out of room for a turn"
+            self._progress(sentence)

@@ -57,11 +57,13 @@ class Service:
         self, segmenter: SegmenterService, body: PredictManyIn
     ) -> list[tuple[Segmentation, str]]:
         """A mask for each ask, in order, and its image's SHA-256; all in one run of the decoder."""
-        held: dict[str, Encoding] = {}  # also one that there is no room to keep serves the call
+        of_this_call: dict[
+            str, Encoding
+        ] = {}  # also one that there is no room to keep serves the call
         prompted, names = [], []
         for ask in body.asks:
-            encoding, sha256 = self._encoding(segmenter, ask, held)
-            held[sha256] = encoding
+            encoding, sha256 = self._encoding(segmenter, ask, of_this_call)
+            of_this_call[sha256] = encoding
             prompts = self._with_mask(segmenter, encoding.source_shape, ask)
             prompted.append(PromptedSlice(encoding, prompts))
             names.append(sha256)
@@ -71,14 +73,16 @@ class Service:
         self,
         segmenter: SegmenterService,
         body: PredictStateIn | PromptedImageIn,
-        held: Mapping[str, Encoding],
+        of_this_call: Mapping[str, Encoding],
     ) -> tuple[Encoding, str]:
-        """The encoding of an image sent now or earlier, or `held` by its SHA-256, and that."""
+        """The encoding of an image, and its SHA-256: sent now, named before in this call, or kept
+        from an earlier one.
+        """
         if (body.image is None) == (body.image_sha256 is None):
             raise BadPrompt("give either the image or its image_sha256")
         if body.image is None:
             sha256 = str(body.image_sha256)
-            return held.get(sha256) or segmenter.encoding_of(sha256), sha256
+            return of_this_call.get(sha256) or segmenter.encoding_of(sha256), sha256
         image = image_of(body.image)
         return segmenter.encoding_of(image), image.sha256
 

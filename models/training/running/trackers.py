@@ -14,6 +14,6 @@ def tensorboard(out: Path, checkpoint: Path | None) -> TensorBoardCallback:
     """Writes the figures of each step to the run's folder `out`; what an earlier process wrote of
     steps after the `checkpoint` that the run goes on from is void.
     """
-    made = None if checkpoint is None else checkpoint_step(checkpoint)
-    next_step = None if made is None else made + 1
+    last_step = None if checkpoint is None else checkpoint_step(checkpoint)
+    next_step = None if last_step is None else last_step + 1
     return TensorBoardCallback(SummaryWriter(str(out / "tensorboard"), purge_step=next_step))

@@ -19,7 +19,7 @@ from agent.ports import Encoding, PromptedSlice, Segmenter
 from agent.values import Box, Point, PromptKind, Prompts, Segmentation
 from models.errors import SegmenterAway
 from models.serving import remote_segmenter
-from models.serving.remote_calls import PREFIX, Patience
+from models.serving.remote_calls import PREFIX, CallRetries
 from models.serving.remote_segmenter import MOST_ASKS, RemoteSegmenter, open_remote_segmenter
 from server.http.tokens import tokens_of
 from server.interactive import app as interactive_app
@@ -29,7 +29,7 @@ from server.interactive.service import Service
 from tests.support.http.loopback import on_loopback
 
 TOKEN = "a-token-of-good-length"
-HURRIED = Patience(waits_s=(0.0, 0.0), timeout_s=20.0, sleep=lambda _: None)
+HURRIED = CallRetries(waits_s=(0.0, 0.0), timeout_s=20.0, sleep=lambda _: None)
 
 Serve = Callable[..., RemoteSegmenter]
 
@@ -57,7 +57,7 @@ def serve(
             return response
 
         running.append(on_loopback(app))
-        return open_remote_segmenter(running[-1].__enter__(), token=TOKEN, patience=HURRIED)
+        return open_remote_segmenter(running[-1].__enter__(), token=TOKEN, retries=HURRIED)
 
     yield made
     for server in running:
@@ -252,7 +252,7 @@ class TestAServerThatIsAwayOrNone:
             match=rf"127\.0\.0\.1:{port} cannot be reached .*tried 3 times.*segnode sessions",
         ):
             open_remote_segmenter(
-                f"http://127.0.0.1:{port}", patience=Patience((0.5, 1.0), 5.0, waits.append)
+                f"http://127.0.0.1:{port}", retries=CallRetries((0.5, 1.0), 5.0, waits.append)
             )
         assert waits == [0.5, 1.0]
 
@@ -260,7 +260,7 @@ class TestAServerThatIsAwayOrNone:
         with socket.create_server(("127.0.0.1", 0)) as silent:
             url = f"http://127.0.0.1:{silent.getsockname()[1]}"
             with pytest.raises(SegmenterAway, match=r"no answer within 0\.2 s; tried 1 times"):
-                open_remote_segmenter(url, patience=Patience((), 0.2))
+                open_remote_segmenter(url, retries=CallRetries((), 0.2))
 
     @pytest.mark.parametrize("url", ["host:8200", "ftp://host", "http://user:word@host", "http://"])
     def test_it_is_no_url(self, url: str) -> None:
@@ -272,21 +272,21 @@ class TestAServerThatIsAwayOrNone:
             on_loopback(create_app(make_service(), tokens_of((TOKEN,)))) as url,
             pytest.raises(SegmenterAway, match=r"does not take the token: .*--segmenter-token"),
         ):
-            open_remote_segmenter(url, token="another-of-good-length", patience=HURRIED)
+            open_remote_segmenter(url, token="another-of-good-length", retries=HURRIED)
 
     def test_it_has_no_segmenter_of_that_name(self, make_service: Callable[..., Service]) -> None:
         with (
             on_loopback(create_app(make_service(), tokens_of((TOKEN,)))) as url,
             pytest.raises(SegmenterAway, match=r"answers 422: there is no segmenter called 'sam9'"),
         ):
-            open_remote_segmenter(url, name="sam9", token=TOKEN, patience=HURRIED)
+            open_remote_segmenter(url, name="sam9", token=TOKEN, retries=HURRIED)
 
     def test_it_is_something_else(self) -> None:
         with (
             on_loopback(FastAPI()) as url,
             pytest.raises(SegmenterAway, match="answers 404: it is no segnode sessions"),
         ):
-            open_remote_segmenter(url, patience=HURRIED)
+            open_remote_segmenter(url, retries=HURRIED)
 
     @pytest.mark.parametrize(
         ("masks", "fault"),
@@ -309,7 +309,7 @@ class TestAServerThatIsAwayOrNone:
             return {"masks": masks}
 
         with on_loopback(app) as url:
-            remote = open_remote_segmenter(url, patience=HURRIED)
+            remote = open_remote_segmenter(url, retries=HURRIED)
             with pytest.raises(SegmenterAway, match=fault):
                 remote.segment(remote.encode(slices(1)[0]), PROMPTS[0])
 
@@ -324,7 +324,7 @@ class TestAServerThatIsAwayOrNone:
             on_loopback(app) as url,
             pytest.raises(SegmenterAway, match="does not say which segmenter it has"),
         ):
-            open_remote_segmenter(url, patience=HURRIED)
+            open_remote_segmenter(url, retries=HURRIED)
 
     def test_it_is_busy_and_is_waited_for(self) -> None:
         app, waits = FastAPI(), list[float]()
@@ -336,5 +336,5 @@ class TestAServerThatIsAwayOrNone:
             return {"id": "1", "segmenter": "late", "understands": ["box"]}
 
         with on_loopback(app) as url:
-            remote = open_remote_segmenter(url, patience=Patience((1.0,), 20.0, waits.append))
+            remote = open_remote_segmenter(url, retries=CallRetries((1.0,), 20.0, waits.append))
         assert (remote.name, waits) == ("late", [7.0])
