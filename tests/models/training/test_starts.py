@@ -14,6 +14,7 @@ from agent.geometry import Geometry
 from agent.ports import Localisation
 from agent.values import Role, Target, Volume
 from models.errors import TrainingRefused
+from models.images.windows import window_for
 from models.loaded_models import LoadedModels
 from models.training.starts import EpisodeStarts
 from tests.support.toy_cases import toy_cases
@@ -106,6 +107,14 @@ def test_a_case_is_prepared_once_for_its_truths() -> None:
     (case,) = toy_cases(1)
     starts = EpisodeStarts([case], models())
     assert starts[0].observation.slices is starts[1].observation.slices
+
+
+def test_a_structure_is_shown_in_its_own_window_whatever_it_is_called() -> None:
+    case = _volume(areas=[0, 9, 0])
+    ct = replace(case, volume=replace(case.volume, modality="CT"))
+    called = replace(ct.truths[0], target=Target("what is beside the heart", structure="lung"))
+    start = EpisodeStarts([replace(ct, truths=(called,))], models())[0]
+    assert start.observation.slices.window.startswith(str(window_for("lung")))
 
 
 def test_volumes_are_let_go_and_come_back_the_same() -> None:
