@@ -15,6 +15,7 @@ import torch
 
 from agent.fakes import FakeSegmenter, ScriptedPolicy
 from agent.ports import Localisation
+from models.errors import TrainingStopped
 from models.loaded_models import LoadedModels
 from models.training.grpo_settings import GrpoSettings
 from models.training.run_folder import RunFolder
@@ -65,6 +66,13 @@ def test_replies_and_episodes_have_their_own_bounds(trainer: Any, quick: GrpoSet
     assert sampling["max_new_tokens"] == quick.reply_tokens
     assert sampling["suppress_tokens"] == vision_tokens(trainer._loaded.model)
     assert len(sampling["suppress_tokens"]) >= 3
+
+
+def test_a_batch_that_has_lost_its_pictures_is_not_learnt(trainer: Any) -> None:
+    row = torch.full((1, 3), trainer._image_token)
+    cut = {"prompt_ids": row, "completion_ids": row, "start": torch.tensor([0])}
+    with pytest.raises(TrainingStopped, match="dropped the pictures of a batch"):
+        trainer.compute_loss(trainer.model, cut)
 
 
 def test_rows_beyond_one_run_of_generate_keep_their_order(
