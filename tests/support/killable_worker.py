@@ -73,7 +73,7 @@ def parts_of(folder: Path) -> dict[str, Any]:
         "encodings": EncodingStore(folder / "encodings", limit_bytes=10**9),
         "workbench": lambda _: models,
         "catalogue": load_catalogue(),
-        "limits": Limits(),
+        "limits": Limits(draw_step_mm=10.0),  # every second slice of 5 mm is drawn
     }
 
 

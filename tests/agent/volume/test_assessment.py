@@ -2,17 +2,80 @@
 
 from __future__ import annotations
 
+from itertools import repeat
+
 import numpy as np
 
 from agent.actions import Absent, AddBox, NameSlices, Stop
 from agent.errors import NoAnswer
-from agent.fakes import ArraySlices, FakeVolumeSegmenter, ScriptedPolicy
+from agent.fakes import ArraySlices, FakeSegmenter, FakeVolumeSegmenter, ScriptedPolicy
+from agent.limits import Limits
 from agent.ports import Assessment, Localisation, Reply, Slices
-from agent.turns import WHOLE_VOLUME
+from agent.turns import WHOLE_VOLUME, TargetResult, Turn
 from agent.values import Box, Role, Target, TargetStatus
 from agent.volume.order import segment_target
-from tests.support.agent.towers import LIVER, boxed
+from tests.support.agent.towers import LIVER, boxed, tower
 from tests.support.fixture_types import RunToEnd
+
+
+class TestThinSlices:
+    """A tower on 12 slices of 1 mm, drawn every 2 mm on its way from slice 6."""
+
+    def assessed(
+        self, run: RunToEnd, named: int, review: list[AddBox | Stop | Absent]
+    ) -> tuple[list[Turn], TargetResult]:
+        segmenter = FakeSegmenter()
+        policy = ScriptedPolicy(
+            Localisation((), (6,)),
+            {
+                (6, Role.KEY): boxed(6),
+                **{(z, Role.CARRY): boxed(6) for z in (2, 4, 8)},
+                (9, Role.CARRY): boxed(6),
+                Role.CARRY: repeat(Absent()),
+                (named, Role.REVIEW): review,
+            },
+            Assessment((named,)),
+        )
+        steps = segment_target(
+            LIVER, ArraySlices(tower(), segmenter), policy, segmenter, Limits(draw_step_mm=2.0)
+        )
+        turns, result = run(steps)
+        return turns, result
+
+    def filled(self, turns: list[Turn]) -> list[tuple[int, ...]]:
+        return [
+            turn.action.slices
+            for turn in turns
+            if turn.role is Role.FILL and isinstance(turn.action, NameSlices)
+        ]
+
+    def test_an_interpolated_slice_that_is_named_is_drawn(self, run: RunToEnd) -> None:
+        smaller = [AddBox(Box(6, 8, 17, 18)), Stop()]
+
+        turns, result = self.assessed(run, 5, smaller)
+
+        assert result.voxels is not None
+        assert result.voxels[5].sum() == 12 * 11
+        assert self.filled(turns) == [(7,), (3, 5)]
+        assert any(told.startswith("2 of its 8 slices") for told in result.warnings)
+
+    def test_what_came_from_a_redrawn_slice_is_interpolated_anew(self, run: RunToEnd) -> None:
+        smaller = [AddBox(Box(6, 8, 17, 17)), Stop()]
+
+        turns, result = self.assessed(run, 4, smaller)
+
+        assert result.voxels is not None
+        assert self.filled(turns) == [(7,), (3, 5), (3, 5)]
+        below, redrawn, above = (int(result.voxels[z].sum()) for z in (3, 4, 5))
+        assert redrawn == 120
+        assert 120 < below < 144
+        assert 120 < above < 144
+
+    def test_a_slice_that_could_not_be_corrected_stays_interpolated(self, run: RunToEnd) -> None:
+        turns, result = self.assessed(run, 5, [Stop(), Stop()])
+
+        assert self.filled(turns)[:2] == [(7,), (3, 5)]
+        assert any(told.startswith("3 of its 8 slices") for told in result.warnings)
 
 
 class TestCorrections:

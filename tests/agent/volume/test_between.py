@@ -35,7 +35,7 @@ def pixel(row: int, column: int) -> Mask2D:
         (2.0, 4.0, 2),
         (1.0, 4.0, 4),
         (0.8, 4.0, 5),
-        (4.0 / 3.0, 4.0, 3),  # a quotient that is a hair below 3
+        (1.3333333333333335, 4.0, 3),  # a quotient that is a hair below 3
         (2.5, 4.0, 1),  # two of these would be more than 4 mm
         (5.0, 4.0, 1),
         (1.0, 0.0, 1),  # 0 draws every slice
@@ -84,8 +84,12 @@ def test_a_disc_that_moves_is_midway_and_keeps_its_size() -> None:
     middle = interpolated(first, last, 0.5)
 
     assert dice(middle, disc(15)) > 0.98
-    # pixels on the line itself are not lost: they would be 3 % of this disc
     assert np.count_nonzero(middle) == pytest.approx(np.count_nonzero(disc(15)), rel=0.02)
+
+
+def test_pixels_on_the_line_itself_are_not_lost() -> None:
+    # half-way to the next pixel the whole edge lies on the line: 4 % of this disc
+    assert np.array_equal(interpolated(disc(15), disc(15, x=41), 0.5), disc(15))
 
 
 def test_a_hole_stays_a_hole() -> None:

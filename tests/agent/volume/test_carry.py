@@ -143,6 +143,35 @@ class TestThinSlices:
         assert slices_asked(turns, Role.CARRY) == [4, 6, 0, 8]
         assert areas(result) == [100] * 9
 
+    def test_a_key_slice_that_is_met_ends_the_way(self, play: Any) -> None:
+        carry = {z: square(10) for z in (0, 4, 8)}
+
+        turns, _, _ = play({2: square(10), 6: square(10)}, carry, limits=self.LIMITS)
+
+        assert slices_asked(turns, Role.CARRY) == [4, 0, 8]
+
+    def test_a_key_slice_between_is_not_leapt_over(self, play: Any) -> None:
+        carry = {z: square(10) for z in (4, 8)}
+
+        turns, result, _ = play(
+            {0: square(10), 6: square(10)}, carry, limits=Limits(draw_step_mm=4.0)
+        )
+
+        filled = [turn.action.slices for turn in turns if turn.role is Role.FILL]
+        assert filled == [(1, 2, 3, 5), (7,)]
+        assert areas(result) == [100] * 9
+
+    def test_what_a_leap_did_not_reach_is_asked_once_more_when_its_turn_has_come(
+        self, play: Any
+    ) -> None:
+        carry = {5: square(10), 6: square(10)}
+
+        turns, result, _ = play({4: square(10)}, carry, limits=Limits(draw_step_mm=4.0))
+
+        upwards = [turn.slice_index for turn in turns if turn.slice_index > 4]
+        assert upwards == [8, 5, 5, 6, 6, 7, 8]
+        assert areas(result) == [0, 0, 0, 0, 100, 100, 100, 0, 0]
+
     def test_drift_over_a_leap_is_no_warning_where_the_nearer_slice_leads_there(
         self, play: Any
     ) -> None:
