@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,19 @@ from agent.fakes import (
 )
 from agent.knowledge import ANYTHING
 from agent.limits import Limits
-from agent.ports import Assessment, Encoding, Localisation, Observation, Policy, Reply, Slices
-from agent.replay import replay_target
+from agent.ports import (
+    Assessment,
+    Encoding,
+    Localisation,
+    Observation,
+    Policy,
+    Reply,
+    Segmenter,
+    Slices,
+)
+from agent.replay import Masks, replay_target
 from agent.trace import Trace, TracedTarget, trace_from_record, trace_record
-from agent.turns import Outcome
+from agent.turns import Outcome, TargetResult
 from agent.values import Box, Point, PromptKind, Prompts, Role, Target, TargetStatus
 from agent.volume.order import segment_target
 
@@ -38,12 +47,16 @@ BALL = Target("ball")
 
 
 @pytest.fixture
-def volume() -> Any:
+def volume() -> NDArray[np.float32]:
     """A bright ball in nine slices."""
     volume = np.full((DEPTH, SIDE, SIDE), 0.2, dtype=np.float32)
     for z in range(1, 8):
         volume[z][ellipse((SIDE, SIDE), (22, 25), (12 - abs(z - 4), 10 - abs(z - 4)))] = 0.8
     return volume
+
+
+Recorded = tuple[TracedTarget, Masks]
+"""A traced target, and its masks by slice and turn."""
 
 
 class Watched:
@@ -145,12 +158,12 @@ class ScribblingFollower(Scribbler, FakeVolumeSegmenter):
 
 
 def run(
-    policy: Any,
-    segmenter: Any,
-    volume: Any,
+    policy: Policy,
+    segmenter: Segmenter,
+    volume: NDArray[np.float32],
     target: Target = BALL,
     limits: Limits | None = None,
-) -> Any:
+) -> TargetResult:
     """A target's result, from beginning to end."""
     steps = segment_target(target, ArraySlices(volume, segmenter), policy, segmenter, limits)
     while True:
@@ -160,7 +173,7 @@ def run(
             return end.value
 
 
-def recorded(result: Any) -> Any:
+def recorded(result: TargetResult) -> Recorded:
     """What trace and mask file hold of a result: the traced target, and masks by turn."""
     record = json.loads(json.dumps(trace_record(Trace.of([result]))))
     (traced,) = trace_from_record(record).targets
@@ -189,7 +202,10 @@ def assert_shown_alike(observation: Observation, again: Observation) -> None:
 
 
 def assert_replays(
-    policy: Watched, segmenter: Any, volume: Any, limits: Limits | None = None
+    policy: Watched,
+    segmenter: Segmenter,
+    volume: NDArray[np.float32],
+    limits: Limits | None = None,
 ) -> Sequence[Outcome]:
     result = run(policy, segmenter, volume, limits=limits)
     traced, masks = recorded(result)
@@ -218,7 +234,9 @@ def assert_replays(
 
 
 @pytest.mark.parametrize("make_segmenter", [FakeSegmenter, FakeVolumeSegmenter, FakeVolumePrompter])
-def test_a_target_of_the_fakes_is_found_again(volume: Any, make_segmenter: Any) -> None:
+def test_a_target_of_the_fakes_is_found_again(
+    volume: NDArray[np.float32], make_segmenter: Callable[[], Segmenter]
+) -> None:
     policy = Watched(ThresholdPolicy({"ball": Band(0.7, 0.9)}))
 
     outcomes = assert_replays(policy, make_segmenter(), volume)
@@ -228,7 +246,9 @@ def test_a_target_of_the_fakes_is_found_again(volume: Any, make_segmenter: Any) 
 
 @pytest.mark.parametrize("make_segmenter", [Scribbler, ScribblingFollower])
 @pytest.mark.parametrize("words", [True, False])
-def test_whatever_happens_is_found_again(volume: Any, make_segmenter: Any, words: bool) -> None:
+def test_whatever_happens_is_found_again(
+    volume: NDArray[np.float32], make_segmenter: Callable[[int], Segmenter], words: bool
+) -> None:
     outcomes: set[Outcome] = set()
 
     for seed in range(30):
@@ -305,14 +325,16 @@ class Failing(ThresholdPolicy):
         return super().act(observation)
 
 
-def test_a_target_that_failed_on_the_way_is_found_again(volume: Any) -> None:
+def test_a_target_that_failed_on_the_way_is_found_again(volume: NDArray[np.float32]) -> None:
     policy = Watched(Failing({"ball": Band(0.7, 0.9)}))
 
     assert_replays(policy, FakeSegmenter(), volume)
 
 
 @pytest.mark.parametrize("text", ["unknown", "dark"])
-def test_a_target_that_was_never_drawn_is_found_again(volume: Any, text: str) -> None:
+def test_a_target_that_was_never_drawn_is_found_again(
+    volume: NDArray[np.float32], text: str
+) -> None:
     policy = ThresholdPolicy({"dark": Band(0.98, 0.99)})
     result = run(policy, FakeSegmenter(), volume, Target(text))
 
@@ -326,7 +348,7 @@ class TestDisagreement:
     """A record that was changed is not believed."""
 
     @pytest.fixture
-    def record(self, volume: Any) -> Any:
+    def record(self, volume: NDArray[np.float32]) -> Recorded:
         policy = ThresholdPolicy({"ball": Band(0.7, 0.9)})
         return recorded(run(policy, FakeSegmenter(), volume))
 
@@ -335,7 +357,7 @@ class TestDisagreement:
         turns[number] = replace(turns[number], **fields)
         return replace(traced, turns=tuple(turns))
 
-    def test_an_outcome_that_does_not_follow(self, record: Any) -> None:
+    def test_an_outcome_that_does_not_follow(self, record: Recorded) -> None:
         traced, masks = record
 
         with pytest.raises(
@@ -343,20 +365,20 @@ class TestDisagreement:
         ):
             replay_target(self.changed(traced, 0, outcome=Outcome.ROLLED_BACK), masks)
 
-    def test_an_action_that_was_changed(self, record: Any) -> None:
+    def test_an_action_that_was_changed(self, record: Recorded) -> None:
         traced, masks = record
         far = AddBox(Box(0, 0, 900, 900))
 
         with pytest.raises(ReplayDiffers, match="turn 0 on slice 4"):
             replay_target(self.changed(traced, 0, action=far), masks)
 
-    def test_an_area_that_the_mask_has_not(self, record: Any) -> None:
+    def test_an_area_that_the_mask_has_not(self, record: Recorded) -> None:
         traced, masks = record
 
         with pytest.raises(ReplayDiffers, match="drew 7 pixels, its mask has"):
             replay_target(self.changed(traced, 0, area_px=7), masks)
 
-    def test_a_mask_of_the_same_area_elsewhere(self, record: Any) -> None:
+    def test_a_mask_of_the_same_area_elsewhere(self, record: Recorded) -> None:
         traced, masks = record
         key = (traced.turns[0].slice_index, traced.turns[0].index)
         moved = {z: np.roll(mask, 1, axis=1) for z, mask in masks[key].items()}
@@ -364,26 +386,26 @@ class TestDisagreement:
         with pytest.raises(ReplayDiffers, match="turn 0 on slice 4 leads to another mask"):
             replay_target(traced, {**masks, key: moved})
 
-    def test_a_mask_that_is_missing(self, record: Any) -> None:
+    def test_a_mask_that_is_missing(self, record: Recorded) -> None:
         traced, _ = record
 
         with pytest.raises(ReplayDiffers, match="the mask of turn 0 on slice 4 is missing"):
             replay_target(traced, {})
 
-    def test_a_turn_that_is_missing(self, record: Any) -> None:
+    def test_a_turn_that_is_missing(self, record: Recorded) -> None:
         traced, masks = record
 
         with pytest.raises(ReplayDiffers, match="is missing in the record"):
             replay_target(replace(traced, turns=traced.turns[:-1]), masks)
 
-    def test_a_turn_too_many(self, record: Any) -> None:
+    def test_a_turn_too_many(self, record: Recorded) -> None:
         traced, masks = record
         extra = replace(traced.turns[-1], index=99, masks=None, area_px=None)
 
         with pytest.raises(ReplayDiffers, match=r"turn 99 .* does not follow"):
             replay_target(replace(traced, turns=(*traced.turns, extra)), masks)
 
-    def test_another_confidence_and_another_end(self, record: Any) -> None:
+    def test_another_confidence_and_another_end(self, record: Recorded) -> None:
         traced, masks = record
 
         with pytest.raises(ReplayDiffers, match="confidence"):
@@ -399,7 +421,7 @@ class TestDisagreement:
             replay_target(traced, {})
 
 
-def test_prompts_are_those_of_the_segmenter(volume: Any) -> None:
+def test_prompts_are_those_of_the_segmenter(volume: NDArray[np.float32]) -> None:
     traced, _ = recorded(run(ThresholdPolicy({"ball": Band(0.7, 0.9)}), FakeSegmenter(), volume))
 
     assert traced.conditions is not None

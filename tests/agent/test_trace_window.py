@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from agent.fakes import ArraySlices, Band, FakeSegmenter, ThresholdPolicy
 from agent.ports import Slices
@@ -29,7 +30,7 @@ def finished(slices: Slices, text: str) -> Any:
 
 
 @pytest.fixture
-def volume() -> Any:
+def volume() -> NDArray[np.float32]:
     """Three slices with a bright square."""
     intensities = np.full((3, 32, 32), 0.2, dtype=np.float32)
     intensities[:, 10:20, 12:22] = 0.8
@@ -37,7 +38,9 @@ def volume() -> Any:
 
 
 @pytest.mark.parametrize("text", ["ball", "unknown"])
-def test_the_window_is_told_for_what_was_drawn_and_what_was_not(volume: Any, text: str) -> None:
+def test_the_window_is_told_for_what_was_drawn_and_what_was_not(
+    volume: NDArray[np.float32], text: str
+) -> None:
     # Arrange
     slices = ArraySlices(volume, FakeSegmenter(), window="lung -1350..150 HU")
 
@@ -49,7 +52,7 @@ def test_the_window_is_told_for_what_was_drawn_and_what_was_not(volume: Any, tex
     assert trace_from_record(record).targets[0].window == "lung -1350..150 HU"
 
 
-def test_a_trace_without_a_window_stays_readable(volume: Any) -> None:
+def test_a_trace_without_a_window_stays_readable(volume: NDArray[np.float32]) -> None:
     record = trace_record(Trace.of([finished(ArraySlices(volume, FakeSegmenter()), "ball")]))
 
     assert "window" not in record["targets"][0]

@@ -226,7 +226,7 @@ def identity() -> ResultIdentity:
 def volume_of() -> Callable[[Any], SourceVolume]:
     """A phantom, or any folder of files, as the volume that a request would work on."""
 
-    def load(source: Any) -> SourceVolume:
+    def load(source: Path | phantoms.Phantom) -> SourceVolume:
         paths = sorted(source.iterdir()) if isinstance(source, Path) else source.paths
         return load_volume([read_header(path) for path in paths])
 
@@ -266,7 +266,7 @@ def segment() -> Callable[..., ResultSegment]:
 def drawn(segment: Callable[..., ResultSegment]) -> Callable[..., list[ResultSegment]]:
     """The phantom's own masks as segments."""
 
-    def build(phantom: Any, *names: str) -> list[ResultSegment]:
+    def build(phantom: phantoms.Phantom, *names: str) -> list[ResultSegment]:
         masks: Mapping[str, Any] = phantom.masks
         return [segment(name, masks[name]) for name in names]
 
@@ -288,7 +288,7 @@ def write(tmp_path: Path, algorithm: Algorithm, identity: ResultIdentity) -> Cal
 
 
 @pytest.fixture
-def stored(tmp_path: Path) -> Any:
+def stored(tmp_path: Path) -> Callable[..., phantoms.Phantom]:
     """CT of HU + 1024, unsigned, with these attributes beside it.
 
     `spoil(array, z)` changes the stored values.

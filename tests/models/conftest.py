@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import nibabel
 import numpy as np
@@ -16,12 +16,15 @@ import pytest
 from numpy.typing import NDArray
 
 from agent.geometry import Geometry
-from agent.values import Volume
+from agent.values import Prompts, Volume
 from tests.support import parity
+
+if TYPE_CHECKING:
+    from models.segmenters.litemedsam import LiteMedSam
 
 
 @pytest.fixture(scope="session")
-def litemedsam(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def litemedsam(tmp_path_factory: pytest.TempPathFactory) -> LiteMedSam:
     """The real segmenter on its fast encoder, exported once a session."""
     from models.segmenters.litemedsam import LiteMedSam
 
@@ -29,7 +32,7 @@ def litemedsam(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.fixture(params=["points", "box", "points_box", "one click"])
-def prompts(request: pytest.FixtureRequest) -> Any:
+def prompts(request: pytest.FixtureRequest) -> Prompts:
     """Each kind of prompt, on the slice of tests/support/parity.py."""
     return parity.PROMPTS[request.param]
 

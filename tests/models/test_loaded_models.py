@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from agent.fakes import FakeSegmenter, ThresholdPolicy
 from agent.geometry import Geometry
@@ -19,10 +20,11 @@ from models.errors import UnknownModel
 from models.images.windows import ABDOMEN
 from models.loaded_models import LoadedModels, open_workbench
 from models.runtime.resources import LanguageOptions, Precision, Resources
+from models.segmenters.litemedsam import LiteMedSam
 
 
 @pytest.fixture
-def torso() -> Any:
+def torso() -> tuple[Volume, NDArray[np.bool_]]:
     """A coronal series (z runs front to back), 40 × 60 × 60 at 1 mm: air, a body, a bright ball;
     and the ball.
     """
@@ -38,7 +40,7 @@ def torso() -> Any:
 
 
 def test_a_mask_drawn_on_the_working_grid_comes_back_on_the_volumes_own(
-    torso: Any, tmp_path: Path
+    torso: tuple[Volume, NDArray[np.bool_]], tmp_path: Path
 ) -> None:
     # Arrange
     volume, ball = torso
@@ -57,7 +59,9 @@ def test_a_mask_drawn_on_the_working_grid_comes_back_on_the_volumes_own(
     np.testing.assert_array_equal(mask.voxels, ball)
 
 
-def test_the_fakes_encodings_are_made_once_and_not_kept(torso: Any, tmp_path: Path) -> None:
+def test_the_fakes_encodings_are_made_once_and_not_kept(
+    torso: tuple[Volume, NDArray[np.bool_]], tmp_path: Path
+) -> None:
     # Arrange
     bench = open_workbench("threshold", "fake")
     prepared = bench.prepare(torso[0], tmp_path)
@@ -73,7 +77,7 @@ def test_the_fakes_encodings_are_made_once_and_not_kept(torso: Any, tmp_path: Pa
 
 
 def test_litemedsams_encodings_are_kept_for_the_next_process(
-    litemedsam: Any, torso: Any, tmp_path: Path
+    litemedsam: LiteMedSam, torso: tuple[Volume, NDArray[np.bool_]], tmp_path: Path
 ) -> None:
     # Arrange
     bench = LoadedModels(ThresholdPolicy(), litemedsam, encoder="litemedsam+hash")
@@ -89,14 +93,16 @@ def test_litemedsams_encodings_are_kept_for_the_next_process(
 
 
 def test_in_int8_litemedsam_draws_the_same_and_its_encodings_are_told_apart(
-    litemedsam: Any, torso: Any, tmp_path: Path
+    litemedsam: LiteMedSam, torso: tuple[Volume, NDArray[np.bool_]], tmp_path: Path
 ) -> None:
     # Arrange
     volume, ball = torso
     resources = Resources(cache_dir=tmp_path / "onnx", precision=Precision.INT8)
     bench = open_workbench("threshold", "litemedsam", resources=resources)
     exact = LoadedModels(bench.policy, litemedsam, encoder=bench.encoder[:-5])
-    truth = bench.prepare(volume, None).grid.to_working(Volume(ball, volume.geometry, "CT"))
+    truth = bench.prepare(volume, None).grid.to_working(
+        Volume(ball.astype(np.float32), volume.geometry, "CT")
+    )
     prompts = Prompts(box=Box.around(truth.intensities[33]).grown(2, truth.intensities[33].shape))
 
     # Act
@@ -114,7 +120,9 @@ def test_in_int8_litemedsam_draws_the_same_and_its_encodings_are_told_apart(
     assert same > 0.95
 
 
-def test_a_volume_that_is_no_ct_is_shown_by_its_own_percentiles(torso: Any) -> None:
+def test_a_volume_that_is_no_ct_is_shown_by_its_own_percentiles(
+    torso: tuple[Volume, NDArray[np.bool_]],
+) -> None:
     volume, _ = torso
     magnitudes = Volume(np.abs(volume.intensities) * 7, volume.geometry, "MR")
 
@@ -150,7 +158,9 @@ def test_a_picture_in_colour_is_shown_and_encoded_as_it_is() -> None:
     assert slices.window == "XC in colour, as it is"
 
 
-def test_a_grey_picture_is_ct_only_to_a_policy_that_knows_nothing_else(torso: Any) -> None:
+def test_a_grey_picture_is_ct_only_to_a_policy_that_knows_nothing_else(
+    torso: tuple[Volume, NDArray[np.bool_]],
+) -> None:
     """Half of a radiograph would be black or white through a CT's window."""
     # Arrange: grey levels that a radiograph may have, all over the range
     levels = np.tile(np.linspace(0, 255, 80, dtype=np.float32), (60, 1))[None]
@@ -173,7 +183,7 @@ def test_a_grey_picture_is_ct_only_to_a_policy_that_knows_nothing_else(torso: An
 
 
 def test_the_locator_looks_through_its_own_encoder_beside_another_segmenter(
-    litemedsam: Any,
+    litemedsam: LiteMedSam,
 ) -> None:
     # Arrange: beside a segmenter whose embedding has one channel
     resources = Resources(cache_dir=litemedsam.cache_dir)
@@ -190,7 +200,9 @@ def test_the_locator_looks_through_its_own_encoder_beside_another_segmenter(
     assert prepared.encoder_passes == 0
 
 
-def test_a_lung_is_seen_in_its_own_window_unless_the_policy_knows_only_one(torso: Any) -> None:
+def test_a_lung_is_seen_in_its_own_window_unless_the_policy_knows_only_one(
+    torso: tuple[Volume, NDArray[np.bool_]],
+) -> None:
     # Arrange
     free = LoadedModels(ThresholdPolicy(), FakeSegmenter())
     bound = LoadedModels(ThresholdPolicy(), FakeSegmenter(), window=ABDOMEN)
@@ -208,7 +220,9 @@ def test_a_lung_is_seen_in_its_own_window_unless_the_policy_knows_only_one(torso
     assert only.slices_for("left_lung") is only.slices_for("liver")
 
 
-def test_structures_of_one_window_share_the_encoder(torso: Any) -> None:
+def test_structures_of_one_window_share_the_encoder(
+    torso: tuple[Volume, NDArray[np.bool_]],
+) -> None:
     # Arrange
     prepared = LoadedModels(ThresholdPolicy(), FakeSegmenter()).prepare(torso[0], None)
 

@@ -173,7 +173,7 @@ def test_a_structure_of_the_catalogue_has_its_code(tmp_path: Path) -> None:
     ],
 )
 def test_what_python_would_take_and_mean_otherwise_is_refused(
-    volume: Any, targets: Any, sentence: str
+    volume: segnode.Volume, targets: Any, sentence: str
 ) -> None:
     if isinstance(volume, str) and volume == "nan":
         zeros = volume_of_zeros()

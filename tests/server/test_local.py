@@ -297,7 +297,7 @@ def directory(folder: Path) -> Path:
 
 @pytest.mark.parametrize("images", ["IM", "."])
 def test_what_else_lies_on_a_disc_is_left_out_and_counted(
-    models: LocalModels, tmp_path: Path, caplog: Any, images: str
+    models: LocalModels, tmp_path: Path, caplog: pytest.LogCaptureFixture, images: str
 ) -> None:
     # Arrange
     disc = tmp_path / "disc"

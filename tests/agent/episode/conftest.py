@@ -20,11 +20,11 @@ from agent.values import (
     Segmentation,
     Target,
 )
-from tests.support.fixture_types import Clock, RunToEnd
+from tests.support.fixture_types import Clock, PlayEpisode, RunToEnd
 
 
 @pytest.fixture
-def play(run: RunToEnd, clock: Clock) -> Any:
+def play(run: RunToEnd, clock: Clock) -> PlayEpisode:
     """Run one episode of a script; gives the turns, the episode, the segmenter and the policy."""
 
     def episode(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -22,38 +21,43 @@ from agent.values import (
     TargetStatus,
 )
 from tests.support.agent.episode_moves import BOX, CLICK, WIDER, WIDEST, outcomes
-from tests.support.fixture_types import DrawSquare
+from tests.support.agent.present import mask_of
+from tests.support.fixture_types import DrawSquare, PlayEpisode
 
 
 class TestTheBestMaskIsKept:
-    def test_a_box_and_a_stop(self, play: Any, square: DrawSquare) -> None:
+    def test_a_box_and_a_stop(self, play: PlayEpisode, square: DrawSquare) -> None:
         turns, episode, _, _ = play([BOX, Stop()], [segmentation(square(), 0.8)])
 
         assert outcomes(turns) == ["kept", "stopped"]
-        assert np.array_equal(episode.best.mask, square())
+        assert np.array_equal(mask_of(episode.best), square())
         assert episode.score == 0.8
         assert not episode.absent
         assert episode.turns == tuple(turns)
 
-    def test_the_last_one_does_not_win(self, play: Any, square: DrawSquare) -> None:
+    def test_the_last_one_does_not_win(self, play: PlayEpisode, square: DrawSquare) -> None:
         answers = [segmentation(square(), 0.8), segmentation(square(side=20), 0.3)]
 
         turns, episode, _, _ = play([BOX, WIDER], answers)
 
         assert outcomes(turns[:2]) == ["kept", "rolled_back"]
-        assert np.array_equal(episode.best.mask, square())
+        assert np.array_equal(mask_of(episode.best), square())
         assert turns[1].score == 0.3
         assert turns[1].area_px == 400
         assert "0.30, the best is 0.80" in turns[1].observation
 
-    def test_an_equal_score_does_not_replace_the_best(self, play: Any, square: DrawSquare) -> None:
+    def test_an_equal_score_does_not_replace_the_best(
+        self, play: PlayEpisode, square: DrawSquare
+    ) -> None:
         answers = [segmentation(square(), 0.8), segmentation(square(side=20), 0.8)]
 
         _, episode, _, _ = play([BOX, WIDER], answers)
 
-        assert np.array_equal(episode.best.mask, square())
+        assert np.array_equal(mask_of(episode.best), square())
 
-    def test_a_prompt_is_rolled_back_with_its_mask(self, play: Any, square: DrawSquare) -> None:
+    def test_a_prompt_is_rolled_back_with_its_mask(
+        self, play: PlayEpisode, square: DrawSquare
+    ) -> None:
         answers = [
             segmentation(square(), 0.8),
             segmentation(square(side=20), 0.3),
@@ -66,7 +70,7 @@ class TestTheBestMaskIsKept:
         assert segmenter.prompts[2].points == (CLICK.point,)
 
     def test_a_score_that_is_no_number_counts_as_nothing(
-        self, play: Any, square: DrawSquare
+        self, play: PlayEpisode, square: DrawSquare
     ) -> None:
         nothing = replace(segmentation(square(), float("nan")), candidate_ious=(float("nan"), 0.2))
         answers = [nothing, segmentation(square(side=11), 0.1)]
@@ -79,7 +83,7 @@ class TestTheBestMaskIsKept:
         assert episode.score == 0.1
 
     def test_a_mask_that_was_there_before_must_be_beaten(
-        self, play: Any, square: DrawSquare
+        self, play: PlayEpisode, square: DrawSquare
     ) -> None:
         before = segmentation(square(), 0.9)
 
@@ -94,7 +98,7 @@ class TestTheBestMaskIsKept:
 
 class TestPromptsAddUp:
     def test_all_clicks_the_box_and_the_best_logits_go_in_every_call(
-        self, play: Any, square: DrawSquare
+        self, play: PlayEpisode, square: DrawSquare
     ) -> None:
         first, second = segmentation(square(), 0.5), segmentation(square(side=11), 0.6)
         other = AddPoint(Point(20, 20, positive=False))
@@ -114,7 +118,9 @@ class TestPromptsAddUp:
         assert asked[1].previous_logits is first.logits
         assert asked[2].previous_logits is second.logits
 
-    def test_the_logits_are_the_best_ones_not_the_last(self, play: Any, square: DrawSquare) -> None:
+    def test_the_logits_are_the_best_ones_not_the_last(
+        self, play: PlayEpisode, square: DrawSquare
+    ) -> None:
         first = segmentation(square(), 0.8)
 
         _, _, segmenter, _ = play(
@@ -125,7 +131,7 @@ class TestPromptsAddUp:
         assert segmenter.prompts[2].previous_logits is first.logits
 
     def test_a_segmenter_without_mask_prompts_gets_none(
-        self, play: Any, square: DrawSquare
+        self, play: PlayEpisode, square: DrawSquare
     ) -> None:
         _, _, segmenter, _ = play(
             [BOX, WIDER],
@@ -136,7 +142,7 @@ class TestPromptsAddUp:
         assert segmenter.prompts[1].previous_logits is None
 
     def test_an_opposite_click_nearby_takes_back_the_earlier_one(
-        self, play: Any, square: DrawSquare
+        self, play: PlayEpisode, square: DrawSquare
     ) -> None:
         back = AddPoint(Point(12, 11, positive=False))
 
@@ -148,7 +154,7 @@ class TestPromptsAddUp:
 
 
 class TestWhatThePolicyIsShown:
-    def test_the_turns_the_latest_and_the_best(self, play: Any, square: DrawSquare) -> None:
+    def test_the_turns_the_latest_and_the_best(self, play: PlayEpisode, square: DrawSquare) -> None:
         good, poor = segmentation(square(), 0.8), segmentation(square(side=20), 0.3)
 
         turns, _, _, policy = play([BOX, WIDER, Stop()], [good, poor])
@@ -157,23 +163,25 @@ class TestWhatThePolicyIsShown:
         assert first.turns == ()
         assert first.latest is first.best is None
         assert second.turns == (turns[0],)
-        assert np.array_equal(second.latest.mask, good.mask)
+        assert np.array_equal(mask_of(second.latest), good.mask)
         assert third.turns == tuple(turns[:2])
-        assert np.array_equal(third.latest.mask, poor.mask)
-        assert np.array_equal(third.best.mask, good.mask)
+        assert np.array_equal(mask_of(third.latest), poor.mask)
+        assert np.array_equal(mask_of(third.best), good.mask)
 
-    def test_a_mask_is_tidied_before_it_is_judged(self, play: Any, square: DrawSquare) -> None:
+    def test_a_mask_is_tidied_before_it_is_judged(
+        self, play: PlayEpisode, square: DrawSquare
+    ) -> None:
         raw = square()
         raw[12, 12] = False  # a hole
         raw[30, 30] = True  # a speck
 
         turns, episode, _, _ = play([BOX], [segmentation(raw)])
 
-        assert np.array_equal(episode.best.mask, square())
+        assert np.array_equal(mask_of(episode.best), square())
         assert turns[0].area_px == 100
 
     def test_an_objection_is_an_observation_and_nothing_is_kept(
-        self, play: Any, square: DrawSquare
+        self, play: PlayEpisode, square: DrawSquare
     ) -> None:
         def too_large(drawn: Segmentation) -> str | None:
             return "it is too large" if drawn.mask.sum() > 200 else None
@@ -185,16 +193,20 @@ class TestWhatThePolicyIsShown:
         assert outcomes(turns) == ["rolled_back", "kept", "stopped"]
         assert turns[0].observation == "it is too large; the mask was not kept"
         assert turns[0].score is None
-        assert np.array_equal(episode.best.mask, square())
+        assert np.array_equal(mask_of(episode.best), square())
 
-    def test_turns_are_counted_on_from_the_first_index(self, play: Any, square: DrawSquare) -> None:
+    def test_turns_are_counted_on_from_the_first_index(
+        self, play: PlayEpisode, square: DrawSquare
+    ) -> None:
         turns, _, _, _ = play([BOX, Stop()], [segmentation(square())], first_index=7)
 
         assert [turn.index for turn in turns] == [7, 8]
 
 
 class TestTimes:
-    def test_policy_and_segmenter_are_timed_apart(self, play: Any, square: DrawSquare) -> None:
+    def test_policy_and_segmenter_are_timed_apart(
+        self, play: PlayEpisode, square: DrawSquare
+    ) -> None:
         # every look at the clock is half a second after the last: one span between two looks;
         # the appraisal's span is counted as the policy's
         turns, _, _, _ = play([BOX, Stop()], [segmentation(square())])
@@ -202,14 +214,14 @@ class TestTimes:
         assert (turns[0].policy_s, turns[0].segmenter_s) == (1.0, 0.5)
         assert (turns[1].policy_s, turns[1].segmenter_s) == (0.5, 0.0)
 
-    def test_a_failure_takes_time_too(self, play: Any) -> None:
+    def test_a_failure_takes_time_too(self, play: PlayEpisode) -> None:
         turns, _, _, _ = play([BOX], ["no memory"])
 
         assert turns[0].segmenter_s == 0.5
 
 
 def test_the_golden_episode_of_five_turns(
-    play: Any, square: DrawSquare, tmp_path: Path, repository: Path
+    play: PlayEpisode, square: DrawSquare, tmp_path: Path, repository: Path
 ) -> None:
     """A box, a better one, a worse click, garbage, stop: the trace as version 2 writes it, byte for
     byte.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Never
+from typing import Never
 
 import numpy as np
 import pytest
@@ -23,25 +23,30 @@ from agent.values import (
     Target,
 )
 from tests.support.agent.episode_moves import BOX, CLICK, WIDER, WIDEST, outcomes
-from tests.support.fixture_types import DrawSquare
+from tests.support.agent.present import mask_of
+from tests.support.fixture_types import DrawSquare, PlayEpisode
 
 
 class TestNothingIsGained:
-    def test_the_same_action_is_not_run_twice(self, play: Any, square: DrawSquare) -> None:
+    def test_the_same_action_is_not_run_twice(self, play: PlayEpisode, square: DrawSquare) -> None:
         turns, _, segmenter, _ = play([BOX, BOX, Stop()], [segmentation(square())])
 
         assert outcomes(turns) == ["kept", "duplicate", "stopped"]
         assert len(segmenter.prompts) == 1
         assert "tried before" in turns[1].observation
 
-    def test_the_same_to_half_a_pixel_is_the_same(self, play: Any, square: DrawSquare) -> None:
+    def test_the_same_to_half_a_pixel_is_the_same(
+        self, play: PlayEpisode, square: DrawSquare
+    ) -> None:
         nearly = AddBox(Box(6.1, 5.9, 20.1, 19.9))
 
         turns, _, _, _ = play([BOX, nearly, Stop()], [segmentation(square())])
 
         assert turns[1].outcome is Outcome.DUPLICATE
 
-    def test_a_rolled_back_action_is_a_duplicate_too(self, play: Any, square: DrawSquare) -> None:
+    def test_a_rolled_back_action_is_a_duplicate_too(
+        self, play: PlayEpisode, square: DrawSquare
+    ) -> None:
         answers = [segmentation(square(), 0.8), segmentation(square(side=20), 0.3)]
 
         turns, _, _, _ = play([BOX, WIDER, WIDER, Stop()], answers)
@@ -49,7 +54,7 @@ class TestNothingIsGained:
         assert outcomes(turns) == ["kept", "rolled_back", "duplicate", "stopped"]
 
     def test_a_mask_that_does_not_change_is_an_observation(
-        self, play: Any, square: DrawSquare
+        self, play: PlayEpisode, square: DrawSquare
     ) -> None:
         same = segmentation(square(), 0.8)
 
@@ -59,7 +64,7 @@ class TestNothingIsGained:
         assert "did not change" in turns[1].observation
 
     def test_a_mask_that_was_rolled_back_and_comes_again_is_unchanged_too(
-        self, play: Any, square: DrawSquare
+        self, play: PlayEpisode, square: DrawSquare
     ) -> None:
         poor = segmentation(square(side=20), 0.3)
 
@@ -69,15 +74,15 @@ class TestNothingIsGained:
 
         assert outcomes(turns) == ["kept", "rolled_back", "unchanged", "stopped"]
 
-    def test_two_in_a_row_end_it(self, play: Any, square: DrawSquare) -> None:
+    def test_two_in_a_row_end_it(self, play: PlayEpisode, square: DrawSquare) -> None:
         same = segmentation(square(), 0.8)
 
         turns, episode, _, _ = play([BOX, WIDER, BOX, WIDEST], [same, same])
 
         assert outcomes(turns) == ["kept", "unchanged", "duplicate"]
-        assert np.array_equal(episode.best.mask, square())
+        assert np.array_equal(mask_of(episode.best), square())
 
-    def test_two_that_are_not_in_a_row_do_not(self, play: Any, square: DrawSquare) -> None:
+    def test_two_that_are_not_in_a_row_do_not(self, play: PlayEpisode, square: DrawSquare) -> None:
         same, better = segmentation(square(), 0.8), segmentation(square(side=11), 0.9)
 
         turns, _, _, _ = play([BOX, WIDER, WIDEST, BOX, Stop()], [same, same, better])
@@ -87,7 +92,7 @@ class TestNothingIsGained:
 
 class TestRefused:
     def test_a_prompt_the_segmenter_does_not_understand(
-        self, play: Any, square: DrawSquare
+        self, play: PlayEpisode, square: DrawSquare
     ) -> None:
         turns, _, segmenter, _ = play(
             [CLICK, BOX, Stop()],
@@ -99,7 +104,9 @@ class TestRefused:
         assert turns[0].observation == "this segmenter does not understand a point; use box"
         assert len(segmenter.prompts) == 1
 
-    def test_a_malformed_reply_is_told_what_was_wrong(self, play: Any, square: DrawSquare) -> None:
+    def test_a_malformed_reply_is_told_what_was_wrong(
+        self, play: PlayEpisode, square: DrawSquare
+    ) -> None:
         turns, _, _, policy = play(
             [Reply(Malformed("x1 must be larger than x0"), "gibberish"), BOX],
             [segmentation(square())],
@@ -109,7 +116,7 @@ class TestRefused:
         assert turns[0].reply == "gibberish"
         assert policy.observations[1].turns[0].observation == "x1 must be larger than x0"
 
-    def test_three_in_a_row_end_it(self, play: Any) -> None:
+    def test_three_in_a_row_end_it(self, play: PlayEpisode) -> None:
         turns, episode, _, _ = play([Malformed("?")] * 5)
 
         assert outcomes(turns) == ["refused"] * 3
@@ -124,7 +131,7 @@ class TestRefused:
             AddPoint(Point(31.6, 3)),  # beyond the last pixel's edge
         ],
     )
-    def test_what_leaves_the_image(self, play: Any, action: Action) -> None:
+    def test_what_leaves_the_image(self, play: PlayEpisode, action: Action) -> None:
         turns, _, segmenter, _ = play([action])
 
         assert turns[0].outcome is Outcome.REFUSED
@@ -132,19 +139,21 @@ class TestRefused:
         assert segmenter.prompts == []
 
     def test_the_outermost_pixels_edges_are_still_inside(
-        self, play: Any, square: DrawSquare
+        self, play: PlayEpisode, square: DrawSquare
     ) -> None:
         turns, _, _, _ = play([AddBox(Box(-0.5, -0.5, 31.5, 31.5))], [segmentation(square())])
 
         assert turns[0].outcome is Outcome.KEPT
 
     @pytest.mark.parametrize("x", [float("nan"), float("inf")])
-    def test_a_click_at_no_number_never_reaches_the_record(self, play: Any, x: float) -> None:
+    def test_a_click_at_no_number_never_reaches_the_record(
+        self, play: PlayEpisode, x: float
+    ) -> None:
         turns, _, _, _ = play([AddPoint(Point(x, 3))])
 
         assert isinstance(turns[0].action, Malformed)
 
-    def test_a_runaway_reply_is_cut_in_the_record(self, play: Any) -> None:
+    def test_a_runaway_reply_is_cut_in_the_record(self, play: PlayEpisode) -> None:
         turns, _, _, _ = play([Reply(Malformed("too long"), "z" * 100_000)])
 
         assert len(turns[0].reply) == 8_000
@@ -152,7 +161,7 @@ class TestRefused:
 
 class TestTheSegmenterFails:
     def test_a_failure_is_an_observation_and_the_best_is_kept(
-        self, play: Any, square: DrawSquare
+        self, play: PlayEpisode, square: DrawSquare
     ) -> None:
         turns, episode, _, _ = play(
             [BOX, WIDER, Stop()], [segmentation(square(), 0.8), "no memory"]
@@ -160,16 +169,16 @@ class TestTheSegmenterFails:
 
         assert outcomes(turns) == ["kept", "no_mask", "stopped"]
         assert turns[1].observation == "the segmenter failed: no memory"
-        assert np.array_equal(episode.best.mask, square())
+        assert np.array_equal(mask_of(episode.best), square())
 
-    def test_a_failed_prompt_is_forgotten(self, play: Any, square: DrawSquare) -> None:
+    def test_a_failed_prompt_is_forgotten(self, play: PlayEpisode, square: DrawSquare) -> None:
         _, _, segmenter, _ = play(
             [BOX, CLICK, WIDER], [segmentation(square()), "no", segmentation(square(side=11))]
         )
 
         assert segmenter.prompts[2].points == ()
 
-    def test_an_empty_mask_is_an_observation(self, play: Any, square: DrawSquare) -> None:
+    def test_an_empty_mask_is_an_observation(self, play: PlayEpisode, square: DrawSquare) -> None:
         empty = segmentation(np.zeros((32, 32), dtype=np.bool_))
 
         turns, episode, _, _ = play([BOX, WIDER, Stop()], [empty, segmentation(square())])
@@ -177,12 +186,14 @@ class TestTheSegmenterFails:
         assert outcomes(turns) == ["no_mask", "kept", "stopped"]
         assert "nothing was drawn" in turns[0].observation
         assert turns[0].area_px is None
-        assert np.array_equal(episode.best.mask, square())
+        assert np.array_equal(mask_of(episode.best), square())
 
     @pytest.mark.parametrize(
         "mask", [np.ones((32, 31), dtype=np.bool_), np.ones((32, 32), dtype=np.float32)]
     )
-    def test_what_is_no_mask_of_the_slice_is_a_failure(self, play: Any, mask: np.ndarray) -> None:
+    def test_what_is_no_mask_of_the_slice_is_a_failure(
+        self, play: PlayEpisode, mask: np.ndarray
+    ) -> None:
         answer = Segmentation(mask, np.zeros((4, 4), dtype=np.float32), 1.0)
 
         turns, _, _, _ = play([BOX], [answer])
@@ -190,7 +201,7 @@ class TestTheSegmenterFails:
         assert turns[0].outcome is Outcome.NO_MASK
         assert "its mask is" in turns[0].observation
 
-    def test_three_in_a_row_end_it(self, play: Any) -> None:
+    def test_three_in_a_row_end_it(self, play: PlayEpisode) -> None:
         boxes = [AddBox(Box(n, n, 20, 20)) for n in range(5)]
 
         turns, episode, _, _ = play(boxes, ["no"] * 5)
@@ -198,7 +209,7 @@ class TestTheSegmenterFails:
         assert outcomes(turns) == ["no_mask"] * 3
         assert episode.best is None
 
-    def test_any_other_error_passes_through(self, play: Any) -> None:
+    def test_any_other_error_passes_through(self, play: PlayEpisode) -> None:
         class Broken(ScriptedSegmenter):
             def segment(self, encoding: Encoding, prompts: Prompts) -> Never:
                 raise MemoryError("gone")
@@ -213,7 +224,7 @@ class TestTheSegmenterFails:
 
 
 class TestTheEnd:
-    def test_stop_without_a_mask_is_questioned_once(self, play: Any) -> None:
+    def test_stop_without_a_mask_is_questioned_once(self, play: PlayEpisode) -> None:
         turns, episode, _, _ = play([Stop(), Stop(), BOX])
 
         assert outcomes(turns) == ["refused", "stopped"]
@@ -221,14 +232,14 @@ class TestTheEnd:
         assert episode.best is None
         assert not episode.absent
 
-    def test_absent_ends_at_once(self, play: Any) -> None:
+    def test_absent_ends_at_once(self, play: PlayEpisode) -> None:
         turns, episode, _, _ = play([Absent("only lung here"), BOX])
 
         assert outcomes(turns) == ["absent"]
         assert episode.absent
         assert episode.best is None
 
-    def test_absent_gives_up_a_poor_mask(self, play: Any, square: DrawSquare) -> None:
+    def test_absent_gives_up_a_poor_mask(self, play: PlayEpisode, square: DrawSquare) -> None:
         turns, episode, _, _ = play([BOX, Absent()], [segmentation(square(), 0.49)])
 
         assert outcomes(turns) == ["kept", "absent"]
@@ -236,19 +247,21 @@ class TestTheEnd:
         assert episode.score == 0.0
         assert episode.absent
 
-    def test_absent_does_not_give_up_a_good_mask(self, play: Any, square: DrawSquare) -> None:
+    def test_absent_does_not_give_up_a_good_mask(
+        self, play: PlayEpisode, square: DrawSquare
+    ) -> None:
         turns, episode, _, _ = play([BOX, Absent(), Stop()], [segmentation(square(), 0.5)])
 
         assert outcomes(turns) == ["kept", "refused", "stopped"]
         assert "score 0.50 has been kept" in turns[1].observation
-        assert np.array_equal(episode.best.mask, square())
+        assert np.array_equal(mask_of(episode.best), square())
         assert not episode.absent
 
     @pytest.mark.parametrize(
         ("role", "turns_allowed"), [(Role.KEY, 4), (Role.CARRY, 2), (Role.REVIEW, 3)]
     )
     def test_the_budget_is_the_roles(
-        self, play: Any, square: DrawSquare, role: Role, turns_allowed: int
+        self, play: PlayEpisode, square: DrawSquare, role: Role, turns_allowed: int
     ) -> None:
         boxes = [AddBox(Box(n, n, 20, 20)) for n in range(6)]
         answers = [segmentation(square(side=10 + n), n / 10) for n in range(6)]

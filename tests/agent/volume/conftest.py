@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import repeat
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,11 +16,11 @@ from agent.values import Role
 from agent.volume.order import segment_target
 from tests.support.agent.box_scripts import DEPTH, LIVER, FillsBoxes, Script, by_slice
 from tests.support.agent.towers import tower
-from tests.support.fixture_types import Clock, RunToEnd
+from tests.support.fixture_types import Clock, PlayTarget, RunToEnd
 
 
 @pytest.fixture
-def play(run: RunToEnd, clock: Clock) -> Any:
+def play(run: RunToEnd, clock: Clock) -> PlayTarget:
     """Segment a scripted target in nine slices of 64 x 64; slices without a script are absent."""
 
     def target(

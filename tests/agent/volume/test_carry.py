@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -13,10 +11,11 @@ from agent.ports import Localisation
 from agent.values import Role, TargetStatus
 from agent.volume.outline import outline_target
 from tests.support.agent.box_scripts import LIVER, FillsBoxes, areas, by_slice, slices_asked, square
+from tests.support.fixture_types import PlayTarget
 
 
 class TestTheWayThrough:
-    def test_key_slice_first_then_up_then_down_until_it_ends(self, play: Any) -> None:
+    def test_key_slice_first_then_up_then_down_until_it_ends(self, play: PlayTarget) -> None:
         carry = {2: square(6), 3: square(8), 5: square(8), 6: square(6)}
 
         turns, result, _ = play({4: square(10)}, carry)
@@ -30,24 +29,24 @@ class TestTheWayThrough:
         assert result.warnings == ()
         assert result.turns == tuple(turns)
 
-    def test_it_ends_after_two_slices_without_it(self, play: Any) -> None:
+    def test_it_ends_after_two_slices_without_it(self, play: PlayTarget) -> None:
         turns, result, _ = play({4: square(10)}, limits=Limits(end_after=2))
 
         assert slices_asked(turns, Role.CARRY) == [5, 6, 3, 2]
         assert areas(result) == [0, 0, 0, 0, 100, 0, 0, 0, 0]
 
-    def test_the_policy_is_shown_the_neighbours_mask(self, play: Any) -> None:
+    def test_the_policy_is_shown_the_neighbours_mask(self, play: PlayTarget) -> None:
         _, _, policy = play({4: square(10)}, {5: square(8)})
 
         carried = {
             seen.slice_index: int(seen.carried.sum())
             for seen in policy.observations
-            if seen.role is Role.CARRY
+            if seen.role is Role.CARRY and seen.carried is not None
         }
 
         assert carried == {5: 100, 6: 64, 7: 64, 3: 100, 2: 100}
 
-    def test_a_turn_is_named_by_slice_and_index(self, play: Any) -> None:
+    def test_a_turn_is_named_by_slice_and_index(self, play: PlayTarget) -> None:
         # slice 5 is drawn too large when carried, and again in the review
         carry = {5: [square(40), square(30)], 6: square(10)}
 
@@ -59,7 +58,7 @@ class TestTheWayThrough:
         assert [turn.index for turn in on_five] == [0, 1, 2, 3]
         assert [turn.role for turn in on_five] == [Role.CARRY] * 2 + [Role.REVIEW] * 2
 
-    def test_slices_the_survey_rules_out_are_not_asked_about(self, play: Any) -> None:
+    def test_slices_the_survey_rules_out_are_not_asked_about(self, play: PlayTarget) -> None:
         survey = Localisation((0.0, 0.0, 0.0, 0.9, 1.0, 0.9, 0.0, 0.0, 0.0), (4,))
         carry = {3: square(8), 5: square(8)}
 
@@ -68,13 +67,13 @@ class TestTheWayThrough:
         assert slices_asked(turns, Role.CARRY) == [5, 3]
         assert areas(result) == [0, 0, 0, 64, 100, 64, 0, 0, 0]
 
-    def test_a_survey_without_figures_rules_nothing_out(self, play: Any) -> None:
+    def test_a_survey_without_figures_rules_nothing_out(self, play: PlayTarget) -> None:
         turns, result, _ = play({4: square(10)}, {3: square(8)}, survey=Localisation((), (4,)))
 
         assert slices_asked(turns, Role.CARRY) == [5, 6, 3, 2, 1]
         assert result.confidence == pytest.approx(0.9)
 
-    def test_one_slice_alone_is_a_volume_too(self, play: Any) -> None:
+    def test_one_slice_alone_is_a_volume_too(self, play: PlayTarget) -> None:
         turns, result, _ = play({0: square(10)}, depth=1)
 
         assert areas(result) == [100]
@@ -206,7 +205,7 @@ class TestThinSlices:
 
 
 class TestDrift:
-    def test_a_flood_is_an_observation_and_may_be_mended(self, play: Any) -> None:
+    def test_a_flood_is_an_observation_and_may_be_mended(self, play: PlayTarget) -> None:
         turns, result, _ = play({4: square(10)}, {5: [square(40), square(11)]})
 
         flooded, mended = [turn for turn in turns if turn.slice_index == 5]
@@ -216,7 +215,7 @@ class TestDrift:
         assert areas(result)[5] == 121
         assert result.warnings == ()
 
-    def test_a_flood_that_stays_ends_the_way_and_is_said(self, play: Any) -> None:
+    def test_a_flood_that_stays_ends_the_way_and_is_said(self, play: PlayTarget) -> None:
         carry = {z: [square(40), square(41)] for z in (5, 6)}
 
         turns, result, _ = play({4: square(10)}, carry)
@@ -228,7 +227,7 @@ class TestDrift:
             "the area jumped to 16.8 times"
         )
 
-    def test_a_mask_that_leaves_its_place_is_not_followed(self, play: Any) -> None:
+    def test_a_mask_that_leaves_its_place_is_not_followed(self, play: PlayTarget) -> None:
         carry = {5: [square(10, left=40), square(10, left=41)]}
 
         _, result, _ = play({4: square(10)}, carry)
@@ -236,11 +235,12 @@ class TestDrift:
         assert areas(result)[5] == 0
         assert "left its place" in result.warnings[0]
 
-    def test_one_missing_slice_is_followed_from_the_one_before(self, play: Any) -> None:
+    def test_one_missing_slice_is_followed_from_the_one_before(self, play: PlayTarget) -> None:
         carry = {5: [square(40), square(41)], 6: square(9)}
 
         _, result, policy = play({4: square(10)}, carry, {5: square(10)})
 
         assert areas(result)[4:7] == [100, 100, 81]
         shown = next(seen for seen in policy.observations if seen.slice_index == 6)
+        assert shown.carried is not None
         assert shown.carried.sum() == 100

@@ -36,11 +36,11 @@ from tests.support.agent.box_scripts import (
     slices_asked,
     square,
 )
-from tests.support.fixture_types import RunToEnd
+from tests.support.fixture_types import PlayTarget, RunToEnd
 
 
 class TestSeveralKeySlices:
-    def test_parts_far_apart_are_both_found(self, play: Any) -> None:
+    def test_parts_far_apart_are_both_found(self, play: PlayTarget) -> None:
         turns, result, _ = play(
             {1: square(10), 7: square(8, left=40)},
             {0: square(8), 2: square(8), 6: square(6, left=40), 8: square(6, left=40)},
@@ -50,7 +50,7 @@ class TestSeveralKeySlices:
         assert areas(result) == [64, 100, 64, 0, 0, 0, 36, 64, 36]
         assert slices_asked(turns, Role.KEY) == [1, 7]
 
-    def test_the_way_from_one_ends_at_the_other(self, play: Any) -> None:
+    def test_the_way_from_one_ends_at_the_other(self, play: PlayTarget) -> None:
         carry = {z: square(10) for z in (4, 5)}
 
         turns, result, _ = play({3: square(10), 6: square(10)}, carry)
@@ -58,14 +58,14 @@ class TestSeveralKeySlices:
         assert slices_asked(turns, Role.CARRY) == [4, 5, 2, 1, 7, 8]
         assert areas(result)[3:7] == [100] * 4
 
-    def test_no_more_than_the_limit_are_worked_on(self, play: Any) -> None:
+    def test_no_more_than_the_limit_are_worked_on(self, play: PlayTarget) -> None:
         keys = {z: square(10) for z in (4, 1, 7, 0)}
 
         turns, _, _ = play(keys, limits=Limits(key_slices=2))
 
         assert slices_asked(turns, Role.KEY) == [4, 1]
 
-    def test_repeated_and_impossible_ones_are_left_out(self, play: Any) -> None:
+    def test_repeated_and_impossible_ones_are_left_out(self, play: PlayTarget) -> None:
         survey = Localisation((1.0,) * 9, (99, -1, 4, 4, 1))
 
         turns, _, _ = play({4: square(10), 1: square(10)}, survey=survey)
@@ -73,7 +73,7 @@ class TestSeveralKeySlices:
         assert slices_asked(turns, Role.KEY) == [4, 1]
         assert sum(turn.role is Role.KEY for turn in turns) == 4
 
-    def test_one_without_the_structure_does_not_spoil_the_others(self, play: Any) -> None:
+    def test_one_without_the_structure_does_not_spoil_the_others(self, play: PlayTarget) -> None:
         _, result, _ = play({7: [Absent()], 4: square(10)})
 
         assert result.status is TargetStatus.SEGMENTED
@@ -111,7 +111,7 @@ def test_an_island_that_hangs_on_nothing_is_left_out_and_said(run: RunToEnd) -> 
 
 
 class TestHowItEnds:
-    def test_a_target_the_survey_does_not_find_is_absent(self, play: Any) -> None:
+    def test_a_target_the_survey_does_not_find_is_absent(self, play: PlayTarget) -> None:
         survey = Localisation((0.1,) * 9, (), "no slice looks like it")
 
         turns, result, _ = play({}, survey=survey)
@@ -122,7 +122,7 @@ class TestHowItEnds:
         assert result.reason == "no slice looks like it"
         assert result.confidence == pytest.approx(0.9)
 
-    def test_absent_on_every_key_slice_is_absent(self, play: Any) -> None:
+    def test_absent_on_every_key_slice_is_absent(self, play: PlayTarget) -> None:
         survey = Localisation((0.3,) * 9, (2, 6))
 
         _, result, _ = play({2: [Absent()], 6: [Absent()]}, survey=survey)
@@ -131,14 +131,14 @@ class TestHowItEnds:
         assert "not found there" in result.reason
         assert result.confidence == pytest.approx(0.7)
 
-    def test_no_usable_mask_has_failed_with_the_reason(self, play: Any) -> None:
+    def test_no_usable_mask_has_failed_with_the_reason(self, play: PlayTarget) -> None:
         _, result, _ = play({4: [Stop(), Stop()], 5: [Absent()]})
 
         assert result.status is TargetStatus.FAILED
         assert result.reason.startswith("no usable mask was drawn: there is no mask yet")
         assert result.confidence == 0.0
 
-    def test_key_slices_outside_the_volume_have_failed(self, play: Any) -> None:
+    def test_key_slices_outside_the_volume_have_failed(self, play: PlayTarget) -> None:
         _, result, _ = play({}, survey=Localisation((1.0,) * 9, (77,)))
 
         assert result.status is TargetStatus.FAILED
@@ -175,7 +175,7 @@ class TestHowItEnds:
         [(0, ["lower"]), (8, ["upper"]), (4, [])],
     )
     def test_a_structure_at_the_edge_is_cut_off_by_it(
-        self, play: Any, key: int, edges: Any
+        self, play: PlayTarget, key: int, edges: Any
     ) -> None:
         _, result, _ = play({key: square(10)})
 
@@ -183,7 +183,7 @@ class TestHowItEnds:
             f"the structure is cut off by the {edge} edge of the volume" for edge in edges
         ]
 
-    def test_the_confidence_is_weighted_by_area_and_presence(self, play: Any) -> None:
+    def test_the_confidence_is_weighted_by_area_and_presence(self, play: PlayTarget) -> None:
         survey = Localisation((0.0, 0.0, 0.0, 0.5, 0.5, 0.5, 0.0, 0.0, 0.0), (4,))
 
         _, result, _ = play({4: square(10)}, {5: square(8)}, survey=survey)
@@ -192,7 +192,7 @@ class TestHowItEnds:
         assert result.warnings == ("the confidence is only 0.45: check the outline",)
 
 
-def test_the_golden_target(play: Any, tmp_path: Path, repository: Path) -> None:
+def test_the_golden_target(play: PlayTarget, tmp_path: Path, repository: Path) -> None:
     """Key slice, a flood mended, a gap filled: the trace as version 2 writes it, byte for byte."""
     carry = {3: square(8), 5: [square(40), square(11)], 7: square(9)}
 

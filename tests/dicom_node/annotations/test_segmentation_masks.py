@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,19 +11,28 @@ import highdicom
 import numpy as np
 import pydicom
 import pytest
+from pydicom.dataset import Dataset
 from pydicom.uid import RLELossless, generate_uid
 
 from dicom_node.annotations.segmentation_masks import read_segmentation_header, read_segments
 from dicom_node.errors import UnusableAnnotation
-from dicom_node.values import Code
+from dicom_node.values import Code, ResultSegment, SourceVolume
 from tests.support import phantoms, pictures
+
+Ours = Callable[..., tuple[Path, SourceVolume, list[ResultSegment]]]
+"""The options of a phantom to the file, the volume and the structures of our SEG of it."""
 
 
 @pytest.fixture
-def ours(tmp_path: Path, volume_of: Any, drawn: Any, write: Any) -> Any:
+def ours(
+    tmp_path: Path,
+    volume_of: Any,
+    drawn: Callable[..., list[ResultSegment]],
+    write: Callable[..., Dataset],
+) -> Ours:
     """Our own SEG of a phantom: its file, its volume and the masks that were written."""
 
-    def make(**options: Any) -> Any:
+    def make(**options: Any) -> tuple[Path, SourceVolume, list[ResultSegment]]:
         defaults: dict[str, Any] = {"shape": (24, 47, 51), "shuffle": 5}
         phantom = phantoms.torso_ct(tmp_path / "ct", **(defaults | options))
         volume = volume_of(phantom)
@@ -44,7 +54,7 @@ def ours(tmp_path: Path, volume_of: Any, drawn: Any, write: Any) -> Any:
     ],
     ids=str,
 )
-def test_what_the_node_wrote_is_read_again_to_the_voxel(ours: Any, options: Any) -> None:
+def test_what_the_node_wrote_is_read_again_to_the_voxel(ours: Ours, options: Any) -> None:
     path, volume, structures = ours(**options)
 
     segments = read_segments(path, volume)
@@ -141,7 +151,7 @@ def cropped(ds: Any) -> None:
 
 
 @pytest.mark.parametrize(("change", "first"), [(mirrored, (0, 0)), (cropped, (5, 4))])
-def test_frames_go_where_their_own_groups_say(ours: Any, change: Any, first: Any) -> None:
+def test_frames_go_where_their_own_groups_say(ours: Ours, change: Any, first: Any) -> None:
     path, volume, structures = ours(shape=(24, 61, 67))
 
     segments = read_segments(edited(path, change), volume)
@@ -182,7 +192,7 @@ def compressed(ds: Any) -> None:
 
 
 @pytest.mark.parametrize("change", [as_label_map, compressed])
-def test_label_maps_and_compressed_frames_are_read(ours: Any, change: Any) -> None:
+def test_label_maps_and_compressed_frames_are_read(ours: Ours, change: Any) -> None:
     path, volume, structures = ours(shape=(24, 60, 66))
 
     segments = read_segments(edited(path, change), volume)
@@ -191,7 +201,7 @@ def test_label_maps_and_compressed_frames_are_read(ours: Any, change: Any) -> No
         np.testing.assert_array_equal(segment.voxels, structure.voxels.whole())
 
 
-def test_half_of_a_fractional_segment_and_more_is_inside(ours: Any) -> None:
+def test_half_of_a_fractional_segment_and_more_is_inside(ours: Ours) -> None:
     def fractional(ds: Any) -> None:
         frames = ds.pixel_array.reshape(ds.NumberOfFrames, -1).astype(np.uint8)
         stored = np.where(frames, 127, 126).astype(np.uint8)
@@ -246,14 +256,14 @@ def doubled(ds: Any) -> None:
         ),
     ],
 )
-def test_what_lies_elsewhere_is_refused(ours: Any, change: Any, sentence: str) -> None:
+def test_what_lies_elsewhere_is_refused(ours: Ours, change: Any, sentence: str) -> None:
     path, volume, _ = ours(shape=(24, 96, 96))
 
     with pytest.raises(UnusableAnnotation, match=sentence):
         read_segments(edited(path, change), volume)
 
 
-def test_a_file_that_is_none_is_refused(tmp_path: Path, ours: Any) -> None:
+def test_a_file_that_is_none_is_refused(tmp_path: Path, ours: Ours) -> None:
     _, volume, _ = ours()
     (tmp_path / "x.dcm").write_bytes(b"nothing")
 

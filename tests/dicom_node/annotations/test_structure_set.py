@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from dicom_node.annotations.polygon_fill import inside_polygons
 from dicom_node.annotations.structure_set import read_structure_set_header, read_structures
+from dicom_node.values import SourceVolume
 from tests.support import phantoms
 from tests.support.radiotherapy.structure_sets import write_structure_set
 
@@ -27,7 +28,7 @@ def square(top: float, left: float, bottom: float, right: float) -> list[tuple[f
 
 
 @pytest.fixture
-def volume(tmp_path: Path, volume_of: Any, request: Any) -> Any:
+def volume(tmp_path: Path, volume_of: Any, request: pytest.FixtureRequest) -> SourceVolume:
     options = {"shape": (6, 40, 50)} | getattr(request, "param", {})
     return volume_of(phantoms.torso_ct(tmp_path / "ct", **options))
 
@@ -39,7 +40,7 @@ def volume(tmp_path: Path, volume_of: Any, request: Any) -> Any:
     ids=str,
 )
 def test_contours_are_filled_where_they_lie_and_one_inside_another_is_a_hole(
-    tmp_path: Path, volume: Any
+    tmp_path: Path, volume: SourceVolume
 ) -> None:
     ring = [(2, square(5, 10, 20, 30)), (2, square(10, 15, 12, 20)), (3, square(6, 6, 8, 9))]
     path = write_structure_set(tmp_path / "rt.dcm", volume, {"Liver": ring})
@@ -68,7 +69,7 @@ def test_contours_are_filled_where_they_lie_and_one_inside_another_is_a_hole(
     ],
 )
 def test_a_structure_that_would_not_be_what_was_drawn_has_a_fault(
-    tmp_path: Path, volume: Any, polygons: Any, options: Any, fault: str
+    tmp_path: Path, volume: SourceVolume, polygons: Any, options: Any, fault: str
 ) -> None:
     path = write_structure_set(tmp_path / "rt.dcm", volume, {"x": polygons}, **options)
 
@@ -77,7 +78,7 @@ def test_a_structure_that_would_not_be_what_was_drawn_has_a_fault(
     assert fault in structure.fault
 
 
-def test_a_fault_of_one_structure_leaves_the_others(tmp_path: Path, volume: Any) -> None:
+def test_a_fault_of_one_structure_leaves_the_others(tmp_path: Path, volume: SourceVolume) -> None:
     path = write_structure_set(
         tmp_path / "rt.dcm",
         volume,

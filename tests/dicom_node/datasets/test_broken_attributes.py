@@ -55,7 +55,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> phantoms.Phantom:
 
 
 @pytest.mark.parametrize(("keyword", "value"), CASES)
-def test_one_broken_attribute(sound: Any, keyword: str, value: Any) -> None:
+def test_one_broken_attribute(sound: phantoms.Phantom, keyword: str, value: Any) -> None:
     path = sound.paths[1]
     whole = path.read_bytes()
     vr = "US" if "Padding" in keyword else ""
@@ -88,7 +88,9 @@ def test_one_broken_attribute(sound: Any, keyword: str, value: Any) -> None:
         ("ImagePositionPatient", b"1\\2", "Image Position (Patient) is missing or unreadable"),
     ],
 )
-def test_the_attribute_is_named(sound: Any, keyword: str, value: bytes, name: str) -> None:
+def test_the_attribute_is_named(
+    sound: phantoms.Phantom, keyword: str, value: bytes, name: str
+) -> None:
     path = sound.paths[1]
     whole = path.read_bytes()
     phantoms.patch(path, keyword, value)

@@ -5,14 +5,17 @@ have. Both paths alike.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from pydicom.dataset import Dataset
 
 from dicom_node.fakes import RecordingObserver
 from dicom_node.receive.limits import PeerLimits
+from dicom_node.receive.listener import Listener
+from tests.dicom_node.conftest import Sender
+from tests.dicom_node.receive.conftest import RawPeer, Wire
 
 CT, VERIFICATION = b"1.2.840.10008.5.1.4.1.1.2", b"1.2.840.10008.1.1"
 FIND = b"1.2.840.10008.5.1.4.1.2.2.1"
@@ -28,9 +31,9 @@ def instance(ct: Callable[..., Dataset], as_sent: Callable[..., bytes]) -> tuple
 
 
 def test_a_message_may_be_split_anywhere(
-    listening: Callable[..., Any],
-    raw: Any,
-    wire: Any,
+    listening: Callable[..., Listener],
+    raw: Callable[[int], RawPeer],
+    wire: type[Wire],
     observer: RecordingObserver,
     instance: tuple[bytes, bytes],
 ) -> None:
@@ -53,7 +56,10 @@ def test_a_message_may_be_split_anywhere(
 
 
 def test_bytes_may_come_a_few_at_a_time(
-    listening: Callable[..., Any], raw: Any, wire: Any, instance: tuple[bytes, bytes]
+    listening: Callable[..., Listener],
+    raw: Callable[[int], RawPeer],
+    wire: type[Wire],
+    instance: tuple[bytes, bytes],
 ) -> None:
     uid, data = instance
     peer = raw(listening().port)
@@ -74,7 +80,10 @@ def test_bytes_may_come_a_few_at_a_time(
 
 
 def test_an_unknown_operation_is_answered_and_the_next_request_served(
-    listening: Callable[..., Any], raw: Any, wire: Any, reference: bool
+    listening: Callable[..., Listener],
+    raw: Callable[[int], RawPeer],
+    wire: type[Wire],
+    reference: bool,
 ) -> None:
     if reference:
         pytest.skip("pynetdicom aborts")
@@ -91,7 +100,7 @@ def test_an_unknown_operation_is_answered_and_the_next_request_served(
 
 
 def test_a_store_request_without_a_data_set_is_answered(
-    listening: Callable[..., Any], raw: Any, wire: Any
+    listening: Callable[..., Listener], raw: Callable[[int], RawPeer], wire: type[Wire]
 ) -> None:
     peer = raw(listening().port)
     peer.associate((1, CT))
@@ -113,9 +122,9 @@ def test_a_store_request_without_a_data_set_is_answered(
     ids=["data first", "wrong context", "no command", "endless element", "wrong group"],
 )
 def test_what_has_no_place_in_an_association_is_aborted(
-    listening: Callable[..., Any],
-    raw: Any,
-    wire: Any,
+    listening: Callable[..., Listener],
+    raw: Callable[[int], RawPeer],
+    wire: type[Wire],
     eventually: Callable[..., None],
     values: list[tuple[int, int, bytes]],
 ) -> None:
@@ -131,9 +140,9 @@ def test_what_has_no_place_in_an_association_is_aborted(
 
 def test_a_command_within_a_data_set_is_aborted_and_leaves_nothing(
     tmp_path: Path,
-    listening: Callable[..., Any],
-    raw: Any,
-    wire: Any,
+    listening: Callable[..., Listener],
+    raw: Callable[[int], RawPeer],
+    wire: type[Wire],
     instance: tuple[bytes, bytes],
 ) -> None:
     uid, data = instance
@@ -158,9 +167,9 @@ def test_a_command_within_a_data_set_is_aborted_and_leaves_nothing(
     ],
 )
 def test_requests_that_cannot_be_met_are_rejected_with_their_reason(
-    listening: Callable[..., Any],
-    raw: Any,
-    wire: Any,
+    listening: Callable[..., Listener],
+    raw: Callable[[int], RawPeer],
+    wire: type[Wire],
     request_bytes: dict[str, bytes],
     answer: tuple[int, int, int],
 ) -> None:
@@ -174,7 +183,9 @@ def test_requests_that_cannot_be_met_are_rejected_with_their_reason(
 
 @pytest.mark.parametrize("contexts", [[(2, CT)], [(1, CT), (1, CT)]], ids=["even", "twice"])
 def test_unsound_contexts_are_aborted(
-    listening: Callable[..., Any], raw: Any, contexts: list[tuple[int, bytes]]
+    listening: Callable[..., Listener],
+    raw: Callable[[int], RawPeer],
+    contexts: list[tuple[int, bytes]],
 ) -> None:
     assert raw(listening().port).associate(*contexts) == ABORT
 
@@ -190,9 +201,9 @@ def test_unsound_contexts_are_aborted(
     ids=["asynchronous", "roles", "user", "unknown"],
 )
 def test_what_else_is_negotiated_does_no_harm(
-    listening: Callable[..., Any],
-    raw: Any,
-    wire: Any,
+    listening: Callable[..., Listener],
+    raw: Callable[[int], RawPeer],
+    wire: type[Wire],
     instance: tuple[bytes, bytes],
     reference: bool,
     user: bytes,
@@ -209,9 +220,9 @@ def test_what_else_is_negotiated_does_no_harm(
 
 
 def test_a_peer_that_asks_for_more_than_storage_stores_all_the_same(
-    listening: Callable[..., Any],
-    raw: Any,
-    wire: Any,
+    listening: Callable[..., Listener],
+    raw: Callable[[int], RawPeer],
+    wire: type[Wire],
     observer: RecordingObserver,
     instance: tuple[bytes, bytes],
 ) -> None:
@@ -229,8 +240,8 @@ def test_a_peer_that_asks_for_more_than_storage_stores_all_the_same(
 
 def test_a_large_data_set_is_in_its_file_while_it_comes(
     tmp_path: Path,
-    listening: Callable[..., Any],
-    sending: Callable[..., Any],
+    listening: Callable[..., Listener],
+    sending: Callable[..., AbstractContextManager[Sender]],
     observer: RecordingObserver,
     ct: Callable[..., Dataset],
     as_sent: Callable[..., bytes],
@@ -248,7 +259,10 @@ def test_a_large_data_set_is_in_its_file_while_it_comes(
 
 
 def test_our_answers_fit_into_the_pdus_that_the_peer_takes(
-    listening: Callable[..., Any], raw: Any, wire: Any, reference: bool
+    listening: Callable[..., Listener],
+    raw: Callable[[int], RawPeer],
+    wire: type[Wire],
+    reference: bool,
 ) -> None:
     if reference:
         pytest.skip("pynetdicom's own business")
@@ -270,7 +284,7 @@ def test_our_answers_fit_into_the_pdus_that_the_peer_takes(
 
 
 def test_a_longer_pdu_than_we_announced_is_not_read(
-    listening: Callable[..., Any], raw: Any, wire: Any
+    listening: Callable[..., Listener], raw: Callable[[int], RawPeer], wire: type[Wire]
 ) -> None:
     peer = raw(listening(limits=PeerLimits(pdu_bytes=1 << 14)).port)
     peer.send(wire.request((1, CT)))

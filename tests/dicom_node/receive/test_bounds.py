@@ -7,13 +7,16 @@ import struct
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 import pytest
 from pydicom.dataset import Dataset
 
 from dicom_node.receive.limits import PeerLimits
+from dicom_node.receive.listener import Listener
+from tests.dicom_node.conftest import Sender
+from tests.dicom_node.receive.conftest import RawPeer, Wire
 
 CT, VERIFICATION = b"1.2.840.10008.5.1.4.1.1.2", b"1.2.840.10008.1.1"
 ACCEPT, ABORT, CLOSED = 2, 7, 0
@@ -22,7 +25,9 @@ C_STORE, C_ECHO = 0x0001, 0x0030
 
 @pytest.fixture
 def stores(
-    sending: Callable[..., Any], ct: Callable[..., Dataset], as_sent: Callable[..., bytes]
+    sending: Callable[..., AbstractContextManager[Sender]],
+    ct: Callable[..., Dataset],
+    as_sent: Callable[..., bytes],
 ) -> Callable[[int], bool]:
     """Whether a sound peer can store."""
 
@@ -37,7 +42,7 @@ def stores(
 
 
 def test_a_request_that_trickles_is_cut_off_at_its_deadline(
-    listening: Callable[..., Any], raw: Any, wire: Any
+    listening: Callable[..., Listener], raw: Callable[[int], RawPeer], wire: type[Wire]
 ) -> None:
     peer = raw(listening(limits=PeerLimits(request_timeout_s=0.5)).port)
     begun = time.monotonic()
@@ -51,7 +56,10 @@ def test_a_request_that_trickles_is_cut_off_at_its_deadline(
 
 
 def test_a_pdu_that_trickles_is_cut_off_at_its_deadline(
-    listening: Callable[..., Any], raw: Any, wire: Any, eventually: Callable[..., None]
+    listening: Callable[..., Listener],
+    raw: Callable[[int], RawPeer],
+    wire: type[Wire],
+    eventually: Callable[..., None],
 ) -> None:
     listener = listening(limits=PeerLimits(stall_timeout_s=0.5))
     peer = raw(listener.port)
@@ -76,7 +84,10 @@ def test_a_pdu_that_trickles_is_cut_off_at_its_deadline(
 
 
 def test_echo_alone_keeps_no_association_open(
-    listening: Callable[..., Any], raw: Any, wire: Any, eventually: Callable[..., None]
+    listening: Callable[..., Listener],
+    raw: Callable[[int], RawPeer],
+    wire: type[Wire],
+    eventually: Callable[..., None],
 ) -> None:
     listener = listening(limits=PeerLimits(idle_timeout_s=0.6))
     peer = raw(listener.port)
@@ -97,7 +108,10 @@ def test_echo_alone_keeps_no_association_open(
 
 
 def test_data_in_drops_keeps_no_association_open(
-    listening: Callable[..., Any], raw: Any, wire: Any, eventually: Callable[..., None]
+    listening: Callable[..., Listener],
+    raw: Callable[[int], RawPeer],
+    wire: type[Wire],
+    eventually: Callable[..., None],
 ) -> None:
     listener = listening(limits=PeerLimits(idle_timeout_s=0.6))
     peer = raw(listener.port)
@@ -120,7 +134,10 @@ def test_data_in_drops_keeps_no_association_open(
 
 
 def test_peers_that_only_echo_do_not_keep_a_sender_out(
-    listening: Callable[..., Any], raw: Any, wire: Any, stores: Callable[[int], bool]
+    listening: Callable[..., Listener],
+    raw: Callable[[int], RawPeer],
+    wire: type[Wire],
+    stores: Callable[[int], bool],
 ) -> None:
     listener = listening(limits=PeerLimits(associations=3))
     peers = [raw(listener.port) for _ in range(3)]
@@ -134,7 +151,7 @@ def test_peers_that_only_echo_do_not_keep_a_sender_out(
 
 
 def test_connections_of_a_byte_each_do_not_keep_a_sender_out(
-    listening: Callable[..., Any], raw: Any, stores: Callable[[int], bool]
+    listening: Callable[..., Listener], raw: Callable[[int], RawPeer], stores: Callable[[int], bool]
 ) -> None:
     listener = listening(limits=PeerLimits(associations=5, connections_per_address=10))
 
@@ -147,7 +164,7 @@ def test_connections_of_a_byte_each_do_not_keep_a_sender_out(
 
 
 def test_what_a_header_promises_takes_no_memory(
-    listening: Callable[..., Any], raw: Any, wire: Any
+    listening: Callable[..., Listener], raw: Callable[[int], RawPeer], wire: type[Wire]
 ) -> None:
     port = listening().port
     peers = [raw(port) for _ in range(3)]
@@ -164,7 +181,7 @@ def test_what_a_header_promises_takes_no_memory(
 
 
 def test_an_endless_command_set_is_aborted(
-    listening: Callable[..., Any], raw: Any, wire: Any
+    listening: Callable[..., Listener], raw: Callable[[int], RawPeer], wire: type[Wire]
 ) -> None:
     peer = raw(listening().port)
     peer.associate((1, CT))
@@ -176,7 +193,9 @@ def test_an_endless_command_set_is_aborted(
 
 
 def test_the_log_shows_what_peers_call_themselves_on_one_line(
-    listening: Callable[..., Any], raw: Any, caplog: pytest.LogCaptureFixture
+    listening: Callable[..., Listener],
+    raw: Callable[[int], RawPeer],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     peer = raw(listening().port)
 

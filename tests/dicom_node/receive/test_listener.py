@@ -8,6 +8,7 @@ import errno
 import os
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,8 @@ from dicom_node.fakes import RecordingObserver
 from dicom_node.receive.inbox import Inbox
 from dicom_node.receive.incoming import IncomingDataset
 from dicom_node.receive.limits import PeerLimits
+from dicom_node.receive.listener import Listener
+from tests.dicom_node.conftest import Sender
 
 PRIVATE_SYNTAX = "1.2.840.113619.5.2"
 
@@ -49,7 +52,7 @@ def body(path: Path) -> bytes:
     return path.read_bytes()[offset:]
 
 
-def test_echo_is_answered(listening: Callable[..., Any]) -> None:
+def test_echo_is_answered(listening: Callable[..., Listener]) -> None:
     entity = AE("SCU")
     entity.add_requested_context("1.2.840.10008.1.1")
 
@@ -73,8 +76,8 @@ def test_echo_is_answered(listening: Callable[..., Any]) -> None:
     ],
 )
 def test_every_transfer_syntax_is_stored_bit_for_bit(
-    listening: Callable[..., Any],
-    sending: Callable[..., Any],
+    listening: Callable[..., Listener],
+    sending: Callable[..., AbstractContextManager[Sender]],
     observer: RecordingObserver,
     ct: Callable[..., Dataset],
     as_sent: Callable[..., bytes],
@@ -96,8 +99,8 @@ def test_every_transfer_syntax_is_stored_bit_for_bit(
 
 @pytest.mark.filterwarnings("ignore")  # of odd values, in the reference reader
 def test_real_odd_files_are_stored_bit_for_bit(
-    listening: Callable[..., Any],
-    sending: Callable[..., Any],
+    listening: Callable[..., Listener],
+    sending: Callable[..., AbstractContextManager[Sender]],
     observer: RecordingObserver,
     shared_data: Path,
 ) -> None:
@@ -118,8 +121,8 @@ def test_real_odd_files_are_stored_bit_for_bit(
 
 
 def test_all_storage_classes_and_ones_that_nobody_knows_are_accepted(
-    listening: Callable[..., Any],
-    sending: Callable[..., Any],
+    listening: Callable[..., Listener],
+    sending: Callable[..., AbstractContextManager[Sender]],
     observer: RecordingObserver,
     ct: Callable[..., Dataset],
     as_sent: Callable[..., bytes],
@@ -152,7 +155,9 @@ def test_all_storage_classes_and_ones_that_nobody_knows_are_accepted(
     ],
 )
 def test_services_that_are_not_ours_are_not_accepted(
-    listening: Callable[..., Any], sending: Callable[..., Any], sop_class: str
+    listening: Callable[..., Listener],
+    sending: Callable[..., AbstractContextManager[Sender]],
+    sop_class: str,
 ) -> None:
     with sending(listening().port, CTImageStorage, sop_class) as sender:
         accepted = [str(c.abstract_syntax) for c in sender.association.accepted_contexts]
@@ -161,7 +166,7 @@ def test_services_that_are_not_ours_are_not_accepted(
 
 
 def test_each_context_gets_the_first_syntax_that_its_peer_proposed(
-    listening: Callable[..., Any],
+    listening: Callable[..., Listener],
 ) -> None:
     entity = AE("SCU")
     entity.add_requested_context(CTImageStorage, [JPEG2000Lossless, ExplicitVRLittleEndian])
@@ -189,8 +194,8 @@ class Disk(Inbox):
 
 def test_success_is_answered_only_when_the_file_is_whole(
     tmp_path: Path,
-    listening: Callable[..., Any],
-    sending: Callable[..., Any],
+    listening: Callable[..., Listener],
+    sending: Callable[..., AbstractContextManager[Sender]],
     ct: Callable[..., Dataset],
     as_sent: Callable[..., bytes],
 ) -> None:
@@ -221,8 +226,8 @@ def test_success_is_answered_only_when_the_file_is_whole(
 )
 def test_every_failure_reaches_the_peer_as_its_status(
     tmp_path: Path,
-    listening: Callable[..., Any],
-    sending: Callable[..., Any],
+    listening: Callable[..., Listener],
+    sending: Callable[..., AbstractContextManager[Sender]],
     observer: RecordingObserver,
     ct: Callable[..., Dataset],
     as_sent: Callable[..., bytes],
@@ -258,8 +263,8 @@ def test_every_failure_reaches_the_peer_as_its_status(
     ],
 )
 def test_uids_that_are_missing_or_wrong(
-    listening: Callable[..., Any],
-    sending: Callable[..., Any],
+    listening: Callable[..., Listener],
+    sending: Callable[..., AbstractContextManager[Sender]],
     inbox: Inbox,
     ct: Callable[..., Dataset],
     as_sent: Callable[..., bytes],
@@ -277,7 +282,9 @@ def test_uids_that_are_missing_or_wrong(
 
 
 def test_bytes_that_are_no_data_set_are_answered_with_cannot_understand(
-    listening: Callable[..., Any], sending: Callable[..., Any], inbox: Inbox
+    listening: Callable[..., Listener],
+    sending: Callable[..., AbstractContextManager[Sender]],
+    inbox: Inbox,
 ) -> None:
     with sending(listening().port) as sender:
         statuses = [
@@ -290,8 +297,8 @@ def test_bytes_that_are_no_data_set_are_answered_with_cannot_understand(
 
 
 def test_a_resend_is_a_success_and_other_content_is_kept_apart(
-    listening: Callable[..., Any],
-    sending: Callable[..., Any],
+    listening: Callable[..., Listener],
+    sending: Callable[..., AbstractContextManager[Sender]],
     inbox: Inbox,
     observer: RecordingObserver,
     ct: Callable[..., Dataset],
@@ -332,8 +339,8 @@ class Raising(RecordingObserver):
 
 
 def test_a_raising_observer_costs_no_answer_and_no_instance(
-    listening: Callable[..., Any],
-    sending: Callable[..., Any],
+    listening: Callable[..., Listener],
+    sending: Callable[..., AbstractContextManager[Sender]],
     inbox: Inbox,
     eventually: Callable[..., None],
     ct: Callable[..., Dataset],
@@ -351,8 +358,8 @@ def test_a_raising_observer_costs_no_answer_and_no_instance(
 
 
 def test_the_observer_hears_of_an_association_from_beginning_to_end(
-    listening: Callable[..., Any],
-    sending: Callable[..., Any],
+    listening: Callable[..., Listener],
+    sending: Callable[..., AbstractContextManager[Sender]],
     observer: RecordingObserver,
     eventually: Callable[..., None],
     ct: Callable[..., Dataset],
@@ -383,7 +390,7 @@ def test_the_observer_hears_of_an_association_from_beginning_to_end(
     ],
 )
 def test_who_may_connect(
-    listening: Callable[..., Any],
+    listening: Callable[..., Listener],
     observer: RecordingObserver,
     allow: list[str],
     calling: str,
@@ -412,7 +419,9 @@ def test_who_may_connect(
 
 
 def test_associations_above_the_limit_are_refused_for_now(
-    listening: Callable[..., Any], sending: Callable[..., Any], eventually: Callable[..., None]
+    listening: Callable[..., Listener],
+    sending: Callable[..., AbstractContextManager[Sender]],
+    eventually: Callable[..., None],
 ) -> None:
     listener = listening(limits=PeerLimits(associations=2))
 
@@ -427,7 +436,7 @@ def test_associations_above_the_limit_are_refused_for_now(
 
 
 def test_one_association_after_another_never_meets_the_limit(
-    listening: Callable[..., Any], sending: Callable[..., Any]
+    listening: Callable[..., Listener], sending: Callable[..., AbstractContextManager[Sender]]
 ) -> None:
     listener = listening(limits=PeerLimits(associations=2))
     established = []
@@ -441,8 +450,8 @@ def test_one_association_after_another_never_meets_the_limit(
 
 
 def test_stopping_aborts_what_is_open_and_frees_the_port(
-    listening: Callable[..., Any],
-    sending: Callable[..., Any],
+    listening: Callable[..., Listener],
+    sending: Callable[..., AbstractContextManager[Sender]],
     observer: RecordingObserver,
     eventually: Callable[..., None],
 ) -> None:
@@ -459,7 +468,7 @@ def test_stopping_aborts_what_is_open_and_frees_the_port(
 
 
 def test_starting_sweeps_what_a_crash_left(
-    listening: Callable[..., Any], tmp_path: Path, inbox: Inbox
+    listening: Callable[..., Listener], tmp_path: Path, inbox: Inbox
 ) -> None:
     leftover = tmp_path / "inbox" / ".incoming" / "half"
     leftover.write_bytes(b"half")

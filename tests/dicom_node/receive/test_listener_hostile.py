@@ -14,7 +14,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from dicom_node.fakes import RecordingObserver
 from dicom_node.receive.inbox import Inbox
 from dicom_node.receive.limits import PeerLimits
 from dicom_node.receive.listener import Listener
+from tests.dicom_node.conftest import Sender
 
 ASSOCIATE_RQ, P_DATA = 0x01, 0x04
 
@@ -52,7 +53,9 @@ def files(inbox_root: Path) -> list[Path]:
 
 @pytest.fixture
 def is_alive(
-    sending: Callable[..., Any], ct: Callable[..., Dataset], as_sent: Callable[..., bytes]
+    sending: Callable[..., AbstractContextManager[Sender]],
+    ct: Callable[..., Dataset],
+    as_sent: Callable[..., bytes],
 ) -> Callable[[Listener], bool]:
     """Whether a well-behaved peer is served."""
 
@@ -80,7 +83,7 @@ def is_alive(
     ids=lambda said: f"{said[:6].hex() or 'nothing'}",
 )
 def test_nonsense_is_hung_up_on(
-    listening: Callable[..., Any],
+    listening: Callable[..., Listener],
     impatient: PeerLimits,
     is_alive: Callable[[Listener], bool],
     eventually: Callable[..., None],
@@ -99,7 +102,7 @@ def test_nonsense_is_hung_up_on(
 
 
 def test_random_bytes_do_no_harm(
-    listening: Callable[..., Any],
+    listening: Callable[..., Listener],
     impatient: PeerLimits,
     is_alive: Callable[[Listener], bool],
     eventually: Callable[..., None],
@@ -118,7 +121,7 @@ def test_random_bytes_do_no_harm(
 
 
 def test_connecting_and_closing_leaves_nothing_behind(
-    listening: Callable[..., Any],
+    listening: Callable[..., Listener],
     is_alive: Callable[[Listener], bool],
     eventually: Callable[..., None],
 ) -> None:
@@ -134,7 +137,7 @@ def test_connecting_and_closing_leaves_nothing_behind(
 
 
 def test_a_peer_that_resets_its_connection_leaves_no_socket_open(
-    listening: Callable[..., Any], eventually: Callable[..., None]
+    listening: Callable[..., Listener], eventually: Callable[..., None]
 ) -> None:
     listener = listening()
     threads = threading.active_count()
@@ -153,7 +156,7 @@ def test_a_peer_that_resets_its_connection_leaves_no_socket_open(
 
 
 def test_connections_that_only_sit_there_do_not_keep_others_out(
-    listening: Callable[..., Any], is_alive: Callable[[Listener], bool]
+    listening: Callable[..., Listener], is_alive: Callable[[Listener], bool]
 ) -> None:
     listener = listening(limits=PeerLimits(associations=2))
 
@@ -166,7 +169,7 @@ def test_connections_that_only_sit_there_do_not_keep_others_out(
 
 
 def test_connections_that_ask_for_nothing_are_ended(
-    listening: Callable[..., Any], eventually: Callable[..., None]
+    listening: Callable[..., Listener], eventually: Callable[..., None]
 ) -> None:
     listener = listening(limits=PeerLimits(associations=3, request_timeout_s=0.5))
     threads = threading.active_count()
@@ -180,7 +183,7 @@ def test_connections_that_ask_for_nothing_are_ended(
 
 
 def test_of_too_many_connections_the_oldest_that_asks_for_nothing_makes_room(
-    listening: Callable[..., Any], is_alive: Callable[[Listener], bool]
+    listening: Callable[..., Listener], is_alive: Callable[[Listener], bool]
 ) -> None:
     listener = listening(limits=PeerLimits(associations=2))  # four connections for each
 
@@ -197,7 +200,7 @@ def test_of_too_many_connections_the_oldest_that_asks_for_nothing_makes_room(
 
 
 def test_stopping_ends_connections_that_have_asked_for_nothing(
-    listening: Callable[..., Any], eventually: Callable[..., None]
+    listening: Callable[..., Listener], eventually: Callable[..., None]
 ) -> None:
     threads = threading.active_count()
     listener = listening()
@@ -213,8 +216,8 @@ def test_stopping_ends_connections_that_have_asked_for_nothing(
 
 def test_an_association_dropped_in_mid_transfer_leaves_no_half_file(
     tmp_path: Path,
-    listening: Callable[..., Any],
-    sending: Callable[..., Any],
+    listening: Callable[..., Listener],
+    sending: Callable[..., AbstractContextManager[Sender]],
     observer: RecordingObserver,
     eventually: Callable[..., None],
     ct: Callable[..., Dataset],
@@ -245,8 +248,8 @@ def test_an_association_dropped_in_mid_transfer_leaves_no_half_file(
 
 @pytest.mark.parametrize("mid_pdu", [False, True], ids=["between requests", "inside a PDU"])
 def test_a_peer_that_falls_silent_is_let_go(
-    listening: Callable[..., Any],
-    sending: Callable[..., Any],
+    listening: Callable[..., Listener],
+    sending: Callable[..., AbstractContextManager[Sender]],
     impatient: PeerLimits,
     observer: RecordingObserver,
     eventually: Callable[..., None],
@@ -265,7 +268,9 @@ def test_a_peer_that_falls_silent_is_let_go(
 
 
 def test_stopping_does_not_wait_for_a_peer_that_is_stuck(
-    listening: Callable[..., Any], sending: Callable[..., Any], observer: RecordingObserver
+    listening: Callable[..., Listener],
+    sending: Callable[..., AbstractContextManager[Sender]],
+    observer: RecordingObserver,
 ) -> None:
     listener = listening()  # whose own patience is much longer than this test's
 
@@ -278,8 +283,8 @@ def test_stopping_does_not_wait_for_a_peer_that_is_stuck(
 
 
 def test_many_associations_at_once_are_served_and_end(
-    listening: Callable[..., Any],
-    sending: Callable[..., Any],
+    listening: Callable[..., Listener],
+    sending: Callable[..., AbstractContextManager[Sender]],
     inbox: Inbox,
     observer: RecordingObserver,
     eventually: Callable[..., None],
@@ -367,8 +372,8 @@ def small_volume(tmp_path: Path) -> Any:
 
 def test_a_full_disk_is_answered_with_out_of_resources_until_there_is_room(
     small_volume: Path,
-    listening: Callable[..., Any],
-    sending: Callable[..., Any],
+    listening: Callable[..., Listener],
+    sending: Callable[..., AbstractContextManager[Sender]],
     ct: Callable[..., Dataset],
     as_sent: Callable[..., bytes],
 ) -> None:
@@ -389,7 +394,7 @@ def test_a_full_disk_is_answered_with_out_of_resources_until_there_is_room(
 
 
 def test_memory_does_not_grow_with_connections(
-    listening: Callable[..., Any], eventually: Callable[..., None]
+    listening: Callable[..., Listener], eventually: Callable[..., None]
 ) -> None:
     listener = listening()
     threads = threading.active_count()

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from pydicom.dataset import Dataset
 from pynetdicom.dsutils import split_dataset
 
 from dicom_node.receive.inbox import Inbox
+from tests.dicom_node.conftest import Sender
 
 LISTEN = """
 import sys
@@ -67,7 +69,7 @@ def node(
 def test_what_was_acknowledged_survives_a_kill(
     tmp_path: Path,
     node: Callable[[], tuple[Any, int]],
-    sending: Callable[..., Any],
+    sending: Callable[..., AbstractContextManager[Sender]],
     ct: Callable[..., Dataset],
     as_sent: Callable[..., bytes],
     killed_after: int,

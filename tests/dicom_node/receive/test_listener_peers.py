@@ -74,7 +74,7 @@ def ct_file(tmp_path: Path, ct: Callable[..., Dataset]) -> Callable[..., Path]:
     return build
 
 
-def test_echo(listening: Callable[..., Any], scu: Dcmtk) -> None:
+def test_echo(listening: Callable[..., Listener], scu: Dcmtk) -> None:
     listener = listening()
 
     assert scu("echoscu", listener).returncode == 0
@@ -91,7 +91,7 @@ def test_echo(listening: Callable[..., Any], scu: Dcmtk) -> None:
     ],
 )
 def test_what_storescu_sends_is_stored(
-    listening: Callable[..., Any],
+    listening: Callable[..., Listener],
     observer: RecordingObserver,
     scu: Dcmtk,
     ct_file: Callable[..., Path],
@@ -111,7 +111,7 @@ def test_what_storescu_sends_is_stored(
 
 
 def test_the_sample_arrives_whole(
-    listening: Callable[..., Any], inbox: Inbox, scu: Dcmtk, shared_data: Path
+    listening: Callable[..., Listener], inbox: Inbox, scu: Dcmtk, shared_data: Path
 ) -> None:
     folder = shared_data / "ct_dicom_totalseg" / "dicom"
     originals = {d.SOPInstanceUID: d for d in map(dcmread, folder.iterdir())}
@@ -129,7 +129,7 @@ def test_the_sample_arrives_whole(
 @pytest.mark.parametrize("tool", ["storescu", "dcmsend"])
 def test_an_instance_that_is_refused_is_a_failure_for_the_peer(
     tmp_path: Path,
-    listening: Callable[..., Any],
+    listening: Callable[..., Listener],
     scu: Dcmtk,
     ct_file: Callable[..., Path],
     tool: str,
@@ -152,7 +152,7 @@ def test_an_instance_that_is_refused_is_a_failure_for_the_peer(
     ],
 )
 def test_names_that_are_not_ascii(
-    listening: Callable[..., Any],
+    listening: Callable[..., Listener],
     observer: RecordingObserver,
     scu: Dcmtk,
     ct_file: Callable[..., Path],
@@ -173,7 +173,7 @@ def test_names_that_are_not_ascii(
 
 
 def test_several_senders_at_once(
-    listening: Callable[..., Any],
+    listening: Callable[..., Listener],
     inbox: Inbox,
     peer: Callable[[str], str],
     ct_file: Callable[..., Path],
@@ -195,7 +195,7 @@ def test_several_senders_at_once(
 
 def test_a_sender_killed_in_mid_transfer_leaves_nothing_half_stored(
     tmp_path: Path,
-    listening: Callable[..., Any],
+    listening: Callable[..., Listener],
     inbox: Inbox,
     observer: RecordingObserver,
     eventually: Callable[..., None],
@@ -225,7 +225,7 @@ def test_a_sender_killed_in_mid_transfer_leaves_nothing_half_stored(
 
 
 def test_a_study_is_not_complete_while_its_sender_pauses(
-    listening: Callable[..., Any],
+    listening: Callable[..., Listener],
     eventually: Callable[..., None],
     peer: Callable[[str], str],
     ct_file: Callable[..., Path],
@@ -249,7 +249,7 @@ def test_a_study_is_not_complete_while_its_sender_pauses(
 
 
 def test_the_class_on_the_wire_is_the_class_on_file(
-    listening: Callable[..., Any],
+    listening: Callable[..., Listener],
     observer: RecordingObserver,
     scu: Dcmtk,
     ct_file: Callable[..., Path],

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,8 @@ from dicom_node.receive.inbox import Inbox
 from dicom_node.receive.limits import PeerLimits
 from dicom_node.receive.listener import Listener
 from dicom_node.receive.processes import ReceiverProcesses
+from tests.dicom_node.conftest import Sender
+from tests.dicom_node.receive.conftest import RawPeer, Wire
 
 
 class Several:
@@ -57,7 +59,7 @@ def several(inbox: Inbox, observer: RecordingObserver) -> Iterator[Callable[...,
 
 def test_instances_arrive_through_both_and_the_observer_hears_of_all(
     several: Callable[..., Several],
-    sending: Callable[..., Any],
+    sending: Callable[..., AbstractContextManager[Sender]],
     inbox: Inbox,
     observer: RecordingObserver,
     eventually: Callable[..., None],
@@ -119,7 +121,7 @@ def test_the_listener_says_how_those_who_serve_move(
 def test_a_receiver_that_dies_costs_its_associations_and_is_started_again(
     tmp_path: Path,
     several: Callable[..., Several],
-    sending: Callable[..., Any],
+    sending: Callable[..., AbstractContextManager[Sender]],
     observer: RecordingObserver,
     eventually: Callable[..., None],
     ct: Callable[..., Dataset],
@@ -155,7 +157,7 @@ def test_a_receiver_that_dies_costs_its_associations_and_is_started_again(
 
 def test_a_receiver_that_stands_still_is_replaced(
     several: Callable[..., Several],
-    raw: Any,
+    raw: Callable[[int], RawPeer],
     observer: RecordingObserver,
     eventually: Callable[..., None],
     monkeypatch: pytest.MonkeyPatch,
@@ -171,7 +173,7 @@ def test_a_receiver_that_stands_still_is_replaced(
 
 
 def test_places_are_counted_over_all_of_them(
-    several: Callable[..., Several], sending: Callable[..., Any]
+    several: Callable[..., Several], sending: Callable[..., AbstractContextManager[Sender]]
 ) -> None:
     port = several(limits=PeerLimits(associations=3)).listener.port
 
@@ -183,7 +185,7 @@ def test_places_are_counted_over_all_of_them(
 
 
 def test_who_may_connect_is_theirs_to_know(
-    several: Callable[..., Several], sending: Callable[..., Any]
+    several: Callable[..., Several], sending: Callable[..., AbstractContextManager[Sender]]
 ) -> None:
     allowed = AllowedPeers.of(["SCANNER"], ["127.0.0.0/8", "::1"])
     port = several(allowed=allowed).listener.port
@@ -194,7 +196,10 @@ def test_who_may_connect_is_theirs_to_know(
 
 
 def test_a_peer_that_only_echoed_makes_room_in_another_process(
-    several: Callable[..., Several], raw: Any, wire: Any, sending: Callable[..., Any]
+    several: Callable[..., Several],
+    raw: Callable[[int], RawPeer],
+    wire: type[Wire],
+    sending: Callable[..., AbstractContextManager[Sender]],
 ) -> None:
     port = several(limits=PeerLimits(associations=2)).listener.port
     verification = b"1.2.840.10008.1.1"
@@ -213,7 +218,7 @@ def test_a_peer_that_only_echoed_makes_room_in_another_process(
 
 def test_stopping_aborts_what_is_open_and_leaves_no_process(
     several: Callable[..., Several],
-    sending: Callable[..., Any],
+    sending: Callable[..., AbstractContextManager[Sender]],
     observer: RecordingObserver,
     eventually: Callable[..., None],
 ) -> None:
@@ -272,7 +277,7 @@ def test_receivers_are_small_and_end_with_their_listener(
 
 def test_a_receiver_stays_small_when_a_peer_wants_more_than_storage(
     several: Callable[..., Several],
-    sending: Callable[..., Any],
+    sending: Callable[..., AbstractContextManager[Sender]],
     ct: Callable[..., Dataset],
     as_sent: Callable[..., bytes],
 ) -> None:

@@ -37,13 +37,17 @@ IN_LEFT_KIDNEY = Region(KIDNEY, LEFT)
 
 
 @pytest.fixture
-def volume(tmp_path: Path, volume_of: Callable[[Any], SourceVolume]) -> Any:
+def volume(
+    tmp_path: Path, volume_of: Callable[[Any], SourceVolume]
+) -> tuple[phantoms.Phantom, SourceVolume]:
     phantom = phantoms.torso_ct(tmp_path / "ct")
     return phantom, volume_of(phantom)
 
 
 @pytest.fixture
-def cyst(volume: Any, drawn: Callable[..., list[ResultSegment]]) -> ResultSegment:
+def cyst(
+    volume: tuple[phantoms.Phantom, SourceVolume], drawn: Callable[..., list[ResultSegment]]
+) -> ResultSegment:
     (liver,) = drawn(volume[0], "liver")
     return replace(
         liver,
@@ -57,7 +61,11 @@ def cyst(volume: Any, drawn: Callable[..., list[ResultSegment]]) -> ResultSegmen
 
 @pytest.fixture
 def written(
-    volume: Any, cyst: ResultSegment, algorithm: Algorithm, identity: ResultIdentity, tmp_path: Path
+    volume: tuple[phantoms.Phantom, SourceVolume],
+    cyst: ResultSegment,
+    algorithm: Algorithm,
+    identity: ResultIdentity,
+    tmp_path: Path,
 ) -> WrittenResult:
     return write_result(
         SegmentationWriter(),
@@ -106,14 +114,17 @@ def test_the_segment_names_the_finding_and_its_region(written: WrittenResult) ->
     [None, Region(KIDNEY), Region(CYST, LEFT), Region(KIDNEY, Code("24028007", "SCT", "Right"))],
 )
 def test_another_region_is_not_sent(
-    other: Region | None, volume: Any, cyst: ResultSegment, written: WrittenResult
+    other: Region | None,
+    volume: tuple[phantoms.Phantom, SourceVolume],
+    cyst: ResultSegment,
+    written: WrittenResult,
 ) -> None:
     with pytest.raises(ResultMismatch, match="another region for segment 1"):
         check_segmentation(written.path, volume[1], [replace(cyst, region=other)])
 
 
 def test_the_report_says_where_found_and_absent_findings_lie(
-    volume: Any,
+    volume: tuple[phantoms.Phantom, SourceVolume],
     cyst: ResultSegment,
     written: WrittenResult,
     algorithm: Algorithm,

@@ -30,7 +30,7 @@ SMALL: dict[str, Any] = {"shape": (3, 40, 48), "spacing_mm": (5.0, 8.0, 8.0)}
 
 
 @pytest.fixture
-def living_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def living_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
     """Sets the zone of this process."""
 
     def move(zone: str) -> None:
@@ -53,7 +53,7 @@ def source(**values: str) -> Dataset:
 
 
 @pytest.mark.parametrize("stated", ["+0100", "-0330", "+1400", "+0000"])
-def test_the_source_s_own_is_kept(living_in: Any, stated: str) -> None:
+def test_the_source_s_own_is_kept(living_in: Callable[[str], None], stated: str) -> None:
     living_in("Asia/Tokyo")
 
     zone = zone_of(source(TimezoneOffsetFromUTC=stated))
@@ -64,7 +64,9 @@ def test_the_source_s_own_is_kept(living_in: Any, stated: str) -> None:
 
 @pytest.mark.parametrize("odd", ["0100", "+1", "CET", "+2500", "+0199", "+0100\\+0200"])
 @pytest.mark.filterwarnings("ignore")
-def test_what_is_no_offset_is_as_if_it_were_not_there(living_in: Any, odd: str) -> None:
+def test_what_is_no_offset_is_as_if_it_were_not_there(
+    living_in: Callable[[str], None], odd: str
+) -> None:
     living_in("Asia/Tokyo")
 
     zone = zone_of(source(TimezoneOffsetFromUTC=odd, StudyDate="20260102", StudyTime="101112"))
@@ -74,7 +76,9 @@ def test_what_is_no_offset_is_as_if_it_were_not_there(living_in: Any, odd: str) 
 
 
 @pytest.mark.parametrize(("date", "offset"), [("20260102", "+0100"), ("20260702", "+0200")])
-def test_the_node_s_is_that_of_the_study_s_day(living_in: Any, date: str, offset: str) -> None:
+def test_the_node_s_is_that_of_the_study_s_day(
+    living_in: Callable[[str], None], date: str, offset: str
+) -> None:
     living_in("Europe/Berlin")
 
     zone = zone_of(source(StudyDate=date, StudyTime="101112"))
@@ -83,7 +87,7 @@ def test_the_node_s_is_that_of_the_study_s_day(living_in: Any, date: str, offset
     assert offset_text(zone) == offset
 
 
-def test_nobody_knows(living_in: Any) -> None:
+def test_nobody_knows(living_in: Callable[[str], None]) -> None:
     living_in("UTC")
 
     assert zone_of(source(StudyDate="20260102"), environ={}) is None

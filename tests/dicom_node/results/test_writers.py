@@ -12,14 +12,14 @@ from pydicom import dcmread
 from dicom_node.errors import ResultMismatch
 from dicom_node.fakes import FakeResultWriter
 from dicom_node.results.writers import RESULT_WRITERS, write_result, write_results
-from dicom_node.values import Algorithm, ResultContent, ResultIdentity, ResultKind
+from dicom_node.values import Algorithm, ResultContent, ResultIdentity, ResultKind, ResultSegment
 from tests.support import phantoms
 
 
 @pytest.fixture
 def content(
     volume_of: Callable[[Any], Any],
-    drawn: Callable[..., Any],
+    drawn: Callable[..., list[ResultSegment]],
     algorithm: Algorithm,
     identity: ResultIdentity,
     tmp_path: Path,

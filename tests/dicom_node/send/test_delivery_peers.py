@@ -149,7 +149,7 @@ class TestDcmtk:
 
 
 @pytest.fixture(scope="module")
-def orthanc(peer: Peer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def orthanc(peer: Peer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[archives.Orthanc]:
     """One Orthanc for this file."""
     running = archives.Orthanc(peer("Orthanc"), tmp_path_factory.mktemp("pacs") / "orthanc")
     yield running
@@ -157,11 +157,11 @@ def orthanc(peer: Peer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[An
 
 
 class TestOrthanc:
-    def test_it_answers_the_echo(self, orthanc: Any) -> None:
+    def test_it_answers_the_echo(self, orthanc: archives.Orthanc) -> None:
         orthanc.destination().echo()
 
     def test_what_it_gives_back_is_what_was_sent(
-        self, orthanc: Any, work: Work, tmp_path: Path
+        self, orthanc: archives.Orthanc, work: Work, tmp_path: Path
     ) -> None:
         orthanc.destination().send(work.results)
 
@@ -173,7 +173,7 @@ class TestOrthanc:
         seg.save_as(tmp_path / "back.dcm")
         check_segmentation(tmp_path / "back.dcm", work.volume, work.segments)
 
-    def test_sending_again_makes_no_duplicate(self, orthanc: Any, work: Work) -> None:
+    def test_sending_again_makes_no_duplicate(self, orthanc: archives.Orthanc, work: Work) -> None:
         orthanc.destination().send(work.results)
         before = set(orthanc.stored())
 
@@ -181,7 +181,9 @@ class TestOrthanc:
 
         assert set(orthanc.stored()) == before
 
-    def test_results_are_series_of_the_sources_study(self, orthanc: Any, work: Work) -> None:
+    def test_results_are_series_of_the_sources_study(
+        self, orthanc: archives.Orthanc, work: Work
+    ) -> None:
         orthanc.destination().send(work.results)
 
         found = json.loads(
@@ -191,7 +193,7 @@ class TestOrthanc:
         assert {series["00080060"]["Value"][0] for series in found} == {"SEG", "SR"}
 
     def test_its_dicomweb_gives_viewers_the_mask_frame_by_frame(
-        self, orthanc: Any, work: Work
+        self, orthanc: archives.Orthanc, work: Work
     ) -> None:
         # A frame of 96 x 96 bits fills whole bytes; Orthanc 1.10.1 refuses frames that do not
         orthanc.destination().send(work.results)
@@ -207,11 +209,15 @@ class TestOrthanc:
         z = [frame.sop_instance_uid for frame in work.volume.frames].index(source)
         assert np.array_equal(bits.reshape(96, 96).astype(bool), work.segments[0].voxels.plane(z))
 
-    def test_a_title_that_is_not_its_own_is_refused(self, orthanc: Any, work: Work) -> None:
+    def test_a_title_that_is_not_its_own_is_refused(
+        self, orthanc: archives.Orthanc, work: Work
+    ) -> None:
         with pytest.raises(TransientDeliveryError, match="must know itself as 'OTHER'"):
             orthanc.destination("OTHER").send(work.results)
 
-    def test_an_object_it_does_not_know_is_refused_for_good(self, orthanc: Any, work: Work) -> None:
+    def test_an_object_it_does_not_know_is_refused_for_good(
+        self, orthanc: archives.Orthanc, work: Work
+    ) -> None:
         # Arrange: a label map segmentation, which this version refuses
         report = work.results[1]
         label_map = WrittenResult(

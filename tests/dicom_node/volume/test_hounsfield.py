@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from tests.support.dicom.scaled_series import SMALL, refusal
 
 
 class TestCtWithoutRescale:
-    def test_padding_proves_nothing(self, stored: Any) -> None:
+    def test_padding_proves_nothing(self, stored: Callable[..., phantoms.Phantom]) -> None:
         def corners(plane: Any, z: int) -> None:
             plane[:9, :9] = 0
 
@@ -22,7 +23,9 @@ class TestCtWithoutRescale:
         assert "Rescale Slope or Rescale Intercept is missing in instances 1-4" in refusal(phantom)
 
     @pytest.mark.parametrize("fill", [-2000, -1024, -32768])
-    def test_padding_that_is_not_declared_proves_nothing(self, stored: Any, fill: int) -> None:
+    def test_padding_that_is_not_declared_proves_nothing(
+        self, stored: Callable[..., phantoms.Phantom], fill: int
+    ) -> None:
         def corners(plane: Any, z: int) -> None:
             plane[:9, :9] = fill
 
@@ -30,12 +33,16 @@ class TestCtWithoutRescale:
 
         assert "are not Hounsfield units" in refusal(phantom)
 
-    def test_a_scale_of_one_and_zero_is_no_proof_either(self, stored: Any) -> None:
+    def test_a_scale_of_one_and_zero_is_no_proof_either(
+        self, stored: Callable[..., phantoms.Phantom]
+    ) -> None:
         phantom = stored(rescale=lambda z: (1.0, 0.0))
 
         assert "cannot be Hounsfield units: much is as bright as bone" in refusal(phantom)
 
-    def test_a_real_world_value_map_is_not_applied(self, stored: Any) -> None:
+    def test_a_real_world_value_map_is_not_applied(
+        self, stored: Callable[..., phantoms.Phantom]
+    ) -> None:
         item = Dataset()
         item.RealWorldValueSlope, item.RealWorldValueIntercept = 1.0, -1024.0
         item.RealWorldValueFirstValueMapped, item.RealWorldValueLastValueMapped = 0, 4095

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -45,7 +45,7 @@ class TestPadding:
 
     @pytest.mark.parametrize(("first", "last"), [(1074, None), (0, 4095), (900, 1100)])
     def test_padding_that_is_tissue_makes_no_holes(
-        self, stored: Any, first: int, last: int | None
+        self, stored: Callable[..., phantoms.Phantom], first: int, last: int | None
     ) -> None:
         limit = {} if last is None else {"PixelPaddingRangeLimit": last}
         phantom = stored(PixelPaddingValue=first, **limit)

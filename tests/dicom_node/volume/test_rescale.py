@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,9 @@ class TestOneScale:
 
         assert "is missing in instance 2 and there" in refusal(phantom)
 
-    def test_a_ct_slice_without_the_others_intercept_is_refused(self, stored: Any) -> None:
+    def test_a_ct_slice_without_the_others_intercept_is_refused(
+        self, stored: Callable[..., phantoms.Phantom]
+    ) -> None:
         phantom = stored(rescale=lambda z: (1.0, 0.0 if z == 2 else -1024.0))
 
         sentence = refusal(phantom)

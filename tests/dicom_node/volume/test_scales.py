@@ -147,7 +147,9 @@ class TestSign:
 
         assert "cannot be Hounsfield units: much is as bright as bone" in refusal(phantom)
 
-    def test_a_negative_slope_over_positive_values_is_refused(self, stored: Any) -> None:
+    def test_a_negative_slope_over_positive_values_is_refused(
+        self, stored: Callable[..., phantoms.Phantom]
+    ) -> None:
         phantom = stored()
         for path in phantom.paths:
             ds = pydicom.dcmread(path)

@@ -12,6 +12,7 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK
+from numpy.typing import NDArray
 from PIL import Image
 
 from agent.geometry import Geometry
@@ -25,7 +26,7 @@ RAS = np.array([[0.8, 0, 0, -40.0], [0, 0.9, 0, -30.0], [0, 0, 2.5, 100.0], [0, 
 
 
 @pytest.fixture
-def stored() -> Any:
+def stored() -> NDArray[np.int16]:
     """Voxels (i, j, k) int16 with CT's range."""
     voxels = np.random.default_rng(0).integers(-1000, 1000, (5, 6, 7)).astype(np.int16)
     voxels[0, 0, 0] = -1000
@@ -33,7 +34,9 @@ def stored() -> Any:
 
 
 @pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
-def test_nifti_comes_in_where_it_lies(tmp_path: Path, stored: Any, ending: str) -> None:
+def test_nifti_comes_in_where_it_lies(
+    tmp_path: Path, stored: NDArray[np.int16], ending: str
+) -> None:
     # Arrange
     path = tmp_path / f"ct{ending}"
     nibabel.Nifti1Image(stored, RAS).to_filename(path)
@@ -52,7 +55,7 @@ def test_nifti_comes_in_where_it_lies(tmp_path: Path, stored: Any, ending: str) 
     np.testing.assert_allclose(place, [[39.2, 28.2, 107.5]])
 
 
-def test_nrrd_and_nifti_of_one_volume_agree(tmp_path: Path, stored: Any) -> None:
+def test_nrrd_and_nifti_of_one_volume_agree(tmp_path: Path, stored: NDArray[np.int16]) -> None:
     # Arrange
     nibabel.Nifti1Image(stored, RAS).to_filename(tmp_path / "ct.nii.gz")
     image = SimpleITK.ReadImage(str(tmp_path / "ct.nii.gz"))  # ITK's own way from RAS to LPS
@@ -262,7 +265,7 @@ def test_a_picture_that_cannot_be_read_says_why(tmp_path: Path, kind: str) -> No
         read_volume(path)
 
 
-def test_the_modality_can_be_said(tmp_path: Path, stored: Any) -> None:
+def test_the_modality_can_be_said(tmp_path: Path, stored: NDArray[np.int16]) -> None:
     nibabel.Nifti1Image(stored, RAS).to_filename(tmp_path / "a.nii")
 
     assert read_volume(tmp_path / "a.nii", modality="PT").modality == "PT"
@@ -349,7 +352,9 @@ def test_names_tell_what_can_be_read(tmp_path: Path) -> None:
     assert not is_picture(tmp_path / "a.nrrd")
 
 
-def test_a_label_map_lies_on_the_sources_own_voxels(tmp_path: Path, stored: Any) -> None:
+def test_a_label_map_lies_on_the_sources_own_voxels(
+    tmp_path: Path, stored: NDArray[np.int16]
+) -> None:
     # Arrange
     nibabel.Nifti1Image(stored, RAS).to_filename(tmp_path / "ct.nii.gz")
     volume = read_volume(tmp_path / "ct.nii.gz")

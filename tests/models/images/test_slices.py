@@ -19,6 +19,8 @@ from agent.ports import Encoding, PromptedSlice
 from agent.values import Box, PromptKind, Prompts, Segmentation, Volume
 from models.images.slices import EncodedSlices
 from models.runtime.encoding import Features
+from models.segmenters.litemedsam import LiteMedSam
+from tests.models.conftest import SampleCt
 
 
 class CountingSegmenter:
@@ -55,7 +57,7 @@ def volume() -> Volume:
     return Volume(values, Geometry((5, 4, 6), np.diag([1.0, 1, 3, 1])[:, [2, 1, 0, 3]]), "CT")
 
 
-def test_a_slice_is_encoded_once_however_often_it_is_asked_for(volume: Any) -> None:
+def test_a_slice_is_encoded_once_however_often_it_is_asked_for(volume: Volume) -> None:
     # Arrange
     segmenter = CountingSegmenter()
     slices = EncodedSlices(volume, segmenter, halved, encoder="e")
@@ -72,7 +74,7 @@ def test_a_slice_is_encoded_once_however_often_it_is_asked_for(volume: Any) -> N
     )
 
 
-def test_without_a_folder_the_segmenters_own_encodings_stay_in_memory(volume: Any) -> None:
+def test_without_a_folder_the_segmenters_own_encodings_stay_in_memory(volume: Volume) -> None:
     """FakeSegmenter accepts only what it made itself."""
     # Arrange
     segmenter = FakeSegmenter()
@@ -86,7 +88,7 @@ def test_without_a_folder_the_segmenters_own_encodings_stay_in_memory(volume: An
     assert slices.encoder_passes == 3
 
 
-def test_it_says_its_grid_and_shows_normalised_images(volume: Any) -> None:
+def test_it_says_its_grid_and_shows_normalised_images(volume: Volume) -> None:
     slices = EncodedSlices(volume, CountingSegmenter(), halved, encoder="e")
 
     assert slices.shape == (5, 4, 6)
@@ -96,7 +98,7 @@ def test_it_says_its_grid_and_shows_normalised_images(volume: Any) -> None:
 
 
 @pytest.mark.parametrize("z", [-1, 5])
-def test_there_is_no_slice_outside_the_volume(volume: Any, z: int) -> None:
+def test_there_is_no_slice_outside_the_volume(volume: Volume, z: int) -> None:
     slices = EncodedSlices(volume, CountingSegmenter(), halved, encoder="e")
 
     with pytest.raises(IndexError, match="the volume has 5"):
@@ -105,7 +107,7 @@ def test_there_is_no_slice_outside_the_volume(volume: Any, z: int) -> None:
         slices.encoding(z)
 
 
-def test_another_process_goes_on_with_the_same_numbers(volume: Any, tmp_path: Path) -> None:
+def test_another_process_goes_on_with_the_same_numbers(volume: Volume, tmp_path: Path) -> None:
     # Arrange
     first = EncodedSlices(volume, CountingSegmenter(), halved, encoder="e", folder=tmp_path)
     before = [first.encoding(z).embedding for z in range(5)]
@@ -121,7 +123,7 @@ def test_another_process_goes_on_with_the_same_numbers(volume: Any, tmp_path: Pa
     np.testing.assert_array_equal(before, after)
 
 
-def test_what_falls_out_of_memory_comes_back_from_disk(volume: Any, tmp_path: Path) -> None:
+def test_what_falls_out_of_memory_comes_back_from_disk(volume: Volume, tmp_path: Path) -> None:
     # Arrange
     segmenter = CountingSegmenter()
     slices = EncodedSlices(volume, segmenter, halved, encoder="e", folder=tmp_path, in_memory=1)
@@ -138,7 +140,7 @@ def test_what_falls_out_of_memory_comes_back_from_disk(volume: Any, tmp_path: Pa
     "stale",
     ["another encoder", "another image", "another normalisation"],
 )
-def test_a_stale_folder_is_not_believed(volume: Any, tmp_path: Path, stale: str) -> None:
+def test_a_stale_folder_is_not_believed(volume: Volume, tmp_path: Path, stale: str) -> None:
     # Arrange
     EncodedSlices(volume, CountingSegmenter(), halved, encoder="e", folder=tmp_path).encoding(1)
     other = Volume(volume.intensities + 1, volume.geometry, "CT")
@@ -160,7 +162,7 @@ def test_a_stale_folder_is_not_believed(volume: Any, tmp_path: Path, stale: str)
 
 @pytest.mark.parametrize("content", [b"", b"no array at all"])
 def test_a_damaged_encoding_is_made_anew(
-    volume: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes
+    volume: Volume, tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes
 ) -> None:
     # Arrange
     EncodedSlices(volume, CountingSegmenter(), halved, encoder="e", folder=tmp_path).encoding(1)
@@ -179,7 +181,7 @@ def test_a_damaged_encoding_is_made_anew(
 
 
 def test_what_cannot_be_kept_is_used_all_the_same(
-    volume: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    volume: Volume, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     # Arrange
     blocked = tmp_path / "file"
@@ -203,7 +205,7 @@ class LingeringSegmenter(CountingSegmenter):
         return super().encode(image)
 
 
-def test_threads_that_ask_at_once_share_one_pass(volume: Any) -> None:
+def test_threads_that_ask_at_once_share_one_pass(volume: Volume) -> None:
     # Arrange
     segmenter = LingeringSegmenter()
     slices = EncodedSlices(volume, segmenter, halved, encoder="e")
@@ -225,7 +227,7 @@ def test_threads_that_ask_at_once_share_one_pass(volume: Any) -> None:
 
 
 def test_half_precision_on_disk_does_not_move_the_mask(
-    litemedsam: Any, sample_ct: Any, tmp_path: Path
+    litemedsam: LiteMedSam, sample_ct: SampleCt, tmp_path: Path
 ) -> None:
     """float16 embeddings: the liver's mask differs from float32's in no more than 1 pixel in
     1000.
@@ -251,7 +253,7 @@ def test_half_precision_on_disk_does_not_move_the_mask(
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 2_200_000
 
 
-def test_without_a_folder_memory_is_bounded(volume: Any) -> None:
+def test_without_a_folder_memory_is_bounded(volume: Volume) -> None:
     # Arrange: three encodings like these fit
     room_bytes = 3 * (2 * 3 * 3 * 4)
     slices = EncodedSlices(

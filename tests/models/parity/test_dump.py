@@ -30,7 +30,7 @@ SIDE, GRID = 128, 8
 
 
 @pytest.fixture
-def case(tmp_path: Path) -> Any:
+def case(tmp_path: Path) -> Path:
     """A case of the tiny size at 128 pixels."""
     folder = tmp_path / "case"
     folder.mkdir()
@@ -40,7 +40,7 @@ def case(tmp_path: Path) -> Any:
 
 
 @pytest.mark.parametrize("segmenter", ["sam2", "medsam2"])
-def test_every_array_is_there_in_its_shape(case: Any, tmp_path: Path, segmenter: str) -> None:
+def test_every_array_is_there_in_its_shape(case: Path, tmp_path: Path, segmenter: str) -> None:
     # Act
     out = tmp_path / "made" / "arrays.dump"
     dump(segmenter, case, out)
@@ -101,7 +101,7 @@ def test_the_arrays_of_an_image_are_upstreams() -> None:
                 np.testing.assert_allclose(ours, array, atol=1e-4, rtol=0, err_msg=f"{kind} {part}")
 
 
-def test_a_case_without_a_volume_gives_the_image_alone(case: Any, tmp_path: Path) -> None:
+def test_a_case_without_a_volume_gives_the_image_alone(case: Path, tmp_path: Path) -> None:
     _without("volume")(case)
 
     dump("medsam2", case, tmp_path / "out.npz")
@@ -127,7 +127,7 @@ def _without(name: str) -> Any:
     ids=["no weights", "no inputs", "no archive", "no box", "no side"],
 )
 def test_a_case_that_is_not_whole_is_said(
-    case: Any, tmp_path: Path, change: Any, error: Any, said: str
+    case: Path, tmp_path: Path, change: Any, error: Any, said: str
 ) -> None:
     change(case)
 
@@ -137,7 +137,7 @@ def test_a_case_that_is_not_whole_is_said(
     assert not (tmp_path / "out.npz").exists()
 
 
-def test_another_networks_weights_are_named(case: Any, tmp_path: Path) -> None:
+def test_another_networks_weights_are_named(case: Path, tmp_path: Path) -> None:
     torch.save(seeded_networks.sam2_state("narrow"), case / "state.pt")
 
     with pytest.raises(

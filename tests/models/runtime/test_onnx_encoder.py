@@ -17,6 +17,7 @@ from models.runtime.onnx_encoder import (
     fastest_encoder,
 )
 from models.runtime.onnx_graph import TOLERANCE
+from models.segmenters.litemedsam import LiteMedSam
 
 SHAPE = (1, 3, 16, 16)
 
@@ -36,10 +37,8 @@ def pixels() -> np.ndarray:
     return np.random.default_rng(1).random(SHAPE, dtype=np.float32)
 
 
-def test_litemedsam_through_onnx_runtime_gives_what_torch_gives(litemedsam: Any) -> None:
+def test_litemedsam_through_onnx_runtime_gives_what_torch_gives(litemedsam: LiteMedSam) -> None:
     # Arrange
-    from models.segmenters.litemedsam import LiteMedSam
-
     image = np.random.default_rng(5).random((200, 256), dtype=np.float32)
 
     # Act
@@ -53,7 +52,10 @@ def test_litemedsam_through_onnx_runtime_gives_what_torch_gives(litemedsam: Any)
 
 
 def test_the_export_is_kept_and_used_again(
-    network: Any, pixels: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    network: torch.nn.Sequential,
+    pixels: np.ndarray,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     # Arrange
     caplog.set_level(logging.INFO)
@@ -74,7 +76,11 @@ def test_the_export_is_kept_and_used_again(
 
 @pytest.mark.parametrize("content", [b"", b"no graph at all"])
 def test_a_damaged_cache_is_made_anew(
-    network: Any, pixels: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes
+    network: torch.nn.Sequential,
+    pixels: np.ndarray,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    content: bytes,
 ) -> None:
     # Arrange
     fastest_encoder(network, input_shape=SHAPE, key="tiny", cache_dir=tmp_path)
@@ -91,7 +97,7 @@ def test_a_damaged_cache_is_made_anew(
     assert len(kept.read_bytes()) > 100
 
 
-def test_other_weights_do_not_find_the_cache(network: Any, tmp_path: Path) -> None:
+def test_other_weights_do_not_find_the_cache(network: torch.nn.Sequential, tmp_path: Path) -> None:
     fastest_encoder(network, input_shape=SHAPE, key="one", cache_dir=tmp_path)
     fastest_encoder(network, input_shape=SHAPE, key="two", cache_dir=tmp_path)
 
@@ -99,7 +105,7 @@ def test_other_weights_do_not_find_the_cache(network: Any, tmp_path: Path) -> No
 
 
 def test_a_network_that_does_not_trace_runs_in_torch(
-    pixels: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    pixels: np.ndarray, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A trace fixes what depends on the data: the comparison finds it, torch does the work."""
 
@@ -120,7 +126,7 @@ def test_a_network_that_does_not_trace_runs_in_torch(
 
 
 def test_a_cache_folder_that_cannot_be_written_costs_only_the_next_start(
-    network: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    network: torch.nn.Sequential, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     # Arrange
     blocked = tmp_path / "file"
@@ -134,7 +140,7 @@ def test_a_cache_folder_that_cannot_be_written_costs_only_the_next_start(
     assert "could not be kept" in caplog.text
 
 
-def test_several_maps_come_out_in_the_modules_order(pixels: Any, tmp_path: Path) -> None:
+def test_several_maps_come_out_in_the_modules_order(pixels: np.ndarray, tmp_path: Path) -> None:
     # Arrange
     class TwoMaps(torch.nn.Module):
         def forward(self, x: Any) -> Any:
@@ -152,7 +158,7 @@ def test_several_maps_come_out_in_the_modules_order(pixels: Any, tmp_path: Path)
 
 
 def test_bfloat16_is_torchs_and_answers_in_float32(
-    network: Any, pixels: Any, tmp_path: Path
+    network: torch.nn.Sequential, pixels: np.ndarray, tmp_path: Path
 ) -> None:
     # Act
     encoder = fastest_encoder(

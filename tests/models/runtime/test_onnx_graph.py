@@ -37,12 +37,12 @@ class TwoInputs(torch.nn.Module):
 
 
 @pytest.fixture
-def network() -> Any:
+def network() -> TwoInputs:
     """A TwoInputs ready to run."""
     return TwoInputs().eval().requires_grad_(requires_grad=False)
 
 
-def test_inputs_go_by_name_and_outputs_come_in_order(network: Any, tmp_path: Path) -> None:
+def test_inputs_go_by_name_and_outputs_come_in_order(network: TwoInputs, tmp_path: Path) -> None:
     # Act
     projection, product = open_graph(network, INPUTS, key="two", cache_dir=tmp_path)(**INPUTS)
 
@@ -53,7 +53,7 @@ def test_inputs_go_by_name_and_outputs_come_in_order(network: Any, tmp_path: Pat
 
 
 def test_a_second_process_takes_it_out_of_the_cache(
-    network: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    network: TwoInputs, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     # Arrange
     caplog.set_level(logging.INFO)
@@ -86,7 +86,7 @@ def test_what_is_no_graph_is_told_as_such() -> None:
         OnnxGraph(b"no graph at all")
 
 
-def test_what_it_cannot_do_is_raised_as_torch_raises_it(network: Any) -> None:
+def test_what_it_cannot_do_is_raised_as_torch_raises_it(network: TwoInputs) -> None:
     """So that whoever waits for "out of memory" hears it of either; its own errors have no root
     that could be caught.
     """

@@ -14,6 +14,7 @@ from agent.values import Box, Point, PromptKind, Prompts
 from models.errors import PromptNotUnderstood, WeightsChanged, WeightsMissing
 from models.segmenters.litemedsam import Fit, LiteMedSam, model_input
 from models.weights.manifest import LITEMEDSAM
+from tests.models.conftest import SampleCt
 
 
 def ellipse(shape: tuple[int, ...], centre_xy: Any, radii_xy: Any) -> Any:
@@ -38,7 +39,7 @@ def dice(a: Any, b: Any) -> Any:
     ],
 )
 def test_a_box_gives_the_ellipse_inside_it_at_source_size(
-    litemedsam: Any, shape: tuple[int, int]
+    litemedsam: LiteMedSam, shape: tuple[int, int]
 ) -> None:
     # Arrange
     rows, columns = shape
@@ -61,7 +62,7 @@ def test_a_box_gives_the_ellipse_inside_it_at_source_size(
     assert dice(answer.mask, truth) > 0.95
 
 
-def test_where_the_structure_lies_does_not_drift(litemedsam: Any) -> None:
+def test_where_the_structure_lies_does_not_drift(litemedsam: LiteMedSam) -> None:
     """The mask's centre is the structure's, to half a pixel: no half-pixel error in box or
     resize.
     """
@@ -84,7 +85,7 @@ def test_where_the_structure_lies_does_not_drift(litemedsam: Any) -> None:
     [("liver", 0.9), ("spleen", 0.9), ("stomach", 0.85), ("aorta", 0.8)],
 )
 def test_a_box_round_the_reference_finds_the_organ_on_real_ct(
-    litemedsam: Any, sample_ct: Any, structure: str, least: float
+    litemedsam: LiteMedSam, sample_ct: SampleCt, structure: str, least: float
 ) -> None:
     # Arrange
     truth = sample_ct.labels[structure]
@@ -100,7 +101,7 @@ def test_a_box_round_the_reference_finds_the_organ_on_real_ct(
     assert dice(answer.mask, truth[z]) > least
 
 
-def test_many_boxes_at_once_give_what_each_gives_alone(litemedsam: Any) -> None:
+def test_many_boxes_at_once_give_what_each_gives_alone(litemedsam: LiteMedSam) -> None:
     # Arrange
     image = np.random.default_rng(3).random((120, 160), dtype=np.float32)
     encoding = litemedsam.encode(image)
@@ -126,14 +127,14 @@ def test_many_boxes_at_once_give_what_each_gives_alone(litemedsam: Any) -> None:
     ],
     ids=["nothing", "a click", "a click beside the box"],
 )
-def test_what_it_does_not_understand_is_refused(litemedsam: Any, prompts: Prompts) -> None:
+def test_what_it_does_not_understand_is_refused(litemedsam: LiteMedSam, prompts: Prompts) -> None:
     encoding = litemedsam.encode(np.zeros((16, 16), dtype=np.float32))
 
     with pytest.raises(PromptNotUnderstood, match=r"litemedsam needs .*: box"):
         litemedsam.segment(encoding, prompts)
 
 
-def test_it_says_what_it_understands_and_which_weights_it_has(litemedsam: Any) -> None:
+def test_it_says_what_it_understands_and_which_weights_it_has(litemedsam: LiteMedSam) -> None:
     assert litemedsam.name == "litemedsam"
     assert litemedsam.supported_prompts == {PromptKind.BOX}
     assert litemedsam.weights_sha256.startswith("79d8c9dca6db4d69d3f905579e5250af")

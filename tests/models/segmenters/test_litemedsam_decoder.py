@@ -15,6 +15,7 @@ from agent.values import Box, Prompts
 from models.segmenters.litemedsam import LiteMedSam, load_network
 from models.segmenters.litemedsam_decoder import EagerDecoder, FoldedDecoder, fastest_decoder
 from models.weights.manifest import LITEMEDSAM
+from tests.models.conftest import SampleCt
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def embedding() -> np.ndarray:
     "corners", [(30, 40, 120, 130), (0, 0, 255, 255), (100.5, 90.25, 101.5, 91)], ids=str
 )
 def test_rearranged_it_computes_the_same(
-    network: Any, embedding: Any, corners: tuple[float, float, float, int]
+    network: Any, embedding: np.ndarray, corners: tuple[float, float, float, int]
 ) -> None:
     # Arrange
     box = np.array(corners, dtype=np.float32)
@@ -49,7 +50,9 @@ def test_rearranged_it_computes_the_same(
     assert float(iou) == pytest.approx(expected_iou, abs=1e-5)
 
 
-def test_on_real_ct_the_masks_are_those_of_torch(litemedsam: Any, sample_ct: Any) -> None:
+def test_on_real_ct_the_masks_are_those_of_torch(
+    litemedsam: LiteMedSam, sample_ct: SampleCt
+) -> None:
     """Through ONNX Runtime, from the same embedding; a pixel may differ only where the logit is 0
     to the third decimal.
     """
@@ -74,7 +77,7 @@ def test_on_real_ct_the_masks_are_those_of_torch(litemedsam: Any, sample_ct: Any
 
 def test_where_onnx_runtime_cannot_torch_draws_and_says_so(
     network: Any,
-    embedding: Any,
+    embedding: np.ndarray,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,

@@ -4,7 +4,7 @@ line in OPENERS.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
 from itertools import combinations
@@ -17,7 +17,7 @@ import torch
 
 from agent.errors import SegmenterFailed
 from agent.fakes import FakeSegmenter, FakeVolumeSegmenter
-from agent.ports import PromptedSlice
+from agent.ports import Encoding, PromptedSlice, Segmenter
 from agent.values import Box, Point, PromptKind, Prompts
 from models.errors import PromptNotUnderstood
 from models.runtime.encoding import Features
@@ -73,7 +73,7 @@ OPENERS = {
 @pytest.fixture(scope="module", params=["litemedsam", *OPENERS])
 def segmenter(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Any]:
+) -> Iterator[Segmenter]:
     """Each segmenter once, with its smallest network; LiteMedSAM has one size, and is there for all
     tests.
     """
@@ -86,7 +86,7 @@ def segmenter(
 
 
 @pytest.fixture(scope="module")
-def encoded(segmenter: Any) -> Any:
+def encoded(segmenter: Segmenter) -> Callable[..., Encoding]:
     """Slices of a shape as the segmenter sees them, each encoded once."""
     return cache(lambda shape, seed=0: segmenter.encode(picture(shape, seed)))
 
@@ -134,7 +134,7 @@ SHAPES = [(64, 64), (150, 40), (30, 200), (1, 50), (50, 1), (2, 3), (1, 1), (257
 @pytest.mark.parametrize("colours", [(), (3,)], ids=["grey", "RGB"])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_a_slice_of_any_shape_is_drawn_at_its_own_size(
-    segmenter: Any, shape: Any, colours: Any
+    segmenter: Segmenter, shape: Any, colours: Any
 ) -> None:
     # Act
     encoding = segmenter.encode(picture(shape + colours))
@@ -154,7 +154,7 @@ def test_a_slice_of_any_shape_is_drawn_at_its_own_size(
     assert 0.0 <= answer.predicted_iou <= 1.0
 
 
-def test_colours_are_seen_and_grey_is_the_same_grey_three_times(segmenter: Any) -> None:
+def test_colours_are_seen_and_grey_is_the_same_grey_three_times(segmenter: Segmenter) -> None:
     # Arrange
     grey = picture((48, 40))
     tinted = np.stack([grey, grey, np.zeros_like(grey)], axis=2)
@@ -180,7 +180,7 @@ SUBSETS = [
 
 @pytest.mark.parametrize("kinds", SUBSETS, ids=lambda kinds: "+".join(sorted(kinds)) or "nothing")
 def test_every_prompt_is_used_or_refused_and_none_is_ignored(
-    segmenter: Any, encoded: Any, kinds: Any
+    segmenter: Segmenter, encoded: Callable[..., Encoding], kinds: Any
 ) -> None:
     # Arrange
     shape = (60, 44)
@@ -199,7 +199,9 @@ def test_every_prompt_is_used_or_refused_and_none_is_ignored(
         assert np.abs(answer.logits - without.logits).max() > 1e-3, f"{kind} changes nothing"
 
 
-def test_every_click_counts_and_so_does_its_sign(segmenter: Any, encoded: Any) -> None:
+def test_every_click_counts_and_so_does_its_sign(
+    segmenter: Segmenter, encoded: Callable[..., Encoding]
+) -> None:
     # Arrange
     if PromptKind.POINT not in segmenter.supported_prompts:
         pytest.skip(f"{segmenter.name} takes no clicks")
@@ -218,7 +220,9 @@ def test_every_click_counts_and_so_does_its_sign(segmenter: Any, encoded: Any) -
     assert np.abs(both - signed).max() > 1e-3
 
 
-def test_what_it_drew_can_go_back_in(segmenter: Any, encoded: Any) -> None:
+def test_what_it_drew_can_go_back_in(
+    segmenter: Segmenter, encoded: Callable[..., Encoding]
+) -> None:
     # Arrange
     encoding = encoded((64, 80))
     first = segmenter.segment(encoding, Prompts(box=middle((64, 80))))
@@ -235,7 +239,9 @@ def test_what_it_drew_can_go_back_in(segmenter: Any, encoded: Any) -> None:
     assert used == (PromptKind.MASK in segmenter.supported_prompts)
 
 
-def test_many_asks_at_once_are_what_each_is_alone(segmenter: Any, encoded: Any) -> None:
+def test_many_asks_at_once_are_what_each_is_alone(
+    segmenter: Segmenter, encoded: Callable[..., Encoding]
+) -> None:
     """Mixed prompts on slices of different shapes, interleaved, one twice: each answer in its
     place.
     """
@@ -271,7 +277,7 @@ def test_many_asks_at_once_are_what_each_is_alone(segmenter: Any, encoded: Any) 
         same(answer, segmenter.segment(ask.encoding, ask.prompts))
 
 
-def test_the_same_question_has_the_same_answer(segmenter: Any) -> None:
+def test_the_same_question_has_the_same_answer(segmenter: Segmenter) -> None:
     # Arrange
     image, prompts = picture((70, 55)), Prompts(box=Box(8, 9, 40, 50))
 
@@ -285,7 +291,7 @@ def test_the_same_question_has_the_same_answer(segmenter: Any) -> None:
     np.testing.assert_array_equal(answers[0].mask, answers[1].mask)
 
 
-def test_what_it_is_given_stays_as_it_was(segmenter: Any) -> None:
+def test_what_it_is_given_stays_as_it_was(segmenter: Segmenter) -> None:
     """Images and encodings that nobody may write to, views with strides of their own: read, and
     left alone.
     """
@@ -306,7 +312,7 @@ def test_what_it_is_given_stays_as_it_was(segmenter: Any) -> None:
     assert answer.mask.shape == (40, 48)
 
 
-def test_an_encoding_is_all_that_is_needed_later(segmenter: Any) -> None:
+def test_an_encoding_is_all_that_is_needed_later(segmenter: Segmenter) -> None:
     """Features that were kept on disk and read again, by another process even, are as good as
     new.
     """
@@ -331,14 +337,18 @@ def test_an_encoding_is_all_that_is_needed_later(segmenter: Any) -> None:
     [Box(0, 0, 0, 0), Box(0, 0, 63, 47), Box(63, 47, 63, 47), Box(10.25, 3.5, 10.75, 40)],
     ids=["first pixel", "whole slice", "last pixel", "a line between pixels"],
 )
-def test_boxes_at_the_edges_are_drawn(segmenter: Any, encoded: Any, box: Any) -> None:
+def test_boxes_at_the_edges_are_drawn(
+    segmenter: Segmenter, encoded: Callable[..., Encoding], box: Any
+) -> None:
     answer = segmenter.segment(encoded((48, 64)), Prompts(box=box))
 
     assert answer.mask.shape == (48, 64)
     assert np.isfinite(answer.logits).all()
 
 
-def test_of_several_candidates_the_choice_is_the_best(segmenter: Any, encoded: Any) -> None:
+def test_of_several_candidates_the_choice_is_the_best(
+    segmenter: Segmenter, encoded: Callable[..., Encoding]
+) -> None:
     answer = segmenter.segment(encoded((64, 64)), Prompts(box=middle((64, 64))))
 
     if answer.candidate_ious:
@@ -349,7 +359,9 @@ def test_of_several_candidates_the_choice_is_the_best(segmenter: Any, encoded: A
         assert answer.choice == 0
 
 
-def test_another_models_logits_are_refused(segmenter: Any, encoded: Any) -> None:
+def test_another_models_logits_are_refused(
+    segmenter: Segmenter, encoded: Callable[..., Encoding]
+) -> None:
     if PromptKind.MASK not in segmenter.supported_prompts:
         pytest.skip(f"{segmenter.name} takes no logits")
     encoding = encoded((64, 64))
@@ -360,7 +372,7 @@ def test_another_models_logits_are_refused(segmenter: Any, encoded: Any) -> None
         )
 
 
-def test_a_name_and_the_kinds_of_prompt_are_said(segmenter: Any) -> None:
+def test_a_name_and_the_kinds_of_prompt_are_said(segmenter: Segmenter) -> None:
     assert segmenter.name
     assert segmenter.supported_prompts
     assert segmenter.supported_prompts <= frozenset(PromptKind)

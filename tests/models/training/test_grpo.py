@@ -98,7 +98,7 @@ class TestBeforeEveryStep:
         grpo: ModuleType,
         raw: Path,
         quick: GrpoSettings,
-        tmp_path_factory: Any,
+        tmp_path_factory: pytest.TempPathFactory,
     ) -> list[dict[str, Any]]:
         """What TRL's loss was given in two steps, pictures checked, with each row's start."""
         seen: list[dict[str, Any]] = []

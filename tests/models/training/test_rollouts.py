@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -24,12 +24,23 @@ from agent.turns import Outcome
 from agent.values import Box
 from models.errors import TrainingRefused
 from models.policies.chat.in_process.generating import Generator
+from models.policies.chat.in_process.loading import Loaded
 from models.policies.chat.in_process.readers import CachedReader
 from tests.support.chat_folders import Size, save_qwen2_5_vl, save_qwen3_vl
+
+if TYPE_CHECKING:
+    from models.training.rollouts import RolloutChat
 
 FAMILIES = {"qwen3_vl": save_qwen3_vl, "qwen2_5_vl": save_qwen2_5_vl}
 WHOLE, LEFT, TOP = Box(4, 4, 59, 59), Box(4, 4, 30, 59), Box(4, 4, 59, 30)
 ACTIONS = [AddBox(box) for box in (WHOLE, LEFT, TOP, Box(30, 4, 59, 59), Box(4, 30, 59, 59))]
+
+
+Seen = list[tuple[list[int], list[Picture]]]
+"""What a sampler was asked with: tokens and pictures, a conversation each."""
+
+if TYPE_CHECKING:
+    ChatOf = Callable[..., tuple[RolloutChat, Seen]]
 
 
 def long_replies(settings: LanguageSettings) -> LanguageSettings:
@@ -38,7 +49,7 @@ def long_replies(settings: LanguageSettings) -> LanguageSettings:
 
 
 @pytest.fixture(scope="module")
-def families(toy: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def families(toy: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Loaded]:
     folders = {}
     for family, save in FAMILIES.items():
         folders[family] = tmp_path_factory.mktemp(family)
@@ -47,21 +58,21 @@ def families(toy: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> dict[
 
 
 @pytest.fixture
-def loaded(families: dict[str, Any]) -> Any:
+def loaded(families: dict[str, Any]) -> Loaded:
     return families["qwen3_vl"]
 
 
 @pytest.fixture
-def chat_of(toy: ModuleType) -> Callable[..., Any]:
+def chat_of(toy: ModuleType) -> ChatOf:
     """A rollout chat whose sampler says the given replies in order, each closed by an end mark."""
 
     def made(
-        loaded: Any, replies: Sequence[str | list[int]], *, closed: bool = True, **room: int
-    ) -> Any:
+        loaded: Loaded, replies: Sequence[str | list[int]], *, closed: bool = True, **room: int
+    ) -> tuple[RolloutChat, Seen]:
         from models.training.rollouts import RolloutChat, Room, Sampled
 
         rest = iter(replies)
-        seen: list[tuple[list[int], list[Picture]]] = []
+        seen: Seen = []
 
         def generate(ids: list[list[int]], pictures: list[list[Picture]]) -> Sampled:
             seen.extend(zip(ids, pictures, strict=True))
@@ -81,11 +92,11 @@ def chat_of(toy: ModuleType) -> Callable[..., Any]:
 
 
 @pytest.fixture
-def play(toy: ModuleType, prompts: Path, chat_of: Callable[..., Any]) -> Callable[..., Any]:
+def play(toy: ModuleType, prompts: Path, chat_of: ChatOf) -> Callable[..., Any]:
     """Roll out one episode of the given replies; gives its rollout and what the sampler saw."""
 
     def one(
-        loaded: Any, replies: Sequence[Any], *, turns: int = 5, settings: Any = None, **room: int
+        loaded: Loaded, replies: Sequence[Any], *, turns: int = 5, settings: Any = None, **room: int
     ) -> Any:
         from models.training.rollouts import roll_out
 
@@ -130,7 +141,7 @@ class _Ids(list[int]):
         return len(self) - 1 - self[::-1].index(token)
 
 
-def _served(loaded: Any, settings: Any, toy: ModuleType, rollout: Any) -> _Ids:
+def _served(loaded: Loaded, settings: Any, toy: ModuleType, rollout: Any) -> _Ids:
     """The whole conversation, last reply included, in the tokens of the serving policy."""
     observation = toy.toy_starts(toy.toy_squares(1))[0]
     turns = rollout.episode.turns
@@ -158,7 +169,7 @@ def _served(loaded: Any, settings: Any, toy: ModuleType, rollout: Any) -> _Ids:
 
 
 def test_trained_tokens_are_exactly_the_replies(
-    toy: ModuleType, loaded: Any, play: Callable[..., Any]
+    toy: ModuleType, loaded: Loaded, play: Callable[..., Any]
 ) -> None:
     rollout, _ = play(loaded, [toy.WORDS, toy.GOOD, toy.STOP])
     tokenizer = loaded.processor.tokenizer
@@ -173,7 +184,7 @@ def test_trained_tokens_are_exactly_the_replies(
 
 
 def test_log_probabilities_stay_beside_their_tokens(
-    toy: ModuleType, loaded: Any, play: Callable[..., Any]
+    toy: ModuleType, loaded: Loaded, play: Callable[..., Any]
 ) -> None:
     rollout, _ = play(loaded, [toy.GOOD, toy.STOP])
 
@@ -181,7 +192,7 @@ def test_log_probabilities_stay_beside_their_tokens(
 
 
 def test_what_was_sampled_is_never_encoded_again(
-    toy: ModuleType, loaded: Any, play: Callable[..., Any]
+    toy: ModuleType, loaded: Loaded, play: Callable[..., Any]
 ) -> None:
     """A reply in single characters, which the tokenizer would have joined."""
     tokenizer = loaded.processor.tokenizer
@@ -194,7 +205,7 @@ def test_what_was_sampled_is_never_encoded_again(
 
 
 def test_a_malformed_reply_is_told_and_goes_on(
-    toy: ModuleType, loaded: Any, play: Callable[..., Any]
+    toy: ModuleType, loaded: Loaded, play: Callable[..., Any]
 ) -> None:
     rollout, _ = play(loaded, [toy.WORDS, toy.GOOD, toy.STOP])
 
@@ -205,7 +216,7 @@ def test_a_malformed_reply_is_told_and_goes_on(
     assert (second.outcome, third.outcome) == (Outcome.KEPT, Outcome.STOPPED)
 
 
-def test_a_stop_is_one(toy: ModuleType, loaded: Any, play: Callable[..., Any]) -> None:
+def test_a_stop_is_one(toy: ModuleType, loaded: Loaded, play: Callable[..., Any]) -> None:
     rollout, seen = play(loaded, [toy.GOOD, toy.STOP, toy.GOOD])
 
     assert isinstance(rollout.episode.turns[-1].action, Stop)
@@ -214,7 +225,7 @@ def test_a_stop_is_one(toy: ModuleType, loaded: Any, play: Callable[..., Any]) -
 
 
 def test_pictures_are_in_the_order_of_their_tokens(
-    toy: ModuleType, loaded: Any, play: Callable[..., Any]
+    toy: ModuleType, loaded: Loaded, play: Callable[..., Any]
 ) -> None:
     rollout, seen = play(loaded, [toy.GOOD, toy.STOP])
 
@@ -228,7 +239,7 @@ def test_pictures_are_in_the_order_of_their_tokens(
 
 
 def test_a_reply_ends_where_serving_stops_listening(
-    toy: ModuleType, loaded: Any, play: Callable[..., Any]
+    toy: ModuleType, loaded: Loaded, play: Callable[..., Any]
 ) -> None:
     tokenizer = loaded.processor.tokenizer
     rambling = tokenizer(f"{toy.GOOD} and more {toy.STOP}")["input_ids"]
@@ -243,7 +254,7 @@ def test_a_reply_ends_where_serving_stops_listening(
 
 
 def test_a_sampled_picture_token_ends_a_reply(
-    toy: ModuleType, loaded: Any, play: Callable[..., Any]
+    toy: ModuleType, loaded: Loaded, play: Callable[..., Any]
 ) -> None:
     """vLLM does not know that it must not sample one."""
     image = loaded.model.config.image_token_id
@@ -257,7 +268,7 @@ def test_a_sampled_picture_token_ends_a_reply(
 
 
 def test_an_episode_of_nothing_has_one_token_and_none_to_learn(
-    loaded: Any, play: Callable[..., Any]
+    loaded: Loaded, play: Callable[..., Any]
 ) -> None:
     rollout, _ = play(loaded, [[]], turns=1)
 
@@ -266,7 +277,7 @@ def test_an_episode_of_nothing_has_one_token_and_none_to_learn(
 
 
 def test_an_episode_ends_before_its_room_does(
-    toy: ModuleType, loaded: Any, play: Callable[..., Any]
+    toy: ModuleType, loaded: Loaded, play: Callable[..., Any]
 ) -> None:
     whole, _ = play(loaded, [toy.WORDS, toy.GOOD, toy.STOP])
     room = (
@@ -286,7 +297,7 @@ def test_an_episode_ends_before_its_room_does(
 
 
 def test_a_conversation_beyond_the_context_is_refused(
-    toy: ModuleType, loaded: Any, play: Callable[..., Any]
+    toy: ModuleType, loaded: Loaded, play: Callable[..., Any]
 ) -> None:
     with pytest.raises(TrainingRefused, match="more than the 4000 that the model can read"):
         play(loaded, [toy.STOP], context_tokens=4000)
@@ -294,7 +305,11 @@ def test_a_conversation_beyond_the_context_is_refused(
 
 @pytest.mark.parametrize("wrong", [{"temperature": 0.5}, {"max_new_tokens": 39}])
 def test_another_way_to_sample_is_refused(
-    toy: ModuleType, loaded: Any, chat_of: Callable[..., Any], prompts: Path, wrong: dict[str, Any]
+    toy: ModuleType,
+    loaded: Loaded,
+    chat_of: ChatOf,
+    prompts: Path,
+    wrong: dict[str, Any],
 ) -> None:
     chat, _ = chat_of(loaded, [toy.STOP])
     policy = LanguagePolicy(chat, replace(long_replies(toy.toy_settings(prompts)), **wrong))
@@ -304,7 +319,7 @@ def test_another_way_to_sample_is_refused(
 
 
 def test_many_episodes_keep_their_own_rows(
-    toy: ModuleType, loaded: Any, chat_of: Callable[..., Any], prompts: Path
+    toy: ModuleType, loaded: Loaded, chat_of: ChatOf, prompts: Path
 ) -> None:
     """Episodes that end at different turns, of which two say the same and draw otherwise."""
     from models.training.rollouts import roll_out

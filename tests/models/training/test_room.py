@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from models.errors import TrainingRefused, TrainingStopped
+from models.policies.chat.in_process.loading import Loaded
 from models.training.grpo_settings import GrpoSettings
 from models.training.room import blank_picture, require_pictures, room_for
 
@@ -24,14 +25,14 @@ def toy() -> ModuleType:
 
 
 @pytest.fixture(scope="module")
-def loaded(toy: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def loaded(toy: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     folder = tmp_path_factory.mktemp("room") / "model"
     toy.save_toy(folder)
     return toy.load_toy(folder)
 
 
 def test_room_is_reckoned_from_turns_replies_pictures_and_words(
-    toy: ModuleType, loaded: Any, tmp_path: Path
+    toy: ModuleType, loaded: Loaded, tmp_path: Path
 ) -> None:
     prompts = toy.write_prompts(tmp_path / "prompts")
     room = room_for(
@@ -46,12 +47,12 @@ def test_room_is_reckoned_from_turns_replies_pictures_and_words(
     assert (room.reply_tokens, room.context_tokens) == (10, 4096)
 
 
-def test_room_as_it_is_set(loaded: Any) -> None:
+def test_room_as_it_is_set(loaded: Loaded) -> None:
     settings = GrpoSettings(image_px=64, reply_tokens=10, completion_tokens=99)
     assert room_for(loaded, settings).completion_tokens == 99
 
 
-def test_room_without_one_reply_is_refused(loaded: Any) -> None:
+def test_room_without_one_reply_is_refused(loaded: Loaded) -> None:
     with pytest.raises(TrainingRefused, match="no room for one reply of 10 tokens"):
         room_for(loaded, GrpoSettings(image_px=64, reply_tokens=10, completion_tokens=9))
 

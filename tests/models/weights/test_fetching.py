@@ -37,7 +37,7 @@ def slept() -> Slept:
 
 
 @pytest.fixture
-def fetcher(mirror: mirrors.Mirror, slept: Slept) -> Iterator[Any]:
+def fetcher(mirror: mirrors.Mirror, slept: Slept) -> Iterator[Fetcher]:
     """A fetcher that waits for nothing; the mirror holds CONTENT at REST."""
     mirror.files[REST] = CONTENT
     with open_client() as client:
@@ -61,7 +61,7 @@ def left_in(folder: Path) -> Any:
 
 
 def test_a_file_arrives_whole_and_leaves_nothing_beside_it(
-    mirror: mirrors.Mirror, fetcher: Any, tmp_path: Path
+    mirror: mirrors.Mirror, fetcher: Fetcher, tmp_path: Path
 ) -> None:
     found = fetcher.fetch(Remote(mirror.url + REST), tmp_path / "deep" / "w.pt")
 
@@ -87,7 +87,7 @@ def test_progress_is_told_with_the_size_of_the_whole(
 
 
 def test_a_cut_connection_goes_on_where_it_broke_off(
-    mirror: mirrors.Mirror, fetcher: Any, tmp_path: Path, slept: Slept
+    mirror: mirrors.Mirror, fetcher: Fetcher, tmp_path: Path, slept: Slept
 ) -> None:
     mirror.faults = [cut_after(600_000)]
 
@@ -101,7 +101,7 @@ def test_a_cut_connection_goes_on_where_it_broke_off(
 
 
 def test_a_killed_fetch_goes_on_in_the_next_process(
-    mirror: mirrors.Mirror, fetcher: Any, tmp_path: Path
+    mirror: mirrors.Mirror, fetcher: Fetcher, tmp_path: Path
 ) -> None:
     # Arrange: what a process that was killed leaves
     (tmp_path / "w.pt.part").write_bytes(CONTENT[:500_000])
@@ -118,7 +118,7 @@ def test_a_killed_fetch_goes_on_in_the_next_process(
 
 
 def test_a_part_that_was_whole_already_is_only_put_in_place(
-    mirror: mirrors.Mirror, fetcher: Any, tmp_path: Path
+    mirror: mirrors.Mirror, fetcher: Fetcher, tmp_path: Path
 ) -> None:
     (tmp_path / "w.pt.part").write_bytes(CONTENT)
     note = {"etag": '"v1"', "size_bytes": len(CONTENT), "sha256": SHA256}
@@ -134,7 +134,7 @@ def test_a_part_that_was_whole_already_is_only_put_in_place(
     ids=["no etag", "damaged", "foreign", "gone"],
 )
 def test_a_part_of_nobody_knows_what_is_begun_anew(
-    mirror: mirrors.Mirror, fetcher: Any, tmp_path: Path, note: str | None
+    mirror: mirrors.Mirror, fetcher: Fetcher, tmp_path: Path, note: str | None
 ) -> None:
     (tmp_path / "w.pt.part").write_bytes(b"x" * 500_000)
     if note is not None:
@@ -145,7 +145,7 @@ def test_a_part_of_nobody_knows_what_is_begun_anew(
 
 
 def test_a_file_that_changed_meanwhile_comes_anew(
-    mirror: mirrors.Mirror, fetcher: Any, tmp_path: Path
+    mirror: mirrors.Mirror, fetcher: Fetcher, tmp_path: Path
 ) -> None:
     (tmp_path / "w.pt.part").write_bytes(b"x" * 500_000)
     note = {"etag": '"v0"', "size_bytes": len(CONTENT), "sha256": ""}
@@ -155,7 +155,7 @@ def test_a_file_that_changed_meanwhile_comes_anew(
 
 
 def test_a_server_without_ranges_sends_it_all_again(
-    mirror: mirrors.Mirror, fetcher: Any, tmp_path: Path
+    mirror: mirrors.Mirror, fetcher: Fetcher, tmp_path: Path
 ) -> None:
     mirror.ranges = False
     mirror.faults = [cut_after(600_000)]
@@ -165,7 +165,7 @@ def test_a_server_without_ranges_sends_it_all_again(
 
 
 def test_another_range_than_asked_for_is_not_taken(
-    mirror: mirrors.Mirror, fetcher: Any, tmp_path: Path
+    mirror: mirrors.Mirror, fetcher: Fetcher, tmp_path: Path
 ) -> None:
     wrong = says(206, b"zzz", Content_Range="bytes 7-9/10", ETag='"v1"')
     mirror.faults = [cut_after(600_000), wrong]
@@ -174,7 +174,7 @@ def test_another_range_than_asked_for_is_not_taken(
 
 
 def test_a_part_longer_than_the_file_is_begun_anew(
-    mirror: mirrors.Mirror, fetcher: Any, tmp_path: Path
+    mirror: mirrors.Mirror, fetcher: Fetcher, tmp_path: Path
 ) -> None:
     (tmp_path / "w.pt.part").write_bytes(CONTENT * 2)
     note = {"etag": '"v1"', "size_bytes": len(CONTENT), "sha256": ""}
@@ -185,7 +185,7 @@ def test_a_part_longer_than_the_file_is_begun_anew(
 
 @pytest.mark.parametrize("status", [500, 502, 503, 429, 408])
 def test_a_server_that_is_busy_is_asked_again(
-    mirror: mirrors.Mirror, fetcher: Any, tmp_path: Path, slept: Slept, status: int
+    mirror: mirrors.Mirror, fetcher: Fetcher, tmp_path: Path, slept: Slept, status: int
 ) -> None:
     mirror.faults = [says(status), says(status, Retry_After="7")]
 
@@ -194,7 +194,7 @@ def test_a_server_that_is_busy_is_asked_again(
 
 
 def test_waits_grow_and_end(
-    mirror: mirrors.Mirror, fetcher: Any, tmp_path: Path, slept: Slept
+    mirror: mirrors.Mirror, fetcher: Fetcher, tmp_path: Path, slept: Slept
 ) -> None:
     mirror.faults = [says(500)] * 99
 
@@ -205,7 +205,7 @@ def test_waits_grow_and_end(
 
 
 def test_tries_that_get_on_are_not_counted(
-    mirror: mirrors.Mirror, fetcher: Any, tmp_path: Path
+    mirror: mirrors.Mirror, fetcher: Fetcher, tmp_path: Path
 ) -> None:
     steps = ATTEMPTS + 3
 
@@ -219,7 +219,9 @@ def test_tries_that_get_on_are_not_counted(
     assert fetcher.fetch(Remote(mirror.url + REST), tmp_path / "w.pt") == SHA256
 
 
-def test_nobody_there_says_what_to_do_without_the_internet(fetcher: Any, tmp_path: Path) -> None:
+def test_nobody_there_says_what_to_do_without_the_internet(
+    fetcher: Fetcher, tmp_path: Path
+) -> None:
     with pytest.raises(FetchFailed, match=r"tried .*by hand and run `segnode models verify`"):
         fetcher.fetch(Remote("http://127.0.0.1:1/w.pt"), tmp_path / "w.pt")
 
@@ -250,7 +252,7 @@ def test_a_proxy_that_refuses_is_named(
     ],
 )
 def test_a_refusal_says_what_to_do_and_is_not_repeated(
-    mirror: mirrors.Mirror, fetcher: Any, tmp_path: Path, slept: Slept, status: int, said: str
+    mirror: mirrors.Mirror, fetcher: Fetcher, tmp_path: Path, slept: Slept, status: int, said: str
 ) -> None:
     mirror.faults = [says(status)]
 
@@ -260,7 +262,7 @@ def test_a_refusal_says_what_to_do_and_is_not_repeated(
     assert not (tmp_path / "w.pt").exists()
 
 
-def test_a_log_in_page_is_no_file(mirror: mirrors.Mirror, fetcher: Any, tmp_path: Path) -> None:
+def test_a_log_in_page_is_no_file(mirror: mirrors.Mirror, fetcher: Fetcher, tmp_path: Path) -> None:
     mirror.faults = [says(200, b"<html>", Content_Type="text/html; charset=utf-8")]
 
     with pytest.raises(FetchFailed, match="web page"):
@@ -278,7 +280,7 @@ def test_a_log_in_page_is_no_file(mirror: mirrors.Mirror, fetcher: Any, tmp_path
     ids=["sha256", "git", "size"],
 )
 def test_what_is_not_the_file_is_discarded(
-    mirror: mirrors.Mirror, fetcher: Any, tmp_path: Path, known: Any, said: str
+    mirror: mirrors.Mirror, fetcher: Fetcher, tmp_path: Path, known: Any, said: str
 ) -> None:
     with pytest.raises(FetchFailed, match=f"not the file: .*{said}.*discarded"):
         fetcher.fetch(Remote(mirror.url + REST, **known), tmp_path / "w.pt")
@@ -286,7 +288,7 @@ def test_what_is_not_the_file_is_discarded(
 
 
 def test_the_hash_that_the_hub_states_is_held_against_what_comes(
-    mirror: mirrors.Mirror, fetcher: Any, tmp_path: Path
+    mirror: mirrors.Mirror, fetcher: Fetcher, tmp_path: Path
 ) -> None:
     # Arrange: the hub tells the hash and sends on to another host
     mirror.redirects["/hub/w.pt"] = REST
@@ -300,7 +302,7 @@ def test_the_hash_that_the_hub_states_is_held_against_what_comes(
 
 
 def test_a_hash_for_an_etag_is_held_too(
-    mirror: mirrors.Mirror, fetcher: Any, tmp_path: Path
+    mirror: mirrors.Mirror, fetcher: Fetcher, tmp_path: Path
 ) -> None:
     mirror.etags[REST] = f'"{"a" * 64}"'
 
@@ -309,7 +311,7 @@ def test_a_hash_for_an_etag_is_held_too(
 
 
 def test_redirects_without_end_are_given_up(
-    mirror: mirrors.Mirror, fetcher: Any, tmp_path: Path
+    mirror: mirrors.Mirror, fetcher: Fetcher, tmp_path: Path
 ) -> None:
     mirror.redirects["/loop"] = "/loop"
 
@@ -335,7 +337,7 @@ def test_the_token_goes_to_the_hub_and_nowhere_else(mirror: mirrors.Mirror, tmp_
 
 
 def test_a_full_disk_is_said_before_it_is_filled(
-    mirror: mirrors.Mirror, fetcher: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    mirror: mirrors.Mirror, fetcher: Fetcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
@@ -346,7 +348,7 @@ def test_a_full_disk_is_said_before_it_is_filled(
 
 
 def test_a_disk_that_fills_up_keeps_what_is_there(
-    mirror: mirrors.Mirror, fetcher: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    mirror: mirrors.Mirror, fetcher: Fetcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(_: Any) -> Never:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -362,7 +364,7 @@ def test_a_disk_that_fills_up_keeps_what_is_there(
 
 
 def test_a_place_that_cannot_be_written_is_named(
-    mirror: mirrors.Mirror, fetcher: Any, tmp_path: Path
+    mirror: mirrors.Mirror, fetcher: Fetcher, tmp_path: Path
 ) -> None:
     (tmp_path / "taken").write_text("a file where the folder should be")
 
@@ -371,7 +373,7 @@ def test_a_place_that_cannot_be_written_is_named(
 
 
 def test_two_processes_do_not_write_one_file(
-    mirror: mirrors.Mirror, fetcher: Any, tmp_path: Path
+    mirror: mirrors.Mirror, fetcher: Fetcher, tmp_path: Path
 ) -> None:
     with (tmp_path / "w.pt.part").open("ab") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
@@ -380,6 +382,6 @@ def test_two_processes_do_not_write_one_file(
             fetcher.fetch(Remote(mirror.url + REST), tmp_path / "w.pt")
 
 
-def test_an_address_of_another_kind_names_the_setting(fetcher: Any, tmp_path: Path) -> None:
+def test_an_address_of_another_kind_names_the_setting(fetcher: Fetcher, tmp_path: Path) -> None:
     with pytest.raises(FetchFailed, match=r"models\.hub"):
         fetcher.fetch(Remote("ftp://hub/w.pt"), tmp_path / "w.pt")

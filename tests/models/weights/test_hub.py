@@ -30,7 +30,7 @@ FILES = {
 
 
 @pytest.fixture
-def hub(mirror: mirrors.Mirror) -> Iterator[Any]:
+def hub(mirror: mirrors.Mirror) -> Iterator[Hub]:
     """A hub that is the mirror."""
     with open_client() as client:
         yield Hub(mirror.url, Fetcher(client, sleep=lambda _: None))
@@ -41,7 +41,7 @@ def unheard(_: Any) -> None:
 
 
 def test_a_file_comes_by_the_hubs_path_and_its_hash_is_recorded(
-    mirror: mirrors.Mirror, hub: Any, tmp_path: Path
+    mirror: mirrors.Mirror, hub: Hub, tmp_path: Path
 ) -> None:
     mirror.files["/wanglab/MedSAM2/resolve/main/MedSAM2_latest.pt"] = CONTENT
     told: list[Any] = []
@@ -55,7 +55,7 @@ def test_a_file_comes_by_the_hubs_path_and_its_hash_is_recorded(
 
 
 def test_a_file_with_a_published_hash_is_held_against_it(
-    mirror: mirrors.Mirror, hub: Any, tmp_path: Path
+    mirror: mirrors.Mirror, hub: Hub, tmp_path: Path
 ) -> None:
     published = replace(MEDSAM2_LATEST, sha256="0" * 64)
     mirror.files["/wanglab/MedSAM2/resolve/main/MedSAM2_latest.pt"] = CONTENT
@@ -66,7 +66,7 @@ def test_a_file_with_a_published_hash_is_held_against_it(
 
 
 def test_a_file_of_another_host_comes_from_there(
-    mirror: mirrors.Mirror, hub: Any, tmp_path: Path
+    mirror: mirrors.Mirror, hub: Hub, tmp_path: Path
 ) -> None:
     mirror.files["/segment_anything/sam.pth"] = CONTENT
     sam = Weights(
@@ -82,7 +82,7 @@ def test_a_file_of_another_host_comes_from_there(
 
 
 def test_a_gated_file_names_the_page_where_its_licence_is_accepted(
-    mirror: mirrors.Mirror, hub: Any, tmp_path: Path
+    mirror: mirrors.Mirror, hub: Hub, tmp_path: Path
 ) -> None:
     mirror.faults = [lambda handler, _: handler.say(401, b"")]
 
@@ -91,13 +91,13 @@ def test_a_gated_file_names_the_page_where_its_licence_is_accepted(
 
 
 @pytest.mark.parametrize("weights", [IMISNET_B, LOCATOR], ids=lambda each: each.name)
-def test_what_nobody_publishes_is_not_fetched(hub: Any, tmp_path: Path, weights: Any) -> None:
+def test_what_nobody_publishes_is_not_fetched(hub: Hub, tmp_path: Path, weights: Any) -> None:
     with pytest.raises(FetchFailed, match="it is not fetched"):
         hub.fetch(weights, tmp_path, unheard)
 
 
 def test_a_folder_comes_whole_with_what_lies_deeper(
-    mirror: mirrors.Mirror, hub: Any, tmp_path: Path
+    mirror: mirrors.Mirror, hub: Hub, tmp_path: Path
 ) -> None:
     mirror.hold("Qwen/Tiny-VL", FILES, large={"nested/model one.safetensors"})
 
@@ -114,7 +114,7 @@ def test_a_folder_comes_whole_with_what_lies_deeper(
 
 
 def test_what_is_whole_is_not_fetched_again(
-    mirror: mirrors.Mirror, hub: Any, tmp_path: Path
+    mirror: mirrors.Mirror, hub: Hub, tmp_path: Path
 ) -> None:
     mirror.hold("Qwen/Tiny-VL", FILES, large={"nested/model one.safetensors"})
     home = hub.fetch(CHAT, tmp_path, unheard)
@@ -129,7 +129,7 @@ def test_what_is_whole_is_not_fetched_again(
 
 @pytest.mark.parametrize("name", ["config.json", "nested/model one.safetensors"])
 def test_a_file_that_is_not_what_the_list_says_is_refused(
-    mirror: mirrors.Mirror, hub: Any, tmp_path: Path, name: str
+    mirror: mirrors.Mirror, hub: Hub, tmp_path: Path, name: str
 ) -> None:
     mirror.hold("Qwen/Tiny-VL", FILES, large={"nested/model one.safetensors"})
     mirror.files[f"/Qwen/Tiny-VL/resolve/main/{name}"] = b"!" * len(FILES[name])
@@ -141,7 +141,7 @@ def test_a_file_that_is_not_what_the_list_says_is_refused(
 
 @pytest.mark.parametrize("name", ["../../escaped.json", "/etc/escaped.json"])
 def test_a_name_outside_the_folder_is_refused(
-    mirror: mirrors.Mirror, hub: Any, tmp_path: Path, name: str
+    mirror: mirrors.Mirror, hub: Hub, tmp_path: Path, name: str
 ) -> None:
     mirror.hold("Qwen/Tiny-VL", {name: b"x"})
 
@@ -151,7 +151,7 @@ def test_a_name_outside_the_folder_is_refused(
 
 
 def test_a_list_in_pages_is_read_to_its_end_but_not_elsewhere(
-    mirror: mirrors.Mirror, hub: Any, tmp_path: Path
+    mirror: mirrors.Mirror, hub: Hub, tmp_path: Path
 ) -> None:
     # Arrange: one file a page; the last page leads to another host
     mirror.hold("Qwen/Tiny-VL", {"a.json": b"a", "b.json": b"b"})
@@ -176,7 +176,7 @@ def test_a_list_in_pages_is_read_to_its_end_but_not_elsewhere(
 
 
 def test_only_the_files_that_are_needed_come(
-    mirror: mirrors.Mirror, hub: Any, tmp_path: Path
+    mirror: mirrors.Mirror, hub: Hub, tmp_path: Path
 ) -> None:
     files = {"vocab.json": b"{}", "merges.txt": b"#", "pytorch_model.bin": CONTENT}
     mirror.hold("openai/clip-vit-base-patch32", files)
@@ -192,7 +192,7 @@ def test_only_the_files_that_are_needed_come(
 
 
 def test_a_repository_without_a_file_that_is_needed_says_so(
-    mirror: mirrors.Mirror, hub: Any, tmp_path: Path
+    mirror: mirrors.Mirror, hub: Hub, tmp_path: Path
 ) -> None:
     mirror.hold("openai/clip-vit-base-patch32", {"vocab.json": b"{}"})
 
@@ -202,7 +202,7 @@ def test_a_repository_without_a_file_that_is_needed_says_so(
 
 @pytest.mark.parametrize("answer", [b"no JSON", b'{"error": 1}', b"[1]", b'[{"type": "file"}]'])
 def test_an_answer_that_is_no_list_is_named(
-    mirror: mirrors.Mirror, hub: Any, tmp_path: Path, answer: bytes
+    mirror: mirrors.Mirror, hub: Hub, tmp_path: Path, answer: bytes
 ) -> None:
     mirror.trees["/api/models/Qwen/Tiny-VL/tree/main"] = answer
 

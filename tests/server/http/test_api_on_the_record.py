@@ -21,6 +21,7 @@ from server.record.database.engine import Sessions, open_engine
 from server.record.processes.parts import PartTable
 from server.record.processes.workers import WorkerIdentity
 from server.record.record import Record
+from tests.server.conftest import Desk
 
 TOKEN = "a-token-of-good-length"
 ME = WorkerIdentity.of_this_process()
@@ -36,7 +37,7 @@ def client_of(record: RecordPort, counting: Counting, storage: Path) -> TestClie
 
 
 @pytest.fixture
-def real(desk: Any, tmp_path: Path) -> TestClient:
+def real(desk: Desk, tmp_path: Path) -> TestClient:
     """The API over a record with a complete CT study."""
     desk.complete_study()
     return client_of(
@@ -50,7 +51,7 @@ def submit(real: TestClient, study: str, **more: Any) -> Any:
     return real.post("/api/v1/requests", json=body)
 
 
-def test_a_request_goes_in_and_comes_out(real: TestClient, desk: Any, study: str) -> None:
+def test_a_request_goes_in_and_comes_out(real: TestClient, desk: Desk, study: str) -> None:
     taken = submit(real, study, targets=["left kidney", "LIVER"], destinations=["archive"]).json()
 
     told = real.get(f"/api/v1/requests/{taken['id']}").json()
@@ -94,7 +95,7 @@ def test_metrics_are_counted_by_the_database(real: TestClient, study: str) -> No
 
 
 def test_a_node_is_ready_once_the_record_knows_of_all_its_parts(
-    real: TestClient, desk: Any
+    real: TestClient, desk: Desk
 ) -> None:
     before = real.get("/health/ready")
     PartTable(desk.sessions, ME).publish([PulseState(part, 0.1, 10.0) for part in Part])
@@ -208,7 +209,7 @@ def test_no_name_in_a_path_makes_the_record_fail(real: TestClient, kind: str, te
 
 
 @pytest.fixture
-def away(desk: Any, tmp_path: Path) -> Iterator[TestClient]:
+def away(desk: Desk, tmp_path: Path) -> Iterator[TestClient]:
     """The API over a record whose PostgreSQL is not there."""
     engine = open_engine("postgresql://nobody@127.0.0.1:1/none")
     sessions = Sessions(engine)

@@ -26,6 +26,7 @@ from server.http.tokens import tokens_of
 from server.record.counting import RecordCounting
 from server.record.processes.parts import PartTable
 from server.record.processes.workers import WorkerIdentity
+from tests.server.conftest import Desk
 
 TOKEN = "a-token-of-good-length"
 Json = st.recursive(
@@ -57,7 +58,7 @@ ANY_PARAMETER = TEXT | MOMENTS | st.integers().map(str) | st.just("QUEUED")
 
 
 @pytest.fixture
-def real(desk: Any, tmp_path: Path) -> TestClient:
+def real(desk: Desk, tmp_path: Path) -> TestClient:
     """The API over a record on PostgreSQL, with a complete CT study."""
     desk.complete_study()
     parts = PartTable(desk.sessions, WorkerIdentity.of_this_process())

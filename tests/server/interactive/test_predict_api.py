@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 
 from agent.fakes import ScriptedSegmenter, segmentation
 from agent.values import Box, Point, PromptKind, Segmentation
+from server.interactive.service import Service
 
 Mask = NDArray[np.bool_]
 BOX = [16, 15, 44, 35]
@@ -33,7 +34,11 @@ def scripted(disc: Mask) -> ScriptedSegmenter:
 
 
 @pytest.fixture
-def scripted_api(make_client: Any, make_service: Any, scripted: ScriptedSegmenter) -> TestClient:
+def scripted_api(
+    make_client: Callable[..., TestClient],
+    make_service: Callable[..., Service],
+    scripted: ScriptedSegmenter,
+) -> TestClient:
     return make_client(make_service({"scripted": scripted}))
 
 
@@ -60,7 +65,11 @@ def test_a_data_url_is_an_image_too(api: TestClient, image: str) -> None:
 
 
 def test_all_prompts_reach_the_segmenter(
-    scripted_api: TestClient, scripted: ScriptedSegmenter, image: str, png: Any, disc: Mask
+    scripted_api: TestClient,
+    scripted: ScriptedSegmenter,
+    image: str,
+    png: Callable[..., str],
+    disc: Mask,
 ) -> None:
     logits = np.linspace(-4, 4, 64 * 64, dtype=np.float32).reshape(64, 64)
     body = {
@@ -132,7 +141,10 @@ def test_an_image_that_is_not_kept_must_be_sent(api: TestClient) -> None:
 
 
 def test_logits_are_left_out_for_a_segmenter_that_takes_none(
-    make_client: Any, make_service: Any, image: str, disc: Mask
+    make_client: Callable[..., TestClient],
+    make_service: Callable[..., Service],
+    image: str,
+    disc: Mask,
 ) -> None:
     boxes = ScriptedSegmenter(
         [segmentation(disc)] * 3, supported_prompts=frozenset({PromptKind.BOX})
@@ -225,7 +237,7 @@ def test_what_a_segmenter_cannot_read_is_refused(
 
 @pytest.mark.parametrize("shape", [(60, 81), (60, 80, 3), (1, 1)])
 def test_a_mask_has_the_images_size(
-    scripted_api: TestClient, image: str, png: Any, shape: tuple[int, ...]
+    scripted_api: TestClient, image: str, png: Callable[..., str], shape: tuple[int, ...]
 ) -> None:
     body = {"image": image, "mask": png(np.zeros(shape, np.uint8))}
 

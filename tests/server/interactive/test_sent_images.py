@@ -9,6 +9,7 @@ import io
 import pickle
 import struct
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ def file_of(picture: Image.Image, kind: str = "PNG") -> str:
     return base64.b64encode(buffer.getvalue()).decode()
 
 
-def test_grey_is_read_in_its_own_depth(png: Any) -> None:
+def test_grey_is_read_in_its_own_depth(png: Callable[..., str]) -> None:
     grey = np.array([[0, 51], [102, 255]], np.uint8)
     deep = np.array([[0, 1], [32768, 65535]], np.uint16)
 
@@ -72,7 +73,7 @@ def test_a_jpeg_is_read_nearly() -> None:
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "<f4", ">f4", ">u2"])
 @pytest.mark.parametrize("shape", [(2, 3), (2, 3, 3)])
-def test_an_array_is_read(npy: Any, dtype: str, shape: tuple[int, ...]) -> None:
+def test_an_array_is_read(npy: Callable[..., str], dtype: str, shape: tuple[int, ...]) -> None:
     array = np.zeros(shape, dtype)
     array[1, 2] = 1
 
@@ -104,12 +105,12 @@ def test_an_array_is_read(npy: Any, dtype: str, shape: tuple[int, ...]) -> None:
     ],
     ids=lambda array: f"{array.dtype}{array.shape}",
 )
-def test_an_array_that_is_no_image_is_refused(npy: Any, array: NDArray[Any]) -> None:
+def test_an_array_that_is_no_image_is_refused(npy: Callable[..., str], array: NDArray[Any]) -> None:
     with pytest.raises(BadImage):
         read(npy(array))
 
 
-def test_nothing_is_unpickled(npy: Any) -> None:
+def test_nothing_is_unpickled(npy: Callable[..., str]) -> None:
     class Trap:
         def __reduce__(self) -> tuple[Any, ...]:
             return (pytest.fail, ("unpickled",))
@@ -121,7 +122,7 @@ def test_nothing_is_unpickled(npy: Any) -> None:
         SentImage(content).pixels(MOST)
 
 
-def test_a_size_is_refused_before_anything_is_unpacked(npy: Any) -> None:
+def test_a_size_is_refused_before_anything_is_unpacked(npy: Callable[..., str]) -> None:
     # the header says a terabyte, the file ends after it
     said = npy(np.zeros((1, 1), np.uint8))
     header = base64.b64decode(said)[:-1].replace(b"(1, 1)", b"(1000000, 1000000)")
@@ -141,7 +142,9 @@ def test_a_size_is_refused_before_anything_is_unpacked(npy: Any) -> None:
         (b"'descr': ", b"((((((((("),
     ],
 )
-def test_a_header_that_is_none_is_refused(npy: Any, there: bytes, instead: bytes) -> None:
+def test_a_header_that_is_none_is_refused(
+    npy: Callable[..., str], there: bytes, instead: bytes
+) -> None:
     content = base64.b64decode(npy(np.zeros((2, 2), np.uint8)))
     assert there in content
 
@@ -191,7 +194,9 @@ def test_other_formats_are_refused(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "npy"])
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
-def test_damage_anywhere_is_refused_or_harmless(npy: Any, kind: str, data: st.DataObject) -> None:
+def test_damage_anywhere_is_refused_or_harmless(
+    npy: Callable[..., str], kind: str, data: st.DataObject
+) -> None:
     y, x = np.mgrid[:16, :16]
     pixels = (x * 16 + y).astype(np.uint8)
     whole = npy(pixels) if kind == "npy" else file_of(Image.fromarray(pixels), kind)

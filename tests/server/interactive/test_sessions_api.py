@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 
 from agent.fakes import FakeSegmenter, ScriptedSegmenter, segmentation
 from agent.values import Point, PromptKind, Segmentation
+from server.interactive.service import Service
 from tests.support.http.sessions import BOX, Mask, opened
 
 ReadMask = Callable[[dict[str, Any]], Mask]
@@ -81,7 +82,10 @@ def test_a_second_box_replaces_the_first(api: TestClient, image: str) -> None:
 
 
 def test_every_prompt_and_the_last_logits_go_into_every_call(
-    make_client: Any, make_service: Any, image: str, disc: Mask
+    make_client: Callable[..., TestClient],
+    make_service: Callable[..., Service],
+    image: str,
+    disc: Mask,
 ) -> None:
     answers = [segmentation(disc, 0.1 * number) for number in range(1, 5)]
     segmenter = ScriptedSegmenter(answers)
@@ -102,7 +106,10 @@ def test_every_prompt_and_the_last_logits_go_into_every_call(
 
 
 def test_no_logits_go_to_a_segmenter_that_does_not_go_on_from_them(
-    make_client: Any, make_service: Any, image: str, disc: Mask
+    make_client: Callable[..., TestClient],
+    make_service: Callable[..., Service],
+    image: str,
+    disc: Mask,
 ) -> None:
     segmenter = ScriptedSegmenter(
         [segmentation(disc)] * 4, supported_prompts=frozenset({PromptKind.BOX})
@@ -118,7 +125,10 @@ def test_no_logits_go_to_a_segmenter_that_does_not_go_on_from_them(
 
 
 def test_the_same_question_is_not_asked_twice(
-    make_client: Any, make_service: Any, image: str, disc: Mask
+    make_client: Callable[..., TestClient],
+    make_service: Callable[..., Service],
+    image: str,
+    disc: Mask,
 ) -> None:
     segmenter = ScriptedSegmenter([segmentation(disc)] * 2)
     api = make_client(make_service({"scripted": segmenter}))
@@ -142,12 +152,12 @@ def test_an_image_is_encoded_once_for_all_sessions(api: TestClient, image: str) 
 
 
 def test_an_evicted_image_is_encoded_again_for_its_session(
-    make_client: Any,
-    make_service: Any,
+    make_client: Callable[..., TestClient],
+    make_service: Callable[..., Service],
     image: str,
     drawn: Segmentation,
     mask_from: ReadMask,
-    png: Any,
+    png: Callable[..., str],
 ) -> None:
     api = make_client(
         make_service(memory_bytes=2 * 20_000)
@@ -164,7 +174,10 @@ def test_an_evicted_image_is_encoded_again_for_its_session(
 
 
 def test_segmenters_are_chosen_by_name_and_opened_when_needed(
-    make_client: Any, make_service: Any, image: str, disc: Mask
+    make_client: Callable[..., TestClient],
+    make_service: Callable[..., Service],
+    image: str,
+    disc: Mask,
 ) -> None:
     boxes_only = ScriptedSegmenter([segmentation(disc)] * 9, frozenset({PromptKind.BOX}))
     boxes_only.name = "boxes"
@@ -183,7 +196,10 @@ def test_segmenters_are_chosen_by_name_and_opened_when_needed(
 
 
 def test_a_prompt_that_is_not_understood_is_refused_and_changes_nothing(
-    make_client: Any, make_service: Any, image: str, disc: Mask
+    make_client: Callable[..., TestClient],
+    make_service: Callable[..., Service],
+    image: str,
+    disc: Mask,
 ) -> None:
     segmenter = ScriptedSegmenter([segmentation(disc)] * 9, frozenset({PromptKind.BOX}))
     api = make_client(make_service({"scripted": segmenter}))
@@ -231,7 +247,10 @@ def test_prompts_that_cannot_be_are_refused_and_change_nothing(
 
 
 def test_a_segmenter_that_fails_fails_the_call_alone(
-    make_client: Any, make_service: Any, image: str, disc: Mask
+    make_client: Callable[..., TestClient],
+    make_service: Callable[..., Service],
+    image: str,
+    disc: Mask,
 ) -> None:
     segmenter = ScriptedSegmenter([segmentation(disc), "out of order", segmentation(disc)])
     api = make_client(make_service({"scripted": segmenter}))
@@ -244,7 +263,10 @@ def test_a_segmenter_that_fails_fails_the_call_alone(
 
 
 def test_an_opinion_that_is_no_number_is_none(
-    make_client: Any, make_service: Any, image: str, disc: Mask
+    make_client: Callable[..., TestClient],
+    make_service: Callable[..., Service],
+    image: str,
+    disc: Mask,
 ) -> None:
     opinions = replace(segmentation(disc, float("nan")), candidate_ious=(2.0, float("inf"), 0.5))
     api = make_client(make_service({"scripted": ScriptedSegmenter([opinions] * 2)}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from server.errors import ServerError
 from server.http.problems import PROBLEMS
 from server.interactive import schemas
 from server.interactive.bounds import Bounds
+from server.interactive.service import Service
 from server.interactive.wire import runs
 from server.settings import load_settings
 
@@ -34,14 +36,16 @@ ROUTES = [
 
 
 @pytest.mark.parametrize(("method", "path"), [*ROUTES, ("GET", "nowhere"), ("GET", "health/")])
-def test_nothing_but_health_opens_without_a_token(make_client: Any, method: str, path: str) -> None:
+def test_nothing_but_health_opens_without_a_token(
+    make_client: Callable[..., TestClient], method: str, path: str
+) -> None:
     answer = make_client(token="").request(method, path, content=b"{")
 
     assert answer.status_code == 401
     assert answer.headers["www-authenticate"].startswith("Bearer")
 
 
-def test_health_and_description_are_open(make_client: Any) -> None:
+def test_health_and_description_are_open(make_client: Callable[..., TestClient]) -> None:
     stranger = make_client(token="")
 
     health = stranger.get("health")
@@ -116,7 +120,9 @@ def test_the_examples_work_one_after_the_other(api: TestClient) -> None:
     assert api.post("predict_with_state", json=by_hash).status_code == 200
 
 
-def test_a_body_longer_than_any_image_is_not_read(make_client: Any, make_service: Any) -> None:
+def test_a_body_longer_than_any_image_is_not_read(
+    make_client: Callable[..., TestClient], make_service: Callable[..., Service]
+) -> None:
     service = make_service(max_image_pixels=1000)
     api = make_client(service)
 
@@ -131,7 +137,9 @@ def test_the_longest_body_follows_the_largest_image() -> None:
 
 
 def test_an_image_of_too_many_pixels_is_too_large(
-    make_client: Any, make_service: Any, png: Any
+    make_client: Callable[..., TestClient],
+    make_service: Callable[..., Service],
+    png: Callable[..., str],
 ) -> None:
     api = make_client(make_service(max_image_pixels=100 * 100))
 

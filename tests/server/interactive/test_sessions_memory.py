@@ -18,11 +18,13 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+from starlette.testclient import TestClient
 
 from agent.fakes import FakeEncoding, FakeSegmenter
 from server.errors import BadImage, ImageTooLarge, TooManyCalls
 from server.interactive.images import SentImage
 from server.interactive.memory import MemoryAccount
+from server.interactive.service import Service
 
 # what each kind of file takes, in bytes a pixel, when it is read: printed as "kind reserved taken"
 MEASURE = """
@@ -100,7 +102,9 @@ def in_base64(content: bytes) -> str:
 
 
 def test_an_image_that_takes_more_than_there_is_is_refused_before_it_is_unpacked(
-    make_client: Any, make_service: Any, monkeypatch: pytest.MonkeyPatch
+    make_client: Callable[..., TestClient],
+    make_service: Callable[..., Service],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     unpacked: list[int] = []
     monkeypatch.setattr(SentImage, "pixels", lambda *_: unpacked.append(1))
@@ -131,7 +135,9 @@ class HeldSegmenter(FakeSegmenter):
         return super().encode(image)
 
 
-def test_images_wait_for_one_another_s_memory(make_service: Any, until: Callable[..., Any]) -> None:
+def test_images_wait_for_one_another_s_memory(
+    make_service: Callable[..., Service], until: Callable[..., Any]
+) -> None:
     # Arrange: room for two of eight images
     segmenter = HeldSegmenter()
     one_bytes = SentImage(flat_png(100)).working_bytes(10_000)
@@ -197,7 +203,9 @@ def test_a_fault_within_gives_back_what_was_reserved() -> None:
     assert account.reserved_bytes == 0
 
 
-def test_bodies_are_counted_while_they_come(make_client: Any, make_service: Any) -> None:
+def test_bodies_are_counted_while_they_come(
+    make_client: Callable[..., TestClient], make_service: Callable[..., Service]
+) -> None:
     service = make_service(working_bytes=300_000)
     api = make_client(service)
 

@@ -5,15 +5,18 @@ segmenter has them.
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from starlette.testclient import TestClient
 
 from agent.values import Box, Point, Prompts, Segmentation
 from models.runtime.resources import Resources
 from models.segmenters.sam2.segmenter import Sam2Segmenter
+from server.interactive.service import Service
 from server.interactive.wire import image_of
 from tests.support import seeded_networks
 
@@ -50,7 +53,11 @@ def assert_same(answer: dict[str, Any], mask: Mask, expected: Segmentation) -> N
 
 
 def test_a_session_draws_what_the_segmenter_draws(
-    make_client: Any, make_service: Any, sam2: Sam2Segmenter, image: str, mask_from: Any
+    make_client: Callable[..., TestClient],
+    make_service: Callable[..., Service],
+    sam2: Sam2Segmenter,
+    image: str,
+    mask_from: Any,
 ) -> None:
     api = make_client(make_service({"sam2": sam2}))
     click = Point(30.0, 25.0)
@@ -67,7 +74,11 @@ def test_a_session_draws_what_the_segmenter_draws(
 
 
 def test_a_client_with_the_state_draws_the_same_as_a_session(
-    make_client: Any, make_service: Any, sam2: Sam2Segmenter, image: str, mask_from: Any
+    make_client: Callable[..., TestClient],
+    make_service: Callable[..., Service],
+    sam2: Sam2Segmenter,
+    image: str,
+    mask_from: Any,
 ) -> None:
     api = make_client(make_service({"sam2": sam2}))
     click = Point(30.0, 25.0)
@@ -84,7 +95,10 @@ def test_a_client_with_the_state_draws_the_same_as_a_session(
 
 
 def test_logits_of_another_network_are_refused(
-    make_client: Any, make_service: Any, sam2: Sam2Segmenter, image: str
+    make_client: Callable[..., TestClient],
+    make_service: Callable[..., Service],
+    sam2: Sam2Segmenter,
+    image: str,
 ) -> None:
     api = make_client(make_service({"sam2": sam2}))
     other = {"shape": [64, 63], "data": base64.b64encode(bytes(4 * 64 * 63)).decode()}

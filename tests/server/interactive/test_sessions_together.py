@@ -15,8 +15,10 @@ from starlette.testclient import TestClient
 from agent.fakes import FakeEncoding, FakeSegmenter, ellipse
 from agent.ports import Encoding, PromptedSlice
 from agent.values import Point, Prompts, Segmentation
+from models.serving.served import ServedSegmenter
 from server.errors import BadImage
 from server.interactive.encodings import Encodings
+from server.interactive.service import Service
 from server.interactive.wire import image_of
 
 THREADS = 32
@@ -67,7 +69,9 @@ def episode(api: TestClient, image: str, number: int) -> list[Any]:
 
 
 def test_thirty_two_sessions_at_once_are_as_one_after_the_other(
-    make_client: Any, make_service: Any, png: Any
+    make_client: Callable[..., TestClient],
+    make_service: Callable[..., Service],
+    png: Callable[..., str],
 ) -> None:
     images = [png(picture_of(number)) for number in range(THREADS)]
     alone = make_client()
@@ -83,7 +87,9 @@ def test_thirty_two_sessions_at_once_are_as_one_after_the_other(
     assert (told["encoder_passes"], told["sessions"]) == (8, 0)
 
 
-def test_prompts_that_wait_are_drawn_in_one_call(make_service: Any, png: Any) -> None:
+def test_prompts_that_wait_are_drawn_in_one_call(
+    make_service: Callable[..., Service], png: Callable[..., str]
+) -> None:
     started: list[int] = []
     segmenter = GatheringSegmenter(lambda: bool(started))
     service = make_service({"fake": segmenter})
@@ -95,9 +101,11 @@ def test_prompts_that_wait_are_drawn_in_one_call(make_service: Any, png: Any) ->
     def draw(x: int) -> Segmentation:
         return drawer.draw(image, Prompts(points=(Point(float(x), 5.0),)))
 
+    assert isinstance(drawer._segmenter, ServedSegmenter)
+    batcher = drawer._segmenter._batcher
     with ThreadPoolExecutor(9) as pool:
         asked = [pool.submit(draw, x) for x in range(9)]
-        while len(drawer._segmenter._batcher._queue) < 8:  # one draws, the others are on their way
+        while len(batcher._queue) < 8:  # one draws, the others are on their way
             threading.Event().wait(0.005)
         segmenter.gathered.set()
         masks = [each.result().mask for each in asked]
@@ -107,7 +115,9 @@ def test_prompts_that_wait_are_drawn_in_one_call(make_service: Any, png: Any) ->
 
 
 def test_calls_on_one_session_go_one_after_the_other(
-    make_client: Any, make_service: Any, png: Any
+    make_client: Callable[..., TestClient],
+    make_service: Callable[..., Service],
+    png: Callable[..., str],
 ) -> None:
     api = make_client(make_service(in_flight=2 * THREADS))
     session = f"sessions/{api.post('sessions', json={'image': png(picture_of(0))}).json()['id']}"
@@ -202,7 +212,9 @@ def test_an_encoding_beyond_the_budget_is_used_and_not_kept() -> None:
 
 
 def test_more_calls_than_allowed_are_asked_to_come_back(
-    make_client: Any, make_service: Any, png: Any
+    make_client: Callable[..., TestClient],
+    make_service: Callable[..., Service],
+    png: Callable[..., str],
 ) -> None:
     started: list[int] = []
     segmenter = GatheringSegmenter(lambda: bool(started))
@@ -226,7 +238,10 @@ def test_more_calls_than_allowed_are_asked_to_come_back(
 
 @pytest.mark.parametrize("count", [1, 7])
 def test_the_process_answers_while_a_model_works(
-    make_client: Any, make_service: Any, png: Any, count: int
+    make_client: Callable[..., TestClient],
+    make_service: Callable[..., Service],
+    png: Callable[..., str],
+    count: int,
 ) -> None:
     started: list[int] = []
     segmenter = GatheringSegmenter(lambda: bool(started))

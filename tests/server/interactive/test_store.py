@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -10,11 +10,16 @@ from starlette.testclient import TestClient
 
 from agent.fakes import ScriptedSegmenter, segmentation
 from agent.values import Point
+from server.interactive.service import Service
+from tests.server.interactive.conftest import Clock
 from tests.support.http.sessions import BOX, Mask, opened
 
 
 def test_undo_brings_back_prompts_mask_and_logits(
-    make_client: Any, make_service: Any, image: str, disc: Mask
+    make_client: Callable[..., TestClient],
+    make_service: Callable[..., Service],
+    image: str,
+    disc: Mask,
 ) -> None:
     answers = [segmentation(disc, 0.1 * number) for number in range(1, 5)]
     segmenter = ScriptedSegmenter(answers)
@@ -59,7 +64,10 @@ def test_a_closed_session_is_gone(api: TestClient, image: str) -> None:
 
 
 def test_a_session_belongs_to_its_token(
-    make_client: Any, make_service: Any, image: str, other_token: str
+    make_client: Callable[..., TestClient],
+    make_service: Callable[..., Service],
+    image: str,
+    other_token: str,
 ) -> None:
     service = make_service()
     owner, other = make_client(service), make_client(service, token=other_token)
@@ -78,7 +86,10 @@ def test_a_session_belongs_to_its_token(
 
 
 def test_a_session_that_nobody_uses_ends(
-    make_client: Any, make_service: Any, image: str, clock: Any
+    make_client: Callable[..., TestClient],
+    make_service: Callable[..., Service],
+    image: str,
+    clock: Clock,
 ) -> None:
     api = make_client(make_service(idle_s=60))
     used, idle = opened(api, image), opened(api, image)
@@ -93,7 +104,10 @@ def test_a_session_that_nobody_uses_ends(
 
 
 def test_no_more_sessions_than_allowed(
-    make_client: Any, make_service: Any, image: str, clock: Any
+    make_client: Callable[..., TestClient],
+    make_service: Callable[..., Service],
+    image: str,
+    clock: Clock,
 ) -> None:
     api = make_client(make_service(max_sessions=2, idle_s=60))
     first = opened(api, image)
@@ -110,7 +124,11 @@ def test_no_more_sessions_than_allowed(
     assert (taken.status_code, after.status_code) == (201, 201)
 
 
-def test_masks_count_against_memory(make_client: Any, make_service: Any, png: Any) -> None:
+def test_masks_count_against_memory(
+    make_client: Callable[..., TestClient],
+    make_service: Callable[..., Service],
+    png: Callable[..., str],
+) -> None:
     image = png(np.zeros((100, 100), np.uint8))
     api = make_client(make_service(memory_bytes=120_000))  # a mask and its logits take 26,384
     session = opened(api, image)
@@ -126,7 +144,9 @@ def test_masks_count_against_memory(make_client: Any, make_service: Any, png: An
     assert api.post(f"{session}/segment").status_code == 200
 
 
-def test_a_session_takes_so_many_prompts(make_client: Any, make_service: Any, image: str) -> None:
+def test_a_session_takes_so_many_prompts(
+    make_client: Callable[..., TestClient], make_service: Callable[..., Service], image: str
+) -> None:
     api = make_client(make_service(max_prompts=3))
     session = opened(api, image)
 

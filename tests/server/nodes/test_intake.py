@@ -14,6 +14,7 @@ from dicom_node.values import Arrival, KeptAs, StoredInstance
 from server.errors import RecordRefused, RecordUnavailable
 from server.nodes.intake import ATTEMPTS, FIRST_WAIT_S, Intake
 from server.settings import RouteSettings
+from tests.server.conftest import Desk
 
 STUDY = "1.2.826.0.1.3680043.8.498.1"
 QUIET_S = 10.0
@@ -68,7 +69,7 @@ def _arrival(stored: StoredInstance, kept_as: KeptAs) -> Arrival:
 
 
 @pytest.fixture
-def starting(make_desk: Callable[..., Any]) -> Bench:
+def starting(make_desk: Callable[..., Desk]) -> Bench:
     """An intake that has not looked at anything yet."""
     return Bench(make_desk(ROUTE))
 

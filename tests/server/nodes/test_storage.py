@@ -7,7 +7,6 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -23,6 +22,7 @@ from server.record.runs import Runs
 from server.settings import load_settings
 from server.study.workfolder import WorkFolder
 from server.values import Selection, Stage
+from tests.server.conftest import Desk
 from tests.support import phantoms
 
 SEG = WrittenResult(ResultKind.SEG, Path(), "1.2.840.10008.5.1.4.1.1.66.4", "2.25.1", "2.25.2")
@@ -74,7 +74,7 @@ def test_two_listeners_and_two_nodes_refuse_with_a_sentence(
             run()
 
 
-def test_results_are_found_after_storage_was_moved(desk: Any, tmp_path: Path) -> None:
+def test_results_are_found_after_storage_was_moved(desk: Desk, tmp_path: Path) -> None:
     # Arrange: written under one storage
     before, after = tmp_path / "before", tmp_path / "after"
     written = before / "work" / "r" / "seg.dcm"

@@ -13,11 +13,12 @@ from sqlalchemy import func, select, text
 from server.compose.heartbeat import part_table
 from server.record.counting import MOST_TALLIES, RecordCounting
 from server.record.tables import TallyRow
-from server.values import RequestState
+from server.values import RequestState, Stage
+from tests.server.conftest import Desk
 
 
 @pytest.fixture
-def counting(desk: Any) -> RecordCounting:
+def counting(desk: Desk) -> RecordCounting:
     return RecordCounting(desk.sessions, part_table(desk.sessions))
 
 
@@ -32,10 +33,10 @@ def counted_anew(desk: Any) -> dict[str, dict[str, int]]:
         }
 
 
-def test_counts_follow_every_change(desk: Any, counting: RecordCounting) -> None:
+def test_counts_follow_every_change(desk: Desk, counting: RecordCounting) -> None:
     ids = [desk.request("liver", destinations=("pacs", "archive")) for _ in range(4)]
     desk.record.cancel(ids[0], actor="jo")
-    desk.runs.fail(ids[1], 1, "select", "broken")
+    desk.runs.fail(ids[1], 1, Stage.SELECT, "broken")
     desk.record.retry(ids[1], actor="jo")
 
     counts = counting.counts()
@@ -50,7 +51,7 @@ def test_counts_follow_every_change(desk: Any, counting: RecordCounting) -> None
     }
 
 
-def test_what_was_rolled_back_is_not_counted(desk: Any, counting: RecordCounting) -> None:
+def test_what_was_rolled_back_is_not_counted(desk: Desk, counting: RecordCounting) -> None:
     desk.request("liver")
 
     statement = text("UPDATE requests SET state = 'DONE'")
@@ -61,7 +62,7 @@ def test_what_was_rolled_back_is_not_counted(desk: Any, counting: RecordCounting
     assert counting.counts().requests == {"QUEUED": 1}
 
 
-def test_tallies_are_summed_up_when_there_are_many(desk: Any, counting: RecordCounting) -> None:
+def test_tallies_are_summed_up_when_there_are_many(desk: Desk, counting: RecordCounting) -> None:
     # Arrange
     desk.request("liver")
     with desk.sessions.begin() as session:
@@ -83,7 +84,7 @@ def test_tallies_are_summed_up_when_there_are_many(desk: Any, counting: RecordCo
 
 
 def test_two_that_sum_up_at_once_do_not_wait_and_count_nothing_twice(
-    make_desk: Callable[..., Any],
+    make_desk: Callable[..., Desk],
 ) -> None:
     # Arrange
     desk = make_desk()

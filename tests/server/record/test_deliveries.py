@@ -17,6 +17,7 @@ from server.record.database.jobs import PIPELINE_VERSION, open_client
 from server.record.deliveries import DeliveryAttempt
 from server.values import DeliveryState, RequestState, Selection, Stage
 from server.work.delivery import DeliveryStep, RetryPolicy
+from tests.server.conftest import Desk
 
 SEG = WrittenResult(
     ResultKind.SEG, Path("/results/seg.dcm"), "1.2.840.10008.5.1.4.1.1.66.4", "2.25.1", "2.25.2"
@@ -30,10 +31,10 @@ ONE_TRY, THREE_TRIES = RetryPolicy(1, 5.0, 600.0), RetryPolicy(3, 5.0, 600.0)
 def sending(desk: Any, *destinations: str, results: Sequence[WrittenResult] = (SEG,)) -> str:
     """A request whose result is written and whose deliveries are queued; its id."""
     request_id: str = desk.request(destinations=destinations or ("pacs",))
-    desk.runs.enter(request_id, 1, "select")
+    desk.runs.enter(request_id, 1, Stage.SELECT)
     desk.runs.selected(request_id, 1, Selection("1.2", (1, 2, 3), ()), 0.1)
-    desk.runs.enter(request_id, 1, "segment", 0)
-    desk.runs.enter(request_id, 1, "write")
+    desk.runs.enter(request_id, 1, Stage.FINISH, 0)
+    desk.runs.enter(request_id, 1, Stage.WRITE)
     desk.runs.written(request_id, 1, results, 0.1)
     desk.runs.send(request_id, 1)
     return request_id
@@ -52,7 +53,7 @@ def queued(desk: Any) -> dict[str, str]:
         client.destroy()
 
 
-def test_each_destination_has_its_own_job(desk: Any) -> None:
+def test_each_destination_has_its_own_job(desk: Desk) -> None:
     request_id = sending(desk, "pacs", "archive")
     assert queued(desk) == {
         f"{request_id}:send:archive:1": "ENQUEUED",
@@ -60,18 +61,19 @@ def test_each_destination_has_its_own_job(desk: Any) -> None:
     }
 
 
-def test_sending_again_after_a_crash_queues_nothing_twice(desk: Any) -> None:
+def test_sending_again_after_a_crash_queues_nothing_twice(desk: Desk) -> None:
     request_id = sending(desk)
     desk.runs.send(request_id, 1)
     assert list(queued(desk)) == [f"{request_id}:send:pacs:1"]
 
 
-def test_a_failed_try_queues_the_next_for_later(desk: Any) -> None:
+def test_a_failed_try_queues_the_next_for_later(desk: Desk) -> None:
     request_id = sending(desk)
     desk.deliveries.failed(first_try(request_id), "connection refused", 0.5, 300.0)
     [delivery] = desk.record.request(request_id).deliveries
     assert (delivery.state, delivery.attempts) == (DeliveryState.RETRYING, 1)
     assert delivery.last_error == "connection refused"
+    assert delivery.next_try_at is not None
     assert (
         timedelta(seconds=280) < delivery.next_try_at - datetime.now(UTC) < timedelta(seconds=301)
     )
@@ -80,7 +82,7 @@ def test_a_failed_try_queues_the_next_for_later(desk: Any) -> None:
 
 @pytest.mark.parametrize("again_in_s", [300.0, None])
 def test_a_try_that_is_on_record_cannot_be_recorded_again(
-    desk: Any, again_in_s: float | None
+    desk: Desk, again_in_s: float | None
 ) -> None:
     # Arrange: a worker died after the record, before its step had ended
     request_id = sending(desk, "pacs", "archive")
@@ -95,7 +97,7 @@ def test_a_try_that_is_on_record_cannot_be_recorded_again(
     assert desk.events(request_id) == before
 
 
-def test_the_request_ends_with_its_last_delivery(desk: Any) -> None:
+def test_the_request_ends_with_its_last_delivery(desk: Desk) -> None:
     request_id = sending(desk, "pacs", "archive")
     desk.deliveries.delivered(first_try(request_id), [ResultKind.SEG], 0.25)
     halfway = desk.record.request(request_id).state
@@ -106,7 +108,7 @@ def test_the_request_ends_with_its_last_delivery(desk: Any) -> None:
     assert view.ended_at is not None
 
 
-def test_one_dead_delivery_fails_the_request_once_the_others_have_ended(desk: Any) -> None:
+def test_one_dead_delivery_fails_the_request_once_the_others_have_ended(desk: Desk) -> None:
     request_id = sending(desk, "pacs", "archive")
     desk.deliveries.failed(first_try(request_id), "does not take SEG", 0.1, None)
     assert desk.record.request(request_id).state == RequestState.SENDING
@@ -116,7 +118,7 @@ def test_one_dead_delivery_fails_the_request_once_the_others_have_ended(desk: An
     assert view.error == "could not be delivered to pacs: does not take SEG"
 
 
-def test_a_cancelled_request_is_not_sent(desk: Any) -> None:
+def test_a_cancelled_request_is_not_sent(desk: Desk) -> None:
     request_id = sending(desk)
     desk.record.cancel(request_id, actor="jo")
     pacs = FakeDestination("pacs")
@@ -130,7 +132,7 @@ def test_a_cancelled_request_is_not_sent(desk: Any) -> None:
     [(("SEG", "SR"), ["SEG", "SR"]), (("SEG",), ["SEG"]), (("SR",), ["SR"])],
 )
 def test_a_destination_is_sent_the_kinds_that_it_takes(
-    desk: Any, kinds: tuple[str, ...], kinds_sent: list[str]
+    desk: Desk, kinds: tuple[str, ...], kinds_sent: list[str]
 ) -> None:
     # Arrange
     request_id = sending(desk, results=[SEG, SR])
@@ -147,7 +149,7 @@ def test_a_destination_is_sent_the_kinds_that_it_takes(
     assert line.detail["kinds"] == kinds_sent
 
 
-def test_a_destination_that_takes_nothing_of_what_was_written_says_so(desk: Any) -> None:
+def test_a_destination_that_takes_nothing_of_what_was_written_says_so(desk: Desk) -> None:
     request_id = sending(desk, results=[SEG])
     pacs = FakeDestination("pacs", kinds=[ResultKind.SR])
 
@@ -158,7 +160,7 @@ def test_a_destination_that_takes_nothing_of_what_was_written_says_so(desk: Any)
     assert [result.kind for result in view.results] == ["SEG"]
 
 
-def test_the_step_under_way_is_on_record(desk: Any) -> None:
+def test_the_step_under_way_is_on_record(desk: Desk) -> None:
     request_id = desk.request()
     before = desk.record.request(request_id).stage
 
@@ -171,10 +173,10 @@ def test_the_step_under_way_is_on_record(desk: Any) -> None:
     assert desk.record.request(request_id).stage == "outline 1"
 
 
-def test_why_a_series_was_selected_is_on_record(desk: Any) -> None:
+def test_why_a_series_was_selected_is_on_record(desk: Desk) -> None:
     why = "Chosen: series 3 (CT, 20 images), original, axial, 20 slices."
     request_id = desk.request()
-    desk.runs.enter(request_id, 1, "select")
+    desk.runs.enter(request_id, 1, Stage.SELECT)
 
     desk.runs.selected(request_id, 1, Selection("1.2", (1, 2, 3), (), why), 0.1)
 
@@ -183,7 +185,7 @@ def test_why_a_series_was_selected_is_on_record(desk: Any) -> None:
     assert line.detail["series_choice"] == why
 
 
-def test_what_was_written_is_what_is_sent(desk: Any) -> None:
+def test_what_was_written_is_what_is_sent(desk: Desk) -> None:
     request_id = sending(desk)
     pacs = FakeDestination("pacs")
     step = DeliveryStep({"pacs": pacs}, desk.deliveries, ONE_TRY)
@@ -206,7 +208,7 @@ def test_what_was_written_is_what_is_sent(desk: Any) -> None:
     ],
 )
 def test_transient_and_permanent_failures(
-    desk: Any, failure: Exception, policy: RetryPolicy, expected: str
+    desk: Desk, failure: Exception, policy: RetryPolicy, expected: str
 ) -> None:
     request_id = sending(desk)
     pacs = FakeDestination("pacs", [failure])
@@ -214,7 +216,7 @@ def test_transient_and_permanent_failures(
     assert desk.record.request(request_id).deliveries[0].state == expected
 
 
-def test_a_destination_that_was_taken_out_of_the_configuration(desk: Any) -> None:
+def test_a_destination_that_was_taken_out_of_the_configuration(desk: Desk) -> None:
     request_id = sending(desk)
     DeliveryStep({}, desk.deliveries, THREE_TRIES).attempt(first_try(request_id))
     view = desk.record.request(request_id)
@@ -222,7 +224,7 @@ def test_a_destination_that_was_taken_out_of_the_configuration(desk: Any) -> Non
     assert "no destination called 'pacs' is configured any more" in (view.error or "")
 
 
-def test_the_tries_of_an_earlier_run_are_not_wanted_any_more(desk: Any) -> None:
+def test_the_tries_of_an_earlier_run_are_not_wanted_any_more(desk: Desk) -> None:
     request_id = sending(desk)
     desk.deliveries.failed(first_try(request_id), "refused", 0.1, None)
     desk.record.retry(request_id, actor="jo")
@@ -233,7 +235,7 @@ def test_the_tries_of_an_earlier_run_are_not_wanted_any_more(desk: Any) -> None:
 
 
 def test_work_of_an_older_pipeline_that_was_sending_only_sends_again(
-    make_desk: Callable[..., Any],
+    make_desk: Callable[..., Desk],
 ) -> None:
     from server.record import requests
 

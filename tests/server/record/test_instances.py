@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from sqlalchemy import select, text
 
+from dicom_node.values import StoredInstance
 from server.errors import RecordRefused, StudyIncomplete
 from server.record.storable import LONGEST_TEXT, MOST_FAULTS, json_text
 from server.record.stored_studies import WHOLE
 from server.record.tables import InstanceRow
 from server.settings import RouteSettings
+from server.values import Stage
+from tests.server.conftest import Desk
 
 STUDY = "1.2.826.0.1.3680043.8.498.1"
 ROUTE = RouteSettings(name="abdomen", when={"Modality": "CT"}, targets=("liver",))
@@ -28,7 +32,7 @@ def rows(desk: Any) -> list[InstanceRow]:
     [2**31, -(2**31) - 1, 99_999_999_999, 10**300, -(10**5000)],
     ids=["one more", "one less", "typed", "endless", "minus endless"],
 )
-def test_an_integer_that_no_column_holds_is_no_value(desk: Any, number: int) -> None:
+def test_an_integer_that_no_column_holds_is_no_value(desk: Desk, number: int) -> None:
     # Arrange
     desk.held.put(2)
     desk.held.put(1, first=3, series_number=number, number_of_frames=number)
@@ -48,7 +52,7 @@ def test_an_integer_that_no_column_holds_is_no_value(desk: Any, number: int) -> 
 
 @pytest.mark.parametrize("bad", ["\0", "\ud800", "a\0\udfff"])
 def test_characters_that_the_database_has_not_are_replaced_wherever_they_are(
-    desk: Any, bad: str
+    desk: Desk, bad: str
 ) -> None:
     desk.held.put(
         1,
@@ -67,7 +71,7 @@ def test_characters_that_the_database_has_not_are_replaced_wherever_they_are(
     assert row.faults == [row.modality]
 
 
-def test_text_is_cut_before_it_is_kept(desk: Any) -> None:
+def test_text_is_cut_before_it_is_kept(desk: Desk) -> None:
     desk.held.put(
         1,
         series_description="d" * 10_000_000,
@@ -83,7 +87,7 @@ def test_text_is_cut_before_it_is_kept(desk: Any) -> None:
     assert len(row.faults) == MOST_FAULTS
 
 
-def test_a_uid_that_is_none_gets_a_key_of_bounded_length(desk: Any) -> None:
+def test_a_uid_that_is_none_gets_a_key_of_bounded_length(desk: Desk) -> None:
     # Arrange: what a peer may write behind the header that was looked at when it arrived
     desk.held.put(1)
     header = next(iter(desk.held.headers.values()))
@@ -116,7 +120,7 @@ def refuse(desk: Any, *conditions: str) -> None:
             )
 
 
-def test_an_instance_that_postgresql_refuses_hides_no_other(desk: Any) -> None:
+def test_an_instance_that_postgresql_refuses_hides_no_other(desk: Desk) -> None:
     # Arrange
     refuse(desk, "instance_number NOT IN (7, 13)")
     desk.held.put(20, series_description="Mrs Miller 1961")
@@ -133,7 +137,7 @@ def test_an_instance_that_postgresql_refuses_hides_no_other(desk: Any) -> None:
     assert view.summary.version == 1
 
 
-def test_a_study_of_which_nothing_can_be_indexed_says_so(desk: Any) -> None:
+def test_a_study_of_which_nothing_can_be_indexed_says_so(desk: Desk) -> None:
     refuse(desk, "instance_number < 0 AND instance_number IS NOT NULL")
     desk.held.put(2)
 
@@ -141,7 +145,9 @@ def test_a_study_of_which_nothing_can_be_indexed_says_so(desk: Any) -> None:
         desk.record.complete(STUDY, actor="test")
 
 
-def test_a_study_of_which_nothing_can_be_read_ends_in_a_rejected_request(make_desk: Any) -> None:
+def test_a_study_of_which_nothing_can_be_read_ends_in_a_rejected_request(
+    make_desk: Callable[..., Desk],
+) -> None:
     # Arrange: what the reader could not do, as the shelf tells it
     desk = make_desk(ROUTE)
     reason = "reading it takes more memory than an instance may take"
@@ -159,7 +165,7 @@ def test_a_study_of_which_nothing_can_be_read_ends_in_a_rejected_request(make_de
     assert view.faulty[0].faults == (fault,)
 
 
-def test_one_sound_instance_makes_the_study_readable(make_desk: Any) -> None:
+def test_one_sound_instance_makes_the_study_readable(make_desk: Callable[..., Desk]) -> None:
     desk = make_desk(ROUTE)
     desk.held.put(2, attributes={}, faults=(WHOLE,), reason="no DICOM")
     desk.held.put(1, first=3)
@@ -169,7 +175,7 @@ def test_one_sound_instance_makes_the_study_readable(make_desk: Any) -> None:
     assert [one.state for one in desk.record.requests()] == ["QUEUED"]
 
 
-def test_counts_are_kept_with_the_rows(make_desk: Any) -> None:
+def test_counts_are_kept_with_the_rows(make_desk: Callable[..., Desk]) -> None:
     # Arrange
     desk = make_desk(ROUTE)
     desk.held.put(3)
@@ -187,7 +193,9 @@ def test_counts_are_kept_with_the_rows(make_desk: Any) -> None:
     assert (listed.instances, listed.series, listed.requests) == (8, 3, 2)
 
 
-def test_a_study_that_is_given_up_shows_a_request_by_its_route(make_desk: Any) -> None:
+def test_a_study_that_is_given_up_shows_a_request_by_its_route(
+    make_desk: Callable[..., Desk],
+) -> None:
     # Arrange
     desk = make_desk(ROUTE)
     desk.held.put(3)
@@ -206,7 +214,7 @@ def test_a_study_that_is_given_up_shows_a_request_by_its_route(make_desk: Any) -
     assert desk.events(row.id) == ["request.rejected"]
 
 
-def test_a_study_of_which_nothing_is_known_shows_a_request_all_the_same(desk: Any) -> None:
+def test_a_study_of_which_nothing_is_known_shows_a_request_all_the_same(desk: Desk) -> None:
     desk.held.put(3)
 
     desk.record.completion.give_up(STUDY, "it cannot be read")
@@ -218,7 +226,9 @@ def test_a_study_of_which_nothing_is_known_shows_a_request_all_the_same(desk: An
     assert desk.record.studies()[0].requests == 1
 
 
-def test_a_study_that_was_given_up_is_taken_when_a_person_asks_again(make_desk: Any) -> None:
+def test_a_study_that_was_given_up_is_taken_when_a_person_asks_again(
+    make_desk: Callable[..., Desk],
+) -> None:
     # Arrange
     desk = make_desk(ROUTE)
     desk.held.put(3)
@@ -235,7 +245,9 @@ def test_a_study_that_was_given_up_is_taken_when_a_person_asks_again(make_desk: 
     ]
 
 
-def test_a_rejection_without_anything_new_behind_it_is_superseded_too(make_desk: Any) -> None:
+def test_a_rejection_without_anything_new_behind_it_is_superseded_too(
+    make_desk: Callable[..., Desk],
+) -> None:
     desk = make_desk(ROUTE)
     desk.held.put(3)
     desk.record.complete(STUDY, actor="jo")
@@ -246,7 +258,7 @@ def test_a_rejection_without_anything_new_behind_it_is_superseded_too(make_desk:
     assert [one.state for one in desk.record.requests()] == ["QUEUED", "SUPERSEDED"]
 
 
-def test_a_start_looks_only_at_what_is_not_settled(desk: Any) -> None:
+def test_a_start_looks_only_at_what_is_not_settled(desk: Desk) -> None:
     # Arrange: complete; complete and grown; given up; given up and grown; indexed only; never heard
     # of
     names = {name: f"{STUDY}.{n}" for n, name in enumerate("abcdef", start=1)}
@@ -264,30 +276,34 @@ def test_a_start_looks_only_at_what_is_not_settled(desk: Any) -> None:
     assert desk.record.completion.unsettled() == tuple(names[name] for name in "bdef")
 
 
-def test_a_file_that_nobody_can_read_is_looked_at_once(desk: Any) -> None:
+def test_a_file_that_nobody_can_read_is_looked_at_once(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # Arrange: one file more in the folder than the inbox can tell anything of
     desk.held.put(2)
     counted = desk.held.count_files
-    desk.held.count_files = lambda uid: counted(uid) + 1
+    monkeypatch.setattr(desk.held, "count_files", lambda uid: counted(uid) + 1)
     desk.record.complete(STUDY, actor="test")
 
     # Act, Assert
     assert desk.record.completion.unsettled() == ()
 
 
-def test_what_comes_while_a_study_is_read_is_found_at_the_next_start(desk: Any) -> None:
+def test_what_comes_while_a_study_is_read_is_found_at_the_next_start(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # Arrange: the process dies after an instance was linked and before the watch heard of it
     desk.held.put(2)
     instances = desk.held.instances
 
-    def arriving(uid: str) -> Any:
+    def arriving(uid: str) -> list[StoredInstance]:
         listed = instances(uid)
         desk.held.put(1, first=3)
         return listed
 
-    desk.held.instances = arriving
-    desk.record.complete(STUDY, actor="test")
-    desk.held.instances = instances
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(desk.held, "instances", arriving)
+        desk.record.complete(STUDY, actor="test")
 
     # Act, Assert
     assert desk.record.completion.unsettled() == (STUDY,)
@@ -301,10 +317,10 @@ def test_json_of_anything_can_be_kept() -> None:
     )
 
 
-def test_whatever_is_said_of_a_request_can_be_kept(desk: Any) -> None:
+def test_whatever_is_said_of_a_request_can_be_kept(desk: Desk) -> None:
     request_id = desk.request()
 
-    desk.runs.fail(request_id, 1, "select", "NUL \0 and half a pair \ud800")
+    desk.runs.fail(request_id, 1, Stage.SELECT, "NUL \0 and half a pair \ud800")
     desk.record.retry(request_id, actor="jo\0")
 
     assert desk.record.audit()[-1].actor == "jo\ufffd"

@@ -9,11 +9,12 @@ from sqlalchemy import text
 
 from server.record.views import Page
 from server.values import RequestState
+from tests.server.conftest import Desk
 
 STUDY = "1.2.826.0.1.3680043.8.498.1"
 
 
-def test_pages_of_requests_go_on_where_the_last_one_ended(desk: Any) -> None:
+def test_pages_of_requests_go_on_where_the_last_one_ended(desk: Desk) -> None:
     ids = [desk.request("liver") for _ in range(5)]
 
     first = desk.record.requests(Page(limit=2))
@@ -29,7 +30,7 @@ def test_pages_of_requests_go_on_where_the_last_one_ended(desk: Any) -> None:
     ]
 
 
-def test_a_page_is_of_one_state_and_one_study(desk: Any) -> None:
+def test_a_page_is_of_one_state_and_one_study(desk: Desk) -> None:
     ids = [desk.request("liver") for _ in range(4)]
     for each in ids[:3]:
         desk.record.cancel(each, actor="jo")
@@ -45,7 +46,7 @@ def test_a_page_is_of_one_state_and_one_study(desk: Any) -> None:
     assert desk.record.requests(study_instance_uid="1.2\0.3") == ()
 
 
-def test_studies_come_in_the_order_in_which_they_were_heard_of(desk: Any) -> None:
+def test_studies_come_in_the_order_in_which_they_were_heard_of(desk: Desk) -> None:
     # Arrange: whatever their names, and also where the clock went back in between
     names = [f"1.2.{n}" for n in (9, 3, 5)]
     for name in names:
@@ -72,7 +73,7 @@ LISTED = [
 
 
 @pytest.fixture
-def full(desk: Any) -> Any:
+def full(desk: Desk) -> Desk:
     """A record with 2,000 studies, 20,000 requests and 40,000 instances."""
     with desk.sessions.begin() as session:
         for statement in (STUDIES, INSTANCES, REQUESTS, "ANALYZE"):
@@ -81,7 +82,7 @@ def full(desk: Any) -> Any:
 
 
 @pytest.mark.parametrize("listed", LISTED)
-def test_no_list_reads_everything(full: Any, listed: Any) -> None:
+def test_no_list_reads_everything(full: Desk, listed: Any) -> None:
     def rows_read() -> int:
         with full.sessions.engine.connect().execution_options(
             isolation_level="AUTOCOMMIT"

@@ -13,6 +13,7 @@ from sqlalchemy import text
 from server.pulses import Part, PulseState
 from server.record.processes.parts import PartTable
 from server.record.processes.workers import WorkerIdentity
+from tests.server.conftest import Desk
 
 MOVING = PulseState(Part.LISTENER, 0.5, 10.0, "accept")
 
@@ -23,7 +24,7 @@ def me() -> WorkerIdentity:
 
 
 @pytest.fixture
-def table(desk: Any, me: WorkerIdentity) -> PartTable:
+def table(desk: Desk, me: WorkerIdentity) -> PartTable:
     return PartTable(desk.sessions, me)
 
 
@@ -36,7 +37,9 @@ def move_back(desk: Any, interval: str) -> None:
         )
 
 
-def test_a_part_is_as_old_as_it_was_and_grows_older_in_silence(desk: Any, table: PartTable) -> None:
+def test_a_part_is_as_old_as_it_was_and_grows_older_in_silence(
+    desk: Desk, table: PartTable
+) -> None:
     table.publish([MOVING, PulseState(Part.INTAKE, 200.0, 120.0, "", "it fails")])
     fresh = table.parts()
     move_back(desk, "60 s")
@@ -50,7 +53,7 @@ def test_a_part_is_as_old_as_it_was_and_grows_older_in_silence(desk: Any, table:
     assert stale[1].here
 
 
-def test_the_next_heartbeat_replaces_the_last(desk: Any, table: PartTable) -> None:
+def test_the_next_heartbeat_replaces_the_last(desk: Desk, table: PartTable) -> None:
     table.publish([MOVING])
     move_back(desk, "60 s")
     table.publish([replace(MOVING, doing="again")])
@@ -61,14 +64,16 @@ def test_the_next_heartbeat_replaces_the_last(desk: Any, table: PartTable) -> No
     assert part.doing == "again"
 
 
-def test_a_clock_that_was_set_back_shows(desk: Any, table: PartTable) -> None:
+def test_a_clock_that_was_set_back_shows(desk: Desk, table: PartTable) -> None:
     table.publish([MOVING])
     move_back(desk, "-1 day")
 
     assert table.parts()[0].silent_s == pytest.approx(-86_400, abs=60)
 
 
-def test_a_process_that_ended_has_no_parts(desk: Any, table: PartTable, me: WorkerIdentity) -> None:
+def test_a_process_that_ended_has_no_parts(
+    desk: Desk, table: PartTable, me: WorkerIdentity
+) -> None:
     # Arrange: one that ended, one that signed off, one elsewhere
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
@@ -85,7 +90,7 @@ def test_a_process_that_ended_has_no_parts(desk: Any, table: PartTable, me: Work
     assert [part.here for part in table.parts()] == [False]
 
 
-def test_old_rows_are_swept_away(desk: Any, table: PartTable, me: WorkerIdentity) -> None:
+def test_old_rows_are_swept_away(desk: Desk, table: PartTable, me: WorkerIdentity) -> None:
     table.publish([MOVING])
     move_back(desk, "2 days")
     dead = PartTable(desk.sessions, replace(me, executor_id="dead", process_started="1"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -33,7 +32,8 @@ from server.record import requests
 from server.record.database.engine import Sessions, dbos_url, open_engine, record_url
 from server.record.database.jobs import PIPELINE_VERSION, DbosJobs, open_client
 from server.settings import RouteSettings
-from server.values import RequestState, Selection, StudyState
+from server.values import RequestState, Selection, Stage, StudyState
+from tests.server.conftest import Desk
 
 STUDY = "1.2.826.0.1.3680043.8.498.1"
 CT_ROUTE = RouteSettings(
@@ -49,7 +49,7 @@ def queued_jobs(url: str) -> list[str]:
         client.destroy()
 
 
-def test_a_request_its_job_and_its_audit_row_come_together(desk: Any) -> None:
+def test_a_request_its_job_and_its_audit_row_come_together(desk: Desk) -> None:
     request_id = desk.request("liver")
     assert queued_jobs(desk.url) == [request_id]
     assert desk.events(request_id) == ["request.queued"]
@@ -58,7 +58,7 @@ def test_a_request_its_job_and_its_audit_row_come_together(desk: Any) -> None:
     assert view.targets[0].code.value == "10200004"  # SNOMED CT: liver structure
 
 
-def test_who_works_is_kept_with_the_request(make_desk: Any) -> None:
+def test_who_works_is_kept_with_the_request(make_desk: Callable[..., Desk]) -> None:
     # Arrange
     def offer(policy: str | None, segmenter: str | None) -> ModelPair:
         return ModelPair(policy or "locator", segmenter or "medsam2")
@@ -73,11 +73,13 @@ def test_who_works_is_kept_with_the_request(make_desk: Any) -> None:
     # Assert
     view = desk.record.request(named)
     assert (view.policy, view.segmenter) == ("locator", "sam2-tiny")
-    assert desk.runs.enter(named, 1, "select").pair == ModelPair("locator", "sam2-tiny")
+    assert desk.runs.enter(named, 1, Stage.SELECT).pair == ModelPair("locator", "sam2-tiny")
     assert desk.record.request(unnamed).segmenter == "medsam2"
 
 
-def test_what_was_asked_of_an_earlier_version_is_worked_on_by_the_same(make_desk: Any) -> None:
+def test_what_was_asked_of_an_earlier_version_is_worked_on_by_the_same(
+    make_desk: Callable[..., Desk],
+) -> None:
     desk = make_desk(pair=lambda policy, _: ModelPair(policy or "locator", "medsam2"))
     study = desk.complete_study()
     desk.record.submit(study, ["liver"], policy="openai", actor="test")
@@ -88,7 +90,7 @@ def test_what_was_asked_of_an_earlier_version_is_worked_on_by_the_same(make_desk
     assert [each.policy for each in desk.record.requests()] == ["openai", "openai"]
 
 
-def test_models_that_are_not_here_make_no_request(make_desk: Any) -> None:
+def test_models_that_are_not_here_make_no_request(make_desk: Callable[..., Desk]) -> None:
     def offer(policy: str | None, _: str | None) -> ModelPair:
         raise UnknownModel("policy", str(policy), ("locator",))
 
@@ -100,18 +102,18 @@ def test_models_that_are_not_here_make_no_request(make_desk: Any) -> None:
     assert desk.record.requests() == ()
 
 
-def test_a_request_of_before_models_could_be_chosen_is_the_workers(desk: Any) -> None:
+def test_a_request_of_before_models_could_be_chosen_is_the_workers(desk: Desk) -> None:
     request_id = desk.request("liver")
     with desk.sessions.begin() as session:
         session.execute(text("UPDATE requests SET policy = NULL, segmenter = NULL"))
 
-    assignment = desk.runs.enter(request_id, 1, "select")
+    assignment = desk.runs.enter(request_id, 1, Stage.SELECT)
     assert assignment.pair is None
     assert assignment.requested_at == desk.record.request(request_id).created_at
     assert desk.record.request(request_id).policy is None
 
 
-def test_or_none_of_them(desk: Any) -> None:
+def test_or_none_of_them(desk: Desk) -> None:
     # Arrange: the job cannot be written
     study = desk.complete_study()
 
@@ -132,7 +134,7 @@ def test_or_none_of_them(desk: Any) -> None:
     assert "request.queued" not in desk.events()
 
 
-def test_requests_are_listed_oldest_first_and_by_state(desk: Any) -> None:
+def test_requests_are_listed_oldest_first_and_by_state(desk: Desk) -> None:
     ids = [desk.request("liver") for _ in range(3)]
     desk.record.cancel(ids[1], actor="jo")
     assert [one.id for one in desk.record.requests()] == ids
@@ -140,7 +142,7 @@ def test_requests_are_listed_oldest_first_and_by_state(desk: Any) -> None:
 
 
 @pytest.mark.parametrize("uid", ["1.2.3", "", "x" * 5000, "1.2\0.3", "'; DROP TABLE studies; --"])
-def test_a_study_that_is_not_here(desk: Any, uid: str) -> None:
+def test_a_study_that_is_not_here(desk: Desk, uid: str) -> None:
     for ask in (
         lambda: desk.record.submit(uid, ["liver"], actor="test"),
         lambda: desk.record.study(uid),
@@ -151,7 +153,7 @@ def test_a_study_that_is_not_here(desk: Any, uid: str) -> None:
 
 
 @pytest.mark.parametrize("request_id", ["nothing", "", "\0"])
-def test_a_request_that_is_not_here(desk: Any, request_id: str) -> None:
+def test_a_request_that_is_not_here(desk: Desk, request_id: str) -> None:
     for ask in (
         desk.record.request,
         desk.record.turns,
@@ -163,7 +165,7 @@ def test_a_request_that_is_not_here(desk: Any, request_id: str) -> None:
             ask(request_id)
 
 
-def test_a_study_that_still_arrives(desk: Any) -> None:
+def test_a_study_that_still_arrives(desk: Desk) -> None:
     # Arrange: on disk, not yet indexed; then indexed, not complete
     desk.held.put(3)
     with pytest.raises(StudyIncomplete):
@@ -176,7 +178,7 @@ def test_a_study_that_still_arrives(desk: Any) -> None:
     assert desk.record.study(STUDY).summary.state == StudyState.RECEIVING
 
 
-def test_an_unknown_destination_makes_no_request(desk: Any) -> None:
+def test_an_unknown_destination_makes_no_request(desk: Desk) -> None:
     desk.complete_study()
     with pytest.raises(UnknownDestination):
         desk.record.submit(STUDY, ["liver"], destinations=["moon"], actor="test")
@@ -184,19 +186,19 @@ def test_an_unknown_destination_makes_no_request(desk: Any) -> None:
 
 
 @pytest.mark.parametrize("series", ["1.2.3", "\0", ""])
-def test_a_series_that_the_study_has_not(desk: Any, series: str) -> None:
+def test_a_series_that_the_study_has_not(desk: Desk, series: str) -> None:
     desk.complete_study()
     with pytest.raises(UnknownStudy, match="has no series"):
         desk.record.submit(STUDY, ["liver"], series_instance_uid=series, actor="test")
 
 
-def test_only_what_failed_can_be_tried_again(desk: Any) -> None:
+def test_only_what_failed_can_be_tried_again(desk: Desk) -> None:
     request_id = desk.request()
     with pytest.raises(WrongState, match="only a FAILED request"):
         desk.record.retry(request_id, actor="jo")
 
 
-def test_who_did_it_is_on_record(desk: Any) -> None:
+def test_who_did_it_is_on_record(desk: Desk) -> None:
     request_id = desk.request()
     desk.record.cancel(request_id, actor="token:jo")
     last = desk.record.audit()[-1]
@@ -214,7 +216,7 @@ def test_who_did_it_is_on_record(desk: Any) -> None:
     "statement",
     ["UPDATE audit SET actor = 'nobody'", "DELETE FROM audit", "TRUNCATE audit"],
 )
-def test_the_audit_trail_cannot_be_changed(desk: Any, statement: str) -> None:
+def test_the_audit_trail_cannot_be_changed(desk: Desk, statement: str) -> None:
     desk.request()
     before = desk.events()
     # P0001: what the trigger raises
@@ -224,7 +226,7 @@ def test_the_audit_trail_cannot_be_changed(desk: Any, statement: str) -> None:
 
 
 def test_late_slices_make_a_version_that_supersedes_every_earlier_request(
-    make_desk: Callable[..., Any],
+    make_desk: Callable[..., Desk],
 ) -> None:
     # Arrange: one request by route, one by hand, one cancelled, on version 1
     desk = make_desk(CT_ROUTE)
@@ -255,11 +257,11 @@ def test_late_slices_make_a_version_that_supersedes_every_earlier_request(
     assert [target.text for target in again.targets] == ["spleen"]
     assert [delivery.destination for delivery in again.deliveries] == ["archive"]
     with pytest.raises(RunEnded) as ended:
-        desk.runs.enter(by_route.id, 1, "select")
+        desk.runs.enter(by_route.id, 1, Stage.SELECT)
     assert ended.value.over
 
 
-def test_the_same_again_changes_nothing(make_desk: Callable[..., Any]) -> None:
+def test_the_same_again_changes_nothing(make_desk: Callable[..., Desk]) -> None:
     # Arrange
     desk = make_desk(CT_ROUTE)
     desk.held.put(3)
@@ -277,13 +279,13 @@ def test_the_same_again_changes_nothing(make_desk: Callable[..., Any]) -> None:
     assert desk.record.study(STUDY).summary.version == 1
 
 
-def test_our_own_results_come_back_and_start_nothing(make_desk: Callable[..., Any]) -> None:
+def test_our_own_results_come_back_and_start_nothing(make_desk: Callable[..., Desk]) -> None:
     # Arrange: a study is done, its SEG comes back by the same route, known by its UID
     desk = make_desk(CT_ROUTE)
     desk.held.put(3)
     desk.record.complete(STUDY, actor="test")
     request_id = desk.record.requests()[0].id
-    for stage in ("select", "segment", "write"):
+    for stage in (Stage.SELECT, Stage.FINISH, Stage.WRITE):
         desk.runs.enter(request_id, 1, stage)
         desk.runs.selected(request_id, 1, Selection("1", (1, 1, 1), ()), 0.1)
     result = WrittenResult(ResultKind.SEG, Path("/x"), "1.2.3", f"{STUDY}.9.1", f"{STUDY}.9")
@@ -303,7 +305,7 @@ def test_our_own_results_come_back_and_start_nothing(make_desk: Callable[..., An
     assert [one.id for one in desk.record.requests()] == [request_id]
 
 
-def test_an_image_that_names_our_manufacturer_is_not_ours(make_desk: Callable[..., Any]) -> None:
+def test_an_image_that_names_our_manufacturer_is_not_ours(make_desk: Callable[..., Desk]) -> None:
     desk = make_desk(CT_ROUTE)
     desk.held.put(3, manufacturer=MANUFACTURER)
     view = desk.record.complete(STUDY, actor="test")
@@ -312,7 +314,7 @@ def test_an_image_that_names_our_manufacturer_is_not_ours(make_desk: Callable[..
     assert len(desk.record.requests()) == 1
 
 
-def test_conflicting_content_is_kept_apart_and_on_record_once(desk: Any) -> None:
+def test_conflicting_content_is_kept_apart_and_on_record_once(desk: Desk) -> None:
     desk.held.put(2)
     desk.held.conflicting = desk.held.instances(STUDY)[:1]
     desk.record.completion.index(STUDY)
@@ -321,13 +323,13 @@ def test_conflicting_content_is_kept_apart_and_on_record_once(desk: Any) -> None
     assert desk.events().count("instance.conflict") == 1
 
 
-def test_text_that_the_database_cannot_hold_is_cleaned(desk: Any) -> None:
+def test_text_that_the_database_cannot_hold_is_cleaned(desk: Desk) -> None:
     desk.held.put(1, series_description="a\0b\ud800", attributes={"StudyDescription": "x\0"})
     view = desk.record.complete(STUDY, actor="test")
     assert view.series[0].description == "a\ufffdb\ufffd"
 
 
-def test_studies_on_disk_that_are_not_settled(desk: Any) -> None:
+def test_studies_on_disk_that_are_not_settled(desk: Desk) -> None:
     # Arrange: one complete, one complete that grew, one never seen
     grown, unseen = f"{STUDY}.2", f"{STUDY}.3"
     for study in (STUDY, grown):
@@ -340,7 +342,7 @@ def test_studies_on_disk_that_are_not_settled(desk: Any) -> None:
     assert desk.record.completion.unsettled() == (grown, unseen)
 
 
-def test_a_turn_again_replaces_itself(desk: Any) -> None:
+def test_a_turn_again_replaces_itself(desk: Desk) -> None:
     request_id = desk.request()
     turn = Turn(7, 0, Role.KEY, Stop(), Outcome.STOPPED, reply="first")
     desk.runs.turn(request_id, 1, 0, turn)
@@ -349,7 +351,7 @@ def test_a_turn_again_replaces_itself(desk: Any) -> None:
     assert (only.slice_index, only.turn_index, only.turn["reply"]) == (7, 0, "again")
 
 
-def test_a_turn_is_found_by_its_number_in_the_list(desk: Any) -> None:
+def test_a_turn_is_found_by_its_number_in_the_list(desk: Desk) -> None:
     # Arrange: a later turn of the first target stands before those of the second
     request_id = desk.request("liver", "spleen")
     for index, place in ((0, 7), (1, 3), (0, 8)):
@@ -364,7 +366,7 @@ def test_a_turn_is_found_by_its_number_in_the_list(desk: Any) -> None:
         desk.record.turn(request_id, 3)
 
 
-def test_whatever_a_language_model_says_can_be_recorded(desk: Any) -> None:
+def test_whatever_a_language_model_says_can_be_recorded(desk: Desk) -> None:
     request_id = desk.request()
     said = reply_text(Answer("\0 \ud800 stop"))
     odd = Malformed(f"there is no function '{said}\0'")
@@ -375,34 +377,34 @@ def test_whatever_a_language_model_says_can_be_recorded(desk: Any) -> None:
     assert only.turn["reply"] == "\ufffd \ufffd stop"
 
 
-def test_a_stale_run_can_write_nothing(desk: Any) -> None:
+def test_a_stale_run_can_write_nothing(desk: Desk) -> None:
     # Arrange: begun anew while an earlier run still works
     request_id = desk.request()
-    desk.runs.fail(request_id, 1, "select", "broken")
+    desk.runs.fail(request_id, 1, Stage.SELECT, "broken")
     desk.record.retry(request_id, actor="jo")
 
     # Act, Assert: and the later run may use what it left
     with pytest.raises(RunEnded) as ended:
         desk.runs.selected(request_id, 1, Selection("1.2", (1, 2, 3), ()), 0.1)
     assert not ended.value.over
-    assert desk.runs.enter(request_id, 2, "select").request_id == request_id
+    assert desk.runs.enter(request_id, 2, Stage.SELECT).request_id == request_id
 
 
-def test_a_stage_that_never_ends_is_given_up(desk: Any) -> None:
+def test_a_stage_that_never_ends_is_given_up(desk: Desk) -> None:
     request_id = desk.request()
     for _ in range(5):
-        desk.runs.enter(request_id, 1, "select")
+        desk.runs.enter(request_id, 1, Stage.SELECT)
     with pytest.raises(RunEnded):
-        desk.runs.enter(request_id, 1, "select")
+        desk.runs.enter(request_id, 1, Stage.SELECT)
     view = desk.record.request(request_id)
     assert (view.state, view.failed_stage) == (RequestState.FAILED, "select")
 
 
-def test_work_of_an_older_pipeline_begins_anew(make_desk: Callable[..., Any]) -> None:
+def test_work_of_an_older_pipeline_begins_anew(make_desk: Callable[..., Desk]) -> None:
     # Arrange: one in the middle, one ended, under pipeline 1
     old = make_desk()
     halfway, ended = old.request(), old.request()
-    old.runs.enter(halfway, 1, "select")
+    old.runs.enter(halfway, 1, Stage.SELECT)
     old.runs.selected(halfway, 1, Selection("1.2", (1, 2, 3), ()), 0.1)
     old.record.cancel(ended, actor="jo")
     new = make_desk(pipeline_version=PIPELINE_VERSION + 1, held=old.held)
@@ -420,7 +422,7 @@ def test_work_of_an_older_pipeline_begins_anew(make_desk: Callable[..., Any]) ->
 
 
 def test_one_request_that_cannot_begin_anew_keeps_no_other_from_it(
-    make_desk: Callable[..., Any],
+    make_desk: Callable[..., Desk],
 ) -> None:
     # Arrange: PostgreSQL refuses every second run of the first of two
     old = make_desk()

@@ -5,7 +5,6 @@ in either.
 from __future__ import annotations
 
 import traceback
-from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, text
@@ -14,6 +13,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from server.errors import RecordError, RecordRefused, RecordUnavailable
 from server.record.database.engine import Sessions, record_error, record_url
+from tests.server.conftest import Desk
 
 SECRET = "19610213"
 
@@ -84,7 +84,7 @@ def test_a_connection_that_broke_is_away_whatever_the_driver_calls_it() -> None:
     ],
 )
 def test_what_postgresql_refuses_is_told_without_statement_and_value(
-    desk: Any, statement: str, sqlstate: str | None
+    desk: Desk, statement: str, sqlstate: str | None
 ) -> None:
     if sqlstate is None:  # an index row that is too long, which cannot be packed any tighter
         statement = (
@@ -103,7 +103,7 @@ def test_what_postgresql_refuses_is_told_without_statement_and_value(
     assert SECRET not in str(caught.value)
 
 
-def test_the_code_is_told_in_words(desk: Any) -> None:
+def test_the_code_is_told_in_words(desk: Desk) -> None:
     with pytest.raises(RecordRefused) as refused, desk.sessions.begin() as session:
         session.execute(text("SELECT 99999999999 :: integer"))
     with pytest.raises(RecordRefused) as missing, desk.sessions.begin() as session:
@@ -113,7 +113,7 @@ def test_the_code_is_told_in_words(desk: Any) -> None:
     assert 'relation "nowhere" does not exist' in str(missing.value)
 
 
-def test_a_server_that_ends_the_connection_is_away(desk: Any) -> None:
+def test_a_server_that_ends_the_connection_is_away(desk: Desk) -> None:
     with pytest.raises(RecordUnavailable), desk.sessions.begin() as session:
         session.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
 

@@ -4,8 +4,7 @@ table or the audit trail.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import pytest
 from sqlalchemy import Engine, text
@@ -15,6 +14,8 @@ from server.record.database.engine import open_engine
 from server.record.database.migrate import upgrade
 from server.record.database.roles import APPLICATION_ROLE, application_url
 from server.values import RequestState
+from server.work.worker import Worker
+from tests.server.conftest import Desk
 
 
 @pytest.fixture
@@ -70,7 +71,7 @@ def test_it_can_look_whether_the_tables_are_up_to_date(engine: Engine) -> None:
     upgrade(engine)
 
 
-def test_a_worker_does_all_its_work_as_it(desk: Any, start_worker: Any) -> None:
+def test_a_worker_does_all_its_work_as_it(desk: Desk, start_worker: Callable[..., Worker]) -> None:
     request_id = desk.request("liver", "spleen", destinations=("pacs", "archive"))
     desk.url = application_url(desk.url)
 

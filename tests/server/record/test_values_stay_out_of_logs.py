@@ -25,6 +25,7 @@ from server.settings import RouteSettings
 from server.work.deadlines import StageLimits, StageWatch
 from server.work.delivery import DeliveryStep, RetryPolicy
 from server.work.stages import StageSteps
+from tests.server.conftest import Desk
 
 STUDY = "1.2.826.0.1.3680043.8.498.1"
 TOKEN = "a-token-of-good-length"
@@ -101,12 +102,12 @@ def silent(log: str) -> None:
 
 
 @pytest.fixture
-def telling(make_desk: Callable[..., Any], caplog: pytest.LogCaptureFixture) -> Any:
+def telling(make_desk: Callable[..., Desk], caplog: pytest.LogCaptureFixture) -> Desk:
     caplog.set_level(logging.DEBUG, logger="server")
     return make_desk(ROUTE)
 
 
-def test_intake(telling: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_intake(telling: Desk, caplog: pytest.LogCaptureFixture) -> None:
     # Arrange
     refuse(telling, "instances")
     put(telling)
@@ -122,13 +123,14 @@ def test_intake(telling: Any, caplog: pytest.LogCaptureFixture) -> None:
     assert watch.studies == []
     (rejected,) = telling.record.requests()
     assert rejected.state == "REJECTED"
+    assert rejected.error is not None
     assert "SQLSTATE 22003" in rejected.error
     for said in (caplog.text, rejected.error, str(telling.record.audit())):
         silent(said)
 
 
 @pytest.mark.parametrize("table", ["instances", "studies", "requests", "audit"])
-def test_http(telling: Any, caplog: pytest.LogCaptureFixture, tmp_path: Path, table: str) -> None:
+def test_http(telling: Desk, caplog: pytest.LogCaptureFixture, tmp_path: Path, table: str) -> None:
     # Arrange
     if table != "instances":
         put(telling)
@@ -158,7 +160,7 @@ def test_http(telling: Any, caplog: pytest.LogCaptureFixture, tmp_path: Path, ta
 
 @pytest.mark.parametrize("stage", ["select", "outline", "write", "send"])
 def test_a_stage_ends_the_request_with_a_sentence(
-    telling: Any, caplog: pytest.LogCaptureFixture, tmp_path: Path, stage: str
+    telling: Desk, caplog: pytest.LogCaptureFixture, tmp_path: Path, stage: str
 ) -> None:
     # Arrange: what the stage writes is refused, the request's end is not
     put(telling)
@@ -196,7 +198,7 @@ def test_a_stage_ends_the_request_with_a_sentence(
         assert word not in caplog.text, word
 
 
-def test_a_delivery_ends_too(telling: Any, tmp_path: Path) -> None:
+def test_a_delivery_ends_too(telling: Desk, tmp_path: Path) -> None:
     # Arrange
     put(telling)
     telling.record.complete(STUDY, actor="test")

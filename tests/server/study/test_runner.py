@@ -5,6 +5,7 @@ crash.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def bench(segmenter: FakeVolumeSegmenter) -> LoadedModels:
 
 
 @pytest.fixture
-def make_pipeline(tmp_path: Path) -> Any:
+def make_pipeline(tmp_path: Path) -> Callable[[LoadedModels], Pipeline]:
     (tmp_path / "study").mkdir()
     phantom = phantoms.torso_ct(tmp_path / "study", shape=(24, 96, 96))
 
@@ -63,7 +64,9 @@ def make_pipeline(tmp_path: Path) -> Any:
 
 
 def test_all_targets_are_followed_in_one_pass(
-    bench: LoadedModels, segmenter: FakeVolumeSegmenter, make_pipeline: Any
+    bench: LoadedModels,
+    segmenter: FakeVolumeSegmenter,
+    make_pipeline: Callable[[LoadedModels], Pipeline],
 ) -> None:
     # Arrange
     pipeline, turns = make_pipeline(bench), []
@@ -86,7 +89,9 @@ def test_all_targets_are_followed_in_one_pass(
     assert all(one.volume_ml for one in summaries[:2])
 
 
-def test_a_new_process_goes_on_from_what_was_done(make_pipeline: Any, tmp_path: Path) -> None:
+def test_a_new_process_goes_on_from_what_was_done(
+    make_pipeline: Callable[[LoadedModels], Pipeline], tmp_path: Path
+) -> None:
     # Arrange: one process outlines and follows, and dies
     first = LoadedModels(ThresholdPolicy(), FakeVolumeSegmenter(), window=ABDOMEN)
     asked = Assignment("request-1", "1.2.3", 1, None, ASKED)
@@ -120,7 +125,7 @@ def test_a_new_process_goes_on_from_what_was_done(make_pipeline: Any, tmp_path: 
 
 
 def test_a_target_whose_outline_is_gone_is_not_drawn_a_second_way(
-    bench: LoadedModels, make_pipeline: Any, tmp_path: Path
+    bench: LoadedModels, make_pipeline: Callable[[LoadedModels], Pipeline], tmp_path: Path
 ) -> None:
     # Arrange
     pipeline = make_pipeline(bench)
@@ -142,7 +147,7 @@ def test_a_target_whose_outline_is_gone_is_not_drawn_a_second_way(
 
 class TestOutlineFiles:
     def test_an_outline_comes_back_as_it_was(
-        self, bench: LoadedModels, make_pipeline: Any, tmp_path: Path
+        self, bench: LoadedModels, make_pipeline: Callable[[LoadedModels], Pipeline], tmp_path: Path
     ) -> None:
         # Arrange
         pipeline = make_pipeline(bench)
@@ -189,7 +194,7 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize("at", [0, 1, 3, 4])
 def test_a_kill_between_mask_and_row_leaves_no_row_without_its_mask(
-    bench: LoadedModels, make_pipeline: Any, tmp_path: Path, at: int
+    bench: LoadedModels, make_pipeline: Callable[[LoadedModels], Pipeline], tmp_path: Path, at: int
 ) -> None:
     # Arrange: a record of rows, each written after the worker may have been killed
     asked = Assignment("request-1", "1.2.3", 1, None, ASKED)

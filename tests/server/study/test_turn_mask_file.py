@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -30,11 +29,11 @@ def key_of(target: int, turn: Turn) -> tuple[int, int, int, str]:
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Any:
+def path(tmp_path: Path) -> Path:
     return tmp_path / "turns.masks"
 
 
-def test_every_mask_is_found_by_target_slice_and_turn(path: Any) -> None:
+def test_every_mask_is_found_by_target_slice_and_turn(path: Path) -> None:
     # Arrange
     kept = TurnMaskFile(path)
     turns = [(0, drawn(3, 0)), (0, drawn(3, 1, 7)), (1, drawn(3, 0, 9))]
@@ -54,7 +53,7 @@ def test_every_mask_is_found_by_target_slice_and_turn(path: Any) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_repeated_turn_adds_nothing_whoever_repeats_it(path: Any) -> None:
+def test_a_repeated_turn_adds_nothing_whoever_repeats_it(path: Path) -> None:
     first = TurnMaskFile(path)
     first.add(0, drawn(3, 0))
     size = path.stat().st_size
@@ -65,7 +64,7 @@ def test_a_repeated_turn_adds_nothing_whoever_repeats_it(path: Any) -> None:
     assert path.stat().st_size == size
 
 
-def test_the_same_turn_with_another_mask_is_kept_beside_the_first(path: Any) -> None:
+def test_the_same_turn_with_another_mask_is_kept_beside_the_first(path: Path) -> None:
     # a model that answers otherwise after a crash: the row will name the second by its digest
     first, second = drawn(3, 0), drawn(3, 0, 8)
     TurnMaskFile(path).add(0, first)
@@ -75,7 +74,7 @@ def test_the_same_turn_with_another_mask_is_kept_beside_the_first(path: Any) -> 
     assert list(read_turn_masks(path)) == [key_of(0, first), key_of(0, second)]
 
 
-def test_a_turn_that_drew_nothing_makes_no_file(path: Any) -> None:
+def test_a_turn_that_drew_nothing_makes_no_file(path: Path) -> None:
     TurnMaskFile(path).add(0, Turn(3, 0, Role.KEY, Stop(), Outcome.STOPPED))
     TurnMaskFile(path).add(
         0, Turn(3, 0, Role.KEY, Stop(), Outcome.KEPT, masks=TurnMasks("00" * 16))
@@ -85,7 +84,7 @@ def test_a_turn_that_drew_nothing_makes_no_file(path: Any) -> None:
 
 
 @pytest.mark.parametrize("cut", [1, 30, 60])
-def test_what_a_crash_cut_off_is_written_again(path: Any, cut: int) -> None:
+def test_what_a_crash_cut_off_is_written_again(path: Path, cut: int) -> None:
     # Arrange: the second record is torn
     TurnMaskFile(path).add(0, drawn(3, 0))
     whole = path.stat().st_size
@@ -103,7 +102,7 @@ def test_what_a_crash_cut_off_is_written_again(path: Any, cut: int) -> None:
     assert path.read_bytes() == complete
 
 
-def test_two_files_objects_on_one_path_lose_nothing(path: Any) -> None:
+def test_two_files_objects_on_one_path_lose_nothing(path: Path) -> None:
     one, other = TurnMaskFile(path), TurnMaskFile(path)
 
     one.add(0, drawn(1, 0))
@@ -113,7 +112,7 @@ def test_two_files_objects_on_one_path_lose_nothing(path: Any) -> None:
     assert [key[1] for key in read_turn_masks(path)] == [1, 2, 3]
 
 
-def test_the_mask_is_there_before_anybody_is_told(path: Any) -> None:
+def test_the_mask_is_there_before_anybody_is_told(path: Path) -> None:
     heard = []
 
     def tell(turn: Turn) -> None:
@@ -124,7 +123,7 @@ def test_the_mask_is_there_before_anybody_is_told(path: Any) -> None:
     assert heard == [True]
 
 
-def test_a_file_that_is_gone_or_none_of_ours_is_told_in_a_sentence(path: Any) -> None:
+def test_a_file_that_is_gone_or_none_of_ours_is_told_in_a_sentence(path: Path) -> None:
     with pytest.raises(ReplayError, match="the masks of these turns are gone"):
         read_turn_masks(path)
     path.write_bytes(b"x" * 100)

@@ -4,6 +4,7 @@ first.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -22,7 +23,7 @@ def made() -> list[str]:
 
 
 @pytest.fixture
-def get(made: list[str]) -> Any:
+def get(made: list[str]) -> Callable[[PreparedVolumes, str], Any]:
     def ask(volumes: PreparedVolumes, request_id: str) -> Any:
         def prepare() -> Any:
             made.append(request_id)

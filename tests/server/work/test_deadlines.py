@@ -15,6 +15,8 @@ from server.errors import RecordUnavailable, RunEnded
 from server.settings import load_settings
 from server.values import RequestState, Stage
 from server.work.deadlines import StageInterrupted, StageLimits, StageUnwanted, StageWatch
+from server.work.worker import Worker
+from tests.server.conftest import Desk
 
 POINTS = {
     "select": "select",
@@ -191,7 +193,7 @@ def test_what_comes_too_late_is_never_raised() -> None:
 
 @pytest.mark.parametrize("point", POINTS)
 def test_a_stage_without_end_fails_its_request_and_the_next_one_runs(
-    desk: Any, start_worker: Any, point: str
+    desk: Desk, start_worker: Callable[..., Worker], point: str
 ) -> None:
     # Arrange
     stage = POINTS[point]
@@ -211,12 +213,15 @@ def test_a_stage_without_end_fails_its_request_and_the_next_one_runs(
     assert desk.wait_for_end(request_id) == RequestState.FAILED
     view = desk.record.request(request_id)
     assert view.failed_stage == stage
+    assert view.error is not None
     assert view.error.startswith(f"stage '{stage}' took longer than 0.5 s (stages.{stage}_s)")
     assert desk.wait_for_end(next_id) == RequestState.DONE
 
 
 @pytest.mark.parametrize("point", POINTS)
-def test_cancelling_works_in_every_stage(desk: Any, start_worker: Any, point: str) -> None:
+def test_cancelling_works_in_every_stage(
+    desk: Desk, start_worker: Callable[..., Worker], point: str
+) -> None:
     # Arrange
     request_id, next_id = desk.request(), desk.request()
     first = [point]

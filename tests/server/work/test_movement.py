@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,6 +12,7 @@ from server.pulses import Part, Pulse
 from server.record.database.jobs import open_client
 from server.values import Assignment
 from server.work.movement import Movement, WatchedStages, longest_waiting
+from tests.server.conftest import Desk
 
 LIMIT_S, BUSY_LIMIT_S = 30.0, 3600.0
 
@@ -94,7 +94,7 @@ def test_every_stage_and_every_turn_is_movement(bench: Bench, tmp_path: Path) ->
     assert bench.pulse.state().limit_s == LIMIT_S
 
 
-def test_the_queue_tells_what_waits_longest(desk: Any) -> None:
+def test_the_queue_tells_what_waits_longest(desk: Desk) -> None:
     client = open_client(desk.url)
     before = longest_waiting(client, desk.jobs.pipeline_version)
     first, _ = desk.request(), desk.request()

@@ -15,6 +15,7 @@ from server.record.database.engine import Sessions
 from server.record.requests import note_progress
 from server.values import Assignment, Stage, StepProgress, WorkStep
 from server.work.progress import ProgressNotes
+from tests.server.conftest import Desk
 
 LOADING = StepProgress(WorkStep.LOAD)
 
@@ -60,7 +61,7 @@ def encoded(slices: int) -> StepProgress:
     return StepProgress(WorkStep.ENCODE, slices, 300)
 
 
-def test_the_newest_word_of_each_request_is_noted_once(desk: Any) -> None:
+def test_the_newest_word_of_each_request_is_noted_once(desk: Desk) -> None:
     # Arrange
     first, second = desk.request(), desk.request()
     sessions = CountedSessions(desk.sessions)
@@ -79,7 +80,7 @@ def test_the_newest_word_of_each_request_is_noted_once(desk: Any) -> None:
 
 
 def test_the_first_word_is_noted_at_once_and_the_next_not_before_its_time(
-    desk: Any, make_notes: Callable[..., ProgressNotes], until: Callable[..., object]
+    desk: Desk, make_notes: Callable[..., ProgressNotes], until: Callable[..., object]
 ) -> None:
     request_id = desk.request()
     sessions = CountedSessions(desk.sessions)
@@ -96,7 +97,7 @@ def test_the_first_word_is_noted_at_once_and_the_next_not_before_its_time(
 
 
 def test_notes_go_on_when_the_database_is_back(
-    desk: Any, make_notes: Callable[..., ProgressNotes], until: Callable[..., object]
+    desk: Desk, make_notes: Callable[..., ProgressNotes], until: Callable[..., object]
 ) -> None:
     request_id = desk.request()
     sessions = CountedSessions(desk.sessions, faults=1)
@@ -109,7 +110,7 @@ def test_notes_go_on_when_the_database_is_back(
     until(lambda: desk.record.request(request_id).progress == encoded(1))
 
 
-def test_nothing_is_noted_of_a_request_that_has_ended(desk: Any) -> None:
+def test_nothing_is_noted_of_a_request_that_has_ended(desk: Desk) -> None:
     request_id = desk.request()
     notes = ProgressNotes(desk.sessions)
     notes.tell(assignment(request_id), LOADING)
@@ -123,7 +124,7 @@ def test_nothing_is_noted_of_a_request_that_has_ended(desk: Any) -> None:
     assert desk.record.request(request_id).progress is None
 
 
-def test_a_request_that_is_begun_anew_has_made_no_progress(desk: Any) -> None:
+def test_a_request_that_is_begun_anew_has_made_no_progress(desk: Desk) -> None:
     request_id = desk.request()
     desk.runs.enter(request_id, 1, Stage.SELECT)
     with desk.sessions.begin() as session:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
+from collections.abc import Callable
 
 from dicom_node.errors import TransientDeliveryError
 from server.fakes import FailingHook
 from server.values import RequestState
 from server.work.queues import Pace, WakeableStop
+from server.work.worker import Worker
+from tests.server.conftest import Desk
 
 # an hour between two questions: what starts within a test has been announced
 ONLY_WOKEN = Pace(idle_s=3600.0, busy_s=3600.0, linger_s=0.0)
 
 
-def test_a_request_starts_when_it_is_queued(desk: Any, start_worker: Any) -> None:
+def test_a_request_starts_when_it_is_queued(
+    desk: Desk, start_worker: Callable[..., Worker]
+) -> None:
     start_worker(pace=ONLY_WOKEN)
 
     first, second = (desk.wait_for_end(desk.request()) for _ in range(2))
@@ -22,7 +26,9 @@ def test_a_request_starts_when_it_is_queued(desk: Any, start_worker: Any) -> Non
     assert (first, second) == (RequestState.DONE, RequestState.DONE)
 
 
-def test_work_from_before_the_start_is_taken(desk: Any, start_worker: Any) -> None:
+def test_work_from_before_the_start_is_taken(
+    desk: Desk, start_worker: Callable[..., Worker]
+) -> None:
     request_id = desk.request()
 
     start_worker(pace=ONLY_WOKEN)
@@ -30,7 +36,9 @@ def test_work_from_before_the_start_is_taken(desk: Any, start_worker: Any) -> No
     assert desk.wait_for_end(request_id) == RequestState.DONE
 
 
-def test_a_delayed_delivery_is_tried_when_it_is_due(desk: Any, start_worker: Any) -> None:
+def test_a_delayed_delivery_is_tried_when_it_is_due(
+    desk: Desk, start_worker: Callable[..., Worker]
+) -> None:
     away = TransientDeliveryError("nobody answers", destination="pacs")
     start_worker(send_hook=FailingHook("send", [away]), pace=ONLY_WOKEN)
 
@@ -40,7 +48,7 @@ def test_a_delayed_delivery_is_tried_when_it_is_due(desk: Any, start_worker: Any
     assert [d.attempts for d in desk.record.request(request_id).deliveries] == [2]
 
 
-def test_a_lost_connection_is_replaced(desk: Any, start_worker: Any) -> None:
+def test_a_lost_connection_is_replaced(desk: Desk, start_worker: Callable[..., Worker]) -> None:
     from sqlalchemy import text
 
     start_worker(pace=ONLY_WOKEN)

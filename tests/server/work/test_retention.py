@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from server.record import audit
 from server.work.retention import TurnMaskRetention
+from tests.server.conftest import Desk
 
 NOW_S, DAY_S = 2_000_000_000.0, 86_400.0
 
@@ -30,7 +30,7 @@ def masks_in(work: Path) -> list[str]:
     return sorted(path.parent.name for path in work.glob("*/turns.masks"))
 
 
-def test_older_masks_go_with_an_audit_line_and_all_else_stays(work: Path, desk: Any) -> None:
+def test_older_masks_go_with_an_audit_line_and_all_else_stays(work: Path, desk: Desk) -> None:
     retention = TurnMaskRetention(desk.sessions, work, 3, now=lambda: NOW_S)
 
     assert retention.sweep() == ["old"]
@@ -44,7 +44,7 @@ def test_older_masks_go_with_an_audit_line_and_all_else_stays(work: Path, desk: 
     assert [(line.request_id, line.detail) for line in told] == [("old", {"days": 3})]
 
 
-def test_no_days_keep_them_as_long_as_the_request(work: Path, desk: Any) -> None:
+def test_no_days_keep_them_as_long_as_the_request(work: Path, desk: Desk) -> None:
     assert TurnMaskRetention(desk.sessions, work, 0, now=lambda: NOW_S).sweep() == []
 
     assert masks_in(work) == ["new", "old"]

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from dbos import DBOSClient
 from sqlalchemy import text
 
 from server.errors import RecordUnavailable
 from server.record.database.jobs import PIPELINE_VERSION, open_client
 from server.record.processes.workers import WorkerIdentity, Workers
 from server.work.takeover import Heartbeat, hasten_deliveries, renew_older, resume_orphans
+from tests.server.conftest import Desk
 
 
 @pytest.fixture
@@ -24,7 +26,7 @@ def me() -> WorkerIdentity:
 
 
 @pytest.fixture
-def client(desk: Any) -> Any:
+def client(desk: Desk) -> Iterator[DBOSClient]:
     client = open_client(desk.url)
     yield client
     client.destroy()
@@ -63,7 +65,7 @@ def test_this_process_is_not_gone_and_an_ended_one_is(me: WorkerIdentity) -> Non
 
 
 def test_the_ended_are_buried_at_once_the_silent_after_a_while(
-    desk: Any, me: WorkerIdentity
+    desk: Desk, me: WorkerIdentity
 ) -> None:
     # Arrange: one certainly dead, one elsewhere that has been silent for a minute, one alive
     dead = replace(me, executor_id="dead", process_started="1")
@@ -87,7 +89,7 @@ def test_the_ended_are_buried_at_once_the_silent_after_a_while(
 
 
 def test_a_clock_that_was_put_back_keeps_no_dead_worker_alive(
-    desk: Any, me: WorkerIdentity
+    desk: Desk, me: WorkerIdentity
 ) -> None:
     # Arrange: elsewhere, dead, and by the database's clock to die tomorrow
     desk.workers.beat(replace(me, executor_id="elsewhere", machine="elsewhere"))
@@ -106,7 +108,7 @@ def set_heartbeats(desk: Any, moment: str) -> None:
         session.execute(text(f"UPDATE workers SET heartbeat_at = {moment}"))
 
 
-def test_no_delivery_waits_for_a_clock_that_was_put_back(desk: Any, client: Any) -> None:
+def test_no_delivery_waits_for_a_clock_that_was_put_back(desk: Desk, client: DBOSClient) -> None:
     # Arrange: one that waits as it should, one that was to be tried in ten seconds of a clock of
     # tomorrow
     with desk.sessions.begin() as session:
@@ -121,7 +123,9 @@ def test_no_delivery_waits_for_a_clock_that_was_put_back(desk: Any, client: Any)
     assert hasten_deliveries(client, 601.0) == []
 
 
-def test_only_what_runs_nowhere_is_queued_again(desk: Any, client: Any, me: WorkerIdentity) -> None:
+def test_only_what_runs_nowhere_is_queued_again(
+    desk: Desk, client: DBOSClient, me: WorkerIdentity
+) -> None:
     # Arrange
     desk.workers.beat(me)
     orphaned, running, waiting = desk.request(), desk.request(), desk.request()
@@ -142,7 +146,7 @@ def test_only_what_runs_nowhere_is_queued_again(desk: Any, client: Any, me: Work
 
 
 def test_silence_counts_only_while_we_could_hear(
-    desk: Any, client: Any, me: WorkerIdentity
+    desk: Desk, client: DBOSClient, me: WorkerIdentity
 ) -> None:
     # Arrange: another worker, silent for a minute by the database's clock
     desk.workers.beat(replace(me, executor_id="other", machine="elsewhere"))
@@ -163,7 +167,7 @@ def test_silence_counts_only_while_we_could_hear(
 
 
 def test_after_the_database_was_away_everybody_gets_time(
-    desk: Any, client: Any, me: WorkerIdentity
+    desk: Desk, client: DBOSClient, me: WorkerIdentity
 ) -> None:
     # Arrange: a heartbeat that has listened for long loses the database once
     class Flaky(Workers):
@@ -190,7 +194,7 @@ def test_after_the_database_was_away_everybody_gets_time(
     assert desk.workers.alive() == {"other", me.executor_id}
 
 
-def test_stopping_signs_off(desk: Any, client: Any, me: WorkerIdentity) -> None:
+def test_stopping_signs_off(desk: Desk, client: DBOSClient, me: WorkerIdentity) -> None:
     heartbeat = Heartbeat(client, desk.workers, me)
     heartbeat.beat()
     heartbeat.start()
@@ -199,7 +203,7 @@ def test_stopping_signs_off(desk: Any, client: Any, me: WorkerIdentity) -> None:
 
 
 def test_older_work_is_cancelled_and_begun_anew(
-    make_desk: Callable[..., Any], client: Any, tmp_path: Path
+    make_desk: Callable[..., Desk], client: DBOSClient, tmp_path: Path
 ) -> None:
     # Arrange
     old = make_desk()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,17 @@ from dicom_node.errors import PermanentDeliveryError, TransientDeliveryError
 from server.errors import WrongState
 from server.fakes import FailingHook, FolderDestination
 from server.values import DeliveryState, RequestState
+from server.work.worker import Worker
+from tests.server.conftest import Desk
 
 
 def _stored(tmp_path: Path, destination: str, kind: str) -> list[str]:
     return FolderDestination(destination, tmp_path / destination).stored(kind)
 
 
-def test_a_request_goes_all_the_way(desk: Any, start_worker: Any, tmp_path: Path) -> None:
+def test_a_request_goes_all_the_way(
+    desk: Desk, start_worker: Callable[..., Worker], tmp_path: Path
+) -> None:
     # Arrange
     request_id = desk.request("liver", "spleen", destinations=("pacs", "archive"))
 
@@ -59,7 +64,7 @@ def test_a_request_goes_all_the_way(desk: Any, start_worker: Any, tmp_path: Path
 
 @pytest.mark.parametrize(("at_once", "most"), [(1, 1), (2, 2)])
 def test_as_many_requests_are_worked_on_at_a_time_as_the_site_says(
-    desk: Any, start_worker: Any, at_once: int, most: int
+    desk: Desk, start_worker: Callable[..., Worker], at_once: int, most: int
 ) -> None:
     # Arrange: a request waits for another one, in vain where there is none
     inside: list[int] = []
@@ -83,13 +88,17 @@ def test_as_many_requests_are_worked_on_at_a_time_as_the_site_says(
     assert max(inside) == most
 
 
-def test_with_nowhere_to_send_it_is_done_when_written(desk: Any, start_worker: Any) -> None:
+def test_with_nowhere_to_send_it_is_done_when_written(
+    desk: Desk, start_worker: Callable[..., Worker]
+) -> None:
     request_id = desk.request(destinations=())
     start_worker()
     assert desk.wait_for_end(request_id) == RequestState.DONE
 
 
-def test_no_volume_is_rejected_with_its_sentence(desk: Any, start_worker: Any) -> None:
+def test_no_volume_is_rejected_with_its_sentence(
+    desk: Desk, start_worker: Callable[..., Worker]
+) -> None:
     uid = desk.request("no volume")
     start_worker()
     assert desk.wait_for_end(uid) == RequestState.REJECTED
@@ -99,7 +108,7 @@ def test_no_volume_is_rejected_with_its_sentence(desk: Any, start_worker: Any) -
 
 
 def test_an_unexpected_failure_names_its_stage_and_not_the_error_text(
-    desk: Any, start_worker: Any
+    desk: Desk, start_worker: Callable[..., Worker]
 ) -> None:
     # Arrange: an error that quotes a patient's name
     def fail(point: str) -> None:
@@ -118,7 +127,9 @@ def test_an_unexpected_failure_names_its_stage_and_not_the_error_text(
     assert view.error == "stage 'write' ended with a fault of Segnode itself; the log says where"
 
 
-def test_a_retry_uses_what_was_done_and_ends_well(desk: Any, start_worker: Any) -> None:
+def test_a_retry_uses_what_was_done_and_ends_well(
+    desk: Desk, start_worker: Callable[..., Worker]
+) -> None:
     # Arrange: writing fails once
     failures = [OSError("disk")]
 
@@ -142,7 +153,7 @@ def test_a_retry_uses_what_was_done_and_ends_well(desk: Any, start_worker: Any) 
 
 
 def test_a_destination_that_comes_back_gets_it(
-    desk: Any, start_worker: Any, tmp_path: Path
+    desk: Desk, start_worker: Callable[..., Worker], tmp_path: Path
 ) -> None:
     # Arrange: two tries fail, the third may
     down = TransientDeliveryError("connection refused", destination="pacs")
@@ -159,7 +170,9 @@ def test_a_destination_that_comes_back_gets_it(
     assert len(_stored(tmp_path, "pacs", "SEG")) == 1
 
 
-def test_a_destination_that_refuses_is_not_asked_again(desk: Any, start_worker: Any) -> None:
+def test_a_destination_that_refuses_is_not_asked_again(
+    desk: Desk, start_worker: Callable[..., Worker]
+) -> None:
     refused = PermanentDeliveryError("does not take SEG", destination="pacs")
     request_id = desk.request()
     start_worker(send_hook=FailingHook("send", [refused]))
@@ -170,7 +183,7 @@ def test_a_destination_that_refuses_is_not_asked_again(desk: Any, start_worker: 
 
 
 def test_after_the_last_try_a_retry_only_sends(
-    desk: Any, start_worker: Any, tmp_path: Path
+    desk: Desk, start_worker: Callable[..., Worker], tmp_path: Path
 ) -> None:
     # Arrange: one destination is down for as long as it is tried, the other takes it
     down = TransientDeliveryError("connection refused", destination="pacs")
@@ -193,7 +206,7 @@ def test_after_the_last_try_a_retry_only_sends(
     assert (tmp_path / "archive" / "sends").read_text().count("SEG") == 1
 
 
-def test_cancelling_stops_at_the_next_turn(desk: Any, start_worker: Any) -> None:
+def test_cancelling_stops_at_the_next_turn(desk: Desk, start_worker: Callable[..., Worker]) -> None:
     # Arrange: cancelled between the first and the second turn
     request_id = desk.request("liver", "spleen")
     seen: list[str] = []
@@ -220,7 +233,7 @@ def test_cancelling_stops_at_the_next_turn(desk: Any, start_worker: Any) -> None
 
 
 def test_a_dead_pacs_does_not_hold_up_other_requests(
-    desk: Any, start_worker: Any, until: Any
+    desk: Desk, start_worker: Callable[..., Worker], until: Any
 ) -> None:
     # Arrange: more undeliverable requests than deliveries at once
     down = TransientDeliveryError("connection refused", destination="pacs")

@@ -37,7 +37,7 @@ def slices() -> ArraySlices:
 
 
 @pytest.fixture
-def policy(load: Callable[..., Loaded]) -> Any:
+def policy(load: Callable[..., Loaded]) -> Callable[..., LanguagePolicy]:
     """A planner on a family's tiny model; nonsense is the same at every try."""
 
     def made(family: str, dialect: Dialect = Dialect.TOOL_CALL, batch: int = 8) -> LanguagePolicy:
@@ -60,7 +60,7 @@ def finished(turns: Any) -> Any:
 @pytest.mark.parametrize("dialect", list(Dialect))
 @pytest.mark.parametrize("family", FAMILIES)
 def test_nonsense_becomes_malformed_turns_and_an_end(
-    family: str, dialect: Any, policy: Any, slices: Any
+    family: str, dialect: Any, policy: Callable[..., LanguagePolicy], slices: ArraySlices
 ) -> None:
     start = Observation(Target("liver"), slices, 1, Role.KEY)
 
@@ -74,7 +74,9 @@ def test_nonsense_becomes_malformed_turns_and_an_end(
     assert episode.best is None
 
 
-def test_episodes_in_lock_step_say_what_each_says_alone(policy: Any, slices: Any) -> None:
+def test_episodes_in_lock_step_say_what_each_says_alone(
+    policy: Callable[..., LanguagePolicy], slices: ArraySlices
+) -> None:
     words = ("liver", "spleen", "the organ that stores bile")
     starts = [Observation(Target(text), slices, z, Role.KEY) for z, text in enumerate(words)]
     limits = replace(Limits(), refusals_in_a_row=5)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,12 +45,16 @@ TINY = Architecture(
 )
 
 
-def seeded_state(network: ImisNet) -> Any:
+State = dict[str, torch.Tensor]
+"""Tensors by the names that upstream gives them."""
+
+
+def seeded_state(network: ImisNet) -> State:
     """Upstream's names with weights that depend on name and shape alone."""
     return {name: _seeded(name, shape) for name, shape in upstream_shapes(network).items()}
 
 
-def _seeded(name: str, shape: tuple[int, ...]) -> Any:
+def _seeded(name: str, shape: tuple[int, ...]) -> torch.Tensor:
     generator = torch.Generator().manual_seed(zlib.crc32(f"{name}{shape}".encode()))
     noise = torch.randn(shape, generator=generator)
     if len(shape) == 1 and name.endswith("weight"):  # a norm's
@@ -179,7 +183,7 @@ class PlainImisNet:
         points: Any = (),
         labels: Any = (),
         box: Any | None = None,
-        text: str | None = None,
+        text: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """The tokens (n, width) of a prompt in the pixels of a slice of `shape` (rows, columns)."""
         at, tokens = "prompt_encoder.", []
@@ -216,7 +220,11 @@ class PlainImisNet:
         return torch.stack(rows).permute(2, 0, 1)[None]
 
     def candidates(
-        self, embedding: Any, sparse: Any, mask: torch.Tensor | None = None, text: str | None = None
+        self,
+        embedding: Any,
+        sparse: Any,
+        mask: torch.Tensor | None = None,
+        text: torch.Tensor | None = None,
     ) -> Any:
         """Logits (4, 4s, 4s), ious (4,), semantics (4, k) for one prompt; `mask` raw logits (4s,
         4s).
@@ -324,8 +332,15 @@ class PlainImisNet:
         return self._norm(x.permute(0, 2, 3, 1), at, 1e-6).permute(0, 3, 1, 2)
 
 
+NetworkAt = Callable[[int], ImisNet]
+"""The tiny network at a side in pixels."""
+
+PlainAt = Callable[..., PlainImisNet]
+"""Its plain derivation at a side in pixels, with faults by name."""
+
+
 @pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[Any]:
+def _one_thread() -> Iterator[None]:
     """Tensors this small are slower on several."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -334,31 +349,31 @@ def _one_thread() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def tiny_architecture() -> Any:
+def tiny_architecture() -> Architecture:
     """A network of the real kind that runs in milliseconds."""
     return TINY
 
 
 @pytest.fixture(scope="session")
-def tiny_state() -> Any:
+def tiny_state() -> State:
     """Its seeded checkpoint, upstream's names."""
     return seeded_state(ImisNet(TINY))
 
 
 @pytest.fixture
-def tiny_at(tiny_state: Any) -> Any:
+def tiny_at(tiny_state: State) -> NetworkAt:
     """The tiny network with its seeded weights at a side."""
     return lambda side_px: from_upstream(tiny_state, TINY).at_side(side_px)
 
 
 @pytest.fixture
-def plain_at(tiny_state: Any) -> Any:
+def plain_at(tiny_state: State) -> PlainAt:
     """The plain derivation with the same weights at a side, with faults if they are said."""
     return lambda side_px, **faults: PlainImisNet(tiny_state, TINY, side_px, Faults(**faults))
 
 
 @pytest.fixture(scope="session")
-def seeded() -> Any:
+def seeded() -> Callable[[ImisNet], State]:
     """The seeded state for any network."""
     return seeded_state
 

@@ -4,25 +4,28 @@ checkpoint.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from agent.values import Box, Prompts
 from models.parity.imisnet import dump_imisnet
 from models.runtime.resources import Resources
-from models.segmenters.imisnet.architecture import VIT_B
+from models.segmenters.imisnet.architecture import VIT_B, Architecture
 from models.segmenters.imisnet.network import ImisNet
 from models.segmenters.imisnet.opening import open_imisnet
+from tests.models.segmenters.imisnet.conftest import NetworkAt, PlainAt, State
 
 KINDS = ("points", "box", "points_box", "points_mask", "text", "text_box")
 
 
 @pytest.fixture
-def case() -> Any:
+def case() -> dict[str, NDArray[Any]]:
     """A case's inputs, as numpy hands them over from inputs.npz."""
     return {
         "image": np.random.default_rng(8).integers(0, 256, (50, 76, 3), dtype=np.uint8),
@@ -36,7 +39,7 @@ def case() -> Any:
 
 
 def test_every_array_is_there_in_its_shape(
-    tiny_state: Any, tiny_architecture: Any, case: Any
+    tiny_state: State, tiny_architecture: Architecture, case: Any
 ) -> None:
     # Act
     arrays = dump_imisnet(tiny_state, case, tiny_architecture)
@@ -64,7 +67,7 @@ def test_every_array_is_there_in_its_shape(
 
 
 def test_the_arrays_are_those_of_the_plain_network(
-    tiny_state: Any, tiny_architecture: Any, case: Any, plain_at: Any
+    tiny_state: State, tiny_architecture: Architecture, case: Any, plain_at: PlainAt
 ) -> None:
     # Arrange
     plain = plain_at(64)
@@ -110,7 +113,7 @@ def test_the_arrays_are_those_of_the_plain_network(
 
 
 def test_the_dump_and_the_segmenter_draw_the_same(
-    tiny_state: Any, tiny_architecture: Any, case: Any, tiny_at: Any
+    tiny_state: State, tiny_architecture: Architecture, case: Any, tiny_at: NetworkAt
 ) -> None:
     from models.segmenters.imisnet.segmenter import ImisNetSegmenter
 
@@ -127,7 +130,7 @@ def test_the_dump_and_the_segmenter_draw_the_same(
 
 @pytest.mark.slow
 def test_the_full_network_opens_from_a_training_scripts_checkpoint(
-    tmp_path: Path, seeded: Any
+    tmp_path: Path, seeded: Callable[[ImisNet], State]
 ) -> None:
     """182.5 million parameters, at side 256 and, with the same file, at another."""
     # Arrange

@@ -16,7 +16,7 @@ from agent.ports import PromptedSlice
 from agent.values import Box, Point, Prompts
 from models.errors import WrongArchitecture
 from models.runtime.encoding import Features
-from models.segmenters.imisnet.architecture import VIT_B
+from models.segmenters.imisnet.architecture import VIT_B, Architecture
 from models.segmenters.imisnet.checkpoint import (
     from_upstream,
     own_name,
@@ -26,6 +26,7 @@ from models.segmenters.imisnet.checkpoint import (
 from models.segmenters.imisnet.frames import model_input, source_logits
 from models.segmenters.imisnet.network import ImisNet
 from models.segmenters.imisnet.prompts import draw
+from tests.models.segmenters.imisnet.conftest import NetworkAt, PlainAt, State
 
 BOUND = 5e-5
 SHAPE = (90, 70)
@@ -90,7 +91,9 @@ def drawn_by_both(
 
 
 @pytest.mark.parametrize("side_px", [128, 64, 96], ids=["trained", "half", "odd number of windows"])
-def test_the_image_embedding_is_the_plain_one(tiny_at: Any, plain_at: Any, side_px: int) -> None:
+def test_the_image_embedding_is_the_plain_one(
+    tiny_at: NetworkAt, plain_at: PlainAt, side_px: int
+) -> None:
     network, plain = tiny_at(side_px), plain_at(side_px)
 
     ours = embedded(network, picture())
@@ -99,7 +102,7 @@ def test_the_image_embedding_is_the_plain_one(tiny_at: Any, plain_at: Any, side_
     assert gap(ours, plain.image_embedding(picture())) < BOUND
 
 
-def test_positions_and_text_are_the_plain_ones(tiny_at: Any, plain_at: Any) -> None:
+def test_positions_and_text_are_the_plain_ones(tiny_at: NetworkAt, plain_at: PlainAt) -> None:
     network, plain = tiny_at(64), plain_at(64)
 
     assert gap(network.prompt_encoder.get_dense_pe(), plain.dense_positions()) < BOUND
@@ -121,7 +124,7 @@ def test_positions_and_text_are_the_plain_ones(tiny_at: Any, plain_at: Any) -> N
     ids=lambda asked: "+".join(asked),
 )
 def test_every_kind_of_prompt_draws_what_the_plain_network_draws(
-    tiny_at: Any, plain_at: Any, asked: Any
+    tiny_at: NetworkAt, plain_at: PlainAt, asked: Any
 ) -> None:
     # Arrange, Act
     ours, theirs = drawn_by_both(tiny_at(64), plain_at(64), **asked)
@@ -142,7 +145,7 @@ def test_every_kind_of_prompt_draws_what_the_plain_network_draws(
     ids=["eps 1e-6", "no antialias", "bilinear resize"],
 )
 def test_a_fault_in_the_encoder_would_be_seen(
-    tiny_at: Any, plain_at: Any, fault: Any, least: Any
+    tiny_at: NetworkAt, plain_at: PlainAt, fault: Any, least: Any
 ) -> None:
     embedding = embedded(tiny_at(64), picture())
 
@@ -158,7 +161,7 @@ def test_a_fault_in_the_encoder_would_be_seen(
     ids=["padding point beside a box", "text not added"],
 )
 def test_a_fault_in_the_prompts_would_be_seen(
-    tiny_at: Any, plain_at: Any, fault: Any, asked: Any
+    tiny_at: NetworkAt, plain_at: PlainAt, fault: Any, asked: Any
 ) -> None:
     (ours, _, _), (theirs, _, _) = drawn_by_both(tiny_at(64), plain_at(64, **fault), **asked)
 
@@ -201,7 +204,7 @@ def test_a_picture_is_squashed_by_the_nearest_pixel() -> None:
 
 
 @pytest.fixture(scope="module")
-def full_shapes() -> Any:
+def full_shapes() -> dict[str, tuple[int, ...]]:
     """Names and shapes of the checkpoint that the full network takes; nothing is computed with
     it.
     """
@@ -211,7 +214,7 @@ def full_shapes() -> Any:
 
 class TestCheckpoint:
     def test_it_has_as_many_tensors_and_parameters_as_the_published_one(
-        self, full_shapes: Any
+        self, full_shapes: dict[str, tuple[int, ...]]
     ) -> None:
         used = {
             name: shape for name, shape in full_shapes.items() if ".sam_encoder.neck" not in name
@@ -225,7 +228,7 @@ class TestCheckpoint:
         assert full_shapes["image_encoder.sam_encoder.blocks.8.attn.rel_pos_h"] == (127, 64)
 
     def test_names_and_shapes_are_those_of_the_published_one(
-        self, full_shapes: Any, published_shapes: dict[str, tuple[int, ...]]
+        self, full_shapes: dict[str, tuple[int, ...]], published_shapes: dict[str, tuple[int, ...]]
     ) -> None:
         assert full_shapes == published_shapes
 
@@ -254,7 +257,7 @@ class TestCheckpoint:
         assert upstream_name(name) == name
 
     def test_what_upstream_never_uses_is_dropped(
-        self, tiny_state: Any, tiny_architecture: Any
+        self, tiny_state: State, tiny_architecture: Architecture
     ) -> None:
         # Arrange
         extra = {"text_model.text_model.embeddings.position_ids": torch.arange(40)[None]}
@@ -270,7 +273,7 @@ class TestCheckpoint:
 
     @pytest.mark.parametrize("fault", ["missing", "too many", "another shape"])
     def test_any_other_difference_is_named(
-        self, tiny_state: Any, tiny_architecture: Any, fault: str
+        self, tiny_state: State, tiny_architecture: Architecture, fault: str
     ) -> None:
         # Arrange
         state = dict(tiny_state)
@@ -286,7 +289,7 @@ class TestCheckpoint:
             from_upstream(state, tiny_architecture)
 
     def test_half_precision_weights_are_widened(
-        self, tiny_state: Any, tiny_architecture: Any
+        self, tiny_state: State, tiny_architecture: Architecture
     ) -> None:
         halved = {name: value.half() for name, value in tiny_state.items()}
 
@@ -295,6 +298,8 @@ class TestCheckpoint:
         assert {value.dtype for value in network.state_dict().values()} == {torch.float32}
 
     @pytest.mark.parametrize("side_px", [0, -16, 100])
-    def test_a_side_that_is_no_multiple_of_16_is_refused(self, tiny_at: Any, side_px: int) -> None:
+    def test_a_side_that_is_no_multiple_of_16_is_refused(
+        self, tiny_at: NetworkAt, side_px: int
+    ) -> None:
         with pytest.raises(ValueError, match="multiple of 16"):
             tiny_at(side_px)

@@ -17,9 +17,11 @@ from agent.ports import PromptedSlice
 from agent.values import Box, Point, PromptKind, Prompts
 from models.errors import CheckpointUnreadable, PromptNotUnderstood, WrongArchitecture
 from models.runtime.resources import Resources
+from models.segmenters.imisnet.architecture import Architecture
 from models.segmenters.imisnet.opening import open_imisnet
 from models.segmenters.imisnet.segmenter import ImisNetSegmenter
 from models.segmenters.imisnet.text import TextReader, sentence, text_reader
+from tests.models.segmenters.imisnet.conftest import NetworkAt
 
 BOX = Prompts(box=Box(10, 12, 40, 60))
 CLICKS = Prompts(points=(Point(20, 30), Point(50, 71, positive=False)))
@@ -32,12 +34,12 @@ def image(shape: tuple[int, ...] = (90, 70), seed: int = 3) -> np.ndarray:
 
 
 @pytest.fixture
-def reader(clip_files: Path, tiny_architecture: Any) -> TextReader:
+def reader(clip_files: Path, tiny_architecture: Architecture) -> TextReader:
     return TextReader(clip_files, tiny_architecture.text_positions)
 
 
 @pytest.fixture
-def segmenter(tiny_at: Any, reader: Any) -> ImisNetSegmenter:
+def segmenter(tiny_at: NetworkAt, reader: TextReader) -> ImisNetSegmenter:
     return ImisNetSegmenter(tiny_at(64), reader=reader)
 
 
@@ -45,7 +47,7 @@ def segmenter(tiny_at: Any, reader: Any) -> ImisNetSegmenter:
     "shape", [(90, 70), (1, 1), (8, 5000), (5000, 8), (64, 64), (90, 70, 3), (1, 1, 3)]
 )
 def test_slices_of_any_shape_are_drawn_at_their_own_size(
-    segmenter: Any, shape: tuple[int, ...]
+    segmenter: ImisNetSegmenter, shape: tuple[int, ...]
 ) -> None:
     # Arrange
     rows, columns = shape[:2]
@@ -64,7 +66,9 @@ def test_slices_of_any_shape_are_drawn_at_their_own_size(
     assert answer.logits.dtype == np.float32
 
 
-def test_grey_is_encoded_as_the_same_grey_in_rgb_and_colour_otherwise(segmenter: Any) -> None:
+def test_grey_is_encoded_as_the_same_grey_in_rgb_and_colour_otherwise(
+    segmenter: ImisNetSegmenter,
+) -> None:
     grey = image()
     tinted = np.stack([grey, grey, 1 - grey], axis=2)
 
@@ -74,7 +78,9 @@ def test_grey_is_encoded_as_the_same_grey_in_rgb_and_colour_otherwise(segmenter:
     assert np.abs(segmenter.encode(tinted).embedding - same).max() > 0.1
 
 
-def test_the_answer_is_the_best_of_masks_1_to_3(segmenter: Any, tiny_at: Any) -> None:
+def test_the_answer_is_the_best_of_masks_1_to_3(
+    segmenter: ImisNetSegmenter, tiny_at: NetworkAt
+) -> None:
     """Mask 0 never is, even where its own opinion is the highest."""
     # Arrange
     network = tiny_at(64)
@@ -107,7 +113,7 @@ def test_the_answer_is_the_best_of_masks_1_to_3(segmenter: Any, tiny_at: Any) ->
     ],
     ids=["clicks", "box", "an older click", "outline", "logits", "text", "which text"],
 )
-def test_every_part_of_a_prompt_counts(segmenter: Any, more: Any, than: Any) -> None:
+def test_every_part_of_a_prompt_counts(segmenter: ImisNetSegmenter, more: Any, than: Any) -> None:
     encoding = segmenter.encode(image())
 
     with_it, without = (segmenter.segment(encoding, prompts) for prompts in (more, than))
@@ -115,7 +121,7 @@ def test_every_part_of_a_prompt_counts(segmenter: Any, more: Any, than: Any) -> 
     assert np.abs(with_it.logits - without.logits).max() > 1e-3
 
 
-def test_earlier_logits_come_before_an_outline(segmenter: Any) -> None:
+def test_earlier_logits_come_before_an_outline(segmenter: ImisNetSegmenter) -> None:
     encoding = segmenter.encode(image())
     logits = np.full((16, 16), 3, dtype=np.float32)
 
@@ -126,7 +132,7 @@ def test_earlier_logits_come_before_an_outline(segmenter: Any) -> None:
 
 
 def test_an_outline_goes_in_where_it_lies(
-    segmenter: Any, tiny_at: Any, monkeypatch: pytest.MonkeyPatch
+    segmenter: ImisNetSegmenter, tiny_at: NetworkAt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A block of the slice becomes the same share of the mask prompt, positive inside."""
     # Arrange
@@ -150,7 +156,7 @@ def test_an_outline_goes_in_where_it_lies(
     np.testing.assert_array_equal(inside, np.eye(2, dtype=bool).repeat(8, 0).repeat(8, 1))
 
 
-def test_many_asks_on_many_slices_are_what_each_is_alone(segmenter: Any) -> None:
+def test_many_asks_on_many_slices_are_what_each_is_alone(segmenter: ImisNetSegmenter) -> None:
     # Arrange
     one, other = segmenter.encode(image()), segmenter.encode(image((40, 130), seed=9))
     logits = segmenter.segment(one, BOX).logits
@@ -178,7 +184,9 @@ def test_many_asks_on_many_slices_are_what_each_is_alone(segmenter: Any) -> None
         np.testing.assert_allclose(answer.logits, alone.logits, atol=5e-5)
 
 
-def test_asks_of_one_form_are_one_run_of_the_decoder(segmenter: Any, tiny_at: Any) -> None:
+def test_asks_of_one_form_are_one_run_of_the_decoder(
+    segmenter: ImisNetSegmenter, tiny_at: NetworkAt
+) -> None:
     # Arrange
     network = tiny_at(64)
     runs = []
@@ -198,7 +206,7 @@ def test_asks_of_one_form_are_one_run_of_the_decoder(segmenter: Any, tiny_at: An
 @pytest.mark.parametrize(
     "prompts", [Prompts(), replace(BOX, text="liver"), Prompts(text="liver")], ids=str
 )
-def test_what_it_cannot_use_is_refused(tiny_at: Any, prompts: Prompts) -> None:
+def test_what_it_cannot_use_is_refused(tiny_at: NetworkAt, prompts: Prompts) -> None:
     segmenter = ImisNetSegmenter(tiny_at(64))
     encoding = segmenter.encode(image())
 
@@ -206,7 +214,7 @@ def test_what_it_cannot_use_is_refused(tiny_at: Any, prompts: Prompts) -> None:
         segmenter.segment(encoding, prompts)
 
 
-def test_logits_of_another_side_are_refused(segmenter: Any) -> None:
+def test_logits_of_another_side_are_refused(segmenter: ImisNetSegmenter) -> None:
     encoding = segmenter.encode(image())
 
     with pytest.raises(ValueError, match=r"\(16, 16\).*\(64, 64\)"):
@@ -226,7 +234,7 @@ class TestText:
         assert sentence(said) == read
 
     def test_tokens_start_and_end_as_clip_wants_and_are_cut_at_the_last_position(
-        self, reader: Any
+        self, reader: TextReader
     ) -> None:
         # Act
         short, mask = reader.tokens("li")
@@ -239,7 +247,7 @@ class TestText:
         assert long.shape == (1, 40)
         assert (long[0, 0], long[0, -1]) == (598, 599)
 
-    def test_merges_are_used(self, reader: Any, clip_files: Path) -> None:
+    def test_merges_are_used(self, reader: TextReader, clip_files: Path) -> None:
         """The words "liver" is cut into: li, v, er at the word's end."""
         import json
 
@@ -251,7 +259,7 @@ class TestText:
         assert tokens[-5:-2] == liver
         assert tokens[-2] == vocabulary[".</w>"]
 
-    def test_a_text_is_embedded_once(self, tiny_at: Any, reader: Any) -> None:
+    def test_a_text_is_embedded_once(self, tiny_at: NetworkAt, reader: TextReader) -> None:
         # Arrange
         network = tiny_at(64)
         read = []
@@ -266,7 +274,9 @@ class TestText:
         # Assert
         assert len(read) == 2
 
-    def test_it_takes_text_only_with_the_tokenizer(self, tiny_at: Any, reader: Any) -> None:
+    def test_it_takes_text_only_with_the_tokenizer(
+        self, tiny_at: NetworkAt, reader: TextReader
+    ) -> None:
         assert ImisNetSegmenter(tiny_at(64)).supported_prompts == {
             PromptKind.BOX,
             PromptKind.POINT,

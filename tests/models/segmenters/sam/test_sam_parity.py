@@ -22,7 +22,7 @@ from tests.support import parity, seeded_networks
 
 
 @pytest.fixture(scope="module", params=[(90, 140), (160, 101)], ids=["lying", "upright"])
-def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> parity.Pair:
     """A narrow SAM at 1024 pixels, as upstream's builder has it."""
     from segment_anything import SamPredictor
     from segment_anything.build_sam import _build_sam
@@ -47,7 +47,7 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     )
 
 
-def test_the_embedding_is_upstreams(pair: Any) -> None:
+def test_the_embedding_is_upstreams(pair: parity.Pair) -> None:
     theirs = pair.theirs.features[0].numpy()
 
     assert parity.gap(pair.encoding.embedding, theirs) < parity.BOUND
@@ -55,20 +55,20 @@ def test_the_embedding_is_upstreams(pair: Any) -> None:
 
 
 def test_prompts_give_upstreams_answer_and_so_does_going_on_from_it(
-    pair: Any, prompts: Any
+    pair: parity.Pair, prompts: Prompts
 ) -> None:
     first = pair.check(prompts)
 
     pair.check(replace(prompts, previous_logits=first.logits))
 
 
-def test_logits_alone_are_a_prompt(pair: Any) -> None:
+def test_logits_alone_are_a_prompt(pair: parity.Pair) -> None:
     first = pair.check(parity.PROMPTS["box"])
 
     pair.check(Prompts(previous_logits=first.logits))
 
 
-def test_the_single_mask_is_upstreams_too(pair: Any, prompts: Any) -> None:
+def test_the_single_mask_is_upstreams_too(pair: parity.Pair, prompts: Prompts) -> None:
     low_res, ious = pair.ours.candidates([PromptedSlice(pair.encoding, prompts)], multimask=False)
 
     _, their_ious, their_low_res = pair.upstream(prompts, multimask=False)

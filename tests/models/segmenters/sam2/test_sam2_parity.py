@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from yaml import safe_load
 
 from agent.ports import PromptedSlice
 from agent.values import Prompts
 from models.runtime.resources import Resources
-from models.segmenters.sam2.architecture import BASE_PLUS, LARGE, MEDSAM2, SMALL, TINY
+from models.segmenters.sam2.architecture import BASE_PLUS, LARGE, MEDSAM2, SMALL, TINY, Architecture
 from models.segmenters.sam2.decoder import SliceEncoder, model_input
 from models.segmenters.sam2.network import load_network
 from models.segmenters.sam2.segmenter import Sam2Segmenter
@@ -28,18 +30,18 @@ pytestmark = pytest.mark.filterwarnings(
 
 
 @pytest.fixture(scope="module")
-def image() -> Any:
+def image() -> NDArray[np.uint8]:
     """An RGB slice (rows, columns, 3) uint8."""
     return parity.slice_of((90, 140))
 
 
 @pytest.fixture(scope="module")
-def beside(image: Any) -> Any:
+def beside(image: NDArray[np.uint8]) -> Callable[[Architecture, str, Path], parity.Pair]:
     """Puts a network with the weights of a size beside upstream's image predictor."""
     seeded_networks.upstream("sam2")
     from sam2.sam2_image_predictor import SAM2ImagePredictor
 
-    def build(architecture: Any, size: Any, folder: Path) -> Any:
+    def build(architecture: Architecture, size: str, folder: Path) -> parity.Pair:
         resources = Resources(cache_dir=folder, threads=1, device="cpu")
         path = seeded_networks.sam2_checkpoint(folder, size)
         theirs = SAM2ImagePredictor(
@@ -58,12 +60,15 @@ def beside(image: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
-def narrow(beside: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def narrow(
+    beside: Callable[[Architecture, str, Path], parity.Pair],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> parity.Pair:
     """The narrow network at 128 pixels."""
     return beside(seeded_networks.NARROW, "narrow", tmp_path_factory.mktemp("narrow"))
 
 
-def test_the_maps_are_upstreams(narrow: Any) -> None:
+def test_the_maps_are_upstreams(narrow: parity.Pair) -> None:
     theirs = narrow.theirs._features
 
     assert narrow.encoding.embedding.shape == (256, 8, 8)
@@ -73,23 +78,25 @@ def test_the_maps_are_upstreams(narrow: Any) -> None:
     assert np.ptp(narrow.encoding.embedding) > 1
 
 
-def test_prompts_give_upstreams_answer(narrow: Any, prompts: Any) -> None:
+def test_prompts_give_upstreams_answer(narrow: parity.Pair, prompts: Prompts) -> None:
     narrow.check(prompts)
 
 
-def test_earlier_logits_go_back_in_as_upstream_takes_them(narrow: Any, prompts: Any) -> None:
+def test_earlier_logits_go_back_in_as_upstream_takes_them(
+    narrow: parity.Pair, prompts: Prompts
+) -> None:
     first = narrow.check(parity.PROMPTS["box"])
 
     narrow.check(Prompts(prompts.box, prompts.points, first.logits))
 
 
-def test_logits_alone_are_a_prompt(narrow: Any) -> None:
+def test_logits_alone_are_a_prompt(narrow: parity.Pair) -> None:
     first = narrow.check(parity.PROMPTS["points"])
 
     narrow.check(Prompts(previous_logits=first.logits))
 
 
-def test_the_single_mask_is_upstreams_too(narrow: Any, prompts: Any) -> None:
+def test_the_single_mask_is_upstreams_too(narrow: parity.Pair, prompts: Prompts) -> None:
     # Arrange
     batch = narrow.ours._batch([PromptedSlice(narrow.encoding, prompts)])
 
@@ -142,7 +149,7 @@ def test_the_sizes_are_those_of_upstreams_configuration(yaml: str, architecture:
     [{"heads": 2, "background": 14}, {"heads": 2, "windows": (8, 4, 16, 8)}],
     ids=["as base-plus", "as large"],
 )
-def test_the_other_sizes_trunks_give_upstreams_maps(image: Any, changes: Any) -> None:
+def test_the_other_sizes_trunks_give_upstreams_maps(image: NDArray[np.uint8], changes: Any) -> None:
     # Arrange
     trunk = replace(seeded_networks.NARROW.trunk, **changes)
     architecture = replace(seeded_networks.NARROW, trunk=trunk, side_px=256)
@@ -151,7 +158,7 @@ def test_the_other_sizes_trunks_give_upstreams_maps(image: Any, changes: Any) ->
         "image_encoder.trunk.pos_embed": (1, 16, trunk.background, trunk.background),
     }
     state = seeded_networks.seeded(shapes)
-    pixels = torch.from_numpy(model_input(image.astype(np.float32) / 255, 256))
+    pixels = torch.from_numpy(model_input(image.astype(np.float32) / np.float32(255), 256))
 
     # Act
     with torch.inference_mode():
@@ -166,7 +173,9 @@ def test_the_other_sizes_trunks_give_upstreams_maps(image: Any, changes: Any) ->
 
 
 @pytest.mark.slow
-def test_medsam2_at_its_own_512_pixels_is_upstreams(beside: Any, tmp_path: Path) -> None:
+def test_medsam2_at_its_own_512_pixels_is_upstreams(
+    beside: Callable[[Architecture, str, Path], parity.Pair], tmp_path: Path
+) -> None:
     pair = beside(MEDSAM2, "tiny", tmp_path)
 
     assert pair.ours.runtime == "onnxruntime"
@@ -178,5 +187,5 @@ def test_medsam2_at_its_own_512_pixels_is_upstreams(beside: Any, tmp_path: Path)
     pair.check(Prompts(points=parity.CLICKS, previous_logits=first.logits))
 
 
-def test_upstream_was_asked_for_the_same_device(narrow: Any) -> None:
+def test_upstream_was_asked_for_the_same_device(narrow: parity.Pair) -> None:
     assert narrow.theirs.device == torch.device("cpu") == narrow.ours.device

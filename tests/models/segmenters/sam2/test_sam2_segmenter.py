@@ -4,6 +4,7 @@ at the start.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ BOX = Box(10, 20, 50, 80)
 
 
 @pytest.fixture(scope="module")
-def opened(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def opened(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Sam2Segmenter]:
     """A function that opens the narrow network with the resources given."""
     folder = tmp_path_factory.mktemp("sam2")
     path = seeded_networks.sam2_checkpoint(folder)
@@ -40,12 +41,12 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.fixture(scope="module")
-def segmenter(opened: Any) -> Any:
+def segmenter(opened: Callable[..., Sam2Segmenter]) -> Sam2Segmenter:
     """The narrow network in float32."""
     return opened()
 
 
-def test_prompts_are_scaled_to_the_networks_square(segmenter: Any) -> None:
+def test_prompts_are_scaled_to_the_networks_square(segmenter: Sam2Segmenter) -> None:
     """128 pixels for 60 columns and 90 rows; zero stays zero, as upstream has it."""
     encoding = segmenter.encode(IMAGE)
 
@@ -58,7 +59,7 @@ def test_prompts_are_scaled_to_the_networks_square(segmenter: Any) -> None:
     assert batch.labels.tolist() == [[2, 3, 1]]
 
 
-def test_an_outline_goes_in_where_it_lies(segmenter: Any) -> None:
+def test_an_outline_goes_in_where_it_lies(segmenter: Sam2Segmenter) -> None:
     # Arrange
     encoding = segmenter.encode(IMAGE)
     mask = np.zeros((90, 60), dtype=np.bool_)
@@ -68,13 +69,14 @@ def test_an_outline_goes_in_where_it_lies(segmenter: Any) -> None:
     (given,) = segmenter._batch([PromptedSlice(encoding, Prompts(mask=mask))]).masks
 
     # Assert
+    assert given is not None
     assert given.shape == (32, 32)
     np.testing.assert_allclose(given[18:, :14], 10, atol=1e-4)
     np.testing.assert_allclose(given[:14], -10, atol=1e-4)
     np.testing.assert_allclose(given[:, 18:], -10, atol=1e-4)
 
 
-def test_earlier_logits_come_before_an_outline(segmenter: Any) -> None:
+def test_earlier_logits_come_before_an_outline(segmenter: Sam2Segmenter) -> None:
     # Arrange
     encoding = segmenter.encode(IMAGE)
     logits = segmenter.segment(encoding, Prompts(box=BOX)).logits
@@ -88,7 +90,7 @@ def test_earlier_logits_come_before_an_outline(segmenter: Any) -> None:
     np.testing.assert_array_equal(both.logits, alone.logits)
 
 
-def test_prompts_of_different_slices_and_histories_share_a_run(segmenter: Any) -> None:
+def test_prompts_of_different_slices_and_histories_share_a_run(segmenter: Sam2Segmenter) -> None:
     # Arrange
     one, other = segmenter.encode(IMAGE), segmenter.encode(IMAGE[::-1, :40, 0].copy())
     logits = segmenter.segment(one, Prompts(box=BOX)).logits
@@ -110,7 +112,7 @@ def test_prompts_of_different_slices_and_histories_share_a_run(segmenter: Any) -
         np.testing.assert_allclose(answer.logits, alone.logits, atol=1e-4)
 
 
-def test_a_slice_that_is_asked_twice_is_taken_once(segmenter: Any) -> None:
+def test_a_slice_that_is_asked_twice_is_taken_once(segmenter: Sam2Segmenter) -> None:
     encoding = segmenter.encode(IMAGE)
 
     maps = stacked_maps([encoding, encoding], segmenter.device)
@@ -118,7 +120,9 @@ def test_a_slice_that_is_asked_twice_is_taken_once(segmenter: Any) -> None:
     assert [each.shape for each in maps] == [(2, 256, 8, 8), (2, 32, 32, 32), (2, 64, 16, 16)]
 
 
-def test_bfloat16_answers_nearly_the_same_in_float32(opened: Any, segmenter: Any) -> None:
+def test_bfloat16_answers_nearly_the_same_in_float32(
+    opened: Callable[..., Sam2Segmenter], segmenter: Sam2Segmenter
+) -> None:
     # Act
     half = opened(precision=Precision.BFLOAT16)
     encoding = half.encode(IMAGE)
@@ -134,12 +138,12 @@ def test_bfloat16_answers_nearly_the_same_in_float32(opened: Any, segmenter: Any
     assert np.isfinite(answer.logits).all()
 
 
-def test_the_weights_hash_is_known(segmenter: Any) -> None:
+def test_the_weights_hash_is_known(segmenter: Sam2Segmenter) -> None:
     assert len(segmenter.weights_sha256) == 64
     assert segmenter.runtime == "onnxruntime"
 
 
-def test_a_gpu_that_is_not_there_is_said(opened: Any) -> None:
+def test_a_gpu_that_is_not_there_is_said(opened: Callable[..., Sam2Segmenter]) -> None:
     with pytest.raises(DeviceMissing, match="cuda:77"):
         opened(device="cuda:77")
 

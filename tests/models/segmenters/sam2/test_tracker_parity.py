@@ -52,7 +52,7 @@ class Upstream:
     replacing.
     """
 
-    def __init__(self, network: Any, frames: torch.Tensor, monkeypatch: Any) -> None:
+    def __init__(self, network: Any, frames: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
         from sam2 import sam2_video_predictor
 
         self.network, self.frames = network, frames
@@ -134,7 +134,7 @@ ALWAYS, ON_SOME = pytest.param(5.0, id="always there"), pytest.param(0.51, id="o
 
 
 @pytest.fixture(scope="session", params=[ALWAYS])
-def pair(request: pytest.FixtureRequest) -> Any:
+def pair(request: pytest.FixtureRequest) -> tuple[Any, Ours]:
     """Both networks with the same weights (two memory layers), and frames (z, 3, S, S)."""
     seeded_networks.upstream("sam2")
     architecture = replace(seeded_networks.NARROW, memory_layers=2)

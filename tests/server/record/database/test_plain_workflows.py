@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from sqlalchemy import text
 from server.record.database.jobs import work_named
 from server.values import DeliveryState, RequestState
 from server.work.takeover import BROKEN
+from server.work.worker import Worker
+from tests.server.conftest import Desk
 
 BEAT_S = 0.2
 """What broke off is looked for at every third beat, which is a quarter of a minute in a node."""
@@ -48,7 +51,7 @@ def plant_inputs(desk: Any, request_id: str, inputs: str) -> None:
     )
 
 
-def test_what_is_queued_is_json(desk: Any) -> None:
+def test_what_is_queued_is_json(desk: Desk) -> None:
     request_id = desk.request()
 
     with desk.sessions.begin() as session:
@@ -66,7 +69,7 @@ def test_what_is_queued_is_json(desk: Any) -> None:
 
 @pytest.mark.parametrize("written_with", ["py_pickle", "portable_json", "custom", None])
 def test_a_pickle_among_the_inputs_is_not_read_and_the_request_fails(
-    desk: Any, start_worker: Any, tmp_path: Path, written_with: str | None
+    desk: Desk, start_worker: Callable[..., Worker], tmp_path: Path, written_with: str | None
 ) -> None:
     # Arrange
     mark = tmp_path / "mark"
@@ -91,7 +94,7 @@ def test_a_pickle_among_the_inputs_is_not_read_and_the_request_fails(
 
 
 def test_a_pickle_among_the_steps_results_is_not_read(
-    desk: Any, start_worker: Any, tmp_path: Path
+    desk: Desk, start_worker: Callable[..., Worker], tmp_path: Path
 ) -> None:
     # Arrange: the first step looks as if it had been done
     mark = tmp_path / "mark"
@@ -114,7 +117,9 @@ def test_a_pickle_among_the_steps_results_is_not_read(
     assert not mark.exists()
 
 
-def test_inputs_of_another_kind_end_the_request_too(desk: Any, start_worker: Any) -> None:
+def test_inputs_of_another_kind_end_the_request_too(
+    desk: Desk, start_worker: Callable[..., Worker]
+) -> None:
     request_id = desk.request()
     strange = '{"positionalArgs": [1, 2, 3, 4], "namedArgs": {"os": "system"}}'
     plant_inputs(desk, request_id, strange)
@@ -124,7 +129,9 @@ def test_inputs_of_another_kind_end_the_request_too(desk: Any, start_worker: Any
     assert desk.wait_for_end(request_id) == RequestState.FAILED
 
 
-def test_a_deliverys_pickle_ends_the_delivery(desk: Any, start_worker: Any, tmp_path: Path) -> None:
+def test_a_deliverys_pickle_ends_the_delivery(
+    desk: Desk, start_worker: Callable[..., Worker], tmp_path: Path
+) -> None:
     # Arrange: written, and waiting to be sent by nobody
     mark = tmp_path / "mark"
     request_id = desk.request()

@@ -25,14 +25,14 @@ def load(folder: object, **options: Any) -> Any:
 
 
 @pytest.fixture
-def copied(model_folders: dict[str, Path], tmp_path: Path) -> Any:
+def copied(model_folders: dict[str, Path], tmp_path: Path) -> Path:
     """A copy of the Qwen3-VL folder that a test may spoil."""
     folder = tmp_path / "qwen2_5-vl-gpt"  # a path that lies about what is in it
     shutil.copytree(model_folders["qwen3_vl"], folder)
     return folder
 
 
-def test_the_class_is_told_by_the_configuration_and_not_by_the_path(copied: Any) -> None:
+def test_the_class_is_told_by_the_configuration_and_not_by_the_path(copied: Path) -> None:
     loaded = load(copied)
 
     assert type(loaded.model).__name__ == "Qwen3VLForConditionalGeneration"
@@ -41,7 +41,7 @@ def test_the_class_is_told_by_the_configuration_and_not_by_the_path(copied: Any)
     assert not loaded.model.training
 
 
-def test_on_a_cpu_it_computes_in_float32_and_in_bfloat16_when_told(copied: Any) -> None:
+def test_on_a_cpu_it_computes_in_float32_and_in_bfloat16_when_told(copied: Path) -> None:
     options = LanguageOptions(model=str(copied))
 
     plain = load_chat_model(Resources(device="cpu", language=options))
@@ -51,7 +51,7 @@ def test_on_a_cpu_it_computes_in_float32_and_in_bfloat16_when_told(copied: Any) 
 
 
 def test_a_model_of_the_hubs_cache_is_found_by_its_name(
-    copied: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = tmp_path / "hub"
     snapshot = cache / "models--site--reader" / "snapshots" / ("0" * 40)
@@ -87,7 +87,7 @@ def test_a_model_that_sees_nothing_is_named_for_what_it_is(tmp_path: Path) -> No
         load(tmp_path)
 
 
-def test_an_unknown_kind_of_model_is_said(copied: Any) -> None:
+def test_an_unknown_kind_of_model_is_said(copied: Path) -> None:
     config = json.loads((copied / "config.json").read_text()) | {"model_type": "qwen9_vl"}
     (copied / "config.json").write_text(json.dumps(config))
 
@@ -95,28 +95,28 @@ def test_an_unknown_kind_of_model_is_said(copied: Any) -> None:
         load(copied)
 
 
-def test_a_missing_chat_template_is_said(copied: Any) -> None:
+def test_a_missing_chat_template_is_said(copied: Path) -> None:
     (copied / "chat_template.jinja").unlink()
 
     with pytest.raises(UnusableModel, match="no chat template"):
         load(copied)
 
 
-def test_a_missing_processor_is_said(copied: Any) -> None:
+def test_a_missing_processor_is_said(copied: Path) -> None:
     (copied / "processor_config.json").unlink()
 
     with pytest.raises(UnusableModel, match="processor"):
         load(copied)
 
 
-def test_missing_weights_are_said(copied: Any) -> None:
+def test_missing_weights_are_said(copied: Path) -> None:
     (copied / "model.safetensors").unlink()
 
     with pytest.raises(UnusableModel, match="weights"):
         load(copied)
 
 
-def test_pickled_weights_are_never_opened(copied: Any) -> None:
+def test_pickled_weights_are_never_opened(copied: Path) -> None:
     (copied / "model.safetensors").unlink()
     (copied / "pytorch_model.bin").write_bytes(b"a pickle that would run code")
 
@@ -124,7 +124,7 @@ def test_pickled_weights_are_never_opened(copied: Any) -> None:
         load(copied)
 
 
-def test_damaged_weights_are_said(copied: Any) -> None:
+def test_damaged_weights_are_said(copied: Path) -> None:
     whole = (copied / "model.safetensors").read_bytes()
     (copied / "model.safetensors").write_bytes(whole[: len(whole) // 2])
 
@@ -133,7 +133,7 @@ def test_damaged_weights_are_said(copied: Any) -> None:
 
 
 def test_another_architectures_weights_are_refused(
-    copied: Any, model_folders: dict[str, Path]
+    copied: Path, model_folders: dict[str, Path]
 ) -> None:
     shutil.copy(model_folders["qwen2_5_vl"] / "model.safetensors", copied)
 
@@ -141,7 +141,7 @@ def test_another_architectures_weights_are_refused(
         load(copied)
 
 
-def test_missing_tensors_are_not_filled_up_with_random_numbers(copied: Any) -> None:
+def test_missing_tensors_are_not_filled_up_with_random_numbers(copied: Path) -> None:
     tensors = load_file(copied / "model.safetensors")
     del tensors["model.language_model.norm.weight"]
     save_file(tensors, copied / "model.safetensors", metadata={"format": "pt"})
@@ -152,7 +152,7 @@ def test_missing_tensors_are_not_filled_up_with_random_numbers(copied: Any) -> N
         load(copied)
 
 
-def test_code_that_came_with_a_model_is_not_run(copied: Any) -> None:
+def test_code_that_came_with_a_model_is_not_run(copied: Path) -> None:
     config = json.loads((copied / "config.json").read_text())
     config |= {"model_type": "own", "auto_map": {"AutoConfig": "own.OwnConfig"}}
     (copied / "config.json").write_text(json.dumps(config))
@@ -163,7 +163,7 @@ def test_code_that_came_with_a_model_is_not_run(copied: Any) -> None:
 
 
 @pytest.mark.parametrize("packed", [Quantisation.INT8, Quantisation.INT4])
-def test_packed_weights_need_a_gpu(copied: Any, packed: Quantisation) -> None:
+def test_packed_weights_need_a_gpu(copied: Path, packed: Quantisation) -> None:
     with pytest.raises(UnusableModel, match=f"{packed} needs an NVIDIA GPU"):
         load(copied, quantisation=packed)
 
@@ -171,7 +171,7 @@ def test_packed_weights_need_a_gpu(copied: Any, packed: Quantisation) -> None:
 @pytest.mark.skipif(
     importlib.util.find_spec("accelerate") is not None, reason="accelerate is installed here"
 )
-def test_several_gpus_need_accelerate_and_say_how_to_get_it(copied: Any) -> None:
+def test_several_gpus_need_accelerate_and_say_how_to_get_it(copied: Path) -> None:
     with pytest.raises(
         UnusableModel, match=r"accelerate is needed .* pip install 'segnode\[gpu\]'"
     ):

@@ -74,13 +74,13 @@ def exchange(picture: Any, reply: str, *before: Message) -> Conversation:
     )
 
 
-def test_the_tool_call_protocol(qwen: Any, picture: Callable[..., Picture]) -> None:
+def test_the_tool_call_protocol(qwen: Renderer, picture: Callable[..., Picture]) -> None:
     reply = '<tool_call>{"name": "add_bbox", "arguments": {"bbox_2d": [1, 2, 3, 4]}}</tool_call>'
 
     assert qwen.text(exchange(picture, reply, Message("system", ("Outline.",)))) == TOOL_CALLS
 
 
-def test_the_think_action_protocol(qwen: Any, picture: Callable[..., Picture]) -> None:
+def test_the_think_action_protocol(qwen: Renderer, picture: Callable[..., Picture]) -> None:
     reply = (
         "<think>\nIt lies right.\n</think>\n<action>\nPositive Point (0.5000, 0.2500)\n</action>"
     )
@@ -88,7 +88,7 @@ def test_the_think_action_protocol(qwen: Any, picture: Callable[..., Picture]) -
     assert qwen.text(exchange(picture, reply)) == THINK_ACTION
 
 
-def test_functions_that_are_offered_stand_where_the_template_puts_them(qwen: Any) -> None:
+def test_functions_that_are_offered_stand_where_the_template_puts_them(qwen: Renderer) -> None:
     stop = next(tool for tool in TOOLS if tool.name == "stop_action")
     call = Call("add_bbox", '{"bbox_2d": [1, 2, 3, 4]}')
     talk = Conversation(
@@ -124,7 +124,7 @@ def test_functions_are_not_lost_on_a_template_that_has_no_place_for_them(
     ],
 )
 def test_nothing_that_was_said_can_pass_for_a_mark_of_the_template(
-    qwen: Any, said: str, read: str
+    qwen: Renderer, said: str, read: str
 ) -> None:
     text = qwen.text(Conversation((Message("user", (said,)),)))
 

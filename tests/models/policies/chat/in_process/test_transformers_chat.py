@@ -26,13 +26,13 @@ def said(chat: Any, talks: Any, most: int = 6) -> Any:
 
 
 @pytest.fixture
-def talks(opening: Callable[..., Conversation]) -> Any:
+def talks(opening: Callable[..., Conversation]) -> list[Conversation]:
     return [opening(seed, "The target is: liver. " * (seed % 3 + 1)) for seed in range(5)]
 
 
 @pytest.mark.parametrize("family", ["qwen3_vl", "gemma3"])
 def test_answers_come_in_order_in_batches_of_any_size(
-    family: str, load: Callable[..., Loaded], talks: Any
+    family: str, load: Callable[..., Loaded], talks: list[Conversation]
 ) -> None:
     loaded = load(family)
 
@@ -130,7 +130,7 @@ FAULTS = [
 
 @pytest.mark.parametrize("fault", FAULTS, ids=["gpu", "cpu"])
 def test_what_does_not_fit_is_halved_until_it_does(
-    load: Callable[..., Loaded], talks: Any, fault: Exception
+    load: Callable[..., Loaded], talks: list[Conversation], fault: Exception
 ) -> None:
     expected = said(TransformersChat(load("qwen3_vl"), batch=8), talks)
     loaded = load("qwen3_vl")

@@ -20,6 +20,7 @@ from models.errors import HostNotAllowed, LanguageMisconfigured
 from models.policies.chat.openai.attempts import LONGEST_REPLY_BYTES, retry_after_s
 from models.policies.chat.openai.openai_chat import OpenAiChat
 from models.runtime.resources import LanguageOptions
+from tests.models.policies.chat.openai.conftest import FakeClock
 
 Build = Callable[..., Any]
 
@@ -120,7 +121,7 @@ def test_a_passing_fault_is_tried_again(
     connect: Build,
     completion: Build,
     refused: Build,
-    clock: Any,
+    clock: FakeClock,
     question: Conversation,
     status: int,
 ) -> None:
@@ -136,7 +137,7 @@ def test_a_server_is_not_asked_before_it_wants_to_be(
     connect: Build,
     completion: Build,
     refused: Build,
-    clock: Any,
+    clock: FakeClock,
     question: Conversation,
     said: str,
     wait_s: float,
@@ -164,7 +165,7 @@ def test_retry_after_is_seconds_or_a_date(said: str, seconds: float | None) -> N
 
 
 def test_a_wait_beyond_the_deadline_is_not_waited(
-    serve: Build, connect: Build, refused: Build, clock: Any, question: Conversation
+    serve: Build, connect: Build, refused: Build, clock: FakeClock, question: Conversation
 ) -> None:
     server = serve(refused(429, Retry_After="3600"))
 
@@ -339,7 +340,7 @@ def test_episodes_go_round_the_servers(serve: Build, connect: Build, completion:
 
 
 def test_an_episode_stays_with_the_server_that_has_read_it(
-    serve: Build, connect: Build, completion: Build, refused: Build, clock: Any
+    serve: Build, connect: Build, completion: Build, refused: Build, clock: FakeClock
 ) -> None:
     ill = serve(completion("1"), completion("2"), refused(500), completion("3"))
     chat, other = connect(ill, server := serve(completion("other"))), question_number(1)
@@ -364,7 +365,7 @@ def test_a_server_that_fails_is_replaced_at_once_and_left_alone_for_a_while(
     connect: Build,
     completion: Build,
     refused: Build,
-    clock: Any,
+    clock: FakeClock,
     question: Conversation,
 ) -> None:
     ill, well = serve(refused(500), completion("again")), serve(completion("well"))
@@ -409,7 +410,7 @@ def test_a_newer_name_of_a_parameter_is_learnt_once(
     connect: Build,
     completion: Build,
     refused: Build,
-    clock: Any,
+    clock: FakeClock,
     question: Conversation,
 ) -> None:
     def script(heard: Any) -> Any:
