@@ -263,7 +263,7 @@ class TestThinSlices:
 
     LIMITS = Limits(draw_step_mm=3.0, fill_agreement=0.7)
 
-    def test_whatever_happens_is_found_again(self, volume: Any) -> None:
+    def test_whatever_happens_is_found_again(self, volume: NDArray[np.float32]) -> None:
         roles: set[Role] = set()
 
         for seed in range(20):
@@ -275,7 +275,7 @@ class TestThinSlices:
 
         assert Role.FILL in roles
 
-    def test_a_turn_shows_what_was_interpolated(self, volume: Any) -> None:
+    def test_a_turn_shows_what_was_interpolated(self, volume: NDArray[np.float32]) -> None:
         policy = ThresholdPolicy({"ball": Band(0.7, 0.9)})
         traced, masks = recorded(run(policy, FakeSegmenter(), volume, limits=self.LIMITS))
 
@@ -289,7 +289,7 @@ class TestThinSlices:
             shown = np.flatnonzero(one.voxels.any(axis=(1, 2)))
             assert tuple(shown) == one.turn.action.slices == tuple(one.masks)
 
-    def test_another_mask_between_is_not_believed(self, volume: Any) -> None:
+    def test_another_mask_between_is_not_believed(self, volume: NDArray[np.float32]) -> None:
         policy = ThresholdPolicy({"ball": Band(0.7, 0.9)})
         traced, masks = recorded(run(policy, FakeSegmenter(), volume, limits=self.LIMITS))
         changed = tuple(
@@ -302,7 +302,9 @@ class TestThinSlices:
         with pytest.raises(ReplayDiffers, match="of the whole volume leads to another mask"):
             replay_target(replace(traced, turns=changed), masks)
 
-    def test_a_trace_from_before_there_was_a_step_drew_every_slice(self, volume: Any) -> None:
+    def test_a_trace_from_before_there_was_a_step_drew_every_slice(
+        self, volume: NDArray[np.float32]
+    ) -> None:
         policy = ThresholdPolicy({"ball": Band(0.7, 0.9)})
         traced, masks = recorded(run(policy, FakeSegmenter(), volume))
         record = trace_record(Trace((traced,)))

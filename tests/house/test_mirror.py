@@ -66,14 +66,7 @@ THROUGH_THEIR_CALLER = {
         "dicom_node.receive.handover",
         "dicom_node.receive.receiver",
     ),
-    "tests/dicom_node/series/test_image_sets.py": (
-        "dicom_node.series.kernels",
-        "dicom_node.series.mosaics",
-        "dicom_node.series.multiframe",
-        "dicom_node.series.phases",
-        "dicom_node.series.planes",
-        "dicom_node.sop_classes",
-    ),
+    "tests/dicom_node/series/test_image_sets.py": ("dicom_node.series.multiframe",),
     "tests/dicom_node/series/test_single_images.py": (
         "dicom_node.volume.pixel_size",
         "dicom_node.volume.single_image",

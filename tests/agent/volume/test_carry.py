@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from agent.actions import NameSlices
 from agent.fakes import ArraySlices, ScriptedPolicy
 from agent.limits import Limits
 from agent.ports import Localisation
@@ -97,19 +98,19 @@ class TestThinSlices:
 
     LIMITS = Limits(draw_step_mm=2.0)
 
-    def test_every_second_slice_is_drawn(self, play: Any) -> None:
+    def test_every_second_slice_is_drawn(self, play: PlayTarget) -> None:
         carry = {z: square(10) for z in (0, 2, 6, 8)}
 
         turns, result, _ = play({4: square(10)}, carry, limits=self.LIMITS)
 
         assert slices_asked(turns, Role.CARRY) == [6, 8, 2, 0]
         assert areas(result) == [100] * 9
-        filled = [turn.action.slices for turn in turns if turn.role is Role.FILL]
-        assert filled == [(5, 7), (1, 3)]
+        filled = [turn.action for turn in turns if turn.role is Role.FILL]
+        assert filled == [NameSlices((5, 7)), NameSlices((1, 3))]
         told = "4 of its 9 slices, 1 mm apart, were interpolated between drawn ones that agree"
         assert told in result.warnings
 
-    def test_the_ends_are_drawn_slice_by_slice(self, play: Any) -> None:
+    def test_the_ends_are_drawn_slice_by_slice(self, play: PlayTarget) -> None:
         carry = {z: square(10) for z in (2, 3, 5)}
 
         turns, result, _ = play({4: square(10)}, carry, limits=self.LIMITS)
@@ -118,7 +119,7 @@ class TestThinSlices:
         assert slices_asked(turns, Role.CARRY) == [6, 5, 7, 2, 0, 1]
         assert areas(result) == [0, 0, 100, 100, 100, 100, 0, 0, 0]
 
-    def test_from_a_slice_off_the_grid_it_comes_back_to_it(self, play: Any) -> None:
+    def test_from_a_slice_off_the_grid_it_comes_back_to_it(self, play: PlayTarget) -> None:
         carry = {z: square(10) for z in (0, 2, 4, 6, 8)}
 
         turns, result, _ = play({3: square(10)}, carry, limits=self.LIMITS)
@@ -126,7 +127,7 @@ class TestThinSlices:
         assert slices_asked(turns, Role.CARRY) == [4, 6, 8, 2, 0]
         assert areas(result) == [100] * 9
 
-    def test_slices_that_differ_have_the_one_between_drawn(self, play: Any) -> None:
+    def test_slices_that_differ_have_the_one_between_drawn(self, play: PlayTarget) -> None:
         carry = {5: square(12), 6: square(14), 8: square(14), 2: square(10), 0: square(10)}
 
         turns, result, _ = play({4: square(10)}, carry, limits=self.LIMITS)
@@ -134,7 +135,7 @@ class TestThinSlices:
         assert slices_asked(turns, Role.CARRY) == [6, 5, 8, 2, 0]
         assert areas(result) == [100, 100, 100, 100, 100, 144, 196, 196, 196]
 
-    def test_the_way_from_one_key_slice_ends_at_the_other(self, play: Any) -> None:
+    def test_the_way_from_one_key_slice_ends_at_the_other(self, play: PlayTarget) -> None:
         carry = {z: square(10) for z in (0, 4, 6, 8)}
 
         turns, result, _ = play({2: square(10), 7: square(10)}, carry, limits=self.LIMITS)
@@ -172,7 +173,7 @@ class TestThinSlices:
         assert areas(result) == [0, 0, 0, 0, 100, 100, 100, 0, 0]
 
     def test_drift_over_a_leap_is_no_warning_where_the_nearer_slice_leads_there(
-        self, play: Any
+        self, play: PlayTarget
     ) -> None:
         # from 4 the area on 6 is far too large; from 5 it is not
         grown = [square(21), square(22), square(21)]
@@ -184,7 +185,7 @@ class TestThinSlices:
         assert not [warning for warning in result.warnings if "could not be followed" in warning]
         assert [turn.index for turn in turns if turn.slice_index == 6] == [0, 1, 2, 3]
 
-    def test_thicker_slices_are_all_drawn(self, play: Any) -> None:
+    def test_thicker_slices_are_all_drawn(self, play: PlayTarget) -> None:
         carry = {z: square(10) for z in range(9) if z != 4}
 
         turns, result, _ = play({4: square(10)}, carry, limits=Limits(draw_step_mm=1.9))
@@ -196,7 +197,7 @@ class TestThinSlices:
             "the structure is cut off by the upper edge of the volume",
         )
 
-    def test_the_confidence_is_no_higher_than_of_the_drawn(self, play: Any) -> None:
+    def test_the_confidence_is_no_higher_than_of_the_drawn(self, play: PlayTarget) -> None:
         carry = {z: square(20) for z in (0, 2, 6, 8)} | {6: square(21)}
 
         _, result, _ = play({4: square(20)}, carry, limits=self.LIMITS)
