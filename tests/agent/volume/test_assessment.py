@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import repeat
 
 import numpy as np
@@ -22,7 +23,7 @@ class TestThinSlices:
     """A tower on 12 slices of 1 mm, drawn every 2 mm on its way from slice 6."""
 
     def assessed(
-        self, run: RunToEnd, named: int, review: list[AddBox | Stop | Absent]
+        self, run: RunToEnd, named: int, review: Sequence[AddBox | Stop | Absent]
     ) -> tuple[list[Turn], TargetResult]:
         segmenter = FakeSegmenter()
         policy = ScriptedPolicy(
@@ -50,7 +51,7 @@ class TestThinSlices:
         ]
 
     def test_an_interpolated_slice_that_is_named_is_drawn(self, run: RunToEnd) -> None:
-        smaller = [AddBox(Box(6, 8, 17, 18)), Stop()]
+        smaller: list[AddBox | Stop] = [AddBox(Box(6, 8, 17, 18)), Stop()]
 
         turns, result = self.assessed(run, 5, smaller)
 
@@ -60,7 +61,7 @@ class TestThinSlices:
         assert any(told.startswith("2 of its 8 slices") for told in result.warnings)
 
     def test_what_came_from_a_redrawn_slice_is_interpolated_anew(self, run: RunToEnd) -> None:
-        smaller = [AddBox(Box(6, 8, 17, 17)), Stop()]
+        smaller: list[AddBox | Stop] = [AddBox(Box(6, 8, 17, 17)), Stop()]
 
         turns, result = self.assessed(run, 4, smaller)
 

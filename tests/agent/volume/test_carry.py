@@ -143,26 +143,26 @@ class TestThinSlices:
         assert slices_asked(turns, Role.CARRY) == [4, 6, 0, 8]
         assert areas(result) == [100] * 9
 
-    def test_a_key_slice_that_is_met_ends_the_way(self, play: Any) -> None:
+    def test_a_key_slice_that_is_met_ends_the_way(self, play: PlayTarget) -> None:
         carry = {z: square(10) for z in (0, 4, 8)}
 
         turns, _, _ = play({2: square(10), 6: square(10)}, carry, limits=self.LIMITS)
 
         assert slices_asked(turns, Role.CARRY) == [4, 0, 8]
 
-    def test_a_key_slice_between_is_not_leapt_over(self, play: Any) -> None:
+    def test_a_key_slice_between_is_not_leapt_over(self, play: PlayTarget) -> None:
         carry = {z: square(10) for z in (4, 8)}
 
         turns, result, _ = play(
             {0: square(10), 6: square(10)}, carry, limits=Limits(draw_step_mm=4.0)
         )
 
-        filled = [turn.action.slices for turn in turns if turn.role is Role.FILL]
-        assert filled == [(1, 2, 3, 5), (7,)]
+        filled = [turn.action for turn in turns if turn.role is Role.FILL]
+        assert filled == [NameSlices((1, 2, 3, 5)), NameSlices((7,))]
         assert areas(result) == [100] * 9
 
     def test_what_a_leap_did_not_reach_is_asked_once_more_when_its_turn_has_come(
-        self, play: Any
+        self, play: PlayTarget
     ) -> None:
         carry = {5: square(10), 6: square(10)}
 
