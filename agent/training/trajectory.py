@@ -98,6 +98,7 @@ class Dropped:
 TOO_LOW = "the final IoU is too low"
 NOTHING_HELPED = "nothing that was tried brought a mask"
 NOT_WRONG = "no action was wrong enough"
+NOT_REPAIRED = "what was wrong on purpose could not be repaired"
 NO_END = "serving does not let it end there"
 
 
@@ -141,6 +142,11 @@ class _Course:
     def was_wrong(self) -> bool:
         """Whether the last turn was wrong on purpose."""
         return bool(self.learnt) and not self.learnt[-1]
+
+    @property
+    def keeps_wrong(self) -> bool:
+        """Whether a mask that was wrong on purpose stands for a structure that is there."""
+        return self.was_wrong and self.outcome is Outcome.KEPT and bool(self.truth.any())
 
     @property
     def shown_iou(self) -> float:
@@ -195,6 +201,8 @@ class TrajectoryMaker:
                     return Dropped(exercise.name, kind, NOT_WRONG)
             else:
                 following = self._nearer(course, reader)
+                if following is None and course.keeps_wrong:
+                    return Dropped(exercise.name, kind, NOT_REPAIRED)  # a stop would praise it
                 if following is None:
                     break
             course = following

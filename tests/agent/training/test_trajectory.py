@@ -25,6 +25,7 @@ from agent.training.damage import as_drawn
 from agent.training.reader_settings import ReaderSettings, TrajectoryKind
 from agent.training.slice_tasks import SliceTask, carried_to
 from agent.training.trajectory import (
+    NOT_REPAIRED,
     NOTHING_HELPED,
     TOO_LOW,
     Dropped,
@@ -226,6 +227,18 @@ class TestDropped:
         made = [maker.make(exercise) for exercise in exercises(toy_cases(4), maker)]
 
         assert TOO_LOW in {one.reason for one in made if isinstance(one, Dropped)}
+
+    def test_what_was_wrong_and_is_not_repaired_teaches_no_stop(self) -> None:
+        wrong = np.zeros((64, 64), dtype=np.bool_)
+        wrong[:4, :4] = True
+        segmenter = ScriptedSegmenter([segmentation(wrong, 0.4)] * 400, BOXES)
+        lenient = ReaderSettings(least_final_iou=0, mix={TrajectoryKind.SELF_CORRECTION: 1.0})
+        maker = maker_of(segmenter, reader=lenient)
+
+        made = [maker.make(one) for one in exercises(toy_cases(3), maker) if one.task.truth.any()]
+
+        assert NOT_REPAIRED in {one.reason for one in made if isinstance(one, Dropped)}
+        assert not [one for one in made if isinstance(one, Trajectory)]
 
     def test_a_segmenter_that_fails_is_not_hidden(self) -> None:
         segmenter = ScriptedSegmenter(["out of memory"], BOXES)
