@@ -43,7 +43,7 @@ def test_a_value_for_every_episode_that_has_one() -> None:
     assert figures["present_right"] == [1, 0]
     assert figures["completions/mean_length"] == [2, 3, 1]  # of what was said
     assert figures["reward_form"] == pytest.approx([2 / 3, 1, 1])
-    assert figures["reward_quality"][1:] == [1, 0]
+    assert figures["reward_quality"][1:] == [1, -1]
 
 
 def test_a_run_without_absent_cases_has_no_figure_of_them() -> None:
