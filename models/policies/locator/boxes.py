@@ -76,6 +76,7 @@ def box_of_main_parts(mask: NDArray[np.bool_], least_share: float) -> Box:
     """
     window = window_around(mask)
     labels, _ = ndimage.label(mask[window])
+    # pixels of each part in the order of their labels; label 0 is what lies between them
     sizes = np.bincount(labels.ravel())[1:]
     largest = sizes.max()
     rows, columns = zip(
@@ -105,6 +106,7 @@ def supported_box(
         return None
     # a way of `reach_px` steps to a pixel of the mask lies within this window as a whole
     window = window_around(mask, reach_px)
+    # steps go to the four neighbours: the support grows by a diamond, |dx| + |dy| ≤ reach_px
     support = ndimage.binary_dilation(expected[window] > SUPPORT_LEVEL, iterations=reach_px)
     shared = mask[window] & support
     if not shared.any():

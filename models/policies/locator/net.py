@@ -48,6 +48,8 @@ class Block(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Same shape in and out (batch, channels, h, w)."""
+        # a 3 x 3 convolution of dilation d reads 2·d + 1 cells across; d of 1, 2, 4, 1 one behind
+        # the other 1 + 2·(1 + 2 + 4 + 1) = 17 coarse cells: more than the 16 of the whole slice
         changed: torch.Tensor = self.layers(x)
         return x + changed
 
@@ -68,6 +70,7 @@ class Locator(nn.Module):
         self.middle_out = _blocks(middle, (1, 2), dropout)
         self.from_middle = nn.Conv2d(middle, fine, 1)
         self.fine_out = Block(fine, 1, dropout)
+        # 14·4 channels of a cell are its 2 x 2 pixels of 14 classes, laid out by the shuffle
         scale = MAP_PX // CELLS
         self.head = nn.Sequential(
             nn.GroupNorm(8, fine),
@@ -78,6 +81,8 @@ class Locator(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits of all classes, background first."""
+        # (n, 64, 64, 64), (n, 112, 32, 32), (n, 144, 16, 16) and back: what a coarse cell knows of
+        # the surroundings is added to what the fine ones know of the place
         fine = self.fine_in(self.stem(x))
         middle = self.middle_in(self.to_middle(fine))
         coarse = self.coarse(self.to_coarse(middle))
@@ -94,6 +99,7 @@ def network_input(
     `embedding` (batch, 256, 64, 64) of the segmenter; `square` (batch, 256, 256) the slice in 0..1
     as the segmenter's encoder saw it; `position` (batch, 2, 64, 64) from `body_position`.
     """
+    # the 4 x 4 pixels of a cell become its 16 channels: 256 + 16 + 2 = 274, and none is lost
     pixels = functional.pixel_unshuffle(square[:, None], IMAGE_PX // CELLS)
     # embeddings lie in +-0.6: brought to the range of the others
     return torch.cat([embedding * 3, pixels * 2 - 1, position], dim=1)
@@ -111,6 +117,7 @@ def body_position(square: NDArray[np.float32]) -> NDArray[np.float32]:
         largest = int(np.bincount(labels.ravel())[1:].argmax())
         rows, columns = ndimage.find_objects(labels)[largest]
     centres = np.arange(CELLS) * (IMAGE_PX / CELLS) + IMAGE_PX / CELLS / 2
+    # each axis of the body's box onto -1..1, linear: (c - start) / length · 2 - 1
     y, x = ((centres - axis.start) / (axis.stop - axis.start) * 2 - 1 for axis in (rows, columns))
     grid = np.stack(np.meshgrid(y, x, indexing="ij"))
     return np.clip(grid, -2, 2).astype(np.float32)

@@ -181,6 +181,8 @@ class _Mixed:
     @classmethod
     def of(cls, located: NDArray[np.float32], carried: NDArray[np.bool_], step_mm: float) -> _Mixed:
         """Mix them, the mask blurred and the less of it the further away its slice is."""
+        # 0.3·exp(-d / 5 mm): a neighbour 1 mm away has a weight of 0.25, one 10 mm away of 0.04.
+        # Both maps are probabilities, and so is their weighted mean
         weight = np.float32(CARRIED_WEIGHT * math.exp(-step_mm / _CARRIED_MM))
         blur_px = _CARRIED_BLUR * max(located.shape)
         spread = blurred(carried, blur_px)
@@ -195,12 +197,15 @@ def agreement(mask: NDArray[np.bool_], expected: NDArray[np.float32]) -> float:
     """Soft Dice of a mask and a map in 0..1, both (rows, columns): 1 only for a map that is
     sure.
     """
+    # 2·Σ m·p / (Σ m + Σ p) over the pixels, m in {0, 1} and p in 0..1. A map that is 1 in all of
+    # the mask and 0 elsewhere gives 1; one that is 0.5 in it and 0 elsewhere gives 2/3
     total = float(np.count_nonzero(mask)) + float(expected.sum())
     return 2 * float(expected[mask].sum()) / total if total else 0.0
 
 
 def expected_dice(agreed: float, predicted_iou: float) -> float:
     """The mean Dice that masks of this agreement had in cross-validation, 0..1."""
+    # a plane through the masks of cross-validation; beyond 0..1 no Dice can be expected
     offset, of_agreement, of_iou = CALIBRATION
     return float(np.clip(offset + of_agreement * agreed + of_iou * predicted_iou, 0.0, 1.0))
 

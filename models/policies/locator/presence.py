@@ -49,6 +49,7 @@ _MOST_COARSE_STEP = 3
 
 def area_px(expected: NDArray[np.float32]) -> float:
     """What a map (rows, columns) in 0..1 shows as more likely than not, in the model's pixels."""
+    # areas go with the square of the length that both pictures have in common, the longer side
     scale = MODEL_PX / max(expected.shape)
     return float(np.count_nonzero(expected > 0.5) * scale * scale)
 
@@ -60,6 +61,8 @@ def presence(structure: str, area: float, *, alone: bool) -> float:
     often sure of it a slice too far, which only a neighbour could tell.
     """
     least = least_area_px(structure, alone=alone)
+    # A logistic curve over the logarithm of the area: log odds = 1.5·ln((area + 1) / (least + 1)),
+    # 0 at the least area. The one keeps an area of nothing finite: odds (least + 1)^-1.5
     odds = ((area + 1) / (least + 1)) ** _STEEPNESS
     return odds / (1 + odds) if math.isfinite(odds) else 1.0
 
@@ -99,6 +102,8 @@ def key_slices(
     agreed = [z for run in _runs(likely) if len(run) >= needed for z in run]
     if not agreed:
         return ()
+    # the square root of an area is a length: a slice twice as wide counts twice, not four times,
+    # so that a sure slice of middling size can be chosen over an unsure large one
     merit = {z: likely[z] * math.sqrt(areas[z]) for z in agreed}
     apart = max(1, len(agreed) // 3)
     chosen: list[int] = []

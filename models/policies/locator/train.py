@@ -250,6 +250,7 @@ def _at_map_size(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     picture is.
     """
     side = max(labels.shape)
+    # the centre of pixel i of the map lies at (i + 0.5)·side / 128 in the padded picture
     nearest = ((np.arange(MAP_PX) + 0.5) * side / MAP_PX).astype(int)
     padded = np.zeros((side, side), dtype=np.uint8)
     padded[: labels.shape[0], : labels.shape[1]] = labels
@@ -333,6 +334,9 @@ def _warped(inputs: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, t
     count = len(inputs)
     turn, growth, across, down = ((torch.rand(count) * 2 - 1) for _ in range(4))
     turn, growth = turn * WARP_RAD, torch.exp(-growth * WARP_LOG_SCALE)
+    # The affine of each example as it is fetched: [R·g | t], R a turn of up to 10 degrees, g a
+    # growth of e^-0.15 to e^0.15, t up to 10 % of half the field. One matrix for both grids, since
+    # they count in halves of the field and not in cells
     rows = [
         torch.stack([turn.cos() * growth, -turn.sin() * growth, across * WARP_SHIFT], 1),
         torch.stack([turn.sin() * growth, turn.cos() * growth, down * WARP_SHIFT], 1),
@@ -355,6 +359,9 @@ def locator_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     weights = torch.tensor(CLASS_WEIGHTS, device=logits.device)
     entropy = functional.cross_entropy(logits, labels, weight=weights)
     truth = functional.one_hot(labels, CLASSES).permute(0, 3, 1, 2).float()
+    # Dice of an organ over the whole batch: 2·Σ p·y / (Σ p + Σ y), each sum over all pixels of all
+    # slices, so that a slice with two pixels of it weighs no more than they do. One is added above
+    # and below: the gradient of a small organ stays bounded
     said = logits.softmax(1)
     shared, total = (said * truth).sum((0, 2, 3)), (said + truth).sum((0, 2, 3))
     here = truth.sum((0, 2, 3)) > 0
@@ -367,6 +374,8 @@ def locator_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 def _follow(average: Locator, network: Locator, share_kept: float) -> None:
     with torch.no_grad():
         for old, new in zip(average.parameters(), network.parameters(), strict=True):
+            # a(t) = k·a(t-1) + (1 - k)·w(t): a mean over the last 1 / (1 - k) = 200 steps or so. In
+            # the beginning k = (t + 1) / (t + 20) is less, so that the first weights are forgotten
             old.lerp_(new, 1 - share_kept)
 
 
