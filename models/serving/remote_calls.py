@@ -50,7 +50,7 @@ class RemoteCalls:
             raise SegmenterAway(url, f"is no URL ({error})") from error
         if parsed.scheme not in ("http", "https") or not parsed.host or parsed.userinfo:
             raise SegmenterAway(
-                url, "is no URL of a server: write it as http://host:8200, without a user"
+                url, "is no URL of a server: write it as http://host:8265, without a user"
             )
         self.host = parsed.netloc.decode("ascii")
         base = str(parsed) if parsed.path.endswith(PREFIX) else f"{parsed}{PREFIX}"

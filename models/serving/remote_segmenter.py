@@ -144,7 +144,7 @@ def open_remote_segmenter(
     url: str, *, name: str | None = None, token: str = "", retries: CallRetries = DEFAULT_RETRIES
 ) -> RemoteSegmenter:
     """The segmenter `name` (None: the server's own choice) of the server at `url`, such as
-    http://host:8200. SegmenterAway where it is not there, or will not have the `token`.
+    http://host:8265. SegmenterAway where it is not there, or will not have the `token`.
     """
     calls = RemoteCalls(url, token, retries)
     trial = {"image": _base64(SentSlice(_TRIAL).content), "segmenter": name}

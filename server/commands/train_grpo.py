@@ -64,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--segmenter-url",
         metavar="URL",
         default="",
-        help="a `segnode sessions` that draws instead, such as http://host:8200",
+        help="a `segnode sessions` that draws instead, such as http://host:8265",
     )
     parser.add_argument(
         "--segmenter-token", metavar="FILE", type=Path, help="holds the token that it wants"
