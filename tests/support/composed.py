@@ -68,9 +68,10 @@ class ComposedProcesses:
         targets: Sequence[str],
         out: Path,
         progress: Callable[[str], None],
+        modality: str,
     ) -> Sequence[TargetSummary]:
         agent = settings.agent
-        self._note("segment", path, tuple(targets), out, agent.policy, agent.segmenter)
+        self._note("segment", path, tuple(targets), out, agent.policy, agent.segmenter, modality)
         for text in targets:
             progress(text)
         return self._summaries

@@ -32,6 +32,7 @@ ROUTES = [
     ("POST", "sessions/x/segment"),
     ("POST", "predict"),
     ("POST", "predict_with_state"),
+    ("POST", "predict_many"),
 ]
 
 
@@ -87,6 +88,7 @@ def test_every_route_is_described_with_its_problems(api: TestClient) -> None:
         schemas.AskIn,
         schemas.PredictIn,
         schemas.PredictStateIn,
+        schemas.PredictManyIn,
         schemas.SegmentationOut,
         schemas.SessionOut,
     ],
