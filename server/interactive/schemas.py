@@ -36,6 +36,9 @@ ImageText = Annotated[
 SegmenterName = Annotated[
     str | None, Field(max_length=64, description="see /health for the names; null is the first")
 ]
+OutlineText = Annotated[
+    str, Field(description="an outline to start from: base64 of a grey PNG of the image's size")
+]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="of the image's file, in hex")]
 
 
@@ -104,7 +107,16 @@ class AskIn(_Taken):
     logits: Annotated[bool, Field(description="whether to send the logits along")] = False
 
 
-class PredictIn(AskIn):
+class _PromptsIn(_Taken):
+    """Prompts in the image's own pixels."""
+
+    box: BoxPx | None = None
+    points: list[PointJson] = []
+    text: Annotated[str, Field(max_length=1000)] = ""
+    previous_logits: LogitsJson | None = None
+
+
+class PredictIn(_PromptsIn, AskIn):
     """Everything for one mask; the image in full."""
 
     model_config = ConfigDict(
@@ -113,17 +125,10 @@ class PredictIn(AskIn):
 
     image: ImageText
     segmenter: SegmenterName = None
-    box: BoxPx | None = None
-    points: list[PointJson] = []
-    text: Annotated[str, Field(max_length=1000)] = ""
-    mask: Annotated[
-        str | None,
-        Field(description="an outline to start from: base64 of a grey PNG of the image's size"),
-    ] = None
-    previous_logits: LogitsJson | None = None
+    mask: OutlineText | None = None
 
 
-class PredictStateIn(AskIn):
+class PredictStateIn(_PromptsIn, AskIn):
     """All prompts so far and the logits of the last answer; the image in full or by its hash."""
 
     model_config = ConfigDict(
@@ -141,26 +146,15 @@ class PredictStateIn(AskIn):
     image: ImageText | None = None
     image_sha256: Sha256 | None = None
     segmenter: SegmenterName = None
-    box: BoxPx | None = None
-    points: list[PointJson] = []
-    text: Annotated[str, Field(max_length=1000)] = ""
-    previous_logits: LogitsJson | None = None
     logits: bool = True
 
 
-class PromptedImageIn(_Taken):
+class PromptedImageIn(_PromptsIn):
     """All prompts so far on one image, in full or by its hash."""
 
     image: ImageText | None = None
     image_sha256: Sha256 | None = None
-    box: BoxPx | None = None
-    points: list[PointJson] = []
-    text: Annotated[str, Field(max_length=1000)] = ""
-    mask: Annotated[
-        str | None,
-        Field(description="an outline to start from: base64 of a grey PNG of the image's size"),
-    ] = None
-    previous_logits: LogitsJson | None = None
+    mask: OutlineText | None = None
 
 
 class PredictManyIn(AskIn):
