@@ -36,7 +36,15 @@ def up():
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", port)) == 0
     import psutil
-    return bool(psutil.Process().children())
+    # libraries start programs of their own while they are imported, before signals are handled
+    return any("server.cli" in command_of(child) for child in psutil.Process().children())
+
+def command_of(process):
+    import psutil
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
 
 def stop_when_up():
     while not up():
