@@ -22,6 +22,9 @@ class Limits:
     stalls_in_a_row: int = 2  # duplicates and unchanged masks before the episode ends
     undo_px: float = 3.0  # an opposite click this near removes the earlier one
     absent_below: float = 0.5  # "absent" discards a mask only when its score is below this
+    # a planner that looked at the slice is believed: its "absent", said twice, discards any mask
+    # and bars the way, its "stop" confirms a mask in doubt. False for one that reckons
+    planner_decides: bool = False
     end_after: int = 2  # slices without the structure before it has ended
     presence_floor: float = 0.02  # slices of lower presence are not worked on
     radius_jump: float = 1.6  # growth of the equivalent radius between neighbours (2.5 in area)

@@ -206,7 +206,7 @@ class Observation:
     `best` the best one so far; `carried` (rows, columns) bool the mask that the neighbouring slices
     suggest; `best_masks` the best mask (rows, columns) bool after each of `turns`, None while there
     was none; `supported_prompts` those of the segmenter; `opening` the mask under review that was
-    shown before the first turn, if any.
+    shown before the first turn, if any; `doubt` a sentence that says why a slice is under review.
     """
 
     target: Target
@@ -221,6 +221,7 @@ class Observation:
     best_masks: tuple[NDArray[np.bool_] | None, ...] = ()
     supported_prompts: frozenset[PromptKind] = frozenset(PromptKind)
     opening: NDArray[np.bool_] | None = None
+    doubt: str = ""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,9 @@ answer and appends the turn. Rules that the papers leave open:
   so do three without any effect (`Limits`).
 - A mask that does not score higher than the best is rolled back, together with its prompt.
 - "Stop" without a mask is answered once with an observation; the second one ends the episode.
-- "Absent" after a mask discards that mask only if its score is low; otherwise it is refused.
+- "Absent" after a mask discards that mask only if its score is low; otherwise it is refused: once
+  to a planner that decides (`Limits`), and not where no turn is left to say it again.
+- "Stop" under review says to such a planner that the mask in doubt is right.
 """
 
 from __future__ import annotations
@@ -236,7 +238,8 @@ class EpisodeState:
 
     def _stop(self) -> _Verdict:
         stopped_before = any(isinstance(turn.action, Stop) for turn in self.turns)
-        if self.best is None and not stopped_before:
+        in_doubt = self._start.opening is not None and self._limits.planner_decides
+        if self.best is None and not stopped_before and not in_doubt:
             return _Verdict(
                 Outcome.REFUSED,
                 "there is no mask yet: draw one, or say that the structure is absent",
@@ -244,13 +247,28 @@ class EpisodeState:
         return _Verdict(Outcome.STOPPED)
 
     def _give_up(self) -> _Verdict:
-        if self.best is not None and self.score >= self._limits.absent_below:
+        if self._limits.planner_decides:
+            if self.best is not None and self._may_be_asked_again():
+                return _Verdict(
+                    Outcome.REFUSED,
+                    "a mask was drawn on this slice: say once more that the target is absent, and "
+                    "the mask goes; or stop to keep it",
+                )
+        elif self.best is not None and self.score >= self._limits.absent_below:
             return _Verdict(
                 Outcome.REFUSED,
                 f"a mask of score {self.score:.2f} has been kept: stop to keep it, or correct it",
             )
         self.best, self.score, self.absent = None, 0.0, True
         return _Verdict(Outcome.ABSENT)
+
+    def _may_be_asked_again(self) -> bool:
+        """Whether "absent" is put to the planner once more: the mask scores well, it was not said
+        before, and a turn is left to answer.
+        """
+        said_before = any(isinstance(turn.action, Absent) for turn in self.turns)
+        has_turns = len(self.turns) + 1 < self._limits.turns(self._start.role)
+        return self.score >= self._limits.absent_below and not said_before and has_turns
 
     def _weigh(self, answer: Segmentation | str | None, prompts: Prompts) -> _Verdict:
         """The verdict on an answer, which becomes the best mask if its score is higher."""

@@ -111,8 +111,10 @@ class PromptBuilder:
         return as_message(text, native=self.settings.offers_tools)
 
     def _opening(self, observation: Observation) -> str:
+        doubt = {"doubt": observation.doubt} if observation.role is Role.REVIEW else {}
         return self.templates.fill(
             _OPENINGS.get(observation.role, "first"),
+            **doubt,
             **self._common(observation, 0),
             segmenter=self._segmenter(observation.supported_prompts),
             volume=self._place(observation),

@@ -26,7 +26,7 @@ PLACEHOLDERS: Mapping[str, frozenset[str]] = {
     "tools": frozenset({"tools"}),  # the syntax of actions, where the server is not given functions
     "first": _EPISODE,  # a slice, to be segmented from nothing
     "carry": _EPISODE,  # a slice next to one that has a mask
-    "review": _EPISODE,  # a slice whose mask is in doubt
+    "review": _EPISODE | {"doubt"},  # a slice whose mask is in doubt
     "next": _TURN,  # after an action that was carried out
     "fault": _TURN,  # after a reply without effect
     "survey": frozenset({"target", "last_slice", "slice_mm"}),  # where in the volume is it?

@@ -15,6 +15,7 @@ from agent.limits import Limits
 from agent.ports import Observation, Slices
 from agent.training.clicks import iou
 from agent.values import Role, Segmentation, Target
+from agent.volume.assessment import NAMED
 from agent.volume.between import between
 from agent.volume.neighbours import Neighbourhood, adjacent
 
@@ -41,7 +42,10 @@ class SliceTask:
     def start(self, target: Target, slices: Slices) -> Observation:
         """What the policy is shown before its first turn."""
         latest = None if self.opening is None else Segmentation.of_mask(self.opening)
-        return Observation(target, slices, self.z, self.role, latest=latest, carried=self.carried)
+        doubt = NAMED if self.role is Role.REVIEW else ""
+        return Observation(
+            target, slices, self.z, self.role, latest=latest, carried=self.carried, doubt=doubt
+        )
 
     def objection(self, limits: Limits, slices: Slices) -> Objection:
         """What serving has against a mask here, whatever its score."""

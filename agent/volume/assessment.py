@@ -16,6 +16,9 @@ from agent.volume.neighbours import adjacent
 from agent.volume.propagate import affected_range, follow
 from agent.volume.target_state import TargetState
 
+NAMED = "you named it when you looked over the whole"
+"""Why a slice is under review that the policy itself found wrong."""
+
 
 def assess(target_state: TargetState) -> Generator[Turn, None, None]:
     """Ask the policy which slices need correction and work on them; yields the turns.
@@ -57,15 +60,16 @@ def _redraw(target_state: TargetState, z: int) -> Generator[Turn, None, bool]:
     sources = target_state.interpolated.get(z)
     earlier = target_state.take(z) if z in target_state.masks else None
     suspect = None if earlier is None else Segmentation.of_mask(earlier[0])
-    episode = yield from target_state.draw(z, Role.REVIEW, carried=expected, suspect=suspect)
+    episode = yield from target_state.draw(
+        z, Role.REVIEW, carried=expected, suspect=suspect, doubt=NAMED
+    )
     if episode.best is not None:
         return True
     if earlier is not None and not episode.absent:
         target_state.put(z, *earlier, sources)
     elif earlier is not None:
-        target_state.warnings.append(
-            f"slice {z} was cut: on a second look the structure is not there"
-        )
+        reason = target_state.absences.get(z) or "on a second look the structure is not there"
+        target_state.warnings.append(f"slice {z} was cut: {reason}")
     return False
 
 

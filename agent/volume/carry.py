@@ -24,9 +24,9 @@ def propagate_slice_by_slice(
     """Work from `key_slice` towards higher (`step` 1) or lower slices; yields the turns, that of
     what was interpolated last.
 
-    The way ends at the volume's edge, at a slice with a mask, or after `end_after` slices in a row
-    without the structure: its presence is below the floor, the policy says absent, or no mask fits
-    its neighbour (drift).
+    The way ends at the volume's edge, at a slice with a mask, at one that was worked on in full and
+    found without the structure, or after `end_after` slices in a row without it: its presence is
+    below the floor, the policy says absent, or no mask fits its neighbour (drift).
     """
     before = frozenset(target_state.interpolated)
     yield from _go(target_state, key_slice, step)
@@ -37,7 +37,8 @@ def _go(
     target_state: TargetState, key_slice: int, step: Literal[-1, 1]
 ) -> Generator[Turn, None, None]:
     z, missing, refused = key_slice + step, 0, key_slice
-    while 0 <= z < target_state.slices.shape[0] and z not in target_state.masks:
+    ends = target_state.masks.keys() | target_state.absences.keys()
+    while 0 <= z < target_state.slices.shape[0] and z not in ends:
         landing = z if missing else _landing(target_state, z - step, step)
         if landing not in (z, refused):
             is_met = landing in target_state.masks
@@ -64,6 +65,8 @@ def _landing(target_state: TargetState, last: int, step: Literal[-1, 1]) -> int:
     below, above = (last - 1) // stride * stride, min((last // stride + 1) * stride, top)
     landing = above if step == 1 else below
     on_the_way = range(last + step, landing, step)
+    if any(z in target_state.absences for z in (*on_the_way, landing)):
+        return last + step  # no leap over a slice without the structure
     return next((z for z in on_the_way if z in target_state.masks), landing)
 
 

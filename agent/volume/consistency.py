@@ -12,7 +12,7 @@ from agent.turns import Turn
 from agent.values import Role, Segmentation
 from agent.volume.between import between
 from agent.volume.neighbours import adjacent, radius_px
-from agent.volume.target_state import TargetState
+from agent.volume.target_state import TargetState, confirmed
 
 _FILLED_SCORE = 0.5  # times the lower score of both neighbours: no model drew a filled slice
 
@@ -32,7 +32,8 @@ def check_consistency(target_state: TargetState) -> Generator[Turn, None, None]:
 
     The policy is asked to redraw a slice that does not fit. A slice that it cannot correct is
     filled from its two neighbours, or cut where there is one only or the two have nothing between
-    them; both give a warning.
+    them; both give a warning. A planner that decides may also say that the mask is right, or that
+    the structure is not there: so it stays.
     """
     if not target_state.masks:
         return
@@ -65,7 +66,7 @@ def _finding(target_state: TargetState, z: int) -> _Finding | None:
     """What is wrong with slice `z`, or None."""
     around = adjacent(target_state.masks, z)
     if z not in target_state.masks:
-        is_gap = len(around) == 2
+        is_gap = len(around) == 2 and z not in target_state.absences
         return _Finding(z, "it is empty between two slices that are not", 0.0) if is_gap else None
     why = target_state.neighbourhood().runaway(target_state.masks[z], around) if around else None
     return None if why is None else _Finding(z, why, _misfit(target_state.masks[z], around))
@@ -84,7 +85,8 @@ def _misfit(mask: NDArray[np.bool_], around: tuple[NDArray[np.bool_], ...]) -> f
 def _correct(target_state: TargetState, finding: _Finding) -> Generator[Turn, None, None]:
     z, around = finding.z, adjacent(target_state.masks, finding.z)
     expected = between(*around) if len(around) == 2 else around[0]
-    suspect = target_state.take(z)[0] if z in target_state.masks else None
+    sources = target_state.interpolated.get(z)
+    earlier = target_state.take(z) if z in target_state.masks else None
 
     def misfits(segmentation: Segmentation) -> str | None:
         return target_state.neighbourhood().runaway(segmentation.mask, around)
@@ -93,15 +95,22 @@ def _correct(target_state: TargetState, finding: _Finding) -> Generator[Turn, No
         z,
         Role.REVIEW,
         carried=expected,
-        suspect=None if suspect is None else Segmentation.of_mask(suspect),
+        suspect=None if earlier is None else Segmentation.of_mask(earlier[0]),
+        doubt=finding.why,
         objection=misfits,
     )
     if episode.best is not None:
         return
-    if len(around) == 2 and expected.any():
+    if earlier is not None and confirmed(episode, target_state.limits):
+        target_state.put(z, *earlier, sources)
+        target_state.warnings.append(f"slice {z} was kept on a second look, though {finding.why}")
+    elif z in target_state.absences:
+        reason = target_state.absences[z] or "on a second look the structure is not there"
+        target_state.warnings.append(f"slice {z} has no mask: {reason}")
+    elif len(around) == 2 and expected.any():
         target_state.put(
             z, expected, _FILLED_SCORE * min(target_state.scores[z - 1], target_state.scores[z + 1])
         )
         target_state.warnings.append(f"slice {z} was filled from its neighbours: {finding.why}")
-    elif suspect is not None:
+    elif earlier is not None:
         target_state.warnings.append(f"slice {z} was cut: {finding.why}")

@@ -75,6 +75,8 @@ def _interpolate(target_state: TargetState, lower: int, upper: int) -> bool:
     # no surer than the less sure of the two, times the Dice that such a slice had (between.py)
     score = min(scores[lower], scores[upper]) * (1 + agreement) / 2
     for z in range(lower + 1, upper):
+        if z in target_state.absences:
+            continue
         mask = interpolated(masks[lower], masks[upper], (z - lower) / (upper - lower))
         target_state.put(z, tidy_slice(mask), score, (lower, upper))
     return True

@@ -6,7 +6,7 @@ An Outline is a value that can be stored in a file, so that interrupted work goe
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,8 +18,9 @@ from agent.limits import Limits
 from agent.ports import BatchPolicy, Localisation, Policy, Segmenter, Slices, VolumePrompter
 from agent.turns import WHOLE_VOLUME, Outcome, TargetResult, Turn
 from agent.values import Role, Target, TargetStatus
+from agent.volume.between import drawing_stride
 from agent.volume.suitability import require_suited
-from agent.volume.target_state import EpisodeConfig, TargetState, conditions_of
+from agent.volume.target_state import EpisodeConfig, TargetState, conditions_of, listed
 
 _UNKNOWN_PRESENCE = 0.5  # where the policy gives no figures
 
@@ -147,7 +148,36 @@ def _work_on_key_slices(
         for z in key_slices:
             if z not in target_state.masks:  # a VolumePrompter's object may have reached it
                 yield from target_state.draw(z, Role.KEY)
+    absent = [z for z in key_slices if z in target_state.absences]
+    if 2 * len(absent) > len(key_slices):
+        # the contact sheet misled the planner, or the target is small: what lies beside is looked
+        # at before a mask is followed there, or the whole is called absent
+        beside = _beside(target_state, key_slices)
+        for z in beside:
+            yield from target_state.draw(z, Role.KEY)
+        key_slices = [*key_slices, *beside]
     target_state.key_slices += [z for z in key_slices if z in target_state.masks]
+    seen_nothing = {z: target_state.absences[z] for z in key_slices if z in target_state.absences}
+    if seen_nothing and target_state.masks:
+        why = _reasons(seen_nothing)
+        target_state.warnings.append(
+            f"not seen on {listed(seen_nothing)}, where it was looked for"
+            + (f": {why}" * bool(why))
+        )
+
+
+def _beside(target_state: TargetState, key_slices: Sequence[int]) -> list[int]:
+    """The next slices to be drawn on both sides of the key slices, without those worked on."""
+    slices, limits = target_state.slices, target_state.limits
+    stride = drawing_stride(slices.spacing_mm[0], limits.draw_step_mm)
+    beside = dict.fromkeys(n for z in key_slices for n in (z - stride, z + stride))
+    in_volume = [z for z in beside if 0 <= z < slices.shape[0] and z not in key_slices]
+    return [z for z in in_volume if z not in target_state.masks and target_state.likely(z)]
+
+
+def _reasons(absences: Mapping[int, str]) -> str:
+    """The planner's own reasons, each once; "" where it gave none."""
+    return "; ".join(dict.fromkeys(reason for reason in absences.values() if reason))
 
 
 def _without_mask(target_state: TargetState, localisation: Localisation) -> Outline:
@@ -155,7 +185,8 @@ def _without_mask(target_state: TargetState, localisation: Localisation) -> Outl
     drawing = [turn for turn in target_state.turns if turn.slice_index != WHOLE_VOLUME]
     last_turns = {turn.slice_index: turn for turn in drawing}
     if drawing and all(turn.outcome is Outcome.ABSENT for turn in last_turns.values()):
-        reason = "looked for on the likeliest slices and not found there"
+        reason = _reasons(target_state.absences)
+        reason = reason or "looked for on the likeliest slices and not found there"
         return _ended(
             target_state, TargetStatus.ABSENT, reason, 1.0 - _highest_presence(localisation)
         )

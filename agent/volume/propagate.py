@@ -71,7 +71,10 @@ class _PropagatedObject:
 
     @property
     def seed(self) -> Seed:
-        masks = {z: self._state.masks[z] for z in self._range.seeds}
+        # an empty mask bars the way: the planner looked there and found nothing
+        barred = np.zeros(self._state.slices.shape[1:], dtype=np.bool_)
+        masks = dict.fromkeys(self._state.absences, barred)
+        masks |= {z: self._state.masks[z] for z in self._range.seeds}
         return Seed(masks, self._range.lowest, self._range.highest)
 
     def continues(self, propagated: PropagatedSlice) -> bool:

@@ -33,12 +33,18 @@ from agent.volume.prompter import EpisodePrompter, SliceOfObject
 
 @dataclass(frozen=True)
 class EpisodeConfig:
-    """The policy, segmenter, limits and clock of the work on a target."""
+    """The policy, segmenter, limits and clock of the work on a target. A policy that is shown
+    pictures decides (`Limits.planner_decides`).
+    """
 
     policy: Policy
     segmenter: Segmenter
     limits: Limits = field(default_factory=Limits)
     clock: Clock = time.perf_counter
+
+    def __post_init__(self) -> None:
+        if isinstance(self.policy, ShowsPictures):  # it has looked at what it judges
+            object.__setattr__(self, "limits", replace(self.limits, planner_decides=True))
 
 
 @dataclass(eq=False)
@@ -75,7 +81,24 @@ class TargetState:
 
     def likely(self, z: int) -> bool:
         """Whether the target's presence on slice `z` is high enough to work there."""
+        if z in self.absences:
+            return False
         return not self.presence or self.presence[z] >= self.limits.presence_floor
+
+    @property
+    def absences(self) -> dict[int, str]:
+        """The slices on which a planner that decides found no target when it worked on them in
+        full, and why not: no mask is followed into them.
+        """
+        if not self.limits.planner_decides:
+            return {}
+        in_full = [turn for turn in self.turns if turn.role in (Role.KEY, Role.REVIEW)]
+        last_turns = {turn.slice_index: turn for turn in in_full}
+        return {
+            z: turn.action.reason
+            for z, turn in last_turns.items()
+            if turn.outcome is Outcome.ABSENT and isinstance(turn.action, Absent)
+        }
 
     def draw(
         self,
@@ -84,15 +107,19 @@ class TargetState:
         *,
         carried: NDArray[np.bool_] | None = None,
         suspect: Segmentation | None = None,
+        doubt: str = "",
         objection: Objection = no_objection,
     ) -> Generator[Turn, None, Episode]:
         """Work on slice `z`: yields its turns, and enters the mask if one was kept.
 
         `carried` is the mask that the neighbours suggest; `suspect` the mask under review, which
-        the policy is shown as the latest one and which is not put back. A VolumePrompter draws the
+        the policy is shown as the latest one and which is not put back, `doubt` why it is under
+        review. A VolumePrompter draws the
         whole object: the one that was kept replaces the masks of all slices (`_put_object`).
         """
-        start = Observation(self.target, self.slices, z, role, latest=suspect, carried=carried)
+        start = Observation(
+            self.target, self.slices, z, role, latest=suspect, carried=carried, doubt=doubt
+        )
         episode = yield from self._recorded(start, objection)
         if episode.best is not None:
             self.put(z, episode.best.mask, episode.score)
@@ -213,7 +240,7 @@ class TargetState:
         where the prompter takes no mask, for its answer then knows nothing of them.
         """
         changed, replaces = [], PromptKind.MASK in self.config.segmenter.supported_prompts
-        for other in set(range(len(whole.mask))) - {z}:
+        for other in set(range(len(whole.mask))) - {z} - self.absences.keys():
             segmentation, earlier = SliceOfObject.of(whole, other), self.masks.get(other)
             if earlier is not None and not replaces:
                 continue
@@ -257,6 +284,12 @@ class TargetState:
 
     def _turns_on(self, z: int) -> int:
         return sum(turn.slice_index == z for turn in self.turns)
+
+
+def confirmed(episode: Episode, limits: Limits) -> bool:
+    """Whether a planner that decides ended a review by saying that the mask in doubt is right."""
+    stopped = bool(episode.turns) and episode.turns[-1].outcome is Outcome.STOPPED
+    return limits.planner_decides and episode.best is None and stopped
 
 
 def record_propagation(

@@ -135,6 +135,7 @@ class GrpoSettings:
             max_turns=self.turns,
             carry_turns=min(usual.carry_turns, self.turns),
             review_turns=min(usual.review_turns, self.turns),
+            planner_decides=True,
         )
 
 

@@ -150,7 +150,7 @@ class EpisodePlayer:
             Room(self.settings.reply_tokens, self.response_tokens),
             temperature,
         )
-        limits = Limits(max_turns=self.settings.turns)
+        limits = Limits(max_turns=self.settings.turns, planner_decides=True)
         (rollout,) = roll_out([start.observation], self.models.segmenter, chat, language, limits)
         if len(rollout.prompt_ids) > self.prompt_tokens:
             raise TrainingRefused(

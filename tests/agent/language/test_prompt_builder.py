@@ -198,6 +198,7 @@ class TestRoles:
             turns=(fault, replace(fault, index=1)),
             best_masks=(None, drawn),
             opening=square_at(8, 8),
+            doubt="it is empty between two slices that are not",
         )
 
         shown = [shown_before(observation, turn) for turn in range(3)]
@@ -206,7 +207,7 @@ class TestRoles:
         np.testing.assert_array_equal(shown[1], square_at(8, 8))
         np.testing.assert_array_equal(shown[2], drawn)
         talk = PromptBuilder.of(LanguageSettings()).about_slice(observation)
-        assert "does not fit its neighbours" in texts(talk)[0]
+        assert "another look: it is empty between two slices that are not.\n" in texts(talk)[0]
         assert "had no effect: a whole sentence.\n" in texts(talk)[1]  # one full stop is enough
 
     def test_an_image_on_its_own_is_no_slice_of_a_volume(self, volume: ArraySlices) -> None:
