@@ -59,9 +59,10 @@ class TestAbsentKeySlices:
             _, result = run(segment_target(LIVER, slices, policy, segmenter, limits))
             return result
 
-        area = 140  # a square of 12 without its corners
-        assert areas(segmented(Limits()))[2:10] == [area] * 8
-        assert areas(segmented(DECIDES))[2:10] == [area] * 6 + [0, 0]
+        reached = [area > 0 for area in areas(segmented(Limits()))]
+        reached_when_believed = [area > 0 for area in areas(segmented(DECIDES))]
+        assert reached == [2 <= z < 10 for z in range(12)]
+        assert reached_when_believed == [2 <= z < 8 for z in range(12)]
 
     def test_where_most_are_absent_what_lies_beside_is_asked_first(self, play: PlayTarget) -> None:
         keys: Script = {
