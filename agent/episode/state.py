@@ -248,7 +248,11 @@ class EpisodeState:
 
     def _give_up(self) -> _Verdict:
         if self._limits.planner_decides:
-            if self.best is not None and self._may_be_asked_again():
+            said_before = any(isinstance(turn.action, Absent) for turn in self.turns)
+            has_turns = len(self.turns) + 1 < self._limits.turns(self._start.role)
+            # a mask that scores well is put before the planner once more, if it can still answer
+            is_good = self.best is not None and self.score >= self._limits.absent_below
+            if is_good and has_turns and not said_before:
                 return _Verdict(
                     Outcome.REFUSED,
                     "a mask was drawn on this slice: say once more that the target is absent, and "
@@ -261,14 +265,6 @@ class EpisodeState:
             )
         self.best, self.score, self.absent = None, 0.0, True
         return _Verdict(Outcome.ABSENT)
-
-    def _may_be_asked_again(self) -> bool:
-        """Whether "absent" is put to the planner once more: the mask scores well, it was not said
-        before, and a turn is left to answer.
-        """
-        said_before = any(isinstance(turn.action, Absent) for turn in self.turns)
-        has_turns = len(self.turns) + 1 < self._limits.turns(self._start.role)
-        return self.score >= self._limits.absent_below and not said_before and has_turns
 
     def _weigh(self, answer: Segmentation | str | None, prompts: Prompts) -> _Verdict:
         """The verdict on an answer, which becomes the best mask if its score is higher."""

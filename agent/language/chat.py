@@ -12,11 +12,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.protocol.coordinates import Coordinates, SizePx
 from agent.protocol.vocabulary import Tool
 from agent.turns import Usage
 
@@ -133,6 +134,18 @@ class ChatModel(Protocol):
 
         Raises ChatFailed, with a sentence that says what to do, when any of them got no answer.
         """
+
+
+@runtime_checkable
+class SeesPictures(Protocol):
+    """A chat model of which is known how it sees pictures and writes places on them."""
+
+    @property
+    def coordinates(self) -> Coordinates:
+        """What its family writes; AUTO where nobody knows."""
+
+    def seen_px(self, size_px: SizePx) -> SizePx:
+        """The size at which its processor shows it a picture of `size_px`."""
 
 
 def native_calls(tool_calls: Sequence[object]) -> tuple[Call, ...]:

@@ -19,7 +19,7 @@ from agent.actions import Absent, Malformed, NameSlices
 from agent.conditions import PictureSettings
 from agent.errors import ChatFailed, NoAnswer
 from agent.knowledge import ANYTHING
-from agent.language.chat import Answer, ChatModel, Conversation
+from agent.language.chat import Answer, ChatModel, Conversation, SeesPictures
 from agent.language.prompt_builder import WITHOUT_EFFECT, PromptBuilder
 from agent.language.replies import reply_text
 from agent.language.scoring import mask_score
@@ -52,7 +52,9 @@ class LanguagePolicy:
     ) -> None:
         self.name = name
         self._chat, self._settings, self._clock = chat, settings, clock
-        self._prompt_builder = PromptBuilder.of(settings)
+        self._prompt_builder = PromptBuilder.of(
+            settings, chat if isinstance(chat, SeesPictures) else None
+        )
 
     @property
     def pictures(self) -> PictureSettings:
@@ -125,7 +127,8 @@ class LanguagePolicy:
         replies = []
         for observation, answer in zip(observations, answers, strict=True):
             text, view = reply_text(answer), view_of(observation, self._settings)
-            action = parse_reply(text, view, self._dialect)
+            coordinates = self._prompt_builder.coordinates(view)
+            action = parse_reply(text, view, self._dialect, coordinates)
             replies.append(Reply(action, text, answer.usage, seconds / len(talks)))
         return replies
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.language.chat import Conversation, Message
+from agent.language.chat import Conversation, Message, SeesPictures
 from agent.language.contact_sheet import contact_sheet, ends_and_between, evenly_chosen
 from agent.language.overlay import TINTS, overlaid, resampled_in
 from agent.language.replies import as_message
@@ -21,7 +21,9 @@ from agent.language.settings import LanguageSettings
 from agent.language.templates import PromptTemplates, load_prompts
 from agent.language.views import view_of
 from agent.ports import Observation, Slices
+from agent.protocol.coordinates import CoordinateRange, Coordinates
 from agent.protocol.dialects import Dialect
+from agent.protocol.view import View
 from agent.protocol.vocabulary import (
     ADD_BOX,
     ADD_POINT,
@@ -30,6 +32,7 @@ from agent.protocol.vocabulary import (
     LOCALISATION_TOOLS,
     TOOLS,
     Tool,
+    slice_tools,
 )
 from agent.turns import Outcome
 from agent.values import PromptKind, Role, Target
@@ -46,19 +49,35 @@ class PromptBuilder:
 
     settings: LanguageSettings
     templates: PromptTemplates
+    chat: SeesPictures | None = None
 
     @classmethod
-    def of(cls, settings: LanguageSettings) -> PromptBuilder:
-        """With the prompts that the settings name; BadPrompts as `load_prompts`."""
-        return cls(settings, load_prompts(settings.dialect, settings.prompts))
+    def of(cls, settings: LanguageSettings, chat: SeesPictures | None = None) -> PromptBuilder:
+        """With the prompts that the settings name, for a `chat` of which something is known;
+        BadPrompts as `load_prompts`.
+        """
+        return cls(settings, load_prompts(settings.dialect, settings.prompts), chat)
+
+    def coordinates(self, view: View) -> CoordinateRange:
+        """The numbers in which the model writes places on a picture of `view`."""
+        kind = self.settings.coordinates
+        if kind is Coordinates.AUTO and self.chat is not None:
+            kind = self.chat.coordinates
+        if kind is Coordinates.AUTO:
+            kind = Coordinates.THOUSANDTHS
+        seen_px = view.size if self.chat is None else self.chat.seen_px(view.size)
+        return CoordinateRange.on_picture(kind, seen_px)
 
     def about_slice(self, observation: Observation) -> Conversation:
         """The conversation before the next turn of an episode."""
-        tools = supported_tools(observation.supported_prompts)
         turns = range(len(observation.turns) + 1)
         view = view_of(observation, self.settings)
+        coordinates = self.coordinates(view)
+        tools = supported_tools(observation.supported_prompts, slice_tools(coordinates))
         slice_rgb = resampled_in(view, observation.slices.picture(observation.slice_index))
-        messages = [self._system("system", tools)]
+        messages = [
+            self._system("system", tools, coordinates=_convention(self.templates, coordinates))
+        ]
         for turn in turns if self.settings.history else turns[-1:]:
             if turn and self.settings.history:
                 messages.append(self._reply(observation.turns[turn - 1].reply))
@@ -101,11 +120,11 @@ class PromptBuilder:
     def _conversation(self, messages: Sequence[Message], tools: tuple[Tool, ...]) -> Conversation:
         return Conversation(tuple(messages), tools if self.settings.offers_tools else ())
 
-    def _system(self, name: str, tools: Collection[Tool]) -> Message:
+    def _system(self, name: str, tools: Collection[Tool], **more: str) -> Message:
         tool_text = ""
         if not self.settings.offers_tools:
             tool_text = self.templates.fill("tools", tools=_listed(tools, self.settings.dialect))
-        return Message("system", (self.templates.fill(name, tools=tool_text),))
+        return Message("system", (self.templates.fill(name, tools=tool_text, **more),))
 
     def _reply(self, text: str) -> Message:
         return as_message(text, native=self.settings.offers_tools)
@@ -116,7 +135,7 @@ class PromptBuilder:
             _OPENINGS.get(observation.role, "first"),
             **doubt,
             **self._common(observation, 0),
-            segmenter=self._segmenter(observation.supported_prompts),
+            segmenter=_segmenter(self.templates, observation.supported_prompts),
             volume=self._place(observation),
         )
 
@@ -134,11 +153,6 @@ class PromptBuilder:
             "neighbour": "" if observation.carried is None else self.templates.fill("neighbour"),
             "turns_left": observation.turns_left + len(observation.turns) - turn,
         }
-
-    def _segmenter(self, supported_prompts: Collection[PromptKind]) -> str:
-        if PromptKind.POINT not in supported_prompts:
-            return self.templates.fill("boxes_only")
-        return self.templates.fill("points_only") if PromptKind.BOX not in supported_prompts else ""
 
     def _place(self, observation: Observation) -> str:
         """Where in the volume a slice lies; "" for an image of one slice."""
@@ -178,14 +192,16 @@ class PromptBuilder:
         return self._conversation([self._system("volume_system", tools), message], tools)
 
 
-def supported_tools(supported_prompts: Collection[PromptKind]) -> tuple[Tool, ...]:
-    """The functions that have an effect with a segmenter of `supported_prompts`."""
+def supported_tools(
+    supported_prompts: Collection[PromptKind], tools: tuple[Tool, ...] = TOOLS
+) -> tuple[Tool, ...]:
+    """Those of `tools` that have an effect with a segmenter of `supported_prompts`."""
     useless = {
         name
         for name, kind in ((ADD_BOX, PromptKind.BOX), (ADD_POINT, PromptKind.POINT))
         if kind not in supported_prompts
     }
-    return tuple(tool for tool in TOOLS if tool.name not in useless)
+    return tuple(tool for tool in tools if tool.name not in useless)
 
 
 def slices_of_object(voxels: NDArray[np.bool_], most: int) -> tuple[int, ...]:
@@ -205,6 +221,22 @@ def shown_before(observation: Observation, turn: int) -> NDArray[np.bool_] | Non
     """
     best = observation.best_masks[turn - 1] if turn else None
     return observation.opening if best is None else best
+
+
+def _convention(templates: PromptTemplates, coordinates: CoordinateRange) -> str:
+    """How places are to be written, in words."""
+    if coordinates.kind is not Coordinates.PIXELS:
+        return templates.fill(str(coordinates.kind))
+    right, bottom = int(coordinates.right), int(coordinates.bottom)
+    return templates.fill(
+        "pixels", width_px=right + 1, height_px=bottom + 1, right=right, bottom=bottom
+    )
+
+
+def _segmenter(templates: PromptTemplates, supported_prompts: Collection[PromptKind]) -> str:
+    if PromptKind.POINT not in supported_prompts:
+        return templates.fill("boxes_only")
+    return templates.fill("points_only") if PromptKind.BOX not in supported_prompts else ""
 
 
 def _listed(tools: Collection[Tool], dialect: Dialect) -> str:

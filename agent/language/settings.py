@@ -8,6 +8,7 @@ from math import inf
 from pathlib import Path
 
 from agent.conditions import PictureSettings
+from agent.protocol.coordinates import Coordinates
 from agent.protocol.dialects import Dialect
 
 
@@ -23,17 +24,18 @@ class WrongSetting(ValueError):
 class LanguageSettings:
     """How a language model is asked. WrongSetting for one that is out of its bounds.
 
-    `dialect` how it writes its actions; `native_tools` offers the functions to the server instead
-    of in the text (tool calls only); `history` whether it is shown all its turns, or only the
-    newest picture as IBISAgent is; `image_px` the side of the square picture of a slice, 0 for the
-    slice's own size; `zoom` shows only the surroundings of a neighbour's outline where there is
-    one; `sheets` contact sheets of `sheet_slices` slices, each tile `tile_px` wide. The first try
-    is at `temperature`; every try after one without effect adds `retry_temperature`, and a question
-    about the whole volume is asked again `retries` times. `prompts` a folder of the site's own
-    prompt files.
+    `dialect` how it writes its actions, `coordinates` in what numbers; `native_tools` offers the
+    functions to the server instead of in the text (tool calls only); `history` whether it is shown
+    all its turns, or only the newest picture as IBISAgent is; `image_px` the side of the square
+    picture of a slice, 0 for the slice's own size; `zoom` shows only the surroundings of a
+    neighbour's outline where there is one; `sheets` contact sheets of `sheet_slices` slices, each
+    tile `tile_px` wide. The first try is at `temperature`; every try after one without effect adds
+    `retry_temperature`, and a question about the whole volume is asked again `retries` times.
+    `prompts` a folder of the site's own prompt files.
     """
 
     dialect: Dialect = Dialect.TOOL_CALL
+    coordinates: Coordinates = Coordinates.AUTO
     native_tools: bool = False
     history: bool = True
     image_px: int = 512
@@ -48,6 +50,9 @@ class LanguageSettings:
     prompts: Path | None = None
 
     def __post_init__(self) -> None:
+        fixed = self.dialect is Dialect.THINK_ACTION
+        if fixed and self.coordinates not in (Coordinates.AUTO, Coordinates.FRACTIONS):
+            raise WrongSetting("coordinates", "must be auto or fractions with think_action")
         require_within(
             self,
             {

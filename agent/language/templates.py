@@ -21,7 +21,7 @@ _EPISODE = frozenset({"target", "mask", "neighbour", "segmenter", "volume", "tur
 _TURN = frozenset({"target", "mask", "neighbour", "observation", "turns_left"})
 
 PLACEHOLDERS: Mapping[str, frozenset[str]] = {
-    "system": frozenset({"tools"}),  # who the model is, and how the work goes
+    "system": frozenset({"tools", "coordinates"}),  # who the model is, and how the work goes
     "volume_system": frozenset({"tools"}),  # the same for questions about a whole volume
     "tools": frozenset({"tools"}),  # the syntax of actions, where the server is not given functions
     "first": _EPISODE,  # a slice, to be segmented from nothing
@@ -34,6 +34,9 @@ PLACEHOLDERS: Mapping[str, frozenset[str]] = {
     "volume_fault": frozenset({"observation"}),  # after an answer that cannot be used
     # sentences that the above are made of
     "volume": frozenset({"slice", "last_slice", "width_mm", "height_mm"}),
+    "thousandths": frozenset(),
+    "pixels": frozenset({"width_px", "height_px", "right", "bottom"}),
+    "fractions": frozenset(),
     "mask": frozenset(),
     "no_mask": frozenset(),
     "neighbour": frozenset(),

@@ -8,6 +8,10 @@ axis, pixel position p is the fraction p / (n - 1) and the step round(steps * p 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import cycle
 
 from agent.protocol.view import View
 from agent.values import Box, Point
@@ -17,6 +21,69 @@ THOUSANDTHS = 999
 
 DECIMALS = 10_000
 """Steps across the image in the think/action protocol: four decimals."""
+
+
+class Coordinates(StrEnum):
+    """In what a checkpoint writes coordinates; AUTO is what its family is known for."""
+
+    AUTO = "auto"
+    THOUSANDTHS = "thousandths"  # 0 to 999 of the image: MedSAM-Agent, Qwen2-VL, Qwen3-VL
+    PIXELS = "pixels"  # of the image as its processor resizes it: Qwen2.5-VL
+    FRACTIONS = "fractions"  # 0 to 1 of the image: IBISAgent
+
+
+SizePx = tuple[int, int]
+"""(width, height) of a picture."""
+
+Resize = Callable[[SizePx], SizePx]
+"""The size at which a model's processor shows it a picture of a size."""
+
+
+@dataclass(frozen=True)
+class CoordinateRange:
+    """The numbers of a `kind` on one picture: 0 is its left or top, `right` and `bottom` the other
+    edges.
+    """
+
+    kind: Coordinates
+    right: float
+    bottom: float
+
+    @classmethod
+    def on_picture(cls, kind: Coordinates, seen_px: SizePx) -> CoordinateRange:
+        """The numbers of a `kind`, not AUTO, on a picture that the model sees at `seen_px`."""
+        if kind is Coordinates.PIXELS:
+            width, height = seen_px
+            return cls(kind, width - 1, height - 1)
+        edge = 1 if kind is Coordinates.FRACTIONS else THOUSANDTHS
+        return cls(kind, edge, edge)
+
+    @property
+    def whole(self) -> bool:
+        """Whether they are integers."""
+        return self.kind is not Coordinates.FRACTIONS
+
+    def fractions(self, numbers: Sequence[float]) -> list[float]:
+        """Numbers x, y, x, … as fractions 0..1 of the image."""
+        edges = cycle((max(self.right, 1), max(self.bottom, 1)))
+        return [min(number / edge, 1.0) for number, edge in zip(numbers, edges, strict=False)]
+
+    def holds(self, numbers: Sequence[float]) -> bool:
+        """Whether numbers x, y, x, … lie on the image; a pixel may be the edge behind the last."""
+        beyond = 1 if self.kind is Coordinates.PIXELS else 0
+        edges = cycle((self.right + beyond, self.bottom + beyond))
+        return all(0 <= number <= edge for number, edge in zip(numbers, edges, strict=False))
+
+    def __str__(self) -> str:
+        if not self.whole:
+            return "fractions from 0 to 1"
+        if self.right == self.bottom:
+            return f"integers from 0 to {self.right:g}"
+        return f"integers from 0 to {self.right:g} across and from 0 to {self.bottom:g} down"
+
+
+IN_THOUSANDTHS = CoordinateRange(Coordinates.THOUSANDTHS, THOUSANDTHS, THOUSANDTHS)
+"""The tool-call protocol's own."""
 
 _ROUNDING = 1e-6  # of a step: what floating point may lose at an edge
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from agent.actions import Action
+from agent.protocol.coordinates import IN_THOUSANDTHS, CoordinateRange
 from agent.protocol.think_action import parse_think_action, render_think_action
 from agent.protocol.tool_calls import parse_tool_call, render_tool_call
 from agent.protocol.view import View
@@ -20,10 +21,15 @@ class Dialect(StrEnum):
     THINK_ACTION = "think_action"  # IBISAgent: <think>…</think><action>…</action>, fractions 0-1
 
 
-def parse_reply(text: str, view: View, dialect: Dialect) -> Action:
-    """The action of a reply, in pixels of the slice that `view` shows; Malformed without one."""
+def parse_reply(
+    text: str, view: View, dialect: Dialect, coordinates: CoordinateRange = IN_THOUSANDTHS
+) -> Action:
+    """The action of a reply, in pixels of the slice that `view` shows; Malformed without one.
+
+    `coordinates` are the numbers of tool calls; a think/action reply has fractions.
+    """
     if dialect is Dialect.TOOL_CALL:
-        return parse_tool_call(text, view)
+        return parse_tool_call(text, view, coordinates)
     return parse_think_action(text, view)
 
 

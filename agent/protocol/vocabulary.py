@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from agent.protocol.coordinates import IN_THOUSANDTHS, CoordinateRange, Coordinates
+
 ADD_BOX, ADD_POINT, STOP, ABSENT = "add_bbox", "add_point", "stop_action", "absent_action"
 NAME_SLICES = "name_slices"
 
@@ -24,14 +26,24 @@ LEGACY_POINTS: Mapping[str, str] = {
 SIGNS: Mapping[str, bool] = {"positive": True, "negative": False}
 
 
-def _numbers(count: int, what: str) -> dict[str, Any]:
-    number = {"type": "integer", "minimum": 0, "maximum": 999}
+def _numbers(count: int, what: str, coordinates: CoordinateRange) -> dict[str, Any]:
+    edge = coordinates.right
+    far = f"{edge:g} right or bottom"
+    if coordinates.bottom != edge:
+        far = f"{edge:g} right, {coordinates.bottom:g} bottom"
+        edge = max(edge, coordinates.bottom)
+    unit = "in pixels of the image" if coordinates.kind is Coordinates.PIXELS else ""
+    number = {
+        "type": "integer" if coordinates.whole else "number",
+        "minimum": 0,
+        "maximum": edge,
+    }
     return {
         "type": "array",
         "items": number,
         "minItems": count,
         "maxItems": count,
-        "description": f"{what}, relative to the image: 0 is left or top, 999 right or bottom",
+        "description": f"{what}, {unit or 'relative to the image'}: 0 is left or top, {far}",
     }
 
 
@@ -62,28 +74,34 @@ class Tool:
         return {"type": "function", "function": function}
 
 
-TOOLS: tuple[Tool, ...] = (
-    Tool(
-        ADD_BOX,
-        "Draw a box round the target; it replaces an earlier box.",
-        {"bbox_2d": _numbers(4, "left, top, right, bottom")},
-    ),
-    Tool(
-        ADD_POINT,
-        "Click on a place that belongs to the target (positive) or does not (negative).",
-        {
-            "point_2d": _numbers(2, "x, y"),
-            "point_type": {"type": "string", "enum": list(SIGNS)},
-        },
-    ),
-    Tool(STOP, "Say that the mask is right and end."),
-    Tool(
-        ABSENT,
-        "Say that the target is not in this image and end.",
-        {"reason": {"type": "string", "description": "what shows that it is not there"}},
-        optional=("reason",),
-    ),
-)
+def slice_tools(coordinates: CoordinateRange) -> tuple[Tool, ...]:
+    """What may be called on a slice, with `coordinates` as the model writes them."""
+    return (
+        Tool(
+            ADD_BOX,
+            "Draw a box round the target; it replaces an earlier box.",
+            {"bbox_2d": _numbers(4, "left, top, right, bottom", coordinates)},
+        ),
+        Tool(
+            ADD_POINT,
+            "Click on a place that belongs to the target (positive) or does not (negative).",
+            {
+                "point_2d": _numbers(2, "x, y", coordinates),
+                "point_type": {"type": "string", "enum": list(SIGNS)},
+            },
+        ),
+        Tool(STOP, "Say that the mask is right and end."),
+        Tool(
+            ABSENT,
+            "Say that the target is not in this image and end.",
+            {"reason": {"type": "string", "description": "what shows that it is not there"}},
+            optional=("reason",),
+        ),
+    )
+
+
+TOOLS = slice_tools(IN_THOUSANDTHS)
+"""What may be called on a slice in the tool-call protocol's own numbers."""
 
 SLICE_NAMING = Tool(
     NAME_SLICES,

@@ -156,7 +156,7 @@ class TargetState:
             outcome, observation = _outcome_of(reply.action)
             turn = Turn(
                 slice_index=WHOLE_VOLUME,
-                index=self._turns_on(WHOLE_VOLUME),
+                index=_count_on(self.turns, WHOLE_VOLUME),
                 role=role,
                 action=reply.action,
                 outcome=outcome,
@@ -181,7 +181,7 @@ class TargetState:
         slices = tuple(sorted(masks))
         turn = Turn(
             slice_index=WHOLE_VOLUME,
-            index=self._turns_on(WHOLE_VOLUME),
+            index=_count_on(self.turns, WHOLE_VOLUME),
             role=role,
             action=NameSlices(slices),
             outcome=Outcome.KEPT if slices else Outcome.NO_MASK,
@@ -270,7 +270,7 @@ class TargetState:
             self.config.policy,
             self._segmenter_on(start),
             self.limits,
-            first_index=self._turns_on(start.slice_index),
+            first_index=_count_on(self.turns, start.slice_index),
             objection=objection,
             clock=self.config.clock,
         )
@@ -281,9 +281,6 @@ class TargetState:
                 return _returned(ended)
             self.turns.append(turn)
             yield turn
-
-    def _turns_on(self, z: int) -> int:
-        return sum(turn.slice_index == z for turn in self.turns)
 
 
 def confirmed(episode: Episode, limits: Limits) -> bool:
@@ -326,6 +323,10 @@ def conditions_of(config: EpisodeConfig, slices: Slices) -> Conditions:
         drawing,
         policy.pictures if isinstance(policy, ShowsPictures) else PictureSettings(),
     )
+
+
+def _count_on(turns: Iterable[Turn], z: int) -> int:
+    return sum(turn.slice_index == z for turn in turns)
 
 
 def _outcome_of(action: Action) -> tuple[Outcome, str]:

@@ -8,6 +8,9 @@ from typing import Any
 
 from transformers import PreTrainedModel, ProcessorMixin
 
+from agent.protocol.coordinates import Coordinates
+from models.policies.chat.families import TRAINED_COORDINATES
+
 
 def base_identity(base: Path) -> dict[str, Any]:
     """What tells one model's folder from another: its configuration and its weights' sizes."""
@@ -26,5 +29,7 @@ def save_served(model: PreTrainedModel, processor: ProcessorMixin, folder: Path)
     if hasattr(model, "merge_and_unload"):
         model.save_pretrained(str(folder / "adapter"))
         model = model.merge_and_unload()
+    # trained in the protocol's numbers, whatever its family wrote before
+    setattr(model.config, TRAINED_COORDINATES, str(Coordinates.THOUSANDTHS))
     model.save_pretrained(str(folder))
     processor.save_pretrained(str(folder))

@@ -10,12 +10,15 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
 from agent.errors import ChatFailed
 from agent.language.chat import Answer, Conversation
+from agent.protocol.coordinates import Coordinates, SizePx
 from agent.turns import Usage
+from models.policies.chat.families import TRAINED_COORDINATES, coordinates_of, resized_px
 from models.policies.chat.in_process.generating import Asking, Generator, Spoken
 from models.policies.chat.in_process.loading import Loaded, load_chat_model
 from models.policies.chat.in_process.prompt_tokens import Prompt
@@ -42,6 +45,23 @@ class TransformersChat:
     def name(self) -> str:
         """The name of the model's folder."""
         return self._loaded.name
+
+    @property
+    def coordinates(self) -> Coordinates:
+        """What it was trained with here, else what its family writes."""
+        config = self._loaded.model.config
+        trained_with = getattr(config, TRAINED_COORDINATES, "")
+        return Coordinates(trained_with) if trained_with else coordinates_of(config.model_type)
+
+    def seen_px(self, size_px: SizePx) -> SizePx:
+        """As its own processor resizes a picture, where that is of the Qwen families' kind."""
+        processor: Any = self._loaded.processor.image_processor
+        size: Any = getattr(processor, "size", None) or {}
+        least, most = size.get("shortest_edge"), size.get("longest_edge")
+        patch_px, merged = (getattr(processor, name, 0) for name in ("patch_size", "merge_size"))
+        if not (least and most and isinstance(patch_px, int) and patch_px and merged):
+            return size_px
+        return resized_px(size_px, (int(least), int(most)), patch_px * int(merged))
 
     def answer(
         self, conversations: Sequence[Conversation], *, temperature: float, max_new_tokens: int

@@ -24,7 +24,9 @@ import httpx
 
 from agent.errors import ChatFailed
 from agent.language.chat import Answer, Conversation
+from agent.protocol.coordinates import Coordinates, SizePx
 from models.errors import LanguageMisconfigured
+from models.policies.chat.families import coordinates_of, resized_px
 from models.policies.chat.openai.attempts import Fault, Reply, attempt
 from models.policies.chat.openai.background import Background
 from models.policies.chat.openai.egress import checked
@@ -71,6 +73,15 @@ class OpenAiChat:
         self._background = Background("language-model")
         self._client, self._room = self._background.run(_open(headers, options.concurrency))
         self.name = options.model
+
+    @property
+    def coordinates(self) -> Coordinates:
+        """What the family writes that the model's name tells."""
+        return coordinates_of(self.name)
+
+    def seen_px(self, size_px: SizePx) -> SizePx:
+        """As a server's usual processor of Qwen2.5-VL resizes a picture; no other needs it."""
+        return resized_px(size_px)
 
     def answer(
         self, conversations: Sequence[Conversation], *, temperature: float, max_new_tokens: int

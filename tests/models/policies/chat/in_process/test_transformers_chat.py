@@ -8,17 +8,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Never
 
+import numpy as np
 import pytest
 import torch
 
 from agent.errors import ChatFailed
 from agent.language.chat import Conversation, Message
+from agent.protocol.coordinates import Coordinates
 from models.policies.chat.in_process.generating import Generator
-from models.policies.chat.in_process.loading import Loaded
+from models.policies.chat.in_process.loading import Loaded, load_chat_model
 from models.policies.chat.in_process.readers import CachedReader, PlainReader
 from models.policies.chat.in_process.transformers_chat import TransformersChat, transformers_chat
 from models.policies.chat.in_process.trial import chosen_reader
 from models.runtime.resources import LanguageOptions, Resources
+from models.training.running.saved_model import save_served
 
 
 def said(chat: Any, talks: Any, most: int = 6) -> Any:
@@ -226,3 +229,45 @@ def test_a_template_that_shows_a_picture_twice_fails_with_why(
 def test_a_batch_of_none_is_refused(load: Callable[..., Loaded]) -> None:
     with pytest.raises(ValueError, match="at least one"):
         TransformersChat(load("qwen3_vl"), batch=0)
+
+
+@pytest.mark.parametrize(
+    ("family", "kind"),
+    [
+        ("qwen2_5_vl", Coordinates.PIXELS),
+        ("qwen3_vl", Coordinates.THOUSANDTHS),
+        ("gemma3", Coordinates.AUTO),
+    ],
+)
+def test_a_family_is_known_by_what_the_model_is_and_not_by_its_folder(
+    load: Callable[..., Loaded], family: str, kind: Coordinates
+) -> None:
+    chat = TransformersChat(load(family), batch=1)
+
+    assert chat.coordinates is kind
+
+
+def test_pixels_are_those_that_the_model_s_own_processor_makes(
+    load: Callable[..., Loaded],
+) -> None:
+    loaded = load("qwen2_5_vl")
+    processor = loaded.processor.image_processor
+    for width, height in ((512, 512), (300, 200), (64, 90)):
+        picture = np.zeros((height, width, 3), dtype=np.uint8)
+        _, rows, columns = processor([picture], return_tensors="pt")["image_grid_thw"][0].tolist()
+
+        seen = TransformersChat(loaded, batch=1).seen_px((width, height))
+
+        assert seen == (columns * processor.patch_size, rows * processor.patch_size)
+
+
+def test_a_model_that_was_trained_here_writes_what_it_was_trained_with(
+    load: Callable[..., Loaded], tmp_path: Path
+) -> None:
+    loaded = load("qwen2_5_vl")
+    save_served(loaded.model, loaded.processor, tmp_path / "trained")
+
+    options = LanguageOptions(model=str(tmp_path / "trained"))
+    trained = TransformersChat(load_chat_model(Resources(language=options)), batch=1)
+
+    assert trained.coordinates is Coordinates.THOUSANDTHS
