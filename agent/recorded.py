@@ -232,7 +232,7 @@ class RecordedPolicy:
         """The survey of a policy that gave figures only: its key slices are those worked on."""
         traced = self._recording.traced
         keys = dict.fromkeys(turn.slice_index for turn in self._recording.of_role(Role.KEY))
-        if not keys and traced.status is not TargetStatus.ABSENT:
+        if not keys and traced.status not in (TargetStatus.ABSENT, TargetStatus.UNCERTAIN):
             raise ChatFailed(traced.reason)
         return Localisation(traced.presence, tuple(keys), traced.reason)
 

@@ -287,8 +287,12 @@ class Role(StrEnum):
 
 
 class TargetStatus(StrEnum):
-    """How a target ended."""
+    """How a target ended.
+
+    UNCERTAIN: something is there that could neither be drawn nor be called absent.
+    """
 
     SEGMENTED = "segmented"
     ABSENT = "absent"
+    UNCERTAIN = "uncertain"
     FAILED = "failed"

@@ -160,8 +160,11 @@ class ResultSegment:
 
 
 @dataclass(frozen=True)
-class AbsentFinding:
-    """A structure that was looked for and not found: goes to the SR only."""
+class UndrawnFinding:
+    """A structure that was looked for and not drawn: goes to the SR only.
+
+    It was not found, or, if `uncertain`, is there and could not be drawn.
+    """
 
     label: str
     type: Code
@@ -170,13 +173,14 @@ class AbsentFinding:
     reason: str
     region: Region | None = None
     category: Code | None = None
+    uncertain: bool = False
 
 
 # Categories of what is no anatomy itself, and so is no place either (PS3.16 CID 7150)
 _NO_PLACES = frozenset({"49755003", "260787004"})
 
 
-def site_of(structure: ResultSegment | AbsentFinding) -> Region | None:
+def site_of(structure: ResultSegment | UndrawnFinding) -> Region | None:
     """Where a result lies: its region, else the structure itself.
 
     None for a finding without a stated place.
@@ -218,12 +222,13 @@ class ResultIdentity:
 class ResultContent:
     """What the results of one request say, whatever kind of object says it.
 
-    `segments` are numbered from 1 in this order; `absent` are the structures looked for in vain.
+    `segments` are numbered from 1 in this order; `undrawn` are the structures looked for in
+    vain, and those that are there and could not be drawn.
     """
 
     volume: SourceVolume
     segments: Sequence[ResultSegment]
-    absent: Sequence[AbsentFinding]
+    undrawn: Sequence[UndrawnFinding]
     algorithm: Algorithm
     identity: ResultIdentity
 

@@ -33,8 +33,8 @@ class FakeStages:
 
     "select", "outline 0", "follow", "segment 0", "segment 0 turn 1", "write", "written", "discard".
 
-    A target called "absent" is absent, "unknown" has failed, anything else is 12.5 ml. A target
-    called "no volume" makes the study one that is refused.
+    Targets called "absent" and "uncertain" are that, "unknown" has failed, anything else is 12.5
+    ml. A target called "no volume" makes the study one that is refused.
     """
 
     def __init__(self, folder: Path, hook: Callable[[str], None] = ignore) -> None:
@@ -170,9 +170,11 @@ def _turn(index: int) -> Turn:
 
 
 def _summary(index: int, target: Target) -> TargetSummary:
-    status = {"absent": TargetStatus.ABSENT, "unknown": TargetStatus.FAILED}.get(
-        target.text, TargetStatus.SEGMENTED
-    )
+    status = {
+        "absent": TargetStatus.ABSENT,
+        "uncertain": TargetStatus.UNCERTAIN,
+        "unknown": TargetStatus.FAILED,
+    }.get(target.text, TargetStatus.SEGMENTED)
     segmented = status == TargetStatus.SEGMENTED
     return TargetSummary(
         index=index,

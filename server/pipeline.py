@@ -34,13 +34,13 @@ from dicom_node.ports import ResultWriter
 from dicom_node.results.writers import RESULT_WRITERS, write_results
 from dicom_node.series.choice import choose_series
 from dicom_node.values import (
-    AbsentFinding,
     Algorithm,
     InstanceHeader,
     ResultContent,
     ResultIdentity,
     ResultSegment,
     SourceVolume,
+    UndrawnFinding,
     WrittenResult,
 )
 from dicom_node.volume.volume import load_volume
@@ -174,13 +174,17 @@ class Pipeline:
         folder = self._work_folder(assignment)
         volume = folder.load_volume()
         segments = [self._segment(folder, t) for t in targets if t.status == TargetStatus.SEGMENTED]
-        absent = [self._finding(t) for t in targets if t.status == TargetStatus.ABSENT]
-        if not segments and not absent:
+        undrawn = [
+            self._finding(t)
+            for t in targets
+            if t.status in (TargetStatus.ABSENT, TargetStatus.UNCERTAIN)
+        ]
+        if not segments and not undrawn:
             raise NothingToReport(nothing_to_report(targets))
         content = ResultContent(
             volume,
             segments,
-            absent,
+            undrawn,
             algorithm_of(self._workbench(assignment)),
             ResultIdentity(
                 assignment.request_id, assignment.study_version, assignment.requested_at
@@ -258,9 +262,9 @@ class Pipeline:
             region=structure.region,
         )
 
-    def _finding(self, target: TargetSummary) -> AbsentFinding:
+    def _finding(self, target: TargetSummary) -> UndrawnFinding:
         structure = self._catalogue.structure(Target(target.text, target.structure))
-        return AbsentFinding(
+        return UndrawnFinding(
             structure.label,
             structure.type,
             structure.laterality,
@@ -268,6 +272,7 @@ class Pipeline:
             target.reason,
             structure.region,
             structure.category,
+            uncertain=target.status == TargetStatus.UNCERTAIN,
         )
 
 
@@ -321,13 +326,14 @@ def summarise(
 ) -> TargetSummary:
     """The end of the target with this zero-based index, in the record's words.
 
-    A mask that vanished on the source grid counts as absent. A `single_image` shows no volume, so
-    none is claimed.
+    A mask that vanished on the source grid is there and cannot be drawn, so it is uncertain. A
+    `single_image` shows no volume, so none is claimed.
     """
     status, reason = result.status, result.reason
     if mask is not None and not mask.voxels.any():
-        status, reason = TargetStatus.ABSENT, "smaller than one voxel of the source series"
+        status, reason = TargetStatus.UNCERTAIN, "smaller than one voxel of the source series"
     segmented = status == TargetStatus.SEGMENTED and mask is not None
+    answered = status in (TargetStatus.SEGMENTED, TargetStatus.ABSENT)
     return TargetSummary(
         index=index,
         text=result.target.text,
@@ -336,7 +342,7 @@ def summarise(
         reason=reason,
         volume_ml=round(mask.volume_ml, 3) if segmented and mask and not single_image else None,
         turns=len(result.turns),
-        confidence=round(result.confidence, 4) if status != TargetStatus.FAILED else None,
+        confidence=round(result.confidence, 4) if answered else None,
         warnings=result.warnings,
     )
 

@@ -45,6 +45,9 @@ Clock = Callable[[], float]
 Objection = Callable[[Segmentation], str | None]
 """Why a mask cannot be right whatever its score, in words for the policy, or None."""
 
+SEGMENTER_FAILED = "the segmenter failed"
+"""What the observation of a prompt without an answer begins with."""
+
 _REPLY_CHARS = 8_000  # a runaway reply is kept in the turn up to here
 _STALLED = frozenset({Outcome.DUPLICATE, Outcome.UNCHANGED})
 _WITHOUT_EFFECT = frozenset({Outcome.REFUSED, Outcome.NO_MASK})
@@ -269,10 +272,10 @@ class EpisodeState:
     def _weigh(self, answer: Segmentation | str | None, prompts: Prompts) -> _Verdict:
         """The verdict on an answer, which becomes the best mask if its score is higher."""
         if not isinstance(answer, Segmentation):
-            return _Verdict(Outcome.NO_MASK, f"the segmenter failed: {answer}")
+            return _Verdict(Outcome.NO_MASK, f"{SEGMENTER_FAILED}: {answer}")
         fault = _no_mask_of(answer, self._start.slices.shape[1:])
         if fault is not None:
-            return _Verdict(Outcome.NO_MASK, f"the segmenter failed: {fault}")
+            return _Verdict(Outcome.NO_MASK, f"{SEGMENTER_FAILED}: {fault}")
         segmentation = replace(
             answer,
             mask=tidy_slice(answer.mask),

@@ -58,7 +58,8 @@ def segment_target(
     """Segment one target in memory; yields its turns once it has ended, returns the TargetResult.
 
     A target that the policy does not know or cannot localise ends FAILED with the reason; an absent
-    structure ends ABSENT. AgentError never leaves; other errors pass through.
+    structure ends ABSENT, one that is likely and could not be drawn UNCERTAIN. AgentError never
+    leaves; other errors pass through.
     """
     config = EpisodeConfig(policy, segmenter, limits or Limits(), clock)
     work = _OneTarget(target, slices, config)

@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.episode.state import Clock
+from agent.episode.state import SEGMENTER_FAILED, Clock
 from agent.errors import AgentError, NoAnswer
 from agent.limits import Limits
 from agent.ports import BatchPolicy, Localisation, Policy, Segmenter, Slices, VolumePrompter
 from agent.turns import WHOLE_VOLUME, Outcome, TargetResult, Turn
 from agent.values import Role, Target, TargetStatus
 from agent.volume.between import drawing_stride
+from agent.volume.evidence import LIKELY, SUFFICIENT_SCORE, likeliest, thin_evidence
 from agent.volume.suitability import require_suited
 from agent.volume.target_state import EpisodeConfig, TargetState, conditions_of, listed
 
@@ -84,8 +85,8 @@ def outline_target(
     """Localise the target and work on its key slices; yields every turn, returns the Outline.
 
     A target that the policy does not know, in an image that it was not made for, or that it cannot
-    localise ends FAILED with the reason; an absent structure ends ABSENT. AgentError never leaves;
-    other errors pass through.
+    localise ends FAILED with the reason; an absent structure ends ABSENT, one that is likely on a
+    slice and could not be drawn UNCERTAIN. AgentError never leaves; other errors pass through.
     """
     target_state = TargetState(
         target, slices, EpisodeConfig(policy, segmenter, limits or Limits(), clock)
@@ -102,17 +103,19 @@ def outline_target(
     target_state.presence = localisation.presence
     target_state.warnings += [remark] if remark else []
     if localisation.absent:
-        # as sure that it is nowhere as the likeliest slice is unlikely to show it
-        reason = localisation.reason or "not found on any slice"
-        return _ended(
-            target_state, TargetStatus.ABSENT, reason, 1.0 - _highest_presence(localisation)
-        )
+        return _nowhere(target_state, localisation)
     try:
         yield from _work_on_key_slices(target_state, localisation)
     except AgentError as error:
         return _ended(target_state, TargetStatus.FAILED, str(error))
     if not target_state.masks:
         return _without_mask(target_state, localisation)
+    doubt = thin_evidence(target_state.presence, slices.spacing_mm[0])
+    best = max(target_state.scores.values())
+    if doubt and best < SUFFICIENT_SCORE:
+        reason = f"{doubt}, and what was drawn there does not agree with it"
+        return _ended(target_state, TargetStatus.UNCERTAIN, reason)
+    target_state.warnings += [doubt] if doubt else []
     return Outline.of(target_state, followed=isinstance(segmenter, VolumePrompter))
 
 
@@ -180,18 +183,46 @@ def _reasons(absences: Mapping[int, str]) -> str:
     return "; ".join(dict.fromkeys(reason for reason in absences.values() if reason))
 
 
+def _nowhere(target_state: TargetState, localisation: Localisation) -> Outline:
+    """The end of a target that the policy names no slice for: absent only where its own figures
+    agree.
+    """
+    highest = likeliest(localisation.presence)
+    if highest >= LIKELY:
+        z = localisation.presence.index(highest)
+        reason = f"slice {z} looks like it, and none was named to draw it on"
+        said = f": {localisation.reason}" if localisation.reason else ""
+        return _ended(target_state, TargetStatus.UNCERTAIN, f"{reason}{said}")
+    # as sure that it is nowhere as the likeliest slice is unlikely to show it
+    reason = localisation.reason or "not found on any slice"
+    return _ended(target_state, TargetStatus.ABSENT, reason, 1.0 - _highest_presence(localisation))
+
+
 def _without_mask(target_state: TargetState, localisation: Localisation) -> Outline:
     """The end of a target that was localised and has a mask on no key slice."""
     drawing = [turn for turn in target_state.turns if turn.slice_index != WHOLE_VOLUME]
     last_turns = {turn.slice_index: turn for turn in drawing}
+    likely = likeliest(localisation.presence) >= LIKELY
     if drawing and all(turn.outcome is Outcome.ABSENT for turn in last_turns.values()):
-        reason = _reasons(target_state.absences)
-        reason = reason or "looked for on the likeliest slices and not found there"
+        why = _reasons(target_state.absences)
+        if likely:
+            reason = "it is likely on some slices, and was not found on those that were looked at"
+            return _ended(
+                target_state, TargetStatus.UNCERTAIN, f"{reason}: {why}" if why else reason
+            )
+        reason = why or "looked for on the likeliest slices and not found there"
         return _ended(
             target_state, TargetStatus.ABSENT, reason, 1.0 - _highest_presence(localisation)
         )
     observations = [turn.observation for turn in drawing if turn.observation]
     why = observations[-1] if observations else "the planner named no slice of this volume"
+    if (
+        likely
+        and any(turn.outcome is Outcome.NO_MASK for turn in drawing)
+        and not any(turn.observation.startswith(SEGMENTER_FAILED) for turn in drawing)
+    ):
+        reason = f"it is likely on some slices, and could not be drawn there: {why}"
+        return _ended(target_state, TargetStatus.UNCERTAIN, reason)
     return _ended(target_state, TargetStatus.FAILED, f"no usable mask was drawn: {why}")
 
 

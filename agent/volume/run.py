@@ -91,7 +91,7 @@ def _result(target_state: TargetState) -> TargetResult:
     all_voxels = target_state.voxels()
     if not all_voxels.any():
         return ended_result(
-            target_state, TargetStatus.FAILED, "no slice's mask stood up to the review"
+            target_state, TargetStatus.UNCERTAIN, "no slice's mask stood up to the review"
         )
     voxels = tidy_object(all_voxels, target_state.key_slices)
     left_out = 1.0 - np.count_nonzero(voxels) / np.count_nonzero(all_voxels)

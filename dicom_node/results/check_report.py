@@ -12,10 +12,10 @@ from pydicom.uid import EnhancedSRStorage
 
 from dicom_node.errors import ResultMismatch
 from dicom_node.values import (
-    AbsentFinding,
     Code,
     ResultSegment,
     SourceVolume,
+    UndrawnFinding,
     WrittenResult,
     site_of,
 )
@@ -39,6 +39,7 @@ _LONG_AXIS = ("103339001", "SCT")
 _SHORT_AXIS = ("103340004", "SCT")
 _PRESENCE = ("121052", "DCM")
 _NOT_VISUALIZED = ("122288", "DCM")
+_UNDETERMINED = ("373068000", "SCT")
 
 Key = tuple[str, str]
 
@@ -47,14 +48,14 @@ def check_report(
     path: Path,
     volume: SourceVolume,
     segments: Sequence[ResultSegment],
-    absent: Sequence[AbsentFinding],
+    undrawn: Sequence[UndrawnFinding],
     segmentation: WrittenResult | None,
 ) -> None:
-    """Raise ResultMismatch unless the SR at `path` reports `segments`, then `absent`, on `volume`.
+    """Raise ResultMismatch unless the SR at `path` reports `segments`, then `undrawn`, on `volume`.
 
     Compared: study and evidence; for each structure finding, site, laterality and tracking; for
     found ones the volume to a thousandth, plausible diameters, the segment referred to, whose
-    tracking UID in the SEG's own bytes is the group's, and the source series; for absent ones the
+    tracking UID in the SEG's own bytes is the group's, and the source series; for others the
     evaluation and the lack of any number. OSError when a file is gone.
     """
     report = dcmread(path)
@@ -62,7 +63,7 @@ def check_report(
     _require(report.StudyInstanceUID == volume.study_instance_uid, "another study")
     _check_evidence(report, volume, segmentation)
     groups = list(_below(report, _GROUP))
-    _require(len(groups) == len(segments) + len(absent), f"{len(groups)} measurement groups")
+    _require(len(groups) == len(segments) + len(undrawn), f"{len(groups)} measurement groups")
     seg = None if segmentation is None else dcmread(segmentation.path, stop_before_pixels=True)
     for number, (group, segment) in enumerate(zip(groups, segments, strict=False), start=1):
         _check_structure(group, segment)
@@ -73,10 +74,11 @@ def check_report(
         if volume.sized:
             _check_axes(group, segment, volume)
         _check_segment_reference(group, number, volume, seg)
-    for group, finding in zip(groups[len(segments) :], absent, strict=True):
+    for group, finding in zip(groups[len(segments) :], undrawn, strict=True):
         _check_structure(group, finding)
         evaluation = _code(_only(group, _PRESENCE).ConceptCodeSequence[0])
-        _require(evaluation == _NOT_VISUALIZED, f"another evaluation of {finding.label}")
+        expected = _UNDETERMINED if finding.uncertain else _NOT_VISUALIZED
+        _require(evaluation == expected, f"another evaluation of {finding.label}")
         _require(
             not [item for item in _items(group) if item.ValueType == "NUM"],
             f"a number for {finding.label}",
@@ -135,7 +137,7 @@ def _check_evidence(
     _require(named == expected, "other evidence than its sources")
 
 
-def _check_structure(group: Dataset, structure: ResultSegment | AbsentFinding) -> None:
+def _check_structure(group: Dataset, structure: ResultSegment | UndrawnFinding) -> None:
     """Check tracking, finding, site and laterality of a group."""
     _require(
         _only(group, _TRACKING_IDENTIFIER).TextValue == structure.tracking_id[:64],

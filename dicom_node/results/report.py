@@ -32,6 +32,7 @@ from dicom_node.results.report_codes import (
     SHORT_AXIS,
     SQUARE_MILLIMETER,
     STANDARD_DEVIATION,
+    UNDETERMINED,
     VOLUME,
 )
 from dicom_node.results.result_header import (
@@ -45,12 +46,12 @@ from dicom_node.results.result_header import (
 )
 from dicom_node.results.segmentation import tracking_uid
 from dicom_node.values import (
-    AbsentFinding,
     Algorithm,
     ResultContent,
     ResultKind,
     ResultSegment,
     SourceVolume,
+    UndrawnFinding,
     WrittenResult,
     site_of,
 )
@@ -62,7 +63,8 @@ class ReportWriter:
     A measurement group (TID 1411) for every segment: the SEG's tracking UID, finding, site and
     laterality, volume (mL), long and short axis (mm), mean and standard deviation of CT and PET
     where their unit is known, certainty (%), the segment referred to and the source series. A group
-    (TID 1501) for every absent structure, "Not visualized". On a single image the groups are planar
+    (TID 1501) for every structure that was not drawn, "Not visualized", or "Undetermined" where it
+    could not be called absent either. On a single image the groups are planar
     (TID 1410), with area instead of volume: in mm2 where the size of a pixel is known, else in
     pixels and without axes.
     """
@@ -72,26 +74,26 @@ class ReportWriter:
 
     def applies(self, content: ResultContent) -> bool:
         """See ResultWriter."""
-        return bool(content.segments or content.absent)
+        return bool(content.segments or content.undrawn)
 
     def write(self, content: ResultContent, earlier: Sequence[WrittenResult]) -> Dataset:
         """See ResultWriter; ValueError for nothing to report or segments without their SEG."""
-        segments, absent, segmentation = content.segments, content.absent, _seg_among(earlier)
+        segments, undrawn, segmentation = content.segments, content.undrawn, _seg_among(earlier)
         if not self.applies(content):
             raise ValueError("a report needs at least one structure that was found or looked for")
         if bool(segments) != (segmentation is not None):
             raise ValueError(
                 "a report refers to its segments in a segmentation: give both or neither"
             )
-        labels = [*(segment.label for segment in segments), *(finding.label for finding in absent)]
+        labels = [*(segment.label for segment in segments), *(finding.label for finding in undrawn)]
         header = ResultHeader.of(self.kind, titled(labels), content)
-        groups = _groups(header, segments, absent, segmentation)
+        groups = _groups(header, segments, undrawn, segmentation)
         return _assembled(header, groups, segmentation)
 
     def check(self, path: Path, content: ResultContent, earlier: Sequence[WrittenResult]) -> None:
         """See ResultWriter."""
         segmentation = _seg_among(earlier)
-        check_report(path, content.volume, content.segments, content.absent, segmentation)
+        check_report(path, content.volume, content.segments, content.undrawn, segmentation)
 
 
 def _seg_among(results: Sequence[WrittenResult]) -> WrittenResult | None:
@@ -109,16 +111,16 @@ Group: TypeAlias = (
 def _groups(
     header: ResultHeader,
     segments: Sequence[ResultSegment],
-    absent: Sequence[AbsentFinding],
+    undrawn: Sequence[UndrawnFinding],
     segmentation: WrittenResult | None,
 ) -> list[Group]:
-    """Segmented structures in the SEG's order, then absent ones."""
+    """Segmented structures in the SEG's order, then those that were not drawn."""
     segmented = [
         _segmented(header, number, segment, segmentation)
         for number, segment in enumerate(segments, start=1)
         if segmentation is not None
     ]
-    return [*segmented, *(_absent(header, finding) for finding in absent)]
+    return [*segmented, *(_undrawn(header, finding) for finding in undrawn)]
 
 
 def _segmented(
@@ -191,19 +193,20 @@ def _sizes(segment: ResultSegment, volume: SourceVolume) -> list[Row]:
     ]
 
 
-def _absent(
-    header: ResultHeader, finding: AbsentFinding
+def _undrawn(
+    header: ResultHeader, finding: UndrawnFinding
 ) -> sr.MeasurementsAndQualitativeEvaluations:
-    """Measurement and Qualitative Evaluation Group (TID 1501) of a structure not found."""
+    """Measurement and Qualitative Evaluation Group (TID 1501) of a structure not drawn."""
+    evaluation = UNDETERMINED if finding.uncertain else NOT_VISUALIZED
     group = sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=_tracking(header, finding.tracking_id),
         finding_type=sr_code(finding.type),
         finding_sites=_sites(finding),
         algorithm_id=_algorithm(header.algorithm),
-        qualitative_evaluations=[sr.QualitativeEvaluation(name=PRESENCE, value=NOT_VISUALIZED)],
+        qualitative_evaluations=[sr.QualitativeEvaluation(name=PRESENCE, value=evaluation)],
     )
     reason = shortened(finding.reason, 1024)
-    if reason:  # the template is extensible (PS3.16 TID 1501): why it was not found is for people
+    if reason:  # the template is extensible (PS3.16 TID 1501): why it was not drawn is for people
         comment = sr.TextContentItem(
             name=COMMENT, value=reason, relationship_type=sr.RelationshipTypeValues.CONTAINS
         )
@@ -247,7 +250,7 @@ def _tracking(header: ResultHeader, tracking_id: str) -> sr.TrackingIdentifier:
     )
 
 
-def _sites(structure: ResultSegment | AbsentFinding) -> list[sr.FindingSite]:
+def _sites(structure: ResultSegment | UndrawnFinding) -> list[sr.FindingSite]:
     """Where: the region of a finding, else the structure itself, left or right (CID 244)."""
     site = site_of(structure)
     if site is None:

@@ -42,6 +42,8 @@ PERCENT = SrCode("%", "UCUM", "Percent")
 # missing from the patient.
 PRESENCE = SrCode("121052", "DCM", "Presence of property")
 NOT_VISUALIZED = SrCode("122288", "DCM", "Not visualized")
+# CID 240: of what is there and could neither be drawn nor be called absent
+UNDETERMINED = SrCode("373068000", "SCT", "Undetermined")
 COMMENT = SrCode("121106", "DCM", "Comment")
 
 # CID 100, quantitative diagnostic imaging procedures, by modality

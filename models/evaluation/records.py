@@ -114,13 +114,18 @@ class TargetRecord:
 
     @property
     def failed(self) -> bool:
-        """Whether there is no answer; such a target scores 0, whatever the truth."""
+        """Whether the work on it failed."""
         return self.status is TargetStatus.FAILED
 
     @property
+    def unanswered(self) -> bool:
+        """Whether it failed or was left uncertain; such a target scores 0, whatever the truth."""
+        return self.status in (TargetStatus.FAILED, TargetStatus.UNCERTAIN)
+
+    @property
     def answered_present(self) -> bool:
-        """The answer to "is it there?"; a failure is the wrong one."""
-        return not self.present if self.failed else self.answered
+        """The answer to "is it there?"; no answer is the wrong one."""
+        return not self.present if self.unanswered else self.answered
 
 
 def truth_digest(voxels: NDArray[np.bool_]) -> str:

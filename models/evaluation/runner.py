@@ -161,7 +161,7 @@ def record_of(case: Case, truth: Truth, method: str, answer: MethodAnswer) -> Ta
     if not answer.judged:
         return record
     judged = quality(mask, truth.voxels, spacing, tolerance.mm)
-    if record.failed:
+    if record.unanswered:
         judged = _of_failure(truth.voxels, judged, spacing)
     by_turn = () if answer.masks_by_turn is None else _by_turn(answer, truth.voxels)
     return replace(record, quality=judged, by_turn=by_turn, picture=_picture(mask, truth.voxels))
@@ -185,7 +185,8 @@ def _by_turn(answer: MethodAnswer, truth: NDArray[np.bool_]) -> tuple[float, ...
     for number, mask in enumerate(masks):
         same = number and mask is masks[number - 1]
         dice.append(dice[-1] if same else overlap(mask, truth)[0])
-    return tuple(0.0 for _ in dice) if answer.status is TargetStatus.FAILED else tuple(dice)
+    unanswered = answer.status in (TargetStatus.FAILED, TargetStatus.UNCERTAIN)
+    return tuple(0.0 for _ in dice) if unanswered else tuple(dice)
 
 
 def _confidence(answer: MethodAnswer) -> tuple[float | None, tuple[str, ...]]:

@@ -117,9 +117,7 @@ def _wait(node: RunningNode, study_instance_uid: str) -> dict[str, Any]:
 
 
 def _standing(request: dict[str, Any]) -> str:
-    ended = [
-        t["text"] for t in request["targets"] if t["status"] in ("segmented", "absent", "failed")
-    ]
+    ended = [t["text"] for t in request["targets"] if t["status"] is not None]
     turns = sum(t["turns"] or 0 for t in request["targets"])
     step = f" ({request['stage']})" if request.get("stage") else ""
     return (

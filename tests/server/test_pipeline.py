@@ -18,16 +18,19 @@ import numpy as np
 import pydicom
 import pytest
 
+from agent.fakes import ScriptedPolicy
+from agent.geometry import Geometry
 from agent.limits import Limits
+from agent.ports import Localisation, Policy
 from agent.trace import read_trace
-from agent.turns import Turn
-from agent.values import Target, TargetStatus
+from agent.turns import TargetResult, Turn
+from agent.values import Mask, Target, TargetStatus
 from dicom_node.results.check_segmentation import segment_masks
 from dicom_node.series.header import read_header
 from models.loaded_models import open_workbench
 from server.demo.score import dice
 from server.errors import NothingToReport
-from server.pipeline import Pipeline, read_series
+from server.pipeline import Pipeline, read_series, summarise
 from server.rules.catalogue import load_catalogue
 from server.study.stage_order import StudyRun
 from server.study.workfolder import EncodingStore, WorkFolder
@@ -41,9 +44,10 @@ SHAPE = (24, 96, 96)
 def study(tmp_path: Path) -> Callable[..., tuple[Any, Pipeline]]:
     """A phantom and a pipeline over its files."""
 
-    workbench = open_workbench("threshold", "fake")
+    opened_workbench = open_workbench("threshold", "fake")
 
-    def make(**options: Any) -> tuple[Any, Pipeline]:
+    def make(policy: Policy | None = None, **options: Any) -> tuple[Any, Pipeline]:
+        workbench = opened_workbench if policy is None else replace(opened_workbench, policy=policy)
         folder = tmp_path / "study"
         folder.mkdir(exist_ok=True)
         phantom = phantoms.torso_ct(folder, shape=SHAPE, **options)
@@ -217,6 +221,34 @@ def test_a_request_of_unknown_targets_alone_has_nothing_to_report(
 
     with pytest.raises(NothingToReport, match="unicorn"):
         run(pipeline, asked)
+
+
+def test_an_open_question_is_reported_as_one_and_has_no_segment(study: Callable[..., Any]) -> None:
+    # Arrange
+    likely = (0.99,) * SHAPE[0]
+    _, pipeline = study(ScriptedPolicy(Localisation(likely, (), "nothing there"), {}))
+
+    # Act
+    (summary,), (report,) = run(pipeline, assignment(("liver", "liver")))
+
+    # Assert
+    assert (summary.status, summary.volume_ml, summary.confidence) == ("uncertain", None, None)
+    assert report.kind == "SR"
+    document = report.path.read_bytes()
+    assert b"Undetermined" in document
+    assert b"Not visualized" not in document
+    assert b"nothing there" in document
+
+
+def test_a_mask_that_vanishes_on_the_source_grid_is_not_called_absent() -> None:
+    geometry = Geometry((1, 2, 2), np.eye(4))
+    voxels = np.zeros((1, 2, 2), dtype=np.bool_)
+    drawn = TargetResult(Target("liver"), TargetStatus.SEGMENTED, ~voxels, 0.9, ())
+
+    summary = summarise(0, drawn, Mask(voxels, geometry))
+
+    assert (summary.status, summary.volume_ml) == ("uncertain", None)
+    assert "smaller than one voxel" in summary.reason
 
 
 def test_discard_keeps_results_and_removes_the_volume(

@@ -91,7 +91,9 @@ class PolicyMethod:
             target,
             result.status,
             None if result.voxels is None else case.to_source(result.voxels),
-            None if result.status is TargetStatus.FAILED else result.confidence,
+            result.confidence
+            if result.status in (TargetStatus.SEGMENTED, TargetStatus.ABSENT)
+            else None,
             result.reason,
             result.turns,
             progress.seconds,

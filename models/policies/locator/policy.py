@@ -22,6 +22,7 @@ from agent.knowledge import Knowledge
 from agent.ports import Assessment, Localisation, Observation, Reply, Slices
 from agent.values import Box, Role, Segmentation, Target
 from agent.volume.between import drawing_stride, slices_drawn
+from agent.volume.evidence import LIKELY
 from models.policies.locator.boxes import blurred, candidate_boxes
 from models.policies.locator.knowledge import KNOWN, LUNGS
 from models.policies.locator.maps import Encoder, OrganMaps
@@ -73,7 +74,7 @@ class LocatorPolicy:
         self._mixed: _Mixed | None = None
 
     def localise(self, target: Target, slices: Slices) -> Localisation:
-        """Look for the structure; absent unless enough neighbouring slices show it.
+        """Look for the structure; absent where no slice is more likely than not to show it.
 
         Slices that lie close are first looked at one in two or three: those between two without a
         sign of the structure are neither encoded nor looked at, and count as without it. With a
@@ -89,10 +90,13 @@ class LocatorPolicy:
         likely = tuple(presence(structure, area, alone=depth == 1) for area in areas)
         keys = key_slices(tuple(likely[z] for z in grid), tuple(grid_areas), grid_mm)
         if keys:
-            seen = sum(p >= 0.5 for p in likely)
+            seen = sum(p >= LIKELY for p in likely)
             return Localisation(likely, tuple(grid[k] for k in keys), f"seen on {seen} slices")
         likeliest = max(likely, default=0.0)
-        reason = f"no slice shows it: the likeliest one reaches {likeliest:.2f} of 1"
+        reason = (
+            "no slice shows enough of it to be believed: the likeliest reaches a presence of "
+            f"{likeliest:.2f}, and {LIKELY} is asked for"
+        )
         return Localisation(likely, (), reason)
 
     def act(self, observation: Observation) -> Reply:

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.volume.evidence import LEAST_EXTENT_MM, LIKELY
+
 MODEL_PX = 256
 """Areas are counted in pixels of the model's picture, whatever the slice's own size."""
 
@@ -41,7 +43,6 @@ Dice, that answer "absent" rightly for 0.97 in two folds of the training patient
 
 _LONE_AREA_PX = 60.0  # of all others
 _STEEPNESS = 1.5  # of presence over the logarithm of the area
-_LEAST_EXTENT_MM = 6.0  # along the body: no structure is thinner, a passing likeness is
 _FURTHER_KEY_SHARE = 0.25  # of the best key slice's merit that a further one needs
 _MOST_KEYS = 3
 _MOST_COARSE_STEP = 3
@@ -80,7 +81,7 @@ def coarse_step(step_mm: float) -> int:
     """Every how many slices, `step_mm` apart, a first look suffices: whatever spans 6 mm, which is
     the least that is believed, lies on one of them; at most every third.
     """
-    return max(1, min(_MOST_COARSE_STEP, int(_LEAST_EXTENT_MM / step_mm)))
+    return max(1, min(_MOST_COARSE_STEP, int(LEAST_EXTENT_MM / step_mm)))
 
 
 def near(slice_indices: Iterable[int], reach: int, depth: int) -> set[int]:
@@ -92,14 +93,17 @@ def near(slice_indices: Iterable[int], reach: int, depth: int) -> set[int]:
 def key_slices(
     likely: tuple[float, ...], areas: tuple[float, ...], step_mm: float
 ) -> tuple[int, ...]:
-    """The slices to draw in full, best first; none when no stretch of slices agrees that it is
-    there.
+    """The slices to draw in full, best first; none when no slice is more likely than not to show
+    it.
 
-    A stretch must span 6 mm, or the whole volume where that is thinner. Further key slices lie away
+    They lie in stretches that span 6 mm, or the whole volume where that is thinner; where there is
+    none such, in shorter ones, which the segmenter has to bear out. Further key slices lie away
     from the earlier ones by a third of the structure's extent, so that parts far apart are found.
     """
-    needed = min(len(likely), max(1, math.ceil(_LEAST_EXTENT_MM / step_mm)))
-    agreed = [z for run in _runs(likely) if len(run) >= needed for z in run]
+    needed = min(len(likely), max(1, math.ceil(LEAST_EXTENT_MM / step_mm)))
+    runs = _runs(likely)
+    long_enough = [run for run in runs if len(run) >= needed]
+    agreed = [z for run in long_enough or runs for z in run]
     if not agreed:
         return ()
     # the square root of an area is a length: a slice twice as wide counts twice, not four times,
@@ -118,7 +122,7 @@ def _runs(likely: tuple[float, ...]) -> list[list[int]]:
     """Stretches of neighbouring slices that are more likely than not to show the structure."""
     runs: list[list[int]] = []
     for z, value in enumerate(likely):
-        if value < 0.5:
+        if value < LIKELY:
             continue
         if runs and runs[-1][-1] == z - 1:
             runs[-1].append(z)

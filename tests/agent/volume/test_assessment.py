@@ -151,7 +151,7 @@ class TestCorrections:
         assert result.voxels[9].any()
         assert result.voxels[2].any()
 
-    def test_an_object_that_is_nowhere_on_a_second_look_fails(
+    def test_an_object_that_is_nowhere_on_a_second_look_is_uncertain(
         self, run: RunToEnd, slices: ArraySlices, segmenter: FakeVolumeSegmenter
     ) -> None:
         policy = ScriptedPolicy(
@@ -162,7 +162,7 @@ class TestCorrections:
 
         _, result = run(segment_target(LIVER, slices, policy, segmenter))
 
-        assert result.status is TargetStatus.FAILED
+        assert result.status is TargetStatus.UNCERTAIN
         assert "no slice's mask stood up to the review" in result.reason
 
     def test_what_cannot_be_mended_keeps_its_mask(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import repeat
 from pathlib import Path
 from typing import Any, Never
@@ -138,6 +139,50 @@ class TestHowItEnds:
         assert result.reason.startswith("no usable mask was drawn: there is no mask yet")
         assert result.confidence == 0.0
 
+    def test_absent_against_its_own_figures_is_uncertain(self, play: PlayTarget) -> None:
+        """What was "absent" with a confidence of 0.01 is an open question."""
+        survey = Localisation((0.1,) * 8 + (0.99,), (), "nothing there")
+
+        _, result, _ = play({}, survey=survey)
+
+        assert result.status is TargetStatus.UNCERTAIN
+        assert result.reason == (
+            "slice 8 looks like it, and none was named to draw it on: nothing there"
+        )
+        assert result.voxels is None
+        assert result.confidence == 0.0
+
+    def test_likely_and_not_found_where_it_was_looked_for_is_uncertain(
+        self, play: PlayTarget
+    ) -> None:
+        _, result, _ = play({2: [Absent()]}, survey=Localisation((0.6,) * 9, (2,)))
+
+        assert result.status is TargetStatus.UNCERTAIN
+        assert "not found on those that were looked at" in result.reason
+
+    @pytest.mark.parametrize(
+        ("score", "status"), [(0.2, TargetStatus.UNCERTAIN), (0.8, TargetStatus.SEGMENTED)]
+    )
+    def test_a_single_likely_slice_is_drawn_and_must_be_borne_out(
+        self, run: RunToEnd, score: float, status: TargetStatus
+    ) -> None:
+        class AsSure(FillsBoxes):
+            def segment(self, encoding: Encoding, prompts: Prompts) -> Segmentation:
+                return replace(super().segment(encoding, prompts), predicted_iou=score)
+
+        survey = Localisation((0.1,) * 4 + (0.9,) + (0.1,) * 4, (4,))
+        segmenter = AsSure()
+        slices = ArraySlices(np.zeros((9, 64, 64), dtype=np.float32), segmenter)
+        policy = ScriptedPolicy(
+            survey, {**by_slice(Role.KEY, {4: square(10)}), Role.CARRY: repeat(Absent())}
+        )
+
+        _, result = run(segment_target(LIVER, slices, policy, segmenter))
+
+        assert result.status is status
+        told = (result.reason, *result.warnings)
+        assert any(sentence.startswith("it is likely on one slice") for sentence in told)
+
     def test_key_slices_outside_the_volume_have_failed(self, play: PlayTarget) -> None:
         _, result, _ = play({}, survey=Localisation((1.0,) * 9, (77,)))
 
@@ -189,7 +234,10 @@ class TestHowItEnds:
         _, result, _ = play({4: square(10)}, {5: square(8)}, survey=survey)
 
         assert result.confidence == pytest.approx(0.9 * 0.5)
-        assert result.warnings == ("the confidence is only 0.45: check the outline",)
+        assert result.warnings == (
+            "it is likely on 3 neighbouring slices (3 mm) only, where at least 6 mm are expected",
+            "the confidence is only 0.45: check the outline",
+        )
 
 
 def test_the_golden_target(play: PlayTarget, tmp_path: Path, repository: Path) -> None:

@@ -18,7 +18,6 @@ from dicom_node.results.report import ReportWriter
 from dicom_node.results.segmentation import SegmentationWriter
 from dicom_node.results.writers import write_result
 from dicom_node.values import (
-    AbsentFinding,
     Algorithm,
     Code,
     Region,
@@ -26,6 +25,7 @@ from dicom_node.values import (
     ResultIdentity,
     ResultSegment,
     SourceVolume,
+    UndrawnFinding,
     WrittenResult,
 )
 from tests.support import phantoms
@@ -132,7 +132,7 @@ def test_the_report_says_where_found_and_absent_findings_lie(
     tmp_path: Path,
 ) -> None:
     # Arrange: one found, one looked for in vain, one whose place nobody said
-    absent = AbsentFinding(
+    absent = UndrawnFinding(
         "Kidney cyst", CYST, None, "Kidney cyst", "none", Region(KIDNEY), ALTERED
     )
     anywhere = replace(absent, label="Cyst", tracking_id="Cyst", region=None)

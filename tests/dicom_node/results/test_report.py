@@ -18,26 +18,26 @@ from dicom_node.results.report import ReportWriter
 from dicom_node.results.segmentation import SegmentationWriter
 from dicom_node.results.writers import write_result
 from dicom_node.values import (
-    AbsentFinding,
     Algorithm,
     Code,
     ResultContent,
     ResultIdentity,
     ResultSegment,
     SourceVolume,
+    UndrawnFinding,
     WrittenResult,
 )
 from dicom_node.voxels import Voxels
 from tests.support import phantoms
 
-GALLBLADDER = AbsentFinding(
+GALLBLADDER = UndrawnFinding(
     "gallbladder",
     Code("28231008", "SCT", "Gallbladder"),
     None,
     "gallbladder",
     "not on any of 40 slices",
 )
-RIGHT_KIDNEY = AbsentFinding(
+RIGHT_KIDNEY = UndrawnFinding(
     "right kidney",
     Code("64033007", "SCT", "Kidney"),
     Code("24028007", "SCT", "Right"),
@@ -63,7 +63,7 @@ class Case:
     def report(
         self,
         name: str,
-        absent: list[AbsentFinding],
+        absent: list[UndrawnFinding],
         *,
         found: bool = True,
         volume: SourceVolume | None = None,
@@ -218,6 +218,26 @@ class TestAbsent:
         assert next(below(kidney, "Laterality")).ConceptCodeSequence[0].CodeValue == "24028007"
         assert not list(below(kidney, "Comment"))
         assert not list(below(kidney, "Volume"))
+
+    def test_what_could_not_be_called_absent_is_undetermined(self, case: Case) -> None:
+        open_question = replace(GALLBLADDER, uncertain=True, reason="likely on one slice only")
+
+        report = pydicom.dcmread(case.report("open", [open_question], found=False).path)
+
+        (group,) = below(report, "Measurement Group")
+        evaluation = next(below(group, "Presence of property")).ConceptCodeSequence[0]
+        # PS3.16 CID 240
+        assert (evaluation.CodeValue, evaluation.CodingSchemeDesignator) == ("373068000", "SCT")
+        assert evaluation.CodeMeaning == "Undetermined"
+        assert next(below(group, "Comment")).TextValue == "likely on one slice only"
+        assert not list(below(group, "Certainty of Finding"))
+
+    def test_an_open_question_read_back_as_absent_is_refused(self, case: Case) -> None:
+        open_question = replace(GALLBLADDER, uncertain=True)
+        written = case.report("taken for absent", [GALLBLADDER], found=False)
+
+        with pytest.raises(ResultMismatch, match="another evaluation of gallbladder"):
+            check_report(written.path, case.volume, [], [open_question], None)
 
     def test_without_any_segmentation(self, case: Case) -> None:
         report = pydicom.dcmread(case.report("absent", [GALLBLADDER], found=False).path)

@@ -18,13 +18,13 @@ from dicom_node.results.report import ReportWriter
 from dicom_node.results.segmentation import SegmentationWriter
 from dicom_node.results.writers import write_result
 from dicom_node.values import (
-    AbsentFinding,
     Algorithm,
     Code,
     ResultContent,
     ResultIdentity,
     ResultSegment,
     SourceVolume,
+    UndrawnFinding,
 )
 from tests.support import phantoms
 
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.peer
 Peer = Callable[[str], str]
 Results = Callable[..., "Made"]
 
-GALLBLADDER = AbsentFinding(
+GALLBLADDER = UndrawnFinding(
     "gallbladder", Code("28231008", "SCT", "Gallbladder"), None, "gallbladder", "nowhere seen"
 )
 

@@ -16,13 +16,13 @@ from dicom_node.results.report import ReportWriter
 from dicom_node.results.timezones import offset_text, zone_of
 from dicom_node.results.writers import write_result
 from dicom_node.values import (
-    AbsentFinding,
     Algorithm,
     Code,
     ResultContent,
     ResultIdentity,
     ResultSegment,
     SourceVolume,
+    UndrawnFinding,
 )
 from tests.support import phantoms
 
@@ -129,7 +129,7 @@ def test_a_report_carries_it_too(
     phantom = phantoms.torso_ct(
         tmp_path / "in", edit=phantoms.setting(TimezoneOffsetFromUTC="+0530"), **SMALL
     )
-    absent = AbsentFinding("spleen", Code("78961009", "SCT", "Spleen"), None, "spleen", "not seen")
+    absent = UndrawnFinding("spleen", Code("78961009", "SCT", "Spleen"), None, "spleen", "not seen")
 
     written = write_result(
         ReportWriter(),

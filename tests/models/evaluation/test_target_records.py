@@ -119,6 +119,11 @@ def test_a_failure_is_a_wrong_answer_whatever_the_truth() -> None:
     assert failed.failed
     assert not failed.answered_present
     assert replace(failed, present=False).answered_present
+    # an open question is no answer either: it must not pass for a rightly said "absent"
+    uncertain = replace(failed, status=TargetStatus.UNCERTAIN)
+    assert uncertain.unanswered
+    assert not uncertain.failed
+    assert replace(uncertain, present=False).answered_present
     assert RECORD.answered_present
 
 

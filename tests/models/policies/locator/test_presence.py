@@ -69,10 +69,17 @@ def test_what_lies_near_stays_within_the_volume() -> None:
     assert near([], 2, 10) == set()
 
 
-def test_one_slice_of_many_is_no_evidence() -> None:
+def test_one_slice_of_many_is_looked_at_where_no_stretch_is_long_enough() -> None:
     likely = (0.1, 0.1, 0.9, 0.1, 0.1, 0.1)
 
-    assert key_slices(likely, (0, 0, 50, 0, 0, 0), step_mm=2.0) == ()
+    assert key_slices(likely, (0, 0, 50, 0, 0, 0), step_mm=2.0) == (2,)
+    assert key_slices((0.49,) * 6, (50,) * 6, step_mm=2.0) == ()
+
+
+def test_a_short_stretch_gives_way_to_one_that_is_long_enough() -> None:
+    likely = (0.9, 0.1, 0.1, 0.6, 0.6, 0.6)
+
+    assert set(key_slices(likely, (900, 0, 0, 50, 50, 50), step_mm=2.0)) <= {3, 4, 5}
 
 
 def test_three_slices_of_two_millimetres_are() -> None:
