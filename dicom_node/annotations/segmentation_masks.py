@@ -19,6 +19,7 @@ from pydicom.pixels.utils import iter_pixels
 
 from dicom_node.annotations.annotated_structure import AnnotatedStructure, AnnotationHeader
 from dicom_node.annotations.slices_of import SlicesOf
+from dicom_node.datasets.codecs import plugin_of
 from dicom_node.datasets.dataset_files import read_dataset
 from dicom_node.datasets.source_planes import decimal_strings, numbers
 from dicom_node.errors import UnreadableDataset, UnusableAnnotation
@@ -144,7 +145,8 @@ def _frames(seg: Dataset) -> Iterator[NDArray[Any]]:
     """The frames (rows, columns) in their order."""
     rows, columns, count = int(seg.Rows), int(seg.Columns), int(seg.NumberOfFrames)
     if int(seg.BitsAllocated) != 1 or seg.file_meta.TransferSyntaxUID.is_encapsulated:
-        yield from iter_pixels(seg)
+        plugin = plugin_of(seg.file_meta.TransferSyntaxUID)
+        yield from iter_pixels(seg, decoding_plugin=plugin)
         return
     size = rows * columns
     packed = np.frombuffer(seg.PixelData, np.uint8)

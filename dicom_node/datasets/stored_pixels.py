@@ -14,6 +14,7 @@ from pydicom.encaps import encapsulate, generate_fragments, generate_frames, par
 from pydicom.pixels.utils import iter_pixels
 
 from dicom_node.datasets.attribute_values import integer, shown_term, term
+from dicom_node.datasets.codecs import plugin_of
 from dicom_node.datasets.codestreams import BEGINNINGS, Codestream, reader_of
 from dicom_node.errors import UndecodablePixels, UnusableValue
 from dicom_node.reading_errors import parsing
@@ -95,7 +96,8 @@ def stored_frames(
     keyword = _pixels_of(ds)
     if ds.file_meta.TransferSyntaxUID.is_encapsulated and keyword == "PixelData":
         source = _encapsulated(ds, form, frames, indices)
-        yield from iter_pixels(source, raw=True)
+        plugin = plugin_of(source.file_meta.TransferSyntaxUID)
+        yield from iter_pixels(source, raw=True, decoding_plugin=plugin)
         return
     source = _source(ds, form, frames)
     raw = ds.get_item(keyword)

@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 _ANSWER_S = 10.0
 # pydicom does without these, and nothing is decoded here: they would be half of what pynetdicom
 # takes of memory and time
-_NOT_NEEDED = ("numpy", "PIL", "pylibjpeg", "openjpeg", "libjpeg", "rle", "jpeg_ls", "gdcm")
+_NOT_NEEDED = ("numpy", "PIL", "pylibjpeg", "openjpeg", "imagecodecs", "rle", "jpeg_ls", "gdcm")
 
 
 def node_as_message(node: ApplicationEntity) -> dict[str, Any]:

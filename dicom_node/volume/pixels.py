@@ -12,10 +12,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.pixels.decoders.base import get_decoder
-from pydicom.uid import UID
 
 from dicom_node.datasets.attribute_values import shown_term, term
+from dicom_node.datasets.codecs import is_decodable
 from dicom_node.datasets.dataset_files import read_dataset
 from dicom_node.datasets.intensity_units import is_unspecified, refuse_other_quantities, unit_of
 from dicom_node.datasets.source_planes import stated_plane
@@ -78,7 +77,7 @@ class _Decoded:
 def refuse_undecodable_syntaxes(syntaxes: Sequence[tuple[Plane, str]]) -> None:
     """UndecodablePixels, before any work, for a Transfer Syntax UID that no codec reads."""
     for uid in sorted({uid for _, uid in syntaxes if uid}):
-        if not _decodable(uid):
+        if not is_decodable(uid):
             planes = [plane for plane, of_plane in syntaxes if of_plane == uid]
             raise UndecodablePixels(
                 f"The pixel data of {named(planes)} is in a transfer syntax that cannot be decoded "
@@ -86,15 +85,6 @@ def refuse_undecodable_syntaxes(syntaxes: Sequence[tuple[Plane, str]]) -> None:
                 f"({ascii(uid)[1:-1]}). Send it uncompressed, or as JPEG Lossless, JPEG-LS, JPEG "
                 "2000 or RLE."
             )
-
-
-def _decodable(uid: str) -> bool:
-    try:
-        with quietly():
-            return get_decoder(UID(uid)).is_available
-    # how pydicom says that it has no decoder for this transfer syntax, public or private
-    except NotImplementedError:
-        return False
 
 
 def decode(planes: Sequence[Plane], modality: str, frames_of: Callable[[Path], int]) -> Intensities:

@@ -16,6 +16,7 @@ from pydicom.pixels.utils import pixel_array
 from pydicom.valuerep import format_number_as_ds
 
 from dicom_node.datasets.attribute_values import decimal
+from dicom_node.datasets.codecs import plugin_of
 from dicom_node.datasets.dataset_files import read_dataset
 from dicom_node.datasets.stored_pixels import make_decodable
 from dicom_node.errors import NotAVolume, UndecodablePixels, UnusableValue
@@ -105,7 +106,8 @@ def _decoded(
 
 def _pixels_of(ds: Dataset) -> NDArray[np.float32] | NDArray[np.uint8]:
     """Grey (rows, columns) float32, or RGB (rows, columns, 3) uint8."""
-    stored = pixel_array(ds, index=0)
+    plugin = plugin_of(ds.file_meta.TransferSyntaxUID)
+    stored = pixel_array(ds, index=0, decoding_plugin=plugin)
     if ds.SamplesPerPixel > 1:
         return _eight_bits(stored, ds.BitsStored)
     if ds.PhotometricInterpretation == _PALETTE:
