@@ -8,7 +8,8 @@ and with other bytes where all should.
 
 from __future__ import annotations
 
-import imagecodecs
+from importlib.util import find_spec
+
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.pixels.decoders.base import DecodeRunner
@@ -37,7 +38,7 @@ _LAST_BYTES = 4
 
 def is_available(uid: str) -> bool:
     """Whether frames of a transfer syntax are decoded here."""
-    return uid in DECODER_DEPENDENCIES
+    return uid in DECODER_DEPENDENCIES and find_spec("imagecodecs") is not None
 
 
 def decode_frame(frame: bytes, runner: DecodeRunner) -> bytes:
@@ -59,6 +60,8 @@ def decode_frame(frame: bytes, runner: DecodeRunner) -> bytes:
 
 
 def _decoded(frame: bytes, colours: str | None) -> NDArray[np.generic]:
+    import imagecodecs  # only where a frame of JPEG is met
+
     samples: NDArray[np.generic] = imagecodecs.jpeg8_decode(
         frame, colorspace=colours, outcolorspace=colours
     )
