@@ -1,4 +1,5 @@
 # Everything a person, a commit hook or CI runs. `make help` lists it; needs Python 3.11+ and nothing else.
+# TORCH=cpu before any target leaves out 3.6 GB of CUDA.
 # Every recipe runs in one shell that stops at the first failure.
 
 SHELL := /bin/bash
@@ -10,7 +11,10 @@ SHELL := /bin/bash
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
-UV := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraints constraints.txt --build-constraints constraints.txt
+# which torch is installed: cpu, auto (as the driver here can use) or another of uv's --torch-backend; nothing
+# is that of the package index, with CUDA. What was said once holds for this .venv.
+TORCH ?= $(shell cat .venv/.torch 2>/dev/null)
+UV := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraints constraints.txt --build-constraints constraints.txt $(addprefix --torch-backend ,$(TORCH))
 # one process a core; the tests of a file stay together and in their order, long files begin first
 PARALLEL ?= --numprocesses auto --dist loadfile --no-loadscope-reorder
 # lines that a room's own tests run, in percent, only ever raised: as measured, but for the server's, a guess from below
@@ -19,7 +23,7 @@ FLOOR_DICOM_NODE := 96
 FLOOR_MODELS := 96
 FLOOR_SERVER := 85
 # what is installed is what these two files said: another content is another stamp
-KEY := $(shell cat pyproject.toml constraints.txt | cksum | tr -s ' \t' '-')
+KEY := $(shell cat pyproject.toml constraints.txt | cksum | tr -s ' \t' '-')$(addprefix -,$(TORCH))
 INSTALLED := .venv/.installed-$(KEY)
 TRAIN_INSTALLED := .venv/.train-$(KEY)
 PEERS_INSTALLED := .venv/.peers-$(KEY)
@@ -93,8 +97,9 @@ $(INSTALLED):
 	fi
 	echo "installing the versions of constraints.txt into .venv (a few minutes the first time) ..."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
-	$(UV) --editable '.[test]'
+	$(UV) $(if $(TORCH),--reinstall-package torch --reinstall-package torchvision) --editable '.[test]'
 	rm -f .venv/.installed-*
+	$(if $(TORCH),echo '$(TORCH)' > .venv/.torch)
 	touch $@
 
 # what trains is a fifth more to fetch, and the demo needs none of it

@@ -337,6 +337,25 @@ def test_the_unit_runs_a_user_of_its_own_and_stops_cleanly(unit: str) -> None:
     assert told["ExecStart"].split()[1] == "serve"
 
 
+def test_the_readme_installs_what_the_unit_runs(unit: str, repository: Path) -> None:
+    readme = (repository / "README.md").read_text("utf-8")
+    chapter = readme.split("### On a server\n")[1].split("\n### ")[0]
+    (script,) = re.findall(r"```sh\n(.*?)```", chapter, re.DOTALL)
+    told = dict(line.split("=", 1) for line in unit.splitlines() if re.match(r"[A-Za-z]+=", line))
+    program, *_, settings = told["ExecStart"].split()
+
+    assert subprocess.run(["bash", "-n"], input=script, text=True, check=False).returncode == 0
+    assert f"useradd --system --home-dir {told['WorkingDirectory']}" in script
+    assert re.search(rf"^useradd .* {told['User']}$", script, re.MULTILINE)
+    assert f"python3 -m venv {Path(program).parents[1]}" in script
+    assert f"site.toml {settings}" in script
+    assert f"ln -s {program} " in script
+    assert "SEGNODE_STORAGE__DIR=/var/lib/segnode" in told["Environment"]
+    assert "SEGNODE_STORAGE__DIR=/var/lib/segnode" in chapter
+    for name in re.findall(r"\bdeploy/\S+", script):
+        assert (repository / name).is_file()
+
+
 def test_scripts_are_whole(repository: Path) -> None:
     for name in ("deploy/install-peers.sh", ".ci/run"):
         script = repository / name

@@ -122,3 +122,19 @@ def test_the_supervisor_loads_neither_models_nor_the_edge(tmp_path: Path, free_p
 
     assert "server" in found
     assert found & (MODELS | EDGE) == set()
+
+
+def test_segment_anything_is_loaded_only_where_it_draws() -> None:
+    """It is asked for by name in the card of SAM's checkpoints; other segmenters do without."""
+    script = (
+        "import sys, models.shipped, models.segmenters.litemedsam, "
+        "models.segmenters.sam2.architecture, models.segmenters.sam2.volume\n"
+        "print([name for name in sys.modules if name.startswith('segment_anything')])\n"
+        "import models.segmenters.sam.architecture\n"
+        "print('segment_anything' in sys.modules)"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-P", "-c", script], capture_output=True, text=True, check=True
+    )
+
+    assert answer.stdout.split("\n")[:2] == ["[]", "True"]
