@@ -29,6 +29,8 @@ from server.values import Stage
 logger = logging.getLogger(__name__)
 
 LOOK_S = 0.5
+_DELIVERIES = 100
+"""Turns of a loop in which the interpreter raises what is pending; the first one does."""
 ASK_S = 2.0
 STOPPED_WORKER = 75  # sysexits.h: a temporary failure, try again
 _CGROUP_LIMITS = (
@@ -86,7 +88,9 @@ class Wanted(Protocol):
 
 @dataclass(eq=False)
 class _Running:
-    """A stage that runs in `thread`. `interrupted_s` is when it was, None while it may go on."""
+    """A stage that runs in `thread`. `interrupted_s` is when it was, None while it may go on; it is
+    `pressed` once an exception has been put to its thread.
+    """
 
     request_id: str
     run: int
@@ -96,6 +100,7 @@ class _Running:
     thread: int = field(default_factory=threading.get_ident)
     interrupted_s: float | None = None
     error: type[StageInterrupted] = StageInterrupted
+    pressed: bool = False
 
 
 class StageWatch:
@@ -146,12 +151,15 @@ class StageWatch:
                 logger.info("request %s was interrupted as it left its stage", request_id)
 
     def _left(self, running: _Running) -> bool:
-        """The stage has ended; what has not been raised in it yet never is."""
+        """The stage has ended; what has not been raised in it yet is raised and caught here."""
         try:
             with self._lock:
                 if running in self._running:
                     self._running.remove(running)
-                _interrupt(running.thread, None)
+            # Not taken back by PyThreadState_SetAsyncExc(thread, NULL): CPython 3.11 then believes
+            # for good that an exception is pending, and each traced call begins without end.
+            for _ in range(_DELIVERIES if running.pressed else 0):
+                pass  # the interpreter raises what is pending as a loop goes on
         except StageInterrupted:
             return False
         return True
@@ -216,7 +224,8 @@ class StageWatch:
         with self._lock:
             if running not in self._running:
                 return
-            _interrupt(running.thread, running.error)
+            running.pressed = True
+            _raise_in(running.thread, running.error)
         if running.interrupted_s is not None and now - running.interrupted_s > self._limits.grace_s:
             self._end_worker(
                 f"stage '{running.stage}' of request {running.request_id} does not stop: this "
@@ -234,9 +243,8 @@ class StageWatch:
                 logger.exception("the running stages could not be looked at; again soon")
 
 
-def _interrupt(thread: int, error: type[BaseException] | None) -> None:
-    raised = None if error is None else ctypes.py_object(error)
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), raised)
+def _raise_in(thread: int, error: type[BaseException]) -> None:
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(error))
 
 
 def _end_worker(sentence: str) -> None:

@@ -4,6 +4,8 @@ next request runs.
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -189,6 +191,30 @@ def test_what_comes_too_late_is_never_raised() -> None:
         bench.look_until_ended(thread)
         assert {type(error) for error in raised} <= {StageInterrupted}
     assert bench.watch._running == []
+
+
+def test_after_a_stage_traced_calls_go_on() -> None:
+    # what is taken back from a thread by hand leaves CPython 3.11 checking for ever in traced calls
+    program = """
+import sys
+from server.values import Stage
+from server.work.deadlines import StageLimits, StageWatch
+
+class Runs: pass
+
+watch = StageWatch(Runs(), StageLimits())
+with watch.stage("r", 1, Stage.SELECT):
+    pass
+sys.settrace(lambda *_: None)
+(lambda: None)()
+sys.settrace(None)
+print("went on")
+"""
+    answer = subprocess.run(
+        [sys.executable, "-P", "-c", program], capture_output=True, text=True, timeout=30
+    )
+
+    assert answer.stdout == "went on\n", answer.stderr
 
 
 @pytest.mark.parametrize("point", POINTS)
