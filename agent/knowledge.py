@@ -15,11 +15,12 @@ UNTOLD = ("", "OT")
 @dataclass(frozen=True)
 class Knowledge:
     """The `structures` (keys of the catalogue) and `modalities` (as in DICOM) that a policy was
-    made for; None: any.
+    made for; None: any. `exclusive` where no voxel belongs to two of the structures.
     """
 
     structures: tuple[str, ...] | None = None
     modalities: tuple[str, ...] | None = None
+    exclusive: bool = False
 
     def knows(self, target: Target) -> bool:
         """Whether the policy can look for `target`, by its key or, without one, by its name."""

@@ -144,8 +144,8 @@ class ResultSegment:
     """One structure of a result, for SEG and SR alike.
 
     `voxels` on the source grid, never empty; `cielab` L* 0..100, a* and b* -128..127;
-    `tracking_id` tells structures of one result apart; `confidence` 0..1; `region` where a finding
-    lies.
+    `tracking_id` tells structures of one result apart; `region` where a finding lies; `doubts` are
+    sentences for the reader about its outline.
     """
 
     label: str
@@ -155,8 +155,13 @@ class ResultSegment:
     cielab: tuple[float, float, float]
     tracking_id: str
     voxels: Voxels
-    confidence: float
     region: Region | None = None
+    doubts: tuple[str, ...] = ()
+
+    @property
+    def doubt(self) -> str:
+        """All doubts in one text; "" without any."""
+        return "; ".join(self.doubts)
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,7 @@ from server.ports import LoadedModels, Prepared
 from server.rules.catalogue import Catalogue
 from server.study.preview import Sizes, draw_preview
 from server.study.runner import VolumeWork
+from server.study.shared_voxels import RIVALRY, shared_voxels
 from server.study.source_files import agent_volume
 from server.study.turn_mask_file import TURN_MASKS, TurnMaskFile
 from server.study.volume_cache import PreparedVolumes
@@ -161,6 +162,9 @@ class Pipeline:
         voxels = None
         if mask is not None and summary.status == TargetStatus.SEGMENTED:
             voxels = Voxels.of(mask.voxels)
+            if self._workbench(assignment).policy.knowledge.exclusive:
+                doubts = _rivals_among_earlier(folder, summary, voxels)
+                summary = replace(summary, warnings=(*summary.warnings, *doubts))
         folder.save_target(summary, voxels, TracedTarget.of(result))
         return summary
 
@@ -174,6 +178,8 @@ class Pipeline:
         folder = self._work_folder(assignment)
         volume = folder.load_volume()
         segments = [self._segment(folder, t) for t in targets if t.status == TargetStatus.SEGMENTED]
+        if self._workbench(assignment).policy.knowledge.exclusive:
+            segments = _with_rivals(segments)
         undrawn = [
             self._finding(t)
             for t in targets
@@ -191,13 +197,13 @@ class Pipeline:
             ),
         )
         results = write_results(content, folder.path, self._writers)
-        self._show(folder, volume, segments, len(targets))
+        self._show(folder, volume, segments, targets)
         return results
 
     def show(self, assignment: Assignment, targets: Sequence[TargetSummary]) -> None:
         """Leave trace.json and preview.png for people where there is nothing to report."""
         folder = self._work_folder(assignment)
-        self._show(folder, folder.load_volume(), (), len(targets))
+        self._show(folder, folder.load_volume(), (), targets)
 
     def discard(self, assignment: Assignment) -> None:
         """Remove intermediate files and the oldest encodings.
@@ -217,15 +223,18 @@ class Pipeline:
         folder: WorkFolder,
         volume: SourceVolume,
         segments: Sequence[ResultSegment],
-        targets: int,
+        targets: Sequence[TargetSummary],
     ) -> None:
-        folder.save_trace(targets)
+        folder.save_trace(len(targets))
         draw_preview(
             folder.preview,
             agent_volume(volume),
             segments,
             title=self._title or volume.modality,
             sizes=sizes_of(volume),
+            undrawn=[
+                (t.text, str(t.status)) for t in targets if t.status != TargetStatus.SEGMENTED
+            ],
         )
 
     def _work_folder(self, assignment: Assignment) -> WorkFolder:
@@ -258,8 +267,8 @@ class Pipeline:
             cielab=structure.cielab,
             tracking_id=structure.tracking_id,
             voxels=folder.load_mask(target.index),
-            confidence=target.confidence or 0.0,
             region=structure.region,
+            doubts=target.warnings,
         )
 
     def _finding(self, target: TargetSummary) -> UndrawnFinding:
@@ -274,6 +283,40 @@ class Pipeline:
             structure.category,
             uncertain=target.status == TargetStatus.UNCERTAIN,
         )
+
+
+def _rivals_among_earlier(
+    folder: WorkFolder, summary: TargetSummary, voxels: Voxels
+) -> tuple[str, ...]:
+    """What is to be said of a target that claims voxels of earlier ones; theirs stands in the
+    results, which know all of them.
+    """
+    masks = {}
+    for index in range(summary.index):
+        earlier = folder.load_target(index)
+        drawn = earlier is not None and earlier.status == TargetStatus.SEGMENTED
+        if earlier is not None and drawn and earlier.structure != summary.structure:
+            masks[earlier.text] = folder.load_mask(index)
+    return shared_voxels({**masks, summary.text: voxels}).get(summary.text, ())
+
+
+def _with_rivals(segments: Sequence[ResultSegment]) -> list[ResultSegment]:
+    """The segments with a doubt about each that claims voxels of another, not said twice."""
+    doubts = shared_voxels({segment.label: segment.voxels for segment in segments})
+    return [
+        replace(
+            segment,
+            doubts=tuple(
+                dict.fromkeys(
+                    (
+                        *(doubt for doubt in segment.doubts if not doubt.endswith(RIVALRY)),
+                        *doubts.get(segment.label, ()),
+                    )
+                )
+            ),
+        )
+        for segment in segments
+    ]
 
 
 def counted(

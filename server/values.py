@@ -157,6 +157,15 @@ _WORDS = {
 }
 
 
+def whole_ml(volume_ml: float) -> str:
+    """A volume as a reader is told it: no finer than it is known.
+
+    >>> whole_ml(1523.187), whole_ml(0.2), whole_ml(0.0)
+    ('1523', '<1', '0')
+    """
+    return "<1" if 0 < volume_ml < 0.5 else f"{volume_ml:.0f}"
+
+
 @dataclass(frozen=True)
 class TargetSummary:
     """How one target ended. The record keeps and HTTP shows each field under its name here.

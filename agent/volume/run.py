@@ -148,5 +148,5 @@ def _doubts(voxels: NDArray[np.bool_], confidence: float) -> list[str]:
             if voxels[z].any()
         ]
     if confidence < _DOUBTFUL:
-        doubts.append(f"the confidence is only {confidence:.2f}: check the outline")
+        doubts.append(f"the confidence is only {confidence:.0%}: check the outline")
     return doubts

@@ -37,9 +37,12 @@ _IDENTIFIED = "SegmentIdentificationSequence"
 _VOLUME = ("118565006", "SCT")
 _LONG_AXIS = ("103339001", "SCT")
 _SHORT_AXIS = ("103340004", "SCT")
+_COMMENT = ("121106", "DCM")
 _PRESENCE = ("121052", "DCM")
 _NOT_VISUALIZED = ("122288", "DCM")
 _UNDETERMINED = ("373068000", "SCT")
+
+_COMPARED = 500  # letters of a comment, which may have been cut
 
 Key = tuple[str, str]
 
@@ -67,6 +70,7 @@ def check_report(
     seg = None if segmentation is None else dcmread(segmentation.path, stop_before_pixels=True)
     for number, (group, segment) in enumerate(zip(groups, segments, strict=False), start=1):
         _check_structure(group, segment)
+        _check_comment(group, segment.doubt, segment.label)
         if volume.single_image:
             _check_area(group, segment, volume)
         else:
@@ -76,6 +80,7 @@ def check_report(
         _check_segment_reference(group, number, volume, seg)
     for group, finding in zip(groups[len(segments) :], undrawn, strict=True):
         _check_structure(group, finding)
+        _check_comment(group, finding.reason, finding.label)
         evaluation = _code(_only(group, _PRESENCE).ConceptCodeSequence[0])
         expected = _UNDETERMINED if finding.uncertain else _NOT_VISUALIZED
         _require(evaluation == expected, f"another evaluation of {finding.label}")
@@ -165,6 +170,20 @@ def _check_structure(group: Dataset, structure: ResultSegment | UndrawnFinding) 
         == sides,
         f"another laterality for {structure.label}",
     )
+
+
+def _check_comment(group: Dataset, text: str, label: str) -> None:
+    """Check that what is in doubt is said, where there is a doubt, and nothing where there is
+    none; its letters may have been replaced by plain ones.
+    """
+    comments = [str(item.TextValue) for item in _below(group, _COMMENT)]
+    _require(len(comments) == bool(text.strip()), f"another comment on {label}")
+    same = [_letters(comment)[:_COMPARED] == _letters(text)[:_COMPARED] for comment in comments]
+    _require(all(same) or not text.isascii(), f"another comment on {label}")
+
+
+def _letters(text: str) -> str:
+    return "".join(letter for letter in text if letter.isalnum())
 
 
 def _keys(code: Code | None) -> list[Key]:

@@ -240,6 +240,10 @@ def _check_segments(seg: Dataset, segments: Sequence[ResultSegment]) -> None:
             item.TrackingID == segment.tracking_id[:64],
             f"another tracking identifier for segment {number}",
         )
+        _require(
+            bool(item.get("SegmentDescription")) == bool(segment.doubts),
+            f"another description of what is in doubt of segment {number}, {segment.label}",
+        )
 
 
 def _lies_in(items: Sequence[Dataset] | None, region: Region | None) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from highdicom import sr
 from pydicom.dataset import Dataset
@@ -17,14 +17,12 @@ from dicom_node.results.measurements import area_mm2, area_px, diameters, intens
 from dicom_node.results.report_codes import (
     ANY_PROCEDURE,
     AREA,
-    CERTAINTY,
     COMMENT,
     LONG_AXIS,
     MEAN,
     MILLILITER,
     MILLIMETER,
     NOT_VISUALIZED,
-    PERCENT,
     PIXELS,
     PRESENCE,
     PROCEDURE_OF_MODALITY,
@@ -62,7 +60,8 @@ class ReportWriter:
 
     A measurement group (TID 1411) for every segment: the SEG's tracking UID, finding, site and
     laterality, volume (mL), long and short axis (mm), mean and standard deviation of CT and PET
-    where their unit is known, certainty (%), the segment referred to and the source series. A group
+    where their unit is known, the segment referred to, the source series and, as a comment, what is
+    in doubt. How sure the agent is has no place in it: its figure is not calibrated. A group
     (TID 1501) for every structure that was not drawn, "Not visualized", or "Undetermined" where it
     could not be called absent either. On a single image the groups are planar
     (TID 1410), with area instead of volume: in mm2 where the size of a pixel is known, else in
@@ -142,8 +141,12 @@ def _segmented(
     }
     if not header.volume.single_image:
         source = sr.SourceSeriesForSegmentation(header.volume.series_instance_uid)
-        return sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
-            referenced_segment=sr.ReferencedSegment(**seg, source_series=source), **arguments
+        referenced_segment = sr.ReferencedSegment(**seg, source_series=source)
+        return _commented(
+            sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
+                referenced_segment=referenced_segment, **arguments
+            ),
+            segment.doubt,
         )
     (frame,) = header.volume.frames
     image = sr.SourceImageForSegmentation(frame.sop_class_uid, frame.sop_instance_uid)
@@ -151,9 +154,10 @@ def _segmented(
     segment_frame = sr.ReferencedSegmentationFrame(**seg, frame_number=number, source_image=image)
     # not beside a frame's number (PS3.3 table C.18.4-1)
     del segment_frame[0].ReferencedSOPSequence[0].ReferencedSegmentNumber
-    return sr.PlanarROIMeasurementsAndQualitativeEvaluations(
+    planar = sr.PlanarROIMeasurementsAndQualitativeEvaluations(
         referenced_segment=segment_frame, **arguments
     )
+    return _commented(planar, segment.doubt)
 
 
 Row: TypeAlias = tuple[SrCode, float, SrCode, SrCode | None]
@@ -161,7 +165,7 @@ Row: TypeAlias = tuple[SrCode, float, SrCode, SrCode | None]
 
 def _measurements(segment: ResultSegment, volume: SourceVolume) -> list[sr.Measurement]:
     """The measurements of a segmented structure, each with its unit (UCUM)."""
-    rows = [*_sizes(segment, volume), (CERTAINTY, 100.0 * segment.confidence, PERCENT, None)]
+    rows = _sizes(segment, volume)
     quantity = None if volume.unit is None else QUANTITY_OF_UNIT.get(volume.unit.value)
     if quantity is not None and volume.unit is not None:  # a number without a unit says nothing
         inside, unit = intensity(segment, volume), sr_code(volume.unit)
@@ -205,12 +209,23 @@ def _undrawn(
         algorithm_id=_algorithm(header.algorithm),
         qualitative_evaluations=[sr.QualitativeEvaluation(name=PRESENCE, value=evaluation)],
     )
-    reason = shortened(finding.reason, 1024)
-    if reason:  # the template is extensible (PS3.16 TID 1501): why it was not drawn is for people
-        comment = sr.TextContentItem(
-            name=COMMENT, value=reason, relationship_type=sr.RelationshipTypeValues.CONTAINS
+    return _commented(group, finding.reason)
+
+
+OfGroup = TypeVar("OfGroup", bound=Group)
+
+
+def _commented(group: OfGroup, text: str) -> OfGroup:
+    """The group with `text` as its comment, if there is any: the template is extensible (PS3.16
+    TID 1501), and why something was not drawn or is in doubt is for people.
+    """
+    comment = shortened(text, 1024)
+    if comment:
+        group[0].ContentSequence.append(
+            sr.TextContentItem(
+                name=COMMENT, value=comment, relationship_type=sr.RelationshipTypeValues.CONTAINS
+            )
         )
-        group[0].ContentSequence.append(comment)
     return group
 
 

@@ -33,11 +33,6 @@ QUANTITY_OF_UNIT: Mapping[str, SrCode] = {
 MEAN = SrCode("373098007", "SCT", "Mean")
 STANDARD_DEVIATION = SrCode("386136009", "SCT", "Standard Deviation")
 
-# Annex D, as in TID 4021: how sure the algorithm is, in percent. It is our own agent's figure, not
-# a calibrated probability.
-CERTAINTY = SrCode("111012", "DCM", "Certainty of Finding")
-PERCENT = SrCode("%", "UCUM", "Percent")
-
 # Annex D. "Not visualized" rather than "Absent": a structure outside the scanned range is not
 # missing from the patient.
 PRESENCE = SrCode("121052", "DCM", "Presence of property")

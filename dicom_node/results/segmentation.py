@@ -186,6 +186,8 @@ def _description(number: int, segment: ResultSegment, header: ResultHeader) -> S
         anatomic_regions=None if segment.region is None else [sr_code(segment.region.type)],
         display_color=CIELabColor(*segment.cielab),
     )
+    if segment.doubts:  # type 3, ST: viewers show it beside the label
+        item.SegmentDescription = shortened(segment.doubt, 1024)
     if segment.laterality is not None:
         item.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = [
             CodedConcept.from_code(sr_code(segment.laterality))

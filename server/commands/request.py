@@ -15,7 +15,7 @@ from server.commands.options import Load, add_config, add_models, add_targets, s
 from server.commands.segment import HEADER, say_reasons
 from server.http.tokens import TOKEN_FILE, first_token
 from server.settings import Settings
-from server.values import ENDED_STATES, RequestState, StepProgress, WorkStep
+from server.values import ENDED_STATES, RequestState, StepProgress, WorkStep, whole_ml
 
 TOKEN_VARIABLE = "SEGNODE_TOKEN"  # noqa: S105 - the variable's name, not its value
 POLL_S = 1.0
@@ -59,7 +59,10 @@ def _request(arguments: argparse.Namespace, _: Load) -> int:
         return 0
     request = _ended(client, submitted["id"])
     table(HEADER, [_row(target) for target in request["targets"]])
-    say_reasons((target["text"], target["reason"]) for target in request["targets"])
+    say_reasons(
+        (target["text"], (target["reason"], *target.get("warnings", ())))
+        for target in request["targets"]
+    )
     for delivery in request["deliveries"]:
         say(f"{delivery['destination']}: {delivery['state']}")
     if request["series_choice"]:
@@ -119,11 +122,10 @@ def _standing(request: Mapping[str, Any]) -> str:
 
 
 def _row(target: dict[str, Any]) -> tuple[str, ...]:
-    volume_ml, confidence = target["volume_ml"], target["confidence"]
+    volume_ml = target["volume_ml"]
     return (
         target["text"],
         target["status"] or "",
-        "" if volume_ml is None else f"{volume_ml:.1f}",
+        "" if volume_ml is None else whole_ml(volume_ml),
         str(target["turns"]),
-        "" if confidence is None else f"{confidence:.2f}",
     )

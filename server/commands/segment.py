@@ -11,9 +11,9 @@ from server.commands.console import Progress, say, table
 from server.commands.options import Load, add_config, add_models, add_targets, settings_of
 from server.errors import ConfigurationError
 from server.settings import Settings
-from server.values import TargetSummary
+from server.values import TargetSummary, whole_ml
 
-HEADER = ("structure", "status", "ml", "turns", "confidence")
+HEADER = ("structure", "status", "ml", "turns")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,7 +55,7 @@ def _segment(arguments: argparse.Namespace, load: Load) -> int:
     )
     progress.end()
     table(HEADER, target_rows(summaries))
-    say_reasons((summary.text, summary.reason) for summary in summaries)
+    say_reasons((summary.text, (summary.reason, *summary.warnings)) for summary in summaries)
     say(f"results are in {arguments.out}")
     return 0
 
@@ -82,16 +82,18 @@ def target_rows(summaries: Sequence[TargetSummary]) -> list[tuple[str, ...]]:
         (
             summary.text,
             summary.status or "",
-            "" if summary.volume_ml is None else f"{summary.volume_ml:.1f}",
+            "" if summary.volume_ml is None else whole_ml(summary.volume_ml),
             str(summary.turns),
-            "" if summary.confidence is None else f"{summary.confidence:.2f}",
         )
         for summary in summaries
     ]
 
 
-def say_reasons(reasons: Iterable[tuple[str, str]]) -> None:
-    """A line for summary target that has something to explain: (text, reason)."""
-    for text, reason in reasons:
-        if reason:
-            say(f"{text}: {reason}")
+def say_reasons(sentences: Iterable[tuple[str, Iterable[str]]]) -> None:
+    """A line for each sentence about a target: why it ended so, and what is in doubt; (text,
+    sentences) of each target.
+    """
+    for text, about in sentences:
+        for sentence in about:
+            if sentence:
+                say(f"{text}: {sentence}")

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from textwrap import wrap
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +21,13 @@ from agent.values import Volume
 from dicom_node.values import ResultSegment
 from dicom_node.voxels import Voxels
 from server.files import write_file
+from server.values import whole_ml
 
 TILE_PX = 360
 COLUMNS = 3
 MAX_TILES = 6
 LEGEND_PX = 210
+_LINE_PX, _LINE_LETTERS = 14, 27  # of the legend's small font, right of the coloured squares
 SCALE_BAR_MM = 50.0
 CT_WINDOW_HU = (-160.0, 240.0)  # level 40, width 400: soft tissue
 BACKGROUND, INK, DIM = (12, 14, 18), (235, 238, 242), (150, 158, 168)
@@ -66,9 +69,11 @@ def draw_preview(
     *,
     title: str,
     sizes: Sizes = Sizes.MILLILITRES,
+    undrawn: Sequence[tuple[str, str]] = (),
 ) -> None:
     """Write the picture as PNG to `path`, whole or not at all, with no more about sizes than
-    `sizes` allows.
+    `sizes` allows. What is in doubt stands under each segment; `undrawn` are the other targets,
+    each with how it ended.
 
     No patient data is drawn.
     """
@@ -78,14 +83,19 @@ def draw_preview(
     chosen = _telling_slices(view)
     rows = -(-len(chosen) // COLUMNS)
     columns = min(COLUMNS, len(chosen))
-    size = (columns * TILE_PX + LEGEND_PX, max(rows * TILE_PX, 80 + 44 * len(segments)))
+    size_texts = [_size_text(segment, volume, sizes) for segment in segments]
+    entries = [
+        _Entry(segment.label, colour, (text, *_wrapped(segment.doubts)))
+        for segment, colour, text in zip(segments, colours, size_texts, strict=True)
+    ]
+    entries += [_Entry(label, None, _wrapped((how,))) for label, how in undrawn]
+    height = 80 + sum(entry.height_px for entry in entries)
+    size = (columns * TILE_PX + LEGEND_PX, max(rows * TILE_PX, height))
     sheet = Image.new("RGB", size, BACKGROUND)
     for number, z in enumerate(chosen):
         tile = _tile(view, z, colours, (low, high), sizes)
         sheet.paste(tile, ((number % COLUMNS) * TILE_PX, (number // COLUMNS) * TILE_PX))
-    size_texts = [_size_text(segment, volume, sizes) for segment in segments]
-    labels = [segment.label for segment in segments]
-    _legend(sheet, columns * TILE_PX, labels, colours, (title, *size_texts))
+    _legend(sheet, columns * TILE_PX, title, entries)
     write_file(path, lambda stream: sheet.save(stream, format="PNG"))
 
 
@@ -209,32 +219,46 @@ def _scale_bar(draw: ImageDraw.ImageDraw, px_per_mm: float) -> None:
 
 
 def _size_text(segment: ResultSegment, volume: Volume, sizes: Sizes) -> str:
-    """How large a segment is and how sure its outline, in one line."""
+    """How large a segment is, in one line."""
     count = segment.voxels.count
     _, row_mm, column_mm = volume.geometry.spacing_mm
-    size = {
-        Sizes.MILLILITRES: f"{count * volume.geometry.voxel_ml:.1f} ml",
+    return {
+        Sizes.MILLILITRES: f"{whole_ml(count * volume.geometry.voxel_ml)} ml",
         Sizes.SQUARE_MM: f"{count * row_mm * column_mm:.0f} sq mm",
         Sizes.PIXELS: f"{count} pixels",
     }[sizes]
-    return f"{size}, confidence {segment.confidence:.2f}"
 
 
-def _legend(
-    sheet: Image.Image,
-    left: int,
-    labels: Sequence[str],
-    colours: Sequence[Rgb],
-    texts: Sequence[str],
-) -> None:
-    """The title, then a line of text under every label, right of column `left`."""
+@dataclass(frozen=True)
+class _Entry:
+    """What the legend says of a target: its label, its colour if it was drawn, lines below."""
+
+    label: str
+    colour: Rgb | None
+    lines: tuple[str, ...]
+
+    @property
+    def height_px(self) -> int:
+        """With the gap to the next one."""
+        return 30 + _LINE_PX * len(self.lines)
+
+
+def _wrapped(sentences: Sequence[str]) -> tuple[str, ...]:
+    """Sentences in lines that fit into the legend."""
+    return tuple(line for sentence in sentences for line in wrap(sentence, _LINE_LETTERS))
+
+
+def _legend(sheet: Image.Image, left: int, title: str, entries: Sequence[_Entry]) -> None:
+    """The title, then the entries, right of column `left`."""
     draw = ImageDraw.Draw(sheet)
     large, small = ImageFont.load_default(15), ImageFont.load_default(12)
-    title, *size_texts = texts
     draw.text((left + 12, 10), "Segnode", INK, large)
     draw.text((left + 12, 32), title, DIM, small)
-    for number, (label, colour, text) in enumerate(zip(labels, colours, size_texts, strict=True)):
-        top = 64 + 44 * number
-        draw.rectangle([left + 12, top + 2, left + 28, top + 18], colour)
-        draw.text((left + 38, top), label, INK, large)
-        draw.text((left + 38, top + 20), text, DIM, small)
+    top = 64
+    for entry in entries:
+        if entry.colour is not None:
+            draw.rectangle([left + 12, top + 2, left + 28, top + 18], entry.colour)
+        draw.text((left + 38, top), entry.label, INK, large)
+        for number, line in enumerate(entry.lines):
+            draw.text((left + 38, top + 20 + _LINE_PX * number), line, DIM, small)
+        top += entry.height_px

@@ -255,9 +255,7 @@ def segment() -> Callable[..., ResultSegment]:
         category = Code("91723000", "SCT", "Anatomical Structure")
         kind = _TYPES[name.split()[-1]]
         tracking_id = name.replace(" ", "_")
-        return ResultSegment(
-            name, category, kind, side, cielab, tracking_id, Voxels.of(voxels), 0.87
-        )
+        return ResultSegment(name, category, kind, side, cielab, tracking_id, Voxels.of(voxels))
 
     return build
 

@@ -126,7 +126,6 @@ def case(tmp_path: Path) -> Case:
         cielab=GREEN_CIELAB,
         tracking_id="Spleen",
         voxels=Voxels.of(phantom.masks["spleen"]),
-        confidence=0.9,
     )
     identity = ResultIdentity("request-1", 1, datetime(2026, 1, 3, 12, 30, tzinfo=UTC))
     path = tmp_path / "seg.dcm"

@@ -212,7 +212,7 @@ class TestPreview:
         voxels = np.zeros((1, 50, 50), bool)
         voxels[0, 15:35, 15:35] = True
         polyp = ResultSegment(
-            "Polyp", CODE, CODE, None, (53.24, 80.09, 67.2), "polyp", Voxels.of(voxels), 0.9
+            "Polyp", CODE, CODE, None, (53.24, 80.09, 67.2), "polyp", Voxels.of(voxels)
         )
         draw_preview(path, volume, [polyp], title="ES", sizes=sizes)
         with Image.open(path) as picture:

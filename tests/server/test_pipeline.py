@@ -18,8 +18,9 @@ import numpy as np
 import pydicom
 import pytest
 
-from agent.fakes import ScriptedPolicy
+from agent.fakes import PHANTOM_BANDS, ScriptedPolicy, ThresholdPolicy
 from agent.geometry import Geometry
+from agent.knowledge import Knowledge
 from agent.limits import Limits
 from agent.ports import Localisation, Policy
 from agent.trace import read_trace
@@ -238,6 +239,30 @@ def test_an_open_question_is_reported_as_one_and_has_no_segment(study: Callable[
     assert b"Undetermined" in document
     assert b"Not visualized" not in document
     assert b"nothing there" in document
+
+
+class _Exclusive(ThresholdPolicy):
+    """Knows structures that exclude each other, and takes the liver for the spleen."""
+
+    def __init__(self) -> None:
+        super().__init__({"liver": PHANTOM_BANDS["liver"], "spleen": PHANTOM_BANDS["liver"]})
+
+    @property
+    def knowledge(self) -> Knowledge:
+        return replace(super().knowledge, exclusive=True)
+
+
+def test_two_exclusive_structures_with_the_same_voxels_are_both_doubted(
+    study: Callable[..., Any],
+) -> None:
+    _, pipeline = study(_Exclusive())
+
+    (_, spleen), (seg, _) = run(pipeline, assignment(("liver", "liver"), ("spleen", "spleen")))
+
+    assert spleen.warnings[-1].startswith("100% of the smaller one's voxels are also in liver")
+    described = [s.SegmentDescription for s in pydicom.dcmread(seg.path).SegmentSequence]
+    assert "also in Spleen" in described[0]
+    assert described[1].count("also in") == 1
 
 
 def test_a_mask_that_vanishes_on_the_source_grid_is_not_called_absent() -> None:

@@ -59,7 +59,7 @@ class LocatorPolicy:
     """
 
     name = "locator"
-    knowledge = Knowledge(KNOWN, ("CT",))
+    knowledge = Knowledge(KNOWN, ("CT",), exclusive=True)
 
     def __init__(
         self,

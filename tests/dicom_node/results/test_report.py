@@ -14,6 +14,7 @@ from pydicom.dataset import Dataset
 
 from dicom_node.errors import ResultMismatch
 from dicom_node.results.check_report import check_report
+from dicom_node.results.check_segmentation import check_segmentation
 from dicom_node.results.report import ReportWriter
 from dicom_node.results.segmentation import SegmentationWriter
 from dicom_node.results.writers import write_result
@@ -167,7 +168,8 @@ class TestFound:
             pytest.approx(8, abs=0.5),
             "[hnsf'U]",
         )
-        assert number(liver, "Certainty of Finding") == (pytest.approx(87.0), "%")
+        # an uncalibrated figure says nothing to a reader
+        assert not list(below(liver, "Certainty of Finding"))
 
     def test_intensities_in_no_known_unit_are_not_reported(self, case: Case) -> None:
         report = pydicom.dcmread(
@@ -248,6 +250,36 @@ class TestAbsent:
         ]
         assert len(list(below(report, "Measurement Group"))) == 1
         assert report.SeriesDescription == "AI SR gallbladder - segnode litemedsam - on S7"
+
+
+DOUBTS = ("the structure is cut off by the upper edge of the volume", "6 of its 9 slices")
+
+
+class TestDoubts:
+    @pytest.fixture
+    def doubted(self, case: Case, tmp_path: Path) -> Case:
+        """The same liver with two doubts, the kidney without any."""
+        liver, kidney = case.segments
+        segments = [replace(liver, doubts=DOUBTS), kidney]
+        return Case(case.volume, segments, tmp_path, (case.algorithm, case.identity))
+
+    def test_they_stand_beside_the_structure_in_both_objects(self, doubted: Case) -> None:
+        report = pydicom.dcmread(doubted.report("doubted", []).path)
+        seg = pydicom.dcmread(doubted.seg.path)
+
+        liver, kidney = below(report, "Measurement Group")
+        assert next(below(liver, "Comment")).TextValue == "; ".join(DOUBTS)
+        assert not list(below(kidney, "Comment"))
+        assert seg.SegmentSequence[0].SegmentDescription == "; ".join(DOUBTS)
+        assert "SegmentDescription" not in seg.SegmentSequence[1]
+
+    def test_a_result_without_them_is_refused(self, case: Case, doubted: Case) -> None:
+        written = case.report("without doubts", [])
+
+        with pytest.raises(ResultMismatch, match="another comment on liver"):
+            check_report(written.path, case.volume, doubted.segments, [], case.seg)
+        with pytest.raises(ResultMismatch, match="what is in doubt of segment 1"):
+            check_segmentation(case.seg.path, case.volume, doubted.segments)
 
 
 class TestDocument:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -66,12 +67,31 @@ def test_the_patients_right_is_on_the_left_of_the_picture(tmp_path: Path, axes: 
     draw_preview(
         path,
         volume,
-        [ResultSegment("Blob", CODE, CODE, None, RED, "blob", Voxels.of(blob.reshape(shape)), 0.9)],
+        [ResultSegment("Blob", CODE, CODE, None, RED, "blob", Voxels.of(blob.reshape(shape)))],
         title="CT",
     )
 
     # Assert
     assert reddest_column(path) < TILE_PX / 2 - 50
+
+
+def test_doubts_and_what_was_not_drawn_lengthen_the_legend(tmp_path: Path) -> None:
+    # Arrange
+    volume = Volume(np.zeros((1, 30, 50), np.float32), Geometry((1, 30, 50), np.eye(4)), "CT")
+    mask = np.zeros((1, 30, 50), np.bool_)
+    mask[0, 5:9, 5:9] = True
+    blob = ResultSegment("Blob", CODE, CODE, None, RED, "blob", Voxels.of(mask))
+
+    def legend(*doubts: str, undrawn: tuple[tuple[str, str], ...] = ()) -> int:
+        """Bright pixels right of the slices."""
+        doubted, path = replace(blob, doubts=doubts), tmp_path / "p.png"
+        draw_preview(path, volume, [doubted], title="CT", undrawn=undrawn)
+        with Image.open(path) as picture:
+            return int(np.count_nonzero(np.array(picture)[:, TILE_PX:, 1] > 100))
+
+    # Act, Assert
+    assert legend() < legend("cut off by an edge") < legend("cut off by an edge", "confidence low")
+    assert legend() < legend(undrawn=(("spleen", "uncertain"),))
 
 
 def test_a_single_slice_and_nothing_found_still_make_a_picture(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def segmentation(
         segments.append(
             ResultSegment(
                 entry.label, entry.category, entry.type, entry.laterality, (50.0, 0.0, 0.0),
-                key, Voxels.of(mask), 0.9,
+                key, Voxels.of(mask),
             )
         )  # fmt: skip
     identity = ResultIdentity(str(uuid.uuid4()), 1)

@@ -60,7 +60,6 @@ def write_readers_segmentation(path: Path, image: Path, mask: NDArray[np.bool_])
         (50.0, 0.0, 0.0),
         STRUCTURE,
         Voxels.of(mask[None]),
-        0.9,
     )
     identity = ResultIdentity(str(uuid.uuid5(uuid.NAMESPACE_OID, str(path))), 1)
     source = load_volume([read_header(image)])
