@@ -7,7 +7,7 @@ import re
 import shutil
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,11 +22,18 @@ from dicom_node.series.header import read_header
 from dicom_node.sop_classes import DIRECTORY, IMAGES
 from dicom_node.values import InstanceHeader, SourceVolume
 from models.images.readers import can_read, is_picture, read_volume
-from models.images.writers import write_label_map, write_pictures
+from models.images.writers import (
+    LabelledStructure,
+    label_map_files,
+    write_label_map,
+    write_pictures,
+    write_sidecar,
+)
 from server.errors import InputError, NothingToReport
 from server.pipeline import Pipeline, read_series
 from server.ports import LoadedModels
 from server.rules.catalogue import Catalogue
+from server.study.label_details import label_details
 from server.study.source_files import SOURCE, agent_volume, read_source, write_source
 from server.study.stage_order import StudyRun
 from server.study.turn_mask_file import TURN_MASKS
@@ -109,7 +116,7 @@ def segment_files(
             source_at(run.path, run.targets, run.modality), models, on_turn, work, on_activity
         )
         if _is_volume_file(run.path):
-            _write_masks(run, WorkFolder(work), summaries)
+            _write_masks(run, WorkFolder(work), summaries, models.catalogue)
         results = [writer.file_name for writer in RESULT_WRITERS]
         for name in (*results, "trace.json", TURN_MASKS, "preview.png"):
             if (work / name).is_file():
@@ -219,19 +226,31 @@ def _is_volume_file(path: Path) -> bool:
     return path.is_file() and can_read(path)
 
 
-def _write_masks(run: LocalRun, folder: WorkFolder, summaries: Sequence[TargetSummary]) -> None:
+def _write_masks(
+    run: LocalRun, folder: WorkFolder, summaries: Sequence[TargetSummary], catalogue: Catalogue
+) -> None:
     """Leave the masks as files of the kind that was given, one mask in memory at a time."""
     segmented = [summary for summary in summaries if summary.status == TargetStatus.SEGMENTED]
     geometry = agent_volume(folder.load_volume()).geometry
 
-    def masks() -> Iterator[tuple[str, Mask]]:
-        for summary in segmented:
-            yield summary.text, Mask(folder.load_mask(summary.index).whole(), geometry)
+    def mask_of(summary: TargetSummary) -> Mask:
+        return Mask(folder.load_mask(summary.index).whole(), geometry)
+
+    def described(summary: TargetSummary) -> LabelledStructure:
+        return label_details(run.targets[summary.index], summary, catalogue)
 
     if is_picture(run.path):
-        write_pictures(run.out, masks())
-    elif segmented:
-        write_label_map(run.out / LABEL_MAP, geometry, masks())
+        write_pictures(run.out, ((summary.text, mask_of(summary)) for summary in segmented))
+        return
+    label_map = run.out / LABEL_MAP
+    for file in label_map_files(label_map):  # those of an earlier run would be taken for this one's
+        file.unlink(missing_ok=True)
+    others = [described(summary) for summary in summaries if summary not in segmented]
+    if segmented:
+        masks = ((described(summary), mask_of(summary)) for summary in segmented)
+        write_label_map(label_map, geometry, masks, others)
+    else:
+        write_sidecar(label_map, (), others)
 
 
 def _headers(path: Path) -> list[InstanceHeader]:

@@ -6,51 +6,121 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from agent.geometry import Geometry
 from agent.values import Mask
+from models.images.label_names import (
+    EXTENSION_CODE,
+    LabelName,
+    Rgb,
+    label_descriptions,
+    label_table,
+)
 
-SIDECAR_VERSION = 1
+SIDECAR_VERSION = 2
 MOST_LABELS = 255  # label values are uint8
+_UNKNOWN, _SCANNER = 0, 1  # the codes of qform and sform (nifti1.h)
 
 
-def write_label_map(path: Path, grid: Geometry, masks: Iterable[tuple[str, Mask]]) -> Path:
-    """Write masks (text and mask on `grid`, one at a time) as `path` (.nii.gz) and `path` with
-    .json beside it.
+@dataclass(frozen=True)
+class LabelledStructure:
+    """What the side-car says of a structure: its `text`, the colour to show it in, and `details`
+    of whoever asked for it, by name.
+    """
+
+    text: str
+    rgb: Rgb
+    details: Mapping[str, object] = field(default_factory=dict)
+
+
+def write_label_map(
+    path: Path,
+    grid: Geometry,
+    masks: Iterable[tuple[LabelledStructure, Mask]],
+    others: Sequence[LabelledStructure] = (),
+) -> Path:
+    """Write masks (each on `grid`, one at a time) as `path` (.nii.gz), with its side-car (.json)
+    and its colours (_labels.txt, for ITK-SNAP) beside it.
 
     Label values are 1, 2, … in the order given; where structures overlap the earlier one keeps the
-    voxel, and the side-car says how many voxels the later one lost. The map has the axes and affine
-    of a NIfTI source. ValueError for no masks, more than 255, or one on another grid.
+    voxel, and the side-car says how many voxels the later one lost, and which `others` were asked
+    for and have no label. The map has the axes and affine of a NIfTI source, and the names of its
+    values in its header. ValueError for no masks, more than 255, or one on another grid.
     """
-    import nibabel
-
     label_map = np.zeros(grid.shape, dtype=np.uint8)
-    structures = []
-    for value, (text, mask) in enumerate(masks, start=1):
+    structures: list[dict[str, object]] = []
+    names = []
+    for value, (structure, mask) in enumerate(masks, start=1):
         if value > MOST_LABELS:
             raise ValueError(f"a label map holds {MOST_LABELS} structures at most")
         if not mask.geometry.matches(grid):
-            raise ValueError(f"the mask of {text} is on another grid")
+            raise ValueError(f"the mask of {structure.text} is on another grid")
         free = mask.voxels & (label_map == 0)
         label_map[free] = value
         lost = int(np.count_nonzero(mask.voxels) - np.count_nonzero(free))
-        structures.append(
-            {"value": value, "text": text, "volume_ml": mask.volume_ml, "overlapped_voxels": lost}
-        )
+        names.append(LabelName(value, structure.text, structure.rgb))
+        figures = {"volume_ml": mask.volume_ml, "overlapped_voxels": lost}
+        structures.append({"value": value, **_described(structure), **figures})
     if not structures:
         raise ValueError("a label map holds at least one structure")
-    ras = np.diag([-1.0, -1.0, 1.0, 1.0]) @ grid.affine_zyx_to_lps[:, [2, 1, 0, 3]]
-    stored = label_map.transpose(2, 1, 0)
-    image = nibabel.Nifti1Image(stored, ras)  # type: ignore[no-untyped-call]  # nibabel's hints are partial
-    image.to_filename(path)
-    sidecar = path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
-    content = {"version": SIDECAR_VERSION, "label_map": path.name, "structures": structures}
+    _write_nifti(path, label_map, grid, names)
+    path.with_name(f"{_stem(path)}_labels.txt").write_text(label_descriptions(names), "utf-8")
+    return write_sidecar(path, structures, others)
+
+
+def write_sidecar(
+    path: Path, structures: Sequence[Mapping[str, object]], others: Sequence[LabelledStructure]
+) -> Path:
+    """Write the side-car of a label map at `path`; without `structures` there is no such map."""
+    sidecar = path.with_name(f"{_stem(path)}.json")
+    content = {
+        "version": SIDECAR_VERSION,
+        "label_map": path.name if structures else None,
+        "structures": structures,
+        "without_label": [_described(structure) for structure in others],
+    }
     sidecar.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return sidecar
+
+
+def label_map_files(path: Path) -> tuple[Path, Path, Path]:
+    """The label map at `path`, its side-car and its colours."""
+    stem = _stem(path)
+    return path, path.with_name(f"{stem}.json"), path.with_name(f"{stem}_labels.txt")
+
+
+def _described(structure: LabelledStructure) -> dict[str, object]:
+    return {"text": structure.text, "colour_rgb": list(structure.rgb), **structure.details}
+
+
+def _stem(path: Path) -> str:
+    return path.name.removesuffix(".gz").removesuffix(".nii")
+
+
+def _write_nifti(
+    path: Path, label_map: NDArray[np.uint8], grid: Geometry, names: Sequence[LabelName]
+) -> None:
+    """Write labels (z, y, x) with their names; qform and sform say the same wherever they can."""
+    import nibabel
+
+    ras = np.diag([-1.0, -1.0, 1.0, 1.0]) @ grid.affine_zyx_to_lps[:, [2, 1, 0, 3]]
+    image: Any = nibabel.Nifti1Image(label_map.transpose(2, 1, 0), ras)  # type: ignore[no-untyped-call]  # nibabel's hints are partial
+    image.set_sform(ras, code=_SCANNER)
+    image.set_qform(ras, code=_SCANNER)
+    # a qform holds no shear, and readers that prefer it would lay the labels elsewhere
+    if not np.allclose(image.get_qform(), ras, atol=1e-3):
+        image.set_qform(None, code=_UNKNOWN)
+    image.header.set_xyzt_units("mm")
+    extension = nibabel.nifti1.Nifti1Extension(EXTENSION_CODE, label_table(names))
+    image.header.extensions.append(extension)
+    image.to_filename(path)
 
 
 def write_pictures(folder: Path, masks: Iterable[tuple[str, Mask]]) -> list[Path]:

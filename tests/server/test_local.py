@@ -123,7 +123,7 @@ def test_a_nifti_gives_a_label_map_on_its_own_grid(models: LocalModels, tmp_path
     image.to_filename(tmp_path / "ct.nii.gz")
 
     # Act
-    found = run(models, tmp_path / "ct.nii.gz", tmp_path / "out", "bright")
+    found = run(models, tmp_path / "ct.nii.gz", tmp_path / "out", "bright", "unicorn")
 
     # Assert
     label_map: Any = nibabel.load(tmp_path / "out" / "segmentation.nii.gz")
@@ -132,8 +132,26 @@ def test_a_nifti_gives_a_label_map_on_its_own_grid(models: LocalModels, tmp_path
     truth = bright_blob() == 100
     assert 2 * (inside & truth).sum() / (inside.sum() + truth.sum()) > 0.9
     sidecar = json.loads((tmp_path / "out" / "segmentation.json").read_text())
-    assert sidecar["structures"][0]["text"] == "bright"
+    (bright,) = sidecar["structures"]
+    assert bright["text"] == "bright"
+    assert bright["type"].keys() == {"CodeValue", "CodingSchemeDesignator", "CodeMeaning"}
+    assert (len(bright["colour_rgb"]), bright["confidence"]) == (3, found["bright"].confidence)
+    assert bright["warnings"] == list(found["bright"].warnings)
+    (unicorn,) = sidecar["without_label"]
+    assert (unicorn["text"], unicorn["status"]) == ("unicorn", "failed")
+    assert unicorn["reason"] == found["unicorn"].reason
     assert found["bright"].volume_ml == pytest.approx(inside.sum() * 16 / 1000)
+
+
+def test_an_earlier_runs_label_map_does_not_stay(models: LocalModels, tmp_path: Path) -> None:
+    nibabel.save(nibabel.Nifti1Image(bright_blob().T, np.eye(4)), tmp_path / "ct.nii.gz")
+    run(models, tmp_path / "ct.nii.gz", tmp_path / "out", "bright")
+    run(models, tmp_path / "ct.nii.gz", tmp_path / "out", "unicorn")
+
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert "segmentation.json" in names
+    assert names.isdisjoint({"segmentation.nii.gz", "segmentation_labels.txt"})
+    assert json.loads((tmp_path / "out" / "segmentation.json").read_text())["label_map"] is None
 
 
 class CtOnly(ThresholdPolicy):

@@ -20,7 +20,12 @@ from agent.values import Mask, Volume
 from models.errors import UnreadableFile
 from models.images.preprocessing import WorkingGrid, axis_codes
 from models.images.readers import can_read, is_picture, read_volume
-from models.images.writers import file_stem, write_label_map, write_pictures
+from models.images.writers import (
+    LabelledStructure,
+    file_stem,
+    write_label_map,
+    write_pictures,
+)
 
 RAS = np.array([[0.8, 0, 0, -40.0], [0, 0.9, 0, -30.0], [0, 0, 2.5, 100.0], [0, 0, 0, 1]])
 
@@ -366,7 +371,11 @@ def test_a_label_map_lies_on_the_sources_own_voxels(
     sidecar = write_label_map(
         tmp_path / "labels.nii.gz",
         volume.geometry,
-        [("liver", Mask(liver, volume.geometry)), ("spleen", Mask(spleen, volume.geometry))],
+        [
+            (LabelledStructure("liver", (221, 130, 101)), Mask(liver, volume.geometry)),
+            (LabelledStructure("spleen", (157, 108, 162)), Mask(spleen, volume.geometry)),
+        ],
+        [LabelledStructure("aorta", (224, 97, 76), {"status": "absent"})],
     )
 
     # Assert
@@ -377,9 +386,14 @@ def test_a_label_map_lies_on_the_sources_own_voxels(
     assert labels.dtype == np.uint8
     np.testing.assert_array_equal(labels[1, 2], [0, 1, 1, 1, 2, 2, 0])
     assert np.count_nonzero(labels) == 5
+    assert [int(image.header[f"{form}form_code"]) for form in "qs"] == [1, 1]
+    np.testing.assert_allclose(image.get_qform(), RAS, atol=1e-5)
     said = json.loads(sidecar.read_text())
     assert sidecar.name == "labels.json"
-    assert said["version"] == 1
+    assert said["version"] == 2
+    assert said["without_label"] == [
+        {"text": "aorta", "colour_rgb": [224, 97, 76], "status": "absent"}
+    ]
     assert [(s["value"], s["text"], s["overlapped_voxels"]) for s in said["structures"]] == [
         (1, "liver", 0),
         (2, "spleen", 1),
@@ -392,12 +406,17 @@ def test_a_label_map_of_nothing_of_too_much_or_of_two_grids_is_refused(tmp_path:
     mask = Mask(np.ones((1, 2, 2), dtype=bool), grid)
     moved = Mask(mask.voxels, Geometry((1, 2, 2), np.diag([1.0, 1, 2, 1])))
 
+    def named(text: str) -> LabelledStructure:
+        return LabelledStructure(text, (0, 0, 0))
+
     with pytest.raises(ValueError, match="at least one"):
         write_label_map(tmp_path / "a.nii.gz", grid, [])
     with pytest.raises(ValueError, match="255 structures at most"):
-        write_label_map(tmp_path / "a.nii.gz", grid, [(str(n), mask) for n in range(256)])
+        write_label_map(tmp_path / "a.nii.gz", grid, [(named(str(n)), mask) for n in range(256)])
     with pytest.raises(ValueError, match="mask of spleen is on another grid"):
-        write_label_map(tmp_path / "a.nii.gz", grid, [("liver", mask), ("spleen", moved)])
+        write_label_map(
+            tmp_path / "a.nii.gz", grid, [(named("liver"), mask), (named("spleen"), moved)]
+        )
     assert list(tmp_path.iterdir()) == []
 
 
