@@ -184,13 +184,14 @@ class Localisation:
 
     `presence` one value 0..1 a slice, or () from a policy that gives no figures; `key_slices`
     zero-based, the best first, empty when absent; `reason` a sentence for a person; `replies` for
-    the record.
+    the record; `doubts` sentences about the answer, whatever it is.
     """
 
     presence: tuple[float, ...]
     key_slices: tuple[int, ...]
     reason: str = ""
     replies: tuple[Reply, ...] = ()
+    doubts: tuple[str, ...] = ()
 
     @property
     def absent(self) -> bool:

@@ -278,7 +278,7 @@ class Pipeline:
             structure.type,
             structure.laterality,
             structure.tracking_id,
-            target.reason,
+            "; ".join(filter(None, (target.reason, *target.warnings))),
             structure.region,
             structure.category,
             uncertain=target.status == TargetStatus.UNCERTAIN,

@@ -101,7 +101,7 @@ def outline_target(
         return _ended(target_state, TargetStatus.FAILED, str(error))
     yield from target_state.record_replies(Role.SURVEY, localisation.replies)
     target_state.presence = localisation.presence
-    target_state.warnings += [remark] if remark else []
+    target_state.warnings += [*([remark] if remark else []), *localisation.doubts]
     if localisation.absent:
         return _nowhere(target_state, localisation)
     try:

@@ -227,7 +227,8 @@ def test_a_request_of_unknown_targets_alone_has_nothing_to_report(
 def test_an_open_question_is_reported_as_one_and_has_no_segment(study: Callable[..., Any]) -> None:
     # Arrange
     likely = (0.99,) * SHAPE[0]
-    _, pipeline = study(ScriptedPolicy(Localisation(likely, (), "nothing there"), {}))
+    survey = Localisation(likely, (), "nothing there", doubts=("an odd view",))
+    _, pipeline = study(ScriptedPolicy(survey, {}))
 
     # Act
     (summary,), (report,) = run(pipeline, assignment(("liver", "liver")))
@@ -238,7 +239,7 @@ def test_an_open_question_is_reported_as_one_and_has_no_segment(study: Callable[
     document = report.path.read_bytes()
     assert b"Undetermined" in document
     assert b"Not visualized" not in document
-    assert b"nothing there" in document
+    assert b"nothing there; an odd view" in document
 
 
 class _Exclusive(ThresholdPolicy):

@@ -23,6 +23,8 @@ _BEND_NODES = 6
 ENHANCEMENT_HU = 25.0  # deviation of one organ's level: another phase of the contrast medium
 NOISE_HU = (5.0, 30.0)
 BLUR_PX = (0.4, 1.2)
+CROP = (0.35, 0.7)  # side of a part, of the slice's: about 130 to 250 mm of 370 mm
+_CROP_CENTRE = (0.25, 0.75)  # of the slice: where the body is
 LEVEL_HU, WIDTH_LOG, GAMMA_LOG = (
     25.0,
     0.13,
@@ -62,6 +64,22 @@ def augmented(
     if rng.random() < 0.5:
         image = image ** np.float32(np.exp(rng.normal(0, GAMMA_LOG)))
     return image, labels
+
+
+def cropped(
+    hu: NDArray[np.float32], labels: NDArray[np.uint8], rng: np.random.Generator
+) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """A square part of a slice in HU and of its labels, both (rows, columns), drawn with `rng`: a
+    reconstruction with a small field of view, whose edges cut the body.
+    """
+    rows, columns = hu.shape
+    side = round(rng.uniform(*CROP) * min(rows, columns))
+    top, left = (
+        int(np.clip(rng.uniform(*_CROP_CENTRE) * length - side / 2, 0, length - side))
+        for length in (rows, columns)
+    )
+    window = (slice(top, top + side), slice(left, left + side))
+    return hu[window], labels[window]
 
 
 def _enhanced(

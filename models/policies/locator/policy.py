@@ -35,6 +35,7 @@ from models.policies.locator.presence import (
     near,
     presence,
 )
+from models.policies.locator.view import LOOKED_AT, doubt_of_view
 
 WEIGHTS = Path(__file__).parent / "weights" / "locator.safetensors"
 """The shipped weights; models/policies/locator/weights/MODEL_CARD.md says where they come from."""
@@ -91,13 +92,14 @@ class LocatorPolicy:
         keys = key_slices(tuple(likely[z] for z in grid), tuple(grid_areas), grid_mm)
         if keys:
             seen = sum(p >= LIKELY for p in likely)
-            return Localisation(likely, tuple(grid[k] for k in keys), f"seen on {seen} slices")
+            named = tuple(grid[k] for k in keys)
+            return Localisation(likely, named, f"seen on {seen} slices", doubts=_doubts(slices))
         likeliest = max(likely, default=0.0)
         reason = (
             "no slice shows enough of it to be believed: the likeliest reaches a presence of "
             f"{likeliest:.2f}, and {LIKELY} is asked for"
         )
-        return Localisation(likely, (), reason)
+        return Localisation(likely, (), reason, doubts=_doubts(slices))
 
     def act(self, observation: Observation) -> Reply:
         """The next box that was not tried, until one is good enough or none is left."""
@@ -232,6 +234,13 @@ def _worth_a_look(maps: OrganMaps, structure: str, grid: Sequence[int], step_mm:
         return set(grid)
     signs = [n for n in slices_drawn(len(grid), step) if maps.hints_at(grid[n], structure)]
     return {grid[n] for n in near(signs, step + maps.reach, len(grid))}
+
+
+def _doubts(slices: Slices) -> tuple[str, ...]:
+    """What is in doubt of all answers about a volume."""
+    spread = np.unique(np.linspace(0, slices.shape[0] - 1, LOOKED_AT).round().astype(int))
+    doubt = doubt_of_view(slices.image(int(z)) for z in spread)
+    return (doubt,) if doubt else ()
 
 
 def _alike(box: Box, other: Box) -> bool:
