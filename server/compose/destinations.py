@@ -10,7 +10,7 @@ from server.settings import Settings
 def destinations(settings: Settings) -> tuple[Destination, ...]:
     """The configured destinations, in their order."""
     timeout_s = settings.delivery.timeout_s
-    timeouts = DeliveryTimeouts(dimse_s=timeout_s, network_s=timeout_s)
+    timeouts = DeliveryTimeouts(acse_s=timeout_s, dimse_s=timeout_s, network_s=timeout_s)
     return tuple(
         DicomDestination(
             configured.name,

@@ -1,0 +1,53 @@
+"""An address that cannot be listened on names the setting to change; other faults stay theirs."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from server.compose.addresses import address, connection_limits
+from server.errors import ConfigurationError
+from server.settings import load_settings
+
+
+def test_a_taken_port_names_its_setting() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        here = taken.getsockname()
+        name = f"127.0.0.1:{here[1]}"
+
+        with pytest.raises(ConfigurationError) as fault, address(name, "http.port"):
+            socket.create_server(here)
+
+    sentence = f"http.port: cannot listen on {name} (Address already in use"
+    assert str(fault.value).startswith(sentence)
+
+
+@pytest.mark.parametrize("number", [errno.EADDRNOTAVAIL, errno.EACCES])
+def test_an_address_that_is_not_ours_names_its_setting(number: int) -> None:
+    with (
+        pytest.raises(ConfigurationError, match=r"^node\.host: cannot listen on 192\.0\.2\.1:104"),
+        address("192.0.2.1:104", "node.host"),
+    ):
+        raise OSError(number, os.strerror(number))
+
+
+def test_what_has_to_do_with_no_address_is_not_called_one() -> None:
+    with pytest.raises(OSError, match="No space") as fault, address("127.0.0.1:80", "http.port"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    assert not isinstance(fault.value, ConfigurationError)
+
+
+def test_a_peer_may_take_what_the_settings_say(tmp_path: Path) -> None:
+    site = tmp_path / "site.toml"
+    site.write_text(
+        "[http]\nmax_connections = 40\nmax_connections_per_address = 7\ntimeout_s = 3\n"
+    )
+
+    limits = connection_limits(load_settings([site], environment={}))
+
+    assert (limits.connections, limits.per_address, limits.head_s) == (40, 7, 3)
