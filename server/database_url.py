@@ -14,7 +14,7 @@ _URL = re.compile(
     r"postgresql(\+\w+)?://([^:/]*(:[^@]*)?@)?"
     r"(?P<host>\[[^/?]+\]|[^/:?]*)(:(?P<port>[^/?]*))?(/[^?]*)?(\?(?P<options>.*))?"
 )
-_PLAIN_HOST = re.compile(r"\[[0-9a-fA-F:.%]+\]|[\w.-]*", re.ASCII)
+_PLAIN_HOST = re.compile(r"\[[0-9a-fA-F:.]+(%[\w.-]+)?\]|[\w.-]*", re.ASCII)
 
 
 def fault_of(url: str) -> str | None:
