@@ -71,7 +71,10 @@ class _Inputs(Mapping[str, NDArray[Any]]):
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
-            with np.load(path, allow_pickle=False) as archive:
+            with path.open("rb") as file:  # numpy leaves a broken file that it opened open
+                archive = np.load(file, allow_pickle=False)
+                if not isinstance(archive, np.lib.npyio.NpzFile):
+                    raise ValueError("a single array")
                 self._arrays: Arrays = dict(archive)
         except FileNotFoundError:
             raise UnreadableFile(path, f"there is no such file in {path.parent}.") from None
