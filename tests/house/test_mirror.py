@@ -19,52 +19,27 @@ THROUGH_THEIR_CALLER = {
         "server.commands.node",
         "server.commands.replay",
         "server.commands.weights",
-        "server.compose.addresses",
         "server.compose.api",
         "server.compose.check",
         "server.compose.database",
-        "server.compose.destinations",
         "server.compose.networks",
         "server.compose.record",
         "server.compose.segment",
         "server.compose.work",
     ),
-    "tests/server/test_settings.py": ("server.database_url",),
-    "tests/server/http/test_requests_api.py": (
-        "server.http.dependencies",
-        "server.http.routes.requests",
-    ),
-    "tests/server/http/test_node_metrics.py": ("server.http.metrics",),
+    "tests/server/http/test_requests_api.py": ("server.http.routes.requests",),
     "tests/server/http/test_studies_api.py": ("server.http.routes.studies",),
-    "tests/server/interactive/test_sessions_api.py": (
-        "server.interactive.admission",
-        "server.interactive.routes",
-    ),
+    "tests/server/interactive/test_sessions_api.py": ("server.interactive.routes",),
     "tests/server/record/test_record.py": (
         "server.record.completion",
         "server.record.studies",
     ),
-    "tests/server/rules/test_catalogue.py": ("server.rules.synonyms",),
     "tests/server/work/test_worker.py": ("server.work.workflow",),
-    "tests/dicom_node/receive/test_receiver_processes.py": (
-        "dicom_node.receive.channel",
-        "dicom_node.receive.process",
-    ),
+    "tests/dicom_node/receive/test_receiver_processes.py": ("dicom_node.receive.process",),
     "tests/dicom_node/receive/test_listener.py": (
-        "dicom_node.receive.upper_layer.association",
         "dicom_node.receive.handover",
         "dicom_node.receive.receiver",
     ),
-    "tests/dicom_node/series/test_image_sets.py": ("dicom_node.series.multiframe",),
-    "tests/dicom_node/series/test_single_images.py": ("dicom_node.volume.single_image",),
-    "tests/models/parity/test_dump.py": ("models.parity.case",),
-    "tests/models/policies/chat/in_process/test_transformers_chat.py": (
-        "models.policies.chat.in_process.batching",
-    ),
-    "tests/models/segmenters/imisnet/test_imisnet_network.py": (
-        "models.segmenters.imisnet.decoder",
-    ),
-    "tests/models/segmenters/sam2/test_tracker_parity.py": ("models.segmenters.sam2.attention",),
 }
 LISTED = {module: test for test, modules in THROUGH_THEIR_CALLER.items() for module in modules}
 
