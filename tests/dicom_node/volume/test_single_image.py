@@ -85,7 +85,7 @@ def test_grey_values_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("changes", [{"rows": 0}, {"columns": 0}])
-def test_without_a_size_there_is_no_image(tmp_path: Path, changes: dict[str, int]) -> None:
+def test_without_a_size_there_is_no_image(tmp_path: Path, changes: dict[str, Any]) -> None:
     header = read_header(pictures.picture(tmp_path).path)
 
     with pytest.raises(NotAVolume, match=r"^Rows or Columns are missing in .*no image in it\.$"):

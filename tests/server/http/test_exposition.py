@@ -12,7 +12,7 @@ from server.errors import RecordUnavailable
 from server.http.fakes import FakeCounting, FakePictures, FakeRecord
 from server.http.metrics import exposition
 from server.http.ports import Services
-from server.record.counting import Counts
+from server.record.views import Counts
 from server.values import DeliveryState, RequestState, StudyState
 
 
