@@ -4,6 +4,8 @@ itself.
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shutil
 import subprocess
@@ -179,9 +181,55 @@ def test_hand_hook_and_ci_call_the_same_command(repository: Path) -> None:
     ci = (repository / ".ci" / "run").read_text("utf-8")
 
     assert "entry: make check" in hooks
-    assert "part make test" in ci
+    assert "part .ci/test-twice" in ci
+    assert "make --no-print-directory test" in (repository / ".ci" / "test-twice").read_text()
     assert "SEGNODE_REQUIRE_PEERS=1" in ci
     assert "--durations=25" in ci
+
+
+@pytest.mark.parametrize(
+    ("failed", "second", "ends_well"),
+    [
+        ([], 0, True),
+        (["a"], 0, True),
+        (["a"], 1, False),
+        (list("abcd"), 0, False),
+        (None, 0, False),
+    ],
+    ids=["all pass", "one is unsteady", "one is broken", "too many", "lint fails"],
+)
+def test_ci_runs_few_failed_tests_a_second_time(
+    tmp_path: Path, repository: Path, failed: list[str] | None, second: int, ends_well: bool
+) -> None:
+    # Arrange: the second run is a stub that ends as told, and so is `make test`
+    for folder in (".ci", ".venv/bin", "bin", ".pytest_cache/v/cache"):
+        (tmp_path / folder).mkdir(parents=True)
+    shutil.copy(repository / ".ci" / "test-twice", tmp_path / ".ci")
+    record = tmp_path / ".pytest_cache/v/cache/lastfailed"
+    record.write_text('{"of an earlier run": true}')
+    writes = (
+        "" if failed is None else f"echo '{json.dumps(dict.fromkeys(failed, True))}' > {record}"
+    )
+    stubs = {
+        "bin/make": f"{writes}\nexit {int(failed != [])}",
+        ".venv/bin/python": f'[ "$1" = -m ] && exit {second}; exec {sys.executable} "$@"',
+    }
+    for name, line in stubs.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\n{line}\n")
+        (tmp_path / name).chmod(0o755)
+
+    # Act
+    answer = subprocess.run(
+        [tmp_path / ".ci" / "test-twice"],
+        env={"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    # Assert
+    assert (answer.returncode == 0) is ends_well, answer.stdout + answer.stderr
+    assert ("UNSTEADY" in answer.stdout) is (failed == ["a"] and ends_well)
 
 
 def test_seconds_per_room_are_printed_with_the_slowest_tests(house: Path, repository: Path) -> None:
