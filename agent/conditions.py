@@ -16,10 +16,10 @@ from agent.values import PromptKind
 class PictureSettings:
     """How a policy's pictures are made.
 
-    `dialect` whose tint lies over a mask; `image_px` the side of a slice's picture, 0 for the
-    slice's own size; `zoom` shows only the surroundings of a neighbour's outline; `sheets` contact
-    sheets of `sheet_slices` slices, each tile `tile_px` wide. The defaults are those of a policy
-    that is shown no pictures: the slice as it is.
+    `dialect` whose tint lies over a mask, `overlay` as a fill or as a contour; `image_px` the side
+    of a slice's picture, 0 for the slice's own size; `zoom` shows only the surroundings of a
+    neighbour's outline; `sheets` contact sheets of `sheet_slices` slices, each tile `tile_px` wide.
+    The defaults are those of a policy that is shown no pictures: the slice as it is.
     """
 
     dialect: str = "tool_call"
@@ -28,6 +28,7 @@ class PictureSettings:
     sheets: int = 1
     sheet_slices: int = 20
     tile_px: int = 192
+    overlay: str = "fill"
 
 
 @runtime_checkable

@@ -1,9 +1,12 @@
-"""The picture of one slice for a language model: the mask in a tint, a neighbour's outline."""
+"""The picture of one slice for a language model: the mask as a contour or in a tint, a neighbour's
+outline, and that of what was undone.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +17,13 @@ from agent.protocol.dialects import Dialect
 from agent.protocol.view import View
 
 Rgb = tuple[int, int, int]
+
+
+class Overlay(StrEnum):
+    """How a mask is shown."""
+
+    CONTOUR = "contour"  # a line round it: what is inside can be seen
+    FILL = "fill"  # in the paper's tint, as its checkpoints were trained
 
 
 @dataclass(frozen=True)
@@ -33,7 +43,12 @@ TINTS: Mapping[Dialect, Tint] = {
 OUTLINE_RGB: Rgb = (255, 255, 0)
 """A neighbouring slice's outline: unlike either tint."""
 
+MASK_RGB: Rgb = (0, 255, 0)
+UNDONE_RGB: Rgb = (255, 64, 64)
+"""The contours of the mask, and of one that was tried and undone."""
+
 _OUTLINE_PX = 2
+_SMALL_PX = 2_000  # pixels of a picture: a smaller mask has a line half as wide
 
 
 def resampled_in(
@@ -68,6 +83,31 @@ def overlaid(
     if neighbour is not None:
         pixels[rim(view.mask(neighbour), _OUTLINE_PX)] = OUTLINE_RGB
     return Picture(pixels)
+
+
+def contoured(
+    slice_rgb: NDArray[np.uint8],
+    view: View,
+    *,
+    mask: NDArray[np.bool_] | None = None,
+    undone: NDArray[np.bool_] | None = None,
+    neighbour: NDArray[np.bool_] | None = None,
+) -> Picture:
+    """`slice_rgb`, as `resampled_in` gives it, with the outlines of masks (rows, columns) bool: a
+    `neighbour` in yellow, one that was `undone` in red, the `mask` in green over both. A line runs
+    outside of its mask, so that all that it holds can be seen.
+    """
+    pixels = slice_rgb.copy()
+    for shape, colour in ((neighbour, OUTLINE_RGB), (undone, UNDONE_RGB), (mask, MASK_RGB)):
+        if shape is not None:
+            pixels[_line_round(view.mask(shape))] = colour
+    return Picture(pixels)
+
+
+def _line_round(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    is_small = np.count_nonzero(mask) < _SMALL_PX
+    width_px = _OUTLINE_PX // 2 if is_small else _OUTLINE_PX
+    return np.asarray(ndimage.binary_dilation(mask, iterations=width_px) & ~mask)
 
 
 def eight_bit(picture: NDArray[np.float32]) -> NDArray[np.uint8]:

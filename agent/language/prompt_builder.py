@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.language.chat import Conversation, Message, SeesPictures
+from agent.actions import Malformed
+from agent.language.chat import Conversation, Message, Picture, SeesPictures
 from agent.language.contact_sheet import contact_sheet, ends_and_between, evenly_chosen
-from agent.language.overlay import TINTS, overlaid, resampled_in
+from agent.language.overlay import TINTS, Overlay, contoured, overlaid, resampled_in
 from agent.language.replies import as_message
 from agent.language.settings import LanguageSettings
 from agent.language.templates import PromptTemplates, load_prompts
@@ -75,22 +76,30 @@ class PromptBuilder:
         coordinates = self.coordinates(view)
         tools = supported_tools(observation.supported_prompts, slice_tools(coordinates))
         slice_rgb = resampled_in(view, observation.slices.picture(observation.slice_index))
-        messages = [
-            self._system("system", tools, coordinates=_convention(self.templates, coordinates))
-        ]
+        told = {
+            "coordinates": _convention(self.templates, coordinates),
+            "overlay": self.templates.fill(f"shown_as_{self.settings.overlay}"),
+            "refine": _refining(self.templates, observation.supported_prompts),
+        }
+        messages = [self._system("system", tools, **told)]
         for turn in turns if self.settings.history else turns[-1:]:
             if turn and self.settings.history:
                 messages.append(self._reply(observation.turns[turn - 1].reply))
-            picture = overlaid(
-                slice_rgb,
-                view,
-                TINTS[self.settings.dialect],
-                mask=shown_before(observation, turn),
-                neighbour=observation.carried,
-            )
+            picture = self._picture(observation, turn, slice_rgb, view)
             text = self._sequel(observation, turn) if turn else self._opening(observation)
             messages.append(Message("user", (picture, text)))
         return self._conversation(messages, tools)
+
+    def _picture(
+        self, observation: Observation, turn: int, slice_rgb: NDArray[np.uint8], view: View
+    ) -> Picture:
+        """The slice before turn number `turn`."""
+        mask, neighbour = shown_before(observation, turn), observation.carried
+        if self.settings.overlay is Overlay.CONTOUR:
+            undone = undone_before(observation, turn)
+            return contoured(slice_rgb, view, mask=mask, undone=undone, neighbour=neighbour)
+        tint = TINTS[self.settings.dialect]
+        return overlaid(slice_rgb, view, tint, mask=mask, neighbour=neighbour)
 
     def about_volume(self, target: Target, slices: Slices) -> Conversation:
         """The question where in the volume the target is."""
@@ -137,19 +146,28 @@ class PromptBuilder:
             **self._common(observation, 0),
             segmenter=_segmenter(self.templates, observation.supported_prompts),
             volume=self._place(observation),
+            image=_image(self.templates, observation.slices),
         )
 
     def _sequel(self, observation: Observation, turn: int) -> str:
         last = observation.turns[turn - 1]
-        name = "fault" if last.outcome in WITHOUT_EFFECT else "next"
-        sentence = last.observation.removesuffix(".")
-        return self.templates.fill(name, **self._common(observation, turn), observation=sentence)
+        common = self._common(observation, turn) | {
+            "observation": last.observation.removesuffix(".")
+        }
+        if last.outcome in WITHOUT_EFFECT:
+            unread = isinstance(last.action, Malformed)
+            return self.templates.fill("form" if unread else "fault", **common)
+        is_shown = self.settings.overlay is Overlay.CONTOUR
+        is_undone = is_shown and undone_before(observation, turn) is not None
+        undone = self.templates.fill("undone") if is_undone else ""
+        return self.templates.fill("next", **common, undone=undone)
 
     def _common(self, observation: Observation, turn: int) -> dict[str, object]:
         has_mask = shown_before(observation, turn) is not None
+        shown = "mask_contour" if self.settings.overlay is Overlay.CONTOUR else "mask"
         return {
             "target": observation.target.text,
-            "mask": self.templates.fill("mask" if has_mask else "no_mask"),
+            "mask": self.templates.fill(shown if has_mask else "no_mask"),
             "neighbour": "" if observation.carried is None else self.templates.fill("neighbour"),
             "turns_left": observation.turns_left + len(observation.turns) - turn,
         }
@@ -157,15 +175,16 @@ class PromptBuilder:
     def _place(self, observation: Observation) -> str:
         """Where in the volume a slice lies; "" for an image of one slice."""
         slices = observation.slices
-        depth, rows, columns = slices.shape
+        depth = slices.shape[0]
         if depth == 1:
             return ""
+        crop = view_of(observation, self.settings).crop
         return self.templates.fill(
             "volume",
             slice=observation.slice_index,
             last_slice=depth - 1,
-            width_mm=round(columns * slices.spacing_mm[2]),
-            height_mm=round(rows * slices.spacing_mm[1]),
+            width_mm=round(crop.width * slices.spacing_mm[2]),
+            height_mm=round(crop.height * slices.spacing_mm[1]),
         )
 
     def _sheets(
@@ -182,11 +201,15 @@ class PromptBuilder:
             contact_sheet(slices, numbers[start : start + most], self.settings.tile_px, voxels)
             for start in range(0, len(numbers), most)
         )
+        has_gaps = voxels is None and len(numbers) < slices.shape[0]
+        gaps = {"gaps": self.templates.fill("gaps") if has_gaps else ""} if voxels is None else {}
         question = self.templates.fill(
             name,
             target=target.text,
             last_slice=slices.shape[0] - 1,
             slice_mm=f"{slices.spacing_mm[0]:g}",
+            image=_image(self.templates, slices),
+            **gaps,
         )
         message = Message("user", (*sheets, question))
         return self._conversation([self._system("volume_system", tools), message], tools)
@@ -237,6 +260,27 @@ def _segmenter(templates: PromptTemplates, supported_prompts: Collection[PromptK
     if PromptKind.POINT not in supported_prompts:
         return templates.fill("boxes_only")
     return templates.fill("points_only") if PromptKind.BOX not in supported_prompts else ""
+
+
+def undone_before(observation: Observation, turn: int) -> NDArray[np.bool_] | None:
+    """The mask (rows, columns) that turn number `turn` - 1 drew and that was undone, if it was."""
+    last = observation.turns[turn - 1] if turn else None
+    if last is None or last.outcome is not Outcome.ROLLED_BACK or last.masks is None:
+        return None
+    return last.masks.unpacked().get(last.slice_index) if last.masks.here else None
+
+
+def _image(templates: PromptTemplates, slices: Slices) -> str:
+    """What kind of image it is, as far as it is known."""
+    modality = "" if slices.modality == "OT" else slices.modality
+    return templates.fill("image", modality=modality, window=slices.window)
+
+
+def _refining(templates: PromptTemplates, supported_prompts: Collection[PromptKind]) -> str:
+    """How a mask is begun and bettered with what the segmenter understands."""
+    if PromptKind.POINT not in supported_prompts:
+        return templates.fill("refine_boxes")
+    return templates.fill("refine_both" if PromptKind.BOX in supported_prompts else "refine_points")
 
 
 def _listed(tools: Collection[Tool], dialect: Dialect) -> str:

@@ -8,6 +8,7 @@ from math import inf
 from pathlib import Path
 
 from agent.conditions import PictureSettings
+from agent.language.overlay import Overlay
 from agent.protocol.coordinates import Coordinates
 from agent.protocol.dialects import Dialect
 
@@ -29,9 +30,9 @@ class LanguageSettings:
     all its turns, or only the newest picture as IBISAgent is; `image_px` the side of the square
     picture of a slice, 0 for the slice's own size; `zoom` shows only the surroundings of a
     neighbour's outline where there is one; `sheets` contact sheets of `sheet_slices` slices, each
-    tile `tile_px` wide. The first try is at `temperature`; every try after one without effect adds
-    `retry_temperature`, and a question about the whole volume is asked again `retries` times.
-    `prompts` a folder of the site's own prompt files.
+    tile `tile_px` wide; `overlay` how a mask is shown. The first try is at `temperature`; every try
+    after one without effect adds `retry_temperature`, and a question about the whole volume is
+    asked again `retries` times. `prompts` a folder of the site's own prompt files.
     """
 
     dialect: Dialect = Dialect.TOOL_CALL
@@ -39,10 +40,11 @@ class LanguageSettings:
     native_tools: bool = False
     history: bool = True
     image_px: int = 512
-    zoom: bool = False
+    zoom: bool = True
     sheets: int = 1
     sheet_slices: int = 20
     tile_px: int = 192
+    overlay: Overlay = Overlay.CONTOUR
     temperature: float = 0.0
     retry_temperature: float = 0.3
     retries: int = 2
@@ -77,6 +79,7 @@ class LanguageSettings:
             self.sheets,
             self.sheet_slices,
             self.tile_px,
+            str(self.overlay),
         )
 
     @property

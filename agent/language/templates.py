@@ -17,11 +17,13 @@ from string import Template
 from agent.errors import BadPrompts
 from agent.protocol.dialects import Dialect
 
-_EPISODE = frozenset({"target", "mask", "neighbour", "segmenter", "volume", "turns_left"})
-_TURN = frozenset({"target", "mask", "neighbour", "observation", "turns_left"})
+_EPISODE = frozenset({"target", "mask", "neighbour", "segmenter", "volume", "image", "turns_left"})
+_TURN = frozenset({"target", "mask", "undone", "neighbour", "observation", "turns_left"})
 
 PLACEHOLDERS: Mapping[str, frozenset[str]] = {
-    "system": frozenset({"tools", "coordinates"}),  # who the model is, and how the work goes
+    "system": frozenset(
+        {"tools", "coordinates", "overlay", "refine"}
+    ),  # who the model is, and how the work goes
     "volume_system": frozenset({"tools"}),  # the same for questions about a whole volume
     "tools": frozenset({"tools"}),  # the syntax of actions, where the server is not given functions
     "first": _EPISODE,  # a slice, to be segmented from nothing
@@ -29,15 +31,29 @@ PLACEHOLDERS: Mapping[str, frozenset[str]] = {
     "review": _EPISODE | {"doubt"},  # a slice whose mask is in doubt
     "next": _TURN,  # after an action that was carried out
     "fault": _TURN,  # after a reply without effect
-    "survey": frozenset({"target", "last_slice", "slice_mm"}),  # where in the volume is it?
-    "inspect": frozenset({"target", "last_slice", "slice_mm"}),  # where is the outline wrong?
+    "form": _TURN,  # after a reply that could not be read
+    "survey": frozenset(
+        {"target", "last_slice", "slice_mm", "image", "gaps"}
+    ),  # where in the volume is it?
+    "inspect": frozenset(
+        {"target", "last_slice", "slice_mm", "image"}
+    ),  # where is the outline wrong?
     "volume_fault": frozenset({"observation"}),  # after an answer that cannot be used
     # sentences that the above are made of
     "volume": frozenset({"slice", "last_slice", "width_mm", "height_mm"}),
     "thousandths": frozenset(),
     "pixels": frozenset({"width_px", "height_px", "right", "bottom"}),
     "fractions": frozenset(),
+    "image": frozenset({"modality", "window"}),
+    "gaps": frozenset(),
+    "refine_both": frozenset(),
+    "refine_boxes": frozenset(),
+    "refine_points": frozenset(),
     "mask": frozenset(),
+    "mask_contour": frozenset(),
+    "undone": frozenset(),
+    "shown_as_fill": frozenset(),
+    "shown_as_contour": frozenset(),
     "no_mask": frozenset(),
     "neighbour": frozenset(),
     "boxes_only": frozenset(),

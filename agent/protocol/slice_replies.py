@@ -22,8 +22,6 @@ from agent.protocol.vocabulary import ABSENT, NAME_SLICES, STOP, TERMINATING
 
 VolumeAnswer = NameSlices | Absent | Stop | Malformed
 
-_SHAPE = '<tool_call>{"name":"name_slices","arguments":{"slices":[12,30]}}</tool_call>'
-_ACTION_SHAPE = "<action>Slices (12, 30)</action>"
 _SLICES = re.compile(r"slices?\s*\(([^()]*)\)", re.IGNORECASE)
 
 
@@ -66,14 +64,15 @@ def _parsed(text: str, depth: int, dialect: Dialect) -> VolumeAnswer:
 
 
 def _from_call(text: str, depth: int) -> VolumeAnswer:
-    name, arguments = name_and_arguments(call_in_text(text, _SHAPE), _SHAPE)
+    shape = tagged_call(NAME_SLICES, {"slices": _some_slices(depth)})
+    name, arguments = name_and_arguments(call_in_text(text, shape), shape)
     if name == STOP:
         return Stop()
     if name == ABSENT:
         reason = arguments.get("reason", "")
         return Absent(reason if isinstance(reason, str) else quoted(reason))
     if name != NAME_SLICES:
-        raise CallFault(f"{quoted(name)} is not for a whole volume; call {NAME_SLICES} as {_SHAPE}")
+        raise CallFault(f"{quoted(name)} is not for a whole volume; call {NAME_SLICES} as {shape}")
     slices = arguments.get("slices")
     if not isinstance(slices, Sequence) or isinstance(slices, str):
         slices = [slices]  # one number without its brackets
@@ -81,16 +80,22 @@ def _from_call(text: str, depth: int) -> VolumeAnswer:
 
 
 def _from_action(text: str, depth: int) -> VolumeAnswer:
-    action_text, reason = action_in_text(text, _ACTION_SHAPE)
+    shape = f"<action>Slices ({', '.join(map(str, _some_slices(depth)))})</action>"
+    action_text, reason = action_in_text(text, shape)
     if action_text.lower() in TERMINATING:
         return Stop()
     if action_text.lower() == "absent":
         return Absent(reason)
     slice_list = _SLICES.fullmatch(action_text)
     if slice_list is None:
-        raise CallFault(f"'{action_text[:60]}' names no slices; write {_ACTION_SHAPE}")
+        raise CallFault(f"'{action_text[:60]}' names no slices; write {shape}")
     words = [word.strip() for word in slice_list.group(1).split(",")]
     return _within([int(word) if _is_number(word) else word for word in words if word], depth)
+
+
+def _some_slices(depth: int) -> list[int]:
+    """An example of slices that the volume has."""
+    return sorted({depth // 3, 2 * depth // 3})
 
 
 def _is_number(word: str) -> bool:

@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from agent.language.overlay import Overlay
 from agent.language.settings import LanguageSettings
 from agent.limits import Limits
 from agent.protocol.dialects import Dialect
@@ -59,6 +60,7 @@ class GrpoSettings:
     completion_tokens: int = 0
     image_px: int = 512
     prompts_folder: Path | None = None
+    overlay: Overlay = Overlay.CONTOUR
     lora_rank: int = 0
     save_every: int = 200
     seed: int = 0
@@ -125,6 +127,7 @@ class GrpoSettings:
             retry_temperature=0.0,
             max_new_tokens=self.reply_tokens,
             prompts=self.prompts_folder,
+            overlay=self.overlay,
         )
 
     @property
@@ -167,7 +170,12 @@ def settings_of(preset: str | None, changes: Mapping[str, Any]) -> GrpoSettings:
     if preset is not None and preset not in PRESETS:
         raise TrainingRefused(f"there is no preset '{preset}': choose one of {', '.join(PRESETS)}")
     base = GrpoSettings() if preset is None else PRESETS[preset]
-    kinds: dict[str, Any] = {"reward": RewardName, "dialect": Dialect, "sampler": Sampler}
+    kinds: dict[str, Any] = {
+        "reward": RewardName,
+        "dialect": Dialect,
+        "sampler": Sampler,
+        "overlay": Overlay,
+    }
     new: dict[str, Any] = {
         name: kinds[name](value) if name in kinds else value
         for name, value in changes.items()

@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw
 from agent.actions import Action, AddBox, AddPoint
 from agent.conditions import PictureSettings
 from agent.language.chat import Conversation, Picture
-from agent.language.overlay import TINTS, overlaid, resampled_in
+from agent.language.overlay import TINTS, Overlay, contoured, overlaid, resampled_in
 from agent.language.prompt_builder import PromptBuilder
 from agent.language.settings import LanguageSettings
 from agent.language.views import view_of
@@ -72,6 +72,7 @@ def _settings(pictures: PictureSettings) -> LanguageSettings:
         sheets=pictures.sheets,
         sheet_slices=pictures.sheet_slices,
         tile_px=pictures.tile_px,
+        overlay=Overlay(pictures.overlay),
     )
 
 
@@ -92,8 +93,12 @@ def _outcome(replayed: ReplayedTurn, slices: Slices, pictures: PictureSettings) 
     z = observation.slice_index
     view = view_of(observation, settings)
     seen = resampled_in(view, slices.picture(z))
-    tinted = overlaid(seen, view, TINTS[settings.dialect], mask=replayed.masks.get(z))
-    image = Image.fromarray(tinted.pixels)
+    mask = replayed.masks.get(z)
+    if settings.overlay is Overlay.CONTOUR:
+        drawn = contoured(seen, view, mask=mask)
+    else:
+        drawn = overlaid(seen, view, TINTS[settings.dialect], mask=mask)
+    image = Image.fromarray(drawn.pixels)
     _draw_prompt(ImageDraw.Draw(image), view, replayed.turn.action)
     return np.array(image)
 

@@ -92,7 +92,8 @@ def _models(settings: Settings) -> LoadedModels:
 
 
 def _maker(settings: Settings, choices: TrajectoryChoices, models: LoadedModels) -> TrajectoryMaker:
-    shared = [setting.name for setting in fields(LanguageSettings)]
+    names = {setting.name for setting in fields(LanguageSettings)}
+    shared = names - {"coordinates"}  # replies to learn are written in the protocol's own
     language = LanguageSettings(**{name: getattr(settings.language, name) for name in shared})
     try:
         return TrajectoryMaker(

@@ -119,9 +119,9 @@ def test_slices_that_the_inspection_names_are_worked_on_again(
     (about,) = [
         talk
         for talk in chat.conversations
-        if re.search(r"slice 5 of .*does not fit", talk.messages[-1].text, re.DOTALL)
+        if re.search(r"slice 5 of .*another look: you named it", talk.messages[-1].text, re.DOTALL)
     ]
-    assert "The green overlay is the mask" in about.messages[-1].text
+    assert "The green contour is the outline of the mask" in about.messages[-1].text
 
 
 def test_absent_from_the_volume(slices: ArraySlices, run: Run) -> None:

@@ -16,6 +16,7 @@ from agent.actions import Malformed, Stop
 from agent.fakes import ArraySlices
 from agent.language.chat import Answer, Call, Conversation, Message, Picture
 from agent.language.fakes import ScriptedChat
+from agent.language.overlay import Overlay
 from agent.language.prompt_builder import PromptBuilder, shown_before, supported_tools
 from agent.language.settings import LanguageSettings
 from agent.language.views import view_of
@@ -83,7 +84,7 @@ class TestFiveTurns:
     ) -> None:
         # the originals showed the first turn's overlay as the clean image, and the clean one as
         # "updated mask"
-        chat, turns = five_turns(LanguageSettings(dialect))
+        chat, turns = five_turns(LanguageSettings(dialect, overlay=Overlay.FILL))
         kept = [Outcome.KEPT, Outcome.REFUSED, Outcome.ROLLED_BACK, Outcome.KEPT, Outcome.STOPPED]
         first, second = square_at(8, 8), square_at(16, 16)
         expected = [np.zeros_like(first), first, first, first, second]
@@ -94,6 +95,24 @@ class TestFiveTurns:
             shown[128:384] = np.kron(mask, np.ones((8, 8), dtype=np.bool_))  # 64 rows of padding
             np.testing.assert_array_equal(green(picture), shown)
 
+    def test_a_contour_hides_nothing_and_what_was_undone_is_red(
+        self, five_turns: FiveTurns, square_at: SquareAt
+    ) -> None:
+        chat, turns = five_turns(LanguageSettings())
+        undone_at = [turn.outcome for turn in turns].index(Outcome.ROLLED_BACK) + 1
+        pictures = chat.conversations[-1].pictures
+        said = texts(chat.conversations[-1])
+        inside = np.zeros((512, 512), dtype=np.bool_)
+        inside[128:384] = np.kron(square_at(8, 8), np.ones((8, 8), dtype=np.bool_))
+
+        for picture, words in zip(pictures, said, strict=True):
+            coloured = np.ptp(picture.pixels, axis=2) > 0
+            is_red = np.all(picture.pixels == (255, 64, 64), axis=2)
+            assert is_red.any() == (picture is pictures[undone_at])
+            assert ("red contour" in words) == (picture is pictures[undone_at])
+            assert not (coloured & ~is_red & inside).any() or picture is pictures[-1]
+        assert np.all(pictures[1].pixels[191, 64:128] == (0, 255, 0))  # just above the mask
+
     def test_what_came_of_a_turn_stands_in_the_next_message(self, five_turns: FiveTurns) -> None:
         chat, turns = five_turns(LanguageSettings())
 
@@ -103,7 +122,8 @@ class TestFiveTurns:
         assert "There is no mask yet." in told[0]
         for turn, message in zip(turns[:4], told[1:], strict=True):
             assert turn.observation.removesuffix(".") in message
-        assert "had no effect: the reply holds no tool call" in told[2]
+        assert "could not be read, so nothing was done: the reply holds no tool call" in told[2]
+        assert "write the same once more in the right form" in told[2]
         assert ["Turns left: 4" in told[1], "Turns left: 1" in told[4]] == [True, True]
 
     def test_without_history_only_the_newest_picture_is_shown(self, five_turns: FiveTurns) -> None:
@@ -153,6 +173,7 @@ class TestSystem:
         assert "add_point" not in offered
         assert "Positive Point" not in offered
         assert "understands boxes only" in texts(talk)[0]
+        assert "point" not in offered.split("<")[0]  # nor is it told to click
 
     def test_the_schemas_are_those_of_the_vocabulary(self, volume: ArraySlices) -> None:
         talk = PromptBuilder.of(LanguageSettings()).about_slice(
@@ -176,12 +197,16 @@ class TestRoles:
     ) -> None:
         observation = Observation(BILE, volume, 1, Role.CARRY, carried=square_at(8, 8))
 
-        talk = PromptBuilder.of(LanguageSettings()).about_slice(observation)
+        settings = LanguageSettings(zoom=False)
+        talk = PromptBuilder.of(settings).about_slice(observation)
 
         (picture,) = talk.pictures
         yellow = np.all(picture.pixels == (255, 255, 0), axis=2)
-        assert yellow[128 + 64, 64:128].all()  # its upper edge
-        assert not yellow[128 + 72 : 128 + 120, 72:120].any()  # its inside
+        assert yellow[128 + 63, 64:128].all()  # beside its upper edge
+        assert not yellow[128 + 64 : 128 + 128, 64:128].any()  # its inside
+        assert "128 mm wide and 64 mm high" in texts(talk)[0]
+        zoomed = PromptBuilder.of(LanguageSettings()).about_slice(observation)
+        assert "40 mm wide and 40 mm high" in texts(zoomed)[0]  # of what is shown
         assert "yellow outline" in texts(talk)[0]
         assert "absent" in texts(talk)[0]
 
@@ -208,7 +233,7 @@ class TestRoles:
         np.testing.assert_array_equal(shown[2], drawn)
         talk = PromptBuilder.of(LanguageSettings()).about_slice(observation)
         assert "another look: it is empty between two slices that are not.\n" in texts(talk)[0]
-        assert "had no effect: a whole sentence.\n" in texts(talk)[1]  # one full stop is enough
+        assert "nothing was done: a whole sentence.\n" in texts(talk)[1]  # one full stop is enough
 
     def test_an_image_on_its_own_is_no_slice_of_a_volume(self, volume: ArraySlices) -> None:
         alone = ArraySlices(volume.image(2)[None], volume._segmenter)
@@ -253,7 +278,7 @@ class TestViews:
 
         assert view_of(observation, settings).crop == crop
         assert view_of(replace(observation, carried=None), settings).crop == Crop(0, 0, 64, 32)
-        assert view_of(observation, LanguageSettings()).crop == Crop(0, 0, 64, 32)
+        assert view_of(observation, LanguageSettings(zoom=False)).crop == Crop(0, 0, 64, 32)
 
     def test_zoom_keeps_some_of_the_slice_about_a_tiny_outline(self, volume: ArraySlices) -> None:
         dot = np.zeros((32, 64), dtype=np.bool_)
@@ -278,6 +303,9 @@ class TestVolumes:
         assert [m.role for m in talk.messages] == ["system", "user"]
         assert "numbered 0 (towards the feet) to 4" in texts(talk)[0]
         assert "3 mm apart" in texts(talk)[0]
+        assert "are left out; they may be named" in texts(talk)[0]
+        every_slice = PromptBuilder.of(LanguageSettings(dialect)).about_volume(BILE, volume)
+        assert "left out" not in texts(every_slice)[0]  # all five are shown
         assert "the organ that stores bile" in texts(talk)[0]
         offered = talk.messages[0].text
         assert ("name_slices" in offered) or ("Slices (n1, n2, ...)" in offered)
