@@ -103,7 +103,7 @@ class PromptBuilder:
 
     def about_volume(self, target: Target, slices: Slices) -> Conversation:
         """The question where in the volume the target is."""
-        numbers = evenly_chosen(0, slices.shape[0] - 1, self._most_tiles)
+        numbers = evenly_chosen(0, slices.shape[0] - 1, self.settings.most_tiles)
         return self._sheets("survey", target, slices, numbers, LOCALISATION_TOOLS)
 
     def about_object(
@@ -112,7 +112,7 @@ class PromptBuilder:
         """The question on which slices an object's outline is wrong. `voxels` (z, y, x) bool are
         shown with a slice beyond each end; ValueError when they are empty.
         """
-        numbers = slices_of_object(voxels, self._most_tiles)
+        numbers = slices_of_object(voxels, self.settings.most_tiles)
         return self._sheets("inspect", target, slices, numbers, ASSESSMENT_TOOLS, voxels)
 
     def with_fault(self, conversation: Conversation, reply: str, fault: str) -> Conversation:
@@ -121,10 +121,6 @@ class PromptBuilder:
         return Conversation(
             (*conversation.messages, self._reply(reply), correction), tools=conversation.tools
         )
-
-    @property
-    def _most_tiles(self) -> int:
-        return self.settings.sheets * self.settings.sheet_slices
 
     def _conversation(self, messages: Sequence[Message], tools: tuple[Tool, ...]) -> Conversation:
         return Conversation(tuple(messages), tools if self.settings.offers_tools else ())

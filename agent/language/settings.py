@@ -83,6 +83,11 @@ class LanguageSettings:
         )
 
     @property
+    def most_tiles(self) -> int:
+        """Slices that are shown at most, on all contact sheets together."""
+        return self.sheets * self.sheet_slices
+
+    @property
     def offers_tools(self) -> bool:
         """Whether functions are offered to the server: native tools have no think/action form."""
         return self.native_tools and self.dialect is Dialect.TOOL_CALL

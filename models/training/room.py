@@ -27,9 +27,8 @@ def room_for(loaded: Loaded, settings: GrpoSettings) -> Room:
     pictures = Pictures(loaded.model, loaded.processor, limit_bytes=0)
     (layout,) = pictures.layouts([blank_picture(settings.image_px)])
     templates = PromptBuilder.of(settings.language).templates.templates
-    words = max(
-        len(loaded.processor.tokenizer(templates[name])["input_ids"]) for name in ("next", "fault")
-    )
+    sequels = ("next", "fault", "form")
+    words = max(len(loaded.processor.tokenizer(templates[name])["input_ids"]) for name in sequels)
     observation_tokens = layout.tokens + words + _TOLD_TOKENS
     reckoned = settings.turns * settings.reply_tokens + (settings.turns - 1) * observation_tokens
     completion = settings.completion_tokens or reckoned

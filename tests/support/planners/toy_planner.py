@@ -38,6 +38,7 @@ PROMPTS = {
     "first": "The target is: $target",
     "next": "Next action.",
     "fault": "No effect: $observation",
+    "form": "No effect: $observation",
 }
 VIEW = View.squash((SIDE, SIDE), (SIDE, SIDE))
 GOOD = render_reply(AddBox(Box(4, 4, 59, 59)), VIEW, Dialect.TOOL_CALL)
