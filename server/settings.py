@@ -141,6 +141,7 @@ class AgentSettings(_Section):
     segmenter: str
     checkpoint: str
     max_turns: Annotated[int, Field(ge=1, le=100)]
+    keep_last: bool
     draw_step_mm: Annotated[float, Field(ge=0, le=10)]
     max_targets: Annotated[int, Field(ge=1)]
     requests_at_once: Annotated[int, Field(ge=1, le=64)]

@@ -6,7 +6,8 @@ answer and appends the turn. Rules that the papers leave open:
 
 - Every reply is a turn and counts; two turns in a row that change nothing end the episode, and
   so do three without any effect (`Limits`).
-- A mask that does not score higher than the best is rolled back, together with its prompt.
+- A mask that does not score higher than the best is rolled back, together with its prompt, unless
+  the last mask is to stand (`Limits.keep_last`).
 - "Stop" without a mask is answered once with an observation; the second one ends the episode.
 - "Absent" after a mask discards that mask only if its score is low; otherwise it is refused: once
   to a planner that decides (`Limits`), and not where no turn is left to say it again.
@@ -308,7 +309,8 @@ class EpisodeState:
         began = self._clock()
         score = self._scored(observation, segmentation)
         scoring_s = self._clock() - began
-        if self.best is not None and score <= self.score:
+        is_better = self.best is None or score > self.score or self._limits.keep_last
+        if not is_better:
             text = f"that is no better ({score:.2f}, the best is {self.score:.2f}) and was undone"
             return _Verdict(Outcome.ROLLED_BACK, text, segmentation, score, scoring_s)
         self.best, self.score, self._prompts = segmentation, score, prompts

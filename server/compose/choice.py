@@ -29,7 +29,10 @@ def choice(settings: Settings) -> ModelPair:
 
 def limits(settings: Settings) -> Limits:
     """The agent's budgets."""
-    return Limits(max_turns=settings.agent.max_turns, draw_step_mm=settings.agent.draw_step_mm)
+    agent = settings.agent
+    return Limits(
+        max_turns=agent.max_turns, draw_step_mm=agent.draw_step_mm, keep_last=agent.keep_last
+    )
 
 
 def resources(settings: Settings, segmenter: str = "") -> Resources:

@@ -239,6 +239,19 @@ class TestTheEnd:
         assert episode.absent
         assert episode.best is None
 
+    def test_the_last_mask_stands_where_it_is_to(
+        self, play: PlayEpisode, square: DrawSquare
+    ) -> None:
+        drawn = [segmentation(square(), 0.9), segmentation(square(20), 0.2)]
+        replies = [BOX, AddBox(Box(1, 1, 30, 30)), Stop()]
+
+        _, best, _, _ = play(replies, drawn)
+        turns, last, _, _ = play(replies, drawn, limits=Limits(keep_last=True))
+
+        assert np.array_equal(mask_of(best.best), square())
+        assert outcomes(turns) == ["kept", "kept", "stopped"]
+        assert np.array_equal(mask_of(last.best), square(20))
+
     def test_absent_gives_up_a_poor_mask(self, play: PlayEpisode, square: DrawSquare) -> None:
         turns, episode, _, _ = play([BOX, Absent()], [segmentation(square(), 0.49)])
 
