@@ -168,7 +168,9 @@ class Tracker:
         """What is remembered of masks (n, S/4, S/4) logits: (n, h·w, 64), rounded to bfloat16 as
         upstream keeps it.
 
-        `hard_edge` for a mask that somebody gave or prompted: 0 or 1, not a probability.
+        `hard_edge` for a mask that somebody gave or prompted: 0 or 1, not a probability. A pixel
+        whose logit is zero to rounding may lie on the other side than upstream's, and moves the
+        logits of later slices by up to about 1e-3.
         """
         # The mask memory of SAM 2: with p = 1 where l > 0, or the sigmoid of l, the encoder takes
         # a·p + b (a = 20, b = -10 in the published sizes) through strided convolutions to the map's
