@@ -24,6 +24,7 @@ from agent.values import Box, Role, Segmentation, Target
 from agent.volume.between import drawing_stride, slices_drawn
 from agent.volume.evidence import LIKELY
 from models.policies.locator.boxes import blurred, candidate_boxes
+from models.policies.locator.field_of_view import LOOKED_AT, doubt_of_view
 from models.policies.locator.knowledge import KNOWN, LUNGS
 from models.policies.locator.maps import Encoder, OrganMaps
 from models.policies.locator.net import load_locator
@@ -35,7 +36,6 @@ from models.policies.locator.presence import (
     near,
     presence,
 )
-from models.policies.locator.view import LOOKED_AT, doubt_of_view
 
 WEIGHTS = Path(__file__).parent / "weights" / "locator.safetensors"
 """The shipped weights; models/policies/locator/weights/MODEL_CARD.md says where they come from."""

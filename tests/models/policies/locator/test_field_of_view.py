@@ -12,9 +12,9 @@ from safetensors.torch import save_file
 from agent.fakes import ArraySlices, FakeSegmenter
 from agent.values import Target
 from models.policies.locator.augment import CROP, cropped
+from models.policies.locator.field_of_view import doubt_of_view, share_at_edge
 from models.policies.locator.net import Locator
 from models.policies.locator.policy import LocatorPolicy
-from models.policies.locator.view import doubt_of_view, share_at_edge
 
 
 def torso() -> NDArray[np.float32]:

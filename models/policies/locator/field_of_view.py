@@ -4,7 +4,7 @@ Measured as the share of a slice's edge that the body reaches over, on the 121 t
 on a square part of each, 0.35 to 0.7 of its side (`augment.cropped`, about 130 to 250 mm). It is
 0.165 at most on the slices, and above 0.17 on 118 of the 121 parts:
 
-    python -m models.policies.locator.view --data ../shared/data/btcv
+    python -m models.policies.locator.field_of_view --data ../shared/data/btcv
 """
 
 from __future__ import annotations
