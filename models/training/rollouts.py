@@ -31,6 +31,7 @@ from models.policies.chat.in_process.pictures import Pictures
 from models.policies.chat.in_process.prompt_tokens import PromptTokens
 from models.policies.chat.in_process.rendering import Renderer
 from models.policies.chat.in_process.stopping import closing_tokens, complete
+from models.training.running.chat_roles import require_roles
 
 Sampled = tuple[list[list[int]], list[list[float]] | None]
 """The tokens of each reply, and their log-probabilities where the sampler tells them."""
@@ -103,7 +104,8 @@ class _Row:
 
 class RolloutChat:
     """The model in training as a chat model (agent.language.chat.ChatModel): it answers by
-    `generate`, at one `temperature`, and keeps the tokens of every episode.
+    `generate`, at one `temperature`, and keeps the tokens of every episode. UnusableModel for a
+    chat template without the roles of an episode.
     """
 
     name = "in training"
@@ -122,6 +124,7 @@ class RolloutChat:
         self._tokens = PromptTokens(
             processor, self._pictures, image_token=model.config.image_token_id, name=self.name
         )
+        require_roles(self._tokens, self.name)
         self._renderer = Renderer(processor)
         self._closing = closing_tokens(processor.tokenizer)
         self._marks = frozenset(processor.tokenizer.all_special_ids)

@@ -7,17 +7,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-import jinja2
-import numpy as np
 import pyarrow
 from datasets import Dataset
 
 from agent.errors import ChatFailed
-from agent.language.chat import Conversation, Message, Picture
-from models.errors import UnusableData, UnusableModel
-from models.policies.chat.in_process.prompt_tokens import PromptTokens
+from models.errors import UnusableData
 from models.training.learnt_tokens import LearntSequence, learnt_sequences
 from models.training.planner_tokens import PlannerTokens
+from models.training.running.chat_roles import require_roles
 from models.training.trajectory_files import Trajectories, Trajectory
 
 NOT_LEARNT = -100
@@ -64,30 +61,6 @@ def write_table(file: Path, trajectories: Trajectories, planner: PlannerTokens) 
 def open_table(file: Path) -> Dataset:
     """The table in `file`, read as it is needed."""
     return Dataset.from_file(str(file))
-
-
-def require_roles(tokens: PromptTokens, name: str) -> None:
-    """UnusableModel for a chat template that refuses one of the roles, or leaves its words out."""
-    picture = Picture(np.zeros((64, 64, 3), np.uint8))
-    messages = (
-        Message("system", ("first words",)),
-        Message("user", (picture, "second words")),
-        Message("assistant", ("third words",)),
-        Message("user", (picture, "fourth words")),
-    )
-    try:
-        text = tokens.prepare(Conversation(messages)).text
-    except (ChatFailed, jinja2.TemplateError) as error:
-        raise UnusableModel(
-            name, f"its chat template cannot write an episode down ({error})"
-        ) from error
-    for message in messages:
-        if message.text not in text:
-            raise UnusableModel(
-                name,
-                f"its chat template leaves out what the {message.role} says: take the template "
-                "that came with the model",
-            )
 
 
 def _rows(

@@ -17,13 +17,11 @@ pytest.importorskip("datasets")
 import torch
 from datasets import Dataset
 
-from models.errors import TrainingStopped, UnusableModel
+from models.errors import TrainingStopped
 from models.training.collating import Collator
 from models.training.planner_tokens import planner_tokens
-from models.training.token_table import open_table, require_roles, write_table
+from models.training.token_table import open_table, write_table
 from models.training.trajectory_files import Trajectories
-from tests.models.training.test_learnt_tokens import with_template
-from tests.support.chat_folders import QWEN
 from tests.support.token_golden import loaded_planner
 
 
@@ -72,27 +70,6 @@ def test_what_is_longer_than_the_model_reads_is_left_out_whole(
     assert [len(row["input_ids"]) for row in short] == [n for n in lengths if n <= context]
     assert len(trajectories.left_out) == sum(n > context for n in lengths) > 0
     assert f"more than the {context} that qwen3_vl can read" in str(trajectories.left_out)
-
-
-NO_SYSTEM = QWEN.replace("in messages %}", "in messages[1:] %}")
-REFUSES_SYSTEM = """\
-{%- for message in messages %}{% if message.role == 'system' %}
-{{- raise_exception('no system role') }}{% endif %}{% endfor %}"""
-
-
-@pytest.mark.parametrize(
-    ("template", "fault"),
-    [
-        (NO_SYSTEM, "leaves out what the system says"),
-        (REFUSES_SYSTEM, "cannot write an episode down .no system role"),
-        (QWEN.replace("<|image_pad|>", ""), "does not show every picture"),
-    ],
-)
-def test_a_template_without_the_roles_is_refused(loaded: Loaded, template: str, fault: str) -> None:
-    planner = with_template(loaded, template)
-
-    with pytest.raises(UnusableModel, match=fault):
-        require_roles(planner.tokens, planner.name)
 
 
 def test_a_batch_is_filled_up_behind_its_rows(loaded: Loaded, table: Dataset) -> None:
