@@ -42,8 +42,14 @@ class LargerError:
     @property
     def region(self) -> NDArray[np.bool_]:
         """The connected part of the error (rows, columns) bool that the click lies in."""
-        labels, _ = ndimage.label(self.depth_px > 0)
-        return np.asarray(labels == labels.flat[int(np.argmax(self.depth_px))])
+        error = self.depth_px > 0
+        click = divmod(int(np.argmax(self.depth_px)), error.shape[1])
+        window = _window(error)
+        # labelled where the error is alone: the rest of the slice is none of its parts
+        labels, _ = ndimage.label(error[window])
+        region = np.zeros_like(error)
+        region[window] = labels == labels[click[0] - window[0].start, click[1] - window[1].start]
+        return region
 
     def _at(self, index: int) -> Point:
         row, column = divmod(index, self.depth_px.shape[1])
@@ -85,9 +91,14 @@ def _depth_px(error: NDArray[np.bool_]) -> NDArray[np.float64]:
     The transform runs on the error's bounding box alone: what is outside is 0 by definition.
     """
     depth_px = np.zeros(error.shape)
-    rows, columns = np.flatnonzero(error.any(axis=1)), np.flatnonzero(error.any(axis=0))
-    if rows.size:
-        window = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    if error.any():
+        window = _window(error)
         padded = np.pad(error[window], 1)
         depth_px[window] = ndimage.distance_transform_edt(padded)[1:-1, 1:-1]
     return depth_px
+
+
+def _window(error: NDArray[np.bool_]) -> tuple[slice, slice]:
+    """The rows and columns that an error with a pixel at least reaches over."""
+    rows, columns = np.flatnonzero(error.any(axis=1)), np.flatnonzero(error.any(axis=0))
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
