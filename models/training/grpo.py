@@ -59,7 +59,7 @@ from models.training.run_folder import RunFolder, package_versions
 from models.training.running.faults import ending_in_a_sentence, whole_checkpoint
 from models.training.running.finishing import train_to_last_step
 from models.training.running.processes import refuse_impossible_processes
-from models.training.running.saved_model import base_identity, save_served
+from models.training.running.saved_model import base_identity, save_served, whole_model
 from models.training.running.start_order import StartOrder
 from models.training.running.trackers import tensorboard
 from models.training.starts import EpisodeStarts
@@ -129,8 +129,9 @@ def train_grpo(
             draw_figures(out / "curves.png", trainer.state.log_history)
 
     result = _result(run, trainer)
-    if trainer.is_world_process_zero():
-        trained = trainer.accelerator.unwrap_model(trainer.model)
+    main = trainer.is_world_process_zero()
+    trained = whole_model(trainer.accelerator.unwrap_model(trainer.model), here=main)
+    if main:
         summary = begun_with | {
             "method": "grpo",
             "settings": settings.record,

@@ -45,7 +45,7 @@ from models.training.run_folder import RunFolder, package_versions, write_whole
 from models.training.running.faults import ending_in_a_sentence, whole_checkpoint
 from models.training.running.finishing import train_to_last_step
 from models.training.running.processes import refuse_impossible_processes
-from models.training.running.saved_model import base_identity, save_served
+from models.training.running.saved_model import base_identity, save_served, whole_model
 from models.training.running.trackers import tensorboard
 from models.training.token_table import open_table, write_table
 from models.training.trajectory_files import Trajectories
@@ -159,8 +159,9 @@ def train_sft(
         losses[0] if losses else None,
         losses[-1] if losses else None,
     )
-    if trainer.is_world_process_zero():
-        trained = trainer.accelerator.unwrap_model(trainer.model)
+    main = trainer.is_world_process_zero()
+    trained = whole_model(trainer.accelerator.unwrap_model(trainer.model), here=main)
+    if main:
         with ending_in_a_sentence(lambda: steps, ""):
             draw(history, out / "curves.png")
         run.finish(

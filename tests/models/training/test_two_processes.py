@@ -16,8 +16,11 @@ from tests.support.fixture_types import PlannerFolders
 
 pytest.importorskip("trl")
 
+import torch
+
 from models.training.sft import SftSettings, train_sft
 from tests.support.ports import free_port
+from tests.support.token_golden import loaded_planner
 
 SETTINGS: dict[str, Any] = {
     "steps": 3,
@@ -75,3 +78,32 @@ def test_every_layer_can_be_sharded_over_both_and_learns(together: Path) -> None
     assert sharded["all_sharded"]
     assert sharded["share"] == pytest.approx(0.5, abs=0.01)
     assert sharded["losses"][-1] < sharded["losses"][0] - 0.5
+
+
+def test_a_sharded_model_is_saved_whole_as_serving_loads_it(
+    together: Path, planner_folders: PlannerFolders
+) -> None:
+    trained = torch.load(together / "sharded-model.pt")
+    before = dict(loaded_planner(planner_folders("qwen3_vl")).model.named_parameters())
+    served = dict(loaded_planner(together / "sharded-model").model.named_parameters())
+
+    assert served.keys() == trained.keys()
+    assert all(torch.equal(served[name], trained[name]) for name in trained)
+    assert any(not torch.equal(served[name], before[name]) for name in before)
+
+
+def test_sharded_adapters_are_merged_into_whole_weights(
+    together: Path, planner_folders: PlannerFolders
+) -> None:
+    adapted = torch.load(together / "sharded-lora.pt")
+    before = dict(loaded_planner(planner_folders("qwen3_vl")).model.named_parameters())
+    served = dict(loaded_planner(together / "sharded-lora").model.named_parameters())
+
+    assert (together / "sharded-lora" / "adapter" / "adapter_model.safetensors").is_file()
+    changed = {name for name in before if not torch.equal(served[name], before[name])}
+    assert changed == {name for name in before if "q_proj" in name}
+    for name in changed:
+        of = f"base_model.model.{name.removesuffix('.weight')}"
+        down, up = (adapted[f"{of}.lora_{side}.default.weight"] for side in "AB")
+        scale = 8 / 2  # peft's lora_alpha over the rank
+        torch.testing.assert_close(served[name], before[name] + scale * up @ down)

@@ -3,7 +3,8 @@
     python -m torch.distributed.run --nproc-per-node 2 -m tests.support.training.two_processes
         DATA BASE OUT SETTINGS
 
-Leaves OUT/sharded.json.
+Leaves OUT/sharded.json, and what was trained and saved while it was sharded: OUT/sharded-model and
+OUT/sharded-lora, each beside a file of its weights that were gathered one by one.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from peft import LoraConfig, get_peft_model
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
 from models.training.collating import Collator
 from models.training.planner_tokens import planner_tokens
+from models.training.running.saved_model import save_served, whole_model
 from models.training.sft import SftSettings, train_sft
 from models.training.token_table import open_table, write_table
 from models.training.trajectory_files import Trajectories
@@ -53,10 +56,32 @@ def sharded_losses(data: Path, base: Path, out: Path) -> dict[str, Any]:
         optimizer.step()
         optimizer.zero_grad()
         losses.append(loss.item())
+    save_sharded(model, loaded.processor, out / "sharded-model")
     shards = [parameter for parameter in model.parameters() if isinstance(parameter, DTensor)]
     held = sum(shard.to_local().numel() for shard in shards)
     names = len(list(model.parameters()))
     return {"losses": losses, "share": held / whole, "all_sharded": len(shards) == names}
+
+
+def save_sharded(model: Any, processor: Any, folder: Path) -> None:
+    """Save a sharded model as a run does at its end, and each weight gathered alone beside it."""
+    alone = {name: weight.full_tensor() for name, weight in model.named_parameters()}
+    whole = whole_model(model, here=dist.get_rank() == 0)
+    if dist.get_rank() == 0:
+        torch.save(alone, folder.with_suffix(".pt"))
+        save_served(whole, processor, folder)
+    dist.barrier()
+
+
+def save_sharded_adapters(base: Path, out: Path) -> None:
+    """Save a sharded model with adapters that change every query."""
+    loaded = loaded_planner(base)
+    adapted = get_peft_model(loaded.model, LoraConfig(r=2, target_modules=["q_proj"]))
+    for name, weight in adapted.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.constant_(weight, 0.1)
+    fully_shard(adapted, mesh=init_device_mesh("cpu", (dist.get_world_size(),)))
+    save_sharded(adapted, loaded.processor, out / "sharded-lora")
 
 
 def main(data: str, base: str, out: str, settings: str) -> None:
@@ -64,6 +89,7 @@ def main(data: str, base: str, out: str, settings: str) -> None:
     torch.set_num_threads(1)
     train_sft(Path(data), Path(base), Path(out), SftSettings(**json.loads(settings)))
     sharded = sharded_losses(Path(data), Path(base), Path(out))
+    save_sharded_adapters(Path(base), Path(out))
     if dist.get_rank() == 0:
         (Path(out) / "sharded.json").write_text(json.dumps(sharded))
     dist.barrier()
