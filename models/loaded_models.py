@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from agent.ports import Policy, Segmenter
 from agent.values import Mask, Volume
 from agent.volume.box_propagation import with_propagation
-from models.images.normalise import DISPLAY_LEVELS, Scale, display_scale, measure
+from models.images.normalise import Scale
 from models.images.preprocessing import WorkingGrid
+from models.images.presentation import Presentation
 from models.images.readers import UNTOLD
 from models.images.slices import EncodedSlices, OnEncoded, ignore_progress
-from models.images.windows import ABDOMEN, Window, seen_through, window_for
+from models.images.windows import ABDOMEN, Window, window_for
 from models.registry import (
     open_policy,
     policy_entry,
@@ -106,27 +107,16 @@ class PreparedVolume:
     def _shown(self, window: Window) -> tuple[Scale, str]:
         """The scale for a window and what to say of it.
 
-        Colour, and CT in 8 bits that was windowed before, are shown as they are; what else is no
-        CT has no windows, only its percentiles. A grey picture that does not tell its modality is
-        CT to a policy that knows CT alone, and nothing else to any other.
+        A grey picture that does not tell its modality is CT to a policy that knows CT alone, and
+        nothing else to any other.
         """
-        if self.working.colour is not None:
-            return DISPLAY_LEVELS, f"{self.working.modality} in colour, as it is"
-        if not self._is_ct:
-            scale = self._measured
-            return scale, f"{self.working.modality} {scale.low:.4g}..{scale.high:.4g} (percentiles)"
-        if self._windowed_before:
-            return DISPLAY_LEVELS, "CT as it was windowed before, 0..255"
-        scale = seen_through(self._measured, window)
-        return scale, f"{window}, measured as {scale.low:.0f}..{scale.high:.0f}"
+        return self._presentation.shown(window)
 
     @cached_property
-    def _measured(self) -> Scale:
-        return measure(self.working.intensities, "CT" if self._is_ct else self.working.modality)
-
-    @cached_property
-    def _windowed_before(self) -> bool:
-        return display_scale(self.working.intensities) is not None
+    def _presentation(self) -> Presentation:
+        modality = "CT" if self._is_ct else self.working.modality
+        in_colour = self.working.colour is not None
+        return Presentation(self.working.intensities, modality, in_colour)
 
     @property
     def _is_ct(self) -> bool:

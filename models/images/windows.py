@@ -7,6 +7,7 @@ and would each cost another pass of the encoder.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from models.images.normalise import WINDOW_HU, Scale
@@ -94,6 +95,31 @@ def window_for(structure: str) -> Window:
     """
     name = f" {structure.lower().replace('_', ' ')} "
     return next((_BY_NAME[term] for term in _LONGEST_FIRST if f" {term} " in name), ABDOMEN)
+
+
+_NUMBER = r"([+-]?\d+(?:\.\d+)?)"
+_ENDS = re.compile(rf"{_NUMBER}\.\.{_NUMBER}", re.ASCII)
+_LEVEL_AND_WIDTH = re.compile(rf"{_NUMBER}/{_NUMBER}", re.ASCII)
+_MOST_LETTERS = 32
+
+
+def window_from(text: str) -> Window:
+    """The window that a user writes: its ends ("-160..240"), or level and width ("40/400").
+
+    ValueError, in a sentence, for anything else and for a window without width.
+    """
+    ends = _ENDS.fullmatch(text)
+    level_and_width = _LEVEL_AND_WIDTH.fullmatch(text)
+    if ends and len(text) <= _MOST_LETTERS:
+        low, high = (float(end) for end in ends.groups())
+    elif level_and_width and len(text) <= _MOST_LETTERS:
+        level, width = (float(number) for number in level_and_width.groups())
+        low, high = level - width / 2, level + width / 2
+    else:
+        raise ValueError("a window is written as -160..240 (its ends) or 40/400 (level/width)")
+    if not low < high:
+        raise ValueError(f"a window ends above where it begins: {text} has no width")
+    return Window("asked for", low, high, source="the user")
 
 
 def seen_through(measured: Scale, window: Window) -> Scale:

@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 
 import numpy as np
+from cachetools import LRUCache
 
 from agent.actions import AddBox, AddPoint, Malformed
 from agent.episode.actions_to_prompts import apply_action, normalise_action, why_invalid
@@ -17,8 +18,9 @@ from agent.values import Box, Point, PromptKind, Prompts, Segmentation
 from models.errors import PromptNotUnderstood, UnknownModel
 from server.errors import BadPrompt, UnknownImage
 from server.interactive.encodings import Encodings
-from server.interactive.images import SentImage
+from server.interactive.images import ImageName, SentImage
 from server.interactive.memory import MemoryAccount
+from server.interactive.views import AS_SENT
 
 UNDO_PX = Limits().undo_px
 """A click takes back one of the opposite sign within so many pixels, as in the agent's own
@@ -31,6 +33,7 @@ sent of it.
 """
 
 _TRIAL_SHAPE = (64, 64)
+_MOST_VIEWS = 100_000  # what is said of so many images, some 100 bytes each
 
 
 class SegmenterService:
@@ -47,6 +50,8 @@ class SegmenterService:
     ) -> None:
         self._segmenter, self._encodings, self._max_pixels = segmenter, encodings, max_pixels
         self._account = account
+        self._views: LRUCache[ImageName, str] = LRUCache(_MOST_VIEWS)
+        self._views_lock = threading.Lock()
         self.name, self.supported_prompts = segmenter.name, segmenter.supported_prompts
         self.logits_shape = self._trial().logits.shape
 
@@ -54,13 +59,23 @@ class SegmenterService:
         """(rows, columns) of an image, which is encoded on the way; ImageTooLarge, BadImage."""
         return self._encoding(image).source_shape
 
-    def encoding_of(self, image: SentImage | str) -> Encoding:
-        """The encoding of an image, or of one named by its SHA-256 (else UnknownImage);
-        ImageTooLarge, BadImage.
+    def encoding_of(self, image: SentImage | ImageName) -> Encoding:
+        """The encoding of an image, or of one that is named (else UnknownImage); ImageTooLarge,
+        BadImage.
         """
-        return self._kept(image) if isinstance(image, str) else self._encoding(image)
+        return self._kept(image) if isinstance(image, ImageName) else self._encoding(image)
 
-    def draw(self, image: SentImage | str, prompts: Prompts) -> Segmentation:
+    def words_of(self, name: ImageName) -> str:
+        """How an image that was encoded is shown; UnknownImage for one that was not."""
+        if name.view is None:
+            return AS_SENT
+        with self._views_lock:
+            words = self._views.get(name)
+        if words is None:
+            raise _unknown_image()
+        return words
+
+    def draw(self, image: SentImage | ImageName, prompts: Prompts) -> Segmentation:
         """The mask for prompts on an image; raises what `encoding_of` and `draw_together` raise."""
         return self.draw_together([PromptedSlice(self.encoding_of(image), prompts)])[0]
 
@@ -112,14 +127,17 @@ class SegmenterService:
     def _encoding(self, image: SentImage) -> Encoding:
         def encode() -> Encoding:
             with self._account.reserved(image.working_bytes(self._max_pixels)):
-                return self._segmenter.encode(image.pixels(self._max_pixels))
+                shown, words = image.shown(self._max_pixels)
+                with self._views_lock:
+                    self._views[image.name] = words
+                return self._segmenter.encode(shown)
 
-        return self._encodings.get((self.name, image.sha256), encode)
+        return self._encodings.get((self.name, image.name), encode)
 
-    def _kept(self, sha256: str) -> Encoding:
-        encoding = self._encodings.kept((self.name, sha256))
+    def _kept(self, name: ImageName) -> Encoding:
+        encoding = self._encodings.kept((self.name, name))
         if encoding is None:
-            raise UnknownImage("this image is not kept, or no more: send it with the request")
+            raise _unknown_image()
         return encoding
 
     def _trial(self) -> Segmentation:
@@ -131,6 +149,10 @@ class SegmenterService:
         image = np.zeros(_TRIAL_SHAPE, dtype=np.float32)
         image[rows // 4 : -rows // 4, columns // 4 : -columns // 4] = 1.0
         return self._segmenter.segment(self._segmenter.encode(image), prompts)
+
+
+def _unknown_image() -> UnknownImage:
+    return UnknownImage("this image is not kept so, or no more: send it with the request")
 
 
 def _draws(prompts: Prompts) -> bool:

@@ -6,7 +6,7 @@ cachetools holds them; what it lacks, one computation for all who ask meanwhile,
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from contextlib import suppress
 
@@ -14,8 +14,8 @@ from cachetools import LRUCache
 
 from agent.ports import Encoding
 
-Key = tuple[str, str]
-"""(segmenter's name, the image's SHA-256)."""
+Key = tuple[str, Hashable]
+"""(segmenter's name, what the image and its view are known by)."""
 
 
 class Encodings:

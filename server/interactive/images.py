@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from server.errors import BadImage, ImageTooLarge
+from server.interactive.views import AS_SENT, AskedView
 
 _NPY = b"\x93NUMPY"
 _WIDTHS = {"uint8": 255.0, "uint16": 65535.0}
@@ -26,6 +27,8 @@ _COLOUR_BYTES = 12 + 4 + 12
 """Bytes a pixel: as float32, what a step takes beside it, and the segmenter's own copy, which may
 be RGB.
 """
+_MEASURING_BYTES = 40
+"""Bytes a pixel that a view's scale takes to be measured and applied."""
 _BAND_ROWS = 256
 _JPEG, _SCAN = b"\xff\xd8", b"\xff\xda"
 _MOST_SCANS = 200
@@ -54,16 +57,32 @@ begin as.
 """
 
 
+@dataclass(frozen=True)
+class ImageName:
+    """What an encoded image is known by: its file's SHA-256 and the view that was asked for."""
+
+    sha256: str
+    view: AskedView | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class SentImage:
-    """An image as it came in, kept as sent: `content` are the file's bytes."""
+    """An image as it came in, kept as sent: `content` are the file's bytes, `view` how it is to be
+    shown (None: as sent).
+    """
 
     content: bytes
+    view: AskedView | None = None
 
     @cached_property
     def sha256(self) -> str:
         """What the image is known by, 64 hexadecimal digits."""
         return hashlib.sha256(self.content).hexdigest()
+
+    @property
+    def name(self) -> ImageName:
+        """What its encoding is known by."""
+        return ImageName(self.sha256, self.view)
 
     def working_bytes(self, max_pixels: int) -> int:
         """The most memory that `pixels` and a segmenter's input made of them take, in bytes.
@@ -71,7 +90,20 @@ class SentImage:
         Only the header is read. It raises what `pixels` raises.
         """
         with _opened(self.content, max_pixels) as opened:
-            return opened.rows * opened.columns * opened.bytes_per_pixel
+            measuring = 0 if self.view is None else _MEASURING_BYTES
+            return opened.rows * opened.columns * (opened.bytes_per_pixel + measuring)
+
+    def shown(self, max_pixels: int) -> tuple[NDArray[np.float32], str]:
+        """The image in 0..1 as a segmenter is shown it, and what to say of that.
+
+        With a view (rows, columns) float32, as `segnode segment` shows a file; else `pixels`.
+        Raises what `pixels` raises.
+        """
+        if self.view is None:
+            return self.pixels(max_pixels), AS_SENT
+        with _opened(self.content, max_pixels) as opened:
+            stored = _stored(opened)
+        return self.view.shown(stored)
 
     def pixels(self, max_pixels: int) -> NDArray[np.float32]:
         """The image in 0..1: (rows, columns) float32 if grey, else (rows, columns, 3) RGB.
@@ -81,9 +113,18 @@ class SentImage:
         BadImage for what is no image.
         """
         with _opened(self.content, max_pixels) as opened:
-            if isinstance(opened, _Array):
-                return _from_npy(opened)
-            return _from_picture(opened)
+            width = _width_of(opened)
+            pixels = _stored(opened)
+        if width is None:
+            for row in pixels:  # row by row: a test of all at once takes as much again
+                if not (row.min() >= 0.0 and row.max() <= 1.0):
+                    raise BadImage(
+                        "floating-point pixels must be numbers from 0 to 1, unless a modality or "
+                        "a window is named"
+                    )
+            return pixels
+        pixels /= np.float32(width)
+        return pixels
 
 
 @dataclass(frozen=True)
@@ -104,6 +145,10 @@ class _Picture:
     @property
     def is_grey(self) -> bool:
         return self.picture.mode.startswith("I") or self.picture.mode in ("L", "LA", "1")
+
+    @property
+    def is_deep(self) -> bool:
+        return self.picture.mode.startswith("I")
 
     @property
     def bytes_per_pixel(self) -> int:
@@ -170,22 +215,33 @@ def _opened_npy(content: bytes, max_pixels: int) -> _Array:
         raise BadImage("write the .npy file in format 1.0 or 2.0")
     shape, _, dtype = _HEADERS[version](stream)
     _check_shape(shape, max_pixels)
-    if dtype.name not in (*_WIDTHS, "float32"):
+    if dtype.name not in (*_WIDTHS, "int16", "float32"):
         raise BadImage(f"pixels of type {dtype.name}; send uint8, uint16 or float32")
     stream.seek(0)
     return _Array(stream, shape, dtype)
 
 
+def _width_of(opened: _Picture | _Array) -> float | None:
+    """What integers are divided by to lie in 0..1; None for floats, BadImage for signed ones."""
+    if isinstance(opened, _Picture):
+        return _WIDTHS["uint16" if opened.is_deep else "uint8"]
+    if opened.dtype.name == "int16":
+        raise BadImage("pixels of type int16 need a modality or a window to be shown by")
+    return _WIDTHS.get(opened.dtype.name)
+
+
+def _stored(opened: _Picture | _Array) -> NDArray[np.float32]:
+    """The values as they are stored, as float32, all of them finite; BadImage."""
+    return _from_npy(opened) if isinstance(opened, _Array) else _from_picture(opened)
+
+
 def _from_npy(opened: _Array) -> NDArray[np.float32]:
     stored: NDArray[np.generic] = np.lib.format.read_array(opened.stream, allow_pickle=False)
     if stored.dtype.kind == "f":
-        for row in stored:  # row by row: a test of all at once takes as much again
-            if not (np.isfinite(row).all() and row.min() >= 0.0 and row.max() <= 1.0):
-                raise BadImage("floating-point pixels must be numbers from 0 to 1")
-        return stored.astype(np.float32, copy=False)
-    pixels = stored.astype(np.float32)
-    pixels /= np.float32(_WIDTHS[stored.dtype.name])
-    return pixels
+        for row in stored:
+            if not np.isfinite(row).all():
+                raise BadImage("floating-point pixels must be numbers")
+    return stored.astype(np.float32, copy=False)
 
 
 def _from_picture(opened: _Picture) -> NDArray[np.float32]:
@@ -195,7 +251,7 @@ def _from_picture(opened: _Picture) -> NDArray[np.float32]:
     """
     picture = opened.picture
     picture.load()
-    deep = picture.mode.startswith("I")
+    deep = opened.is_deep
     shape = (opened.rows, opened.columns) if opened.is_grey else (opened.rows, opened.columns, 3)
     pixels = np.empty(shape, np.float32)
     for first in range(0, opened.rows, _BAND_ROWS):
@@ -205,7 +261,6 @@ def _from_picture(opened: _Picture) -> NDArray[np.float32]:
             band = band.convert("L" if opened.is_grey else "RGB")
         # a deep picture may be kept in 32 bits, of which only the lower 16 mean anything
         pixels[first:last] = np.asarray(band).astype(np.uint16) if deep else np.asarray(band)
-    pixels /= np.float32(_WIDTHS["uint16" if deep else "uint8"])
     return pixels
 
 

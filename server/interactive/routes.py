@@ -16,6 +16,7 @@ from agent.values import Segmentation
 from server.http.dependencies import Asker
 from server.http.waiting import Counter
 from server.interactive.drawing import SegmenterService
+from server.interactive.images import ImageName
 from server.interactive.schemas import (
     AskIn,
     BoxIn,
@@ -73,7 +74,9 @@ async def create(
     service.store.check_room()
     segmenter = await _segmenter(request, body.segmenter)
     session = await run_in_threadpool(
-        lambda: service.store.open(actor, image_of(body.image), segmenter, body.target)
+        lambda: service.store.open(
+            actor, image_of(body.image, body.view_of(body.target)), segmenter, body.target
+        )
     )
     response.headers["Location"] = f"{request.url.path}/{session.id}"
     return session_out(session)
@@ -126,7 +129,11 @@ def segment(
     service.store.check_memory()
     segmentation, answer = session.segment(), body or AskIn()
     return segmentation_out(
-        segmentation, session.image.sha256, answer.mask_format, with_logits=answer.logits
+        segmentation,
+        session.image.sha256,
+        answer.mask_format,
+        shown=session.shown,
+        with_logits=answer.logits,
     )
 
 
@@ -134,7 +141,9 @@ def segment(
 async def predict(body: PredictIn, service: WithService, request: Request) -> SegmentationOut:
     """One mask from an image and prompts; nothing is kept but the image's encoding, for a while."""
     segmenter = await _segmenter(request, body.segmenter)
-    return await run_in_threadpool(lambda: _answer_out(service.predict(segmenter, body), body))
+    return await run_in_threadpool(
+        lambda: _answer_out(segmenter, service.predict(segmenter, body), body)
+    )
 
 
 @single.post("/predict_with_state")
@@ -147,7 +156,7 @@ async def predict_with_state(
     """
     segmenter = await _segmenter(request, body.segmenter)
     return await run_in_threadpool(
-        lambda: _answer_out(service.predict_with_state(segmenter, body), body)
+        lambda: _answer_out(segmenter, service.predict_with_state(segmenter, body), body)
     )
 
 
@@ -161,12 +170,20 @@ async def predict_many(
     """
     segmenter = await _segmenter(request, body.segmenter)
     answers = await run_in_threadpool(lambda: service.predict_many(segmenter, body))
-    return SegmentationsOut(masks=tuple(_answer_out(answer, body) for answer in answers))
+    return SegmentationsOut(masks=tuple(_answer_out(segmenter, answer, body) for answer in answers))
 
 
-def _answer_out(answer: tuple[Segmentation, str], body: AskIn) -> SegmentationOut:
-    segmentation, sha256 = answer
-    return segmentation_out(segmentation, sha256, body.mask_format, with_logits=body.logits)
+def _answer_out(
+    segmenter: SegmenterService, answer: tuple[Segmentation, ImageName], body: AskIn
+) -> SegmentationOut:
+    segmentation, name = answer
+    return segmentation_out(
+        segmentation,
+        name.sha256,
+        body.mask_format,
+        shown=segmenter.words_of(name),
+        with_logits=body.logits,
+    )
 
 
 @open_to_all.get("/health")

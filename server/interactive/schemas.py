@@ -5,10 +5,13 @@ Coordinates are pixels (x, y), zero at the first pixel's centre.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from server.interactive.views import AskedView, asked_view, sound_modality, sound_window
 
 MOST_TOGETHER = 64
 """Masks of one call."""
@@ -30,7 +33,8 @@ ImageText = Annotated[
     Field(
         min_length=1,
         description="base64 of a PNG, JPEG or .npy file; .npy: uint8, uint16 or float32 in 0..1, "
-        "(rows, columns) or (rows, columns, 3)",
+        "(rows, columns) or (rows, columns, 3); with a modality or a window also int16 and "
+        "float32 of any range, such as HU",
     ),
 ]
 SegmenterName = Annotated[
@@ -55,8 +59,40 @@ class _Taken(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
+def _unless_none(check: Callable[[str], str]) -> Callable[[str | None], str | None]:
+    return lambda text: None if text is None else check(text)
+
+
 class _Answered(BaseModel):
     model_config = ConfigDict(frozen=True)
+
+
+class _ViewIn(_Taken):
+    """How an image is to be shown; where both are left out, its own 0..1 is shown as sent."""
+
+    modality: Annotated[
+        str | None,
+        AfterValidator(_unless_none(sound_modality)),
+        Field(
+            max_length=16,
+            description="as in DICOM: CT is shown through the window of what is looked for, on a "
+            "scale measured in the image, everything else by its percentiles, as `segnode "
+            "segment` does; null with a window: not told",
+        ),
+    ] = None
+    window: Annotated[
+        str | None,
+        AfterValidator(_unless_none(sound_window)),
+        Field(
+            max_length=32,
+            description='"-160..240" (its ends) or "40/400" (level/width): in HU for CT, in '
+            "stored values for everything else; null chooses by what is looked for",
+        ),
+    ] = None
+
+    def view_of(self, structure: str) -> AskedView | None:
+        """What is asked for, to look for `structure` (name, "" for none); None: as sent."""
+        return asked_view(self.modality, self.window, structure)
 
 
 class LogitsJson(_Taken):
@@ -84,7 +120,7 @@ class BoxIn(_Taken):
     box: BoxPx
 
 
-class SessionIn(_Taken):
+class SessionIn(_ViewIn):
     """A session to be opened on an image."""
 
     model_config = ConfigDict(
@@ -107,7 +143,7 @@ class AskIn(_Taken):
     logits: Annotated[bool, Field(description="whether to send the logits along")] = False
 
 
-class _PromptsIn(_Taken):
+class _PromptsIn(_ViewIn):
     """Prompts in the image's own pixels."""
 
     box: BoxPx | None = None
@@ -189,6 +225,11 @@ class MaskOut(_Answered):
     ] = None
 
 
+ShownText = Annotated[
+    str, Field(description="how the segmenter is shown the image: modality, window, stored values")
+]
+
+
 class SegmentationOut(_Answered):
     """What the segmenter drew; of several candidates the one it thinks best."""
 
@@ -197,6 +238,7 @@ class SegmentationOut(_Answered):
             "examples": [
                 {
                     "image_sha256": EXAMPLE_SHA256,
+                    "shown": "as sent",
                     "mask": {
                         "format": "rle",
                         "shape": [4, 4],
@@ -214,6 +256,7 @@ class SegmentationOut(_Answered):
     )
 
     image_sha256: str
+    shown: ShownText
     mask: MaskOut
     area_px: int
     predicted_iou: Annotated[float, Field(description="the segmenter's own opinion, 0 to 1")]
@@ -239,6 +282,7 @@ class SessionOut(_Answered):
                     "segmenter": "medsam2",
                     "understands": ["box", "point", "mask"],
                     "image_sha256": EXAMPLE_SHA256,
+                    "shown": "as sent",
                     "shape": [4, 4],
                     "target": "liver",
                     "box": [1, 1, 2, 2],
@@ -255,6 +299,7 @@ class SessionOut(_Answered):
     segmenter: str
     understands: Annotated[tuple[str, ...], Field(description="kinds of prompt it can use")]
     image_sha256: str
+    shown: ShownText
     shape: Annotated[tuple[int, int], Field(description="(rows, columns) of the image")]
     target: str
     box: tuple[float, float, float, float] | None

@@ -12,6 +12,7 @@ from server.errors import BadPrompt
 from server.interactive.bounds import Bounds
 from server.interactive.drawing import SegmenterPool, SegmenterService
 from server.interactive.encodings import Encodings
+from server.interactive.images import ImageName
 from server.interactive.memory import MemoryAccount
 from server.interactive.schemas import (
     PointJson,
@@ -35,56 +36,61 @@ class Service:
     store: SessionStore
     account: MemoryAccount
 
-    def predict(self, segmenter: SegmenterService, body: PredictIn) -> tuple[Segmentation, str]:
-        """A mask from everything at once, and the image's SHA-256."""
-        image = image_of(body.image)
+    def predict(
+        self, segmenter: SegmenterService, body: PredictIn
+    ) -> tuple[Segmentation, ImageName]:
+        """A mask from everything at once, and what the image is known by."""
+        image = image_of(body.image, body.view_of(body.text))
         encoding = segmenter.encoding_of(image)
         prompts = self._with_mask(segmenter, encoding.source_shape, body)
-        return segmenter.draw_together([PromptedSlice(encoding, prompts)])[0], image.sha256
+        return segmenter.draw_together([PromptedSlice(encoding, prompts)])[0], image.name
 
     def predict_with_state(
         self, segmenter: SegmenterService, body: PredictStateIn
-    ) -> tuple[Segmentation, str]:
+    ) -> tuple[Segmentation, ImageName]:
         """A mask from all prompts and the last logits, on an image sent now or earlier.
 
-        The second value is the image's SHA-256.
+        The second value is what the image is known by.
         """
-        encoding, sha256 = self._encoding(segmenter, body, {})
+        encoding, name = self._encoding(segmenter, body, {})
         prompts = self._prompts(segmenter, encoding.source_shape, body)
-        return segmenter.draw_together([PromptedSlice(encoding, prompts)])[0], sha256
+        return segmenter.draw_together([PromptedSlice(encoding, prompts)])[0], name
 
     def predict_many(
         self, segmenter: SegmenterService, body: PredictManyIn
-    ) -> list[tuple[Segmentation, str]]:
-        """A mask for each ask, in order, and its image's SHA-256; all in one run of the decoder."""
+    ) -> list[tuple[Segmentation, ImageName]]:
+        """A mask for each ask, in order, and what its image is known by; all in one run of the
+        decoder.
+        """
         of_this_call: dict[
-            str, Encoding
+            ImageName, Encoding
         ] = {}  # also one that there is no room to keep serves the call
         prompted, names = [], []
         for ask in body.asks:
-            encoding, sha256 = self._encoding(segmenter, ask, of_this_call)
-            of_this_call[sha256] = encoding
+            encoding, name = self._encoding(segmenter, ask, of_this_call)
+            of_this_call[name] = encoding
             prompts = self._with_mask(segmenter, encoding.source_shape, ask)
             prompted.append(PromptedSlice(encoding, prompts))
-            names.append(sha256)
+            names.append(name)
         return list(zip(segmenter.draw_together(prompted), names, strict=True))
 
     def _encoding(
         self,
         segmenter: SegmenterService,
         body: PredictStateIn | PromptedImageIn,
-        of_this_call: Mapping[str, Encoding],
-    ) -> tuple[Encoding, str]:
-        """The encoding of an image, and its SHA-256: sent now, named before in this call, or kept
-        from an earlier one.
+        of_this_call: Mapping[ImageName, Encoding],
+    ) -> tuple[Encoding, ImageName]:
+        """The encoding of an image, and what it is known by: sent now, named before in this
+        call, or kept from an earlier one.
         """
         if (body.image is None) == (body.image_sha256 is None):
             raise BadPrompt("give either the image or its image_sha256")
+        view = body.view_of(body.text)
         if body.image is None:
-            sha256 = str(body.image_sha256)
-            return of_this_call.get(sha256) or segmenter.encoding_of(sha256), sha256
-        image = image_of(body.image)
-        return segmenter.encoding_of(image), image.sha256
+            name = ImageName(str(body.image_sha256), view)
+            return of_this_call.get(name) or segmenter.encoding_of(name), name
+        image = image_of(body.image, view)
+        return segmenter.encoding_of(image), image.name
 
     def _with_mask(
         self, segmenter: SegmenterService, shape: tuple[int, int], body: PredictIn | PromptedImageIn
@@ -161,6 +167,7 @@ def session_out(session: Session) -> SessionOut:
         segmenter=session.segmenter.name,
         understands=tuple(k.value for k in PromptKind if k in session.segmenter.supported_prompts),
         image_sha256=session.image.sha256,
+        shown=session.shown,
         shape=session.shape,
         target=session.target,
         box=(box.x0, box.y0, box.x1, box.y1) if box is not None else None,

@@ -44,13 +44,15 @@ class SessionState:
 class Session:
     """One session.
 
-    `shape` (rows, columns) of its image; `past` the states that undo goes back to, oldest first.
+    `shape` (rows, columns) of its image, and how it is `shown`; `past` the states that undo goes
+    back to, oldest first.
     """
 
     id: str
     owner: str
     image: SentImage
     shape: tuple[int, int]
+    shown: str
     segmenter: SegmenterService
     target: str
     state: SessionState
@@ -117,6 +119,7 @@ class SessionStore:
         """
         self.check_room()
         shape = segmenter.shape_of(image)
+        shown = segmenter.words_of(image.name)
         with self._lock:
             self._check_room()
             session = Session(
@@ -124,6 +127,7 @@ class SessionStore:
                 owner=owner,
                 image=self._shared(image),
                 shape=shape,
+                shown=shown,
                 segmenter=segmenter,
                 target=target,
                 state=SessionState(segmenter.named(target)),
@@ -171,7 +175,7 @@ class SessionStore:
 
     def _check_memory(self) -> None:
         images = {
-            session.image.sha256: len(session.image.content) for session in self._sessions.values()
+            session.image.name: len(session.image.content) for session in self._sessions.values()
         }
         states_bytes = sum(session.nbytes for session in self._sessions.values())
         if sum(images.values()) + states_bytes >= self._bounds.memory_bytes // 2:
@@ -185,5 +189,5 @@ class SessionStore:
     def _shared(self, image: SentImage) -> SentImage:
         """The same image of another session, if any, so that a batch of rollouts holds it once."""
         images = (session.image for session in self._sessions.values())
-        same = (other for other in images if other.sha256 == image.sha256)
+        same = (other for other in images if other.name == image.name)
         return next(same, image)

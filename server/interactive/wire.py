@@ -18,15 +18,20 @@ from agent.values import Segmentation
 from server.errors import BadImage, BadPrompt
 from server.interactive.images import SentImage
 from server.interactive.schemas import LogitsJson, MaskFormat, MaskOut, SegmentationOut
+from server.interactive.views import AskedView
 
 _INSIDE = 255
 _LONGEST_LOGIT = 1e6  # far beyond what any network says, and harmless in float32
 
 
-def image_of(text: str) -> SentImage:
-    """An image from base64, with or without a data URL before it; BadImage."""
+def image_of(text: str, view: AskedView | None = None) -> SentImage:
+    """An image from base64, with or without a data URL before it, to be shown by `view`.
+
+    BadImage for what is no base64.
+    """
     try:
-        return SentImage(_decoded(text.partition(",")[2] if text.startswith("data:") else text))
+        content = _decoded(text.partition(",")[2] if text.startswith("data:") else text)
+        return SentImage(content, view)
     except binascii.Error as error:
         raise BadImage("the image is no base64") from error
 
@@ -57,11 +62,17 @@ def mask_of(sent: SentImage, shape: tuple[int, int], max_pixels: int) -> NDArray
 
 
 def segmentation_out(
-    segmentation: Segmentation, image_sha256: str, mask_format: MaskFormat, *, with_logits: bool
+    segmentation: Segmentation,
+    image_sha256: str,
+    mask_format: MaskFormat,
+    *,
+    shown: str,
+    with_logits: bool,
 ) -> SegmentationOut:
-    """A segmenter's answer as JSON."""
+    """A segmenter's answer as JSON; `shown` says how it was shown the image."""
     return SegmentationOut(
         image_sha256=image_sha256,
+        shown=shown,
         mask=_mask_out(segmentation.mask, mask_format),
         area_px=int(np.count_nonzero(segmentation.mask)),
         predicted_iou=share(segmentation.predicted_iou),
