@@ -37,6 +37,7 @@ from server.study.label_details import label_details
 from server.study.source_files import SOURCE, agent_volume, read_source, write_source
 from server.study.stage_order import StudyRun
 from server.study.turn_mask_file import TURN_MASKS
+from server.study.unfinished_run import run_identity, take_up
 from server.study.workfolder import EncodingStore, WorkFolder
 from server.values import Assignment, TargetSummary
 
@@ -69,11 +70,15 @@ class LocalRun:
 
 @dataclass(frozen=True)
 class LocalModels:
-    """Who does the work: models loaded at first use, the catalogue, the agent's budgets."""
+    """Who does the work: models loaded at first use, the catalogue, the agent's budgets.
+
+    `identity` tells models and budgets from others, for a run that is taken up again.
+    """
 
     workbench: Callable[[], LoadedModels]
     catalogue: Catalogue
     limits: Limits
+    identity: str = ""
 
 
 @dataclass(frozen=True)
@@ -105,29 +110,40 @@ def segment_files(
     """Segment `run.targets` and leave masks, preview.png and trace.json in `run.out`.
 
     InputError or NotAVolume, in a sentence, for what cannot be segmented. Unknown and absent
-    targets are answers.
+    targets are answers. A run that was killed or interrupted goes on when it is called again.
     """
+    source = source_at(run.path, run.targets, run.modality)
     run.out.mkdir(parents=True, exist_ok=True)
     work = run.out / WORK_FOLDER
-    shutil.rmtree(work, ignore_errors=True)
-    (run.out / TURN_MASKS).unlink(missing_ok=True)
+    if take_up(work, run_identity(run.path, run.targets, run.modality, models.identity)):
+        on_activity("going on with what an interrupted run has finished")
     try:
-        summaries = segment_source(
-            source_at(run.path, run.targets, run.modality), models, on_turn, work, on_activity
-        )
-        if _is_volume_file(run.path):
-            _write_masks(run, WorkFolder(work), summaries, models.catalogue)
-        results = [writer.file_name for writer in RESULT_WRITERS]
-        for name in (*results, "trace.json", TURN_MASKS, "preview.png"):
-            if (work / name).is_file():
-                (work / name).replace(run.out / name)
-        source = read_source(work / SOURCE)
-        if not source.files:
-            source = source.of_file(run.path, run.modality)
-        write_source(run.out / SOURCE, source)
-        return summaries
-    finally:
+        summaries = segment_source(source, models, on_turn, work, on_activity)
+        _leave_results(run, work, summaries, models.catalogue)
+    except KeyboardInterrupt:  # as when it is killed: the same call goes on from here
+        raise
+    except BaseException:
         shutil.rmtree(work, ignore_errors=True)
+        raise
+    shutil.rmtree(work, ignore_errors=True)
+    return summaries
+
+
+def _leave_results(
+    run: LocalRun, work: Path, summaries: Sequence[TargetSummary], catalogue: Catalogue
+) -> None:
+    """Put what is for the user from the work folder into `run.out`."""
+    (run.out / TURN_MASKS).unlink(missing_ok=True)
+    if _is_volume_file(run.path):
+        _write_masks(run, WorkFolder(work), summaries, catalogue)
+    results = [writer.file_name for writer in RESULT_WRITERS]
+    for name in (*results, "trace.json", TURN_MASKS, "preview.png"):
+        if (work / name).is_file():
+            (work / name).replace(run.out / name)
+    source = read_source(work / SOURCE)
+    if not source.files:
+        source = source.of_file(run.path, run.modality)
+    write_source(run.out / SOURCE, source)
 
 
 def source_at(path: Path, targets: tuple[Target, ...], modality: str = "") -> LocalSource:

@@ -6,10 +6,12 @@ import argparse
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from dicom_node.errors import DicomNodeError
+from models.errors import UnreadableFile
 from models.pair import AUTO
 from server.commands.console import Progress, say, table
 from server.commands.options import Load, add_config, add_models, add_targets, settings_of
-from server.errors import ConfigurationError
+from server.errors import ConfigurationError, InputError
 from server.settings import Settings
 from server.values import TargetSummary, whole_ml
 
@@ -19,7 +21,13 @@ HEADER = ("structure", "status", "ml", "turns")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What `segment` takes."""
     add_config(parser, _segment)
-    parser.add_argument("path", metavar="PATH", type=Path, help="what to segment in")
+    parser.add_argument(
+        "paths",
+        metavar="PATH",
+        type=Path,
+        nargs="+",
+        help="what to segment in; of several, each gets a folder of its name in DIR",
+    )
     add_targets(parser)
     parser.add_argument(
         "--out", metavar="DIR", type=Path, required=True, help="where results, preview and trace go"
@@ -43,21 +51,52 @@ def _segment(arguments: argparse.Namespace, load: Load) -> int:
         settings_of(arguments), arguments.policy, arguments.segmenter, arguments.checkpoint
     )
     process = load("segment")
+    outs = out_folders(arguments.paths, arguments.out)
     say(f"models: {process.choice(settings)}")
-    progress = Progress("segment")
-    summaries = process.run(
-        settings,
-        arguments.path,
-        arguments.targets,
-        arguments.out,
-        progress.show,
-        arguments.modality,
-    )
-    progress.end()
-    table(HEADER, target_rows(summaries))
-    say_reasons((summary.text, (summary.reason, *summary.warnings)) for summary in summaries)
-    say(f"results are in {arguments.out}")
-    return 0
+    models, failed = process.open_models(settings), 0
+    for path, out in outs.items():
+        if len(outs) > 1:
+            say(f"\n{path}")
+        progress = Progress("segment")
+        try:
+            summaries = process.run(
+                models, path, arguments.targets, out, progress.show, arguments.modality
+            )
+        except (InputError, DicomNodeError, UnreadableFile) as error:
+            if len(outs) == 1:
+                raise
+            say(f"segnode: {path}: {' '.join(str(error).split())}", error=True)
+            failed += 1
+            continue
+        progress.end()
+        table(HEADER, target_rows(summaries))
+        say_reasons((summary.text, (summary.reason, *summary.warnings)) for summary in summaries)
+        say(f"results are in {out}")
+    if failed:
+        say(f"segnode: {failed} of {len(outs)} could not be segmented", error=True)
+    return int(failed > 0)
+
+
+def out_folders(paths: Sequence[Path], out: Path) -> dict[Path, Path]:
+    """Where the results of each path go: `out` for one path, of several a folder named like each.
+
+    InputError for two paths of one name, whose results would overwrite each other.
+    """
+    if len(paths) == 1:
+        return {paths[0]: out}
+    folders: dict[Path, Path] = {}
+    for path in paths:
+        name = path.resolve().name
+        suffix = next((end for end in (".nii.gz", path.suffix) if end and name.endswith(end)), "")
+        folder = out / (name.removesuffix(suffix) if path.is_file() else name)
+        first = next((other for other, taken in folders.items() if taken == folder), None)
+        if first is not None:
+            raise InputError(
+                f"the results of {first} and {path} would both go to {folder}: "
+                "segment them in two calls, each with an --out of its own"
+            )
+        folders[path] = folder
+    return folders
 
 
 def with_models(

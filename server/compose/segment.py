@@ -12,11 +12,18 @@ from server.rules.catalogue import load_catalogue
 from server.settings import Settings
 from server.values import TargetSummary
 
-__all__ = ["choice", "run"]
+__all__ = ["choice", "open_models", "run"]
+
+
+def open_models(settings: Settings) -> LocalModels:
+    """The configured models, loaded at the first run and kept for those that follow."""
+    named = settings.model_dump_json(include={"agent", "models", "language"})
+    identity = f"{choice(settings)} {named}"  # "auto" may mean others once more weights are here
+    return LocalModels(configured_models(settings), load_catalogue(), limits(settings), identity)
 
 
 def run(
-    settings: Settings,
+    models: LocalModels,
     path: Path,
     targets: Sequence[str],
     out: Path,
@@ -26,9 +33,7 @@ def run(
     """Segment a local file or folder into `out`; InputError, NotAVolume. `progress` is given the
     current place in words, `modality` overrules what a file that is no DICOM lets guess.
     """
-    catalogue = load_catalogue()
-    local_run = LocalRun(path, asked_targets(targets, catalogue), out, modality)
-    models = LocalModels(configured_models(settings), catalogue, limits(settings))
+    local_run = LocalRun(path, asked_targets(targets, models.catalogue), out, modality)
 
     def show_turn(index: int, turn: Turn) -> None:
         progress(f"{local_run.targets[index].text}, {turn.place}, {turn.role}")

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from dicom_node.ports import Destination
 from models.weights.weights import Weights
 from server import compose
+from server.errors import InputError
 from server.settings import Settings
 from server.values import TargetSummary
 
@@ -30,6 +31,8 @@ class ComposedProcesses:
         exit_code: int = 0,
     ) -> None:
         self.ran: list[tuple[object, ...]] = []
+        self.opened = 0  # how often models were loaded
+        self.unusable: set[Path] = set()  # what nothing can be segmented in
         self._error, self._exit_code = error, exit_code
         self._summaries, self._reachable = summaries, reachable
 
@@ -37,7 +40,11 @@ class ComposedProcesses:
         """The module of a process; what it does not do itself is the real one's."""
         runs: dict[str, dict[str, object]] = {
             "serve": {"run": self._serve},
-            "segment": {"run": self._segment, "choice": compose.load("choice").choice},
+            "segment": {
+                "run": self._segment,
+                "choice": compose.load("choice").choice,
+                "open_models": self._open_models,
+            },
             "weights": {"fetch": self._fetch, "resources": compose.load("choice").resources},
             "dump": {"dump": lambda *what: self._note("dump", *what)},
             "check": {
@@ -61,6 +68,10 @@ class ComposedProcesses:
         self._note("serve", settings.node.ae_title, tuple(config_files))
         return self._exit_code
 
+    def _open_models(self, settings: Settings) -> Settings:
+        self.opened += 1
+        return settings
+
     def _segment(
         self,
         settings: Settings,
@@ -71,6 +82,8 @@ class ComposedProcesses:
         modality: str,
     ) -> Sequence[TargetSummary]:
         agent = settings.agent
+        if path in self.unusable:
+            raise InputError(f"there is nothing at {path}")
         self._note("segment", path, tuple(targets), out, agent.policy, agent.segmenter, modality)
         for text in targets:
             progress(text)
