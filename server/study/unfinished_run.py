@@ -39,10 +39,10 @@ def take_up(work: Path, identity: str) -> bool:
     """Whether `work` holds an unfinished run of this identity; it is emptied where it does not."""
     record = work / _RUN
     try:
-        same = json.loads(record.read_text("utf-8")) == {"identity": identity}
+        same = bool(json.loads(record.read_text("utf-8")) == {"identity": identity})
     except (OSError, ValueError):
         same = False
     if not same:
         shutil.rmtree(work, ignore_errors=True)
-        write_json(private_folder(work) / _RUN, {"identity": identity})
+        write_json(private_folder(work) / record.name, {"identity": identity})
     return same
