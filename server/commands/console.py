@@ -41,29 +41,37 @@ def _is_figure(text: str) -> bool:
 class Progress:
     """Long work as it goes on: one line that is rewritten on a terminal, elsewhere a line every ten
     seconds.
+
+    What came too early for a line is printed when it is shown again later, so that whoever shows it
+    over and over, waiting, never leaves an old line standing.
     """
 
-    def __init__(self, label: str) -> None:
+    def __init__(self, label: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._label = label
-        self._shown = ""
-        self._told_s = 0.0
+        self._clock = clock
+        self._newest = ""
+        self._printed = ""
+        self._printed_s = -QUIET_S
 
     def show(self, text: str) -> None:
         """Say where the work stands; the same text again says nothing."""
-        if text == self._shown:
+        self._newest = text
+        if text == self._printed:
             return
         if sys.stdout.isatty():
             sys.stdout.write(f"\r\x1b[K{self._label:<8} {text}")
             sys.stdout.flush()
-        elif time.monotonic() - self._told_s > QUIET_S:
+        elif self._clock() - self._printed_s < QUIET_S:
+            return
+        else:
             say(f"{self._label:<8} {text}")
-            self._told_s = time.monotonic()
-        self._shown = text
+            self._printed_s = self._clock()
+        self._printed = text
 
     def end(self) -> None:
         """Leave the last word on a line of its own."""
         lead = "\r\x1b[K" if sys.stdout.isatty() else ""
-        say(f"{lead}{self._label:<8} {self._shown}")
+        say(f"{lead}{self._label:<8} {self._newest}")
 
 
 class FetchProgress:

@@ -15,7 +15,14 @@ from server.commands.options import Load, add_config, add_models, add_targets, s
 from server.commands.segment import HEADER, say_reasons
 from server.http.tokens import TOKEN_FILE, first_token
 from server.settings import Settings
-from server.values import ENDED_STATES, RequestState, StepProgress, WorkStep, whole_ml
+from server.values import (
+    ENDED_STATES,
+    DeliveryState,
+    RequestState,
+    StepProgress,
+    WorkStep,
+    whole_ml,
+)
 
 TOKEN_VARIABLE = "SEGNODE_TOKEN"  # noqa: S105 - the variable's name, not its value
 POLL_S = 1.0
@@ -64,7 +71,7 @@ def _request(arguments: argparse.Namespace, _: Load) -> int:
         for target in request["targets"]
     )
     for delivery in request["deliveries"]:
-        say(f"{delivery['destination']}: {delivery['state']}")
+        say(delivery_line(delivery))
     if request["series_choice"]:
         say(request["series_choice"])
     if request["error"]:
@@ -114,11 +121,27 @@ def _standing(request: Mapping[str, Any]) -> str:
     """Where a request stands: its state, the targets that have ended, what is being done."""
     finished = sum(target["status"] is not None for target in request["targets"])
     standing = f"{request['state']}, {finished} of {len(request['targets'])} targets"
+    troubles = [delivery_line(delivery) for delivery in request["deliveries"] if _failed(delivery)]
+    standing = "; ".join([standing, *troubles])
     # a node of before tells no progress
     progress = request.get("progress")
     if progress is None:
         return standing
     return f"{standing}; {StepProgress(**progress | {'step': WorkStep(progress['step'])})}"
+
+
+def _failed(delivery: Mapping[str, Any]) -> bool:
+    return bool(delivery.get("last_error")) and delivery["state"] != DeliveryState.DELIVERED
+
+
+def delivery_line(delivery: Mapping[str, Any]) -> str:
+    """How far a delivery is: its state, and of one that failed the last error and the next try."""
+    line = f"{delivery['destination']}: {delivery['state']}"
+    if not _failed(delivery):
+        return line
+    next_try = delivery.get("next_try_at")
+    following = f" (next try {next_try})" if next_try else ""
+    return f"{line}, {' '.join(delivery['last_error'].split())}{following}"
 
 
 def _row(target: dict[str, Any]) -> tuple[str, ...]:

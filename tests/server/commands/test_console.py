@@ -54,6 +54,20 @@ def test_progress_in_a_log_is_the_first_word_and_the_last(capsys: Capture) -> No
     assert capsys.readouterr().out.splitlines() == ["work     slice 0", "work     slice 99"]
 
 
+def test_what_came_too_early_is_printed_later(capsys: Capture) -> None:
+    now_s = 100.0
+    progress = Progress("work", clock=lambda: now_s)
+    progress.show("QUEUED")
+    progress.show("SENDING")  # too early for a line of its own
+    now_s += 11.0
+
+    progress.show("SENDING")
+    now_s += 11.0
+    progress.show("SENDING")
+
+    assert capsys.readouterr().out.splitlines() == ["work     QUEUED", "work     SENDING"]
+
+
 def test_progress_on_a_terminal_rewrites_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = Terminal()
     monkeypatch.setattr(sys, "stdout", screen)
