@@ -46,6 +46,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_models(parser)
     parser.add_argument("--priority", metavar="N", type=int, help="1 to 1000, lower comes first")
+    add_node(parser)
+    parser.add_argument("--wait", action="store_true", help="wait until it has ended, and show how")
+
+
+def add_node(parser: argparse.ArgumentParser) -> None:
+    """`--url` and `--token`: which node is asked, and as whom."""
     parser.add_argument(
         "--url", metavar="URL", help="the node, if not the configuration's http.host and port"
     )
@@ -54,12 +60,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TOKEN",
         help=f"else {TOKEN_VARIABLE}, http.tokens_file or <storage.dir>/token",
     )
-    parser.add_argument("--wait", action="store_true", help="wait until it has ended, and show how")
+
+
+def client_of(arguments: argparse.Namespace) -> NodeClient:
+    """The client of the node that `--url` and `--token` or the configuration name; as NodeClient,
+    ConfigurationError.
+    """
+    settings = settings_of(arguments)
+    return NodeClient(arguments.url or node_url(settings), arguments.token or _token(settings))
 
 
 def _request(arguments: argparse.Namespace, _: Load) -> int:
-    settings = settings_of(arguments)
-    client = NodeClient(arguments.url or node_url(settings), arguments.token or _token(settings))
+    client = client_of(arguments)
     submitted = client.post("requests", _body(arguments))
     say(f"request {submitted['id']} is {submitted['state']}")
     if not arguments.wait:
