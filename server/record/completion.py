@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 
 from sqlalchemy.orm import Session
@@ -16,6 +17,8 @@ from server.record.tables import RequestRow, StudyRow
 from server.record.views import StudyView
 from server.rules.routing import Rules
 from server.values import RequestState
+
+logger = logging.getLogger(__name__)
 
 
 def _nobodys(study: StudyRow) -> NewRequest:
@@ -88,7 +91,10 @@ class Completion:
                 # requests of earlier versions end first: none of them still sends when its
                 # successor begins
                 ended = requests.supersede(session, study_instance_uid, version)
-                for new in (*self._by_route(session, study, ended), *self._again(study, ended)):
+                by_route = tuple(self._by_route(session, study, ended))
+                if self._rules.routes and not by_route and why_unreadable is None:
+                    self._note_unrouted(session, study)
+                for new in (*by_route, *self._again(study, ended)):
                     requests.create(session, self._jobs, self._rules.catalogue, new)
                 if why_unreadable is not None:
                     sentence = f"none of the study's instances can be read: {why_unreadable}"
@@ -149,6 +155,18 @@ class Completion:
                 route=route.name,
                 supersedes=earlier.get(route.name),
             )
+
+    def _note_unrouted(self, session: Session, study: StudyRow) -> None:
+        """Leave a trace of a study that nothing is done about, for who wonders why."""
+        uid, count = study.study_instance_uid, len(self._rules.routes)
+        audit.note(session, "study.unrouted", study=uid, version=study.version, routes=count)
+        logger.warning(
+            "study %s matches no route of the %d configured: nothing is segmented by itself; ask "
+            "with `segnode request %s --target ...`, or change [[routes]] for those to come",
+            uid,
+            count,
+            uid,
+        )
 
     def _again(self, study: StudyRow, ended: Sequence[RequestRow]) -> Iterator[NewRequest]:
         """What people asked of the earlier version, asked of this one."""

@@ -54,6 +54,7 @@ def dockerfile_faults(text: str) -> list[str]:
         "ADD, which unpacks and fetches": any(word == "ADD" for word, _ in told),
         "runs as root": not users or users[-1] in ("root", "0"),
         "no health check": "HEALTHCHECK" not in words,
+        "healthy before the node can work": "/health/ready" not in text,
         "started by a shell": any(
             not rest.startswith("[") for word, rest in last_stage if word in ("ENTRYPOINT", "CMD")
         ),
@@ -92,6 +93,7 @@ def test_the_dockerfile_has_no_faults(dockerfile: str) -> None:
         ("USER segnode", "USER root", "runs as root"),
         ("USER segnode\n", "", "runs as root"),
         ("HEALTHCHECK", "LABEL", "no health check"),
+        ("/health/ready", "/health/live", "healthy before the node can work"),
         ('CMD ["serve"]', "CMD serve", "started by a shell"),
         ("ENTRYPOINT", "LABEL", "no entry point"),
         ("PYTHONSAFEPATH=1", "A=1", "the working folder is importable"),

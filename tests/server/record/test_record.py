@@ -225,6 +225,33 @@ def test_the_audit_trail_cannot_be_changed(desk: Desk, statement: str) -> None:
     assert desk.events() == before
 
 
+def test_a_study_that_matches_no_route_leaves_a_line_and_an_audit_row(
+    make_desk: Callable[..., Desk], caplog: pytest.LogCaptureFixture
+) -> None:
+    desk = make_desk(CT_ROUTE.model_copy(update={"when": {"Modality": "MR"}}))
+    desk.held.put(3)
+
+    desk.record.complete(STUDY, actor="test")
+    desk.record.complete(STUDY, actor="test")
+
+    assert desk.record.requests() == ()
+    (line,) = [line for line in desk.record.audit() if line.event == "study.unrouted"]
+    assert (line.study_instance_uid, line.detail) == (STUDY, {"version": 1, "routes": 1})
+    assert caplog.text.count(f"study {STUDY} matches no route of the 1 configured") == 1
+
+
+@pytest.mark.parametrize("routes", [(), (CT_ROUTE,)])
+def test_a_study_that_matches_or_a_node_without_routes_leaves_none(
+    make_desk: Callable[..., Desk], routes: tuple[RouteSettings, ...]
+) -> None:
+    desk = make_desk(*routes)
+    desk.held.put(3)
+
+    desk.record.complete(STUDY, actor="test")
+
+    assert "study.unrouted" not in desk.events()
+
+
 def test_late_slices_make_a_version_that_supersedes_every_earlier_request(
     make_desk: Callable[..., Desk],
 ) -> None:
