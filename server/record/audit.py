@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import select
+from sqlalchemy.event import listens_for
 from sqlalchemy.orm import Session
 
 from server.record.tables import AuditRow
 from server.record.views import AuditView
 
+log = logging.getLogger(__name__)
+
 SYSTEM = "segnode"
+_UNTOLD = "changes of state that are not committed"
 
 
 def utc_now() -> datetime:
@@ -28,12 +33,22 @@ def note(
     request_id: str | None = None,
     before: str | None = None,
     after: str | None = None,
+    by_route: str | None = None,
     **detail: Any,
 ) -> None:
-    """Add a line in the caller's transaction.
+    """Add a line in the caller's transaction; a change of state is logged once that is committed.
 
-    `detail` holds UIDs, counts and sentences, never patient data.
+    `detail` holds UIDs, counts and sentences, never patient data. `by_route` is for the log.
     """
+    if after is not None and after != before:
+        subject = f"study {study}"
+        if request_id:
+            of_route = f" of route {by_route}" if by_route else ""
+            subject = f"request {request_id}{of_route} on {subject}"
+        if "destination" in detail:
+            subject = f"delivery to {detail['destination']} of {subject}"
+        line = f"{subject}: {after}" + (f" after {before}" if before else "")
+        session.info.setdefault(_UNTOLD, []).append(line)
     session.add(
         AuditRow(
             at=utc_now(),
@@ -46,6 +61,20 @@ def note(
             detail=detail,
         )
     )
+
+
+@listens_for(Session, "after_commit")
+def _tell(session: Session) -> None:
+    """Log the changes of state that stand now; a savepoint's can still be taken back."""
+    if not session.in_nested_transaction():
+        for line in session.info.pop(_UNTOLD, ()):
+            log.info("%s", line)
+
+
+@listens_for(Session, "after_rollback")
+def _forget(session: Session) -> None:
+    """Nothing is told of what was taken back."""
+    session.info.pop(_UNTOLD, None)
 
 
 def read(

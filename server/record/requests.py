@@ -302,5 +302,6 @@ def _audit(
         request_id=row.id,
         before=before,
         after=row.state,
+        by_route=row.route,
         **{"run": row.run, "study_version": row.study_version, **detail},
     )

@@ -43,7 +43,7 @@ WORDS = [
     "Telling",
     "INSERT",
     "UPDATE ",
-    "SELECT",
+    "SELECT ",  # the statement; a request is SELECTED
     "[SQL",
     "parameters",
 ]
