@@ -172,6 +172,7 @@ def test_the_commands_are_those_of_the_contract() -> None:
         "cancel",
         "retry",
         "turns",
+        "route",
         "trajectories",
         "models list",
         "models fetch",

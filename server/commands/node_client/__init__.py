@@ -1,1 +1,1 @@
-"""Commands that ask a running node what it has, and tell it what to do; open requests.py first."""
+"""Commands for who runs a node: its requests over HTTP, its routes; open requests.py first."""
