@@ -21,7 +21,7 @@ from dicom_node.results.writers import RESULT_WRITERS
 from dicom_node.series.header import read_header
 from dicom_node.sop_classes import DIRECTORY, IMAGES
 from dicom_node.values import InstanceHeader, SourceVolume
-from models.images.readers import can_read, is_picture, read_volume
+from models.images.readers import UNTOLD, can_read, is_picture, read_volume
 from models.images.writers import (
     LabelledStructure,
     label_map_files,
@@ -160,11 +160,25 @@ def source_at(path: Path, targets: tuple[Target, ...], modality: str = "") -> Lo
             raise InputError("DICOM says its own modality: leave the one given by hand out")
         return _dicom_source(path, targets)
     return volume_source(
-        lambda: read_volume(path, modality=modality or None),
+        lambda: _read(path, modality),
         targets,
         picture=is_picture(path),
         title=path.name[-24:],
     )
+
+
+def _read(path: Path, modality: str) -> Volume:
+    """The volume or image at `path`; what its content was taken for is said."""
+    volume = read_volume(path, modality=modality or None)
+    if not modality and volume.modality == UNTOLD:
+        log.warning("%s does not say what made it: give --modality, such as CT or MR", path.name)
+    elif not modality and volume.colour is None:
+        log.warning(
+            "%s was taken for %s by its grey levels: --modality overrules",
+            path.name,
+            volume.modality,
+        )
+    return volume
 
 
 def volume_source(

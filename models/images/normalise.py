@@ -120,7 +120,7 @@ def body_mask(slice_pixels: Pixels) -> NDArray[np.bool_]:
 
     All True where nothing can be told apart.
     """
-    solid = slice_pixels > _otsu(slice_pixels)
+    solid = slice_pixels > otsu_level(slice_pixels)
     labels, count = ndimage.label(ndimage.binary_opening(solid, iterations=_BODY_OPENING_PX))
     if count == 0:
         return np.ones(slice_pixels.shape, dtype=bool)
@@ -131,13 +131,13 @@ def body_mask(slice_pixels: Pixels) -> NDArray[np.bool_]:
 
 def _measure_slice(slice_pixels: Pixels) -> Scale:
     """The window's ends on one slice (y, x); its percentiles where no air surrounds the body."""
-    pixels = _without_padding(slice_pixels)
+    pixels = without_padding(slice_pixels)
     body = body_mask(pixels)
-    tissue = pixels[body & (pixels > _otsu(pixels))]
+    tissue = pixels[body & (pixels > otsu_level(pixels))]
     if np.count_nonzero(~body) < _LEAST_OUTSIDE * body.size or tissue.size == 0:
         return _percentiles(pixels)
     air = float(np.median(pixels[~body]))
-    soft_tissue = _soft_tissue(tissue, air)
+    soft_tissue = soft_tissue_level(tissue, air)
     if _already_windowed(pixels, body, soft_tissue):
         return Scale(float(pixels.min()), float(pixels.max()))
     # The line through (-1000 HU, air) and (70 HU, soft tissue) in stored units v:
@@ -147,7 +147,7 @@ def _measure_slice(slice_pixels: Pixels) -> Scale:
     return Scale(low, high)
 
 
-def _soft_tissue(tissue: Pixels, air: float) -> float:
+def soft_tissue_level(tissue: Pixels, air: float) -> float:
     """The level of soft tissue: the median of the brighter of the body's two large classes, fat and
     soft.
     """
@@ -157,7 +157,7 @@ def _soft_tissue(tissue: Pixels, air: float) -> float:
     middle = float(np.median(tissue)) - air
     least, most = (air + share * middle for share in _TISSUE_RANGE)
     usual = tissue[(tissue > least) & (tissue < most)]
-    brighter = usual[usual > _otsu(usual)] if usual.size else usual
+    brighter = usual[usual > otsu_level(usual)] if usual.size else usual
     return float(np.median(brighter if brighter.size else tissue))
 
 
@@ -177,7 +177,7 @@ def _already_windowed(pixels: Pixels, body: NDArray[np.bool_], soft_tissue: floa
     return saturated > _SATURATED_SHARE and least < soft_tissue < most and fat > _WINDOWED_FAT_SHARE
 
 
-def _without_padding(slice_pixels: Pixels) -> Pixels:
+def without_padding(slice_pixels: Pixels) -> Pixels:
     """The slice with padding (a lone lowest value, such as -3024 outside the scanner's circle)
     raised to air.
 
@@ -194,7 +194,7 @@ def _without_padding(slice_pixels: Pixels) -> Pixels:
     if few or between > _PADDING_BETWEEN:
         return slice_pixels
     next_level = float(np.percentile(above, 0.5))
-    tissue = float(np.median(above[above >= _otsu(above)]))
+    tissue = float(np.median(above[above >= otsu_level(above)]))
     if next_level - floor > _PADDING_DEPTH * (tissue - next_level):
         return slice_pixels
     return np.maximum(slice_pixels, np.float32(next_level))
@@ -207,7 +207,7 @@ def _percentiles(pixels: Stored) -> Scale:
     return Scale(float(low), float(high))
 
 
-def _otsu(pixels: Pixels, bins: int = 256) -> float:
+def otsu_level(pixels: Pixels, bins: int = 256) -> float:
     """The level that parts `pixels` into the two classes furthest apart.
 
     Otsu, "A Threshold Selection Method from Gray-Level Histograms", 1979.

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from agent.geometry import Geometry
 from agent.values import Volume
 from models.errors import UnreadableFile
+from models.images.ct_by_content import looks_like_ct
 
 UNTOLD = "OT"
 """DICOM's "other" (PS3.3 C.7.3.1.1.1): a grey picture may be of anything."""
@@ -38,8 +39,9 @@ def read_volume(path: Path, *, modality: str | None = None, channel: int | None 
     """The volume or single image in a file, on the grid it is stored on; a 2-D image is one slice
     at 1 mm.
 
-    `modality` as in DICOM; None guesses: CT for what reaches air's -1000 HU, MR for other volumes,
-    XC for pictures in colour, OT for other grey ones, which do not tell. Pictures keep their
+    `modality` as in DICOM; None guesses: CT for what reaches air's -1000 HU, and for grey pictures
+    with CT's grey levels (`looks_like_ct`), MR for other volumes, XC for pictures in colour, OT for
+    other grey ones, which do not tell. Pictures keep their
     colours, and their luminance is the intensities. `channel` (zero-based) is taken of a NIfTI that
     holds several volumes, which is refused otherwise. Values that are no numbers become the lowest
     one. UnreadableFile for everything that is no such file.
@@ -186,8 +188,8 @@ def _read_picture(path: Path, content: io.BytesIO | None = None) -> Volume:
     if pixels.ndim == 3 and bool((pixels == pixels[..., :1]).all()):
         pixels = pixels[..., 0]
     if pixels.ndim == 2:
-        in_hounsfield_units = bool(pixels.min() <= _CT_AIR_HU)
-        return as_volume(pixels[None], UPRIGHT, modality="CT" if in_hounsfield_units else UNTOLD)
+        is_ct = bool(pixels.min() <= _CT_AIR_HU) or looks_like_ct(pixels)
+        return as_volume(pixels[None], UPRIGHT, modality="CT" if is_ct else UNTOLD)
     luminance = sum(pixels[..., n] * weight for n, weight in enumerate(_LUMINANCE))
     return replace(
         as_volume(np.asarray(luminance)[None], UPRIGHT, modality="XC"), colour=pixels[None]

@@ -45,7 +45,7 @@ def _unsharded(model: PreTrainedModel, weights: dict[str, Any]) -> PreTrainedMod
     """A second model of this kind that holds `weights`, which are not copied."""
     adapted = isinstance(model, PeftModel)
     base = model.get_base_model() if adapted else model
-    # fully_shard makes a class of its own of each module that it is given
+    # FSDP makes a class of its own of each module that it is given
     kind: Any = next(kind for kind in type(base).__mro__ if not issubclass(kind, FSDPModule))
     with torch.device("meta"):
         whole: PreTrainedModel = kind(base.config)
