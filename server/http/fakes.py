@@ -155,8 +155,11 @@ class FakeRecord:
 
     def retry(self, request_id: str, *, actor: str) -> RequestView:
         """See RecordPort."""
-        if self.request(request_id).state != RequestState.FAILED:
-            raise WrongState("only a FAILED request can be tried again")
+        before = self.request(request_id).state
+        if before == RequestState.SENDING:
+            return self._moved("request.anew", actor, request_id, before)
+        if before != RequestState.FAILED:
+            raise WrongState("only a FAILED request can be tried again, or one that is SENDING now")
         return self._moved("request.queued", actor, request_id, RequestState.QUEUED)
 
     def cancel(self, request_id: str, *, actor: str) -> RequestView:

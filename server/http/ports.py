@@ -68,7 +68,7 @@ class RecordPort(Protocol):
         """The turn with number `n`, from 0, among those of `turns`; UnknownRequest, UnknownTurn."""
 
     def retry(self, request_id: str, *, actor: str) -> RequestView:
-        """Begin a FAILED request again; UnknownRequest, WrongState."""
+        """Begin a FAILED request again, a SENDING one at once; UnknownRequest, WrongState."""
 
     def cancel(self, request_id: str, *, actor: str) -> RequestView:
         """End a request that has not ended; UnknownRequest, WrongState."""

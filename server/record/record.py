@@ -125,13 +125,15 @@ class Record:
     def retry(self, request_id: str, *, actor: str) -> RequestView:
         """Begin a FAILED request again from what failed: results that were written are only sent.
 
-        UnknownRequest; WrongState for a request in any other state.
+        One that is SENDING tries what is not delivered now, not at its next time. UnknownRequest;
+        WrongState for a request in any other state.
         """
         with self._sessions.begin() as session:
             row = requests.locked(session, request_id)
-            if row.state != RequestState.FAILED:
+            if row.state not in (RequestState.FAILED, RequestState.SENDING):
                 raise WrongState(
-                    f"only a FAILED request can be tried again; this one is {row.state}"
+                    "only a FAILED request can be tried again, or one that is SENDING now; "
+                    f"this one is {row.state}"
                 )
             requests.begin_anew(session, self._jobs, row, actor=actor, reason="retry")
             return self._view(session, row)

@@ -118,7 +118,10 @@ def _drawn(services: Services, request_id: str, n: int) -> bytes:
 
 @router.post("/{request_id}/retry", status_code=status.HTTP_202_ACCEPTED)
 def retry(request_id: str, services: WithServices, actor: Asker) -> RequestView:
-    """Begin a FAILED request again from what failed; results that were written are only sent."""
+    """Begin a FAILED request again from what failed; results that were written are only sent.
+
+    One that is SENDING tries what is not delivered now, not at its next time.
+    """
     return services.record.retry(request_id, actor=actor)
 
 

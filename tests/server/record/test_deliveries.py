@@ -234,6 +234,24 @@ def test_the_tries_of_an_earlier_run_are_not_wanted_any_more(desk: Desk) -> None
     assert [one.sop_instance_uid for one in desk.deliveries.begin(later)] == ["2.25.1"]
 
 
+def test_retry_while_sending_means_now(desk: Desk) -> None:
+    # Arrange: one destination has everything, the other is tried again in an hour
+    request_id = sending(desk, "pacs", "archive")
+    desk.deliveries.delivered(first_try(request_id, "archive"), [ResultKind.SEG], 0.1)
+    desk.deliveries.failed(first_try(request_id), "refused", 0.1, 3600.0)
+
+    # Act
+    view = desk.record.retry(request_id, actor="jo")
+
+    # Assert: what waited is queued at once in a run of its own, what was delivered is left alone
+    archive, pacs = sorted(view.deliveries, key=lambda delivery: delivery.destination)
+    assert (view.state, archive.state, pacs.state) == ("SENDING", "delivered", "pending")
+    assert pacs.next_try_at is None
+    assert [job for job in queued(desk) if ":run-2:" in job] == [f"{request_id}:run-2:send:pacs:1"]
+    with pytest.raises(RunEnded):
+        desk.deliveries.begin(first_try(request_id, attempt=2))
+
+
 def test_work_of_an_older_pipeline_that_was_sending_only_sends_again(
     make_desk: Callable[..., Desk],
 ) -> None:
