@@ -82,7 +82,7 @@ def test_segment_shows_each_target(capsys: Capture, tmp_path: Path) -> None:
     assert processes.ran == [ran]
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("models: threshold + litemedsam (segmenter litemedsam: ")
-    assert any(line.split() == ["liver", "segmented", "412.5", "21", "0.93"] for line in lines)
+    assert any(line.split() == ["liver", "segmented", "413", "21"] for line in lines)
     assert any(line.split() == ["left", "kidney", "absent", "4"] for line in lines)
     assert "left kidney: not seen" in lines
     assert str(out) in lines[-1]
@@ -368,7 +368,7 @@ def test_request_waits_and_shows_how_it_ended(capsys: Capture, node: FakeNode) -
     assert code == 0
     assert "SEGMENTING, 0 of 2 targets; encoding slices: 3 of 20" in out
     assert "DONE, 2 of 2 targets\n" in out
-    assert any(line.split()[:3] == ["spleen", "segmented", "412.5"] for line in out.splitlines())
+    assert any(line.split()[:3] == ["spleen", "segmented", "412"] for line in out.splitlines())
     assert "pacs: pending" in out
 
 
