@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
+from server.compose.addresses import require_free_ports
 from server.compose.database import database
 from server.nodes.gpus import gpus_for_workers
 from server.nodes.lifecycle import stop_on_signals
@@ -20,7 +22,10 @@ logger = logging.getLogger(__name__)
 def run(settings: Settings, config_files: Sequence[Path]) -> int:
     """Keep listener, workers and API running until told to stop; the exit code."""
     stop = stop_on_signals()
-    with storage_of(settings.storage.dir, "serve"), database(settings) as (url, keep_up):
+    with ExitStack() as held:
+        held.enter_context(storage_of(settings.storage.dir, "serve"))
+        require_free_ports(settings)  # now that a killed node's parts have ended
+        url, keep_up = held.enter_context(database(settings))
         supervisor = Supervisor(
             node_children(
                 [str(file) for file in config_files],

@@ -5,13 +5,16 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from server.compose.addresses import address, connection_limits
+from server.compose.addresses import address, connection_limits, require_free_ports
 from server.errors import ConfigurationError
 from server.settings import load_settings
+from tests.support.ports import free_port
 
 
 def test_a_taken_port_names_its_setting() -> None:
@@ -33,6 +36,43 @@ def test_an_address_that_is_not_ours_names_its_setting(number: int) -> None:
         address("192.0.2.1:104", "node.host"),
     ):
         raise OSError(number, os.strerror(number))
+
+
+@pytest.mark.parametrize("section", ["node", "http"])
+def test_a_node_whose_port_is_taken_does_not_start(tmp_path: Path, section: str) -> None:
+    other = {"node": "HTTP", "http": "NODE"}[section]
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        environment = {
+            f"SEGNODE_{section.upper()}__PORT": str(port),
+            f"SEGNODE_{other}__PORT": str(free_port()),
+            "SEGNODE_NODE__HOST": "127.0.0.1",
+            "SEGNODE_STORAGE__DIR": str(tmp_path / "var"),
+        }
+
+        answer = subprocess.run(
+            [sys.executable, "-P", "-m", "server.cli", "serve"],
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    assert answer.returncode == 1, answer.stderr
+    assert (
+        f"{section}.port: cannot listen on 127.0.0.1:{port} (Address already in use)"
+        in answer.stderr
+    )
+
+
+def test_a_name_that_nothing_resolves_is_left_to_who_listens() -> None:
+    environment = {
+        "SEGNODE_NODE__HOST": "nowhere.invalid",
+        "SEGNODE_HTTP__PORT": str(free_port()),
+    }
+
+    require_free_ports(load_settings([], environment=environment), leaving_s=0.0)
 
 
 def test_what_has_to_do_with_no_address_is_not_called_one() -> None:
