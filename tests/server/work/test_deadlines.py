@@ -138,6 +138,10 @@ def test_one_that_takes_too_much_memory_is_stopped() -> None:
     assert "(stages.memory_bytes)" in sentence
 
 
+@pytest.mark.skipif(
+    sys.gettrace() is not None,
+    reason="a traced CPython 3.11 stands still while an exception waits in another thread",
+)
 def test_one_that_is_deep_in_a_library_ends_the_worker_after_a_while() -> None:
     # Arrange: no instruction of Python runs in it
     bench = Bench(select_s=10.0, grace_s=60.0)
