@@ -21,7 +21,7 @@ from agent.language.chat import Answer, Call, Conversation, Message, Picture, na
 from agent.storable_text import storable
 from agent.turns import Usage
 
-CALL_ANSWERED = "Done. What came of it follows."
+CALL_ANSWERED = "What came of it follows."
 """What every native call of the history is answered with: the API wants an answer before the next
 message.
 """
