@@ -123,6 +123,9 @@ def test_the_image_is_built_from_what_is_there(
     sent = (deploy / "Dockerfile.dockerignore").read_text("utf-8").splitlines()
 
     assert {source for source in copied if not (repository / source).exists()} == set()
+    wheel = tomllib.loads((repository / "pyproject.toml").read_text("utf-8"))
+    packages = set(wheel["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"])
+    assert packages - copied == set()
     # what is copied must get past the ignore file, and nothing else needs to
     assert copied == {line[1:] for line in sent if line.startswith("!")}
 
