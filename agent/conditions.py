@@ -18,7 +18,8 @@ class PictureSettings:
 
     `dialect` whose tint lies over a mask, `overlay` as a fill or as a contour; `image_px` the side
     of a slice's picture, 0 for the slice's own size; `zoom` shows only the surroundings of a
-    neighbour's outline; `sheets` contact sheets of `sheet_slices` slices, each tile `tile_px` wide.
+    neighbour's outline; `sheets` contact sheets of `sheet_slices` slices, each tile `tile_px` wide,
+    and with `crop_sheets` without what lies round the body or far from the object.
     The defaults are those of a policy that is shown no pictures: the slice as it is.
     """
 
@@ -29,6 +30,7 @@ class PictureSettings:
     sheet_slices: int = 20
     tile_px: int = 192
     overlay: str = "fill"
+    crop_sheets: bool = False
 
 
 @runtime_checkable

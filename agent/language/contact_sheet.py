@@ -12,7 +12,7 @@ from agent.language.bitmap_font import write
 from agent.language.chat import Picture
 from agent.language.overlay import Rgb, resampled_in, rim
 from agent.ports import Slices
-from agent.protocol.view import View
+from agent.protocol.view import Crop, View
 
 DRAWN_RGB: Rgb = (0, 255, 0)
 """The outline of the object."""
@@ -45,17 +45,25 @@ def ends_and_between(lowest: int, highest: int, count: int) -> tuple[int, ...]:
     return (*lower, *evenly_chosen(lower[-1] + 1, upper[0] - 1, count - 2 * _AT_AN_END), *upper)
 
 
+def grown(tile_px: int, count: int, most: int) -> int:
+    """The width in pixels of each of `count` tiles that fill a sheet of `most` tiles of `tile_px`,
+    as wide as a whole sheet and no wider.
+    """
+    return tile_px * math.ceil(math.sqrt(most)) // math.ceil(math.sqrt(min(count, most)))
+
+
 def contact_sheet(
     slices: Slices,
     numbers: Sequence[int],
     tile_px: int,
     voxels: NDArray[np.bool_] | None = None,
+    crop: Crop | None = None,
 ) -> Picture:
     """The slices `numbers` (zero-based, at least one) in rows from the left, each in a square of
     `tile_px` with its number at the top left; below them a scale bar with its length in mm. The
-    object `voxels` (z, y, x) bool is outlined in green.
+    object `voxels` (z, y, x) bool is outlined in green. Only the `crop` of each is shown.
     """
-    view = View.letterbox(slices.shape[1:], (tile_px, tile_px))
+    view = View.letterbox(slices.shape[1:], (tile_px, tile_px), crop)
     across = math.ceil(math.sqrt(len(numbers)))
     down = math.ceil(len(numbers) / across)
     step = tile_px + _GAP_PX

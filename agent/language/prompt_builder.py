@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from agent.actions import Malformed
 from agent.language.chat import Conversation, Message, Picture, SeesPictures
-from agent.language.contact_sheet import contact_sheet, ends_and_between, evenly_chosen
+from agent.language.contact_sheet import contact_sheet, ends_and_between, evenly_chosen, grown
 from agent.language.overlay import TINTS, Overlay, contoured, overlaid, resampled_in
 from agent.language.replies import as_message
 from agent.language.settings import LanguageSettings
 from agent.language.templates import PromptTemplates, load_prompts
-from agent.language.views import view_of
+from agent.language.views import around_body, around_object, view_of
 from agent.ports import Observation, Slices
 from agent.protocol.coordinates import CoordinateRange, Coordinates
 from agent.protocol.dialects import Dialect
@@ -41,6 +41,7 @@ from agent.values import PromptKind, Role, Target
 WITHOUT_EFFECT = frozenset({Outcome.REFUSED, Outcome.DUPLICATE, Outcome.NO_MASK})
 """Outcomes after which the next message is about a fault and not about a new mask."""
 
+_BODY_SLICES = 20  # are looked at for where the body is
 _OPENINGS = {Role.CARRY: "carry", Role.REVIEW: "review"}
 
 
@@ -192,11 +193,7 @@ class PromptBuilder:
         tools: tuple[Tool, ...],
         voxels: NDArray[np.bool_] | None = None,
     ) -> Conversation:
-        most = self.settings.sheet_slices
-        sheets = tuple(
-            contact_sheet(slices, numbers[start : start + most], self.settings.tile_px, voxels)
-            for start in range(0, len(numbers), most)
-        )
+        sheets = _contact_sheets(self.settings, slices, numbers, voxels)
         has_gaps = voxels is None and len(numbers) < slices.shape[0]
         gaps = {"gaps": self.templates.fill("gaps") if has_gaps else ""} if voxels is None else {}
         question = self.templates.fill(
@@ -209,6 +206,28 @@ class PromptBuilder:
         )
         message = Message("user", (*sheets, question))
         return self._conversation([self._system("volume_system", tools), message], tools)
+
+
+def _contact_sheets(
+    settings: LanguageSettings,
+    slices: Slices,
+    numbers: Sequence[int],
+    voxels: NDArray[np.bool_] | None,
+) -> tuple[Picture, ...]:
+    most, tile_px = settings.sheet_slices, settings.tile_px
+    crop = None
+    if settings.crop_sheets:
+        tile_px = grown(tile_px, len(numbers), most)
+        looked_at = numbers[:: max(1, len(numbers) // _BODY_SLICES)]
+        crop = (
+            around_body(slices.picture(z) for z in looked_at)
+            if voxels is None
+            else around_object(np.asarray(voxels.any(axis=0)))
+        )
+    return tuple(
+        contact_sheet(slices, numbers[start : start + most], tile_px, voxels, crop)
+        for start in range(0, len(numbers), most)
+    )
 
 
 def supported_tools(

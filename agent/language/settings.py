@@ -30,7 +30,8 @@ class LanguageSettings:
     all its turns, or only the newest picture as IBISAgent is; `image_px` the side of the square
     picture of a slice, 0 for the slice's own size; `zoom` shows only the surroundings of a
     neighbour's outline where there is one; `sheets` contact sheets of `sheet_slices` slices, each
-    tile `tile_px` wide; `overlay` how a mask is shown. The first try is at `temperature`; every try
+    tile `tile_px` wide, cut to the body or the object with `crop_sheets`; `overlay` how a mask is
+    shown. The first try is at `temperature`; every try
     after one without effect adds `retry_temperature`, and a question about the whole volume is
     asked again `retries` times. `prompts` a folder of the site's own prompt files.
     """
@@ -44,6 +45,7 @@ class LanguageSettings:
     sheets: int = 1
     sheet_slices: int = 20
     tile_px: int = 192
+    crop_sheets: bool = True
     overlay: Overlay = Overlay.CONTOUR
     temperature: float = 0.0
     retry_temperature: float = 0.3
@@ -80,6 +82,7 @@ class LanguageSettings:
             self.sheet_slices,
             self.tile_px,
             str(self.overlay),
+            self.crop_sheets,
         )
 
     @property

@@ -73,6 +73,7 @@ def _settings(pictures: PictureSettings) -> LanguageSettings:
         sheet_slices=pictures.sheet_slices,
         tile_px=pictures.tile_px,
         overlay=Overlay(pictures.overlay),
+        crop_sheets=pictures.crop_sheets,
     )
 
 

@@ -329,11 +329,11 @@ class TestVolumes:
 
         talk = PromptBuilder.of(LanguageSettings(tile_px=64)).about_object(BILE, volume, voxels)
 
-        sheet = talk.pictures[0].pixels  # slices 1, 2 and 3 in two columns
-        outlined = np.all(sheet == (0, 255, 0), axis=2)
-        assert outlined[:64, 66:].any()
-        assert not outlined[:64, :64].any()
-        assert not outlined[66:].any()
+        # slices 1, 2 and 3 in two columns, which are as wide as five of 64 px
+        outlined = np.all(talk.pictures[0].pixels == (0, 255, 0), axis=2)
+        assert outlined[:160, 162:].any()
+        assert not outlined[:160, :160].any()
+        assert not outlined[162:].any()
         assert "stop_action" in talk.messages[0].text
 
     def test_nothing_drawn_cannot_be_looked_over(self, volume: ArraySlices) -> None:
