@@ -79,6 +79,7 @@ def test_all_that_is_said_reaches_the_run() -> None:
     assert settings.record == {
         "reward": "medsam-agent",
         "dialect": "tool_call",
+        "overlay": "contour",
         "turns": 7,
         "steps": 6,
         "prompts": 3,
