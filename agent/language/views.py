@@ -78,15 +78,15 @@ def around_object(outline: NDArray[np.bool_]) -> Crop:
 
 
 def _surroundings(observation: Observation) -> Crop | None:
-    """A square about the episode's carried and opening masks, with their surroundings; None
-    without such a mask.
+    """A square about the episode's carried mask, and its opening one, with their surroundings.
+
+    None without a carried mask: one that is in doubt, and has no neighbour, does not tell where the
+    structure is, which then lay outside of what is shown.
     """
-    outlines = [
-        mask
-        for mask in (observation.carried, observation.opening)
-        if mask is not None and mask.any()
-    ]
-    return around_object(np.logical_or.reduce(outlines)) if outlines else None
+    carried, opening = observation.carried, observation.opening
+    if carried is None or not carried.any():
+        return None
+    return around_object(carried if opening is None else carried | opening)
 
 
 def _span(centre: float, side: int, size: int) -> tuple[int, int]:

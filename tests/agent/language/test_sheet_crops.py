@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -11,9 +13,10 @@ from agent.fakes import ArraySlices, FakeSegmenter
 from agent.language.contact_sheet import grown
 from agent.language.prompt_builder import PromptBuilder
 from agent.language.settings import LanguageSettings
-from agent.language.views import around_body, around_object
+from agent.language.views import around_body, around_object, view_of
+from agent.ports import Observation
 from agent.protocol.view import Crop
-from agent.values import Target
+from agent.values import Role, Segmentation, Target
 
 SIDE = 256
 LIVER = Target("liver")
@@ -71,6 +74,24 @@ def test_an_object_is_shown_with_its_surroundings() -> None:
 
     # 40 px and three quarters of that on each side
     assert around_object(outline) == Crop(0, 70, 100, 100)
+
+
+def test_a_mask_in_doubt_alone_does_not_tell_where_to_look() -> None:
+    # Arrange: a reader's structure may lie far from what was drawn
+    outline = np.zeros((SIDE, SIDE), np.bool_)
+    outline[100:140, 30:70] = True
+    slices = ArraySlices(scan()[None], FakeSegmenter())
+    in_doubt = Observation(
+        LIVER, slices, 0, Role.REVIEW, latest=Segmentation.of_mask(outline), doubt="in doubt"
+    )
+
+    # Act
+    alone = view_of(in_doubt, LanguageSettings())
+    beside_another = view_of(replace(in_doubt, carried=outline), LanguageSettings())
+
+    # Assert
+    assert alone.crop == Crop(0, 0, SIDE, SIDE)
+    assert beside_another.crop == around_object(outline)
 
 
 @pytest.mark.parametrize(
