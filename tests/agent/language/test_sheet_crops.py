@@ -16,7 +16,7 @@ from agent.language.settings import LanguageSettings
 from agent.language.views import around_body, around_object, view_of
 from agent.ports import Observation
 from agent.protocol.view import Crop
-from agent.values import Role, Segmentation, Target
+from agent.values import Role, Target
 
 SIDE = 256
 LIVER = Target("liver")
@@ -81,9 +81,7 @@ def test_a_mask_in_doubt_alone_does_not_tell_where_to_look() -> None:
     outline = np.zeros((SIDE, SIDE), np.bool_)
     outline[100:140, 30:70] = True
     slices = ArraySlices(scan()[None], FakeSegmenter())
-    in_doubt = Observation(
-        LIVER, slices, 0, Role.REVIEW, latest=Segmentation.of_mask(outline), doubt="in doubt"
-    )
+    in_doubt = Observation(LIVER, slices, 0, Role.REVIEW, opening=outline, doubt="in doubt")
 
     # Act
     alone = view_of(in_doubt, LanguageSettings())
