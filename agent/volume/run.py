@@ -148,5 +148,5 @@ def _doubts(voxels: NDArray[np.bool_], confidence: float) -> list[str]:
             if voxels[z].any()
         ]
     if confidence < _DOUBTFUL:
-        doubts.append(f"the confidence is only {confidence:.0%}: check the outline")
+        doubts.append("the planner is unsure of the outline: check it")
     return doubts

@@ -236,7 +236,7 @@ class TestHowItEnds:
         assert result.confidence == pytest.approx(0.9 * 0.5)
         assert result.warnings == (
             "it is likely on 3 neighbouring slices (3 mm) only, where at least 6 mm are expected",
-            "the confidence is only 45%: check the outline",
+            "the planner is unsure of the outline: check it",
         )
 
 
