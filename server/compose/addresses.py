@@ -51,7 +51,7 @@ def require_free_ports(settings: Settings, leaving_s: float = LEAVING_S) -> None
             except ConfigurationError:
                 if time.monotonic() > give_up_s:
                     raise
-                time.sleep(_LOOK_AGAIN_S)
+                time.sleep(_LOOK_AGAIN_S)  # that a port is given up is no event
 
 
 def _listen_once(host: str, port: int) -> None:
