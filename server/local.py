@@ -8,6 +8,7 @@ import shutil
 import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from dicom_node.values import InstanceHeader, SourceVolume
 from models.images.readers import UNTOLD, can_read, is_picture, read_volume
 from models.images.writers import (
     LabelledStructure,
+    earlier_pictures,
     label_map_files,
     write_label_map,
     write_pictures,
@@ -113,6 +115,7 @@ def segment_files(
     targets are answers. A run that was killed or interrupted goes on when it is called again.
     """
     source = source_at(run.path, run.targets, run.modality)
+    is_new = not run.out.exists()
     run.out.mkdir(parents=True, exist_ok=True)
     work = run.out / WORK_FOLDER
     if take_up(work, run_identity(run.path, run.targets, run.modality, models.identity)):
@@ -124,6 +127,9 @@ def segment_files(
         raise
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)
+        if is_new:  # an empty folder would look like a result of nothing
+            with suppress(OSError):
+                run.out.rmdir()
         raise
     shutil.rmtree(work, ignore_errors=True)
     return summaries
@@ -269,15 +275,17 @@ def _write_masks(
     def described(summary: TargetSummary) -> LabelledStructure:
         return label_details(run.targets[summary.index], summary, catalogue)
 
+    masks = ((described(summary), mask_of(summary)) for summary in segmented)
+    others = [described(summary) for summary in summaries if summary not in segmented]
     if is_picture(run.path):
-        write_pictures(run.out, ((summary.text, mask_of(summary)) for summary in segmented))
+        for file in earlier_pictures(run.out):
+            file.unlink(missing_ok=True)
+        write_pictures(run.out, masks, others)
         return
     label_map = run.out / LABEL_MAP
     for file in label_map_files(label_map):  # those of an earlier run would be taken for this one's
         file.unlink(missing_ok=True)
-    others = [described(summary) for summary in summaries if summary not in segmented]
     if segmented:
-        masks = ((described(summary), mask_of(summary)) for summary in segmented)
         write_label_map(label_map, geometry, masks, others)
     else:
         write_sidecar(label_map, (), others)

@@ -1,5 +1,5 @@
-"""Masks as files where the source was no DICOM: one NIfTI label map with a side-car, or one picture
-a structure.
+"""Masks as files where the source was no DICOM: one NIfTI label map, or one picture a structure;
+a side-car says what they show.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from models.images.label_names import (
 )
 
 SIDECAR_VERSION = 2
+PICTURE_SIDECAR = "segmentation.json"
 MOST_LABELS = 255  # label values are uint8
 _UNKNOWN, _SCANNER = 0, 1  # the codes of qform and sform (nifti1.h)
 
@@ -80,20 +81,40 @@ def write_sidecar(
 ) -> Path:
     """Write the side-car of a label map at `path`; without `structures` there is no such map."""
     sidecar = path.with_name(f"{_stem(path)}.json")
+    return _write_sidecar(sidecar, path.name if structures else None, structures, others)
+
+
+def _write_sidecar(
+    path: Path,
+    label_map: str | None,
+    structures: Sequence[Mapping[str, object]],
+    others: Sequence[LabelledStructure],
+) -> Path:
     content = {
         "version": SIDECAR_VERSION,
-        "label_map": path.name if structures else None,
+        "label_map": label_map,
         "structures": structures,
         "without_label": [_described(structure) for structure in others],
     }
-    sidecar.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    return sidecar
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return path
 
 
 def label_map_files(path: Path) -> tuple[Path, Path, Path]:
     """The label map at `path`, its side-car and its colours."""
     stem = _stem(path)
     return path, path.with_name(f"{stem}.json"), path.with_name(f"{stem}_labels.txt")
+
+
+def earlier_pictures(folder: Path) -> list[Path]:
+    """The pictures that the side-car in `folder` names; none where there is no readable one."""
+    try:
+        content = json.loads((folder / PICTURE_SIDECAR).read_text("utf-8"))
+        names = [structure["picture"] for structure in content["structures"]]
+    except (OSError, ValueError, KeyError, TypeError):  # absent, or of a label map, or not ours
+        return []
+    # the last part alone: a side-car written by others names nothing outside its folder
+    return [folder / Path(name).name for name in names if str(name).endswith(".png")]
 
 
 def _described(structure: LabelledStructure) -> dict[str, object]:
@@ -123,21 +144,31 @@ def _write_nifti(
     image.to_filename(path)
 
 
-def write_pictures(folder: Path, masks: Iterable[tuple[str, Mask]]) -> list[Path]:
+def write_pictures(
+    folder: Path,
+    masks: Iterable[tuple[LabelledStructure, Mask]],
+    others: Sequence[LabelledStructure] = (),
+) -> list[Path]:
     """Write each mask of a single image as a 0/255 PNG at source size, "left kidney" as
-    left_kidney.png.
+    left_kidney.png, and segmentation.json, which says what each shows and which `others` were asked
+    for and have none.
 
     Names that fall together get a number. ValueError for a mask of more than one slice.
     """
     from PIL import Image
 
     paths: list[Path] = []
-    for text, mask in masks:
+    structures: list[dict[str, object]] = []
+    for structure, mask in masks:
+        text = structure.text
         if mask.geometry.shape[0] != 1:
             raise ValueError(f"the mask of {text} has {mask.geometry.shape[0]} slices, not one")
         path = _unused(folder, file_stem(text), paths)
         Image.fromarray(np.where(mask.voxels[0], 255, 0).astype(np.uint8)).save(path)
         paths.append(path)
+        area_px = int(np.count_nonzero(mask.voxels))
+        structures.append({"picture": path.name, **_described(structure), "area_px": area_px})
+    _write_sidecar(folder / PICTURE_SIDECAR, None, structures, others)
     return paths
 
 

@@ -29,7 +29,7 @@ from server.demo.node import RunningNode, running_node
 from server.demo.sample import Sample, prepare_sample
 from server.demo.score import dice, reference_labels_on
 from server.errors import DemoFailed, ServerError
-from server.values import ENDED_STATES, RequestState
+from server.values import ENDED_STATES, RequestState, whole_ml
 
 TARGETS = ("liver", "spleen", "stomach", "aorta", "left kidney")
 LIMIT_S = 900.0
@@ -161,21 +161,20 @@ def _scores(sample: Sample, seg: Path, request: dict[str, Any]) -> dict[str, flo
 def _report(request: dict[str, Any], scores: dict[str, float], out: Path, total_s: float) -> None:
     rows = []
     for target in request["targets"]:
-        volume_ml, confidence = target["volume_ml"], target["confidence"]
+        volume_ml = target["volume_ml"]
         code = target["code"] or {}
         rows.append(
             (
                 target["text"],
                 code.get("value", ""),
                 target["status"],
-                "" if volume_ml is None else f"{volume_ml:.1f}",
+                "" if volume_ml is None else whole_ml(volume_ml),
                 str(target["turns"]),
-                "" if confidence is None else f"{confidence:.2f}",
                 f"{scores[target['text']]:.3f}" if target["text"] in scores else "",
             )
         )
     say("")
-    table(("structure", "SNOMED CT", "answer", "ml", "turns", "confidence", "Dice"), rows)
+    table(("structure", "SNOMED CT", "answer", "ml", "turns", "Dice"), rows)
     stages = ", ".join(
         f"{name} {seconds:.1f}" for name, seconds in request["stage_seconds"].items()
     )

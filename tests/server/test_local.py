@@ -21,6 +21,7 @@ from agent.trace import read_trace
 from agent.turns import Turn
 from agent.values import TargetStatus
 from dicom_node.errors import NotAVolume
+from models.errors import UnreadableFile
 from models.loaded_models import open_workbench
 from server.errors import InputError
 from server.local import LocalModels, LocalRun, asked_targets, segment_files, source_at
@@ -239,10 +240,43 @@ def test_a_picture_gives_a_picture_for_each_structure(models: LocalModels, tmp_p
     assert mask[40, 30] == 255
     assert found["left kidney"].status == "absent"
     assert not (tmp_path / "out" / "left_kidney.png").exists()
+    sidecar = json.loads((tmp_path / "out" / "segmentation.json").read_text("utf-8"))
+    (bright,), (kidney,) = sidecar["structures"], sidecar["without_label"]
+    assert (bright["picture"], bright["area_px"]) == ("bright.png", np.count_nonzero(mask))
+    assert (kidney["text"], kidney["status"]) == ("left kidney", "absent")
     assert [t.target.text for t in read_trace(tmp_path / "out" / "trace.json").targets] == [
         "bright",
         "left kidney",
     ]
+
+
+def test_a_picture_of_an_earlier_run_is_not_left_among_those_of_this_one(
+    models: LocalModels, tmp_path: Path
+) -> None:
+    grey = np.clip((bright_blob()[5] + 160) / 400, 0, 1) * 255
+    Image.fromarray(grey.astype(np.uint8)).save(tmp_path / "slice.png")
+    out = tmp_path / "out"
+    run(models, tmp_path / "slice.png", out, "bright")
+    assert (out / "bright.png").is_file()
+
+    run(models, tmp_path / "slice.png", out, "left kidney")
+
+    assert not (out / "bright.png").exists()
+
+
+def test_a_damaged_picture_leaves_no_empty_folder(models: LocalModels, tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (40, 50), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "slice.png")
+    damaged = tmp_path / "damaged.png"
+    damaged.write_bytes((tmp_path / "slice.png").read_bytes()[:600])
+    (tmp_path / "here").mkdir()
+
+    for out in (tmp_path / "new", tmp_path / "here"):
+        with pytest.raises(UnreadableFile):
+            run(models, damaged, out, "bright")
+
+    assert not (tmp_path / "new").exists()
+    assert (tmp_path / "here").is_dir()
 
 
 def test_nothing_but_unknown_targets_still_leaves_trace_and_preview(

@@ -22,12 +22,18 @@ from models.images.preprocessing import WorkingGrid, axis_codes
 from models.images.readers import can_read, is_picture, read_volume
 from models.images.writers import (
     LabelledStructure,
+    earlier_pictures,
     file_stem,
     write_label_map,
     write_pictures,
 )
 
 RAS = np.array([[0.8, 0, 0, -40.0], [0, 0.9, 0, -30.0], [0, 0, 2.5, 100.0], [0, 0, 0, 1]])
+
+
+def named(text: str) -> LabelledStructure:
+    """A structure without colour and details."""
+    return LabelledStructure(text, (0, 0, 0))
 
 
 @pytest.fixture
@@ -406,9 +412,6 @@ def test_a_label_map_of_nothing_of_too_much_or_of_two_grids_is_refused(tmp_path:
     mask = Mask(np.ones((1, 2, 2), dtype=bool), grid)
     moved = Mask(mask.voxels, Geometry((1, 2, 2), np.diag([1.0, 1, 2, 1])))
 
-    def named(text: str) -> LabelledStructure:
-        return LabelledStructure(text, (0, 0, 0))
-
     with pytest.raises(ValueError, match="at least one"):
         write_label_map(tmp_path / "a.nii.gz", grid, [])
     with pytest.raises(ValueError, match="255 structures at most"):
@@ -428,7 +431,9 @@ def test_pictures_are_0_and_255_at_source_size(tmp_path: Path) -> None:
 
     # Act
     written = write_pictures(
-        tmp_path, [("left kidney", mask), ("Left_Kidney", mask), ("Ω/../x", mask)]
+        tmp_path,
+        [(named("left kidney"), mask), (named("Left_Kidney"), mask), (named("Ω/../x"), mask)],
+        [named("spleen")],
     )
 
     # Assert
@@ -436,9 +441,30 @@ def test_pictures_are_0_and_255_at_source_size(tmp_path: Path) -> None:
     with Image.open(written[0]) as picture:
         assert picture.mode == "L"
         np.testing.assert_array_equal(np.asarray(picture), voxels[0] * 255)
+    sidecar = json.loads((tmp_path / "segmentation.json").read_text("utf-8"))
+    assert [(s["picture"], s["text"], s["area_px"]) for s in sidecar["structures"]] == [
+        ("left_kidney.png", "left kidney", 2),
+        ("left_kidney_2.png", "Left_Kidney", 2),
+        ("ω_x.png", "Ω/../x", 2),
+    ]
+    assert [s["text"] for s in sidecar["without_label"]] == ["spleen"]
     deep = Mask(np.ones((2, 1, 1), dtype=bool), Geometry((2, 1, 1), np.eye(4)))
     with pytest.raises(ValueError, match="2 slices"):
-        write_pictures(tmp_path, [("liver", deep)])
+        write_pictures(tmp_path, [(named("liver"), deep)])
+
+
+def test_a_side_car_names_the_pictures_of_its_own_folder_alone(tmp_path: Path) -> None:
+    inner = tmp_path / "out"
+    inner.mkdir()
+    assert earlier_pictures(inner) == []
+    for text in ("{", "[]", '{"structures": [{"value": 1}]}', '{"structures": 3}'):
+        (inner / "segmentation.json").write_text(text, "utf-8")
+        assert earlier_pictures(inner) == []
+    names = ["liver.png", "../scan.png", "/etc/scan.png", "notes.txt", 3]
+    content = {"structures": [{"picture": name} for name in names]}
+    (inner / "segmentation.json").write_text(json.dumps(content), "utf-8")
+
+    assert earlier_pictures(inner) == [inner / "liver.png", inner / "scan.png", inner / "scan.png"]
 
 
 @pytest.mark.parametrize(
@@ -455,4 +481,4 @@ def test_a_picture_goes_through_and_comes_back_at_its_size(tmp_path: Path) -> No
 
     mask = WorkingGrid.of(volume.geometry).to_source(np.ones((1, 7, 11), dtype=bool))
 
-    assert write_pictures(tmp_path, [("liver", mask)]) == [tmp_path / "liver.png"]
+    assert write_pictures(tmp_path, [(named("liver"), mask)]) == [tmp_path / "liver.png"]
