@@ -30,6 +30,8 @@ from agent.protocol.dialects import Dialect, parse_reply
 from agent.protocol.slice_replies import parse_assessment, parse_localisation
 from agent.values import Segmentation, Target
 
+_EXCERPT_CHARS = 80  # of a reply, in a sentence for a person
+
 Parser = Callable[[str], NameSlices | Absent | Malformed]
 """From a reply about the whole volume to its answer."""
 
@@ -163,11 +165,13 @@ class LanguagePolicy:
         return answers, self._clock() - began
 
     def _no_answer(self, question: str, replies: tuple[Reply, ...]) -> NoAnswer:
-        last = replies[-1].action
-        fault = last.fault if isinstance(last, Malformed) else "it answered another question"
+        # for a person: what was wrong with the reply was told to the model, and is in the turns
+        words = " ".join(replies[-1].text.split())
+        excerpt = words if len(words) <= _EXCERPT_CHARS else f"{words[:_EXCERPT_CHARS]}…"
+        last = f'its last reply was "{excerpt}"' if words else "its last reply was empty"
         return NoAnswer(
             f"the language model ({self._chat.name}) did not say {question} "
-            f"in {len(replies)} tries: {fault}",
+            f"in {len(replies)} tries: {last}",
             replies,
         )
 

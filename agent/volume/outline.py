@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.episode.state import SEGMENTER_FAILED, Clock
+from agent.episode.undrawn import why_undrawn
 from agent.errors import AgentError, NoAnswer
 from agent.limits import Limits
 from agent.ports import BatchPolicy, Localisation, Policy, Segmenter, Slices, VolumePrompter
@@ -214,8 +215,7 @@ def _without_mask(target_state: TargetState, localisation: Localisation) -> Outl
         return _ended(
             target_state, TargetStatus.ABSENT, reason, 1.0 - _highest_presence(localisation)
         )
-    observations = [turn.observation for turn in drawing if turn.observation]
-    why = observations[-1] if observations else "the planner named no slice of this volume"
+    why = why_undrawn(drawing, target_state.config.segmenter.supported_prompts)
     if (
         likely
         and any(turn.outcome is Outcome.NO_MASK for turn in drawing)

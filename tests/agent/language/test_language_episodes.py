@@ -157,8 +157,11 @@ def test_a_model_that_says_nothing_of_use_fails_its_target_with_the_reason(
     )
 
     assert result.status is TargetStatus.FAILED
-    assert (
-        "did not say where the target is in 3 tries: the reply holds no tool call" in result.reason
+    # the model was told what its reply lacked, the person what the model said
+    assert "the reply holds no tool call" in turns[0].observation
+    assert result.reason.endswith(
+        "did not say where the target is in 3 tries: "
+        'its last reply was "The gallbladder lies below the liver."'
     )
     assert [type(turn.action) for turn in turns] == [Malformed] * 3  # on record, with their words
     assert turns[0].reply == "The gallbladder lies below the liver."

@@ -10,7 +10,7 @@ from typing import Any, Never
 import numpy as np
 import pytest
 
-from agent.actions import Absent, NameSlices, Stop
+from agent.actions import Absent, Action, AddBox, AddPoint, Malformed, NameSlices, Stop
 from agent.errors import SegmenterFailed, UnknownTarget
 from agent.fakes import (
     ArraySlices,
@@ -25,7 +25,7 @@ from agent.limits import Limits
 from agent.ports import Encoding, Localisation, Slices
 from agent.trace import Trace, read_trace, write_trace
 from agent.turns import WHOLE_VOLUME, TargetResult, Turn
-from agent.values import Prompts, Role, Segmentation, Target, TargetStatus
+from agent.values import Box, Point, Prompts, Role, Segmentation, Target, TargetStatus
 from agent.volume.between import dice
 from agent.volume.order import segment_target
 from tests.support.agent.box_scripts import (
@@ -136,8 +136,31 @@ class TestHowItEnds:
         _, result, _ = play({4: [Stop(), Stop()], 5: [Absent()]})
 
         assert result.status is TargetStatus.FAILED
-        assert result.reason.startswith("no usable mask was drawn: there is no mask yet")
+        assert result.reason == (
+            "no usable mask was drawn: on slice 4 the planner ended before it had drawn anything"
+        )
         assert result.confidence == 0.0
+
+    @pytest.mark.parametrize(
+        "actions",
+        [
+            [Stop(), Stop()],
+            [Malformed("write one call")] * 3,
+            [AddPoint(Point(4, 4, positive=True))] * 3,
+            [NameSlices((3,))] * 3,
+            [AddBox(Box(-50, -50, 500, 500))] * 3,
+        ],
+        ids=["stop", "malformed", "click", "slices", "outside"],
+    )
+    def test_no_reason_is_a_sentence_that_was_made_for_the_planner(
+        self, play: PlayTarget, actions: list[Action]
+    ) -> None:
+        turns, result, _ = play({4: actions, 5: [Absent()]})
+
+        told = [turn.observation for turn in turns if turn.observation]
+        assert told
+        assert result.reason.startswith("no usable mask was drawn: on slice 4 the planner")
+        assert not [observation for observation in told if observation in result.reason]
 
     def test_absent_against_its_own_figures_is_uncertain(self, play: PlayTarget) -> None:
         """What was "absent" with a confidence of 0.01 is an open question."""
