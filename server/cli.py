@@ -59,7 +59,7 @@ COMMANDS = {
     "cancel": ("node_client.requests", "end a request that has not ended"),
     "retry": ("node_client.requests", "begin a failed request again from what failed"),
     "turns": ("node_client.requests", "list every turn of a request, target by target"),
-    "route": ("node_client.route", "explain which route a study matches, and why not the others"),
+    "route": ("node_client.route", "apply the routes to a study, or explain which match it"),
     "replay": ("replay", "draw a request's turns again, and check where they lead"),
     "models": ("weights", "the weights: what is known, here, whole; fetch them"),
     "train": ("train", "train a language model to plan"),

@@ -30,6 +30,7 @@ from server.record.views import (
     RequestSummary,
     RequestView,
     SeriesView,
+    StudyRouting,
     StudySummary,
     StudyVersionView,
     StudyView,
@@ -57,6 +58,7 @@ class FakeRecord:
         self.kept_studies: dict[str, StudyView] = {}
         self.kept_requests: dict[str, RequestView] = {}
         self.kept_turns: dict[str, tuple[TurnView, ...]] = {}
+        self.routings: dict[str, StudyRouting] = {}
         self.trail: list[AuditView] = []
 
     def add_study(self, study_instance_uid: str, state: StudyState = StudyState.COMPLETE) -> None:
@@ -157,23 +159,26 @@ class FakeRecord:
         """See RecordPort."""
         before = self.request(request_id).state
         if before == RequestState.SENDING:
-            return self._moved("request.anew", actor, request_id, before)
+            return _moved(self, "request.anew", actor, request_id, before)
         if before != RequestState.FAILED:
             raise WrongState("only a FAILED request can be tried again, or one that is SENDING now")
-        return self._moved("request.queued", actor, request_id, RequestState.QUEUED)
+        return _moved(self, "request.queued", actor, request_id, RequestState.QUEUED)
 
     def cancel(self, request_id: str, *, actor: str) -> RequestView:
         """See RecordPort."""
         before = self.request(request_id).state
         if before in ENDED_STATES:
             raise WrongState(f"a request that is {before} cannot become CANCELLED")
-        return self._moved("request.cancelled", actor, request_id, RequestState.CANCELLED)
+        return _moved(self, "request.cancelled", actor, request_id, RequestState.CANCELLED)
 
-    def studies(self, page: Page = FIRST_PAGE) -> tuple[StudySummary, ...]:
+    def studies(
+        self, page: Page = FIRST_PAGE, *, unrouted: bool | None = None
+    ) -> tuple[StudySummary, ...]:
         """See RecordPort."""
         self.answering()
         views = enumerate(self.kept_studies.values(), start=1)
-        return _page_of([replace(view.summary, number=number) for number, view in views], page)
+        rows = [replace(view.summary, number=number) for number, view in views]
+        return _page_of([row for row in rows if unrouted in (None, row.unrouted)], page)
 
     def study(self, study_instance_uid: str) -> StudyView:
         """See RecordPort."""
@@ -190,6 +195,14 @@ class FakeRecord:
             _note(self.trail, "study.complete", actor, study_instance_uid, StudyState.COMPLETE)
         return self.kept_studies[study_instance_uid]
 
+    def route(self, study_instance_uid: str, *, actor: str) -> StudyRouting:
+        """See RecordPort; what `routings` has for the study, else as of a node without routes."""
+        if self.study(study_instance_uid).summary.state != StudyState.COMPLETE:
+            raise StudyIncomplete(f"the study {study_instance_uid} is still arriving")
+        _note(self.trail, "study.routed", actor, study_instance_uid, StudyState.COMPLETE)
+        without = StudyRouting(study_instance_uid, 1, (), "no routes are configured")
+        return self.routings.get(study_instance_uid, without)
+
     def audit(
         self, *, limit: int = 1000, offset: int = 0, since: datetime | None = None
     ) -> tuple[AuditView, ...]:
@@ -198,16 +211,19 @@ class FakeRecord:
         lines = [line for line in self.trail if since is None or line.at >= since]
         return tuple(lines[offset : offset + limit])
 
-    def _moved(self, event: str, actor: str, request_id: str, state: RequestState) -> RequestView:
-        view = replace(self.kept_requests[request_id], state=state)
-        self.kept_requests[request_id] = view
-        _note(self.trail, event, actor, view.study_instance_uid, state, request_id)
-        return view
-
     def answering(self) -> None:
         """Raise what was set as `away`."""
         if self.away is not None:
             raise self.away
+
+
+def _moved(
+    record: FakeRecord, event: str, actor: str, request_id: str, state: RequestState
+) -> RequestView:
+    view = replace(record.kept_requests[request_id], state=state)
+    record.kept_requests[request_id] = view
+    _note(record.trail, event, actor, view.study_instance_uid, state, request_id)
+    return view
 
 
 class FakePictures:

@@ -20,6 +20,7 @@ from server.record.views import (
     PartView,
     RequestSummary,
     RequestView,
+    StudyRouting,
     StudySummary,
     StudyView,
     Submitted,
@@ -73,14 +74,19 @@ class RecordPort(Protocol):
     def cancel(self, request_id: str, *, actor: str) -> RequestView:
         """End a request that has not ended; UnknownRequest, WrongState."""
 
-    def studies(self, page: Page = FIRST_PAGE) -> tuple[StudySummary, ...]:
-        """A page of studies."""
+    def studies(
+        self, page: Page = FIRST_PAGE, *, unrouted: bool | None = None
+    ) -> tuple[StudySummary, ...]:
+        """A page of studies, of those that no route matched where `unrouted` is True."""
 
     def study(self, study_instance_uid: str) -> StudyView:
         """One study whole; UnknownStudy."""
 
     def complete(self, study_instance_uid: str, *, actor: str) -> StudyView:
         """Hold a study for whole now; UnknownStudy."""
+
+    def route(self, study_instance_uid: str, *, actor: str) -> StudyRouting:
+        """Apply the present routes to a complete study; UnknownStudy, StudyIncomplete."""
 
     def audit(
         self, *, limit: int = 1000, offset: int = 0, since: datetime | None = None

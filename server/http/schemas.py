@@ -75,6 +75,8 @@ class StudyWholeOut(_Answered):
     instances: int
     requests: int
     fault: str | None
+    unrouted: bool
+    unrouted_reason: str | None
     created_at: datetime
     updated_at: datetime
     series: tuple[SeriesView, ...]

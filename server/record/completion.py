@@ -12,10 +12,13 @@ from server.record import audit, reading, requests, studies
 from server.record.database.engine import Sessions
 from server.record.database.jobs import Jobs
 from server.record.requests import NewRequest
+from server.record.storable import bounded
 from server.record.stored_studies import WHOLE, StoredStudyReader
 from server.record.tables import RequestRow, StudyRow
-from server.record.views import StudyView
+from server.record.views import AppliedRoute, StudyRouting, StudyView, Submitted
+from server.rules.explained import RouteExplained, explained, why_unrouted
 from server.rules.routing import Rules
+from server.settings import RouteSettings
 from server.values import RequestState
 
 logger = logging.getLogger(__name__)
@@ -92,7 +95,8 @@ class Completion:
                 # successor begins
                 ended = requests.supersede(session, study_instance_uid, version)
                 by_route = tuple(self._by_route(session, study, ended))
-                if self._rules.routes and not by_route and why_unreadable is None:
+                study.unrouted_reason = None
+                if not by_route and why_unreadable is None:
                     self._note_unrouted(session, study)
                 for new in (*by_route, *self._again(study, ended)):
                     requests.create(session, self._jobs, self._rules.catalogue, new)
@@ -145,26 +149,82 @@ class Completion:
         earlier = {row.route: row.id for row in ended}
         attributes = studies.attributes(session, study.study_instance_uid)
         for route in self._rules.matching(attributes):
-            yield NewRequest(
-                study_instance_uid=study.study_instance_uid,
-                study_version=study.version,
-                targets=self._rules.targets(route.targets),
-                destinations=route.destinations or self._rules.destinations,
-                actor=f"route:{route.name}",
-                pair=self._rules.pair(None, None),
-                route=route.name,
-                supersedes=earlier.get(route.name),
-            )
+            yield self._of_route(study, route, earlier.get(route.name))
+
+    def _of_route(
+        self, study: StudyRow, route: RouteSettings, supersedes: str | None = None
+    ) -> NewRequest:
+        return NewRequest(
+            study_instance_uid=study.study_instance_uid,
+            study_version=study.version,
+            targets=self._rules.targets(route.targets),
+            destinations=route.destinations or self._rules.destinations,
+            actor=f"route:{route.name}",
+            pair=self._rules.pair(None, None),
+            route=route.name,
+            supersedes=supersedes,
+        )
+
+    def route(self, session: Session, study: StudyRow, *, actor: str) -> StudyRouting:
+        """Apply the present routes to a complete study that is here, locked in `session`.
+
+        It gets the requests that it would get if it arrived now, but none that was made for this
+        version before.
+        """
+        attributes = studies.attributes(session, study.study_instance_uid)
+        explanations = [explained(route, attributes) for route in self._rules.routes]
+        applied = tuple(
+            self._applied(session, study, route, explanation)
+            for route, explanation in zip(self._rules.routes, explanations, strict=True)
+        )
+        matching = [route for route in applied if route.matches]
+        study.unrouted_reason = None if matching else bounded(why_unrouted(explanations))
+        audit.note(
+            session,
+            "study.routed",
+            actor=actor,
+            study=study.study_instance_uid,
+            version=study.version,
+            matching=[route.name for route in matching],
+            made=[route.request.id for route in matching if route.made and route.request],
+        )
+        return StudyRouting(study.study_instance_uid, study.version, applied, study.unrouted_reason)
+
+    def _applied(
+        self, session: Session, study: StudyRow, route: RouteSettings, explanation: RouteExplained
+    ) -> AppliedRoute:
+        row, made = None, False
+        if explanation.matches:
+            new = self._of_route(study, route)
+            row = requests.standing(session, new)
+            if row is None:
+                made = True
+                row = requests.create(session, self._jobs, self._rules.catalogue, new)
+        return AppliedRoute(
+            explanation.name,
+            explanation.matches,
+            explanation.conditions,
+            explanation.why_not,
+            None if row is None else Submitted(row.id, RequestState(row.state)),
+            made,
+        )
 
     def _note_unrouted(self, session: Session, study: StudyRow) -> None:
         """Leave a trace of a study that nothing is done about, for who wonders why."""
         uid, count = study.study_instance_uid, len(self._rules.routes)
+        attributes = studies.attributes(session, uid)
+        why = why_unrouted([explained(route, attributes) for route in self._rules.routes])
+        study.unrouted_reason = bounded(why)
+        if not count:  # whoever configured none expects none
+            return
         audit.note(session, "study.unrouted", study=uid, version=study.version, routes=count)
         logger.warning(
             "study %s matches no route of the %d configured: nothing is segmented by itself; ask "
-            "with `segnode request %s --target ...`, or change [[routes]] for those to come",
+            "with `segnode request %s --target ...`, or change [[routes]] and say `segnode route "
+            "%s`",
             uid,
             count,
+            uid,
             uid,
         )
 

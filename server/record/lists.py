@@ -29,9 +29,13 @@ def requests(
     return tuple(as_view(RequestSummary, row, series_instance_uid=series_of(row)) for row in rows)
 
 
-def studies(session: Session, page: Page) -> tuple[StudySummary, ...]:
-    """A page of studies."""
-    rows = session.scalars(_paged(select(StudyRow), StudyRow.number, page))
+def studies(session: Session, page: Page, unrouted: bool | None = None) -> tuple[StudySummary, ...]:
+    """A page of studies: of those that no route matched, of the others, or of all."""
+    query = select(StudyRow)
+    if unrouted is not None:
+        reason = StudyRow.unrouted_reason
+        query = query.where(reason.is_not(None) if unrouted else reason.is_(None))
+    rows = session.scalars(_paged(query, StudyRow.number, page))
     return tuple(as_view(StudySummary, row) for row in rows)
 
 

@@ -21,6 +21,7 @@ from server.record.views import (
     Page,
     RequestSummary,
     RequestView,
+    StudyRouting,
     StudySummary,
     StudyView,
     Submitted,
@@ -152,10 +153,12 @@ class Record:
         session.flush()
         return reading.request_view(row)
 
-    def studies(self, page: Page = FIRST_PAGE) -> tuple[StudySummary, ...]:
-        """A page of studies."""
+    def studies(
+        self, page: Page = FIRST_PAGE, *, unrouted: bool | None = None
+    ) -> tuple[StudySummary, ...]:
+        """A page of studies, of those that no route matched where `unrouted` is True."""
         with self._sessions.begin() as session:
-            return lists.studies(session, page)
+            return lists.studies(session, page, unrouted)
 
     def study(self, study_instance_uid: str) -> StudyView:
         """One study whole; UnknownStudy."""
@@ -172,6 +175,15 @@ class Record:
     def complete(self, study_instance_uid: str, *, actor: str) -> StudyView:
         """Hold a study for whole now, whatever may still come; see Completion. UnknownStudy."""
         return self.completion.complete(study_instance_uid, actor=actor, evidence="forced")
+
+    def route(self, study_instance_uid: str, *, actor: str) -> StudyRouting:
+        """Apply the present routes to a complete study that is here; see Completion.
+
+        UnknownStudy, StudyIncomplete.
+        """
+        with self._sessions.begin() as session:
+            study = self._complete_study(session, study_instance_uid)
+            return self.completion.route(session, study, actor=actor)
 
 
 def _still_arriving(study_instance_uid: str) -> str:

@@ -22,6 +22,7 @@ from server.record.states import check_request
 from server.record.storable import bounded
 from server.record.tables import DeliveryRow, RequestRow, StudyRow, TargetRow
 from server.rules.catalogue import Catalogue
+from server.rules.synonyms import fold
 from server.values import ENDED_STATES, DeliveryState, RequestState, Stage, StepProgress
 
 logger = logging.getLogger(__name__)
@@ -74,6 +75,33 @@ def create_rejected(
     _add(session, row)
     _audit(session, row, "request.rejected", None, new.actor, route=new.route, stage=Stage.INDEX)
     return row
+
+
+def standing(session: Session, new: NewRequest) -> RequestRow | None:
+    """The request that asked the same of the same version before, whoever made it; the newest one.
+
+    The same are series, targets in their order, destinations and models. One that was cancelled or
+    superseded does not stand.
+    """
+    query = (
+        select(RequestRow)
+        .where(
+            RequestRow.study_instance_uid == new.study_instance_uid,
+            RequestRow.study_version == new.study_version,
+            RequestRow.state.not_in([RequestState.CANCELLED, RequestState.SUPERSEDED]),
+        )
+        .order_by(RequestRow.number.desc())
+    )
+    return next((row for row in session.scalars(query) if _asks_the_same(row, new)), None)
+
+
+def _asks_the_same(row: RequestRow, new: NewRequest) -> bool:
+    return (
+        row.series_instance_uid == new.series_instance_uid
+        and list(map(target_key, targets_of(row))) == list(map(target_key, new.targets))
+        and {delivery.destination for delivery in row.deliveries} == set(new.destinations)
+        and pair_of(row) == new.pair
+    )
 
 
 def rejected_before(session: Session, study_instance_uid: str, version: int) -> list[RequestRow]:
@@ -272,6 +300,11 @@ def supersede(session: Session, study_instance_uid: str, version: int) -> list[R
 def targets_of(row: RequestRow) -> tuple[Target, ...]:
     """What a request asked for."""
     return tuple(Target(target.text, target.structure) for target in row.targets)
+
+
+def target_key(target: Target) -> str:
+    """What two targets that mean the same have in common, however they were written."""
+    return target.structure or fold(target.text)
 
 
 def pair_of(row: RequestRow) -> ModelPair | None:

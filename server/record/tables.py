@@ -25,6 +25,7 @@ from sqlalchemy import (
     Identity,
     Index,
     MetaData,
+    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
@@ -59,10 +60,16 @@ class StudyRow(Base):
 
     `instances`, `series` and `requests` are how many rows it has in those tables, changed in the
     same transaction. `files` is how many files its folders had when it was last indexed, or given
-    up with `fault`: what a start compares.
+    up with `fault`: what a start compares. `unrouted_reason` says why no route matched it when they
+    were last applied.
     """
 
     __tablename__ = "studies"
+    __table_args__ = (
+        Index(
+            "ix_studies_unrouted", "number", postgresql_where=text("unrouted_reason IS NOT NULL")
+        ),
+    )
 
     study_instance_uid: Mapped[str] = mapped_column(primary_key=True)
     number: Mapped[int] = mapped_column(BigInteger, Identity(always=True), unique=True)
@@ -73,8 +80,14 @@ class StudyRow(Base):
     requests: Mapped[int]
     files: Mapped[int]
     fault: Mapped[str | None]
+    unrouted_reason: Mapped[str | None]
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
+
+    @property
+    def unrouted(self) -> bool:
+        """Whether no route matched."""
+        return self.unrouted_reason is not None
 
 
 class StudyVersionRow(Base):

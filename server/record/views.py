@@ -15,6 +15,7 @@ from pydantic import ConfigDict, Field
 from dicom_node.values import Code, ResultKind
 from server.pulses import Part
 from server.record.examples import REQUEST_EXAMPLE, SUBMITTED_EXAMPLE
+from server.rules.explained import ConditionExplained
 from server.values import (
     INTERNAL,
     DeliveryState,
@@ -212,6 +213,10 @@ class StudySummary:
     fault: Annotated[
         str | None, Field(description="one sentence where the node has given the study up")
     ] = None
+    unrouted: Annotated[
+        bool, Field(description="no route matched when they were last applied to it")
+    ] = False
+    unrouted_reason: Annotated[str | None, Field(description="why, in one sentence")] = None
 
 
 @dataclass(frozen=True)
@@ -250,6 +255,32 @@ class Submitted:
 
     id: str
     state: RequestState
+
+
+@dataclass(frozen=True)
+class AppliedRoute:
+    """A route that was applied to a study: where it matches, the request that it stands for."""
+
+    name: str
+    matches: bool
+    conditions: tuple[ConditionExplained, ...]
+    why_not: Annotated[str | None, Field(description="in one sentence; null if it matches")]
+    request: Annotated[Submitted | None, Field(description="null unless it matches")]
+    made: Annotated[
+        bool, Field(description="false where the same was asked of this version before")
+    ]
+
+
+@dataclass(frozen=True)
+class StudyRouting:
+    """What came of the present routes on a study that is here."""
+
+    study_instance_uid: str
+    study_version: int
+    routes: tuple[AppliedRoute, ...]
+    unrouted_reason: Annotated[
+        str | None, Field(description="why no route matches, in one sentence; null if one does")
+    ]
 
 
 @dataclass(frozen=True)

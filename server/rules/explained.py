@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from server.rules.routing import matches
 from server.settings import RouteSettings
 
+MOST_ROUTES = 5
+"""Routes that the sentence about a study names."""
+
 
 @dataclass(frozen=True)
 class ConditionExplained:
@@ -34,6 +37,22 @@ class RouteExplained:
         """Whether each condition holds for some instance, but no instance fits them all."""
         return not self.matches and all(condition.holds for condition in self.conditions)
 
+    @property
+    def why_not(self) -> str | None:
+        """Why the route does not match, in its own words alone: what the study holds may be a
+        patient's.
+        """
+        if self.matches:
+            return None
+        failing = [
+            f"{condition.keyword} = '{condition.pattern}'"
+            for condition in self.conditions
+            if not condition.holds
+        ]
+        if not failing:
+            return "no instance fits all its conditions together"
+        return f"no instance has {' or '.join(failing)}"
+
 
 def explained(route: RouteSettings, instances: Sequence[Mapping[str, str]]) -> RouteExplained:
     """How `route` judges a study of `instances` (attributes by keyword), which must not be
@@ -52,3 +71,18 @@ def explained(route: RouteSettings, instances: Sequence[Mapping[str, str]]) -> R
             for keyword, pattern in route.when.items()
         ),
     )
+
+
+def why_unrouted(explanations: Sequence[RouteExplained]) -> str:
+    """Why none of all routes matches a study, in one sentence that names the first of them.
+
+    >>> modality = ConditionExplained("Modality", "MR", False, ("CT",))
+    >>> why_unrouted([RouteExplained("head", False, (modality,))])
+    "no route of the 1 configured matches: head (no instance has Modality = 'MR')"
+    """
+    if not explanations:
+        return "no routes are configured"
+    reasons = [f"{each.name} ({each.why_not})" for each in explanations[:MOST_ROUTES]]
+    more = len(explanations) - len(reasons)
+    rest = [f"{more} more"] if more else []
+    return f"no route of the {len(explanations)} configured matches: {', '.join([*reasons, *rest])}"

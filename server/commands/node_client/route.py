@@ -1,19 +1,26 @@
-"""`segnode route --explain`: which route matches a study, and why the others do not."""
+"""`segnode route`: have a running node apply its routes to a study that it holds; with `--explain`
+only which route matches a study, and why the others do not.
+"""
 
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 from dicom_node.errors import UnreadableDataset
 from dicom_node.series.header import read_header
 from server.commands.console import say
 from server.commands.options import Load, add_config, settings_of
+from server.commands.request import add_node, client_of
 from server.errors import InputError, UnknownStudy
 from server.rules.explained import ConditionExplained, RouteExplained, explained
 from server.settings import Settings
+from server.values import RequestState
 
 MOST_VALUES = 5
 """Values of an attribute that a line names."""
@@ -24,22 +31,70 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = (
         "examples:\n"
-        "  segnode route --explain 1.2.840.113619.2.55.3 --config site.toml\n"
+        "  segnode route 1.2.840.113619.2.55.3\n"
         "  segnode route --explain image.dcm --config site.toml\n\n"
-        "A study is read from storage.dir on this machine; a FILE may be a folder, too.\n"
-        "Segnode's own results among the files count here; a node leaves them out.\n\n"
-        "exit codes: 0 it was explained, matching or not, 1 it could not be, 2 wrong usage"
+        "STUDY_UID: the node at --url applies the routes that it was started with, and makes the\n"
+        "requests that a new arrival would get, none of them twice.\n"
+        "--explain: nothing is made. A study is read from storage.dir on this machine; a FILE may\n"
+        "be a folder, too. Segnode's own results among the files count here; a node leaves them\n"
+        "out.\n\n"
+        "exit codes: 0 it was applied or explained, matching or not, 1 it could not be, 2 wrong "
+        "usage"
     )
     add_config(parser, _route)
-    parser.add_argument(
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument(
+        "study_instance_uid",
+        metavar="STUDY_UID",
+        nargs="?",
+        help="a complete study of a running node, to which its routes are applied now",
+    )
+    which.add_argument(
         "--explain",
         metavar="STUDY_UID|FILE",
-        required=True,
         help="a study that this node holds, or DICOM that need not be there yet",
     )
+    parser.add_argument("--json", action="store_true", help="the node's own JSON, for scripts")
+    add_node(parser)
 
 
 def _route(arguments: argparse.Namespace, load: Load) -> int:
+    if arguments.explain is None:
+        return _apply(arguments)
+    if arguments.json:
+        raise InputError("--json is the node's answer: it goes with STUDY_UID, not with --explain")
+    return _explain(arguments, load)
+
+
+def _apply(arguments: argparse.Namespace) -> int:
+    study = quote(arguments.study_instance_uid, safe="")
+    routing = client_of(arguments).post(f"studies/{study}/route")
+    if arguments.json:
+        say(json.dumps(routing, indent=2, ensure_ascii=False))
+        return 0
+    for route in routing["routes"]:
+        conditions = tuple(
+            ConditionExplained(**condition | {"values": tuple(condition["values"])})
+            for condition in route["conditions"]
+        )
+        _say_route(RouteExplained(route["name"], route["matches"], conditions))
+        if route["request"]:
+            say(f"  {_request_sentence(route)}")
+    made = sum(route["made"] for route in routing["routes"])
+    plural = "" if made == 1 else "s"
+    say(f"{routing['unrouted_reason'] or 'the routes were applied'}: {made} request{plural} made")
+    return 0
+
+
+def _request_sentence(route: Mapping[str, Any]) -> str:
+    request = route["request"]
+    if route["made"]:
+        return f"request {request['id']} is {request['state']}"
+    retry = f"; `segnode retry {request['id']}`" if request["state"] == RequestState.FAILED else ""
+    return f"the same was asked before: request {request['id']} is {request['state']}{retry}"
+
+
+def _explain(arguments: argparse.Namespace, load: Load) -> int:
     settings = settings_of(arguments)
     routes = load("rules").rules(settings).routes
     attributes = list(_attributes(arguments.explain, settings, load))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request, Response
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
 
 from server.http.dependencies import (
     Asker,
@@ -14,20 +16,27 @@ from server.http.dependencies import (
 )
 from server.http.described import problem_responses
 from server.http.schemas import StudyWholeOut
-from server.record.views import StudySummary, StudyView
+from server.record.views import StudyRouting, StudySummary, StudyView
 
 router = APIRouter(prefix="/studies", tags=["studies"])
 
 
 @router.get("")
 def list_studies(
-    request: Request, response: Response, services: WithServices, page: WithPage
+    request: Request,
+    response: Response,
+    services: WithServices,
+    page: WithPage,
+    unrouted: Annotated[
+        bool | None, Query(description="true: those that no route matched; false: the others")
+    ] = None,
 ) -> tuple[StudySummary, ...]:
     """Studies, in the order in which they were first heard of.
 
     The next page is in the Link header.
     """
-    return linked(request, response, page, services.record.studies(one_more(page)))
+    rows = services.record.studies(one_more(page), unrouted=unrouted)
+    return linked(request, response, page, rows)
 
 
 @router.get("/{study_instance_uid}")
@@ -51,6 +60,15 @@ async def complete(
     )
 
 
+@router.post("/{study_instance_uid}/route")
+def route(study_instance_uid: str, services: WithServices, actor: Asker) -> StudyRouting:
+    """Apply the present routes to a complete study that is here, as if it arrived now.
+
+    What was asked of this version before is not asked again.
+    """
+    return services.record.route(study_instance_uid, actor=actor)
+
+
 def _whole(view: StudyView) -> StudyWholeOut:
     summary = view.summary
     return StudyWholeOut(
@@ -60,6 +78,8 @@ def _whole(view: StudyView) -> StudyWholeOut:
         instances=summary.instances,
         requests=summary.requests,
         fault=summary.fault,
+        unrouted=summary.unrouted,
+        unrouted_reason=summary.unrouted_reason,
         created_at=summary.created_at,
         updated_at=summary.updated_at,
         series=view.series,

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from starlette.testclient import TestClient
 
 from server.http.fakes import FakeRecord
-from server.values import StudyState
+from server.record.views import AppliedRoute, StudyRouting, Submitted
+from server.rules.explained import ConditionExplained
+from server.values import RequestState, StudyState
 
 
 def test_studies_are_listed_with_their_sizes(api: TestClient, study: str) -> None:
@@ -50,7 +54,64 @@ def test_a_study_is_complete_when_a_person_says_so(api: TestClient, record: Fake
     assert record.trail[-1].actor.startswith("token ")
 
 
-@pytest.mark.parametrize(("method", "path"), [("GET", ""), ("POST", "/complete")])
+def test_studies_that_no_route_matched_are_listed_alone(
+    api: TestClient, record: FakeRecord, study: str
+) -> None:
+    record.add_study("1.2.9")
+    view = record.kept_studies[study]
+    why = "no route of the 1 configured matches: head (no instance has Modality = 'MR')"
+    summary = replace(view.summary, unrouted=True, unrouted_reason=why)
+    record.kept_studies[study] = replace(view, summary=summary)
+
+    (told,) = api.get("/api/v1/studies", params={"unrouted": "true"}).json()
+    (other,) = api.get("/api/v1/studies", params={"unrouted": "false"}).json()
+    whole = api.get(f"/api/v1/studies/{study}").json()
+
+    assert (told["study_instance_uid"], told["unrouted"]) == (study, True)
+    assert told["unrouted_reason"] == whole["unrouted_reason"] == why
+    assert (other["study_instance_uid"], other["unrouted"]) == ("1.2.9", False)
+    assert whole["unrouted"] is True
+
+
+def test_the_routes_are_applied_to_a_study(api: TestClient, record: FakeRecord, study: str) -> None:
+    condition = ConditionExplained("Modality", "CT", True, ("CT",))
+    request = Submitted("request-7", RequestState.QUEUED)
+    applied = AppliedRoute("abdomen", True, (condition,), None, request, True)
+    record.routings[study] = StudyRouting(study, 1, (applied,), None)
+
+    answer = api.post(f"/api/v1/studies/{study}/route")
+
+    assert answer.status_code == 200
+    assert answer.json() == {
+        "study_instance_uid": study,
+        "study_version": 1,
+        "unrouted_reason": None,
+        "routes": [
+            {
+                "name": "abdomen",
+                "matches": True,
+                "conditions": [
+                    {"keyword": "Modality", "pattern": "CT", "holds": True, "values": ["CT"]}
+                ],
+                "why_not": None,
+                "request": {"id": "request-7", "state": "QUEUED"},
+                "made": True,
+            }
+        ],
+    }
+    assert record.trail[-1].event == "study.routed"
+    assert record.trail[-1].actor.startswith("token ")
+
+
+def test_a_study_that_still_arrives_is_not_routed(api: TestClient, record: FakeRecord) -> None:
+    record.add_study("1.2.9", StudyState.RECEIVING)
+
+    assert api.post("/api/v1/studies/1.2.9/route").status_code == 409
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", ""), ("POST", "/complete"), ("POST", "/route")]
+)
 def test_a_study_that_is_not_there_is_not_found(api: TestClient, method: str, path: str) -> None:
     answer = api.request(method, f"/api/v1/studies/1.2.3.4{path}")
 

@@ -69,6 +69,7 @@ LISTED = [
     lambda record: record.requests(Page(newest=True), state=RequestState.FAILED),
     lambda record: record.requests(study_instance_uid="1.2.77"),
     lambda record: record.studies(Page(after=1500)),
+    lambda record: record.studies(unrouted=True),
 ]
 
 
@@ -101,8 +102,8 @@ def test_no_list_reads_everything(full: Desk, listed: Any) -> None:
 
 
 STUDIES = """
-INSERT INTO studies (study_instance_uid, state, version, instances, series, requests, files, created_at, updated_at)
-SELECT '1.2.' || n, 'COMPLETE', 1, 20, 1, 10, 20, now(), now() FROM generate_series(1, 2000) AS n
+INSERT INTO studies (study_instance_uid, state, version, instances, series, requests, files, unrouted_reason, created_at, updated_at)
+SELECT '1.2.' || n, 'COMPLETE', 1, 20, 1, 10, 20, CASE WHEN n % 400 = 0 THEN 'none' END, now(), now() FROM generate_series(1, 2000) AS n
 """
 INSTANCES = """
 INSERT INTO instances (study_instance_uid, series_instance_uid, sop_instance_uid, sop_class_uid, transfer_syntax_uid,

@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 
 from server.cli import main
 from server.commands.node_client.route import MOST_VALUES
-from server.rules.explained import explained
+from server.rules.explained import MOST_ROUTES, explained, why_unrouted
 from server.settings import RouteSettings
 
 ABDOMEN = RouteSettings(
@@ -43,6 +43,35 @@ def test_a_value_is_told_once_and_a_missing_one_as_empty() -> None:
     explanation = explained(ABDOMEN, [CT, CT, {"Modality": "CT"}])
 
     assert [one.values for one in explanation.conditions] == [("CT",), ("CT CHEST", "")]
+
+
+@pytest.mark.parametrize(
+    ("instances", "why"),
+    [
+        ([{"Modality": "CT", "StudyDescription": "Abdomen"}], None),
+        ([CT], "no instance has StudyDescription = '*abdom*'"),
+        ([{}], "no instance has Modality = 'CT' or StudyDescription = '*abdom*'"),
+        (
+            [CT, {"Modality": "SR", "StudyDescription": "abdomen"}],
+            "no instance fits all its conditions together",
+        ),
+    ],
+)
+def test_why_a_route_does_not_match_is_said_without_what_the_study_holds(
+    instances: list[dict[str, str]], why: str | None
+) -> None:
+    assert explained(ABDOMEN, instances).why_not == why
+
+
+def test_of_many_routes_the_sentence_names_a_few() -> None:
+    routes = [ABDOMEN.model_copy(update={"name": f"route-{n}"}) for n in range(MOST_ROUTES + 3)]
+
+    sentence = why_unrouted([explained(route, [CT]) for route in routes])
+
+    assert sentence.startswith(
+        "no route of the 8 configured matches: route-0 (no instance has Study"
+    )
+    assert sentence.endswith("'*abdom*'), 3 more")
 
 
 def test_a_route_without_conditions_matches() -> None:
