@@ -78,12 +78,18 @@ ENDED_STATES = frozenset(
 
 
 class DeliveryState(StrEnum):
-    """A delivery's life: one request to one destination."""
+    """A delivery's life: one request to one destination. It is withdrawn when its request ends
+    otherwise than DONE while it is open.
+    """
 
     PENDING = "pending"
     DELIVERED = "delivered"
     RETRYING = "retrying"
     DEAD = "dead"
+    WITHDRAWN = "withdrawn"
+
+
+OPEN_DELIVERIES = frozenset({DeliveryState.PENDING, DeliveryState.RETRYING})
 
 
 @dataclass(frozen=True)

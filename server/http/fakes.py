@@ -38,7 +38,7 @@ from server.record.views import (
     TargetView,
     TurnView,
 )
-from server.values import ENDED_STATES, DeliveryState, RequestState, StudyState
+from server.values import ENDED_STATES, OPEN_DELIVERIES, DeliveryState, RequestState, StudyState
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 MAX_TARGETS = 200
@@ -221,9 +221,16 @@ def _moved(
     record: FakeRecord, event: str, actor: str, request_id: str, state: RequestState
 ) -> RequestView:
     view = replace(record.kept_requests[request_id], state=state)
+    if state in ENDED_STATES and state != RequestState.DONE:
+        view = replace(view, deliveries=tuple(map(_withdrawn, view.deliveries)))
     record.kept_requests[request_id] = view
     _note(record.trail, event, actor, view.study_instance_uid, state, request_id)
     return view
+
+
+def _withdrawn(delivery: DeliveryView) -> DeliveryView:
+    is_open = delivery.state in OPEN_DELIVERIES
+    return replace(delivery, state=DeliveryState.WITHDRAWN) if is_open else delivery
 
 
 class FakePictures:

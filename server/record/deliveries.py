@@ -20,9 +20,7 @@ from server.record.database.engine import Sessions
 from server.record.database.jobs import Jobs
 from server.record.states import check_delivery
 from server.record.tables import DeliveryRow, RequestRow
-from server.values import DeliveryState, RequestState, Stage
-
-_OPEN = (DeliveryState.PENDING, DeliveryState.RETRYING)
+from server.values import OPEN_DELIVERIES, DeliveryState, RequestState, Stage
 
 
 @dataclass(frozen=True)
@@ -102,7 +100,11 @@ def _open(session: Session, attempt: DeliveryAttempt) -> tuple[RequestRow, Deliv
     row = requests.working(session, attempt.request_id, attempt.run)
     delivery = session.get(DeliveryRow, (attempt.request_id, attempt.destination))
     # a later try than this one is under way when a step is repeated after it was recorded
-    if delivery is None or delivery.state not in _OPEN or delivery.attempts >= attempt.attempt:
+    if (
+        delivery is None
+        or delivery.state not in OPEN_DELIVERIES
+        or delivery.attempts >= attempt.attempt
+    ):
         raise RunEnded(f"try {attempt} has been made", over=False)
     return row, delivery
 
@@ -134,7 +136,7 @@ def _move(
 
 def _settle(session: Session, row: RequestRow) -> None:
     """End the request when no delivery is open any more."""
-    if any(delivery.state in _OPEN for delivery in row.deliveries):
+    if any(delivery.state in OPEN_DELIVERIES for delivery in row.deliveries):
         return
     dead = [delivery for delivery in row.deliveries if delivery.state == DeliveryState.DEAD]
     if dead:

@@ -134,7 +134,7 @@ class Record:
             if row.state not in (RequestState.FAILED, RequestState.SENDING):
                 raise WrongState(
                     "only a FAILED request can be tried again, or one that is SENDING now; "
-                    f"this one is {row.state}"
+                    f"this one is {row.state}: make a new request for the same"
                 )
             requests.begin_anew(session, self._jobs, row, actor=actor, reason="retry")
             return self._view(session, row)

@@ -18,12 +18,19 @@ from server.errors import RecordRefused, RunEnded, UnknownRequest
 from server.record import audit
 from server.record.database.engine import record_error
 from server.record.database.jobs import Jobs
-from server.record.states import check_request
+from server.record.states import check_delivery, check_request
 from server.record.storable import bounded
 from server.record.tables import DeliveryRow, RequestRow, StudyRow, TargetRow
 from server.rules.catalogue import Catalogue
 from server.rules.synonyms import fold
-from server.values import ENDED_STATES, DeliveryState, RequestState, Stage, StepProgress
+from server.values import (
+    ENDED_STATES,
+    OPEN_DELIVERIES,
+    DeliveryState,
+    RequestState,
+    Stage,
+    StepProgress,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +79,7 @@ def create_rejected(
     row = _row(new, catalogue, pipeline_version)
     row.state, row.ended_at = RequestState.REJECTED, row.created_at
     row.error, row.failed_stage = bounded(sentence), Stage.INDEX
+    _withdraw(row)
     _add(session, row)
     _audit(session, row, "request.rejected", None, new.actor, route=new.route, stage=Stage.INDEX)
     return row
@@ -207,7 +215,19 @@ def move(
     row.ended_at = row.updated_at if after in ENDED_STATES else None
     if after not in _WORKED_ON:
         row.progress = None
+    if after in ENDED_STATES and after != RequestState.DONE:
+        withdrawn = _withdraw(row)
+        detail |= {"withdrawn": withdrawn} if withdrawn else {}
     _audit(session, row, f"request.{after.lower()}", before, actor, **detail)
+
+
+def _withdraw(row: RequestRow) -> list[str]:
+    """Nobody sends any more what is still open: the destinations of that."""
+    deliveries = [each for each in row.deliveries if each.state in OPEN_DELIVERIES]
+    for delivery in deliveries:
+        check_delivery(DeliveryState(delivery.state), DeliveryState.WITHDRAWN)
+        delivery.state, delivery.next_try_at = DeliveryState.WITHDRAWN, None
+    return [delivery.destination for delivery in deliveries]
 
 
 def note_progress(session: Session, request_id: str, progress: StepProgress) -> None:
@@ -234,6 +254,9 @@ def begin_anew(session: Session, jobs: Jobs, row: RequestRow, *, actor: str, rea
     if sending:
         queue_deliveries(session, jobs, row)
     else:
+        for delivery in row.deliveries:
+            if delivery.state == DeliveryState.WITHDRAWN:
+                delivery.state = DeliveryState.PENDING
         jobs.study(session, row.id, row.run, row.priority)
 
 

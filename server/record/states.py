@@ -65,7 +65,12 @@ REQUEST_TRANSITIONS: Mapping[RequestState, frozenset[RequestState]] = {
 
 DELIVERY_TRANSITIONS: Mapping[DeliveryState, frozenset[DeliveryState]] = {
     DeliveryState.PENDING: frozenset(
-        {DeliveryState.DELIVERED, DeliveryState.RETRYING, DeliveryState.DEAD}
+        {
+            DeliveryState.DELIVERED,
+            DeliveryState.RETRYING,
+            DeliveryState.DEAD,
+            DeliveryState.WITHDRAWN,
+        }
     ),
     DeliveryState.RETRYING: frozenset(
         {
@@ -73,10 +78,13 @@ DELIVERY_TRANSITIONS: Mapping[DeliveryState, frozenset[DeliveryState]] = {
             DeliveryState.RETRYING,
             DeliveryState.DEAD,
             DeliveryState.PENDING,
+            DeliveryState.WITHDRAWN,
         }
     ),
     DeliveryState.DELIVERED: frozenset(),
     DeliveryState.DEAD: frozenset({DeliveryState.PENDING}),
+    # a retry of the request
+    DeliveryState.WITHDRAWN: frozenset({DeliveryState.PENDING}),
 }
 
 STUDY_TRANSITIONS: Mapping[StudyState, frozenset[StudyState]] = {

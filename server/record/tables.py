@@ -253,7 +253,7 @@ class ResultRow(Base):
 
 
 class DeliveryRow(Base):
-    """One request to one destination; `attempts` counts the tries of the current run.
+    """One request to one destination; `attempts` counts the tries of the latest run.
 
     `kinds` are the kinds of results that it was sent, none before it is delivered.
     """

@@ -103,6 +103,19 @@ def test_a_request_is_cancelled_and_tried_again(capsys: Capture, record: FakeRec
     assert out == "request request-1 is CANCELLED\nrequest request-2 is QUEUED\n"
 
 
+def test_what_a_cancelled_request_sends_no_more_is_shown(
+    capsys: Capture, record: FakeRecord
+) -> None:
+    main(["cancel", "request-1"])
+    capsys.readouterr()
+
+    assert main(["show", "request-1"]) == 0
+
+    assert ["pacs", "withdrawn", "0"] in [
+        line.split() for line in capsys.readouterr().out.splitlines()
+    ]
+
+
 def test_turns_are_listed_by_target(capsys: Capture, record: FakeRecord) -> None:
     turn = {"role": "segment", "action": {"kind": "box"}, "outcome": "drawn", "score": 0.914}
     record.kept_turns["request-1"] = (TurnView(0, 41, 0, turn, START),)

@@ -38,7 +38,8 @@ def test_metrics_count_what_the_record_holds(
     assert told['segnode_requests{state="CANCELLED"}'] == 1
     assert told['segnode_requests{state="DONE"}'] == 0
     assert told['segnode_studies{state="RECEIVING"}'] == 1
-    assert told['segnode_deliveries{state="pending"}'] == 2
+    assert told['segnode_deliveries{state="pending"}'] == 1
+    assert told['segnode_deliveries{state="withdrawn"}'] == 1
     assert told["segnode_record_up"] == 1
     assert told["segnode_storage_free_bytes"] > 0
 

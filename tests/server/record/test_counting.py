@@ -42,7 +42,7 @@ def test_counts_follow_every_change(desk: Desk, counting: RecordCounting) -> Non
     counts = counting.counts()
 
     assert counts.requests == {"QUEUED": 3, "CANCELLED": 1}
-    assert counts.deliveries == {"pending": 8}
+    assert counts.deliveries == {"pending": 6, "withdrawn": 2}
     assert counts.studies == {"COMPLETE": 1}
     assert counted_anew(desk) == {
         "requests": counts.requests,

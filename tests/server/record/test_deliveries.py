@@ -12,12 +12,12 @@ import pytest
 from dicom_node.errors import PermanentDeliveryError, TransientDeliveryError
 from dicom_node.fakes import FakeDestination
 from dicom_node.values import ResultKind, WrittenResult
-from server.errors import RunEnded
+from server.errors import RunEnded, WrongState
 from server.record.database.jobs import PIPELINE_VERSION, open_client
 from server.record.deliveries import DeliveryAttempt
 from server.values import DeliveryState, RequestState, Selection, Stage
 from server.work.delivery import DeliveryStep, RetryPolicy
-from tests.server.conftest import Desk
+from tests.server.conftest import STUDY, Desk
 
 SEG = WrittenResult(
     ResultKind.SEG, Path("/results/seg.dcm"), "1.2.840.10008.5.1.4.1.1.66.4", "2.25.1", "2.25.2"
@@ -78,6 +78,88 @@ def test_a_failed_try_queues_the_next_for_later(desk: Desk) -> None:
         timedelta(seconds=280) < delivery.next_try_at - datetime.now(UTC) < timedelta(seconds=301)
     )
     assert queued(desk)[f"{request_id}:send:pacs:2"] == "DELAYED"
+
+
+def states(desk: Desk, request_id: str) -> dict[str, str]:
+    """The state of each delivery of a request."""
+    deliveries = desk.record.request(request_id).deliveries
+    return {delivery.destination: str(delivery.state) for delivery in deliveries}
+
+
+@pytest.mark.parametrize(
+    ("end", "state"),
+    [
+        (lambda desk, request: desk.record.cancel(request, actor="jo"), "CANCELLED"),
+        (lambda desk, request: desk.runs.fail(request, 1, Stage.SEND, "broken"), "FAILED"),
+        (lambda desk, _: more_slices(desk), "SUPERSEDED"),
+    ],
+)
+def test_what_is_not_delivered_when_a_request_ends_otherwise_is_withdrawn(
+    make_desk: Callable[..., Desk], end: Callable[[Desk, str], object], state: str
+) -> None:
+    names = ("archive", "pacs", "workstation")
+    desk = make_desk(destinations=names)
+    request_id = sending(desk, *names)
+    desk.deliveries.delivered(first_try(request_id, "archive"), [ResultKind.SEG], 0.1)
+    desk.deliveries.failed(first_try(request_id), "connection refused", 0.5, 300.0)
+
+    end(desk, request_id)
+
+    view = desk.record.request(request_id)
+    assert view.state == state
+    assert states(desk, request_id) == {
+        "archive": "delivered",
+        "pacs": "withdrawn",
+        "workstation": "withdrawn",
+    }
+    assert all(delivery.next_try_at is None for delivery in view.deliveries)
+    assert view.deliveries[1].last_error == "connection refused"
+    ended = [line for line in desk.record.audit() if line.after == state]
+    assert ended[-1].detail["withdrawn"] == ["pacs", "workstation"]
+    with pytest.raises(RunEnded):
+        desk.deliveries.begin(first_try(request_id, "pacs", attempt=2))
+
+
+def more_slices(desk: Desk) -> None:
+    """A later version of the study."""
+    desk.held.put(1, first=90)
+    desk.record.complete(STUDY, actor="test")
+
+
+def test_a_rejected_request_sends_nothing_and_says_so(desk: Desk) -> None:
+    request_id = desk.request()
+    desk.runs.reject(request_id, 1, "no volume")
+
+    assert states(desk, request_id) == {"pacs": "withdrawn"}
+
+
+def test_a_retry_of_work_that_failed_wants_its_deliveries_again(desk: Desk) -> None:
+    request_id = desk.request()
+    desk.runs.fail(request_id, 1, Stage.SELECT, "broken")
+
+    desk.record.retry(request_id, actor="jo")
+
+    assert states(desk, request_id) == {"pacs": "pending"}
+
+
+def test_a_retry_of_what_was_to_be_sent_sends_what_was_withdrawn(desk: Desk) -> None:
+    request_id = sending(desk, "archive", "pacs")
+    desk.deliveries.delivered(first_try(request_id, "archive"), [ResultKind.SEG], 0.1)
+    desk.runs.fail(request_id, 1, Stage.SEND, "broken")
+
+    desk.record.retry(request_id, actor="jo")
+
+    assert states(desk, request_id) == {"archive": "delivered", "pacs": "pending"}
+    assert f"{request_id}:run-2:send:pacs:1" in queued(desk)
+
+
+def test_what_was_cancelled_is_not_tried_again_but_asked_for_anew(desk: Desk) -> None:
+    request_id = desk.request()
+    desk.record.cancel(request_id, actor="jo")
+
+    with pytest.raises(WrongState, match="CANCELLED: make a new request"):
+        desk.record.retry(request_id, actor="jo")
+    assert states(desk, request_id) == {"pacs": "withdrawn"}
 
 
 @pytest.mark.parametrize("again_in_s", [300.0, None])

@@ -31,6 +31,13 @@ INSERT INTO requests (id, study_instance_uid, study_version, state, actor, prior
 VALUES ('r1', '1.2.3', 1, 'SEGMENTING', 'jo', 50, 1, 1, 1, '[]', '{}', 0, now(), now())
 """
 
+OLDER_DELIVERIES = """
+INSERT INTO deliveries (request_id, destination, state, attempts, next_try_at, kinds)
+SELECT 'r' || n, state, state, 1, now(), '[]' FROM generate_series(1, 6) AS n,
+       unnest(ARRAY['pending', 'retrying', 'delivered', 'dead']) AS state
+"""
+OLDER_STATES = ("SEGMENTING", "FAILED", "REJECTED", "CANCELLED", "SUPERSEDED", "DONE")
+
 
 @pytest.fixture
 def engine(database_url: str) -> Iterator[Engine]:
@@ -51,7 +58,7 @@ def test_there_is_one_head() -> None:
 
 @pytest.fixture
 def older(postgres_url: str) -> Iterator[Engine]:
-    """A database with the tables of revision 0005, and one request in it."""
+    """A database with the tables of revision 0005, and a request in each of several states."""
     admin = create_engine(record_url(postgres_url), isolation_level="AUTOCOMMIT")
     with admin.connect() as connection:
         connection.execute(text("CREATE DATABASE older"))
@@ -61,7 +68,10 @@ def older(postgres_url: str) -> Iterator[Engine]:
         config.attributes["connection"] = connection
         command.upgrade(config, "0005")
         connection.execute(text(OLDER_STUDY))
-        connection.execute(text(OLDER_REQUEST))
+        for number, state in enumerate(OLDER_STATES, start=1):
+            request = OLDER_REQUEST.replace("r1", f"r{number}").replace("SEGMENTING", state)
+            connection.execute(text(request))
+        connection.execute(text(OLDER_DELIVERIES))
     yield engine
     engine.dispose()
     with admin.connect() as connection:
@@ -78,6 +88,27 @@ def test_a_request_of_before_tells_no_progress_and_can_tell_it_now(older: Engine
     with Sessions(older).begin() as session:
         told = reading.request(session, "r1").progress
     assert told == StepProgress(WorkStep.ENCODE, 3, 20)
+
+
+def test_what_no_request_of_before_will_send_is_withdrawn_and_counted(older: Engine) -> None:
+    upgrade(older)
+
+    with older.connect() as connection:
+        deliveries = connection.execute(
+            text("SELECT request_id, destination, state, next_try_at IS NULL FROM deliveries")
+        ).all()
+        tallies: dict[str, int] = dict(
+            connection.execute(
+                text(
+                    "SELECT state, sum(change)::int FROM tallies WHERE kind = 'deliveries' "
+                    "GROUP BY state"
+                )
+            ).all()
+        )
+    before = {(request, state) for request, state, after, _ in deliveries if after == "withdrawn"}
+    assert before == {(f"r{n}", state) for n in (2, 3, 4, 5) for state in ("pending", "retrying")}
+    assert all(idle == (after == "withdrawn") for *_, after, idle in deliveries)
+    assert tallies == {"pending": 2, "retrying": 2, "delivered": 6, "dead": 6, "withdrawn": 8}
 
 
 def test_processes_that_start_together_wait_for_each_other(postgres_url: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -130,9 +131,9 @@ def test_what_a_person_asked_for_is_not_asked_again(routed_anew: Callable[..., D
         {"series_instance_uid": f"{STUDY}.1"},
     ],
 )
-def test_what_differs_is_asked_for(routed_anew: Callable[..., Desk], other: dict[str, str]) -> None:
+def test_what_differs_is_asked_for(routed_anew: Callable[..., Desk], other: dict[str, Any]) -> None:
     desk = routed_anew(CT)
-    desk.record.submit(STUDY, **{"targets": ["liver", "spleen"], "actor": "jo"} | other)
+    desk.record.submit(STUDY, **({"targets": ["liver", "spleen"], "actor": "jo"} | other))
 
     desk.record.route(STUDY, actor="jo")
 
