@@ -195,6 +195,7 @@ class Heartbeat:
         self._clock = clock
         self._silence_s = silence_s
         self._listening_since: float | None = None
+        self._alive: frozenset[str] = frozenset()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
@@ -221,12 +222,18 @@ class Heartbeat:
             if self._listening_since is None:
                 self._listening_since = now
             judged = now - self._listening_since >= self._silence_s
-            self._workers.bury(self._silence_s if judged else None)
+            census = self._workers.bury(self._silence_s if judged else None)
             if thorough and self._broken is not None:
                 self._broken.settle()
             if thorough and self._longest_wait_s is not None:
                 hasten_deliveries(self._client, self._longest_wait_s)
-            resumed = resume_orphans(self._client, self._workers)
+            # work loses its worker when the workers change; else, as after a takeover that was cut
+            # short, the next thorough beat is soon enough
+            is_changed = bool(census.dead) or census.alive != self._alive
+            resumed = []
+            if thorough or is_changed:
+                resumed = resume_orphans(self._client, self._workers)
+            self._alive = census.alive
             if resumed:
                 self._announce()
             return resumed

@@ -15,6 +15,11 @@ from server.record.tables import PartRow
 from server.record.views import PartView
 
 _CHANGING = ("published_at", "age_s", "limit_s", "doing", "fault")
+# made once: with its rows inside it would be compiled anew at every heartbeat of every process
+_INSERT = insert(PartRow.metadata.tables[PartRow.__tablename__]).values(published_at=func.now())
+_PUBLISH = _INSERT.on_conflict_do_update(
+    constraint="pk_parts", set_={name: _INSERT.excluded[name] for name in _CHANGING}
+)
 FORGOTTEN_S = 86_400.0
 """A row nobody has touched for so long says nothing any more."""
 
@@ -32,9 +37,7 @@ class PartTable:
             # each second
             session.execute(text("SET LOCAL synchronous_commit = off"))
             if states:
-                inserted = insert(PartRow).values([self._row(state) for state in states])
-                changed = {name: inserted.excluded[name] for name in _CHANGING}
-                session.execute(inserted.on_conflict_do_update(constraint="pk_parts", set_=changed))
+                session.execute(_PUBLISH, [self._row(state) for state in states])
 
     def _row(self, state: PulseState) -> dict[str, object]:
         return {
@@ -43,7 +46,6 @@ class PartTable:
             "machine": self._identity.machine,
             "process_id": self._identity.process_id,
             "process_started": self._identity.process_started,
-            "published_at": func.now(),
             "age_s": state.age_s,
             "limit_s": state.limit_s,
             "doing": state.doing,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, false, func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from server.record import audit
@@ -61,6 +61,14 @@ def _started(process_id: int) -> str | None:
     return None if fields[0] in "ZX" else fields[19]
 
 
+@dataclass(frozen=True)
+class Census:
+    """Executor ids of the workers that were removed, and of those that were looked at and live."""
+
+    dead: tuple[str, ...]
+    alive: frozenset[str]
+
+
 class Workers:
     """The table of workers."""
 
@@ -83,37 +91,34 @@ class Workers:
                 .on_conflict_do_update(constraint="pk_workers", set_={"heartbeat_at": func.now()})
             )
 
-    def bury(self, limit_s: float | None) -> list[str]:
+    def bury(self, limit_s: float | None) -> Census:
         """Remove workers that have certainly ended, and those silent for `limit_s` seconds.
-
-        Returns their ids.
 
         A worker that last beat in the future did so before the database's clock was put back: its
         silence begins now.
         """
+        is_ahead = WorkerRow.heartbeat_at > func.now()
+        is_silent = (
+            false()
+            if limit_s is None
+            else WorkerRow.heartbeat_at < func.now() - timedelta(seconds=limit_s)
+        )
+        dead, alive = [], []
         with self._sessions.begin() as session:
-            session.execute(
-                update(WorkerRow)
-                .where(WorkerRow.heartbeat_at > func.now())
-                .values(heartbeat_at=func.now())
-            )
-            silent = (
-                set()
-                if limit_s is None
-                else set(
-                    session.scalars(
-                        select(WorkerRow.executor_id).where(
-                            WorkerRow.heartbeat_at < func.now() - timedelta(seconds=limit_s)
-                        )
-                    )
-                )
-            )
-            rows = session.scalars(select(WorkerRow).with_for_update(skip_locked=True)).all()
-            dead = [row for row in rows if row.executor_id in silent or _identity(row).is_gone()]
-            for row in dead:
-                audit.note(session, "worker.gone", worker=row.executor_id)
-                session.delete(row)
-            return [row.executor_id for row in dead]
+            # one statement: every worker asks this every few seconds, also when nothing is to do
+            rows = session.execute(
+                select(WorkerRow, is_ahead, is_silent).with_for_update(skip_locked=True)
+            ).all()
+            for row, ahead, silent in rows:
+                if silent or _identity(row).is_gone():
+                    audit.note(session, "worker.gone", worker=row.executor_id)
+                    session.delete(row)
+                    dead.append(row.executor_id)
+                    continue
+                alive.append(row.executor_id)
+                if ahead:
+                    row.heartbeat_at = func.now()
+        return Census(tuple(dead), frozenset(alive))
 
     def alive(self) -> set[str]:
         """Executor ids of the workers that are not known to be dead."""

@@ -81,9 +81,9 @@ def test_the_ended_are_buried_at_once_the_silent_after_a_while(
         )
 
     # Act, Assert
-    assert desk.workers.bury(None) == ["dead"]
-    assert desk.workers.bury(120.0) == []
-    assert desk.workers.bury(30.0) == ["silent"]
+    assert desk.workers.bury(None).dead == ("dead",)
+    assert desk.workers.bury(120.0).dead == ()
+    assert desk.workers.bury(30.0).dead == ("silent",)
     assert desk.workers.alive() == {me.executor_id}
     assert desk.events().count("worker.gone") == 2
 
@@ -96,11 +96,11 @@ def test_a_clock_that_was_put_back_keeps_no_dead_worker_alive(
     set_heartbeats(desk, "now() + interval '1 day'")
 
     # Act: its silence begins, and ends
-    assert desk.workers.bury(30.0) == []
+    assert desk.workers.bury(30.0).dead == ()
     set_heartbeats(desk, "heartbeat_at - interval '31 s'")
 
     # Assert
-    assert desk.workers.bury(30.0) == ["elsewhere"]
+    assert desk.workers.bury(30.0).dead == ("elsewhere",)
 
 
 def set_heartbeats(desk: Any, moment: str) -> None:
@@ -164,6 +164,26 @@ def test_silence_counts_only_while_we_could_hear(
     # Assert
     assert just_started == {"other", me.executor_id}
     assert desk.workers.alive() == {me.executor_id}
+
+
+def test_between_thorough_beats_a_change_of_the_workers_alone_makes_it_look(
+    desk: Desk, client: DBOSClient, me: WorkerIdentity
+) -> None:
+    # Arrange: one that has settled, and one other
+    heartbeat = Heartbeat(client, desk.workers, me)
+    other = replace(me, executor_id="other", machine="elsewhere")
+    desk.workers.beat(other)
+    heartbeat.beat(thorough=False)
+    orphaned = desk.request()
+    pretend_running(desk, orphaned, other.executor_id)
+
+    # Act, Assert: while the other lives there is nothing to look for; it leaves in good order
+    assert heartbeat.beat(thorough=False) == []
+    desk.workers.leave(other)
+    assert heartbeat.beat(thorough=False) == [orphaned]
+    pretend_running(desk, orphaned, "nobody")
+    assert heartbeat.beat(thorough=False) == []
+    assert heartbeat.beat() == [orphaned]
 
 
 def test_after_the_database_was_away_everybody_gets_time(
