@@ -145,7 +145,7 @@ class ResultSegment:
 
     `voxels` on the source grid, never empty; `cielab` L* 0..100, a* and b* -128..127;
     `tracking_id` tells structures of one result apart; `region` where a finding lies; `doubts` are
-    sentences for the reader about its outline.
+    sentences for the reader about its outline, `for_review` whether they ask for a person's eye.
     """
 
     label: str
@@ -157,6 +157,7 @@ class ResultSegment:
     voxels: Voxels
     region: Region | None = None
     doubts: tuple[str, ...] = ()
+    for_review: bool = False
 
     @property
     def doubt(self) -> str:

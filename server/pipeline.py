@@ -48,6 +48,8 @@ from dicom_node.voxels import Voxels
 from server.errors import NothingToReport, OutlineLost
 from server.ports import LoadedModels, Prepared
 from server.rules.catalogue import Catalogue
+from server.rules.expectations import load_expectations
+from server.study.doubts.plausibility import REVIEW, DrawnStructure, in_doubt
 from server.study.preview import Sizes, draw_preview
 from server.study.runner import VolumeWork
 from server.study.shared_voxels import RIVALRY, shared_voxels
@@ -98,6 +100,7 @@ class Pipeline:
         self._prepared = PreparedVolumes(at_once)
         self._title = title
         self._on_progress = on_progress
+        self._expectations = load_expectations(catalogue)
 
     def select(self, assignment: Assignment) -> Selection:
         """Choose the series and keep it as a volume; NotAVolume says why there is none."""
@@ -162,9 +165,11 @@ class Pipeline:
         voxels = None
         if mask is not None and summary.status == TargetStatus.SEGMENTED:
             voxels = Voxels.of(mask.voxels)
+            rivalries: tuple[str, ...] = ()
             if self._workbench(assignment).policy.knowledge.exclusive:
-                doubts = _rivals_among_earlier(folder, summary, voxels)
-                summary = replace(summary, warnings=(*summary.warnings, *doubts))
+                rivalries = _rivals_among_earlier(folder, summary, voxels)
+            structure = DrawnStructure.of(voxels, folder.load_volume())
+            summary = in_doubt(summary, structure, self._expectations, rivalries)
         folder.save_target(summary, voxels, TracedTarget.of(result))
         return summary
 
@@ -269,6 +274,7 @@ class Pipeline:
             voxels=folder.load_mask(target.index),
             region=structure.region,
             doubts=target.warnings,
+            for_review=target.for_review,
         )
 
     def _finding(self, target: TargetSummary) -> UndrawnFinding:
@@ -302,21 +308,17 @@ def _rivals_among_earlier(
 
 def _with_rivals(segments: Sequence[ResultSegment]) -> list[ResultSegment]:
     """The segments with a doubt about each that claims voxels of another, not said twice."""
-    doubts = shared_voxels({segment.label: segment.voxels for segment in segments})
+    rivalries = shared_voxels({segment.label: segment.voxels for segment in segments})
     return [
-        replace(
-            segment,
-            doubts=tuple(
-                dict.fromkeys(
-                    (
-                        *(doubt for doubt in segment.doubts if not doubt.endswith(RIVALRY)),
-                        *doubts.get(segment.label, ()),
-                    )
-                )
-            ),
-        )
+        _in_rivalry(segment, rivalries[segment.label]) if segment.label in rivalries else segment
         for segment in segments
     ]
+
+
+def _in_rivalry(segment: ResultSegment, rivalries: tuple[str, ...]) -> ResultSegment:
+    """The segment for review, with all its rivals in place of those that were drawn before it."""
+    others = [d for d in segment.doubts if not d.endswith(RIVALRY) and d != REVIEW]
+    return replace(segment, doubts=(*others, *rivalries, REVIEW), for_review=True)
 
 
 def counted(

@@ -188,3 +188,6 @@ class TargetSummary:
     turns: int
     confidence: Annotated[float | None, Field(description="0 to 1")]
     warnings: tuple[str, ...] = ()
+    for_review: Annotated[
+        bool, Field(description="in doubt: a person should look before it is used")
+    ] = False

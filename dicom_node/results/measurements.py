@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.spatial import ConvexHull
 
 from dicom_node.values import ResultSegment, SourceVolume
+from dicom_node.voxels import Voxels
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,13 @@ def volume_ml(segment: ResultSegment, volume: SourceVolume) -> float:
 
     The determinant of the three steps is a voxel's volume in mm3, on sheared grids too.
     """
+    return voxels_ml(segment.voxels, volume)
+
+
+def voxels_ml(voxels: Voxels, volume: SourceVolume) -> float:
+    """As `volume_ml`, of a mask by itself."""
     voxel_mm3 = abs(float(np.linalg.det(volume.affine_zyx_to_lps[:3, :3])))
-    return segment.voxels.count * voxel_mm3 / 1000.0
+    return voxels.count * voxel_mm3 / 1000.0
 
 
 def area_px(segment: ResultSegment) -> int:

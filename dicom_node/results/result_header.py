@@ -78,7 +78,7 @@ class ResultHeader:
     """Everything about a result but its content.
 
     `source` is the header of the volume's first slice, `title` a name of the content for people,
-    such as "liver, spleen".
+    such as "liver, spleen"; `for_review` whether any of it is in doubt.
     """
 
     kind: ResultKind
@@ -87,12 +87,16 @@ class ResultHeader:
     source: Dataset
     algorithm: Algorithm
     identity: ResultIdentity
+    for_review: bool = False
 
     @classmethod
     def of(cls, kind: ResultKind, title: str, content: ResultContent) -> ResultHeader:
         """The header of an object of `kind` that says `content`. OSError when a source is gone."""
         source = source_header(content.volume)
-        return cls(kind, title, content.volume, source, content.algorithm, content.identity)
+        for_review = any(segment.for_review for segment in content.segments)
+        return cls(
+            kind, title, content.volume, source, content.algorithm, content.identity, for_review
+        )
 
     @property
     def sop_instance_uid(self) -> str:
@@ -106,9 +110,13 @@ class ResultHeader:
 
     @property
     def series_description(self) -> str:
-        """Such as "AI SEG liver, spleen - segnode litemedsam - on S4", at most 64 characters."""
+        """Such as "AI SEG liver, spleen - segnode litemedsam - on S4", at most 64 characters.
+
+        A result in doubt says so first: "AI SEG for review: liver, spleen - on S4".
+        """
         # a reader who looks for the series needs the structures more than the model
-        head, place = f"AI {self.kind} ", f" - on S{_series_number(self.source)}"
+        review = "for review: " if self.for_review else ""
+        head, place = f"AI {self.kind} {review}", f" - on S{_series_number(self.source)}"
         tail = f" - segnode {self.algorithm.name}{place}"
         if len(head) + len(self.title) + len(tail) > _LONGEST_LO:
             tail = place

@@ -105,7 +105,7 @@ def _assembled(header: ResultHeader, segments: Sequence[ResultSegment]) -> Datas
             for number, segment in enumerate(segments, start=1)
         ],
         content_label="SEGMENTATION",
-        content_description=shortened(f"AI: {header.title}", 64),
+        content_description=shortened(f"{_maker(header)}: {header.title}", 64),
         content_creator_name="Segnode^",
         omit_empty_frames=True,
         **header.arguments(),
@@ -117,6 +117,10 @@ def _assembled(header: ResultHeader, segments: Sequence[ResultSegment]) -> Datas
     _fix_dimension_uid(seg, header.identity)
     header.finish(seg)
     return seg
+
+
+def _maker(header: ResultHeader) -> str:
+    return "AI, for review" if header.for_review else "AI"
 
 
 def _stand_in(header: ResultHeader, first: int, last: int) -> Dataset:

@@ -33,6 +33,7 @@ from server.demo.score import dice
 from server.errors import NothingToReport
 from server.pipeline import Pipeline, read_series, summarise
 from server.rules.catalogue import load_catalogue
+from server.study.doubts.plausibility import REVIEW
 from server.study.stage_order import StudyRun
 from server.study.workfolder import EncodingStore, WorkFolder
 from server.values import Assignment
@@ -134,11 +135,11 @@ def test_a_source_is_opened_for_header_pixels_and_read_back_alone(
     finally:
         opened.counting = False
 
-    # Assert: the patient's and the study's attributes come from the first slice, for SEG and SR;
-    # the digits of every slice are those of its file all the same
+    # Assert: the patient's and the study's attributes come from the first slice, for SEG and SR,
+    # and the age for what is expected; the digits of every slice are those of its file all the same
     counts = sorted(opened.counts[str(path)] for path in phantom.paths)
     assert counts[:-1] == [3] * (len(phantom.paths) - 1)
-    assert counts[-1] <= 5
+    assert counts[-1] <= 6
     written = pydicom.dcmread(seg.path)
     positions = {tuple(pydicom.dcmread(path).ImagePositionPatient) for path in phantom.paths}
     for frame in written.PerFrameFunctionalGroupsSequence:
@@ -260,10 +261,42 @@ def test_two_exclusive_structures_with_the_same_voxels_are_both_doubted(
 
     (_, spleen), (seg, _) = run(pipeline, assignment(("liver", "liver"), ("spleen", "spleen")))
 
-    assert spleen.warnings[-1].startswith("100% of the smaller one's voxels are also in liver")
+    shared = "100% of the smaller one's voxels are also in liver"
+    assert [warning.startswith(shared) for warning in spleen.warnings].count(True) == 1
+    assert spleen.for_review
     described = [s.SegmentDescription for s in pydicom.dcmread(seg.path).SegmentSequence]
     assert "also in Spleen" in described[0]
     assert described[1].count("also in") == 1
+    assert [text.count(REVIEW) for text in described] == [1, 1]
+
+
+def test_an_implausible_structure_is_for_review_wherever_a_reader_looks(
+    study: Callable[..., Any],
+) -> None:
+    # what is called the left kidney is the liver: on the other side, and ten times too large
+    _, pipeline = study(ThresholdPolicy({"left_kidney": PHANTOM_BANDS["liver"]}))
+
+    (kidney,), (seg, sr) = run(pipeline, assignment(("left kidney", "left_kidney")))
+
+    assert kidney.for_review
+    assert any("right half of the body" in warning for warning in kidney.warnings)
+    assert any("is more than the 50 to 500 ml" in warning for warning in kidney.warnings)
+    written = pydicom.dcmread(seg.path)
+    assert written.SeriesDescription.startswith("AI SEG for review: Left kidney")
+    assert written.ContentDescription == "AI, for review: Left kidney"
+    assert REVIEW in written.SegmentSequence[0].SegmentDescription
+    comments = pydicom.dcmread(sr.path).to_json()
+    assert REVIEW in comments
+
+
+def test_a_plausible_structure_is_not_for_review(study: Callable[..., Any]) -> None:
+    _, pipeline = study()
+
+    (liver,), (seg, _) = run(pipeline, assignment(("liver", "liver")))
+
+    assert not liver.for_review
+    assert REVIEW not in liver.warnings
+    assert "review" not in pydicom.dcmread(seg.path).SeriesDescription
 
 
 def test_a_mask_that_vanishes_on_the_source_grid_is_not_called_absent() -> None:

@@ -1,0 +1,1 @@
+"""What Segnode doubts of its own outlines before it sends them."""
