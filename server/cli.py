@@ -58,6 +58,7 @@ COMMANDS = {
     "show": ("node_client.requests", "show one request: targets, results, deliveries, error"),
     "cancel": ("node_client.requests", "end a request that has not ended"),
     "retry": ("node_client.requests", "begin a failed request again from what failed"),
+    "release": ("node_client.requests", "send results that were held back for review"),
     "turns": ("node_client.requests", "list every turn of a request, target by target"),
     "route": ("node_client.route", "apply the routes to a study, or explain which match it"),
     "replay": ("replay", "draw a request's turns again, and check where they lead"),

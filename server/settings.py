@@ -19,7 +19,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -232,12 +232,15 @@ class DestinationSettings(_Section):
 
 
 class RouteSettings(_Section):
-    """[[routes]]: which studies get which targets, and where results go (by default everywhere)."""
+    """[[routes]]: which studies get which targets, and where results go (by default everywhere);
+    whether results in doubt are sent, marked for review, or held back for a person.
+    """
 
     name: Name
     when: dict[str, str] = {}
     targets: Annotated[tuple[str, ...], Field(min_length=1)]
     destinations: tuple[str, ...] = ()
+    doubtful: Literal["send", "hold"] = "send"
 
 
 class Settings(_Section):

@@ -78,18 +78,19 @@ ENDED_STATES = frozenset(
 
 
 class DeliveryState(StrEnum):
-    """A delivery's life: one request to one destination. It is withdrawn when its request ends
-    otherwise than DONE while it is open.
+    """A delivery's life: one request to one destination. It is held where a person is to release
+    it, and withdrawn when its request ends otherwise than DONE while it is open.
     """
 
     PENDING = "pending"
+    HELD = "held"
     DELIVERED = "delivered"
     RETRYING = "retrying"
     DEAD = "dead"
     WITHDRAWN = "withdrawn"
 
 
-OPEN_DELIVERIES = frozenset({DeliveryState.PENDING, DeliveryState.RETRYING})
+OPEN_DELIVERIES = frozenset({DeliveryState.PENDING, DeliveryState.HELD, DeliveryState.RETRYING})
 
 
 @dataclass(frozen=True)

@@ -88,6 +88,9 @@ def _request(arguments: argparse.Namespace, _: Load) -> int:
         say(request["series_choice"])
     if request["error"]:
         say(request["error"], error=True)
+    if _is_on_hold(request):
+        say(f"held back for review: segnode release {request['id']} sends the results")
+        return 0
     return 0 if request["state"] == RequestState.DONE else 1
 
 
@@ -123,7 +126,7 @@ def _ended(client: NodeClient, request_id: str) -> dict[str, Any]:
     while True:
         request: dict[str, Any] = client.get(f"requests/{request_id}")
         progress.show(_standing(request))
-        if request["state"] in ENDED_STATES:
+        if request["state"] in ENDED_STATES or _is_on_hold(request):
             progress.end()
             return request
         time.sleep(POLL_S)  # HTTP has nothing to wait on
@@ -140,6 +143,12 @@ def _standing(request: Mapping[str, Any]) -> str:
     if progress is None:
         return standing
     return f"{standing}; {StepProgress(**progress | {'step': WorkStep(progress['step'])})}"
+
+
+def _is_on_hold(request: Mapping[str, Any]) -> bool:
+    """Whether nothing goes on until a person releases the results."""
+    waiting = any(delivery["state"] == DeliveryState.HELD for delivery in request["deliveries"])
+    return waiting and request["state"] == RequestState.SENDING
 
 
 def _failed(delivery: Mapping[str, Any]) -> bool:

@@ -82,7 +82,7 @@ class FakeRecord:
         actor: str,
     ) -> Submitted:
         """See RecordPort."""
-        self.answering()
+        _require_answer(self)
         if not targets:
             raise NoTargets("nothing is asked for: name at least one target, such as 'liver'")
         if len(targets) > MAX_TARGETS:
@@ -122,7 +122,7 @@ class FakeRecord:
 
     def request(self, request_id: str) -> RequestView:
         """See RecordPort."""
-        self.answering()
+        _require_answer(self)
         if request_id not in self.kept_requests:
             raise UnknownRequest(f"there is no request {request_id!r}")
         return self.kept_requests[request_id]
@@ -135,7 +135,7 @@ class FakeRecord:
         study_instance_uid: str | None = None,
     ) -> tuple[RequestSummary, ...]:
         """See RecordPort."""
-        self.answering()
+        _require_answer(self)
         rows = [
             _summary(view)
             for view in self.kept_requests.values()
@@ -164,6 +164,15 @@ class FakeRecord:
             raise WrongState("only a FAILED request can be tried again, or one that is SENDING now")
         return _moved(self, "request.queued", actor, request_id, RequestState.QUEUED)
 
+    def release(self, request_id: str, *, actor: str) -> RequestView:
+        """See RecordPort."""
+        view = self.request(request_id)
+        if all(delivery.state != DeliveryState.HELD for delivery in view.deliveries):
+            raise WrongState("nothing of this request is held back")
+        deliveries = tuple(_delivery(delivery.destination) for delivery in view.deliveries)
+        self.kept_requests[request_id] = replace(view, deliveries=deliveries)
+        return _moved(self, "request.released", actor, request_id, view.state)
+
     def cancel(self, request_id: str, *, actor: str) -> RequestView:
         """See RecordPort."""
         before = self.request(request_id).state
@@ -175,14 +184,14 @@ class FakeRecord:
         self, page: Page = FIRST_PAGE, *, unrouted: bool | None = None
     ) -> tuple[StudySummary, ...]:
         """See RecordPort."""
-        self.answering()
+        _require_answer(self)
         views = enumerate(self.kept_studies.values(), start=1)
         rows = [replace(view.summary, number=number) for number, view in views]
         return _page_of([row for row in rows if unrouted in (None, row.unrouted)], page)
 
     def study(self, study_instance_uid: str) -> StudyView:
         """See RecordPort."""
-        self.answering()
+        _require_answer(self)
         if study_instance_uid not in self.kept_studies:
             raise UnknownStudy(f"this node does not hold the study {study_instance_uid!r}")
         return self.kept_studies[study_instance_uid]
@@ -207,14 +216,15 @@ class FakeRecord:
         self, *, limit: int = 1000, offset: int = 0, since: datetime | None = None
     ) -> tuple[AuditView, ...]:
         """See RecordPort."""
-        self.answering()
+        _require_answer(self)
         lines = [line for line in self.trail if since is None or line.at >= since]
         return tuple(lines[offset : offset + limit])
 
-    def answering(self) -> None:
-        """Raise what was set as `away`."""
-        if self.away is not None:
-            raise self.away
+
+def _require_answer(record: FakeRecord) -> None:
+    """Raise what was set as `away`."""
+    if record.away is not None:
+        raise record.away
 
 
 def _moved(
@@ -265,12 +275,12 @@ class FakeCounting:
 
     def parts(self) -> tuple[PartView, ...]:
         """See Counting."""
-        self._record.answering()
+        _require_answer(self._record)
         return tuple(self.seen_parts)
 
     def counts(self) -> Counts:
         """See Counting."""
-        self._record.answering()
+        _require_answer(self._record)
         views = self._record.kept_requests.values()
         return Counts(
             dict(Counter(view.state for view in views)),

@@ -71,6 +71,9 @@ class RecordPort(Protocol):
     def retry(self, request_id: str, *, actor: str) -> RequestView:
         """Begin a FAILED request again, a SENDING one at once; UnknownRequest, WrongState."""
 
+    def release(self, request_id: str, *, actor: str) -> RequestView:
+        """Send results that were held back for review; UnknownRequest, WrongState."""
+
     def cancel(self, request_id: str, *, actor: str) -> RequestView:
         """End a request that has not ended; UnknownRequest, WrongState."""
 

@@ -163,6 +163,7 @@ class Completion:
             pair=self._rules.pair(None, None),
             route=route.name,
             supersedes=supersedes,
+            hold_doubtful=route.doubtful == "hold",
         )
 
     def route(self, session: Session, study: StudyRow, *, actor: str) -> StudyRouting:
@@ -243,4 +244,5 @@ class Completion:
                     pair=requests.pair_of(row),
                     priority=row.priority,
                     supersedes=row.id,
+                    hold_doubtful=row.hold_doubtful,
                 )

@@ -102,7 +102,7 @@ def _open(session: Session, attempt: DeliveryAttempt) -> tuple[RequestRow, Deliv
     # a later try than this one is under way when a step is repeated after it was recorded
     if (
         delivery is None
-        or delivery.state not in OPEN_DELIVERIES
+        or delivery.state not in OPEN_DELIVERIES - {DeliveryState.HELD}
         or delivery.attempts >= attempt.attempt
     ):
         raise RunEnded(f"try {attempt} has been made", over=False)

@@ -32,6 +32,7 @@ REQUEST_EXAMPLE: dict[str, Any] = {
             "turns": 21,
             "confidence": 0.93,
             "warnings": [],
+            "for_review": False,
         }
     ],
     "results": [

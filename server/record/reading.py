@@ -11,6 +11,7 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session, selectinload
 
 from server.errors import UnknownRequest, UnknownStudy, UnknownTurn
+from server.record import requests
 from server.record.tables import (
     Base,
     ConflictRow,
@@ -35,6 +36,12 @@ from server.record.views import (
 )
 
 View = TypeVar("View")
+
+ON_HOLD = (
+    "the results are in doubt and held back: `segnode release ID`, or POST /requests/ID/release, "
+    "sends them; cancel keeps them here"
+)
+"""What a request says while a person is to look at it."""
 
 MOST_FAULTY = 100
 """Faulty instances that a study shows; a series of 2,000 may have the same fault in each."""
@@ -91,7 +98,8 @@ def series_of(row: RequestRow) -> str | None:
 
 def _warnings(row: RequestRow) -> tuple[str, ...]:
     of_targets = [f"{t.text}: {warning}" for t in row.targets for warning in t.warnings]
-    return (*row.warnings, *of_targets)
+    on_hold = (ON_HOLD,) if requests.is_on_hold(row) else ()
+    return (*row.warnings, *of_targets, *on_hold)
 
 
 def turns(session: Session, request_id: str) -> tuple[TurnView, ...]:

@@ -80,6 +80,7 @@ class Record:
                 series_instance_uid=series_instance_uid,
                 pair=pair,
                 priority=priority,
+                hold_doubtful=self._rules.holds_doubtful(attributes),
             )
             row = requests.create(session, self._jobs, self._rules.catalogue, new)
             return Submitted(row.id, RequestState(row.state))
@@ -136,8 +137,22 @@ class Record:
                     "only a FAILED request can be tried again, or one that is SENDING now; "
                     f"this one is {row.state}: make a new request for the same"
                 )
+            if requests.is_on_hold(row):
+                raise WrongState(
+                    "its results are held back for review: release the request to send them, or "
+                    "cancel it"
+                )
             requests.begin_anew(session, self._jobs, row, actor=actor, reason="retry")
-            return self._view(session, row)
+            return _view(session, row)
+
+    def release(self, request_id: str, *, actor: str) -> RequestView:
+        """Send results that were held back because they are in doubt; UnknownRequest, WrongState
+        where none are.
+        """
+        with self._sessions.begin() as session:
+            row = requests.locked(session, request_id)
+            requests.release(session, self._jobs, row, actor)
+            return _view(session, row)
 
     def cancel(self, request_id: str, *, actor: str) -> RequestView:
         """End a request that has not ended; work on it stops at its next turn.
@@ -147,11 +162,7 @@ class Record:
         with self._sessions.begin() as session:
             row = requests.locked(session, request_id)
             requests.move(session, row, RequestState.CANCELLED, actor)
-            return self._view(session, row)
-
-    def _view(self, session: Session, row: RequestRow) -> RequestView:
-        session.flush()
-        return reading.request_view(row)
+            return _view(session, row)
 
     def studies(
         self, page: Page = FIRST_PAGE, *, unrouted: bool | None = None
@@ -184,6 +195,11 @@ class Record:
         with self._sessions.begin() as session:
             study = self._complete_study(session, study_instance_uid)
             return self.completion.route(session, study, actor=actor)
+
+
+def _view(session: Session, row: RequestRow) -> RequestView:
+    session.flush()
+    return reading.request_view(row)
 
 
 def _still_arriving(study_instance_uid: str) -> str:

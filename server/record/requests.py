@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from agent.values import Target
 from models.pair import ModelPair
-from server.errors import RecordRefused, RunEnded, UnknownRequest
+from server.errors import RecordRefused, RunEnded, UnknownRequest, WrongState
 from server.record import audit
 from server.record.database.engine import record_error
 from server.record.database.jobs import Jobs
@@ -58,6 +58,7 @@ class NewRequest:
     route: str | None = None
     priority: int = DEFAULT_PRIORITY
     supersedes: str | None = None
+    hold_doubtful: bool = False
 
 
 def create(session: Session, jobs: Jobs, catalogue: Catalogue, new: NewRequest) -> RequestRow:
@@ -154,6 +155,7 @@ def _row(new: NewRequest, catalogue: Catalogue, pipeline_version: int) -> Reques
         warnings=[],
         stage_seconds={},
         encoder_passes=0,
+        hold_doubtful=new.hold_doubtful,
         supersedes=new.supersedes,
         created_at=now,
         updated_at=now,
@@ -173,6 +175,7 @@ def _target(index: int, target: Target, catalogue: Catalogue) -> TargetRow:
         reason="",
         turns=0,
         warnings=[],
+        for_review=False,
     )
 
 
@@ -294,12 +297,45 @@ def _begun_anew(session: Session, jobs: Jobs, row: RequestRow) -> bool:
 
 
 def queue_deliveries(session: Session, jobs: Jobs, row: RequestRow) -> None:
-    """Queue the first try of the row's run for each destination that has not got everything."""
+    """Queue the first try of the row's run for each destination that has not got everything, but
+    for those that wait for a person.
+    """
     for delivery in row.deliveries:
-        if delivery.state != DeliveryState.DELIVERED:
+        if delivery.state not in (DeliveryState.DELIVERED, DeliveryState.HELD):
             delivery.state, delivery.attempts, delivery.kinds = DeliveryState.PENDING, 0, []
             delivery.next_try_at = None
             jobs.delivery(session, row.id, delivery.destination, row.run, 1, 0.0)
+
+
+def hold(session: Session, row: RequestRow) -> None:
+    """Hold back every delivery of a request whose results are in doubt."""
+    _turn_deliveries(row, DeliveryState.HELD)
+    doubtful = [target.index for target in row.targets if target.for_review]
+    _audit(session, row, "request.held", RequestState(row.state), audit.SYSTEM, targets=doubtful)
+
+
+def release(session: Session, jobs: Jobs, row: RequestRow, actor: str) -> None:
+    """Queue the deliveries that were held back; WrongState where none was."""
+    if not is_on_hold(row):
+        raise WrongState(f"nothing of this request is held back: it is {row.state}")
+    _turn_deliveries(row, DeliveryState.PENDING)
+    row.updated_at = audit.utc_now()
+    _audit(session, row, "request.released", RequestState(row.state), actor)
+    queue_deliveries(session, jobs, row)
+
+
+def is_on_hold(row: RequestRow) -> bool:
+    """Whether its results are written and wait for a person."""
+    waiting = any(delivery.state == DeliveryState.HELD for delivery in row.deliveries)
+    return waiting and row.state == RequestState.SENDING
+
+
+def _turn_deliveries(row: RequestRow, after: DeliveryState) -> None:
+    """All that wait, to be held back or to be sent."""
+    for delivery in row.deliveries:
+        if delivery.state in (DeliveryState.PENDING, DeliveryState.HELD):
+            check_delivery(DeliveryState(delivery.state), after)
+            delivery.state = after
 
 
 def supersede(session: Session, study_instance_uid: str, version: int) -> list[RequestRow]:

@@ -167,13 +167,17 @@ class Runs:
             _took(row, Stage.WRITE, seconds)
 
     def send(self, request_id: str, run: int) -> None:
-        """Queue the deliveries; with nowhere to send, the request is DONE."""
+        """Queue the deliveries, or hold them back where results are in doubt and the request says
+        so; with nowhere to send, the request is DONE.
+        """
         with self._sessions.begin() as session:
             row = requests.working(session, request_id, run)
             if row.state == RequestState.SENDING:
                 return
             row.stage, row.stage_attempts = Stage.SEND, 1
             requests.move(session, row, RequestState.SENDING)
+            if row.hold_doubtful and any(target.for_review for target in row.targets):
+                requests.hold(session, row)
             requests.queue_deliveries(session, self._jobs, row)
             if not row.deliveries:
                 requests.move(session, row, RequestState.DONE)

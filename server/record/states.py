@@ -70,8 +70,11 @@ DELIVERY_TRANSITIONS: Mapping[DeliveryState, frozenset[DeliveryState]] = {
             DeliveryState.RETRYING,
             DeliveryState.DEAD,
             DeliveryState.WITHDRAWN,
+            DeliveryState.HELD,
         }
     ),
+    # released by a person
+    DeliveryState.HELD: frozenset({DeliveryState.PENDING, DeliveryState.WITHDRAWN}),
     DeliveryState.RETRYING: frozenset(
         {
             DeliveryState.DELIVERED,

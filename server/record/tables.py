@@ -153,7 +153,8 @@ class ConflictRow(Base):
 
 class RequestRow(Base):
     """A request. `policy` and `segmenter` are who works on it; `run` counts beginnings: work of an
-    earlier run finds its number stale and stops. `series_choice` says in a sentence why this series
+    earlier run finds its number stale and stops. `hold_doubtful` holds results back that are in
+    doubt. `series_choice` says in a sentence why this series
     was selected. `progress` is a StepProgress while it is worked on.
 
     `stage_attempts` counts how often the current stage was begun in this run.
@@ -189,6 +190,7 @@ class RequestRow(Base):
     warnings: Mapped[list[str]]
     stage_seconds: Mapped[Json]
     encoder_passes: Mapped[int]
+    hold_doubtful: Mapped[bool]
     supersedes: Mapped[str | None] = mapped_column(ForeignKey("requests.id"))
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
@@ -216,6 +218,7 @@ class TargetRow(Base):
     turns: Mapped[int]
     confidence: Mapped[float | None]
     warnings: Mapped[list[str]]
+    for_review: Mapped[bool]
 
 
 class TurnRow(Base):

@@ -161,3 +161,7 @@ class Rules:
         for route in self.matching(instances):
             return route.destinations or self.destinations
         return self.destinations
+
+    def holds_doubtful(self, instances: Iterable[Mapping[str, str]]) -> bool:
+        """Whether results in doubt wait for a person, as the first matching route says."""
+        return any(route.doubtful == "hold" for route in self.matching(instances)[:1])

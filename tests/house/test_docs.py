@@ -171,6 +171,7 @@ def test_the_commands_are_those_of_the_contract() -> None:
         "show",
         "cancel",
         "retry",
+        "release",
         "turns",
         "route",
         "trajectories",

@@ -257,7 +257,7 @@ from server.http.fakes import FakeCounting, FakePictures, FakeRecord
 from server.http.ports import Services
 from server.http.serving import serve
 from server.http.tokens import load_tokens
-from server.values import RequestState, StepProgress, WorkStep
+from server.values import DeliveryState, RequestState, StepProgress, WorkStep
 
 port, storage, end = int(sys.argv[1]), Path(sys.argv[2]), RequestState(sys.argv[3])
 
@@ -273,8 +273,12 @@ class WorkedOn(FakeRecord):
             )
         error = "the PACS did not take it" if end == RequestState.FAILED else None
         progress = None if after == end else StepProgress(WorkStep.ENCODE, 3, 20)
+        deliveries = view.deliveries
+        if after == RequestState.SENDING:
+            deliveries = tuple(replace(one, state=DeliveryState.HELD) for one in deliveries)
         self.kept_requests[request_id] = replace(
-            view, state=after, targets=targets, error=error, progress=progress
+            view, state=after, targets=targets, error=error, progress=progress,
+            deliveries=deliveries,
         )
         return self.kept_requests[request_id]
 
@@ -378,6 +382,16 @@ def test_request_exits_with_1_when_it_did_not_end_well(capsys: Capture, node: Fa
 
     assert code == 1
     assert "the PACS did not take it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("node", ["SENDING"], indirect=True)
+def test_request_does_not_wait_for_a_persons_review(capsys: Capture, node: FakeNode) -> None:
+    code = main(["request", "1.2.3", "--target", "liver", "--wait"])
+
+    out = capsys.readouterr().out
+    assert code == 0
+    assert "pacs: held" in out
+    assert "held back for review: segnode release request-1 sends the results" in out
 
 
 def test_request_says_what_the_node_says(capsys: Capture, node: FakeNode) -> None:

@@ -1,4 +1,4 @@
-"""`segnode requests`, `show`, `cancel`, `retry` and `turns`: a running node's requests."""
+"""`segnode requests`, `show`, `cancel`, `retry`, `release`, `turns`: a node's requests."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ EXAMPLES = {
     "show": "segnode show REQUEST_ID\n  segnode show REQUEST_ID --json",
     "cancel": "segnode cancel REQUEST_ID\n  segnode cancel REQUEST_ID --url http://node:8080",
     "retry": "segnode retry REQUEST_ID\n  segnode retry REQUEST_ID --json",
+    "release": "segnode release REQUEST_ID\n  segnode release REQUEST_ID --json",
     "turns": "segnode turns REQUEST_ID\n  segnode turns REQUEST_ID --json",
 }
 LIST_HEADER = ("request", "state", "created", "route", "asked by", "study", "error")
@@ -109,6 +110,10 @@ def _cancel(arguments: argparse.Namespace, _: Load) -> int:
 
 def _retry(arguments: argparse.Namespace, _: Load) -> int:
     return _say_moved(arguments, _post(arguments, "retry"))
+
+
+def _release(arguments: argparse.Namespace, _: Load) -> int:
+    return _say_moved(arguments, _post(arguments, "release"))
 
 
 def _say_moved(arguments: argparse.Namespace, request: Mapping[str, Any]) -> int:
@@ -218,4 +223,11 @@ def _say_json(answer: Any) -> None:
     say(json.dumps(answer, indent=2, ensure_ascii=False))
 
 
-_RUNS = {"requests": _list, "show": _show, "cancel": _cancel, "retry": _retry, "turns": _turns}
+_RUNS = {
+    "requests": _list,
+    "show": _show,
+    "cancel": _cancel,
+    "retry": _retry,
+    "release": _release,
+    "turns": _turns,
+}

@@ -125,6 +125,15 @@ def retry(request_id: str, services: WithServices, actor: Asker) -> RequestView:
     return services.record.retry(request_id, actor=actor)
 
 
+@router.post("/{request_id}/release", status_code=status.HTTP_202_ACCEPTED)
+def release(request_id: str, services: WithServices, actor: Asker) -> RequestView:
+    """Send results that are in doubt and were held back, as their route says; 409 where none are.
+
+    Whoever finds them wrong cancels the request instead: then they stay here.
+    """
+    return services.record.release(request_id, actor=actor)
+
+
 @router.post("/{request_id}/cancel")
 def cancel(request_id: str, services: WithServices, actor: Asker) -> RequestView:
     """End a request that has not ended; work on it stops at its next turn."""

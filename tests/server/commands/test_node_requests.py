@@ -116,6 +116,26 @@ def test_what_a_cancelled_request_sends_no_more_is_shown(
     ]
 
 
+def test_results_that_are_held_back_are_released(capsys: Capture, record: FakeRecord) -> None:
+    held_back(record, "request-1")
+
+    assert main(["release", "request-1"]) == 0
+    assert record.kept_requests["request-1"].deliveries[0].state == DeliveryState.PENDING
+    assert main(["release", "request-1"]) == 1
+
+    shown = capsys.readouterr()
+    assert shown.out == "request request-1 is SENDING\n"
+    assert "nothing of this request is held back" in shown.err
+
+
+def held_back(record: FakeRecord, request_id: str) -> None:
+    view = record.kept_requests[request_id]
+    deliveries = tuple(replace(each, state=DeliveryState.HELD) for each in view.deliveries)
+    record.kept_requests[request_id] = replace(
+        view, state=RequestState.SENDING, deliveries=deliveries
+    )
+
+
 def test_turns_are_listed_by_target(capsys: Capture, record: FakeRecord) -> None:
     turn = {"role": "segment", "action": {"kind": "box"}, "outcome": "drawn", "score": 0.914}
     record.kept_turns["request-1"] = (TurnView(0, 41, 0, turn, START),)

@@ -223,6 +223,7 @@ CALLS: list[Callable[[TestClient, str], Any]] = [
     lambda api, study: api.get("/api/v1/requests"),
     lambda api, study: api.get("/api/v1/requests/x"),
     lambda api, study: api.post("/api/v1/requests/x/retry"),
+    lambda api, study: api.post("/api/v1/requests/x/release"),
     lambda api, study: api.get(f"/api/v1/studies/{study}"),
     lambda api, study: api.post(f"/api/v1/studies/{study}/complete"),
     lambda api, study: api.get("/api/v1/audit"),

@@ -66,6 +66,7 @@ def test_no_header_makes_the_guard_fail(stranger: TestClient, text: str) -> None
         ("GET", "/api/v1/requests/x/turns/0/picture.png"),
         ("POST", "/api/v1/requests/x/retry"),
         ("POST", "/api/v1/requests/x/cancel"),
+        ("POST", "/api/v1/requests/x/release"),
         ("GET", "/api/v1/studies"),
         ("GET", "/api/v1/studies/1.2"),
         ("POST", "/api/v1/studies/1.2/complete"),

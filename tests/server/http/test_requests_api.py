@@ -384,6 +384,22 @@ def test_only_a_failed_request_is_tried_again(
     assert (answer.status_code, answer.json()["state"]) == (202, "QUEUED")
 
 
+def test_only_what_is_held_back_is_released(
+    api: TestClient, record: FakeRecord, study: str
+) -> None:
+    request_id = submit(api, study)
+    early = api.post(f"/api/v1/requests/{request_id}/release")
+    view = record.kept_requests[request_id]
+    waiting = tuple(replace(each, state=DeliveryState.HELD) for each in view.deliveries)
+    record.kept_requests[request_id] = replace(view, state=RequestState.SENDING, deliveries=waiting)
+
+    answer = api.post(f"/api/v1/requests/{request_id}/release")
+
+    assert early.status_code == 409
+    assert answer.status_code == 202
+    assert [each["state"] for each in answer.json()["deliveries"]] == ["pending"]
+
+
 @pytest.mark.parametrize("path", ["", "/turns", "/turns/0/picture.png"])
 def test_a_request_that_is_not_there_is_not_found(api: TestClient, path: str) -> None:
     answer = api.get(f"/api/v1/requests/nothing{path}")

@@ -56,6 +56,7 @@ def test_every_state_has_its_line_and_every_working_state_can_end() -> None:
         (DeliveryState.DEAD, DeliveryState.WITHDRAWN),  # it says why nothing came
         (DeliveryState.WITHDRAWN, DeliveryState.DELIVERED),  # only through a retry
         (DeliveryState.WITHDRAWN, DeliveryState.RETRYING),
+        (DeliveryState.HELD, DeliveryState.DELIVERED),  # only through a release
     ],
 )
 def test_a_delivery_cannot_leave_the_table(before: DeliveryState, after: DeliveryState) -> None:
