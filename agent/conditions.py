@@ -19,7 +19,8 @@ class PictureSettings:
     `dialect` whose tint lies over a mask, `overlay` as a fill or as a contour; `image_px` the side
     of a slice's picture, 0 for the slice's own size; `zoom` shows only the surroundings of a
     neighbour's outline; `sheets` contact sheets of `sheet_slices` slices, each tile `tile_px` wide,
-    and with `crop_sheets` without what lies round the body or far from the object.
+    and with `crop_sheets` without what lies round the body or far from the object; with
+    `repeat_pictures` one that a conversation has already is shown again.
     The defaults are those of a policy that is shown no pictures: the slice as it is.
     """
 
@@ -31,6 +32,7 @@ class PictureSettings:
     tile_px: int = 192
     overlay: str = "fill"
     crop_sheets: bool = False
+    repeat_pictures: bool = True
 
 
 @runtime_checkable

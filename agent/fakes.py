@@ -42,7 +42,9 @@ from agent.ports import (
     Slices,
 )
 from agent.values import (
+    AXIAL,
     Box,
+    ImageFacts,
     Point,
     PromptKind,
     Prompts,
@@ -236,11 +238,14 @@ class ArraySlices:
         window: str = "",
         levels: tuple[float, float] | None = None,
         modality: str = "",
+        *,
+        facts: ImageFacts = AXIAL,
     ) -> None:
         self._intensities, self._segmenter = intensities, segmenter
         self._encodings: dict[int, Encoding] = {}
         self.spacing_mm = spacing_mm
         self.window, self.levels, self.modality = window, levels, modality
+        self.facts = facts
         self.encoder_passes = 0
 
     @property

@@ -16,6 +16,7 @@ from agent.actions import Action
 from agent.knowledge import Knowledge
 from agent.turns import Turn, Usage
 from agent.values import (
+    ImageFacts,
     PromptKind,
     Prompts,
     Role,
@@ -89,6 +90,10 @@ class Slices(Protocol):
     @property
     def modality(self) -> str:
         """As in DICOM ("CT", "MR", …); "" or "OT" of an image that does not tell."""
+
+    @property
+    def facts(self) -> ImageFacts:
+        """What is known of how the slices lie and were made."""
 
     @property
     def window(self) -> str:

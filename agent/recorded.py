@@ -32,6 +32,8 @@ from agent.ports import (
 from agent.trace import TracedTarget
 from agent.turns import WHOLE_VOLUME, Outcome, Turn
 from agent.values import (
+    UNTOLD_FACTS,
+    ImageFacts,
     PromptKind,
     Prompts,
     Role,
@@ -331,6 +333,7 @@ class GridOnly:
     conditions: Conditions
     window: str = ""
     modality: str = ""
+    facts: ImageFacts = UNTOLD_FACTS
 
     @property
     def shape(self) -> tuple[int, int, int]:

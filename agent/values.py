@@ -22,13 +22,18 @@ class Volume:
     """Intensities (z, y, x) float32 (HU for CT) on a grid; `modality` as in DICOM ("CT", "MR", …).
 
     `colour` (z, y, x, 3) uint8 RGB where the image has colours; the intensities are then their
-    luminance.
+    luminance. `placed` is whether the grid says where it lies in the patient, `sized` whether its
+    spacing is in mm: both False for a picture that tells neither. `contrast` is whether contrast
+    medium is known to have been given.
     """
 
     intensities: NDArray[np.float32]
     geometry: Geometry
     modality: str
     colour: NDArray[np.uint8] | None = None
+    placed: bool = True
+    sized: bool = True
+    contrast: bool = False
 
     def __post_init__(self) -> None:
         if self.intensities.shape != self.geometry.shape:
@@ -37,6 +42,27 @@ class Volume:
             )
         if self.colour is not None and self.colour.shape != (*self.geometry.shape, 3):
             raise ValueError(f"colour {self.colour.shape} does not fill the grid in RGB")
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """What is known of an image's slices, "" and False where it is not: the `plane` ("axial"), what
+    of the patient is at the `left` and `top` edge ("right", "front"), whether the spacing is in mm
+    (`sized`), and whether contrast medium was given (`contrast`).
+    """
+
+    plane: str = ""
+    left: str = ""
+    top: str = ""
+    sized: bool = False
+    contrast: bool = False
+
+
+UNTOLD_FACTS = ImageFacts()
+"""Of an image of which nobody says how it lies."""
+
+AXIAL = ImageFacts("axial", "right", "front", sized=True)
+"""Of the slices of a volume whose place and spacing are known."""
 
 
 @dataclass(frozen=True, eq=False)

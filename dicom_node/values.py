@@ -113,7 +113,8 @@ class SourceVolume:
     affine states the size of a pixel alone, and it has no frame of reference. It is `sized` where
     its header states the size of a pixel; otherwise a pixel counts as 1 mm. `colour` is (z, y, x,
     3) uint8 RGB; the intensities are then its luminance. `unit` is that of the intensities (UCUM),
-    None where it is unknown: no result may then be stated in a unit.
+    None where it is unknown: no result may then be stated in a unit. `contrast` is whether the
+    header names a contrast medium.
     """
 
     intensities: NDArray[np.float32]
@@ -129,6 +130,7 @@ class SourceVolume:
     sized: bool = True
     unit: Code | None = None
     why_chosen: str = ""
+    contrast: bool = False
 
 
 @dataclass(frozen=True)

@@ -60,8 +60,9 @@ def contact_sheet(
     crop: Crop | None = None,
 ) -> Picture:
     """The slices `numbers` (zero-based, at least one) in rows from the left, each in a square of
-    `tile_px` with its number at the top left; below them a scale bar with its length in mm. The
-    object `voxels` (z, y, x) bool is outlined in green. Only the `crop` of each is shown.
+    `tile_px` with its number at the top left; below them, where the scale is known, a bar with its
+    length in mm. The object `voxels` (z, y, x) bool is outlined in green. Only the `crop` of each
+    is shown.
     """
     view = View.letterbox(slices.shape[1:], (tile_px, tile_px), crop)
     across = math.ceil(math.sqrt(len(numbers)))
@@ -72,7 +73,8 @@ def contact_sheet(
         top, left = place // across * step, place % across * step
         mask = None if voxels is None else voxels[z]
         sheet[top : top + tile_px, left : left + tile_px] = _tile(slices, z, view, mask)
-    _draw_bar(sheet, slices.spacing_mm[2] / view.scale[0], top=down * step)
+    if slices.facts.sized:
+        _draw_bar(sheet, slices.spacing_mm[2] / view.scale[0], top=down * step)
     return Picture(sheet)
 
 

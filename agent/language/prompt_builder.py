@@ -42,6 +42,8 @@ WITHOUT_EFFECT = frozenset({Outcome.REFUSED, Outcome.DUPLICATE, Outcome.NO_MASK}
 """Outcomes after which the next message is about a fault and not about a new mask."""
 
 _BODY_SLICES = 20  # are looked at for where the body is
+_NO_SIDES = {"left": "", "top": ""}
+_MODALITIES = {"OT": "", "XC": "a picture in colour"}  # other codes are words of their own
 _OPENINGS = {Role.CARRY: "carry", Role.REVIEW: "review"}
 
 
@@ -81,13 +83,20 @@ class PromptBuilder:
             "coordinates": _convention(self.templates, coordinates),
             "overlay": self.templates.fill(f"shown_as_{self.settings.overlay}"),
             "refine": _refining(self.templates, observation.supported_prompts),
+            "again": _again(self.templates, self.settings),
         }
         messages = [self._system("system", tools, **told)]
+        numbers: dict[Picture, int] = {}
         for turn in turns if self.settings.history else turns[-1:]:
             if turn and self.settings.history:
                 messages.append(self._reply(observation.turns[turn - 1].reply))
             picture = self._picture(observation, turn, slice_rgb, view)
             text = self._sequel(observation, turn) if turn else self._opening(observation)
+            if picture in numbers and not self.settings.repeat_pictures:
+                unchanged = self.templates.fill("unchanged", image=numbers[picture])
+                messages.append(Message("user", (f"{unchanged}\n{text}",)))
+                continue
+            numbers.setdefault(picture, len(numbers) + 1)
             messages.append(Message("user", (picture, text)))
         return self._conversation(messages, tools)
 
@@ -170,18 +179,19 @@ class PromptBuilder:
         }
 
     def _place(self, observation: Observation) -> str:
-        """Where in the volume a slice lies; "" for an image of one slice."""
-        slices = observation.slices
+        """Where in the volume a slice lies, how it lies and how large it is, as far as known."""
+        slices, facts = observation.slices, observation.slices.facts
+        crop = view_of(observation, self.settings).crop
+        sides = {"left": facts.left, "top": facts.top} if facts.left and facts.top else _NO_SIDES
+        size_mm = {
+            "width_mm": round(crop.width * slices.spacing_mm[2]) if facts.sized else "",
+            "height_mm": round(crop.height * slices.spacing_mm[1]) if facts.sized else "",
+        }
         depth = slices.shape[0]
         if depth == 1:
-            return ""
-        crop = view_of(observation, self.settings).crop
+            return self.templates.fill("single", **sides, **size_mm)
         return self.templates.fill(
-            "volume",
-            slice=observation.slice_index,
-            last_slice=depth - 1,
-            width_mm=round(crop.width * slices.spacing_mm[2]),
-            height_mm=round(crop.height * slices.spacing_mm[1]),
+            "volume", slice=observation.slice_index, last_slice=depth - 1, **sides, **size_mm
         )
 
     def _sheets(
@@ -200,7 +210,9 @@ class PromptBuilder:
             name,
             target=target.text,
             last_slice=slices.shape[0] - 1,
-            slice_mm=f"{slices.spacing_mm[0]:g}",
+            left=slices.facts.left,
+            slice_mm=f"{slices.spacing_mm[0]:g}" if slices.facts.sized else "",
+            bar=self.templates.fill("bar") if slices.facts.sized else "",
             image=_image(self.templates, slices),
             **gaps,
         )
@@ -287,8 +299,13 @@ def undone_before(observation: Observation, turn: int) -> NDArray[np.bool_] | No
 
 def _image(templates: PromptTemplates, slices: Slices) -> str:
     """What kind of image it is, as far as it is known."""
-    modality = "" if slices.modality == "OT" else slices.modality
-    return templates.fill("image", modality=modality, window=slices.window)
+    modality = _MODALITIES.get(slices.modality, slices.modality)
+    contrast = "with contrast medium" if slices.facts.contrast else ""
+    kind = " ".join(filter(None, (slices.facts.plane, modality, contrast)))
+    # what was measured is for the record, and percentiles say nothing of a picture
+    window = slices.window.partition(", measured as")[0]
+    window = "" if window.endswith("(percentiles)") else window
+    return templates.fill("image", kind=kind, modality=modality, window=window)
 
 
 def _refining(templates: PromptTemplates, supported_prompts: Collection[PromptKind]) -> str:
@@ -296,6 +313,12 @@ def _refining(templates: PromptTemplates, supported_prompts: Collection[PromptKi
     if PromptKind.POINT not in supported_prompts:
         return templates.fill("refine_boxes")
     return templates.fill("refine_both" if PromptKind.BOX in supported_prompts else "refine_points")
+
+
+def _again(templates: PromptTemplates, settings: LanguageSettings) -> str:
+    """When the model is shown the image again."""
+    repeats = settings.repeat_pictures or not settings.history
+    return templates.fill("again" if repeats else "again_if_changed")
 
 
 def _listed(tools: Collection[Tool], dialect: Dialect) -> str:

@@ -31,7 +31,8 @@ class LanguageSettings:
     picture of a slice, 0 for the slice's own size; `zoom` shows only the surroundings of a
     neighbour's outline where there is one; `sheets` contact sheets of `sheet_slices` slices, each
     tile `tile_px` wide, cut to the body or the object with `crop_sheets`; `overlay` how a mask is
-    shown. The first try is at `temperature`; every try
+    shown; `repeat_pictures` shows a picture again that a conversation has already, instead of
+    naming it. The first try is at `temperature`; every try
     after one without effect adds `retry_temperature`, and a question about the whole volume is
     asked again `retries` times. `prompts` a folder of the site's own prompt files.
     """
@@ -47,6 +48,7 @@ class LanguageSettings:
     tile_px: int = 192
     crop_sheets: bool = True
     overlay: Overlay = Overlay.CONTOUR
+    repeat_pictures: bool = False
     temperature: float = 0.0
     retry_temperature: float = 0.3
     retries: int = 2
@@ -83,6 +85,7 @@ class LanguageSettings:
             self.tile_px,
             str(self.overlay),
             self.crop_sheets,
+            self.repeat_pictures,
         )
 
     @property

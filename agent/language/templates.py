@@ -22,7 +22,7 @@ _TURN = frozenset({"target", "mask", "undone", "neighbour", "observation", "turn
 
 PLACEHOLDERS: Mapping[str, frozenset[str]] = {
     "system": frozenset(
-        {"tools", "coordinates", "overlay", "refine"}
+        {"tools", "coordinates", "overlay", "refine", "again"}
     ),  # who the model is, and how the work goes
     "volume_system": frozenset({"tools"}),  # the same for questions about a whole volume
     "tools": frozenset({"tools"}),  # the syntax of actions, where the server is not given functions
@@ -33,19 +33,24 @@ PLACEHOLDERS: Mapping[str, frozenset[str]] = {
     "fault": _TURN,  # after a reply without effect
     "form": _TURN,  # after a reply that could not be read
     "survey": frozenset(
-        {"target", "last_slice", "slice_mm", "image", "gaps"}
+        {"target", "last_slice", "left", "slice_mm", "bar", "image", "gaps"}
     ),  # where in the volume is it?
     "inspect": frozenset(
-        {"target", "last_slice", "slice_mm", "image"}
+        {"target", "last_slice", "left", "slice_mm", "bar", "image"}
     ),  # where is the outline wrong?
     "volume_fault": frozenset({"observation"}),  # after an answer that cannot be used
     # sentences that the above are made of
-    "volume": frozenset({"slice", "last_slice", "width_mm", "height_mm"}),
+    "volume": frozenset({"slice", "last_slice", "left", "top", "width_mm", "height_mm"}),
+    "single": frozenset({"left", "top", "width_mm", "height_mm"}),  # an image of one slice
     "thousandths": frozenset(),
     "pixels": frozenset({"width_px", "height_px", "right", "bottom"}),
     "fractions": frozenset(),
-    "image": frozenset({"modality", "window"}),
+    "image": frozenset({"kind", "modality", "window"}),
+    "bar": frozenset(),
     "gaps": frozenset(),
+    "again": frozenset(),
+    "again_if_changed": frozenset(),
+    "unchanged": frozenset({"image"}),
     "refine_both": frozenset(),
     "refine_boxes": frozenset(),
     "refine_points": frozenset(),

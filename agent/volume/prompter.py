@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 
 from agent.errors import SegmenterFailed
 from agent.ports import Encoding, PromptedSlice, Slices, VolumePrompter
-from agent.values import PromptKind, Prompts, Segmentation, VolumePrompts, VolumeSegmentation
+from agent.values import (
+    UNTOLD_FACTS,
+    ImageFacts,
+    PromptKind,
+    Prompts,
+    Segmentation,
+    VolumePrompts,
+    VolumeSegmentation,
+)
 
 _NO_LOGITS = np.zeros((0, 0), dtype=np.float32)
 
@@ -31,6 +39,7 @@ class SliceAsVolume:
     window: str = ""
     levels: tuple[float, float] | None = None
     modality: str = ""
+    facts: ImageFacts = UNTOLD_FACTS
 
     @property
     def embedding(self) -> NDArray[np.float32]:

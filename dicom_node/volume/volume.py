@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 
 from dicom_node.series.image_modality import modality_of
@@ -13,6 +14,9 @@ from dicom_node.volume.pixels import decode, refuse_undecodable_syntaxes
 from dicom_node.volume.single_image import load_single_image
 
 log = logging.getLogger(__name__)
+
+
+_WITHOUT = re.compile(r"(no|none|without|w/o|nil|0|n|native)\b", re.IGNORECASE)
 
 
 def load_volume(headers: Sequence[InstanceHeader]) -> SourceVolume:
@@ -45,4 +49,11 @@ def load_volume(headers: Sequence[InstanceHeader]) -> SourceVolume:
         modality=modality,
         warnings=(*stack.warnings, *decoded.warnings),
         unit=decoded.unit,
+        contrast=_has_contrast(first),
     )
+
+
+def _has_contrast(header: InstanceHeader) -> bool:
+    """Whether a contrast medium is named (PS3.3 C.7.6.4); some write that there was none."""
+    agent = header.attributes.get("ContrastBolusAgent", "").strip()
+    return bool(agent) and _WITHOUT.match(agent) is None

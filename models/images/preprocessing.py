@@ -8,7 +8,7 @@ square, or slices are merged, are values resampled. Grids stay as oblique as the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -70,7 +70,8 @@ class WorkingGrid:
         if self.is_identity:
             return volume
         voxels = self._carry(volume.intensities, self.source, self.working)
-        return Volume(voxels, self.working, volume.modality, self._colour(volume.colour))
+        colour = self._colour(volume.colour)
+        return replace(volume, intensities=voxels, geometry=self.working, colour=colour)
 
     def to_source(self, voxels: NDArray[np.bool_] | NDArray[np.float32]) -> Mask:
         """The mask on the source grid from (z, y, x) on the working grid: bool, or float 0..1,

@@ -189,11 +189,11 @@ def _read_picture(path: Path, content: io.BytesIO | None = None) -> Volume:
         pixels = pixels[..., 0]
     if pixels.ndim == 2:
         is_ct = bool(pixels.min() <= _CT_AIR_HU) or looks_like_ct(pixels)
-        return as_volume(pixels[None], UPRIGHT, modality="CT" if is_ct else UNTOLD)
+        grey = as_volume(pixels[None], UPRIGHT, modality="CT" if is_ct else UNTOLD)
+        return replace(grey, placed=False, sized=False)
     luminance = sum(pixels[..., n] * weight for n, weight in enumerate(_LUMINANCE))
-    return replace(
-        as_volume(np.asarray(luminance)[None], UPRIGHT, modality="XC"), colour=pixels[None]
-    )
+    grey = as_volume(np.asarray(luminance)[None], UPRIGHT, modality="XC")
+    return replace(grey, colour=pixels[None], placed=False, sized=False)
 
 
 def _pixels(picture: Any) -> NDArray[Any]:

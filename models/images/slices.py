@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from agent.ports import Encoding, Segmenter
 from agent.values import Volume
+from models.images.image_facts import facts_of
 from models.runtime.cache import write_atomically
 from models.runtime.encoding import Features
 
@@ -76,6 +77,7 @@ class EncodedSlices:
     ) -> None:
         self._volume, self._segmenter, self._normalise = volume, segmenter, normalise
         self.window, self.levels, self.modality = window, levels, volume.modality
+        self.facts = facts_of(volume)
         self._encoder, self._folder, self._in_memory = encoder, folder, in_memory
         self._memory_bytes, self._on_encoded = memory_bytes, on_encoded
         self._images: OrderedDict[int, NDArray[np.float32]] = OrderedDict()

@@ -61,6 +61,7 @@ class GrpoSettings:
     image_px: int = 512
     prompts_folder: Path | None = None
     overlay: Overlay = Overlay.CONTOUR
+    repeat_pictures: bool = False
     lora_rank: int = 0
     save_every: int = 200
     seed: int = 0
@@ -128,6 +129,7 @@ class GrpoSettings:
             max_new_tokens=self.reply_tokens,
             prompts=self.prompts_folder,
             overlay=self.overlay,
+            repeat_pictures=self.repeat_pictures,
         )
 
     @property

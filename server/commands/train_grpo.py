@@ -108,6 +108,7 @@ def _run(arguments: argparse.Namespace, load: Load) -> int:
     for name in ("sampler_url", "dynamic_sampling"):
         changes[name] = getattr(arguments, name)
     changes["overlay"] = site.language.overlay
+    changes["repeat_pictures"] = site.language.repeat_pictures
     changes["prompts_folder"] = arguments.prompts_folder or site.language.prompts
     training = grpo.settings_of(arguments.preset, changes)
     of = grpo.GrpoRun(

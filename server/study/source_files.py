@@ -84,7 +84,15 @@ class StudySource:
 def agent_volume(volume: SourceVolume) -> Volume:
     """The DICOM edge's volume as the agent's: the same arrays, the same affine."""
     geometry = Geometry(volume.intensities.shape, volume.affine_zyx_to_lps)
-    return Volume(volume.intensities, geometry, volume.modality, volume.colour)
+    return Volume(
+        volume.intensities,
+        geometry,
+        volume.modality,
+        volume.colour,
+        placed=not volume.single_image,
+        sized=volume.sized,
+        contrast=volume.contrast,
+    )
 
 
 def volume_digest(volume: Volume) -> str:

@@ -83,6 +83,7 @@ class WorkFolder:
             "warnings": volume.warnings,
             "picture": volume.single_image,
             "sized": volume.sized,
+            "contrast": volume.contrast,
             "unit": None if volume.unit is None else asdict(volume.unit),
             "why_chosen": volume.why_chosen,
         }
@@ -108,6 +109,7 @@ class WorkFolder:
             colour=np.load(colour, mmap_mode="c") if colour.is_file() else None,
             single_image=record.get("picture", False),
             sized=record.get("sized", True),
+            contrast=record.get("contrast", False),
             unit=Code(**record["unit"]) if record.get("unit") else None,
             why_chosen=record.get("why_chosen", ""),
         )

@@ -37,7 +37,7 @@ from agent.protocol.dialects import Dialect, render_reply
 from agent.protocol.view import View
 from agent.protocol.vocabulary import TOOLS
 from agent.turns import Usage
-from agent.values import Box, Role, Target
+from agent.values import UNTOLD_FACTS, Box, Role, Target
 from models.policies.chat.in_process.transformers_chat import transformers_chat
 from models.runtime.resources import LanguageOptions, Resources
 from models.segmenters.litemedsam import LiteMedSam
@@ -72,6 +72,7 @@ class ImageSet:
     spacing_mm = (1.0, 1.0, 1.0)
     window = modality = ""
     levels = None
+    facts = UNTOLD_FACTS
 
     def __init__(self, segmenter: Segmenter, side_px: int, *, keeps: bool) -> None:
         rng = np.random.default_rng(0)

@@ -35,7 +35,7 @@ import torch
 
 from agent.geometry import Geometry
 from agent.ports import Encoding, PropagatedSlice, Seed
-from agent.values import Volume
+from agent.values import UNTOLD_FACTS, Volume
 from agent.volume.between import dice
 from models.images.slices import EncodedSlices
 from models.runtime.encoding import Features
@@ -160,6 +160,7 @@ class FewSlices:
 
     DISTINCT = 4
     spacing_mm, window, levels, modality = (1.0, 1.0, 1.0), "", None, ""
+    facts = UNTOLD_FACTS
 
     def __init__(self, depth: int, model: Sam2VolumeSegmenter) -> None:
         self.shape, self._model = (depth, SIDE_PX, SIDE_PX), model

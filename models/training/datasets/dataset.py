@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from agent.case import Case, Truth
@@ -127,7 +127,7 @@ class Dataset:
                 entry.patient,
                 entry.dataset or self.name,
                 entry.split or "",
-                contents.volume,
+                _stated(contents),
                 contents.truths,
                 contents.spacing_known,
             )
@@ -140,3 +140,10 @@ class Dataset:
         by_place = (name for name in entry.files if path == self.root / name)
         by_name = (name for name in entry.files if path.name == Path(name).name)
         return next(by_place, None) or next(by_name, path.name)
+
+
+def _stated(contents: Contents) -> Volume:
+    """The volume; a grid that was made up for a file that stores none says nothing."""
+    if contents.spacing_known:
+        return contents.volume
+    return replace(contents.volume, placed=False, sized=False)

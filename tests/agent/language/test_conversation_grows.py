@@ -45,6 +45,7 @@ manners = st.builds(
     dialect=st.sampled_from(list(Dialect)),
     native_tools=st.booleans(),
     zoom=st.booleans(),
+    repeat_pictures=st.booleans(),
     image_px=st.sampled_from([0, 16]),
 )
 

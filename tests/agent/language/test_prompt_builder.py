@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from agent.actions import Malformed, Stop
-from agent.fakes import ArraySlices
+from agent.fakes import ArraySlices, FakeSegmenter
 from agent.language.chat import Answer, Call, Conversation, Message, Picture
 from agent.language.fakes import ScriptedChat
 from agent.language.overlay import Overlay
@@ -24,7 +25,7 @@ from agent.ports import Observation
 from agent.protocol.dialects import Dialect
 from agent.protocol.view import Crop
 from agent.turns import Outcome, Turn
-from agent.values import PromptKind, Role, Target
+from agent.values import UNTOLD_FACTS, ImageFacts, PromptKind, Role, Target
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 DIALECTS = list(Dialect)
@@ -84,7 +85,9 @@ class TestFiveTurns:
     ) -> None:
         # the originals showed the first turn's overlay as the clean image, and the clean one as
         # "updated mask"
-        chat, turns = five_turns(LanguageSettings(dialect, overlay=Overlay.FILL))
+        chat, turns = five_turns(
+            LanguageSettings(dialect, overlay=Overlay.FILL, repeat_pictures=True)
+        )
         kept = [Outcome.KEPT, Outcome.REFUSED, Outcome.ROLLED_BACK, Outcome.KEPT, Outcome.STOPPED]
         first, second = square_at(8, 8), square_at(16, 16)
         expected = [np.zeros_like(first), first, first, first, second]
@@ -95,10 +98,37 @@ class TestFiveTurns:
             shown[128:384] = np.kron(mask, np.ones((8, 8), dtype=np.bool_))  # 64 rows of padding
             np.testing.assert_array_equal(green(picture), shown)
 
+    @pytest.mark.parametrize("dialect", DIALECTS)
+    def test_a_picture_is_sent_once_and_named_where_it_comes_again(
+        self, five_turns: FiveTurns, dialect: Dialect
+    ) -> None:
+        papers, _ = five_turns(LanguageSettings(dialect, repeat_pictures=True))
+        ours, _ = five_turns(LanguageSettings(dialect))
+        every = papers.conversations[-1].pictures
+        sent = ours.conversations[-1].pictures
+
+        told = [re.findall(r"same as image (\d+)", text) for text in texts(ours.conversations[-1])]
+
+        # nothing was read in turn 2, so turn 3 is shown what turn 2 was
+        assert told == [[], [], ["2"], [], []]
+        assert sent == (every[0], every[1], every[3], every[4])
+        assert sent[int(told[2][0]) - 1] == every[2]
+
+    @pytest.mark.parametrize("repeats", [True, False])
+    def test_the_system_prompt_says_when_the_image_comes_again(
+        self, five_turns: FiveTurns, repeats: bool
+    ) -> None:
+        chat, _ = five_turns(LanguageSettings(repeat_pictures=repeats))
+
+        system = chat.conversations[0].messages[0].text
+
+        assert ("again where anything in it has changed, with" in system) is not repeats
+        assert ("you are shown the image again, with" in system) is repeats
+
     def test_a_contour_hides_nothing_and_what_was_undone_is_red(
         self, five_turns: FiveTurns, square_at: SquareAt
     ) -> None:
-        chat, turns = five_turns(LanguageSettings())
+        chat, turns = five_turns(LanguageSettings(repeat_pictures=True))
         undone_at = [turn.outcome for turn in turns].index(Outcome.ROLLED_BACK) + 1
         pictures = chat.conversations[-1].pictures
         said = texts(chat.conversations[-1])
@@ -128,7 +158,7 @@ class TestFiveTurns:
 
     def test_without_history_only_the_newest_picture_is_shown(self, five_turns: FiveTurns) -> None:
         settings = LanguageSettings(Dialect.THINK_ACTION, history=False)
-        whole, _ = five_turns(LanguageSettings(Dialect.THINK_ACTION))
+        whole, _ = five_turns(LanguageSettings(Dialect.THINK_ACTION, repeat_pictures=True))
 
         chat, _ = five_turns(settings)
 
@@ -246,7 +276,63 @@ class TestRoles:
             "slice 2 of a volume whose slices are numbered 0 (towards the feet) to 4" in in_volume
         )
         assert "128 mm wide and 64 mm high" in in_volume  # 64 and 32 pixels of 2 mm
-        assert single.startswith("The target is")
+        assert "slice" not in single
+        assert "What is shown is 64 mm wide and 32 mm high" in single  # pixels of 1 mm
+
+
+class TestWhatIsKnownOfTheImage:
+    """What is known is said, and nothing of what is not."""
+
+    def opening(self, facts: ImageFacts, modality: str = "", window: str = "") -> str:
+        array = np.zeros((1, 32, 64), dtype=np.float32)
+        slices = ArraySlices(
+            array, FakeSegmenter(), (1.0, 2.0, 2.0), window, modality=modality, facts=facts
+        )
+        talk = PromptBuilder.of(LanguageSettings()).about_slice(
+            Observation(BILE, slices, 0, Role.KEY)
+        )
+        return texts(talk)[0]
+
+    def test_modality_plane_window_contrast_sides_and_scale(self) -> None:
+        facts = ImageFacts("axial", "right", "front", sized=True, contrast=True)
+
+        told = self.opening(facts, "CT", "abdomen -160..240 HU, measured as -158..243")
+
+        assert told.splitlines()[:4] == [
+            "The patient's right is on the left of the image, the front at the top.",
+            "What is shown is 128 mm wide and 64 mm high.",
+            "The image is axial CT with contrast medium.",
+            "The grey levels shown are abdomen -160..240 HU.",
+        ]
+
+    def test_other_sides(self) -> None:
+        told = self.opening(ImageFacts("sagittal", "front", "head"), "MR", "MR 0..9 (percentiles)")
+
+        assert "The patient's front is on the left of the image, the head at the top." in told
+        assert "The image is sagittal MR." in told
+        assert "mm" not in told
+        assert "grey levels" not in told
+
+    @pytest.mark.parametrize("modality", ["", "OT"])
+    def test_nothing_is_said_of_an_image_that_tells_nothing(self, modality: str) -> None:
+        told = self.opening(UNTOLD_FACTS, modality, "OT 0..255 (percentiles)")
+
+        assert told.splitlines()[0] == "The target is: the organ that stores bile"
+
+    def test_sheets_have_no_scale_where_none_is_known(self, volume: ArraySlices) -> None:
+        voxels = np.ones((5, 32, 64), dtype=np.bool_)
+        volume.facts = UNTOLD_FACTS
+        builder = PromptBuilder.of(LanguageSettings())
+
+        talks = builder.about_volume(BILE, volume), builder.about_object(BILE, volume, voxels)
+
+        for talk in talks:
+            told = texts(talk)[0]
+            assert " mm" not in told
+            assert "patient" not in told
+            assert "bar" not in told
+            foot = talk.pictures[0].pixels[-28:]
+            assert not foot.any()
 
 
 class TestViews:

@@ -237,11 +237,11 @@ def test_a_template_under_which_training_would_not_be_serving_is_refused(
 
 def test_a_reply_that_would_run_into_the_prompt_is_learnt_as_it_is_said(planner: Planner) -> None:
     _, loaded, _ = planner
-    runs_on = DROPS_OLD_THOUGHTS.replace("{{ message.role }}\n", "{{ message.role }}: 1").replace(
-        "<|im_start|>assistant\n", "<|im_start|>assistant: 1"
+    runs_on = DROPS_OLD_THOUGHTS.replace("{{ message.role }}\n", "{{ message.role }}: th").replace(
+        "<|im_start|>assistant\n", "<|im_start|>assistant: th"
     )
     tokens = with_template(loaded, runs_on)
-    conversation, learnt = talk("00, 200, 300")
+    conversation, learnt = talk("e target is there")
     prompt = tokens.tokens.prepare(Conversation(conversation.messages[:1]))
     written = tokens.tokens.prepare(conversation, answered=True)
     assert not np.array_equal(written.ids[: prompt.ids.size], prompt.ids)
@@ -250,4 +250,4 @@ def test_a_reply_that_would_run_into_the_prompt_is_learnt_as_it_is_said(planner:
 
     assert np.array_equal(sequence.ids[~sequence.learnt], prompt.ids)
     decode = loaded.processor.tokenizer.decode
-    assert decode(sequence.ids[sequence.learnt]) == "00, 200, 300<|im_end|>"
+    assert decode(sequence.ids[sequence.learnt]) == "e target is there<|im_end|>"

@@ -17,6 +17,7 @@ import torch
 from agent.errors import SegmenterFailed
 from agent.fakes import ArraySlices
 from agent.ports import Encoding, PropagatedSlice, Seed, Slices, VolumeSegmenter
+from agent.values import UNTOLD_FACTS
 from models.runtime.encoding import Features
 from models.runtime.resources import Precision, Resources
 from models.segmenters.sam2.memory import Bank, Capacity, Memory, closest
@@ -204,6 +205,7 @@ class Endless:
     """A thousand slices of which three are different; nothing is kept that grows with them."""
 
     spacing_mm, window, levels, modality = (1.0, 1.0, 1.0), "", None, ""
+    facts = UNTOLD_FACTS
 
     def __init__(self, depth: int, grid: int) -> None:
         self.shape = (depth, *SHAPE[1:])
