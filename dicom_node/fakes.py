@@ -8,7 +8,7 @@ from pathlib import Path
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, RawDataStorage
 
-from dicom_node.errors import ResultMismatch
+from dicom_node.errors import DeliveryError, ResultMismatch
 from dicom_node.values import Arrival, ResultContent, ResultKind, WrittenResult
 
 
@@ -37,7 +37,7 @@ class FakeDestination:
     """A Destination that keeps results: `delivered` has one tuple for each successful send.
 
     `failures` are raised by the sends to come, one each, before it works (again); `echo` raises the
-    next one without using it up.
+    next one without using it up. `refusal` is what `negotiate` raises.
     """
 
     def __init__(
@@ -45,8 +45,9 @@ class FakeDestination:
         name: str = "pacs",
         failures: Sequence[Exception] = (),
         kinds: Collection[ResultKind] = tuple(ResultKind),
+        refusal: DeliveryError | None = None,
     ) -> None:
-        self._name = name
+        self._name, self._refusal = name, refusal
         self.kinds = kinds
         self.failures = list(failures)
         self.delivered: list[tuple[WrittenResult, ...]] = []
@@ -60,6 +61,11 @@ class FakeDestination:
         """Answers unless the next send would fail."""
         if self.failures:
             raise self.failures[0]
+
+    def negotiate(self) -> None:
+        """Agrees to store unless there is a `refusal`."""
+        if self._refusal:
+            raise self._refusal
 
     def send(self, results: Sequence[WrittenResult]) -> None:
         """Take `results`, or raise the next of `failures`."""

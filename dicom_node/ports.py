@@ -28,6 +28,11 @@ class Destination(Protocol):
     def echo(self) -> None:
         """C-ECHO; raises DeliveryError in words an administrator can act on."""
 
+    def negotiate(self) -> None:
+        """Ask for an association to store every object of `kinds`, and store none; raises
+        DeliveryError in words an administrator can act on.
+        """
+
     def send(self, results: Sequence[WrittenResult]) -> None:
         """Send every result in one association and check every status.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 
@@ -10,3 +11,10 @@ class ResultKind(StrEnum):
 
     SEG = "SEG"
     SR = "SR"
+
+
+SOP_CLASSES: Mapping[ResultKind, str] = {
+    ResultKind.SEG: "1.2.840.10008.5.1.4.1.1.66.4",  # Segmentation Storage
+    ResultKind.SR: "1.2.840.10008.5.1.4.1.1.88.22",  # Enhanced SR Storage
+}
+"""The SOP class of the objects of each kind (PS3.4 table B.5-1)."""

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from agent.knowledge import Knowledge
 from agent.ports import Policy, Segmenter
 from agent.values import PromptKind
 from models.runtime.resources import Resources
@@ -85,7 +86,8 @@ class PolicyEntry:
     where they do not. `require` raises LanguageMisconfigured where a setting is missing that it
     cannot work without. `abdomen_only`: it knows slices only as the abdomen's window shows them;
     for any other policy each structure is shown in its own window. `sparing`: it is asked about key
-    slices and the whole, and not about each slice that a structure is carried to.
+    slices and the whole, and not about each slice that a structure is carried to. `knowledge` as
+    its class says, None where that is known only once it is loaded.
 
     A policy that reads the encodings of the segmenter `reads` is built by `apart`, with an encoder
     of its own, where another segmenter draws.
@@ -98,6 +100,7 @@ class PolicyEntry:
     require: Callable[[Resources], None] = lambda _: None
     abdomen_only: bool = False
     sparing: bool = False
+    knowledge: Knowledge | None = None
     reads: str = ""
     apart: Callable[[Resources], Policy] | None = None
 

@@ -14,11 +14,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from agent.errors import BadPrompts
+from agent.fakes import PHANTOM_BANDS
+from agent.knowledge import ANYTHING, Knowledge
 from agent.language.chat import ChatModel
+from agent.language.templates import load_prompts
 from agent.ports import Policy, Segmenter
 from agent.values import PromptKind
 from models.entries import NEVER, Needs, PolicyEntry, SegmenterEntry
 from models.errors import LanguageMisconfigured
+from models.policies.locator.structures import KNOWLEDGE
 from models.runtime.resources import Resources
 from models.weights.manifest import (
     IMISNET_B,
@@ -162,6 +167,18 @@ def _openai_usable(resources: Resources) -> str:
 def _openai_require(resources: Resources) -> None:
     if not _openai_usable(resources):
         raise LanguageMisconfigured("language.endpoints", "name a server, and language.model")
+    from models.policies.chat.openai.openai_chat import require_usable
+
+    require_usable(resources.language)
+    _require_prompts(resources)
+
+
+def _require_prompts(resources: Resources) -> None:
+    options = resources.language
+    try:
+        load_prompts(options.dialect, options.prompts)
+    except BadPrompts as error:
+        raise LanguageMisconfigured("language.prompts", str(error)) from error
 
 
 def _transformers_usable(resources: Resources) -> str:
@@ -205,18 +222,32 @@ SEGMENTERS: Mapping[str, SegmenterEntry] = {
 }
 
 POLICIES: Mapping[str, PolicyEntry] = {
-    OPENAI: PolicyEntry(_openai, usable=_openai_usable, require=_openai_require, sparing=True),
+    OPENAI: PolicyEntry(
+        _openai,
+        usable=_openai_usable,
+        require=_openai_require,
+        sparing=True,
+        knowledge=ANYTHING,
+    ),
     TRANSFORMERS: PolicyEntry(
-        _transformers, language=True, usable=_transformers_usable, sparing=True
+        _transformers,
+        language=True,
+        usable=_transformers_usable,
+        require=_require_prompts,
+        sparing=True,
+        knowledge=ANYTHING,
     ),
     "locator": PolicyEntry(
         _locator,
         LOCATOR,
         usable=lambda _: "[language] names no model that is there",
         abdomen_only=True,
+        knowledge=KNOWLEDGE,
         reads="litemedsam",
         apart=_locator_apart,
     ),
-    "threshold": PolicyEntry(_threshold, abdomen_only=True),
+    "threshold": PolicyEntry(
+        _threshold, abdomen_only=True, knowledge=Knowledge(tuple(PHANTOM_BANDS))
+    ),
 }
 """In the order in which "auto" asks them."""

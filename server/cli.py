@@ -21,7 +21,7 @@ from dicom_node.log_text import log_lines
 from models.errors import ModelsError
 from server import compose
 from server.commands.console import say
-from server.errors import ServerError
+from server.errors import ConfigurationError, ServerError
 from server.nodes.lifecycle import SAFE_PATH_VARIABLE
 from server.traces import bare_record
 
@@ -92,6 +92,8 @@ def main(arguments: Sequence[str] | None = None, load: Load = compose.load) -> i
         warnings.simplefilter("ignore")
     try:
         return int(parsed.run(parsed, load))
+    except ConfigurationError as error:
+        return _trouble(*error.faults)
     except (ServerError, DicomNodeError, AgentError, ModelsError) as error:
         return _trouble(str(error))
     except OSError as error:
@@ -132,8 +134,9 @@ class _Version(argparse.Action):
         parser.exit()
 
 
-def _trouble(text: str) -> int:
-    say(f"segnode: {' '.join(text.split())}", error=True)
+def _trouble(*sentences: str) -> int:
+    for sentence in sentences:
+        say(f"segnode: {' '.join(sentence.split())}", error=True)
     return TROUBLE
 
 

@@ -42,7 +42,11 @@ class ServerError(Exception):
 
 
 class ConfigurationError(ServerError):
-    """A setting is unknown, unsafe or of the wrong kind."""
+    """Settings are unknown, unsafe or of the wrong kind: `faults`, each a sentence."""
+
+    def __init__(self, *faults: str) -> None:
+        self.faults = faults
+        super().__init__("; ".join(faults))
 
 
 class RequestError(ServerError):

@@ -136,6 +136,9 @@ class FolderDestination:
     def echo(self) -> None:
         """Always answers."""
 
+    def negotiate(self) -> None:
+        """Always agrees."""
+
     def send(self, results: Sequence[WrittenResult]) -> None:
         """Take all results."""
         self._hook("send")

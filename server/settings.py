@@ -33,15 +33,17 @@ from pydantic import (
 )
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
-from agent.language.settings import WrongSetting
 from dicom_node.receive.allowed import AllowedPeers
 from dicom_node.result_kinds import ResultKind
 from models.runtime.resources import LanguageOptions, Precision
 from server.database_url import fault_of
 from server.errors import ConfigurationError
+from server.settings_faults import did_you_mean, faults_of, variable_fault
 
 ENVIRONMENT_PREFIX = "SEGNODE_"
 EMBEDDED = "embedded"
+# compose.yaml is given it, and puts it into a URL
+_NO_SETTINGS = frozenset({"SEGNODE_DATABASE_PASSWORD"})
 Port = Annotated[int, Field(ge=0, le=65535)]
 AeTitle = Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[\x20-\x5b\x5d-\x7e]+$")]
 Name = Annotated[str, Field(min_length=1, max_length=64)]
@@ -265,12 +267,15 @@ class Settings(_Section):
         names = [destination.name for destination in self.destinations]
         if len(set(names)) != len(names):
             raise ValueError("two destinations have the same name")
-        for route in self.routes:
-            unknown = sorted(set(route.destinations) - set(names))
-            if unknown:
-                raise ValueError(
-                    f"route '{route.name}' names unknown destinations: {', '.join(unknown)}"
-                )
+        unknown = [
+            f"route '{route.name}' names the unknown destination '{destination}'"
+            + did_you_mean(destination, names)
+            for route in self.routes
+            for destination in route.destinations
+            if destination not in names
+        ]
+        if unknown:
+            raise ValueError(". ".join(unknown))
         return self
 
 
@@ -283,7 +288,7 @@ def config_folder() -> Path:
 def load_settings(
     files: Sequence[Path] = (), environment: Mapping[str, str] | None = None
 ) -> Settings:
-    """Read the layers into one frozen object; ConfigurationError names the file or key at fault."""
+    """Read the layers into one frozen object; ConfigurationError names what is at fault."""
     merged: dict[str, Any] = {}
     for path in (config_folder() / "default.toml", *files):
         _merge(merged, _read_toml(path))
@@ -291,20 +296,8 @@ def load_settings(
     try:
         return Settings.model_validate(merged)
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-    cause = first.get("ctx", {}).get("error")
-    inner, text = (
-        ((cause.setting,), cause.reason) if isinstance(cause, WrongSetting) else ((), _plain(first))
-    )
-    key = ".".join(str(part) for part in (*first["loc"], *inner)) or "settings"
-    raise ConfigurationError(f"{key}: {text} (see config/default.toml)")
-
-
-def _plain(error: Mapping[str, Any]) -> str:
-    kind, text = error["type"], str(error["msg"])
-    if kind in ("extra_forbidden", "unexpected_keyword_argument"):
-        return "no such setting"
-    return "is missing" if kind == "missing" else text.removeprefix("Value error, ")
+        faults = faults_of(error, Settings, merged)
+    raise ConfigurationError(*faults)
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -327,10 +320,17 @@ def _merge(into: dict[str, Any], layer: Mapping[str, Any]) -> None:
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     layer: dict[str, Any] = {}
+    faults = []
     for name, text in sorted(environment.items()):
+        if not name.startswith(ENVIRONMENT_PREFIX):
+            continue
         section, separator, key = name.removeprefix(ENVIRONMENT_PREFIX).partition("__")
-        if name.startswith(ENVIRONMENT_PREFIX) and separator:
+        if separator:
             layer.setdefault(section.lower(), {})[key.lower()] = _parsed(name, text)
+        elif name not in _NO_SETTINGS:
+            faults.append(variable_fault(name, ENVIRONMENT_PREFIX, tuple(Settings.model_fields)))
+    if any(faults):
+        raise ConfigurationError(*filter(None, faults))
     return layer
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from pynetdicom.events import Event, EventHandlerType
 
 from dicom_node.errors import PermanentDeliveryError, TransientDeliveryError
 from dicom_node.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from dicom_node.log_text import quoted
+from dicom_node.result_kinds import SOP_CLASSES
 from dicom_node.send.delivery_status import DeliveryOutcome, meaning_of, rule_for
 from dicom_node.values import ResultKind, WrittenResult
 
@@ -33,6 +36,7 @@ _REJECTIONS = {
     (3, 1): "temporary congestion",
     (3, 2): "local limit exceeded",
 }
+_SYNTAXES = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 _TOO_BUSY = 3  # the source of rejections that say nothing of us
 
 
@@ -99,6 +103,11 @@ class DicomDestination:
                     f"answered the echo with {meaning_of(status.Status)}", status.Status
                 )
 
+    def negotiate(self) -> None:
+        """Propose what `send` would propose for one object of each of `kinds`; DeliveryError."""
+        with self._associated([SOP_CLASSES[kind] for kind in self._kinds]):
+            pass
+
     def send(self, results: Sequence[WrittenResult]) -> None:
         """Send every result in one association and check every status.
 
@@ -148,9 +157,16 @@ class DicomDestination:
     def _associated(self, sop_classes: Sequence[str]) -> Iterator[Association]:
         """An association in which every one of `sop_classes` was accepted; released on leaving."""
         line = _AssociationTransport(self._timeouts.network_s)
-        association = self._entity(sop_classes).associate(
-            self._host, self._port, ae_title=self._ae_title, evt_handlers=line.handlers
-        )
+        try:
+            association = self._entity(sop_classes).associate(
+                self._host, self._port, ae_title=self._ae_title, evt_handlers=line.handlers
+            )
+        except (socket.gaierror, UnicodeError) as error:
+            # UnicodeError: no name at all, such as one with an empty part
+            raise self._later(
+                f"has the host '{quoted(self._host)}', which is no name that can be resolved here; "
+                "is it written right, and does the name service know it"
+            ) from error
         try:
             self._require_established(association, line)
             self._require_contexts(association, sop_classes)
@@ -171,8 +187,8 @@ class DicomDestination:
         for sop_class in sop_classes:
             # Two contexts rather than one of two syntaxes: a peer that prefers the default still
             # takes ours as stored
-            entity.add_requested_context(sop_class, ExplicitVRLittleEndian)
-            entity.add_requested_context(sop_class, ImplicitVRLittleEndian)
+            for syntax in _SYNTAXES:
+                entity.add_requested_context(sop_class, syntax)
         return entity
 
     def _require_established(self, association: Association, line: _AssociationTransport) -> None:
@@ -211,7 +227,11 @@ class DicomDestination:
 
     def _unaccepted(self, sop_classes: Sequence[str]) -> PermanentDeliveryError:
         names = ", ".join(dict.fromkeys(_named(sop_class) for sop_class in sop_classes))
-        return self._never(f"accepts no {names}; allow it there, then retry the request")
+        syntaxes = " or ".join(syntax.name for syntax in _SYNTAXES)
+        return self._never(
+            f"accepts no {names} as {syntaxes}; allow it there (what failed can then be retried), "
+            "or leave it out of the destination's kinds"
+        )
 
     def _later(self, what: str, status: int | None = None) -> TransientDeliveryError:
         return TransientDeliveryError(

@@ -17,27 +17,9 @@ from dicom_node.elements import first_item
 from dicom_node.errors import FaultyDataset, UnreadableDataset
 from dicom_node.reading_errors import quietly
 from dicom_node.receive.dataset_uids import IDENTIFYING, is_uid
+from dicom_node.routable_keywords import ROUTABLE_KEYWORDS
 from dicom_node.series.patients import patient_digests
 from dicom_node.values import InstanceHeader
-
-# What routes and rules may match on. None of them names the patient.
-ROUTABLE_KEYWORDS: tuple[str, ...] = (
-    "AcquisitionDate", "AcquisitionNumber", "AcquisitionProtocolName", "AcquisitionTime",
-    "AcquisitionType", "AnatomicalOrientationType", "BitsAllocated", "BitsStored",
-    "BodyPartExamined", "BurnedInAnnotation", "Columns", "ContentDate", "ContrastBolusAgent",
-    "ConversionType", "ConvolutionKernel", "DeviceSerialNumber", "DiffusionBValue",
-    "EchoNumbers", "EchoTime", "ExposureTime", "FilterType", "GantryDetectorTilt",
-    "ImageComments", "ImageType", "InstanceCreationDate", "InstitutionalDepartmentName",
-    "InstitutionName", "KVP", "Laterality", "LossyImageCompression", "MagneticFieldStrength",
-    "Manufacturer", "ManufacturerModelName", "Modality", "NumberOfFrames", "PatientAge",
-    "PatientPosition", "PatientSex", "PerformedProcedureStepDescription",
-    "PhotometricInterpretation", "PixelRepresentation", "ProtocolName",
-    "ReconstructionDiameter", "RepetitionTime", "RequestedProcedureDescription", "RescaleType",
-    "Rows", "SamplesPerPixel", "ScanningSequence", "ScanOptions", "SequenceName",
-    "SequenceVariant", "SeriesDate", "SeriesDescription", "SeriesNumber", "SliceThickness",
-    "SoftwareVersions", "SOPClassUID", "SpacingBetweenSlices", "SpecificCharacterSet",
-    "StationName", "StudyDate", "StudyDescription", "StudyID", "ViewPosition",
-)  # fmt: skip
 
 # What may tell images at one position apart (dicom_node.series.image_sets)
 SET_KEYWORDS: tuple[str, ...] = (

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dicom_node.errors import DicomNodeError, StorageFull
-from dicom_node.ports import Destination
+from dicom_node.errors import DeliveryError, DicomNodeError, StorageFull
 from models.errors import ModelsError
 from models.registry import all_plugins, weights_of
 from models.weights.weights import Weights
@@ -21,50 +22,84 @@ from server.errors import ServerError
 from server.nodes.gpus import gpus_for_workers
 from server.settings import Settings
 
-Check = tuple[str, Callable[[], str]]
-"""What is looked at, and the look: what was found in words, or one of the rooms' errors."""
+_EPILOG = """\
+Each line begins with ok, warn (it may be meant, or pass) or FAIL. A FAIL of the configuration or of
+the choice of models keeps `segnode serve` from starting; one of a destination, of weights, of the
+database or of the disk does not: that may change while the node runs.
+
+exit codes: 0 nothing fails, 1 something does or the settings cannot be read, 2 the command line is
+wrong
+
+examples:
+  segnode check --config site.toml
+  segnode check --config site.toml && segnode serve --config site.toml
+"""
+
+
+class Severity(StrEnum):
+    """What a line begins with; a doubt (`WARN`) does not make the command fail."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "FAIL"
+
+
+MODELS = "models"
+"""What findings about policy and segmenter are of."""
+
+Line = tuple[Severity, str, str]
+"""The severity, what was looked at, and what is to be said of it."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What `check` takes."""
     add_config(parser, _check)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = _EPILOG
 
 
 def _check(arguments: argparse.Namespace, load: Load) -> int:
     # without settings there is nothing else to look at: their error is the command's
     settings = settings_of(arguments)
+    # a destination's line says it in words
+    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
     faults = 0
-    for what, look in checks(settings, load("check")):
-        try:
-            say(f"ok    {what}: {look()}")
-        except (ServerError, DicomNodeError, ModelsError) as error:
-            say(f"FAIL  {what}: {error}")
-            faults += 1
+    for severity, what, sentence in lines(settings, load("check")):
+        say(f"{severity:<5} {what}: {sentence}")
+        faults += severity is Severity.FAIL
     return 1 if faults else 0
 
 
-def checks(settings: Settings, process: Any) -> Iterator[Check]:
-    """What there is to look at with these settings, in order."""
-    yield "configuration", lambda: _described(settings, process)
-    yield "database", lambda: process.database_version(settings)
-    for destination in process.destinations(settings):
-        yield f"destination {destination.name}", partial(_answered, destination)
-    yield from _models(settings, process)
-    yield "disk", lambda: _room(settings.storage.dir, settings.storage.minimum_free_bytes)
-
-
-def _models(settings: Settings, process: Any) -> Iterator[Check]:
-    chosen, resources = process.choice(settings), process.resources(settings)
-    yield "models", lambda: f"{chosen}; {_device(settings)}"
-    try:
-        parts = weights_of(policy=chosen.policy, segmenter=chosen.segmenter, resources=resources)
-    except ModelsError as error:
-        yield "models", partial(_raise, error)
-    else:
-        for part in parts:
-            yield f"models, {part.name}", partial(_whole, part, resources.weights_dir)
+def lines(settings: Settings, process: Any) -> Iterator[Line]:
+    """What there is to say of a node with these settings, in order."""
+    findings = process.findings(settings)
+    for finding in findings:
+        yield Severity.FAIL if finding.is_fault else Severity.WARN, finding.what, finding.sentence
+    if not findings:
+        yield Severity.OK, "configuration", _described(settings)
+    yield _looked("database", lambda: process.database_version(settings))
+    for destination, answer in process.answers(settings):
+        severity = Severity.FAIL if isinstance(answer, DeliveryError) else Severity.OK
+        yield severity, f"destination {destination.name}", str(answer)
+    if not any(finding.what == MODELS and finding.is_fault for finding in findings):
+        yield from _models(settings, process)
     for plugin in all_plugins():
-        yield f"models, plug-in {plugin.kind} {plugin.name}", plugin.usable
+        yield _looked(f"models, plug-in {plugin.kind} {plugin.name}", plugin.usable)
+    yield _looked("disk", lambda: _room(settings.storage.dir, settings.storage.minimum_free_bytes))
+
+
+def _looked(what: str, look: Callable[[], str]) -> Line:
+    try:
+        return Severity.OK, what, look()
+    except (ServerError, DicomNodeError, ModelsError) as error:
+        return Severity.FAIL, what, str(error)
+
+
+def _models(settings: Settings, process: Any) -> Iterator[Line]:
+    chosen, resources = process.choice(settings), process.resources(settings)
+    yield Severity.OK, MODELS, f"{chosen}; {_device(settings)}"
+    for part in weights_of(policy=chosen.policy, segmenter=chosen.segmenter, resources=resources):
+        yield _looked(f"models, {part.name}", partial(_whole, part, resources.weights_dir))
 
 
 def _device(settings: Settings) -> str:
@@ -75,21 +110,11 @@ def _device(settings: Settings) -> str:
     return f"a worker for each of {', '.join(gpus)}" if gpus else "on the processor: no GPU is seen"
 
 
-def _raise(error: ModelsError) -> str:
-    raise error
-
-
-def _described(settings: Settings, process: Any) -> str:
-    process.rules(settings)
+def _described(settings: Settings) -> str:
     return (
         f"{settings.node.ae_title} on port {settings.node.port}, "
         f"{len(settings.destinations)} destinations, {len(settings.routes)} routes"
     )
-
-
-def _answered(destination: Destination) -> str:
-    destination.echo()
-    return "answers C-ECHO"
 
 
 def _whole(weights: Weights, weights_dir: Path | None) -> str:

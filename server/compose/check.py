@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from dicom_node.errors import DeliveryError
 from dicom_node.ports import Destination
 from server.compose import load
 from server.compose.choice import choice, resources
-from server.compose.rules import rules
+from server.compose.soundness.configuration import findings
+from server.compose.soundness.reach import answers as answers_of
 from server.nodes.postgres import EmbeddedPostgres
 from server.record.database.engine import answering, open_engine
 from server.settings import Settings
 
-__all__ = ["choice", "database_version", "destinations", "resources", "rules"]
+__all__ = ["answers", "choice", "database_version", "findings", "resources"]
 
 
-def destinations(settings: Settings) -> tuple[Destination, ...]:
-    """The configured destinations; without any, what speaks DICOM is not loaded."""
-    if not settings.destinations:
-        return ()
-    return tuple(load("destinations").destinations(settings))
+def answers(settings: Settings) -> Iterator[tuple[Destination, str | DeliveryError]]:
+    """What each configured destination answers; without any, what speaks DICOM is not loaded."""
+    if settings.destinations:
+        yield from answers_of(load("destinations").destinations(settings))
 
 
 def database_version(settings: Settings) -> str:

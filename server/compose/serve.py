@@ -10,6 +10,7 @@ from pathlib import Path
 
 from server.compose.addresses import require_free_ports
 from server.compose.database import database
+from server.compose.soundness.configuration import require_sound
 from server.nodes.gpus import gpus_for_workers
 from server.nodes.lifecycle import stop_on_signals
 from server.nodes.storage_lock import storage_of
@@ -20,7 +21,10 @@ logger = logging.getLogger(__name__)
 
 
 def run(settings: Settings, config_files: Sequence[Path]) -> int:
-    """Keep listener, workers and API running until told to stop; the exit code."""
+    """Keep listener, workers and API running until told to stop; the exit code. ConfigurationError
+    for what `segnode check` calls a fault of the configuration, in the same words.
+    """
+    require_sound(settings)
     stop = stop_on_signals()
     with ExitStack() as held:
         held.enter_context(storage_of(settings.storage.dir, "serve"))

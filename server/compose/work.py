@@ -14,8 +14,16 @@ from server.compose.destinations import destinations
 from server.compose.heartbeat import BUSY_LIMIT_S, WORKER_LIMIT_S, heartbeat
 from server.compose.record import stored_studies
 from server.compose.rules import model_selector
+from server.compose.soundness.configuration import require_sound
+from server.compose.soundness.reach import warn_of_the_unreached
 from server.files import private_folder
-from server.nodes.lifecycle import announce_ready, end_with_parent, stop_on_signals, wait_for
+from server.nodes.lifecycle import (
+    announce_ready,
+    end_with_parent,
+    has_parent,
+    stop_on_signals,
+    wait_for,
+)
 from server.pipeline import OnProgress, Pipeline, ignore_progress, read_series
 from server.ports import LoadedModels
 from server.pulses import Part, Pulse
@@ -35,9 +43,12 @@ from server.work.worker import Worker
 def run(settings: Settings) -> int:
     """Load the models and work on requests until told to stop; ends the process with code 0."""
     end_with_parent()
+    if not has_parent():  # a supervisor has looked
+        require_sound(settings)
     stop = stop_on_signals()
     delivery, at_once = settings.delivery, settings.agent.requests_at_once
     working = Pulse(Part.WORKER, WORKER_LIMIT_S)
+    receivers = destinations(settings)
     with database(settings) as (url, _):
         sessions = Sessions(open_engine(url, pool_size=1))
         progress = ProgressNotes(sessions)
@@ -45,13 +56,14 @@ def run(settings: Settings) -> int:
         worker = Worker(
             url,
             WatchedStages(node_pipeline(settings, progress.tell), movement),
-            {destination.name: destination for destination in destinations(settings)},
+            {destination.name: destination for destination in receivers},
             RetryPolicy(delivery.attempts, delivery.delay_s, delivery.maximum_delay_s),
             requests_at_once=at_once,
             limits=StageLimits(**settings.stages.model_dump()),
             storage=settings.storage.dir,
         )
         worker.start()
+        warn_of_the_unreached(receivers)
         folder = private_folder(settings.storage.dir / "work")
         progress.start()
         retention = TurnMaskRetention(sessions, folder, settings.storage.turns_days)

@@ -87,6 +87,11 @@ def announce_ready(what: str) -> None:
         logger.info("nobody waits to hear that %s is ready", what)
 
 
+def has_parent() -> bool:
+    """Whether a supervisor started this process."""
+    return PARENT_VARIABLE in os.environ
+
+
 def end_with_parent() -> None:
     """Make sure that this process does not outlive the supervisor that started it; nothing without
     one.

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from agent.values import Target
-from dicom_node.series.header import ROUTABLE_KEYWORDS
+from dicom_node.routable_keywords import ROUTABLE_KEYWORDS
 from models.pair import ModelPair
 from server.errors import (
     BadTarget,
     ConfigurationError,
     NoTargets,
+    RequestError,
     TooManyTargets,
     UnknownDestination,
 )
 from server.rules.catalogue import Catalogue
 from server.rules.synonyms import fold
 from server.settings import RouteSettings
+from server.settings_faults import did_you_mean
 
 MAX_TEXT = 200
 LONGEST_TEXT = 1024
@@ -97,14 +99,21 @@ class Rules:
     pair: ModelSelector = as_said
 
     def __post_init__(self) -> None:
+        if faults := tuple(self._faults()):
+            raise ConfigurationError(*faults)
+
+    def _faults(self) -> Iterator[str]:
+        """Why routes cannot work, whoever plans."""
         for route in self.routes:
-            for keyword in route.when:
-                if keyword not in ROUTABLE_KEYWORDS:
-                    raise ConfigurationError(
-                        f"route '{route.name}': '{keyword}' cannot be matched on; "
-                        f"use one of {', '.join(ROUTABLE_KEYWORDS)}"
-                    )
-            self.targets(route.targets)
+            for keyword in set(route.when) - set(ROUTABLE_KEYWORDS):
+                yield f"route '{route.name}': '{keyword}' cannot be matched on" + (
+                    did_you_mean(keyword, ROUTABLE_KEYWORDS)
+                    or f"; use one of {', '.join(ROUTABLE_KEYWORDS)}"
+                )
+            try:
+                self.targets(route.targets)
+            except RequestError as error:
+                yield f"route '{route.name}': {error}"
 
     def matching(self, instances: Iterable[Mapping[str, str]]) -> tuple[RouteSettings, ...]:
         """The routes of which one instance of the study fits every pattern."""

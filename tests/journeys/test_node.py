@@ -35,11 +35,11 @@ FAKE_MODELS = '\n[agent]\npolicy = "threshold"\nsegmenter = "fake"\n'
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningNode, Archive]]:
-    """A node that routes every CT to the liver and a unicorn, and the archive it answers to."""
+    """A node that routes every CT to the liver, and the archive it answers to."""
     # the embedded database's socket path must stay short, and its own user must reach it
     folder = tmp_path_factory.mktemp("n")
     archive = Archive(folder / "archive")
-    targets = ("liver", "unicorn")
+    targets = ("liver",)
     with archive.running(), running_node(folder, archive.port, targets, FAKE_MODELS) as node:
         yield node, archive
 
@@ -126,13 +126,28 @@ def test_a_ct_goes_in_and_a_seg_and_an_sr_come_back(
     assert set(kinds) == {"SEG", "SR"}
     volume = load_volume([read_header(path) for path in phantom.paths])
     assert dice(segment_masks(kinds["SEG"], volume)["Liver"], phantom.masks["liver"]) > 0.9
-    liver, unicorn = request["targets"]
+    (liver,) = request["targets"]
     assert (liver["status"], liver["code"]["value"]) == ("segmented", "10200004")
     assert liver["volume_ml"] > 100
-    assert unicorn["status"] == "failed"
-    assert "does not know 'unicorn'" in unicorn["reason"]
     turns = node.client.get(f"requests/{request['id']}/turns")
     assert len(turns) == liver["turns"] > 0
+
+
+def test_what_the_policy_does_not_know_fails_and_the_other_targets_go_on(
+    site: tuple[RunningNode, Archive], patient: Callable[..., Any]
+) -> None:
+    node, _ = site
+    study = send(node, list(patient().paths))
+    ended(node, study)
+
+    body = {"study_instance_uid": study, "targets": ["unicorn", "liver"]}
+    node.client.post("requests", body)
+    request = ended(node, study, number=2)
+
+    unicorn, liver = request["targets"]
+    assert (request["state"], liver["status"]) == ("DONE", "segmented")
+    assert unicorn["status"] == "failed"
+    assert "does not know 'unicorn'" in unicorn["reason"]
 
 
 def test_a_request_is_replayed_from_its_rows_while_the_node_runs(

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
 import pytest
 
-from agent.fakes import FakeSegmenter, FakeVolumePrompter
+from agent.fakes import FakeSegmenter, FakeVolumePrompter, ThresholdPolicy
+from agent.language.policy import LanguagePolicy
 from agent.ports import Segmenter
 from models.entries import SegmenterEntry
+from models.errors import LanguageMisconfigured
+from models.policies.locator.policy import LocatorPolicy
 from models.registry import all_policies, all_segmenters
-from models.runtime.resources import Resources
+from models.runtime.resources import LanguageOptions, Resources
 from models.segmenters.imisnet.segmenter import ImisNetSegmenter
 from models.segmenters.litemedsam import LiteMedSam
 from models.segmenters.sam.segmenter import SamSegmenter
@@ -67,6 +74,51 @@ def test_litemedsam_is_built_with_its_resources(litemedsam: LiteMedSam) -> None:
 
     assert built.name == "litemedsam"
     assert entry.keeps
+
+
+@pytest.mark.parametrize(
+    ("name", "built"),
+    [
+        ("locator", LocatorPolicy),
+        ("transformers", LanguagePolicy),
+        ("openai", LanguagePolicy),
+        ("threshold", ThresholdPolicy()),
+    ],
+)
+def test_a_policy_knows_what_its_entry_says(name: str, built: Any) -> None:
+    assert POLICIES[name].knowledge == built.knowledge
+
+
+@pytest.mark.parametrize("name", ["openai", "transformers"])
+def test_prompts_that_cannot_be_read_are_told_before_a_model_is_loaded(
+    name: str, tmp_path: Path
+) -> None:
+    language = LanguageOptions(
+        model="m",
+        endpoints=("http://host/v1",),
+        allowed_hosts=("host",),
+        prompts=tmp_path / "nowhere",
+    )
+
+    with pytest.raises(LanguageMisconfigured, match=r"language\.prompts: there is no folder"):
+        POLICIES[name].require(Resources(language=language))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"allowed_hosts": ()}, "language.allowed_hosts"),
+        ({"api_key_file": Path("/nowhere/key")}, "language.api_key_file: cannot read"),
+    ],
+)
+def test_a_server_that_cannot_be_asked_is_told_before_it_is(
+    options: dict[str, Any], said: str
+) -> None:
+    language = LanguageOptions(model="m", endpoints=("http://host/v1",), allowed_hosts=("host",))
+
+    POLICIES["openai"].require(Resources(language=language))
+    with pytest.raises(LanguageMisconfigured, match=said):
+        POLICIES["openai"].require(Resources(language=replace(language, **options)))
 
 
 def test_what_is_shipped_comes_first() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from agent.values import TargetStatus
-from dicom_node.errors import NoUsableSeries, TransientDeliveryError
+from dicom_node.errors import NoUsableSeries, PermanentDeliveryError, TransientDeliveryError
 from dicom_node.fakes import FakeDestination
 from server.cli import main
 from server.commands.request import node_url
@@ -182,7 +182,7 @@ def test_an_interrupt_is_no_fault(capsys: Capture) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("[node]\nportt = 1\n", "node.portt: no such setting"),
+        ("[node]\nportt = 1\n", "node.portt: no such setting; did you mean 'port'?"),
         ("[node\n", "is not TOML"),
         (None, "cannot read"),
     ],
@@ -235,6 +235,39 @@ def test_check_goes_on_after_a_fault_and_exits_with_1(capsys: Capture) -> None:
     assert "FAIL  database: PostgreSQL does not answer" in lines
     assert "FAIL  destination pacs: nobody answers on 127.0.0.1:4242" in lines
     assert lines[-1].startswith("ok    disk")
+
+
+def test_check_tells_each_destination_what_it_does_not_take(capsys: Capture) -> None:
+    refusal = PermanentDeliveryError("accepts no SEG; allow it there", destination="b")
+    others = [FakeDestination("b", refusal=refusal), FakeDestination("c")]
+
+    code = main(["check"], ComposedProcesses(reachable=others))
+
+    lines = capsys.readouterr().out.splitlines()
+    assert code == 1
+    assert "FAIL  destination b: accepts no SEG; allow it there" in lines
+    assert "ok    destination c: answers C-ECHO and takes SEG and SR" in lines
+
+
+def test_what_may_be_meant_is_a_warning_and_no_failure(capsys: Capture, site: Path) -> None:
+    site.write_text(
+        '[agent]\npolicy = "openai"\n[language]\nendpoints = ["http://h/v1"]\nmodel = "m"\n'
+        'allowed_hosts = ["h"]\n[[routes]]\nname = "r"\ntargets = ["livr"]\n'
+    )
+
+    code = main(["check", "--config", str(site)], ComposedProcesses())
+
+    lines = capsys.readouterr().out.splitlines()
+    assert code == 0, lines
+    assert lines[0].startswith("warn  configuration: route 'r': 'livr' is no structure that is")
+
+
+def test_checks_help_says_how_it_ends(capsys: Capture) -> None:
+    with pytest.raises(SystemExit):
+        main(["check", "--help"])
+
+    out = " ".join(capsys.readouterr().out.split())
+    assert "exit codes: 0 nothing fails, 1 something does" in out
 
 
 def test_check_finds_a_full_disk(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from dicom_node.ports import Destination
 from models.weights.weights import Weights
 from server import compose
+from server.compose.soundness.reach import answers
 from server.errors import InputError
 from server.settings import Settings
 from server.values import TargetSummary
@@ -49,8 +50,8 @@ class ComposedProcesses:
             "dump": {"dump": lambda *what: self._note("dump", *what)},
             "check": {
                 "database_version": self._database_version,
-                "destinations": lambda _: self._reachable,
-                "rules": compose.load("rules").rules,
+                "answers": lambda _: answers(self._reachable),
+                "findings": compose.load("check").findings,
                 "choice": compose.load("choice").choice,
                 "resources": compose.load("choice").resources,
             },

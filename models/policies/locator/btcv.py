@@ -19,7 +19,7 @@ class LabelledSlice:
     """One axial slice, column 0 = the patient's right.
 
     `pixels` (rows, columns) uint8 on a scale of the slice's own, not HU; `labels` (rows, columns)
-    uint8, 0 the background, 1 to 13 as models.policies.locator.knowledge.ORGANS counts them.
+    uint8, 0 the background, 1 to 13 as models.policies.locator.structures.ORGANS counts them.
     """
 
     patient: str

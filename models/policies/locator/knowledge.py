@@ -10,26 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-ORGANS = (
-    "spleen",
-    "right_kidney",
-    "left_kidney",
-    "gallbladder",
-    "esophagus",
-    "liver",
-    "stomach",
-    "aorta",
-    "inferior_vena_cava",
-    "portal_and_splenic_vein",
-    "pancreas",
-    "right_adrenal_gland",
-    "left_adrenal_gland",
-)
-"""Keys of the catalogue in the order of the network's classes; class 0 is the background."""
-
-RIGHT_LUNG, LEFT_LUNG = "right_lung", "left_lung"
-LUNGS = (RIGHT_LUNG, LEFT_LUNG)
-KNOWN = ORGANS + LUNGS
+from models.policies.locator.structures import RIGHT_LUNG
 
 BODY_LEVEL = 0.05  # of the window: fat is at 0.15, air at 0
 _AIR_LEVEL = 0.02  # lungs lie far below the window's -160 HU

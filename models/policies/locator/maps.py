@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from agent.ports import Encoding, Slices
-from models.policies.locator.knowledge import LUNGS, ORGANS, lung_map
+from models.policies.locator.knowledge import lung_map
 from models.policies.locator.net import (
     IMAGE_PX,
     MAP_PX,
@@ -22,6 +22,7 @@ from models.policies.locator.net import (
     network_input,
 )
 from models.policies.locator.presence import area_px, least_area_px
+from models.policies.locator.structures import LUNGS, ORGANS
 from models.segmenters.litemedsam import Fit, model_input
 
 NEIGHBOUR_MM = 3.0

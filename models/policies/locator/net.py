@@ -23,7 +23,7 @@ CELLS = 64
 MAP_PX = 128
 """Side of the maps the network answers; two of their pixels span one cell of the embedding."""
 
-CLASSES = 14  # background and 13 organs, models.policies.locator.knowledge.ORGANS
+CLASSES = 14  # background and 13 organs, models.policies.locator.structures.ORGANS
 WIDTHS = (64, 112, 144)  # channels at 64, 32 and 16 cells
 _INPUTS = EMBEDDING_SHAPE[0] + (IMAGE_PX // CELLS) ** 2 + 2
 _BODY_LEVEL = 0.05  # of the window: fat is 0.15, air and most of the couch 0

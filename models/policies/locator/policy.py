@@ -18,14 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.actions import Absent, AddBox, Stop
-from agent.knowledge import Knowledge
 from agent.ports import Assessment, Localisation, Observation, Reply, Slices
 from agent.values import Box, Role, Segmentation, Target
 from agent.volume.between import drawing_stride, slices_drawn
 from agent.volume.evidence import LIKELY
 from models.policies.locator.boxes import blurred, candidate_boxes
 from models.policies.locator.field_of_view import LOOKED_AT, doubt_of_view
-from models.policies.locator.knowledge import KNOWN, LUNGS
 from models.policies.locator.maps import Encoder, OrganMaps
 from models.policies.locator.net import load_locator
 from models.policies.locator.presence import (
@@ -36,6 +34,7 @@ from models.policies.locator.presence import (
     near,
     presence,
 )
+from models.policies.locator.structures import KNOWLEDGE, LUNGS
 
 WEIGHTS = Path(__file__).parent / "weights" / "locator.safetensors"
 """The shipped weights; models/policies/locator/weights/MODEL_CARD.md says where they come from."""
@@ -60,7 +59,7 @@ class LocatorPolicy:
     """
 
     name = "locator"
-    knowledge = Knowledge(KNOWN, ("CT",), exclusive=True)
+    knowledge = KNOWLEDGE
 
     def __init__(
         self,

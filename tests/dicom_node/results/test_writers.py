@@ -11,6 +11,7 @@ from pydicom import dcmread
 
 from dicom_node.errors import ResultMismatch
 from dicom_node.fakes import FakeResultWriter
+from dicom_node.result_kinds import SOP_CLASSES
 from dicom_node.results.writers import RESULT_WRITERS, write_result, write_results
 from dicom_node.values import Algorithm, ResultContent, ResultIdentity, ResultKind, ResultSegment
 from tests.support import phantoms
@@ -41,6 +42,10 @@ def test_all_kinds_are_written_and_later_ones_know_the_earlier(
     results = write_results(content, tmp_path)
 
     assert [result.kind for result in results] == ["SEG", "SR"]
+    # as a destination is asked about before there is any result
+    assert [result.sop_class_uid for result in results] == [
+        SOP_CLASSES[result.kind] for result in results
+    ]
     assert [result.path.name for result in results] == ["seg.dcm", "sr.dcm"]
     evidence = dcmread(results[1].path).CurrentRequestedProcedureEvidenceSequence[0]
     series = [item.SeriesInstanceUID for item in evidence.ReferencedSeriesSequence]

@@ -19,6 +19,7 @@ from pydicom.uid import (
     EnhancedSRStorage,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
+    JPEG2000Lossless,
     SegmentationStorage,
 )
 from pynetdicom import AE, evt
@@ -207,6 +208,62 @@ class TestTaken:
         to(archive().port).echo()
 
 
+class TestNegotiation:
+    def test_a_peer_that_takes_everything_is_sent_nothing(
+        self, archive: Callable[..., Archive]
+    ) -> None:
+        pacs = archive()
+
+        to(pacs.port).negotiate()
+
+        assert (pacs.associations, pacs.received) == (1, [])
+
+    @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+    def test_one_of_the_syntaxes_is_enough(
+        self, archive: Callable[..., Archive], syntax: str
+    ) -> None:
+        pacs = archive(supports={SegmentationStorage: [syntax], EnhancedSRStorage: [syntax]})
+
+        to(pacs.port).negotiate()
+
+    @pytest.mark.parametrize(
+        ("supports", "refused", "accepted"),
+        [
+            ({EnhancedSRStorage: [ExplicitVRLittleEndian]}, ["Segmentation"], ["Enhanced SR"]),
+            ({SegmentationStorage: [ImplicitVRLittleEndian]}, ["Enhanced SR"], ["Segmentation"]),
+            ({SegmentationStorage: [JPEG2000Lossless]}, ["Segmentation", "Enhanced SR"], []),
+            ({VERIFICATION: [ImplicitVRLittleEndian]}, ["Segmentation", "Enhanced SR"], []),
+        ],
+        ids=["no SEG", "no SR", "SEG as something else", "the echo alone"],
+    )
+    def test_what_is_refused_is_named_with_what_we_send(
+        self,
+        archive: Callable[..., Archive],
+        supports: dict[Any, Any],
+        refused: list[str],
+        accepted: list[str],
+    ) -> None:
+        supports = {VERIFICATION: [ImplicitVRLittleEndian], **supports}
+        pacs = archive(supports=supports)
+        to(pacs.port).echo()
+
+        with pytest.raises(PermanentDeliveryError) as error:
+            to(pacs.port).negotiate()
+
+        sentence = str(error.value)
+        assert "as Explicit VR Little Endian or Implicit VR Little Endian; allow it" in sentence
+        assert [name for name in refused if f"{name} Storage (1.2.840" in sentence] == refused
+        assert not any(f"{name} Storage" in sentence for name in accepted)
+
+    def test_kinds_that_are_not_sent_are_not_asked_for(
+        self, archive: Callable[..., Archive]
+    ) -> None:
+        pacs = archive(supports={SegmentationStorage: [ExplicitVRLittleEndian]})
+        kinds = (ResultKind.SEG,)
+
+        DicomDestination("pacs", "PACS", "127.0.0.1", pacs.port, "SEGNODE", kinds=kinds).negotiate()
+
+
 class TestRefusedByStatus:
     @pytest.mark.parametrize("status", [0xA700, 0xA7FF, 0x0110, 0x0213])
     def test_worth_another_try(
@@ -342,6 +399,17 @@ class TestNotTakenAtAll:
             peer.start()
             with pytest.raises(TransientDeliveryError, match=sentence):
                 to(server.getsockname()[1], QUICK).echo()
+
+    @pytest.mark.parametrize("host", ["nowhere.invalid", "no\nname", "a..b", "x" * 300])
+    def test_a_host_that_no_name_service_knows(
+        self, results: tuple[WrittenResult, WrittenResult], host: str
+    ) -> None:
+        pacs = DicomDestination("pacs", "PACS", host, 104, "SEGNODE")
+
+        for ask in (pacs.echo, pacs.negotiate, lambda: pacs.send(results)):
+            with pytest.raises(TransientDeliveryError, match="no name that can be resolved") as e:
+                ask()
+            assert "\n" not in str(e.value)
 
     def test_nobody_there(self, results: tuple[WrittenResult, WrittenResult]) -> None:
         with socket.socket() as unused:

@@ -24,7 +24,8 @@ from pydicom.uid import (
 )
 
 from dicom_node.errors import UnreadableDataset
-from dicom_node.series.header import ROUTABLE_KEYWORDS, read_header
+from dicom_node.routable_keywords import ROUTABLE_KEYWORDS
+from dicom_node.series.header import read_header
 
 
 @pytest.fixture

@@ -118,6 +118,9 @@ class SilentDestination:
     def echo(self) -> None:
         self.go_on.wait(30)
 
+    def negotiate(self) -> None:
+        raise NotImplementedError
+
     def send(self, results: Any) -> None:
         raise NotImplementedError
 

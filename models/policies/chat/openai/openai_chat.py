@@ -178,6 +178,12 @@ class OpenAiChat:
         await self._clock.sleep(wait_s)
 
 
+def require_usable(options: LanguageOptions) -> None:
+    """Raise what OpenAiChat raises for options that cannot work; opens nothing."""
+    _endpoints(options, SystemClock())
+    _headers(options.api_key_file)
+
+
 def _endpoints(options: LanguageOptions, clock: Clock) -> Endpoints:
     if not options.endpoints:
         raise LanguageMisconfigured(

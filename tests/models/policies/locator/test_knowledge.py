@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from models.policies.locator.knowledge import KNOWN, LEFT_LUNG, RIGHT_LUNG, lung_map
+from models.policies.locator.knowledge import lung_map
+from models.policies.locator.structures import KNOWN, LEFT_LUNG, RIGHT_LUNG
 
 
 def chest(*, vessels: bool = True) -> NDArray[np.float32]:

@@ -10,8 +10,8 @@ import torch
 
 from models.policies.locator.augment import augmented, hounsfield, windowed
 from models.policies.locator.btcv import read_btcv
-from models.policies.locator.knowledge import ORGANS
 from models.policies.locator.net import load_locator
+from models.policies.locator.structures import ORGANS
 from models.policies.locator.train import (
     WEIGHTS_NAME,
     Schedule,
