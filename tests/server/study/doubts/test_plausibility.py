@@ -19,7 +19,7 @@ from dicom_node.values import SourceFrame, SourceVolume
 from dicom_node.voxels import Voxels
 from models.policies.locator.augment import hounsfield
 from models.policies.locator.btcv import read_btcv
-from models.policies.locator.knowledge import ORGANS
+from models.policies.locator.structures import ORGANS
 from server.pipeline import read_series
 from server.rules.catalogue import load_catalogue
 from server.rules.expectations import Expectation, Span, load_expectations
