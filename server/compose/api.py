@@ -1,8 +1,9 @@
-"""`segnode api`: the HTTP API over the record."""
+"""`segnode api`: the HTTP API over the record, and the pages beside it."""
 
 from __future__ import annotations
 
 from server.compose.addresses import address, connection_limits
+from server.compose.choice import choice
 from server.compose.database import database, migrate
 from server.compose.destinations import destinations
 from server.compose.heartbeat import heartbeat, part_table
@@ -10,11 +11,16 @@ from server.compose.record import record
 from server.http.app import create_app
 from server.http.ports import ConfiguredDestination, Services, TurnPictures
 from server.http.serving import serve
-from server.http.tokens import load_tokens
+from server.http.tokens import Tokens, load_tokens
 from server.nodes.lifecycle import announce_ready, end_with_parent
 from server.nodes.picture_process import PictureProcess
+from server.pages.app import ApiAndPages, create_pages
+from server.pages.ports import PageServices, Site
 from server.record.counting import RecordCounting
 from server.record.database.engine import Sessions, open_engine
+from server.record.overviews.overview import RecordOverview
+from server.rules.catalogue import load_catalogue
+from server.rules.completion import load_structure_names
 from server.settings import Settings
 from server.work.database_retry import retry_while_database_away
 
@@ -31,8 +37,12 @@ def run(settings: Settings) -> int:
             address(f"{host}:{port}", "http.port"),
             heartbeat(settings, [], settings.storage.dir, lambda: [url]),
         ):
+            services = _services(settings, url, pictures)
             serve(
-                create_app(_services(settings, url, pictures), tokens),
+                ApiAndPages(
+                    create_app(services, tokens),
+                    create_pages(_page_services(settings, url, services, tokens)),
+                ),
                 host,
                 port,
                 lambda: announce_ready(f"http://{host}:{port}"),
@@ -56,3 +66,18 @@ def _services(settings: Settings, url: str, pictures: TurnPictures) -> Services:
         storage=settings.storage.dir,
         minimum_free_bytes=settings.storage.minimum_free_bytes,
     )
+
+
+def _page_services(
+    settings: Settings, url: str, services: Services, tokens: Tokens
+) -> PageServices:
+    site = Site(
+        node=settings.node,
+        storage=settings.storage.dir,
+        quiet_s=settings.study.quiet_s,
+        routes=settings.routes,
+        structures=load_structure_names(load_catalogue()),
+        models=lambda: str(choice(settings)),
+    )
+    overview = RecordOverview(Sessions(open_engine(url, pool_size=2)))
+    return PageServices(services, overview, site, tokens)

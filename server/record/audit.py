@@ -87,6 +87,17 @@ def read(
     return tuple(_view(row) for row in session.scalars(query))
 
 
+def of_request(session: Session, request_id: str, most: int) -> tuple[AuditView, ...]:
+    """The last `most` lines about a request, in the order they were written."""
+    query = (
+        select(AuditRow)
+        .where(AuditRow.request_id == request_id)
+        .order_by(AuditRow.id.desc())
+        .limit(most)
+    )
+    return tuple(reversed([_view(row) for row in session.scalars(query)]))
+
+
 def _view(row: AuditRow) -> AuditView:
     return AuditView(
         id=row.id,

@@ -25,7 +25,7 @@ def requests(
         query = query.where(RequestRow.state == state)
     if study_instance_uid is not None:
         query = query.where(RequestRow.study_instance_uid == study_instance_uid)
-    rows = session.scalars(_paged(query, RequestRow.number, page))
+    rows = session.scalars(paged(query, RequestRow.number, page))
     return tuple(as_view(RequestSummary, row, series_instance_uid=series_of(row)) for row in rows)
 
 
@@ -35,11 +35,12 @@ def studies(session: Session, page: Page, unrouted: bool | None = None) -> tuple
     if unrouted is not None:
         reason = StudyRow.unrouted_reason
         query = query.where(reason.is_not(None) if unrouted else reason.is_(None))
-    rows = session.scalars(_paged(query, StudyRow.number, page))
+    rows = session.scalars(paged(query, StudyRow.number, page))
     return tuple(as_view(StudySummary, row) for row in rows)
 
 
-def _paged(query: Query, number: InstrumentedAttribute[int], page: Page) -> Query:
+def paged(query: Query, number: InstrumentedAttribute[int], page: Page) -> Query:
+    """The part of `query` that a page is, in the order of `number`."""
     if page.after is not None:
         query = query.where(number < page.after if page.newest else number > page.after)
     return query.order_by(number.desc() if page.newest else number).limit(page.limit)

@@ -105,20 +105,21 @@ def _warnings(row: RequestRow) -> tuple[str, ...]:
 def turns(session: Session, request_id: str) -> tuple[TurnView, ...]:
     """All turns of a request by target, in the order they happened; UnknownRequest."""
     request(session, request_id)
-    rows = session.scalars(_turns_in_order(request_id))
+    rows = session.scalars(turns_in_order(request_id))
     return tuple(as_view(TurnView, row, n=n) for n, row in enumerate(rows))
 
 
 def turn(session: Session, request_id: str, n: int) -> TurnView:
     """The turn with number `n`, from 0, of `turns`; UnknownRequest, UnknownTurn."""
     request(session, request_id)
-    row = session.scalars(_turns_in_order(request_id).offset(n).limit(1)).first()
+    row = session.scalars(turns_in_order(request_id).offset(n).limit(1)).first()
     if row is None:
         raise UnknownTurn(f"request {request_id!r} has no turn {n}; they are counted from 0")
     return as_view(TurnView, row, n=n)
 
 
-def _turns_in_order(request_id: str) -> Select[TurnRow]:
+def turns_in_order(request_id: str) -> Select[TurnRow]:
+    """The turns of a request by target, in the order they happened."""
     return (
         select(TurnRow)
         .where(TurnRow.request_id == request_id)

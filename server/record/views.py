@@ -231,6 +231,18 @@ class StudyView:
 
 
 @dataclass(frozen=True)
+class StudyFacts:
+    """What a study is, by one of its images: nothing of whom it shows. "" for what is missing.
+
+    `date` is YYYYMMDD, as in DICOM.
+    """
+
+    modality: str
+    description: str
+    date: str
+
+
+@dataclass(frozen=True)
 class AuditView:
     """One line of the audit trail; `id` rises."""
 

@@ -30,6 +30,14 @@ THROUGH_THEIR_CALLER = {
     "tests/server/http/test_requests_api.py": ("server.http.routes.requests",),
     "tests/server/http/test_studies_api.py": ("server.http.routes.studies",),
     "tests/server/interactive/test_sessions_api.py": ("server.interactive.routes",),
+    "tests/server/pages/test_pages_app.py": (
+        "server.pages.faults",
+        "server.pages.rendering",
+        "server.pages.routes.files",
+    ),
+    "tests/server/pages/routes/test_entry_page.py": ("server.pages.routes.entry",),
+    "tests/server/pages/routes/test_requests_page.py": ("server.pages.routes.requests",),
+    "tests/server/pages/routes/test_site_pages.py": ("server.pages.routes.site",),
     "tests/server/record/test_record.py": (
         "server.record.completion",
         "server.record.studies",

@@ -141,6 +141,8 @@ def test_tampering_would_be_seen(what: str, line: str) -> None:
         "server/config/structures/coding.toml",
         "server/record/database/migrations/env.py",
         "server/record/database/migrations/script.py.mako",
+        "server/pages/templates/base.html",
+        "server/pages/static/pages.css",
         "models/policies/locator/weights/locator.safetensors",
     ],
 )

@@ -1,0 +1,1 @@
+"""What one screen shows at once, read in a few queries."""
