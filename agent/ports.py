@@ -189,7 +189,8 @@ class Localisation:
 
     `presence` one value 0..1 a slice, or () from a policy that gives no figures; `key_slices`
     zero-based, the best first, empty when absent; `reason` a sentence for a person; `replies` for
-    the record; `doubts` sentences about the answer, whatever it is.
+    the record; `doubts` sentences about the answer, whatever it is; `unlike` one that says that
+    the view is unlike what the policy learnt, "" where it is not: no answer is then believed.
     """
 
     presence: tuple[float, ...]
@@ -197,6 +198,7 @@ class Localisation:
     reason: str = ""
     replies: tuple[Reply, ...] = ()
     doubts: tuple[str, ...] = ()
+    unlike: str = ""
 
     @property
     def absent(self) -> bool:

@@ -236,7 +236,9 @@ class RecordedPolicy:
         keys = dict.fromkeys(turn.slice_index for turn in self._recording.of_role(Role.KEY))
         if not keys and traced.status not in (TargetStatus.ABSENT, TargetStatus.UNCERTAIN):
             raise ChatFailed(traced.reason)
-        return Localisation(traced.presence, tuple(keys), traced.reason)
+        # uncertain before anything was drawn: the reason is the survey's own
+        unlike = traced.reason if not keys and traced.status is TargetStatus.UNCERTAIN else ""
+        return Localisation(traced.presence, tuple(keys), traced.reason, unlike=unlike)
 
 
 class RecordedSegmenter:

@@ -87,7 +87,8 @@ def outline_target(
 
     A target that the policy does not know, in an image that it was not made for, or that it cannot
     localise ends FAILED with the reason; an absent structure ends ABSENT, one that is likely on a
-    slice and could not be drawn UNCERTAIN. AgentError never leaves; other errors pass through.
+    slice and could not be drawn UNCERTAIN, as does any in a view unlike what the policy learnt,
+    before anything is drawn. AgentError never leaves; other errors pass through.
     """
     target_state = TargetState(
         target, slices, EpisodeConfig(policy, segmenter, limits or Limits(), clock)
@@ -103,6 +104,8 @@ def outline_target(
     yield from target_state.record_replies(Role.SURVEY, localisation.replies)
     target_state.presence = localisation.presence
     target_state.warnings += [*([remark] if remark else []), *localisation.doubts]
+    if localisation.unlike:  # neither a mask nor an absence would be worth more than a guess
+        return _ended(target_state, TargetStatus.UNCERTAIN, localisation.unlike)
     if localisation.absent:
         return _nowhere(target_state, localisation)
     try:

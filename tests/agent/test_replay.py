@@ -327,6 +327,22 @@ class Failing(ThresholdPolicy):
         return super().act(observation)
 
 
+class Unlike(ThresholdPolicy):
+    """Finds the structure in a view that it does not know."""
+
+    def localise(self, target: Target, slices: Slices) -> Localisation:
+        return replace(super().localise(target, slices), unlike="an odd view")
+
+
+def test_a_view_unlike_what_was_learnt_is_found_again(volume: NDArray[np.float32]) -> None:
+    policy = Unlike({"ball": Band(0.7, 0.9)})
+    traced, masks = recorded(run(policy, FakeSegmenter(), volume))
+
+    again = replay_target(traced, masks).result
+
+    assert (again.status, again.reason) == (TargetStatus.UNCERTAIN, "an odd view")
+
+
 def test_a_target_that_failed_on_the_way_is_found_again(volume: NDArray[np.float32]) -> None:
     policy = Watched(Failing({"ball": Band(0.7, 0.9)}))
 

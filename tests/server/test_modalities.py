@@ -114,7 +114,7 @@ def noise_encoder(image: NDArray[np.float32]) -> Features:
 def policies(weights: Path) -> dict[str, Callable[[], Policy]]:
     """Every planner, made anew for each run."""
     return {
-        "locator": lambda: LocatorPolicy(weights, own_encoder=noise_encoder),
+        "locator": lambda: LocatorPolicy(weights, views=None, own_encoder=noise_encoder),
         "threshold": ThresholdPolicy,
         "language": lambda: LanguagePolicy(ScriptedChat(box_of_the_spot), LanguageSettings()),
     }

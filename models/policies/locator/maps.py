@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from agent.ports import Encoding, Slices
 from models.policies.locator.knowledge import lung_map
+from models.policies.locator.learnt_views import LearntViews, pooled_of
 from models.policies.locator.net import (
     IMAGE_PX,
     MAP_PX,
@@ -45,7 +46,7 @@ class OrganMaps:
     What it reads is LiteMedSAM's embedding of a slice: the segmenter's, or that of `own_encoder`
     where another one draws. Either is asked once a slice; what is kept of it are the network's
     logits, a ninth of its size. `looked_at` are the slices that have a say beside the one it is
-    asked about (None: all).
+    asked about (None: all); `learnt_views` the slices that the network was trained on.
     """
 
     def __init__(
@@ -54,8 +55,11 @@ class OrganMaps:
         slices: Slices,
         own_encoder: Encoder | None = None,
         looked_at: Collection[int] | None = None,
+        learnt_views: LearntViews | None = None,
     ) -> None:
         self._locator, self._slices, self._own_encoder = locator, slices, own_encoder
+        self._learnt_views = learnt_views
+        self._distances: dict[int, float] = {}
         self._looked_at = range(slices.shape[0]) if looked_at is None else looked_at
         self._logits: dict[int, NDArray[np.float16]] = {}
         self._maps: OrderedDict[tuple[int, str], NDArray[np.float32]] = OrderedDict()
@@ -104,6 +108,13 @@ class OrganMaps:
         # a cell of the map stands for 2 x 2 pixels of the square in which areas are told
         cell_px = (IMAGE_PX / MAP_PX) ** 2
         return cells * cell_px >= _HINT_SHARE * least_area_px(structure, alone=False)
+
+    def distance(self, z: int) -> float:
+        """How far slice `z` is from the slices that were learnt (LearntViews.distance); 0 where
+        these are not known.
+        """
+        self._of_slice(z)
+        return self._distances.get(z, 0.0)
 
     def _count(self, shares: torch.Tensor) -> dict[str, float]:
         """The area of every organ; interpolation adds nothing above the highest value, so an organ
@@ -159,9 +170,12 @@ class OrganMaps:
         """The network's logits (14, 128, 128) of slice `z` alone."""
         if z not in self._logits:
             square = model_input(self._slices.image(z))[0, 0]
+            embedding = self._encoding(z).embedding
+            if self._learnt_views is not None:
+                self._distances[z] = self._learnt_views.distance(pooled_of(embedding, square))
             with torch.inference_mode():
                 inputs = network_input(
-                    torch.from_numpy(self._encoding(z).embedding)[None],
+                    torch.from_numpy(embedding)[None],
                     torch.from_numpy(square)[None],
                     torch.from_numpy(body_position(square))[None],
                 )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from agent.volume.between import drawing_stride, slices_drawn
 from agent.volume.evidence import LIKELY
 from models.policies.locator.boxes import blurred, candidate_boxes
 from models.policies.locator.field_of_view import LOOKED_AT, doubt_of_view
+from models.policies.locator.learnt_views import LearntViews, unlike_learnt
 from models.policies.locator.maps import Encoder, OrganMaps
 from models.policies.locator.net import load_locator
 from models.policies.locator.presence import (
@@ -39,6 +40,9 @@ from models.policies.locator.structures import KNOWLEDGE, LUNGS
 WEIGHTS = Path(__file__).parent / "weights" / "locator.safetensors"
 """The shipped weights; models/policies/locator/weights/MODEL_CARD.md says where they come from."""
 
+VIEWS = WEIGHTS.with_name("learnt_views.safetensors")
+"""The slices that the shipped weights were trained on, as models.policies.locator.learnt_views."""
+
 
 SUFFICIENT_SCORE = 0.93
 """A score from which no further box is tried: there is nothing left to win."""
@@ -51,7 +55,8 @@ _CARRIED_BLUR = 2.0 / MODEL_PX  # of the slice's side: an outline moves that muc
 class LocatorPolicy:
     """Plans for 13 abdominal organs and the lungs on CT, without a language model.
 
-    `weights` of models.policies.locator.net. Raises OSError or RuntimeError when they are missing
+    `weights` of models.policies.locator.net, and `views` the slices that they were trained on
+    (None: no view is told to be unlike them). Raises OSError or RuntimeError when they are missing
     or do not fit. `own_encoder` is LiteMedSAM's, for slices that another segmenter encodes; None:
     the slices' encodings are LiteMedSAM's. Of slices closer than `look_step_mm` those that far
     apart are looked at, and others as they are worked on (0: all are). For threads that work on
@@ -65,10 +70,12 @@ class LocatorPolicy:
         self,
         weights: Path = WEIGHTS,
         *,
+        views: Path | None = VIEWS,
         own_encoder: Encoder | None = None,
         look_step_mm: float = 0.0,
     ) -> None:
         self._locator, self._own_encoder = load_locator(weights), own_encoder
+        self._learnt_views = None if views is None else LearntViews.load(views)
         self._look_step_mm = look_step_mm
         self._maps: weakref.WeakKeyDictionary[Slices, OrganMaps] = weakref.WeakKeyDictionary()
         self._mixed: _Mixed | None = None
@@ -92,13 +99,21 @@ class LocatorPolicy:
         if keys:
             seen = sum(p >= LIKELY for p in likely)
             named = tuple(grid[k] for k in keys)
-            return Localisation(likely, named, f"seen on {seen} slices", doubts=_doubts(slices))
+            return Localisation(
+                likely,
+                named,
+                f"seen on {seen} slices",
+                doubts=_doubts(slices),
+                unlike=_unlike(maps, structure, named),
+            )
         likeliest = max(likely, default=0.0)
         reason = (
             "no slice shows enough of it to be believed: the likeliest reaches a presence of "
             f"{likeliest:.2f}, and {LIKELY} is asked for"
         )
-        return Localisation(likely, (), reason, doubts=_doubts(slices))
+        looked_at = [grid[n] for n in slices_drawn(len(grid), coarse_step(grid_mm))]
+        unlike = _unlike(maps, structure, looked_at)
+        return Localisation(likely, (), reason, doubts=_doubts(slices), unlike=unlike)
 
     def act(self, observation: Observation) -> Reply:
         """The next box that was not tried, until one is good enough or none is left."""
@@ -143,7 +158,11 @@ class LocatorPolicy:
         if slices not in self._maps:
             looked_at = slices_drawn(slices.shape[0], self._stride(slices))
             self._maps[slices] = OrganMaps(
-                self._locator, weakref.proxy(slices), self._own_encoder, frozenset(looked_at)
+                self._locator,
+                weakref.proxy(slices),
+                self._own_encoder,
+                frozenset(looked_at),
+                self._learnt_views,
             )
         return self._maps[slices]
 
@@ -233,6 +252,16 @@ def _worth_a_look(maps: OrganMaps, structure: str, grid: Sequence[int], step_mm:
         return set(grid)
     signs = [n for n in slices_drawn(len(grid), step) if maps.hints_at(grid[n], structure)]
     return {grid[n] for n in near(signs, step + maps.reach, len(grid))}
+
+
+def _unlike(maps: OrganMaps, structure: str, slice_indices: Iterable[int]) -> str:
+    """A sentence where none of the slices is like those that the network learnt.
+
+    The lungs' rule learnt nothing, and holds for a whole chest.
+    """
+    if structure in LUNGS:
+        return ""
+    return unlike_learnt(maps.distance(z) for z in slice_indices)
 
 
 def _doubts(slices: Slices) -> tuple[str, ...]:

@@ -175,6 +175,18 @@ class TestHowItEnds:
         assert result.voxels is None
         assert result.confidence == 0.0
 
+    @pytest.mark.parametrize("key_slices", [(), (4,)])
+    def test_a_view_unlike_what_was_learnt_is_uncertain_and_nothing_is_drawn(
+        self, play: PlayTarget, key_slices: tuple[int, ...]
+    ) -> None:
+        survey = Localisation((0.9,) * 9, key_slices, "seen", unlike="an odd view")
+
+        turns, result, _ = play({4: square(10)}, survey=survey)
+
+        assert (result.status, result.reason) == (TargetStatus.UNCERTAIN, "an odd view")
+        assert not turns
+        assert result.voxels is None
+
     def test_likely_and_not_found_where_it_was_looked_for_is_uncertain(
         self, play: PlayTarget
     ) -> None:

@@ -42,7 +42,10 @@ def test_a_view_is_doubted_by_most_of_its_slices() -> None:
 
 def test_the_planner_doubts_its_absent_on_a_part(tmp_path: Path) -> None:
     save_file(Locator().state_dict(), tmp_path / "random.safetensors")
-    policy, lung = LocatorPolicy(tmp_path / "random.safetensors"), Target("lung", "right_lung")
+    policy, lung = (
+        LocatorPolicy(tmp_path / "random.safetensors", views=None),
+        Target("lung", "right_lung"),
+    )
 
     def survey(image: NDArray[np.float32]) -> tuple[str, ...]:
         stack = ArraySlices(np.stack([image] * 3), FakeSegmenter(), spacing_mm=(3.0, 1.0, 1.0))

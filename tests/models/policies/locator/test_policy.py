@@ -64,7 +64,7 @@ def chest(*, lungs: bool = True) -> NDArray[np.float32]:
 def policy(tmp_path: Path) -> LocatorPolicy:
     """The planner on weights that know nothing."""
     save_file(Locator().state_dict(), tmp_path / "random.safetensors")
-    return LocatorPolicy(tmp_path / "random.safetensors")
+    return LocatorPolicy(tmp_path / "random.safetensors", views=None)
 
 
 def chest_slices(*shows: bool) -> ArraySlices:
@@ -149,7 +149,7 @@ def test_thin_slices_without_a_sign_of_it_are_not_encoded(tmp_path: Path) -> Non
     y, x = np.mgrid[:64, :64]
     stack[3:6, (y - 30) ** 2 + (x - 34) ** 2 < 100] = 1.0
     slices = ArraySlices(stack, WideSegmenter(), (2.0, 1.0, 1.0))
-    policy = LocatorPolicy(tmp_path / "bright.safetensors")
+    policy = LocatorPolicy(tmp_path / "bright.safetensors", views=None)
 
     # Act
     survey = policy.localise(Target("spleen", "spleen"), slices)
@@ -175,7 +175,7 @@ def test_of_thin_slices_it_looks_at_those_the_step_apart(tmp_path: Path) -> None
     """The survey is that of a volume with every second slice, told for all of them."""
     # Arrange
     save_file(BrightnessLocator().state_dict(), tmp_path / "bright.safetensors")
-    policy = LocatorPolicy(tmp_path / "bright.safetensors", look_step_mm=4.0)
+    policy = LocatorPolicy(tmp_path / "bright.safetensors", views=None, look_step_mm=4.0)
     thin, spleen = bright_stack(5, 16, 2.0), Target("spleen", "spleen")
     thick_stack = np.stack([thin.image(z) for z in (*range(0, 24, 2), 23)])
     thick = ArraySlices(thick_stack, WideSegmenter(), (4.0, 1.0, 1.0))
@@ -197,7 +197,7 @@ def test_of_thin_slices_it_looks_at_those_the_step_apart(tmp_path: Path) -> None
 def test_a_slice_off_the_step_is_looked_at_when_it_is_worked_on(tmp_path: Path) -> None:
     # Arrange
     save_file(BrightnessLocator().state_dict(), tmp_path / "bright.safetensors")
-    policy = LocatorPolicy(tmp_path / "bright.safetensors", look_step_mm=4.0)
+    policy = LocatorPolicy(tmp_path / "bright.safetensors", views=None, look_step_mm=4.0)
     slices, spleen = bright_stack(0, 24, 2.0), Target("spleen", "spleen")
     policy.localise(spleen, slices)
     before = slices.encoder_passes
@@ -214,7 +214,9 @@ def test_without_a_step_every_slice_has_a_say(tmp_path: Path) -> None:
     save_file(BrightnessLocator().state_dict(), tmp_path / "bright.safetensors")
     slices = bright_stack(0, 24, 2.0)
 
-    LocatorPolicy(tmp_path / "bright.safetensors").localise(Target("spleen", "spleen"), slices)
+    LocatorPolicy(tmp_path / "bright.safetensors", views=None).localise(
+        Target("spleen", "spleen"), slices
+    )
 
     assert slices.encoder_passes == 24
 
@@ -238,7 +240,7 @@ def test_beside_another_segmenter_it_encodes_each_slice_itself_and_once(tmp_path
         encoded.append(image)
         return WideEncoding(image)
 
-    policy = LocatorPolicy(tmp_path / "bright.safetensors", own_encoder=own_encoder)
+    policy = LocatorPolicy(tmp_path / "bright.safetensors", views=None, own_encoder=own_encoder)
     image = np.zeros((256, 256), dtype=np.float32)
     image[100:140, 60:100] = 1.0
     slices = ArraySlices(np.stack([image] * 3), FakeSegmenter(), spacing_mm=(4.0, 1.0, 1.0))
@@ -280,7 +282,7 @@ def test_a_lone_slice_must_show_more_than_one_among_others(
 ) -> None:
     # Arrange
     save_file(BrightnessLocator().state_dict(), tmp_path / "bright.safetensors")
-    policy = LocatorPolicy(tmp_path / "bright.safetensors")
+    policy = LocatorPolicy(tmp_path / "bright.safetensors", views=None)
     image = np.zeros((256, 256), dtype=np.float32)
     image[100 : 100 + side_px, 60 : 60 + side_px] = 1.0
     slices = ArraySlices(np.stack([image] * count), WideSegmenter(), spacing_mm=(4.0, 1.0, 1.0))
