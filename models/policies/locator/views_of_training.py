@@ -28,7 +28,7 @@ _WITHOUT_RIM = 0.9  # of the side
 
 
 @dataclass(frozen=True, eq=False)
-class View:
+class LearntView:
     """A slice as `pooled_of` it (256,), and whether it shows it as it is."""
 
     patient: str
@@ -36,7 +36,7 @@ class View:
     plain: bool
 
 
-def views_of(slices: Sequence[LabelledSlice], encode: Encode) -> Iterator[View]:
+def views_of(slices: Sequence[LabelledSlice], encode: Encode) -> Iterator[LearntView]:
     """Every slice as it is, and one in VARIED as other scanners would show it."""
     for number, labelled in enumerate(slices):
         hu = hounsfield(labelled.pixels)
@@ -60,7 +60,7 @@ def other_rims(image: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
     yield image[rows : image.shape[0] - rows, columns : image.shape[1] - columns]
 
 
-def left_out_distances(views: Sequence[View]) -> dict[str, list[float]]:
+def left_out_distances(views: Sequence[LearntView]) -> dict[str, list[float]]:
     """The distances of each patient's views from those of the others."""
     distances = {}
     for patient in dict.fromkeys(view.patient for view in views):
@@ -69,8 +69,8 @@ def left_out_distances(views: Sequence[View]) -> dict[str, list[float]]:
     return distances
 
 
-def _view(patient: str, image: NDArray[np.float32], encode: Encode, *, plain: bool) -> View:
-    return View(patient, pooled_of(encode(image), model_input(image)[0, 0]), plain)
+def _view(patient: str, image: NDArray[np.float32], encode: Encode, *, plain: bool) -> LearntView:
+    return LearntView(patient, pooled_of(encode(image), model_input(image)[0, 0]), plain)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -13,7 +13,7 @@ from models.policies.locator.net import EMBEDDING_SHAPE
 from models.policies.locator.policy import VIEWS
 from models.policies.locator.views_of_training import (
     VARIED,
-    View,
+    LearntView,
     left_out_distances,
     other_rims,
     views_of,
@@ -59,7 +59,9 @@ def test_one_slice_in_so_many_is_varied() -> None:
 def test_a_patient_unlike_the_others_is_far_when_left_out() -> None:
     rng = np.random.default_rng(0)
     views = [
-        View(patient, rng.normal(3.0 if patient == "odd" else 0.0, 1, 8).astype(np.float32), True)
+        LearntView(
+            patient, rng.normal(3.0 if patient == "odd" else 0.0, 1, 8).astype(np.float32), True
+        )
         for patient in ("one", "two", "three", "odd")
         for _ in range(10)
     ]
