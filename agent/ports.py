@@ -130,12 +130,17 @@ class Seed:
 
 @dataclass(frozen=True, eq=False)
 class PropagatedSlice:
-    """Object number `index` on slice `z`; `score` 0..1 is the model's, for its presence there."""
+    """Object number `index` on slice `z`; `score` 0..1 is the model's, for its presence there.
+
+    `break_off` says, for a person, why the object is not to be followed there although something
+    was drawn; "" where it is.
+    """
 
     index: int
     z: int
     segmentation: Segmentation
     score: float
+    break_off: str = ""
 
 
 ContinueIf = Callable[[PropagatedSlice], bool]

@@ -2,12 +2,21 @@
 
 It spares a policy that is slow or costly to ask, which then works on key slices and assesses the
 whole only. A 2-D segmenter draws something in any box, so it cannot tell where an object ends;
-an object goes on while the grey levels inside its mask are those of its first outline.
+an object goes on while the grey levels inside its mask are those of its first outline, and its
+mask lies where that of the slice before does: both measures together, as their product, are at
+least 0.5.
 
 The box grows from slice to slice by what an edge at 45 degrees moves, the slice distance in pixels,
 at least 2 px and at most the larger of 2 px and 15 % of its longer side. The score compares
 histograms of grey levels p and q, each of sum 1, by their intersection sum(min(p, q)): 1 for equal
 ones, 0 for disjoint ones.
+
+Where a mask lies is compared by the share of both masks within an edge's way at 45 degrees of the
+other. The measure was chosen among 12, and the bound between 0.4 and 0.6, on 31 structures in CT at
+2 and at 4 mm, four left atria, four lesions and a brain tumour, followed by LiteMedSAM from a box
+round the truth on one slice: of 1808 slices 82 lay beyond the structure's end and 35 do with it; of
+the 1418 that were drawn well (Dice of 0.5 or more) 4 are lost. Mean Dice, before and with it: CT
+0.631 and 0.644 at 2 mm, 0.659 and 0.664 at 4 mm, atria 0.654 and 0.653, lesions 0.696 and 0.693.
 """
 
 from __future__ import annotations
@@ -29,11 +38,13 @@ from agent.ports import (
     VolumeSegmenter,
 )
 from agent.values import Box, PromptKind, Prompts, Segmentation
+from agent.volume.neighbours import reach_px, shared_within
 from agent.volume.propagation_order import PropagationPath, paths_of, sweep
 
 _LEVELS = 16  # bins of grey 0..1: 25 HU each in the abdomen's window, more than its noise
 _LEAST_GROWTH_PX = 2.0
 _MOST_GROWTH = 0.15  # of the longer side of the box
+_LEAST_LIKENESS = 0.5  # of a slice to go on with; the module says how it was chosen
 
 
 class SteppingSegmenter:
@@ -84,10 +95,14 @@ class SteppingSegmenter:
             answers = self.segment_many([PromptedSlice(encoding, Prompts(box)) for box in boxes])
             propagated = []
             for path, answer in zip(present, answers, strict=True):
-                if answer.mask.any():
-                    latest_masks[path] = tidy_slice(answer.mask)
                 score = _intersection(first_levels[path], _levels(image[answer.mask]))
-                propagated.append(PropagatedSlice(path.index, z, answer, score))
+                break_off = ""
+                if answer.mask.any():
+                    mask = tidy_slice(answer.mask)
+                    overlap = shared_within(mask, latest_masks[path], reach_px(slices.spacing_mm))
+                    break_off = _break_off(score, overlap)
+                    latest_masks[path] = mask
+                propagated.append(PropagatedSlice(path.index, z, answer, score, break_off))
             return propagated
 
         yield from sweep(paths, draw, continue_if)
@@ -104,6 +119,18 @@ def _grown_box(mask: NDArray[np.bool_], spacing_mm: tuple[float, float, float]) 
     gap_px = spacing_mm[0] / spacing_mm[2]  # slice distance in pixels: tan 45 degrees is 1
     most_px = max(_LEAST_GROWTH_PX, _MOST_GROWTH * max(box.x1 - box.x0, box.y1 - box.y0))
     return box.grown(min(max(gap_px, _LEAST_GROWTH_PX), most_px), mask.shape)
+
+
+def _break_off(score: float, overlap: float) -> str:
+    """Why an object is not to be followed to a mask of that `score` that shares `overlap` with the
+    mask of the slice before; "" if it is.
+    """
+    if score * overlap >= _LEAST_LIKENESS:
+        return ""
+    return (
+        f"what was drawn there is unlike it ({100 * score:.0f} % of its grey levels, "
+        f"{100 * overlap:.0f} % of its place); check whether the structure goes on"
+    )
 
 
 def _levels(inside: NDArray[np.float32]) -> NDArray[np.float64]:

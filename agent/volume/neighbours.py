@@ -34,7 +34,7 @@ class Neighbourhood:
     @classmethod
     def of(cls, limits: Limits, spacing_mm: tuple[float, float, float]) -> Neighbourhood:
         """The neighbourhood on a grid of `spacing_mm` (z, y, x)."""
-        return cls(limits, max(1.0, spacing_mm[0] / spacing_mm[2]))
+        return cls(limits, reach_px(spacing_mm))
 
     def drift(self, mask: Mask2D, before: tuple[Mask2D, ...]) -> str | None:
         """Why a non-empty `mask` does not fit those `before` it, nearest first; None if it does.
@@ -84,6 +84,25 @@ class Neighbourhood:
     def _off_centre(self, mask: Mask2D, neighbour: Mask2D) -> bool:
         distance_px = float(np.linalg.norm(_centre(mask) - _centre(neighbour)))
         return distance_px > radius_px(neighbour) + self.reach_px
+
+
+def reach_px(spacing_mm: tuple[float, float, float]) -> float:
+    """What an edge at 45 degrees moves from slice to slice of a grid of `spacing_mm` (z, y, x), in
+    pixels; at least one.
+    """
+    return max(1.0, spacing_mm[0] / spacing_mm[2])
+
+
+def shared_within(mask: Mask2D, other: Mask2D, distance_px: float) -> float:
+    """Share 0..1 of two non-empty masks, taken together, that lies within `distance_px` of the
+    other one; their Dice for a distance of 0.
+    """
+    rows, columns = (np.flatnonzero((mask | other).any(axis=axis)) for axis in (1, 0))
+    window = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    mask, other = mask[window], other[window]
+    near = [ndimage.distance_transform_edt(~shape) <= distance_px for shape in (mask, other)]
+    shared = np.count_nonzero(other & near[0]) + np.count_nonzero(mask & near[1])
+    return float(shared / (np.count_nonzero(mask) + np.count_nonzero(other)))
 
 
 def radius_px(mask: Mask2D) -> float:

@@ -1,8 +1,8 @@
 """All targets of a volume propagated in one pass from their key slices, as far as each one goes.
 
 The segmenter propagates (agent.ports.VolumeSegmenter), this module decides where an object ends:
-where its mask is empty, where the model's score is low, where the mask does not fit its neighbour
-(a flood), or where the target's presence has been low for some slices.
+where its mask is empty, where the model's score is low or the model breaks off, where the mask does
+not fit its neighbour (a flood), or where the target's presence has been low for some slices.
 """
 
 from __future__ import annotations
@@ -84,7 +84,9 @@ class _PropagatedObject:
         if not (mask.any() and is_sure):
             return False
         beside = self._neighbours(propagated.z)
-        fault = self._state.neighbourhood().drift(mask, beside) if beside else None
+        fault = propagated.break_off or None
+        if fault is None and beside:
+            fault = self._state.neighbourhood().drift(mask, beside)
         if fault is not None:
             self._state.warnings.append(
                 f"the outline could not be followed to slice {propagated.z}: {fault}"

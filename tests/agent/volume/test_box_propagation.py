@@ -4,16 +4,35 @@ grey levels stay.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from agent.fakes import ArraySlices, FakeSegmenter, FakeVolumeSegmenter, ellipse
-from agent.ports import PromptedSlice, PropagatedSlice, Seed, VolumeSegmenter
-from agent.values import Box, Segmentation
+from agent.fakes import (
+    ArraySlices,
+    FakeEncoding,
+    FakeSegmenter,
+    FakeVolumeSegmenter,
+    ScriptedPolicy,
+    ellipse,
+)
+from agent.ports import (
+    ContinueIf,
+    Localisation,
+    PromptedSlice,
+    PropagatedSlice,
+    Seed,
+    Slices,
+    VolumeSegmenter,
+)
+from agent.values import Box, Role, Segmentation
 from agent.volume.box_propagation import SteppingSegmenter, with_propagation
+from agent.volume.order import segment_target
+from tests.support.agent.towers import LIVER, boxed, tower
+from tests.support.fixture_types import RunToEnd
 
 SIDE = 96
 RADII = (9, 12, 15, 18, 16, 13, 10)  # of an object on slices 2 to 8
@@ -121,3 +140,63 @@ def test_who_follows_already_is_left_alone() -> None:
     assert isinstance(stepping, VolumeSegmenter)
     assert (stepping.name, stepping.supported_prompts) == (draws.name, draws.supported_prompts)
     assert stepping.encode(image).source_shape == (SIDE, SIDE)
+
+
+class Wanders(Counting):
+    """Draws a disc, whatever the box: up to slice 6 the object's, beyond it one beside it of the
+    same grey.
+    """
+
+    def segment_many(self, asks: Sequence[PromptedSlice]) -> list[Segmentation]:
+        drawn = []
+        for ask in asks:
+            assert isinstance(ask.encoding, FakeEncoding)
+            lit = ask.encoding.image > 0.5
+            drawn.append(replace(super().segment_many([ask])[0], mask=lit))
+        return drawn
+
+
+def test_a_mask_unlike_the_slice_befores_is_not_followed_though_its_grey_is_the_same() -> None:
+    # Arrange: 12 px of 30 aside from slice 7 on, of one grey, as bowel lies beside a pancreas
+    volume = discs((15,) * 5, level=0.6)
+    for z in (7, 8, 9):
+        volume[z][ellipse((SIDE, SIDE), (40, 71), (15, 15))] = 0.6
+    slices = ArraySlices(volume, Wanders())
+    asked: list[PropagatedSlice] = []
+
+    def goes_on(one: PropagatedSlice) -> bool:
+        asked.append(one)
+        return not one.break_off
+
+    # Act
+    seeds = [Seed({4: volume[4] > 0}, lowest=4)]
+    drawn = list(SteppingSegmenter(Wanders()).propagate(slices, seeds, goes_on))
+
+    # Assert
+    assert [one.z for one in drawn] == [5, 6]
+    assert [one.z for one in asked if one.break_off] == [7]
+    assert asked[-1].score == 1.0  # the grey levels alone would have gone on
+    assert "100 % of its grey levels, 22 % of its place" in asked[-1].break_off
+
+
+def test_where_it_breaks_off_the_result_says_so(run: RunToEnd) -> None:
+    class BreaksOff(FakeVolumeSegmenter):
+        def propagate(
+            self, slices: Slices, seeds: Sequence[Seed], continue_if: ContinueIf
+        ) -> Iterator[PropagatedSlice]:
+            def judged(one: PropagatedSlice) -> bool:
+                unlike = "what was drawn there is unlike it" if one.z == 7 else ""
+                return continue_if(replace(one, break_off=unlike))
+
+            return super().propagate(slices, seeds, judged)
+
+    segmenter = BreaksOff()
+    policy = ScriptedPolicy(Localisation((), (5,)), {(5, Role.KEY): boxed(6)})
+
+    _, result = run(segment_target(LIVER, ArraySlices(tower(), segmenter), policy, segmenter))
+
+    assert result.voxels is not None
+    assert np.flatnonzero(result.voxels.any(axis=(1, 2))).tolist() == [2, 3, 4, 5, 6]
+    assert result.warnings == (
+        "the outline could not be followed to slice 7: what was drawn there is unlike it",
+    )

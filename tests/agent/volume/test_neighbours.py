@@ -7,7 +7,7 @@ import pytest
 
 from agent.fakes import ellipse
 from agent.limits import Limits
-from agent.volume.neighbours import Neighbourhood, adjacent, radius_px
+from agent.volume.neighbours import Neighbourhood, adjacent, radius_px, shared_within
 
 SHAPE = (80, 80)
 
@@ -24,6 +24,15 @@ def near() -> Neighbourhood:
 def test_the_reach_is_the_slices_distance_in_pixels() -> None:
     assert Neighbourhood.of(Limits(), (5.0, 2.0, 2.0)).reach_px == 2.5
     assert Neighbourhood.of(Limits(), (0.5, 2.0, 2.0)).reach_px == 1.0
+
+
+def test_what_two_masks_share_is_their_dice_and_more_within_a_distance() -> None:
+    mask, other = np.zeros(SHAPE, dtype=bool), np.zeros(SHAPE, dtype=bool)
+    mask[10:20, 10:20], other[10:20, 15:25] = True, True
+
+    assert shared_within(mask, other, 0.0) == 0.5
+    assert shared_within(mask, other, 2.0) == 0.7  # two columns more on each side
+    assert shared_within(mask, other, 5.0) == 1.0
 
 
 def test_the_equivalent_radius_is_that_of_a_disc_of_the_area() -> None:

@@ -74,9 +74,12 @@ class Reader:
         """The words of the last message and its last picture, or that of the message before it that
         has one.
         """
-        parts = messages[-1]["content"]
-        words = " ".join(part["text"] for part in parts if part["type"] == "text")
-        url = [part["image_url"]["url"] for part in parts if part["type"] == "image_url"][-1]
+        contents = [message["content"] for message in messages if message["role"] == "user"]
+        words = contents[-1]
+        if not isinstance(words, str):
+            words = " ".join(part["text"] for part in words if part["type"] == "text")
+        pictured = [content for content in contents if not isinstance(content, str)]
+        url = [part["image_url"]["url"] for part in pictured[-1] if part["type"] == "image_url"][-1]
         with Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))) as picture:
             return words, np.asarray(picture)
 
