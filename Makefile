@@ -34,9 +34,9 @@ PEERS_INSTALLED := .venv/.peers-$(KEY)
 help:
 	@awk '/^# /{said=substr($$0,3)} /^[a-z-]+:/{split($$0,name,":"); if (said!="") printf "make %-10s %s\n", name[1], said} !/^# /{said=""}' $(MAKEFILE_LIST)
 
-# Run the main job on a real CT, from the PACS and back to it; leaves SEG, SR, preview.png and trace.json in demo-out/.
+# Run the main job on a real CT, from the PACS and back to it; leaves SEG, SR, preview.png and trace.json in demo-out/; KEEP=1 keeps the node and its pages up.
 demo: $(INSTALLED)
-	@$(BIN)/python -P -m server.demo
+	@$(BIN)/python -P -m server.demo $(if $(KEEP),--keep)
 
 # From slices with a truth to a report on two cores: trajectories, SFT, GRPO and evaluation of a toy model, in train-out/.
 train-demo: $(TRAIN_INSTALLED)
@@ -72,7 +72,7 @@ format: $(INSTALLED)
 stamp:
 	@printf '%s\n' "$(INSTALLED)"
 
-# Install the independent peers of the interoperability tests (Debian, root): Orthanc, DCMTK, dicom3tools, dcmqi, Chromium, OHIF.
+# Install the independent peers of the interoperability tests (Debian, root): Orthanc, DCMTK, dicom3tools, dcmqi, Chromium, OHIF, axe-core.
 peers: $(PEERS_INSTALLED)
 	@deploy/install-peers.sh
 

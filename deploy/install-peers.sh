@@ -5,8 +5,10 @@ set -euo pipefail
 
 readonly PACKAGES=(dcmtk orthanc orthanc-dicomweb orthanc-gdcm dicom3tools chromium)
 readonly OHIF_VERSION=3.13.2
+readonly AXE_VERSION=4.14.1
 readonly CACHE="${XDG_CACHE_HOME:-$HOME/.cache}/segnode"
 readonly OHIF="$CACHE/ohif-$OHIF_VERSION"
+readonly AXE="$CACHE/axe-core-$AXE_VERSION"
 readonly POLICY=/usr/sbin/policy-rc.d
 
 say() { printf 'peers: %s\n' "$*"; }
@@ -43,20 +45,22 @@ install_packages() {
   command -v systemctl > /dev/null && systemctl disable --quiet orthanc 2> /dev/null || true
 }
 
-install_ohif() {
-  local work
-  if [ -f "$OHIF/dist/index.html" ]; then say "OHIF $OHIF_VERSION is in $OHIF"; return; fi
-  say "fetching OHIF $OHIF_VERSION ..."
+# fetch_npm NAME PACKAGE VERSION FILE FOLDER: an npm package in FOLDER, which then holds FILE
+fetch_npm() {
+  local name="$1 $3" work
+  if [ -f "$5/$4" ]; then say "$name is in $5"; return; fi
+  say "fetching $name ..."
   mkdir -p "$CACHE"
-  work="$(mktemp -d "$CACHE/ohif.XXXXXX")"
-  (cd "$work" && npm pack --silent "@ohif/app@$OHIF_VERSION" > /dev/null && tar -xzf ./*.tgz) ||
-    { rm -rf "$work"; fail "OHIF could not be fetched by npm"; }
-  [ -f "$work/package/dist/index.html" ] || fail "the package @ohif/app@$OHIF_VERSION holds no viewer build"
-  rm -rf "$OHIF"
-  mv "$work/package" "$OHIF"
+  work="$(mktemp -d "$CACHE/npm.XXXXXX")"
+  (cd "$work" && npm pack --silent "$2@$3" > /dev/null && tar -xzf ./*.tgz) ||
+    { rm -rf "$work"; fail "$1 could not be fetched by npm"; }
+  [ -f "$work/package/$4" ] || fail "the package $2@$3 holds no $4"
+  rm -rf "$5"
+  mv "$work/package" "$5"
   rm -rf "$work"
-  say "OHIF $OHIF_VERSION is in $OHIF"
+  say "$name is in $5"
 }
 
 install_packages
-install_ohif
+fetch_npm OHIF @ohif/app "$OHIF_VERSION" dist/index.html "$OHIF"
+fetch_npm axe-core axe-core "$AXE_VERSION" axe.min.js "$AXE"

@@ -1,6 +1,7 @@
 """`make demo`: a real CT goes to a real node over DICOM, a SEG and an SR come back to an archive.
 
-    python -m server.demo [OUT]      OUT: the folder for SEG, SR, preview and trace (demo-out)
+    python -m server.demo [OUT] [--keep]      OUT: the folder for SEG, SR, preview and trace
+                                              (demo-out); --keep: the node stays up until Ctrl-C
 
 Exits 0 only if the archive really received a SEG and an SR whose masks are those the node decided
 on.
@@ -29,26 +30,31 @@ from server.demo.node import RunningNode, running_node
 from server.demo.sample import Sample, prepare_sample
 from server.demo.score import dice, reference_labels_on
 from server.errors import DemoFailed, ServerError
+from server.http.tokens import TOKEN_FILE
+from server.nodes.lifecycle import stop_on_signals, wait_for
 from server.values import ENDED_STATES, RequestState, whole_ml
 
 TARGETS = ("liver", "spleen", "stomach", "aorta", "left kidney")
 LIMIT_S = 900.0
 POLL_S = 0.5
+KEEP = "--keep"
 RESULT_FILES = {"SEG": "seg.dcm", "SR": "sr.dcm"}
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the demo into the folder named first, or demo-out.
+    """Run the demo into the folder named first, or demo-out; with --keep the node stays up after.
 
     Returns 0 when the archive has what it should.
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    out = Path(arguments[0] if arguments else "demo-out").resolve()
+    keep = KEEP in arguments
+    folders = [argument for argument in arguments if argument != KEEP]
+    out = Path(folders[0] if folders else "demo-out").resolve()
     out.mkdir(parents=True, exist_ok=True)
     # the embedded database's socket needs a short path that its own user can reach
     scratch = Path(tempfile.mkdtemp(prefix="segnode-demo-"))
     try:
-        _run(out, scratch)
+        _run(out, scratch, keep=keep)
     except (ServerError, DicomNodeError) as error:
         log = scratch / "node.log"
         if log.is_file():
@@ -60,7 +66,7 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _run(out: Path, scratch: Path) -> None:
+def _run(out: Path, scratch: Path, *, keep: bool) -> None:
     started_s = time.monotonic()
     sample = prepare_sample(_folder(scratch / "sample"))
     say(f"sample   {sample.name}")
@@ -76,8 +82,20 @@ def _run(out: Path, scratch: Path) -> None:
         work = scratch / "node" / "work" / str(request["id"])
         for name in ("preview.png", "trace.json"):
             shutil.copy(work / name, out / name)
-    scores = _scores(sample, out / RESULT_FILES["SEG"], request)
-    _report(request, scores, out, time.monotonic() - started_s)
+        scores = _scores(sample, out / RESULT_FILES["SEG"], request)
+        _report(request, scores, out, time.monotonic() - started_s)
+        say_pages(node, keep=keep)
+        if keep:
+            wait_for(stop_on_signals())
+
+
+def say_pages(node: RunningNode, *, keep: bool) -> None:
+    """Print where people look; and the token, unless the node ends now."""
+    if not keep:
+        say(f"pages    {node.client.url}/ while it ran: make demo KEEP=1 keeps the node up")
+        return
+    say(f"pages    {node.client.url}/ (Ctrl-C ends the node)")
+    say(f"token    {(node.storage / TOKEN_FILE).read_text(encoding='utf-8').strip()}")
 
 
 def _folder(path: Path) -> Path:

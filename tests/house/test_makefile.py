@@ -43,6 +43,17 @@ def test_by_itself_no_backend_is_asked_for(checkout: Path) -> None:
     assert call.endswith("--editable .[test]")
 
 
+@pytest.mark.parametrize(("words", "kept"), [((), False), (("KEEP=1",), True)])
+def test_the_demo_keeps_its_node_where_it_is_asked_to(
+    checkout: Path, words: tuple[str, ...], kept: bool
+) -> None:
+    installs(checkout, "demo", *words)
+
+    calls = (checkout / ".venv" / "bin" / "calls").read_text().splitlines()
+    (demo,) = [line for line in calls if "server.demo" in line]
+    assert demo.endswith("--keep") == kept
+
+
 @pytest.mark.parametrize("backend", ["cpu", "auto"])
 def test_torch_is_taken_for_another_backend(checkout: Path, backend: str) -> None:
     (call,) = installs(checkout, "demo", f"TORCH={backend}")

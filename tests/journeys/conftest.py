@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 import pytest
 
 OHIF_VERSION = "3.13.2"
+AXE_VERSION = "4.14.1"
 
 _SOURCE = {
     "friendlyName": "Archive",
@@ -118,6 +119,16 @@ def ohif_build() -> Path:
     if not (build / "index.html").is_file():
         _missing(f"OHIF {OHIF_VERSION}")
     return build
+
+
+@pytest.fixture(scope="session")
+def axe_source() -> str:
+    """The script of axe-core, which finds what people with a disability cannot use."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    script = cache / "segnode" / f"axe-core-{AXE_VERSION}" / "axe.min.js"
+    if not script.is_file():
+        _missing(f"axe-core {AXE_VERSION}")
+    return script.read_text("utf-8")
 
 
 # the software renderer: there is no graphics card in a test machine, and the viewer draws with

@@ -74,7 +74,7 @@ function showTurn(link) {
   const count = Number(player().dataset.count), number = Number(told.number);
   for (const other of turnLinks()) other.removeAttribute("aria-current");
   link.setAttribute("aria-current", "true");
-  link.scrollIntoView({ block: "nearest" });
+  bringIntoList(link);
   document.getElementById("where").textContent = `Turn ${number} of ${count}: ${told.target}, ${told.place}`;
   for (const name of ["role", "action", "outcome"]) document.getElementById(name).textContent = told[name];
   for (const name of ["reply", "observation"]) document.getElementById(name).textContent = told[name] || "–";
@@ -114,7 +114,16 @@ async function sayWhyMissing(picture) {
   }
 }
 
+function bringIntoList(link) {
+  const list = link.closest(".turns");
+  const above = link.offsetTop - list.offsetTop;
+  if (above < list.scrollTop + 40 || above + link.offsetHeight > list.scrollTop + list.clientHeight) {
+    list.scrollTop = above - list.clientHeight / 2;
+  }
+}
+
 if (player()) {
+  bringIntoList(document.querySelector(".turns a[aria-current]"));
   document.addEventListener("keydown", (event) => {
     if (event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
     if (event.target.closest("input, select, textarea, .scroll")) return;

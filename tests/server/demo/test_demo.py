@@ -13,6 +13,9 @@ import pytest
 
 from dicom_node.series.header import read_header
 from dicom_node.volume.volume import load_volume
+from server.commands.client import NodeClient
+from server.demo.__main__ import say_pages
+from server.demo.node import RunningNode
 from server.demo.phantom import SLICES, torso_plane_hu, write_torso
 from server.demo.sample import ARCHIVE, prepare_sample
 from server.demo.score import dice, reference_labels_on
@@ -35,6 +38,21 @@ def test_the_reference_is_read_by_position_whatever_its_axes(tmp_path: Path) -> 
     # Assert: index (z, y, x) of that position, worked out by hand:
     # 35/5 along z, (-20+28)/2 along y, (10+28)/2 along x
     assert [tuple(map(int, index)) for index in np.argwhere(on_grid == 7)] == [(7, 4, 19)]
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_the_demo_ends_with_the_address_of_its_pages(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], keep: bool
+) -> None:
+    (tmp_path / "token").write_text("the-token-of-the-node\n")
+    client = NodeClient("http://127.0.0.1:8080", "the-token-of-the-node")
+
+    say_pages(RunningNode(11112, client, tmp_path / "node.toml", tmp_path), keep=keep)
+
+    told = capsys.readouterr().out
+    assert "http://127.0.0.1:8080/" in told
+    assert ("the-token-of-the-node" in told) == keep  # of a node that is gone it opens nothing
+    assert ("KEEP=1" in told) == (not keep)
 
 
 @pytest.mark.parametrize(

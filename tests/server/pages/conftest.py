@@ -11,20 +11,13 @@ from starlette.testclient import TestClient
 
 from dicom_node.fakes import FakeDestination
 from server.http.fakes import FakeCounting, FakePictures, FakeRecord
-from server.http.ports import ConfiguredDestination, Services
-from server.http.tokens import tokens_of
 from server.pages.app import create_pages
 from server.pages.fakes import FakeOverview
-from server.pages.ports import PageServices, Site
-from server.rules.catalogue import load_catalogue
-from server.rules.completion import load_structure_names
-from server.settings import DestinationSettings, RouteSettings, load_settings
+from server.pages.ports import PageServices
+from tests.support.http.page_site import STUDY, TOKEN, page_services_of
 
-TOKEN = "a-token-of-good-length"
-STUDY = "1.2.826.0.1.3680043.8.498.1"
 ORIGIN = "http://node.example"
 
-STRUCTURES = load_structure_names(load_catalogue())
 Fields = Mapping[str, str | list[str]]
 MakeBrowser = Callable[..., "Browser"]
 
@@ -103,30 +96,7 @@ def page_services(
     tmp_path: Path,
 ) -> PageServices:
     """What the pages are made of: a destination `pacs` and a route `abdomen`."""
-    configured = DestinationSettings(name="pacs", ae_title="PACS", host="127.0.0.1", port=4242)
-    services = Services(
-        record=record,
-        counting=counting,
-        pictures=pictures,
-        destinations=(ConfiguredDestination(configured, pacs),),
-        storage=tmp_path,
-        minimum_free_bytes=0,
-    )
-    site = Site(
-        node=load_settings(environment={}).node,
-        storage=tmp_path,
-        quiet_s=10.0,
-        routes=(
-            RouteSettings(
-                name="abdomen",
-                when={"Modality": "CT", "StudyDescription": "*abdomen*"},
-                targets=("liver",),
-            ),
-        ),
-        structures=STRUCTURES,
-        models=lambda: "locator with litemedsam",
-    )
-    return PageServices(services, overview, site, tokens_of((TOKEN,)))
+    return page_services_of(record, overview, counting, pictures, pacs, tmp_path)
 
 
 @pytest.fixture
