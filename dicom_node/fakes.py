@@ -37,7 +37,8 @@ class FakeDestination:
     """A Destination that keeps results: `delivered` has one tuple for each successful send.
 
     `failures` are raised by the sends to come, one each, before it works (again); `echo` raises the
-    next one without using it up. `refusal` is what `negotiate` raises.
+    next one without using it up. `refusal` is what `negotiate` raises. A successful send answers
+    `how`.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class FakeDestination:
         self._name, self._refusal = name, refusal
         self.kinds = kinds
         self.failures = list(failures)
+        self.how = ""
         self.delivered: list[tuple[WrittenResult, ...]] = []
 
     @property
@@ -67,11 +69,12 @@ class FakeDestination:
         if self._refusal:
             raise self._refusal
 
-    def send(self, results: Sequence[WrittenResult]) -> None:
+    def send(self, results: Sequence[WrittenResult]) -> str:
         """Take `results`, or raise the next of `failures`."""
         if self.failures:
             raise self.failures.pop(0)
         self.delivered.append(tuple(results))
+        return self.how
 
 
 class FakeResultWriter:

@@ -33,8 +33,9 @@ class Destination(Protocol):
         DeliveryError in words an administrator can act on.
         """
 
-    def send(self, results: Sequence[WrittenResult]) -> None:
-        """Send every result in one association and check every status.
+    def send(self, results: Sequence[WrittenResult]) -> str:
+        """Send every result in one association and check every status; what the record should say
+        of how they went, "" for nothing.
 
         Raises TransientDeliveryError or PermanentDeliveryError unless all were taken (0x0000 or
         Bxxx).

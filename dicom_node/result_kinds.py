@@ -18,3 +18,14 @@ SOP_CLASSES: Mapping[ResultKind, str] = {
     ResultKind.SR: "1.2.840.10008.5.1.4.1.1.88.22",  # Enhanced SR Storage
 }
 """The SOP class of the objects of each kind (PS3.4 table B.5-1)."""
+
+
+class SegmentationEncoding(StrEnum):
+    """How a SEG holds its voxels: a bit each and segment (every destination takes that), or one
+    number each that says the segment, plain or compressed without loss.
+    """
+
+    BINARY = "binary"
+    LABELMAP = "labelmap"
+    LABELMAP_RLE = "labelmap_rle"
+    LABELMAP_JPEGLS = "labelmap_jpegls"

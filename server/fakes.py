@@ -139,7 +139,7 @@ class FolderDestination:
     def negotiate(self) -> None:
         """Always agrees."""
 
-    def send(self, results: Sequence[WrittenResult]) -> None:
+    def send(self, results: Sequence[WrittenResult]) -> str:
         """Take all results."""
         self._hook("send")
         for result in results:
@@ -148,6 +148,7 @@ class FolderDestination:
             with (self._folder / "sends").open("a", encoding="ascii") as sends:
                 sends.write(f"{result.kind} {result.sop_instance_uid}\n")
         self._hook("stored")
+        return ""
 
     def stored(self, kind: str) -> list[str]:
         """SOP Instance UIDs held of `kind`, each once however often it came."""

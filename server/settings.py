@@ -34,7 +34,7 @@ from pydantic import (
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from dicom_node.receive.allowed import AllowedPeers
-from dicom_node.result_kinds import ResultKind
+from dicom_node.result_kinds import ResultKind, SegmentationEncoding
 from models.runtime.resources import LanguageOptions, Precision
 from server.database_url import fault_of
 from server.errors import ConfigurationError
@@ -231,6 +231,7 @@ class DestinationSettings(_Section):
     host: str
     port: Port
     kinds: Annotated[tuple[ResultKind, ...], Field(min_length=1)] = tuple(ResultKind)
+    segmentation: SegmentationEncoding = SegmentationEncoding.BINARY
 
 
 class RouteSettings(_Section):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -35,6 +36,8 @@ from dicom_node.values import (
 )
 from dicom_node.voxels import overlap
 
+_log = logging.getLogger(__name__)
+
 
 class SegmentationWriter:
     """A ResultWriter of DICOM SEG: the segments of a result on the grid of its volume.
@@ -58,6 +61,7 @@ class SegmentationWriter:
     ) -> Dataset:
         """See ResultWriter; ValueError for no segments, an empty one or one on another grid."""
         _refuse_unusable(content.volume, content.segments)
+        _tell_of_odd_frames(content.volume)
         title = titled(segment.label for segment in content.segments)
         return _assembled(ResultHeader.of(self.kind, title, content), content.segments)
 
@@ -74,6 +78,20 @@ class SegmentationWriter:
 def tracking_uid(identity: ResultIdentity, tracking_id: str) -> str:
     """The Tracking UID that a structure has in SEG and SR alike."""
     return result_uid(identity, "tracking", tracking_id)
+
+
+def _tell_of_odd_frames(volume: SourceVolume) -> None:
+    """A line in the log where frames end within a byte, as they do in few series."""
+    _, rows, columns = volume.intensities.shape
+    if rows * columns % 8:
+        _log.warning(
+            "the frames of the SEG on series %s have %d x %d pixels, no multiple of 8, and end "
+            "within a byte: Orthanc's DICOMweb, up to 1.10.1 at least, gives none of them out; a "
+            'destination with segmentation = "labelmap" has no such frames',
+            volume.series_instance_uid,
+            rows,
+            columns,
+        )
 
 
 def _refuse_unusable(volume: SourceVolume, segments: Sequence[ResultSegment]) -> None:

@@ -7,21 +7,29 @@ import socket
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from pydicom import dcmread
-from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import AE, evt
+from pydicom.dataset import Dataset
+from pydicom.filereader import read_file_meta_info
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, SegmentationStorage
+from pynetdicom import AE, _config, evt
 from pynetdicom.association import Association
 from pynetdicom.events import Event, EventHandlerType
 
 from dicom_node.errors import PermanentDeliveryError, TransientDeliveryError
 from dicom_node.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_node.log_text import quoted
-from dicom_node.result_kinds import SOP_CLASSES
+from dicom_node.result_kinds import SOP_CLASSES, SegmentationEncoding
 from dicom_node.send.delivery_status import DeliveryOutcome, meaning_of, rule_for
+from dicom_node.send.offered_encoding import OfferedEncoding
+from dicom_node.send.send_queue import SendQueue
 from dicom_node.values import ResultKind, WrittenResult
 
 _log = logging.getLogger(__name__)
+
+_config.STORE_SEND_CHUNKED_DATASET = True  # files that are sent by their path are not read whole
 
 _VERIFICATION = "1.2.840.10008.1.1"  # PS3.4 A.4
 _A_ASSOCIATE_RJ = 0x03  # PDU type; result, source and reason are its bytes 8 to 10 (PS3.8 9.3.4)
@@ -58,7 +66,8 @@ class DeliveryTimeouts:
 class DicomDestination:
     """A Destination reached by DICOM: `ae_title` at `host`:`port`; we are `calling_ae_title`.
 
-    `name` is what the configuration and the record call it. Every call opens and ends its own
+    `name` is what the configuration and the record call it. `segmentation` is the encoding of a SEG
+    that it is offered first; without it, BINARY. Every call opens and ends its own
     association, so one object may serve several threads.
     """
 
@@ -72,8 +81,10 @@ class DicomDestination:
         timeouts: DeliveryTimeouts | None = None,
         *,
         kinds: Collection[ResultKind] = tuple(ResultKind),
+        segmentation: SegmentationEncoding = SegmentationEncoding.BINARY,
     ) -> None:
         self._name = name
+        self._encoding = OfferedEncoding(name, segmentation)
         self._kinds = tuple(kinds)
         self._ae_title, self._host, self._port = ae_title, host, port
         self._calling_ae_title = calling_ae_title
@@ -105,11 +116,13 @@ class DicomDestination:
 
     def negotiate(self) -> None:
         """Propose what `send` would propose for one object of each of `kinds`; DeliveryError."""
-        with self._associated([SOP_CLASSES[kind] for kind in self._kinds]):
+        offer = self._encoding.contexts(self._kinds)
+        with self._associated([SOP_CLASSES[kind] for kind in self._kinds], offer):
             pass
 
-    def send(self, results: Sequence[WrittenResult]) -> None:
-        """Send every result in one association and check every status.
+    def send(self, results: Sequence[WrittenResult]) -> str:
+        """Send every result in one association and check every status; how segmentations went
+        there, where another encoding than BINARY is configured.
 
         Nothing is sent unless the destination accepts every kind of object: a report without the
         segmentation it refers to helps nobody. Returns when all were taken (0x0000 or a warning);
@@ -118,19 +131,30 @@ class DicomDestination:
         OSError when a result's file is gone.
         """
         if not results:
-            return
-        with self._associated(
-            list(dict.fromkeys(result.sop_class_uid for result in results))
-        ) as association:
-            for result in results:
+            return ""
+        with TemporaryDirectory(prefix="segnode-") as folder:
+            labelmaps = self._encoding.labelmaps(results, Path(folder))
+            taken = self._send(results, labelmaps)
+        return self._encoding.how(results, made=bool(labelmaps), taken=taken)
+
+    def _send(self, results: Sequence[WrittenResult], labelmaps: Sequence[WrittenResult]) -> bool:
+        """Send `labelmaps` if there are any and the peer takes their SEG, else `results`; whether
+        the peer takes what was offered.
+        """
+        classes = list(dict.fromkeys(result.sop_class_uid for result in results))
+        offer = self._encoding.contexts([result.kind for result in labelmaps])
+        with self._associated(classes, offer) as association:
+            taken = bool(offer) and set(offer) <= _accepted_pairs(association)
+            for result in labelmaps if taken else results:
                 self._store(association, result)
         _log.info("delivered %d results to %s", len(results), self._name)
+        return taken
 
     def _store(self, association: Association, result: WrittenResult) -> None:
         """Send one C-STORE request and act on its status."""
-        ds = dcmread(result.path)
+        content = _as_accepted(association, result)
         try:
-            answer = association.send_c_store(ds)
+            answer = association.send_c_store(content)
         # pynetdicom: not established any more, or no context
         except (RuntimeError, ValueError) as error:
             raise self._later(
@@ -154,13 +178,17 @@ class DicomDestination:
         )
 
     @contextmanager
-    def _associated(self, sop_classes: Sequence[str]) -> Iterator[Association]:
-        """An association in which every one of `sop_classes` was accepted; released on leaving."""
+    def _associated(
+        self, sop_classes: Sequence[str], offer: Sequence[tuple[str, str]] = ()
+    ) -> Iterator[Association]:
+        """An association in which every one of `sop_classes` was accepted, or, in place of
+        Segmentation Storage, the `offer` of SOP classes and transfer syntaxes; released on leaving.
+        """
         line = _AssociationTransport(self._timeouts.network_s)
         try:
-            association = self._entity(sop_classes).associate(
-                self._host, self._port, ae_title=self._ae_title, evt_handlers=line.handlers
-            )
+            association = _entity(
+                self._calling_ae_title, self._timeouts, sop_classes, offer
+            ).associate(self._host, self._port, ae_title=self._ae_title, evt_handlers=line.handlers)
         except (socket.gaierror, UnicodeError) as error:
             # UnicodeError: no name at all, such as one with an empty part
             raise self._later(
@@ -169,27 +197,14 @@ class DicomDestination:
             ) from error
         try:
             self._require_established(association, line)
-            self._require_contexts(association, sop_classes)
+            taken = bool(offer) and set(offer) <= _accepted_pairs(association)
+            needless = {str(SegmentationStorage)} if taken else set()
+            self._require_contexts(association, [c for c in sop_classes if c not in needless])
+            association.dul.to_provider_queue = SendQueue(association.dul.is_alive)
             yield association
         finally:
             if association.is_established:
                 association.release()
-
-    def _entity(self, sop_classes: Sequence[str]) -> AE:
-        """Our entity, proposing each SOP class as stored and in the default syntax (PS3.5 10.1)."""
-        entity = AE(ae_title=self._calling_ae_title)
-        entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
-        entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
-        entity.connection_timeout = self._timeouts.connection_s
-        entity.acse_timeout = self._timeouts.acse_s
-        entity.dimse_timeout = self._timeouts.dimse_s
-        entity.network_timeout = self._timeouts.network_s
-        for sop_class in sop_classes:
-            # Two contexts rather than one of two syntaxes: a peer that prefers the default still
-            # takes ours as stored
-            for syntax in _SYNTAXES:
-                entity.add_requested_context(sop_class, syntax)
-        return entity
 
     def _require_established(self, association: Association, line: _AssociationTransport) -> None:
         """Raise what an administrator can act on: start it, admit us, or allow the object."""
@@ -242,6 +257,49 @@ class DicomDestination:
         return PermanentDeliveryError(
             f"Destination {self._name} {what}.", destination=self._name, status=status
         )
+
+
+def _entity(
+    calling_ae_title: str,
+    timeouts: DeliveryTimeouts,
+    sop_classes: Sequence[str],
+    offer: Sequence[tuple[str, str]],
+) -> AE:
+    """Our entity, proposing each SOP class as stored and in the default syntax (PS3.5 10.1)."""
+    entity = AE(ae_title=calling_ae_title)
+    entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+    entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+    entity.connection_timeout = timeouts.connection_s
+    entity.acse_timeout = timeouts.acse_s
+    entity.dimse_timeout = timeouts.dimse_s
+    entity.network_timeout = timeouts.network_s
+    for sop_class in sop_classes:
+        # Two contexts rather than one of two syntaxes: a peer that prefers the default still
+        # takes ours as stored
+        for syntax in _SYNTAXES:
+            entity.add_requested_context(sop_class, syntax)
+    for sop_class, offered_syntax in offer:
+        entity.add_requested_context(sop_class, offered_syntax)
+    return entity
+
+
+def _as_accepted(association: Association, result: WrittenResult) -> Path | Dataset:
+    """The file, which is sent piece by piece as it is, where the peer takes its transfer syntax;
+    else its data set, to be encoded anew.
+    """
+    syntax = read_file_meta_info(result.path).TransferSyntaxUID
+    if (result.sop_class_uid, str(syntax)) in _accepted_pairs(association):
+        return result.path
+    return dcmread(result.path)
+
+
+def _accepted_pairs(association: Association) -> set[tuple[str, str]]:
+    """The SOP classes that the peer takes, each with a transfer syntax."""
+    return {
+        (str(context.abstract_syntax), str(syntax))
+        for context in association.accepted_contexts
+        for syntax in context.transfer_syntax
+    }
 
 
 class _AssociationTransport:

@@ -20,6 +20,7 @@ def destinations(settings: Settings) -> tuple[Destination, ...]:
             calling_ae_title=settings.node.ae_title,
             timeouts=timeouts,
             kinds=configured.kinds,
+            segmentation=configured.segmentation,
         )
         for configured in settings.destinations
     )

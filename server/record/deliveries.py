@@ -60,14 +60,25 @@ class Deliveries:
             )
 
     def delivered(
-        self, attempt: DeliveryAttempt, kinds: Sequence[ResultKind], seconds: float
+        self, attempt: DeliveryAttempt, kinds: Sequence[ResultKind], seconds: float, how: str = ""
     ) -> None:
-        """The destination took everything that it takes: results of these `kinds`."""
+        """The destination took everything that it takes: results of these `kinds`; `how`
+        segmentations went where that may differ.
+        """
         with self._sessions.begin() as session:
             row, delivery = _open(session, attempt)
             delivery.delivered_at, delivery.next_try_at = audit.utc_now(), None
             delivery.last_error, delivery.kinds = None, list(kinds)
-            _move(session, row, delivery, DeliveryState.DELIVERED, attempt, kinds=list(kinds))
+            detail = {"segmentation": how} if how else {}
+            _move(
+                session,
+                row,
+                delivery,
+                DeliveryState.DELIVERED,
+                attempt,
+                kinds=list(kinds),
+                **detail,
+            )
             _took(row, seconds)
             _settle(session, row)
 

@@ -82,7 +82,7 @@ class DeliveryStep:
         started = time.monotonic()
         accepted = [result for result in results if result.kind in destination.kinds]
         try:
-            destination.send(accepted)
+            how = destination.send(accepted)
         except PermanentDeliveryError as error:
             return self._failed(delivery, str(error), started, permanent=True)
         except TransientDeliveryError as error:
@@ -95,7 +95,7 @@ class DeliveryStep:
             return self._failed(delivery, sentence, started, permanent=False)
         seconds = time.monotonic() - started
         kinds = [result.kind for result in accepted]
-        retry_while_database_away(lambda: self._deliveries.delivered(delivery, kinds, seconds))
+        retry_while_database_away(lambda: self._deliveries.delivered(delivery, kinds, seconds, how))
         return "delivered"
 
     def _give_up(self, delivery: DeliveryAttempt, sentence: str) -> str:

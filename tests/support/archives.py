@@ -21,6 +21,7 @@ from pathlib import Path
 
 import pydicom
 
+from dicom_node.result_kinds import SegmentationEncoding
 from dicom_node.send.sender import DeliveryTimeouts, DicomDestination
 from tests.support.ports import free_port
 
@@ -70,7 +71,13 @@ class Storescp:
     @property
     def destination(self) -> DicomDestination:
         """This archive as a destination."""
-        return DicomDestination("pacs", "PACS", "127.0.0.1", self.port, "SEGNODE", QUICK)
+        return self.offered(SegmentationEncoding.BINARY)
+
+    def offered(self, segmentation: SegmentationEncoding) -> DicomDestination:
+        """This archive as a destination that is offered this encoding first."""
+        return DicomDestination(
+            "pacs", "PACS", "127.0.0.1", self.port, "SEGNODE", QUICK, segmentation=segmentation
+        )
 
     @property
     def received(self) -> list[Path]:
@@ -84,9 +91,11 @@ class Storescp:
 
 
 class Orthanc:
-    """A PACS of its own in `folder`, on free ports."""
+    """A PACS of its own in `folder`, on free ports; with `any_class` it takes what it does not
+    know.
+    """
 
-    def __init__(self, program: str, folder: Path) -> None:
+    def __init__(self, program: str, folder: Path, *, any_class: bool = False) -> None:
         folder.mkdir()
         self.dicom_port, self.http_port = free_port(), free_port()
         plugins = [
@@ -103,6 +112,7 @@ class Orthanc:
             "AuthenticationEnabled": False,
             "DicomAlwaysAllowStore": True,
             "DicomCheckCalledAet": True,
+            "UnknownSopClassAccepted": any_class,
             "Plugins": plugins,
             "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
         }
@@ -133,9 +143,20 @@ class Orthanc:
         files = [self.get(f"/instances/{each}/file") for each in json.loads(self.get("/instances"))]
         return {ds.SOPInstanceUID: ds for ds in (pydicom.dcmread(BytesIO(data)) for data in files)}
 
-    def destination(self, ae_title: str = "PACS") -> DicomDestination:
-        """This archive as a destination."""
-        return DicomDestination("pacs", ae_title, "127.0.0.1", self.dicom_port, "SEGNODE")
+    def destination(
+        self,
+        ae_title: str = "PACS",
+        segmentation: SegmentationEncoding = SegmentationEncoding.BINARY,
+    ) -> DicomDestination:
+        """This archive as a destination, offered a `segmentation` encoding first."""
+        return DicomDestination(
+            "pacs",
+            ae_title,
+            "127.0.0.1",
+            self.dicom_port,
+            "SEGNODE",
+            segmentation=segmentation,
+        )
 
     def stop(self) -> None:
         """End it and wait for its end."""

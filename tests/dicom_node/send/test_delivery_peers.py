@@ -5,16 +5,21 @@ Orthanc.
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import pydicom
 import pytest
+from pydicom.uid import EnhancedSRStorage
 
 from dicom_node.errors import PermanentDeliveryError, TransientDeliveryError
+from dicom_node.result_kinds import SegmentationEncoding
 from dicom_node.results.check_segmentation import check_segmentation
+from dicom_node.results.labelmap import LABELMAP_STORAGE, as_labelmap
 from dicom_node.results.report import ReportWriter
 from dicom_node.results.segmentation import SegmentationWriter
 from dicom_node.results.writers import write_result
@@ -89,6 +94,83 @@ def storescp(peer: Peer, tmp_path: Path) -> Iterator[Scp]:
     yield start
     for each in started:
         each.stop()
+
+
+LABELMAPS = [each for each in SegmentationEncoding if each is not SegmentationEncoding.BINARY]
+
+
+class TestLabelmaps:
+    """What is offered is a label map; what these archives take of it."""
+
+    def test_storescp_takes_one_when_it_takes_everything(self, storescp: Scp, work: Work) -> None:
+        archive = storescp("-pm")
+
+        how = archive.offered(SegmentationEncoding.LABELMAP).send(work.results)
+
+        received = [pydicom.dcmread(path) for path in archive.received]
+        assert how == "as labelmap"
+        assert {ds.SOPClassUID for ds in received} == {LABELMAP_STORAGE, EnhancedSRStorage}
+        (labelmap,) = (ds for ds in received if ds.SOPClassUID == LABELMAP_STORAGE)
+        assert int(labelmap.pixel_array.max()) == 2
+
+    @pytest.mark.parametrize("encoding", LABELMAPS)
+    def test_storescp_is_sent_bits_where_it_does_not(
+        self, encoding: SegmentationEncoding, storescp: Scp, work: Work
+    ) -> None:
+        archive = storescp()
+
+        how = archive.offered(encoding).send(work.results)
+
+        assert how.startswith("as binary: it takes no Label Map Segmentation as ")
+        received = {pydicom.dcmread(path).SOPInstanceUID for path in archive.received}
+        assert received == {result.sop_instance_uid for result in work.results}
+
+    @pytest.mark.parametrize("any_class", [True, False])
+    @pytest.mark.parametrize("encoding", LABELMAPS)
+    def test_orthanc_takes_one_or_is_sent_bits(
+        self,
+        encoding: SegmentationEncoding,
+        any_class: bool,
+        peer: Peer,
+        tmp_path: Path,
+        work: Work,
+    ) -> None:
+        pacs = archives.Orthanc(peer("Orthanc"), tmp_path / "pacs", any_class=any_class)
+        try:
+            how = pacs.destination(segmentation=encoding).send(work.results)
+            stored = list(pacs.stored().values())
+        finally:
+            pacs.stop()
+
+        assert len(stored) == 2
+        (seg,) = (ds for ds in stored if ds.Modality == "SEG")
+        (report,) = (ds for ds in stored if ds.Modality == "SR")
+        assert seg.SOPInstanceUID in report.to_json()
+        if how.startswith("as binary"):
+            assert not any_class
+            assert seg.SOPInstanceUID == work.results[0].sop_instance_uid
+        else:
+            assert any_class
+            assert how == f"as {encoding}"
+            assert (seg.SOPClassUID, seg.SegmentationType) == (LABELMAP_STORAGE, "LABELMAP")
+
+    def test_dcmqi_reads_one_as_the_same_labels(
+        self, peer: Peer, work: Work, tmp_path: Path
+    ) -> None:
+        program = peer("segimage2itkimage")
+        seg, _ = as_labelmap(work.results, SegmentationEncoding.LABELMAP, tmp_path / "sent")
+
+        subprocess.run(
+            [program, "--inputDICOM", seg.path, "--outputDirectory", tmp_path, "-t", "nii"],
+            check=True,
+            capture_output=True,
+            timeout=120,
+        )
+
+        (file,) = tmp_path.glob("*.nii.gz")
+        labels = np.asarray(nibabel.Nifti1Image.from_filename(file).dataobj)
+        for number, structure in enumerate(work.segments, start=1):
+            assert np.count_nonzero(labels == number) == structure.voxels.count
 
 
 class TestDcmtk:

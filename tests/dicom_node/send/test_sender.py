@@ -6,8 +6,11 @@ from __future__ import annotations
 
 import itertools
 import socket
+import subprocess
+import sys
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +30,8 @@ from pynetdicom.acse import ACSE
 
 from dicom_node.errors import DeliveryError, PermanentDeliveryError, TransientDeliveryError
 from dicom_node.fakes import FakeDestination
+from dicom_node.result_kinds import SegmentationEncoding
+from dicom_node.results.labelmap import LABELMAP_STORAGE
 from dicom_node.results.report import ReportWriter
 from dicom_node.results.segmentation import SegmentationWriter
 from dicom_node.results.writers import write_result
@@ -42,6 +47,7 @@ from dicom_node.values import (
     WrittenResult,
 )
 from tests.support import phantoms
+from tests.support.ports import free_port
 
 VERIFICATION = "1.2.840.10008.1.1"
 QUICK = DeliveryTimeouts(connection_s=1.0, acse_s=1.0, dimse_s=1.0, network_s=2.0)
@@ -143,6 +149,110 @@ def to(
 ) -> DicomDestination:
     """The destination "pacs" on a port of this machine."""
     return DicomDestination("pacs", ae_title, "127.0.0.1", port, "SEGNODE", timeouts)
+
+
+def offered(port: int, segmentation: SegmentationEncoding) -> DicomDestination:
+    """The same, offered this encoding first."""
+    address = ("127.0.0.1", port, "SEGNODE")
+    return DicomDestination("pacs", "PACS", *address, segmentation=segmentation)
+
+
+class TestEncodings:
+    @pytest.mark.parametrize(
+        ("segmentation", "how"),
+        [
+            (SegmentationEncoding.BINARY, ""),
+            (SegmentationEncoding.LABELMAP, "as labelmap"),
+            (
+                SegmentationEncoding.LABELMAP_RLE,
+                "as binary: it takes no Label Map Segmentation as RLE Lossless",
+            ),
+        ],
+    )
+    def test_a_transfer_syntax_that_is_not_taken_is_none_to_send_in(
+        self,
+        segmentation: SegmentationEncoding,
+        how: str,
+        archive: Callable[..., Archive],
+        results: tuple[WrittenResult, WrittenResult],
+    ) -> None:
+        both = [SegmentationStorage, LABELMAP_STORAGE, EnhancedSRStorage]
+        pacs = archive(supports={sop_class: [ExplicitVRLittleEndian] for sop_class in both})
+
+        assert offered(pacs.port, segmentation).send(results) == how
+
+        seg, report = pacs.received
+        assert seg.SegmentationType == ("LABELMAP" if how == "as labelmap" else "BINARY")
+        assert seg.SOPInstanceUID in report.to_json()
+        assert pacs.associations == 1
+
+    def test_one_that_takes_label_maps_alone_is_a_destination(
+        self, archive: Callable[..., Archive], results: tuple[WrittenResult, WrittenResult]
+    ) -> None:
+        alone = [LABELMAP_STORAGE, EnhancedSRStorage]
+        pacs = archive(supports={sop_class: [ExplicitVRLittleEndian] for sop_class in alone})
+
+        assert offered(pacs.port, SegmentationEncoding.LABELMAP).send(results) == "as labelmap"
+        with pytest.raises(PermanentDeliveryError, match="accepts no Segmentation Storage"):
+            to(pacs.port).send(results)
+
+    def test_reports_need_no_label_map(
+        self, archive: Callable[..., Archive], results: tuple[WrittenResult, WrittenResult]
+    ) -> None:
+        pacs = archive()
+
+        assert offered(pacs.port, SegmentationEncoding.LABELMAP).send(results[1:]) == ""
+        assert len(pacs.received) == 1
+
+
+class TestLarge:
+    def test_a_file_is_sent_without_being_read_whole(
+        self,
+        archive: Callable[..., Archive],
+        results: tuple[WrittenResult, WrittenResult],
+        tmp_path: Path,
+    ) -> None:
+        # Arrange: 48 MB, and a peer in another process, whose memory does not count
+        ds = pydicom.dcmread(results[0].path)
+        ds.PixelData = bytes(48_000_000)
+        ds.save_as(tmp_path / "large.dcm")
+        large = replace(results[0], path=tmp_path / "large.dcm")
+        port = free_port()
+        with subprocess.Popen([sys.executable, "-c", TAKES_ALL, str(port)]) as peer_process:
+            try:
+                wait_for(port)
+                del ds
+                tracemalloc.start()
+
+                to(port).send([large])
+
+                _, peak_bytes = tracemalloc.get_traced_memory()
+            finally:
+                tracemalloc.stop()
+                peer_process.terminate()
+
+        # Assert: 64 PDUs of 16 kB wait at most
+        assert peak_bytes < 12_000_000
+
+
+# a peer that takes instances and forgets them
+TAKES_ALL = """
+import sys
+from pynetdicom import AE, evt
+entity = AE(ae_title="PACS")
+entity.add_supported_context("1.2.840.10008.5.1.4.1.1.66.4")
+entity.start_server(("127.0.0.1", int(sys.argv[1])), evt_handlers=[(evt.EVT_C_STORE, lambda e: 0)])
+"""
+
+
+def wait_for(port: int, limit_s: float = 30.0) -> None:
+    deadline = time.monotonic() + limit_s
+    while True:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        assert time.monotonic() < deadline
+        time.sleep(0.1)  # it says nowhere that it listens
 
 
 class TestTaken:

@@ -11,6 +11,7 @@ import pytest
 from dicom_node.errors import TransientDeliveryError
 from dicom_node.values import ResultKind
 from server.compose.destinations import destinations
+from server.errors import ConfigurationError
 from server.settings import Settings, load_settings
 from tests.support.ports import free_port
 
@@ -34,6 +35,21 @@ def test_they_come_in_their_order_with_the_kinds_they_take(tmp_path: Path) -> No
         ("archive", (ResultKind.SEG,)),
     ]
     assert destinations(settings(tmp_path, "")) == ()
+
+
+@pytest.mark.parametrize(("line", "known"), [('"labelmap_rle"', True), ('"label map"', False)])
+def test_an_encoding_of_segmentations_is_one_of_those_there_are(
+    tmp_path: Path, line: str, known: bool
+) -> None:
+    text = PACS.format(name="pacs", port=104) + f"segmentation = {line}\n"
+
+    if known:
+        (pacs,) = settings(tmp_path, text).destinations
+        assert pacs.segmentation == "labelmap_rle"
+        assert len(destinations(settings(tmp_path, text))) == 1
+    else:
+        with pytest.raises(ConfigurationError, match="segmentation"):
+            settings(tmp_path, text)
 
 
 def test_one_that_is_away_is_named(tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ class SilentDestination:
     def negotiate(self) -> None:
         raise NotImplementedError
 
-    def send(self, results: Any) -> None:
+    def send(self, results: Any) -> str:
         raise NotImplementedError
 
 

@@ -231,6 +231,18 @@ def test_a_destination_is_sent_the_kinds_that_it_takes(
     assert line.detail["kinds"] == kinds_sent
 
 
+@pytest.mark.parametrize("how", ["", "as binary: it takes no Label Map Segmentation"])
+def test_how_segmentations_went_is_in_the_audit(desk: Desk, how: str) -> None:
+    request_id = sending(desk)
+    pacs = FakeDestination("pacs")
+    pacs.how = how
+
+    DeliveryStep({"pacs": pacs}, desk.deliveries, ONE_TRY).attempt(first_try(request_id))
+
+    [line] = [line for line in desk.record.audit() if line.event == "delivery.delivered"]
+    assert line.detail.get("segmentation", "") == how
+
+
 def test_a_destination_that_takes_nothing_of_what_was_written_says_so(desk: Desk) -> None:
     request_id = sending(desk, results=[SEG])
     pacs = FakeDestination("pacs", kinds=[ResultKind.SR])
