@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from dicom_node.fakes import FakeDestination
-from server.errors import TurnsGone
+from server.errors import RecordUnavailable, TurnsGone
 from server.http.fakes import FakeCounting, FakePictures, FakeRecord
 from server.pages.app import create_pages
 from server.pages.fakes import FakeOverview
@@ -219,6 +219,19 @@ def test_progress_is_shown_as_it_comes(node: OpenNode, place: str) -> None:
 
     node.page.get_by_text("encoding slices: 77 of 120").wait_for()
     assert node.complaints == []
+
+
+def test_what_is_not_up_to_date_says_so(node: OpenNode) -> None:
+    node.open("/")
+    assert not node.page.locator("#stale").inner_text()
+
+    node.record.away = RecordUnavailable("PostgreSQL does not answer")
+    node.page.get_by_text("Not up to date since").wait_for()
+    node.record.away = None
+    node.page.wait_for_function("() => !document.getElementById('stale').textContent")
+
+    node.page.context.clear_cookies()
+    node.page.get_by_text("your login has ended").wait_for()
 
 
 def test_who_has_a_link_under_the_keyboard_keeps_it(node: OpenNode) -> None:

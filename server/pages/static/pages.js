@@ -15,10 +15,21 @@ async function refresh() {
   try {
     const answer = await fetch(location.href.split("#")[0], { redirect: "error" });
     if (answer.ok) swap(new DOMParser().parseFromString(await answer.text(), "text/html"));
+    tellStale(!answer.ok);
   } catch {
-    // the node is away or the login has ended: the next time, or the next click, tells
+    tellStale(true); // the node is away, or a redirect to the login was refused
   }
   later();
+}
+
+// what is old is not shown as if it were now
+function tellStale(isStale) {
+  const notice = document.getElementById("stale");
+  if (!isStale) notice.textContent = "";
+  else if (!notice.textContent) {
+    const since = new Date().toLocaleTimeString([], { hour12: false });
+    notice.textContent = `Not up to date since ${since}: the node does not answer, or your login has ended. Load the page again.`;
+  }
 }
 
 function swap(fresh) {
