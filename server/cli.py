@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from agent.errors import AgentError
 from dicom_node.errors import DicomNodeError
-from dicom_node.log_text import log_lines
+from dicom_node.log_text import LogFormat, current_log_format, log_lines
 from models.errors import ModelsError
 from server import compose
 from server.commands.console import say
@@ -29,6 +29,9 @@ if TYPE_CHECKING:  # it reads settings, and `segnode --help` shall load none of 
     from server.commands.options import Load
 
 logger = logging.getLogger(__name__)
+
+# what these say of a destination that is away, or refuses, is said in a sentence by the sender
+_SPOKEN_FOR = ("pynetdicom.acse", "pynetdicom.transport")
 
 TROUBLE, INTERRUPTED = 1, 130
 # highdicom tells of every object that it makes
@@ -86,6 +89,10 @@ def main(arguments: Sequence[str] | None = None, load: Load = compose.load) -> i
     # at lower levels the first repeats what peers send, the others tell of every start the same
     for chatty in _CHATTY:
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    for quiet in _SPOKEN_FOR:
+        logging.getLogger(quiet).setLevel(logging.CRITICAL)
+    # without a handler it makes one of its own, and its records would be in another format
+    logging.getLogger("dbos").addHandler(logging.NullHandler())
     # pydicom quotes values it finds odd, and those may be a patient's: dicom_node.log_text keeps
     # its log to itself
     if not sys.warnoptions:
@@ -136,7 +143,11 @@ class _Version(argparse.Action):
 
 def _trouble(*sentences: str) -> int:
     for sentence in sentences:
-        say(f"segnode: {' '.join(sentence.split())}", error=True)
+        line = " ".join(sentence.split())
+        if current_log_format() is LogFormat.JSON:  # who reads that reads nothing else
+            logger.critical("%s", line)
+        else:
+            say(f"segnode: {line}", error=True)
     return TROUBLE
 
 

@@ -33,6 +33,7 @@ from pydantic import (
 )
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
+from dicom_node.log_text import LogFormat
 from dicom_node.receive.allowed import AllowedPeers
 from dicom_node.result_kinds import ResultKind, SegmentationEncoding
 from models.runtime.resources import LanguageOptions, Precision
@@ -96,6 +97,12 @@ class HttpSettings(_Section):
     max_connections: Annotated[int, Field(ge=1)]
     max_connections_per_address: Annotated[int, Field(ge=1)]
     timeout_s: Annotated[float, Field(gt=0)]
+
+
+class LogSettings(_Section):
+    """[log]: how the node's processes log."""
+
+    format: LogFormat
 
 
 class StorageSettings(_Section):
@@ -251,6 +258,7 @@ class Settings(_Section):
 
     node: NodeSettings
     http: HttpSettings
+    log: LogSettings
     storage: StorageSettings
     database: DatabaseSettings
     study: StudySettings

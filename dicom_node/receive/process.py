@@ -22,15 +22,13 @@ from pathlib import Path
 from typing import Any
 
 from dicom_node.arrivals import Arrival, KeptAs, StoredInstance
-from dicom_node.log_text import log_lines
+from dicom_node.log_text import LogFormat, log_end_of_thread, log_lines
 from dicom_node.receive.allowed import AllowedPeers
 from dicom_node.receive.application_entity import ApplicationEntity
 from dicom_node.receive.channel import Channel, Message
 from dicom_node.receive.inbox import Inbox
 from dicom_node.receive.limits import PeerLimits
 from dicom_node.receive.receiver import Receiver
-
-logger = logging.getLogger(__name__)
 
 _ANSWER_S = 10.0
 # pydicom does without these, and nothing is decoded here: they would be half of what pynetdicom
@@ -148,7 +146,7 @@ def main(descriptor: int) -> None:
     channel = Channel(socket.socket(fileno=descriptor))
     messages = channel.messages()
     begin = next(messages)
-    _log(begin["log_level"])
+    _log(begin["log_level"], LogFormat(begin["log_format"]))
     inbox = Inbox(Path(begin["inbox"]), begin["minimum_free_bytes"])
     registry = _RemoteRegistry(channel)
     receiver = Receiver(node_of(begin["node"]), inbox, registry)
@@ -170,17 +168,12 @@ def main(descriptor: int) -> None:
     os._exit(1)  # the listener is gone
 
 
-def _log(level: int) -> None:
+def _log(level: int, log_format: LogFormat) -> None:
     """Log as the listener does; also what ends a thread of pynetdicom's."""
-    log_lines(level)
+    log_lines(level, log_format, part="receive")
     logging.getLogger("pynetdicom").setLevel(logging.WARNING)  # below, it repeats what peers send
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)  # it quotes values
-
-    def log_end(ended: threading.ExceptHookArgs) -> None:
-        if ended.exc_value is not None:
-            logger.error("a thread ended by a fault", exc_info=ended.exc_value)
-
-    threading.excepthook = log_end
+    threading.excepthook = log_end_of_thread
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import time
 from dataclasses import dataclass, field
 
 from dicom_node.errors import DicomNodeError
+from dicom_node.log_text import current_log_format
 from dicom_node.receive.application_entity import ApplicationEntity
 from dicom_node.receive.channel import Channel, Message
 from dicom_node.receive.inbox import Inbox
@@ -65,7 +66,7 @@ class ReceiverProcesses:
 
     Their questions and notices go to `registry`.
 
-    They log at the level of this process's root logger.
+    They log at the level of this process's root logger, and in its format.
     """
 
     def __init__(
@@ -190,6 +191,7 @@ class ReceiverProcesses:
             "inbox": str(root),
             "minimum_free_bytes": minimum_free_bytes,
             "log_level": logging.getLogger().level,
+            "log_format": current_log_format(),
         }
         if not self._send(receiver, begin):
             return

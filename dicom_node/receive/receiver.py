@@ -143,6 +143,8 @@ class _ServedConnection:
         self._node, self._inbox, self._registry = node, inbox, registry
         self._wire, self._peer, self._number = wire, peer, number
         self._name = ""
+        self._granted_s = 0.0
+        self._store: StoreHandler | None = None
         self._used: set[bool] = set()
         self._end: Callable[[str], None] = wire.end
 
@@ -170,8 +172,16 @@ class _ServedConnection:
             self._close(last_words)
 
     def _close(self, last_words: bytes) -> None:
-        if self._name:  # first: who hears that it is over may come again at once
-            logger.info("association %s closed", self._name)
+        if self._store:  # first: who hears that it is over may come again at once
+            logger.info(
+                "association %s of %s at %s closed: %d stored, %d refused in %.1f s",
+                self._name,
+                quoted(self._peer.calling_ae_title),
+                self._peer.address,
+                self._store.stored,
+                self._store.refused,
+                time.monotonic() - self._granted_s,
+            )
         self._registry.dissociate(self._number)
         self._wire.hang_up(last_words)
         self._registry.leave(self._number)
@@ -192,9 +202,9 @@ class _ServedConnection:
         if rejection is not None:
             logger.warning("association of %s at %s rejected: %s", title, address, rejection)
             return pdu.reject(rejection)
-        self._name = name
+        self._name, self._granted_s = name, time.monotonic()
         logger.info("association %s opened by %s at %s", name, title, address)
-        store = StoreHandler(self._inbox, self._peer, self._arrived)
+        store = self._store = StoreHandler(self._inbox, self._peer, self._arrived)
         if self._node.reference or not all(map(_is_ours, request.contexts)):
             self._hand_over(body, store)
             return b""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -61,8 +60,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _check(arguments: argparse.Namespace, load: Load) -> int:
     # without settings there is nothing else to look at: their error is the command's
     settings = settings_of(arguments)
-    # a destination's line says it in words
-    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
     faults = 0
     for severity, what, sentence in lines(settings, load("check")):
         say(f"{severity:<5} {what}: {sentence}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from dicom_node.log_text import log_as
 from server.commands.options import Load, add_config, settings_of
 
 
@@ -15,6 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(arguments: argparse.Namespace, load: Load) -> int:
     settings = settings_of(arguments)
+    log_as(settings.log.format, arguments.command)
     process = load(arguments.command)
     if arguments.command == "serve":
         return int(process.run(settings, arguments.config))

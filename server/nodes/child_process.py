@@ -13,6 +13,7 @@ import subprocess
 from collections.abc import Sequence
 from typing import IO
 
+from dicom_node.log_text import FORMAT_VARIABLE, current_log_format
 from server.settings import ENVIRONMENT_PREFIX
 
 READY = b"ready\n"
@@ -119,7 +120,8 @@ def _environment() -> dict[str, str]:
     memory.
     """
     ours = {key: text for key, text in os.environ.items() if not key.startswith(ENVIRONMENT_PREFIX)}
-    return ours | dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"), "1")
+    one_thread = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"), "1")
+    return ours | one_thread | {FORMAT_VARIABLE: current_log_format()}
 
 
 def _open(stream: IO[bytes] | None) -> IO[bytes]:

@@ -23,6 +23,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from dicom_node.errors import UnreadableDataset
+from dicom_node.log_text import log_as_child
 from dicom_node.series.header import read_header
 from dicom_node.values import InstanceHeader
 from server.nodes.child_process import ENDED, READY, TOO_MUCH_MEMORY, ChildDied, ChildProcess
@@ -125,6 +126,7 @@ def main(most_memory_bytes: int) -> None:
     """The child: a line with a path in, a line about its header out, until there are no more."""
     # a terminal's interrupt goes to the whole group: the parent decides when this ends
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    log_as_child("headers")
     answers = sys.stdout.buffer
     answers.write(READY)
     answers.flush()

@@ -18,6 +18,7 @@ from typing import Protocol
 
 from agent.errors import AgentError
 from dicom_node.errors import DicomNodeError
+from dicom_node.log_text import log_subject, subject_of
 from models.errors import ModelsError
 from server.errors import RecordUnavailable, ServerError
 from server.pulses import Part, Pulse
@@ -142,7 +143,10 @@ class Intake:
         if self._completion is None:
             completion = self._open_record()
             for study in completion.unsettled():
-                logger.info("study %s was found on disk: its quiet time begins anew", study)
+                about = subject_of(study=study)
+                logger.info(
+                    "study %s was found on disk: its quiet time begins anew", study, extra=about
+                )
                 self._watch.note(study)
             self._completion = completion
         return self._completion
@@ -153,12 +157,16 @@ class Intake:
             return False
         self._pulse.beat("take in a study")
         try:
-            work(study)
+            with log_subject(study=study):
+                work(study)
         except RecordUnavailable:
             raise
         except Exception as error:  # noqa: BLE001  one study's boundary: it must not hold up the others
             failures = self._failures(study) + 1
-            logger.warning("study %s could not be taken in: %s", study, bare_trace(error))
+            about = subject_of(study=study)
+            logger.warning(
+                "study %s could not be taken in: %s", study, bare_trace(error), extra=about
+            )
             wait_s = min(FIRST_WAIT_S * 2 ** (failures - 1), LONGEST_STUDY_WAIT_S)
             self._troubles[study] = _Trouble(failures, self._clock() + wait_s)
             return False

@@ -10,6 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.event import listens_for
 from sqlalchemy.orm import Session
 
+from dicom_node.log_text import subject_of
 from server.record.tables import AuditRow
 from server.record.views import AuditView
 
@@ -48,7 +49,8 @@ def note(
         if "destination" in detail:
             subject = f"delivery to {detail['destination']} of {subject}"
         line = f"{subject}: {after}" + (f" after {before}" if before else "")
-        session.info.setdefault(_UNTOLD, []).append(line)
+        about = subject_of(request=request_id or "", study=study or "")
+        session.info.setdefault(_UNTOLD, []).append((line, about))
     session.add(
         AuditRow(
             at=utc_now(),
@@ -67,8 +69,8 @@ def note(
 def _tell(session: Session) -> None:
     """Log the changes of state that stand now; a savepoint's can still be taken back."""
     if not session.in_nested_transaction():
-        for line in session.info.pop(_UNTOLD, ()):
-            log.info("%s", line)
+        for line, about in session.info.pop(_UNTOLD, ()):
+            log.info("%s", line, extra=about)
 
 
 @listens_for(Session, "after_rollback")

@@ -27,6 +27,7 @@ from agent.recorded import ReplayedTurn, name_of
 from agent.replay import ReplayedTarget
 from agent.trace import turn_from_record
 from agent.turns import Turn
+from dicom_node.log_text import log_as_child
 from server.errors import ReplayError, ServerError
 from server.study.request_replay import TRACE, RequestReplay, check_row
 from server.study.source_files import SOURCE, read_source
@@ -120,6 +121,7 @@ def main(most_memory_bytes: int, idle_s: float) -> None:
     """Answer lines until there are no more, or none came for `idle_s` seconds."""
     # a terminal's interrupt goes to the whole group: the parent decides when this ends
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    log_as_child("pictures")
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     soft = most_memory_bytes if hard == resource.RLIM_INFINITY else min(most_memory_bytes, hard)
     resource.setrlimit(resource.RLIMIT_AS, (soft, hard))

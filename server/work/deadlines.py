@@ -23,6 +23,7 @@ from typing import Protocol
 
 import psutil
 
+from dicom_node.log_text import subject_of
 from server.errors import RecordUnavailable, RunEnded
 from server.values import Stage
 
@@ -186,7 +187,8 @@ class StageWatch:
     def _judge(self, running: _Running, now: float) -> None:
         fault = self._fault_of(running, now)
         if fault is not None:
-            logger.warning("request %s is stopped: %s", running.request_id, fault)
+            about = subject_of(request=running.request_id)
+            logger.warning("request %s is stopped: %s", running.request_id, fault, extra=about)
             try:
                 self._runs.fail(running.request_id, running.run, running.stage, fault)
             except RunEnded as ended:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from dicom_node.errors import PermanentDeliveryError, TransientDeliveryError
+from dicom_node.log_text import log_subject
 from dicom_node.ports import Destination
 from server.errors import RecordRefused, RunEnded
 from server.record.deliveries import Deliveries, DeliveryAttempt
@@ -61,14 +62,15 @@ class DeliveryStep:
 
     def attempt(self, delivery: DeliveryAttempt) -> str:
         """Make a try; "delivered", "failed" or, when it is not wanted any more, "ended"."""
-        try:
-            return self._attempt(delivery)
-        except RunEnded as ended:
-            logger.info("%s", ended)
-            return "ended"
-        except RecordRefused as refused:
-            logger.error("how %s went cannot be recorded: %s", delivery, refused)
-            return self._give_up(delivery, str(refused))
+        with log_subject(request=delivery.request_id):
+            try:
+                return self._attempt(delivery)
+            except RunEnded as ended:
+                logger.info("%s", ended)
+                return "ended"
+            except RecordRefused as refused:
+                logger.error("how %s went cannot be recorded: %s", delivery, refused)
+                return self._give_up(delivery, str(refused))
 
     def _attempt(self, delivery: DeliveryAttempt) -> str:
         results = retry_while_database_away(lambda: self._deliveries.begin(delivery))

@@ -9,11 +9,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import TypeVar
 
 from agent.errors import AgentError
 from agent.turns import Turn
 from dicom_node.errors import DicomNodeError, NotAVolume
+from dicom_node.log_text import log_subject
 from models.errors import ModelsError
 from server.errors import RecordRefused, RunEnded, ServerError
 from server.ports import Stages
@@ -136,44 +138,49 @@ class StageSteps:
         part: int | None,
         act: Callable[[Assignment], T],
     ) -> T | None:
-        try:
-            assignment = retry_while_database_away(
-                lambda: self._runs.enter(request_id, run, stage, part)
-            )
-        except RunEnded as ended:
-            logger.info("%s", ended)
-            return None
-        except RecordRefused as refused:
-            self._fail(request_id, run, stage, str(refused))
-            return None
-        try:
-            with self._watch.stage(request_id, run, stage):
-                return act(assignment)
-        except StageUnwanted:
-            logger.info("request %s is not wanted any more: stopped in %s", request_id, stage)
-            self._stages.discard(assignment)
-        # it has ended in the record, and what it left is there for a retry
-        except StageInterrupted:
-            logger.info("request %s was stopped in %s", request_id, stage)
-        except RunEnded as ended:
-            logger.info("%s", ended)
-            if ended.over:
+        with ExitStack() as subjects:
+            subjects.enter_context(log_subject(request=request_id))
+            try:
+                assignment = retry_while_database_away(
+                    lambda: self._runs.enter(request_id, run, stage, part)
+                )
+            except RunEnded as ended:
+                logger.info("%s", ended)
+                return None
+            except RecordRefused as refused:
+                self._fail(request_id, run, stage, str(refused))
+                return None
+            subjects.enter_context(log_subject(study=assignment.study_instance_uid))
+            try:
+                with self._watch.stage(request_id, run, stage):
+                    return act(assignment)
+            except StageUnwanted:
+                logger.info("request %s is not wanted any more: stopped in %s", request_id, stage)
                 self._stages.discard(assignment)
-        except (ServerError, DicomNodeError, AgentError, ModelsError) as error:
-            sentence = str(error)
-            no_volume = stage is Stage.SELECT and isinstance(error, NotAVolume)
-            logger.warning("request %s ended in %s: %s", request_id, stage, sentence)
-            if no_volume:
-                self._tell(request_id, lambda: self._runs.reject(request_id, run, sentence))
-            else:
+            # it has ended in the record, and what it left is there for a retry
+            except StageInterrupted:
+                logger.info("request %s was stopped in %s", request_id, stage)
+            except RunEnded as ended:
+                logger.info("%s", ended)
+                if ended.over:
+                    self._stages.discard(assignment)
+            except (ServerError, DicomNodeError, AgentError, ModelsError) as error:
+                sentence = str(error)
+                no_volume = stage is Stage.SELECT and isinstance(error, NotAVolume)
+                logger.warning("request %s ended in %s: %s", request_id, stage, sentence)
+                if no_volume:
+                    self._tell(request_id, lambda: self._runs.reject(request_id, run, sentence))
+                else:
+                    self._fail(request_id, run, stage, sentence)
+            # a step's boundary: whatever a stage raises, the request must end
+            except Exception as error:  # noqa: BLE001
+                logger.error("request %s failed in %s: %s", request_id, stage, bare_trace(error))
+                # not the error's own words: a library may quote the file it read
+                sentence = (
+                    f"stage '{stage}' ended with a fault of Segnode itself; the log says where"
+                )
                 self._fail(request_id, run, stage, sentence)
-        # a step's boundary: whatever a stage raises, the request must end
-        except Exception as error:  # noqa: BLE001
-            logger.error("request %s failed in %s: %s", request_id, stage, bare_trace(error))
-            # not the error's own words: a library may quote the file it read
-            sentence = f"stage '{stage}' ended with a fault of Segnode itself; the log says where"
-            self._fail(request_id, run, stage, sentence)
-        return None
+            return None
 
     def _fail(self, request_id: str, run: int, stage: Stage, sentence: str) -> None:
         self._tell(request_id, lambda: self._runs.fail(request_id, run, stage, sentence))

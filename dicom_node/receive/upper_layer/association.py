@@ -81,13 +81,14 @@ class StoreHandler:
     """Handles C-STORE requests: each data set goes into the inbox and gets a status at the end.
 
     Both paths use it. `on_arrival` is told of every stored instance before its status is known to
-    anybody.
+    anybody. `stored` and `refused` count the requests that were answered.
     """
 
     def __init__(
         self, inbox: Inbox, peer: Requestor, on_arrival: Callable[[Arrival], None]
     ) -> None:
         self.peer = peer
+        self.stored = self.refused = 0
         self._inbox, self._on_arrival = inbox, on_arrival
         self._incoming: IncomingDataset | None = None
         self._refusal: tuple[int, str] | None = None
@@ -158,6 +159,10 @@ class StoreHandler:
             self._refuse(error)
         self.discard()
         refusal, self._refusal = self._refusal, None
+        if refusal is None:
+            self.stored += 1
+        else:
+            self.refused += 1
         return refusal or (SUCCESS, "")
 
     def discard(self) -> None:

@@ -5,7 +5,9 @@ by then.
 from __future__ import annotations
 
 import errno
+import logging
 import os
+import re
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -323,6 +325,33 @@ def test_a_resend_is_a_success_and_other_content_is_kept_apart(
     (kept,) = inbox.instances(dataset.StudyInstanceUID)
     (apart,) = inbox.conflicts(dataset.StudyInstanceUID)
     assert (body(kept.path), body(apart.path)) == (first, other)
+
+
+def test_the_end_of_an_association_says_what_it_brought(
+    listening: Callable[..., Listener],
+    sending: Callable[..., AbstractContextManager[Sender]],
+    observer: RecordingObserver,
+    eventually: Callable[..., None],
+    ct: Callable[..., Dataset],
+    as_sent: Callable[..., bytes],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    # Arrange: two that are new, one of them again, and bytes that are nothing
+    caplog.set_level(logging.INFO, "dicom_node.receive.receiver")
+    first, second = ct(), ct()
+
+    # Act
+    with sending(listening().port) as sender:
+        for dataset in (first, second, first):
+            sender.store(as_sent(dataset), dataset.SOPInstanceUID)
+        sender.store(b"\xff" * 100, "1.2.3")
+    eventually(lambda: observer.closed)
+
+    # Assert
+    (line,) = [text for text in caplog.messages if " closed: " in text]
+    association, end = line.split(" closed: ")
+    assert association == f"association {observer.closed[0]} of MODALITY at 127.0.0.1"
+    assert re.fullmatch(r"3 stored, 1 refused in \d+\.\d s", end)
 
 
 class Raising(RecordingObserver):

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy.orm import Session
 
+from dicom_node.errors import TransientDeliveryError
+from dicom_node.fakes import FakeDestination
+from dicom_node.log_text import JsonFormatter
+from server.errors import InputError
+from server.fakes import FakeStages
 from server.record import audit
+from server.record.deliveries import DeliveryAttempt
 from server.values import Selection, Stage
+from server.work.deadlines import StageLimits, StageWatch
+from server.work.delivery import DeliveryStep, RetryPolicy
+from server.work.stages import StageSteps
 from tests.server.conftest import Desk
 
 
@@ -63,3 +76,61 @@ def test_what_is_taken_back_is_not_told(desk: Desk, caplog: pytest.LogCaptureFix
         session.commit()
 
     assert lines(caplog) == ["study 1.3: COMPLETE"]
+
+
+class Objects(logging.Handler):
+    """Keeps what JSON says of each record, read again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFormatter(JsonFormatter("work"))
+        self.objects: list[dict[str, Any]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.objects.append(json.loads(self.format(record)))
+
+
+@pytest.fixture
+def objects(caplog: pytest.LogCaptureFixture) -> Iterator[Objects]:
+    caplog.set_level(logging.INFO, "server")
+    handler = Objects()
+    logging.getLogger("server").addHandler(handler)
+    yield handler
+    logging.getLogger("server").removeHandler(handler)
+
+
+def test_json_names_request_and_study_of_a_change_of_state(desk: Desk, objects: Objects) -> None:
+    request_id = desk.request()
+    study = desk.record.request(request_id).study_instance_uid
+
+    queued = [line for line in objects.objects if line["message"].endswith(": QUEUED")]
+
+    assert [(line["request"], line["study"]) for line in queued] == [(request_id, study)]
+
+
+def test_json_names_the_request_of_what_fails(desk: Desk, objects: Objects, tmp_path: Path) -> None:
+    # Arrange
+    def hook(point: str) -> None:
+        if point == "write":
+            raise InputError("the stage's own words")
+
+    request_id = desk.request(destinations=("pacs",))
+    watch = StageWatch(desk.runs, StageLimits())
+    pacs = FakeDestination("pacs", [TransientDeliveryError("away", destination="pacs")])
+    delivery = DeliveryAttempt(request_id, "pacs", 1, 1)
+
+    # Act
+    steps = StageSteps(FakeStages(tmp_path, hook), desk.runs, watch)
+    steps.select(request_id, 1)
+    steps.outline(request_id, 1, 0)
+    steps.finish(request_id, 1, 0)
+    steps.write(request_id, 1)
+    DeliveryStep({"pacs": pacs}, desk.deliveries, RetryPolicy(1, 5.0, 600.0)).attempt(delivery)
+
+    # Assert
+    study = desk.record.request(request_id).study_instance_uid
+    (stage,) = [line for line in objects.objects if line["logger"] == "server.work.stages"]
+    (delivered,) = [line for line in objects.objects if line["logger"] == "server.work.delivery"]
+    assert stage["message"] == f"request {request_id} ended in write: the stage's own words"
+    assert (stage["request"], stage["study"]) == (request_id, study)
+    assert delivered["request"] == request_id
