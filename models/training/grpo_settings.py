@@ -35,9 +35,11 @@ class GrpoSettings:
     steps of the optimiser from them, `per_device` rows in one pass. `clip` (and `clip_high`, or the
     same) bounds the ratio, `kl` weighs the divergence from the model that training began with,
     `loss` and `scale_rewards` are TRL's names of how tokens are averaged and how a group's rewards
-    are normalised ("group", "batch", "none"). `dynamic_sampling` leaves out groups of equal reward.
-    `completion_tokens` 0 is reckoned from turns and pictures. `lora_rank` 0 trains all weights. A
-    vLLM beside the model takes `sampler_memory` (0..1) of each GPU and lies on `sampler_gpus`.
+    are normalised ("group", "batch", "none"). The rate rises over the first `warmup` steps, where
+    Adam's step is as long for chance as for what is there to learn. `dynamic_sampling` leaves out
+    groups of equal reward. `completion_tokens` 0 is reckoned from turns and pictures. `lora_rank` 0
+    trains all weights. A vLLM beside the model takes `sampler_memory` (0..1) of each GPU and lies
+    on `sampler_gpus`.
     """
 
     reward: RewardName = RewardName.SEGNODE
@@ -49,6 +51,7 @@ class GrpoSettings:
     updates: int = 1
     per_device: int = 1
     learning_rate: float = 1e-6
+    warmup: int = 0
     clip: float = 0.2
     clip_high: float | None = None
     kl: float = 0.0
@@ -87,8 +90,8 @@ class GrpoSettings:
             )
         if self.temperature <= 0:
             raise TrainingRefused("temperature is above 0: a greedy group has no differences")
-        if min(self.kl, self.learning_rate, self.clip) < 0:
-            raise TrainingRefused("kl, learning_rate and clip are not negative")
+        if min(self.kl, self.learning_rate, self.clip, self.warmup) < 0:
+            raise TrainingRefused("kl, learning_rate, clip and warmup are not negative")
         if self.image_px < _LEAST_PX:
             raise TrainingRefused(f"image_px is at least {_LEAST_PX}, not {self.image_px}")
         if not 0 < self.sampler_memory < 1:

@@ -45,6 +45,7 @@ def test_ibis_agents_table() -> None:
         ({"kl": -0.1}, "not negative"),
         ({"learning_rate": -1e-6}, "not negative"),
         ({"clip": -0.2}, "not negative"),
+        ({"warmup": -1}, "not negative"),
         ({"image_px": 0}, "image_px is at least 28"),
         ({"sampler": Sampler.VLLM_SERVER}, "say where the vLLM server is"),
         ({"sampler_memory": 1.0}, "sampler_memory is a share of a GPU, 0..1, not 1.0"),

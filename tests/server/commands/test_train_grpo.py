@@ -65,7 +65,7 @@ def test_all_that_is_said_reaches_the_run() -> None:
         "--reward medsam-agent --dialect tool_call --loss dapo --scale-rewards none "
         "--sampler vllm-server --sampler-memory 0.4 --sampler-gpus 2 "
         "--sampler-url http://h:1 --prompts-folder site --dynamic-sampling --group 2 --prompts 3 "
-        "--updates 4 --per-device 5 --steps 6 --turns 7 --learning-rate 1e-5 --clip 0.1 "
+        "--updates 4 --per-device 5 --steps 6 --turns 7 --learning-rate 1e-5 --warmup 9 --clip 0.1 "
         "--clip-high 0.3 --kl 0.01 --temperature 0.9 --reply-tokens 8 --completion-tokens 99 "
         "--image-px 64 --lora 16 --save-every 12 --seed 11"
     )
@@ -87,6 +87,7 @@ def test_all_that_is_said_reaches_the_run() -> None:
         "updates": 4,
         "per_device": 5,
         "learning_rate": 1e-5,
+        "warmup": 9,
         "clip": 0.1,
         "clip_high": 0.3,
         "kl": 0.01,
