@@ -44,6 +44,15 @@ class ShowsPictures(Protocol):
         """How they are made."""
 
 
+@runtime_checkable
+class HasPrompts(Protocol):
+    """A policy that asks a language model in words that a site may change."""
+
+    @property
+    def prompts_sha256(self) -> str:
+        """The digest of these words (hex): what says which version of them was used."""
+
+
 class Drawing(StrEnum):
     """What a segmenter draws for a prompt."""
 

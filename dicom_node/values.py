@@ -205,12 +205,22 @@ class Algorithm:
     """What made a result: `name`, `version` and `family` of the algorithm.
 
     They are written as algorithm identification and contributing equipment. `weights_sha256` are
-    the digests of the segmenter's and the planner's weights.
+    the digests of the segmenter's and the planner's weights, `settings_sha256` that of what else
+    decides what comes of them, `prompts_sha256` that of a language model's prompts ("" without).
     """
 
     name: str
     version: str
     weights_sha256: tuple[str, ...] = ()
+    settings_sha256: str = ""
+    prompts_sha256: str = ""
+
+    @property
+    def parameters(self) -> tuple[tuple[str, str], ...]:
+        """Each digest that there is, with what it is of."""
+        weights = [("weights", digest) for digest in self.weights_sha256]
+        others = [("settings", self.settings_sha256), ("prompts", self.prompts_sha256)]
+        return (*weights, *((of, digest) for of, digest in others if digest))
 
 
 @dataclass(frozen=True)
@@ -218,12 +228,14 @@ class ResultIdentity:
     """What the UIDs of results are derived from: a request and a version of its study.
 
     `requested_at` (aware) is when the results count as made, so that a re-run gives the same bytes
-    as well as the same UIDs; without it they carry the time of writing.
+    as well as the same UIDs; without it they carry the time of writing. `ordinal` is how many
+    requests there were on the study before: results of several are told apart by it.
     """
 
     request_id: str
     study_version: int
     requested_at: datetime | None = None
+    ordinal: int = 0
 
 
 @dataclass(frozen=True, eq=False)

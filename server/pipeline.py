@@ -19,12 +19,15 @@ that is run again after a crash goes on from there.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
 
+from agent.conditions import HasPrompts, PictureSettings, ShowsPictures
 from agent.limits import Limits
 from agent.trace import TracedTarget
 from agent.turns import TargetResult, Turn
@@ -196,9 +199,12 @@ class Pipeline:
             volume,
             segments,
             undrawn,
-            algorithm_of(self._workbench(assignment)),
+            algorithm_of(self._workbench(assignment), self._limits),
             ResultIdentity(
-                assignment.request_id, assignment.study_version, assignment.requested_at
+                assignment.request_id,
+                assignment.study_version,
+                assignment.requested_at,
+                assignment.ordinal,
             ),
         )
         results = write_results(content, folder.path, self._writers)
@@ -353,10 +359,18 @@ def read_series(
     return replace(volume, warnings=warnings, why_chosen=choice.explanation)
 
 
-def algorithm_of(workbench: LoadedModels) -> Algorithm:
-    """What a result says of who made it."""
-    name = f"{workbench.policy.name} + {workbench.segmenter.name}"
-    return Algorithm(name, version("segnode"), workbench.weights_sha256)
+def algorithm_of(workbench: LoadedModels, limits: Limits) -> Algorithm:
+    """What a result says of who made it, and under which budgets and pictures."""
+    policy = workbench.policy
+    pictures = policy.pictures if isinstance(policy, ShowsPictures) else PictureSettings()
+    settings = json.dumps([asdict(limits), asdict(pictures)], sort_keys=True, default=str)
+    return Algorithm(
+        f"{policy.name} + {workbench.segmenter.name}",
+        version("segnode"),
+        workbench.weights_sha256,
+        hashlib.sha256(settings.encode()).hexdigest(),
+        policy.prompts_sha256 if isinstance(policy, HasPrompts) else "",
+    )
 
 
 def sizes_of(volume: SourceVolume) -> Sizes:

@@ -99,6 +99,7 @@ class Assignment:
 
     A target's index is its place in `targets`. `pair` is None where nobody chose: the worker's own.
     `requested_at` (aware) is the time that the results bear, None for the time of writing.
+    `ordinal` is how many requests there were on the study before.
     """
 
     request_id: str
@@ -108,6 +109,7 @@ class Assignment:
     targets: tuple[Target, ...]
     pair: ModelPair | None = None
     requested_at: datetime | None = None
+    ordinal: int = 0
 
 
 @dataclass(frozen=True)

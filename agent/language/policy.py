@@ -63,6 +63,11 @@ class LanguagePolicy:
         """How the model's pictures are made."""
         return self._settings.pictures
 
+    @property
+    def prompts_sha256(self) -> str:
+        """The digest of the prompts, the site's among them."""
+        return self._prompt_builder.templates.sha256
+
     def localise(self, target: Target, slices: Slices) -> Localisation:
         """The slices that the model names on contact sheets, or that the target is absent.
 

@@ -7,6 +7,8 @@ the dialect, ours. So a site's folder holds only the files that differ, such as 
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
@@ -81,6 +83,12 @@ class PromptTemplates:
     """All prompts of one dialect, by name."""
 
     templates: Mapping[str, str]
+
+    @property
+    def sha256(self) -> str:
+        """The digest of all of them (hex)."""
+        texts = json.dumps(dict(self.templates), sort_keys=True)
+        return hashlib.sha256(texts.encode()).hexdigest()
 
     def fill(self, name: str, **values: object) -> str:
         """The prompt `name` with its placeholders filled in.

@@ -279,11 +279,11 @@ def _sites(structure: ResultSegment | UndrawnFinding) -> list[sr.FindingSite]:
 
 
 def _algorithm(algorithm: Algorithm) -> sr.AlgorithmIdentification:
-    """TID 4019, with the hashes of the weights as parameters."""
+    """TID 4019, with the digests of weights, settings and prompts as parameters."""
     return sr.AlgorithmIdentification(
         name=shortened(algorithm.name, 64),
         version=shortened(algorithm.version, 64),
-        parameters=[f"weights SHA-256 {value}" for value in algorithm.weights_sha256] or None,
+        parameters=[f"{of} SHA-256 {digest}" for of, digest in algorithm.parameters] or None,
     )
 
 

@@ -60,7 +60,9 @@ _EMPTY = (
     "StudyTime",
 )
 
-# Results stand behind the images of the same study: series 4 gives 4010 for SEG and 4020 for SR
+# Results stand behind the images of the same study: series 4 gives 4010 for SEG and 4020 for SR of
+# the first request, 4011 and 4021 of the second, 4110 and 4120 of the eleventh, as far as 4999
+_MOST_NUMBERED = 99
 _SERIES_NUMBER = {kind: 10 * place for place, kind in enumerate(ResultKind, start=1)}
 _SHORT_INTEGER = re.compile(r"[+-]?[0-9]{1,9}")
 
@@ -110,13 +112,16 @@ class ResultHeader:
 
     @property
     def series_description(self) -> str:
-        """Such as "AI SEG liver, spleen - segnode litemedsam - on S4", at most 64 characters.
+        """Such as "AI SEG liver, spleen - segnode litemedsam - on S4", at most 64 characters; of
+        the second request on a study "... - on S4, result 2".
 
         A result in doubt says so first: "AI SEG for review: liver, spleen - on S4".
         """
         # a reader who looks for the series needs the structures more than the model
         review = "for review: " if self.for_review else ""
         head, place = f"AI {self.kind} {review}", f" - on S{_series_number(self.source)}"
+        if self.identity.ordinal:
+            place += f", result {self.identity.ordinal + 1}"
         tail = f" - segnode {self.algorithm.name}{place}"
         if len(head) + len(self.title) + len(tail) > _LONGEST_LO:
             tail = place
@@ -124,9 +129,13 @@ class ResultHeader:
 
     @property
     def series_number(self) -> int:
-        """1000 times the source's series number plus ten for each kind before; within IS."""
+        """1000 times the source's series number plus ten for the SEG and twenty for the SR, and
+        more for each request before on the study (up to a hundred); within IS.
+        """
         number = _series_number(self.source)
-        return (number if 0 < number < 1_000_000 else 0) * 1000 + _SERIES_NUMBER[self.kind]
+        tens, ones = divmod(min(self.identity.ordinal, _MOST_NUMBERED), 10)
+        place = 100 * tens + _SERIES_NUMBER[self.kind] + ones
+        return (number if 0 < number < 1_000_000 else 0) * 1000 + place
 
     @property
     def made_at(self) -> datetime:
@@ -227,14 +236,23 @@ class ResultHeader:
         return [reference(sop_class, instance) for instance, sop_class in unique.items()]
 
     def _model_equipment(self) -> ContributingEquipment:
-        """The model that drew, with the hashes of its weights (PS3.3 C.12.1.1.5)."""
+        """The model that drew, with the digests of its weights, settings and prompts (PS3.3
+        C.12.1.1.5).
+        """
         hashes = ", ".join(f"SHA-256 {value}" for value in self.algorithm.weights_sha256)
+        others = [
+            f"; {of}: SHA-256 {digest}"
+            for of, digest in self.algorithm.parameters
+            if of != "weights"
+        ]
         return ContributingEquipment(
             manufacturer=MANUFACTURER,
             purpose_of_reference=codes.DCM.ProcessingEquipment,
             manufacturer_model_name=shortened(self.algorithm.name, _LONGEST_LO),
             software_versions=shortened(self.algorithm.version, _LONGEST_LO),
-            contribution_description=shortened(f"Segmentation; weights: {hashes or 'none'}", 1024),
+            contribution_description=shortened(
+                f"Segmentation; weights: {hashes or 'none'}{''.join(others)}", 1024
+            ),
         )
 
 
@@ -269,13 +287,15 @@ def sr_code(code: Code) -> SrCode:
 
 def algorithm_identification(algorithm: Algorithm) -> AlgorithmIdentificationSequence:
     """PS3.3 table 10-19: name, version, and family "Artificial Intelligence" (CID 7162)."""
+    parameters: dict[str, str] = {}
+    for of, digest in algorithm.parameters:
+        key = f"{of}_sha256"
+        parameters[key] = ", ".join(filter(None, (parameters.get(key), digest)))
     return AlgorithmIdentificationSequence(
         name=shortened(algorithm.name, _LONGEST_LO),
         family=codes.DCM.ArtificialIntelligence,
         version=shortened(algorithm.version, _LONGEST_LO),
-        parameters={"weights_sha256": ", ".join(algorithm.weights_sha256)}
-        if algorithm.weights_sha256
-        else None,
+        parameters=parameters or None,
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.exc import StatementError
 from sqlalchemy.orm import Session
 
@@ -354,6 +354,14 @@ def supersede(session: Session, study_instance_uid: str, version: int) -> list[R
     for row in rows:
         move(session, row, RequestState.SUPERSEDED, by_version=version)
     return rows
+
+
+def before_on_study(session: Session, row: RequestRow) -> int:
+    """How many requests there were on the study before this one, whatever came of them."""
+    query = select(func.count()).where(
+        RequestRow.study_instance_uid == row.study_instance_uid, RequestRow.number < row.number
+    )
+    return session.scalars(query).one()
 
 
 def targets_of(row: RequestRow) -> tuple[Target, ...]:

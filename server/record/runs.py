@@ -71,7 +71,7 @@ class Runs:
                 _end(session, row, RequestState.FAILED, stage, _worn_out(stage))
             elif stage in _STATE_OF_STAGE:
                 requests.move(session, row, _STATE_OF_STAGE[stage])
-            assignment = _assignment(row)
+            assignment = _assignment(session, row)
         if worn_out:
             raise RunEnded(_worn_out(stage), over=False)
         return assignment
@@ -214,7 +214,7 @@ def _took(row: RequestRow, stage: Stage, seconds: float) -> None:
     row.stage_seconds = {**row.stage_seconds, stage: round(spent, 3)}
 
 
-def _assignment(row: RequestRow) -> Assignment:
+def _assignment(session: Session, row: RequestRow) -> Assignment:
     return Assignment(
         request_id=row.id,
         study_instance_uid=row.study_instance_uid,
@@ -223,4 +223,5 @@ def _assignment(row: RequestRow) -> Assignment:
         targets=requests.targets_of(row),
         pair=requests.pair_of(row),
         requested_at=row.created_at,
+        ordinal=requests.before_on_study(session, row),
     )

@@ -31,7 +31,7 @@ from dicom_node.series.header import read_header
 from models.loaded_models import open_workbench
 from server.demo.score import dice
 from server.errors import NothingToReport
-from server.pipeline import Pipeline, read_series, summarise
+from server.pipeline import Pipeline, algorithm_of, read_series, summarise
 from server.rules.catalogue import load_catalogue
 from server.study.doubts.plausibility import REVIEW
 from server.study.stage_order import StudyRun
@@ -331,3 +331,24 @@ def test_discard_keeps_results_and_removes_the_volume(
         "target-000.npz",
     }
     assert all(result.path.is_file() for result in results)
+
+
+def test_a_result_names_the_settings_that_decided_over_it() -> None:
+    workbench = open_workbench("threshold", "fake")
+
+    ours = algorithm_of(workbench, Limits())
+    again = algorithm_of(workbench, Limits())
+    other = algorithm_of(workbench, replace(Limits(), max_turns=Limits().max_turns + 1))
+
+    assert len(ours.settings_sha256) == 64
+    assert ours.settings_sha256 == again.settings_sha256 != other.settings_sha256
+    assert ours.prompts_sha256 == ""
+
+
+def test_a_result_names_the_prompts_of_a_language_model() -> None:
+    workbench = open_workbench("threshold", "fake")
+
+    class Asked(ThresholdPolicy):
+        prompts_sha256 = "ab"
+
+    assert algorithm_of(replace(workbench, policy=Asked()), Limits()).prompts_sha256 == "ab"

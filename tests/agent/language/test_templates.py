@@ -83,3 +83,14 @@ class TestSaying:
         templates = PromptTemplates({"first": "$target $$5"})
 
         assert templates.fill("first", target="the $mask ${x} $") == "the $mask ${x} $ $5"
+
+
+def test_the_digest_changes_with_a_sites_own_words(tmp_path: Path) -> None:
+    ours = load_prompts(Dialect.TOOL_CALL)
+    (tmp_path / "no_mask.txt").write_text("Nothing is drawn yet, doctor.", encoding="utf-8")
+
+    theirs = load_prompts(Dialect.TOOL_CALL, tmp_path)
+
+    assert ours.sha256 == load_prompts(Dialect.TOOL_CALL).sha256
+    assert ours.sha256 != theirs.sha256
+    assert len(ours.sha256) == 64

@@ -376,3 +376,15 @@ def test_work_of_an_older_pipeline_that_was_sending_only_sends_again(
 )
 def test_waiting_between_tries(attempt: int, draw: float, expected_s: float | None) -> None:
     assert RetryPolicy(8, 5.0, 20.0).wait_s(attempt, lambda: draw) == expected_s
+
+
+def test_a_request_knows_how_many_there_were_on_its_study_before(desk: Desk) -> None:
+    study = desk.complete_study()
+    first, second = (
+        desk.record.submit(study, [text], destinations=["pacs"], actor="jo").id
+        for text in ("liver", "spleen")
+    )
+
+    ordinals = [desk.runs.enter(each, 1, Stage.SELECT).ordinal for each in (second, first)]
+
+    assert ordinals == [1, 0]
