@@ -80,6 +80,7 @@ def test_all_that_is_said_reaches_the_run() -> None:
         "reward": "medsam-agent",
         "dialect": "tool_call",
         "overlay": "contour",
+        "repeat_pictures": False,
         "turns": 7,
         "steps": 6,
         "prompts": 3,
