@@ -24,7 +24,8 @@ class Volume:
     `colour` (z, y, x, 3) uint8 RGB where the image has colours; the intensities are then their
     luminance. `placed` is whether the grid says where it lies in the patient, `sized` whether its
     spacing is in mm: both False for a picture that tells neither. `contrast` is whether contrast
-    medium is known to have been given.
+    medium is known to have been given. `window` is what a user wants it shown through, from black
+    to white: HU for CT, the unit of the intensities for everything else; None as is fit.
     """
 
     intensities: NDArray[np.float32]
@@ -34,6 +35,7 @@ class Volume:
     placed: bool = True
     sized: bool = True
     contrast: bool = False
+    window: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if self.intensities.shape != self.geometry.shape:

@@ -114,7 +114,8 @@ class SourceVolume:
     its header states the size of a pixel; otherwise a pixel counts as 1 mm. `colour` is (z, y, x,
     3) uint8 RGB; the intensities are then its luminance. `unit` is that of the intensities (UCUM),
     None where it is unknown: no result may then be stated in a unit. `contrast` is whether the
-    header names a contrast medium.
+    header names a contrast medium. `window` is what a user wants it shown through, from black to
+    white: HU for CT, the unit of the intensities for everything else; None as is fit.
     """
 
     intensities: NDArray[np.float32]
@@ -131,6 +132,7 @@ class SourceVolume:
     unit: Code | None = None
     why_chosen: str = ""
     contrast: bool = False
+    window: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)

@@ -108,9 +108,15 @@ class PreparedVolume:
         """The scale for a window and what to say of it.
 
         A grey picture that does not tell its modality is CT to a policy that knows CT alone, and
-        nothing else to any other.
+        nothing else to any other; a window that was asked for is then in its own grey levels.
         """
-        return self._presentation.shown(window)
+        ends = self.working.window
+        if ends is None:
+            return self._presentation.shown(window)
+        asked = Window("asked for", *ends, source="the user")
+        if self.working.modality == UNTOLD:
+            return Presentation(self.working.intensities, UNTOLD).shown(window, asked)
+        return self._presentation.shown(window, asked)
 
     @cached_property
     def _presentation(self) -> Presentation:

@@ -86,6 +86,7 @@ def segment(
     policy: str | None = None,
     segmenter: str | None = None,
     modality: str = "",
+    window: str = "",
     config: Sequence[str | Path] = (),
     on_turn: Callable[[str, Turn], None] | None = None,
 ) -> Result:
@@ -96,7 +97,9 @@ def segment(
     are words for structures, as after `segnode segment --target`. `policy` and `segmenter` name
     models (None: as configured); they are loaded at the first call and kept for the next.
     `modality` (as in DICOM: "CT", "MR") of a file that is no DICOM overrules what its content lets
-    guess. `config` are TOML files that change the defaults, and SEGNODE_SECTION__KEY in the
+    guess. `window` is what the volume is shown through instead of each structure's own: "-160..240"
+    (HU for CT, stored values for others), level and width ("40/400"), or a name ("lung").
+    `config` are TOML files that change the defaults, and SEGNODE_SECTION__KEY in the
     environment does, as for the command. `on_turn` is given each target's text and turn as it
     happens.
 
@@ -121,6 +124,7 @@ def segment(
         source = volume_source(lambda: in_memory, wanted_targets, picture=False)
     else:
         source = source_at(Path(volume), wanted_targets, modality)
+    source = source.seen_through(window)
 
     def show_turn(index: int, turn: Turn) -> None:
         if on_turn is not None:

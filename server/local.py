@@ -9,7 +9,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from agent.limits import Limits
@@ -22,7 +22,9 @@ from dicom_node.results.writers import RESULT_WRITERS
 from dicom_node.series.header import read_header
 from dicom_node.sop_classes import DIRECTORY, IMAGES
 from dicom_node.values import InstanceHeader, SourceVolume
+from models.images.presentation import Presentation
 from models.images.readers import UNTOLD, can_read, is_picture, read_volume
+from models.images.windows import window_from
 from models.images.writers import (
     LabelledStructure,
     earlier_pictures,
@@ -61,13 +63,15 @@ OnActivity = Callable[[str], None]
 class LocalRun:
     """What to segment: `path` is a DICOM folder or file, a volume or an image; `out` a folder.
 
-    `modality` (as in DICOM) of a volume or image, "" as its content lets guess.
+    `modality` (as in DICOM) of a volume or image, "" as its content lets guess; `window` what it is
+    shown through, as `window_from` reads it, "" as is fit.
     """
 
     path: Path
     targets: tuple[Target, ...]
     out: Path
     modality: str = ""
+    window: str = ""
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,28 @@ class LocalSource:
     writers: Sequence[ResultWriter] = ()
     title: str = ""
 
+    def seen_through(self, window: str) -> LocalSource:
+        """The source with its volume shown through `window`, as `window_from` reads it; itself for
+        "". InputError for none, and, when it is loaded, for a volume that cannot be shown so.
+        """
+        if not window:
+            return self
+        try:
+            asked = window_from(window)
+        except ValueError as fault:
+            raise InputError(f"{fault}, not {window!r}") from fault
+
+        def load(assignment: Assignment) -> SourceVolume:
+            volume = self.load(assignment)
+            in_colour = volume.colour is not None
+            try:
+                Presentation(volume.intensities, volume.modality, in_colour).shown(asked, asked)
+            except ValueError as fault:
+                raise InputError(str(fault)) from fault
+            return replace(volume, window=(asked.low_hu, asked.high_hu))
+
+        return replace(self, load=load)
+
 
 def asked_targets(texts: Sequence[str], catalogue: Catalogue) -> tuple[Target, ...]:
     """The targets that a user's words stand for; InputError where there is nothing to look for."""
@@ -114,11 +140,12 @@ def segment_files(
     InputError or NotAVolume, in a sentence, for what cannot be segmented. Unknown and absent
     targets are answers. A run that was killed or interrupted goes on when it is called again.
     """
-    source = source_at(run.path, run.targets, run.modality)
+    source = source_at(run.path, run.targets, run.modality).seen_through(run.window)
     is_new = not run.out.exists()
     run.out.mkdir(parents=True, exist_ok=True)
     work = run.out / WORK_FOLDER
-    if take_up(work, run_identity(run.path, run.targets, run.modality, models.identity)):
+    said = f"{run.modality} {run.window}".strip()
+    if take_up(work, run_identity(run.path, run.targets, said, models.identity)):
         on_activity("going on with what an interrupted run has finished")
     try:
         summaries = segment_source(source, models, on_turn, work, on_activity)
@@ -205,6 +232,8 @@ def volume_source(
             colour=volume.colour,
             single_image=picture,
             sized=not picture,
+            contrast=volume.contrast,
+            window=volume.window,
         )
 
     assignment = Assignment(str(uuid.uuid4()), "", 1, None, targets)

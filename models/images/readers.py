@@ -32,6 +32,7 @@ MOST_VOXELS = 1 << 30
 """Of one volume: 4 GB as float32, twice a whole body in thin slices."""
 
 _CT_AIR_HU = -900.0  # a volume that reaches below is in Hounsfield units
+_LOOKED_AT = 7  # slices of a volume in another unit, none of them at an end
 _LUMINANCE = tuple(np.float32(share) for share in (0.299, 0.587, 0.114))  # ITU-R BT.601
 
 
@@ -40,9 +41,9 @@ def read_volume(path: Path, *, modality: str | None = None, channel: int | None 
     at 1 mm.
 
     `modality` as in DICOM; None guesses: CT for what reaches air's -1000 HU, and for grey pictures
-    with CT's grey levels (`looks_like_ct`), MR for other volumes, XC for pictures in colour, OT for
-    other grey ones, which do not tell. Pictures keep their
-    colours, and their luminance is the intensities. `channel` (zero-based) is taken of a NIfTI that
+    and volumes with CT's grey levels (`looks_like_ct`), MR for other volumes, XC for pictures in
+    colour, OT for other grey ones, which do not tell. Pictures keep their colours, and their
+    luminance is the intensities. `channel` (zero-based) is taken of a NIfTI that
     holds several volumes, which is refused otherwise. Values that are no numbers become the lowest
     one. UnreadableFile for everything that is no such file.
     """
@@ -237,7 +238,17 @@ def as_volume(
         if not finite.any():
             raise ValueError("it holds no finite number")
         intensities = np.where(finite, intensities, intensities[finite].min())
-    guessed = "CT" if float(intensities.min()) <= _CT_AIR_HU else "MR"
+    if not modality:
+        is_ct = float(intensities.min()) <= _CT_AIR_HU or _looks_like_ct(intensities)
+        modality = "CT" if is_ct else "MR"
     depth, rows, columns = intensities.shape
     geometry = Geometry((depth, rows, columns), np.asarray(affine_zyx_to_lps, dtype=np.float64))
-    return Volume(intensities, geometry, modality or guessed)
+    return Volume(intensities, geometry, modality)
+
+
+def _looks_like_ct(intensities: NDArray[np.float32]) -> bool:
+    """Whether most of a volume's slices, of those that were looked at, have CT's grey levels."""
+    depth = len(intensities)
+    inner = np.linspace(0, depth - 1, _LOOKED_AT + 2).round().astype(int)[1:-1]
+    alike = [looks_like_ct(intensities[z]) for z in np.unique(inner)]
+    return 2 * sum(alike) > len(alike)

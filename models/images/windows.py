@@ -33,6 +33,7 @@ LUNG = Window("lung", -1350, 150, source="MedSAM2 for 3D Slicer: level -600, wid
 MEDIASTINUM = Window("mediastinum", -125, 225, source="MedSAM2 for 3D Slicer: level 50, width 350")
 BRAIN = Window("brain", 0, 80, source="MedSAM2 for 3D Slicer: level 40, width 80")
 BONE = Window("bone", -500, 1300, source="common practice: level 400, width 1800")
+WINDOWS = {window.name: window for window in (ABDOMEN, LUNG, MEDIASTINUM, BRAIN, BONE)}
 
 _LUNG = ("lung", "lungs", "trachea", "bronchus", "bronchi", "airways", "pneumothorax")
 _MEDIASTINUM = (
@@ -98,16 +99,19 @@ def window_for(structure: str) -> Window:
 
 
 _NUMBER = r"([+-]?\d+(?:\.\d+)?)"
-_ENDS = re.compile(rf"{_NUMBER}\.\.{_NUMBER}", re.ASCII)
+_ENDS = re.compile(rf"{_NUMBER}(?:\.\.|,){_NUMBER}", re.ASCII)
 _LEVEL_AND_WIDTH = re.compile(rf"{_NUMBER}/{_NUMBER}", re.ASCII)
 _MOST_LETTERS = 32
 
 
 def window_from(text: str) -> Window:
-    """The window that a user writes: its ends ("-160..240"), or level and width ("40/400").
+    """The window that a user writes: its ends ("-160..240", "-160,240"), level and width
+    ("40/400"), or a name ("lung").
 
     ValueError, in a sentence, for anything else and for a window without width.
     """
+    if text in WINDOWS:
+        return WINDOWS[text]
     ends = _ENDS.fullmatch(text)
     level_and_width = _LEVEL_AND_WIDTH.fullmatch(text)
     if ends and len(text) <= _MOST_LETTERS:
@@ -116,7 +120,10 @@ def window_from(text: str) -> Window:
         level, width = (float(number) for number in level_and_width.groups())
         low, high = level - width / 2, level + width / 2
     else:
-        raise ValueError("a window is written as -160..240 (its ends) or 40/400 (level/width)")
+        raise ValueError(
+            "a window is written as -160..240 (its ends) or 40/400 (level/width), or named: "
+            + ", ".join(WINDOWS)
+        )
     if not low < high:
         raise ValueError(f"a window ends above where it begins: {text} has no width")
     return Window("asked for", low, high, source="the user")

@@ -38,6 +38,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="",
         help="of a volume or picture that is no DICOM: CT, MR, …; as its content lets guess",
     )
+    parser.add_argument(
+        "--window",
+        metavar="LOW,HIGH",
+        default="",
+        help="what is shown, from black to white, instead of the structure's own window: "
+        "--window=-160,240, level/width (40/400) or abdomen, lung, mediastinum, brain, bone; HU "
+        "for CT, stored values for others",
+    )
     add_models(parser)
     parser.add_argument(
         "--checkpoint",
@@ -60,7 +68,13 @@ def _segment(arguments: argparse.Namespace, load: Load) -> int:
         progress = Progress("segment")
         try:
             summaries = process.run(
-                models, path, arguments.targets, out, progress.show, arguments.modality
+                models,
+                path,
+                arguments.targets,
+                out,
+                progress.show,
+                modality=arguments.modality,
+                window=arguments.window,
             )
         except (InputError, DicomNodeError, UnreadableFile) as error:
             if len(outs) == 1:

@@ -28,12 +28,15 @@ def run(
     targets: Sequence[str],
     out: Path,
     progress: Callable[[str], None],
+    *,
     modality: str = "",
+    window: str = "",
 ) -> Sequence[TargetSummary]:
     """Segment a local file or folder into `out`; InputError, NotAVolume. `progress` is given the
-    current place in words, `modality` overrules what a file that is no DICOM lets guess.
+    current place in words, `modality` overrules what a file that is no DICOM lets guess, and
+    `window` what it is shown through.
     """
-    local_run = LocalRun(path, asked_targets(targets, models.catalogue), out, modality)
+    local_run = LocalRun(path, asked_targets(targets, models.catalogue), out, modality, window)
 
     def show_turn(index: int, turn: Turn) -> None:
         progress(f"{local_run.targets[index].text}, {turn.place}, {turn.role}")

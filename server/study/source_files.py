@@ -92,6 +92,7 @@ def agent_volume(volume: SourceVolume) -> Volume:
         placed=not volume.single_image,
         sized=volume.sized,
         contrast=volume.contrast,
+        window=volume.window,
     )
 
 

@@ -84,6 +84,7 @@ class WorkFolder:
             "picture": volume.single_image,
             "sized": volume.sized,
             "contrast": volume.contrast,
+            "window": volume.window,
             "unit": None if volume.unit is None else asdict(volume.unit),
             "why_chosen": volume.why_chosen,
         }
@@ -110,6 +111,7 @@ class WorkFolder:
             single_image=record.get("picture", False),
             sized=record.get("sized", True),
             contrast=record.get("contrast", False),
+            window=None if record.get("window") is None else tuple(record["window"]),
             unit=Code(**record["unit"]) if record.get("unit") else None,
             why_chosen=record.get("why_chosen", ""),
         )

@@ -75,10 +75,21 @@ def test_segment_shows_each_target(capsys: Capture, tmp_path: Path) -> None:
     out = tmp_path / "out"
     words = ["segment", "ct", "--target", "liver", "--target", "left kidney", "--out", str(out)]
 
-    code = main([*words, "--policy", "threshold", "--modality", "CT"], processes)
+    code = main(
+        [*words, "--policy", "threshold", "--modality", "CT", "--window=-160,240"], processes
+    )
 
     assert code == 0
-    ran = ("segment", Path("ct"), ("liver", "left kidney"), out, "threshold", "auto", "CT")
+    ran = (
+        "segment",
+        Path("ct"),
+        ("liver", "left kidney"),
+        out,
+        "threshold",
+        "auto",
+        "CT",
+        "-160,240",
+    )
     assert processes.ran == [ran]
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("models: threshold + litemedsam (segmenter litemedsam: ")

@@ -26,6 +26,7 @@ from models.loaded_models import open_workbench
 from server.errors import InputError
 from server.local import LocalModels, LocalRun, asked_targets, segment_files, source_at
 from server.rules.catalogue import load_catalogue
+from server.study.request_replay import RequestReplay
 from server.study.source_files import SOURCE, read_source
 from server.values import TargetSummary
 from tests.support import phantoms
@@ -173,7 +174,7 @@ def ct_only() -> LocalModels:
 def crop_without_air(folder: Path) -> Path:
     """A NIfTI whose values do not tell that it is a CT: there is no air in it."""
     path = folder / "crop.nii.gz"
-    crop = bright_blob().clip(-160, 240)
+    crop = bright_blob()[:, 20:60, 12:88]
     nibabel.save(nibabel.Nifti1Image(crop.T, np.eye(4)), path)
     return path
 
@@ -208,6 +209,57 @@ def test_a_modality_said_by_hand_overrules_the_guess_and_is_kept_for_replay(
     assert statuses("") == [TargetStatus.FAILED]
     assert statuses("CT") == [TargetStatus.SEGMENTED]
     assert read_source(tmp_path / "out" / SOURCE).read().modality == "CT"
+
+
+@pytest.mark.parametrize(
+    ("modality", "window", "shown"),
+    [
+        ("CT", "0,200", (0, 200)),
+        ("CT", "lung", (-1350, 150)),
+        ("MR", "50/100", (0, 100)),
+    ],
+)
+def test_a_window_said_by_hand_is_what_models_and_replay_are_shown(
+    models: LocalModels, tmp_path: Path, modality: str, window: str, shown: tuple[float, float]
+) -> None:
+    # Arrange
+    path = tmp_path / "ct.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(bright_blob().T, np.eye(4)), path)
+    asked = asked_targets(["bright"], CATALOGUE)
+
+    # Act
+    local_run = LocalRun(path, asked, tmp_path / "out", modality, window)
+    segment_files(local_run, models, lambda _, turn: None)
+
+    # Assert
+    (target,) = read_trace(tmp_path / "out" / "trace.json").targets
+    assert target.conditions is not None
+    assert target.conditions.levels == pytest.approx(shown, abs=60)  # CT is measured
+    slices = RequestReplay(tmp_path / "out").slices(0)
+    low, high = target.conditions.levels or (0, 1)
+    expected = (bright_blob()[5][:, ::-1] - low) / (high - low)
+    assert slices.levels == target.conditions.levels
+    assert set(np.unique(slices.image(4))) <= set(np.unique(expected.clip(0, 1)))
+
+
+@pytest.mark.parametrize("window", ["wide", "240,-160", "5"])
+def test_what_is_no_window_is_refused(models: LocalModels, tmp_path: Path, window: str) -> None:
+    path = tmp_path / "ct.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(bright_blob().T, np.eye(4)), path)
+
+    with pytest.raises(InputError, match="a window"):
+        source_at(path, ()).seen_through(window)
+
+
+def test_a_picture_in_colour_has_no_window(models: LocalModels, tmp_path: Path) -> None:
+    Image.new("RGB", (32, 32), (9, 99, 200)).save(tmp_path / "skin.png")
+    asked = asked_targets(["bright"], CATALOGUE)
+    local_run = LocalRun(tmp_path / "skin.png", asked, tmp_path / "out", "", "0,200")
+
+    with pytest.raises(InputError, match="in colour has no window"):
+        segment_files(local_run, models, lambda _, turn: None)
+
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("modality", ["ct", "C T", "CT\\MR", "-"])

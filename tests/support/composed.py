@@ -80,12 +80,15 @@ class ComposedProcesses:
         targets: Sequence[str],
         out: Path,
         progress: Callable[[str], None],
+        *,
         modality: str,
+        window: str,
     ) -> Sequence[TargetSummary]:
         agent = settings.agent
         if path in self.unusable:
             raise InputError(f"there is nothing at {path}")
-        self._note("segment", path, tuple(targets), out, agent.policy, agent.segmenter, modality)
+        said = (modality, window) if window else (modality,)
+        self._note("segment", path, tuple(targets), out, agent.policy, agent.segmenter, *said)
         for text in targets:
             progress(text)
         return self._summaries

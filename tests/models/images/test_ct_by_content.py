@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
+import SimpleITK
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -76,3 +78,28 @@ def test_of_real_slices_hardly_one_is_missed_and_no_mr_is_taken(shared_data: Pat
     # Act, assert
     assert np.mean([looks_like_ct(image) for image in ct]) > 0.97
     assert not any(looks_like_ct(image) for image in others)
+
+
+@pytest.mark.parametrize("name", ["shifted.nii.gz", "scaled.nrrd"])
+def test_a_volume_in_another_unit_is_ct_by_most_of_its_slices(tmp_path: Path, name: str) -> None:
+    # Arrange: 0..2047 or 0..255, and one slice in three of nothing
+    stack = np.stack([body(CT) * (1 if z % 3 else 0) for z in range(9)]).astype(np.int16)
+    if name.endswith("nrrd"):
+        SimpleITK.WriteImage(SimpleITK.GetImageFromArray(stack), str(tmp_path / name))
+    else:
+        nibabel.save(nibabel.Nifti1Image(stack.T * 8, np.eye(4)), tmp_path / name)
+
+    # Act
+    volume = read_volume(tmp_path / name)
+
+    # Assert
+    assert volume.modality == "CT"
+    assert read_volume(tmp_path / name, modality="MR").modality == "MR"
+
+
+def test_a_volume_of_mr_is_not_taken_for_ct(tmp_path: Path) -> None:
+    bright_fat = body({"fat": 230.0, "muscle": 80.0, "organ": 130.0, "bone": 40.0}, noise=4.0)
+    stack = np.stack([body(CT), *[bright_fat] * 6, body(CT)]).astype(np.int16)
+    nibabel.save(nibabel.Nifti1Image(stack.T, np.eye(4)), tmp_path / "mr.nii.gz")
+
+    assert read_volume(tmp_path / "mr.nii.gz").modality == "MR"

@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 
 from models.images.normalise import Scale
-from models.images.windows import ABDOMEN, BONE, BRAIN, LUNG, MEDIASTINUM, seen_through, window_for
+from models.images.windows import (
+    ABDOMEN,
+    BONE,
+    BRAIN,
+    LUNG,
+    MEDIASTINUM,
+    seen_through,
+    window_for,
+    window_from,
+)
 
 
 @pytest.mark.parametrize(
@@ -50,3 +59,27 @@ def test_a_window_on_another_unit_follows_the_measured_scale() -> None:
 
     assert (scale.low, scale.high) == pytest.approx((26, 34))
     assert seen_through(Scale(10, 50), ABDOMEN) == Scale(10, 50)
+
+
+@pytest.mark.parametrize(
+    ("text", "ends"),
+    [
+        ("-160..240", (-160, 240)),
+        ("-160,240", (-160, 240)),
+        ("40/400", (-160, 240)),
+        ("lung", (-1350, 150)),
+        ("0.5,1.5", (0.5, 1.5)),
+    ],
+)
+def test_a_window_is_written_by_its_ends_its_level_or_its_name(
+    text: str, ends: tuple[float, float]
+) -> None:
+    window = window_from(text)
+
+    assert (window.low_hu, window.high_hu) == ends
+
+
+@pytest.mark.parametrize("text", ["", "lungs", "1;2", "240,-160", "5,5", "40/-400", "a,b", "1e9,2"])
+def test_what_is_no_window_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="a window"):
+        window_from(text)
