@@ -4,6 +4,8 @@ calls, and a sentence for a server that is away or is none.
 
 from __future__ import annotations
 
+import base64
+import io
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 from fastapi import FastAPI, Request, Response
 from numpy.typing import NDArray
+from PIL import Image
 
 from agent.errors import SegmenterFailed
 from agent.fakes import FakeSegmenter
@@ -85,6 +88,20 @@ def asked(segmenter: Segmenter, images: Sequence[NDArray[np.float32]]) -> list[S
     return segmenter.segment_many(
         [PromptedSlice(encoding, prompts) for encoding in encodings for prompts in PROMPTS]
     )
+
+
+def answer_of(shape: tuple[int, int]) -> dict[str, Any]:
+    """A whole answer of a server whose mask has `shape`."""
+    picture = io.BytesIO()
+    Image.fromarray(np.ones(shape, np.uint8)).save(picture, "PNG")
+    logits = np.zeros((1, 1), "<f4").tobytes()
+    return {
+        "mask": {"data": base64.b64encode(picture.getvalue()).decode()},
+        "logits": {"shape": [1, 1], "data": base64.b64encode(logits).decode()},
+        "predicted_iou": 0.5,
+        "choice": 0,
+        "candidate_ious": [0.5],
+    }
 
 
 def alike(ours: Segmentation, theirs: Segmentation) -> bool:
@@ -295,6 +312,7 @@ class TestAServerThatIsAwayOrNone:
             ([{}], "no mask of the slice"),
             ([{"mask": {"data": "AAAA"}, "logits": {"shape": [1, 1], "data": ""}}], "no mask"),
             (None, "no mask of the slice"),
+            ([answer_of((60, 81))], r"it is \(60, 81\), the slice is \(60, 80\)"),
         ],
     )
     def test_it_answers_in_another_shape(self, masks: Any, fault: str) -> None:
