@@ -14,9 +14,9 @@ from scipy import ndimage
 from agent.case import Case
 from agent.values import Box
 from models.evaluation.records import TargetRecord
-from models.images.normalise import Scale, measure
 from models.images.preprocessing import axis_codes
-from models.images.windows import seen_through, window_for
+from models.images.presentation import Presentation
+from models.images.windows import window_for
 
 SIDE_PX = 300
 TRUTH_RGB, RESULT_RGB = (64, 224, 120), (255, 140, 40)
@@ -96,9 +96,8 @@ def _pixels(case: Case, z: int, structure: str) -> NDArray[np.uint8]:
     volume = case.volume
     if volume.colour is not None:
         return np.ascontiguousarray(volume.colour[z])
-    scale: Scale = measure(volume.intensities, volume.modality)
-    if volume.modality == "CT":
-        scale = seen_through(scale, window_for(structure))
+    presentation = Presentation(volume.intensities, volume.modality)
+    scale, _ = presentation.shown(window_for(structure))
     grey = np.asarray(scale.apply(volume.intensities[z]) * 255, dtype=np.uint8)
     return np.repeat(grey[..., None], 3, axis=2)
 

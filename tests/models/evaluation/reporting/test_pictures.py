@@ -11,7 +11,7 @@ from PIL import Image
 
 from agent.case import Case
 from agent.geometry import Geometry
-from agent.values import TargetStatus, Volume
+from agent.values import Target, TargetStatus, Volume
 from models.evaluation.methods.answers import MethodAnswer
 from models.evaluation.records import TargetRecord
 from models.evaluation.reporting.pictures import (
@@ -96,6 +96,22 @@ def test_colours_are_shown_as_they_are(whole_case: Case) -> None:
     colour[..., 2] = 200
     case = replace(whole_case, volume=replace(whole_case.volume, colour=colour))
     assert np.median(pixels(draw_picture(case, line(case)))[..., 2]) > 150
+
+
+def test_ct_that_was_windowed_before_is_shown_as_it_is(whole_case: Case) -> None:
+    # Arrange: 8 bits of which air and bone were clipped, and a structure with a window of its own
+    truth = replace(whole_case.truths[0], target=Target("left lung", "left_lung"))
+    grey = np.where(truth.voxels, 128, 90).astype(np.float32)
+    grey[..., :20], grey[..., 20:22] = 0, 255
+    volume = replace(whole_case.volume, intensities=grey, modality="CT")
+    case = replace(whole_case, volume=volume, truths=(truth,))
+
+    # Act
+    image = pixels(draw_picture(case, line(case)))
+
+    # Assert: 90 stays 90; a lung's window on top of it made it lighter
+    inner = image[..., 0][(image[..., 0] > 20) & (image[..., 0] < 240)]
+    assert np.median(inner) == 90
 
 
 def test_a_case_that_changed_has_no_picture(whole_case: Case, volume_case: Case) -> None:
