@@ -4,6 +4,7 @@ alone, with a tiny model, from DICOM to DICOM.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from dataclasses import dataclass
@@ -75,7 +76,8 @@ class Site:
         out = self.folder / name
         self.says("segment", image, "--target", "liver", "--out", out)
         equipment = pydicom.dcmread(out / "seg.dcm").ContributingEquipmentSequence[0]
-        return str(equipment.ContributionDescription).rpartition("SHA-256 ")[2]
+        hashes = str(equipment.ContributionDescription).partition("SHA-256 ")[2]
+        return hashes[: hashlib.sha256().digest_size * 2]
 
 
 @pytest.fixture
