@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pydicom
 import pytest
 
@@ -23,7 +24,7 @@ from server.demo.node import RunningNode, running_node
 from server.demo.score import dice
 from server.errors import RequestError
 from server.nodes.lifecycle import own_python
-from server.values import ENDED_STATES, WorkStep
+from server.values import ENDED_STATES, WorkStep, whole_ml
 from tests.support import phantoms, pictures
 
 pytestmark = pytest.mark.slow
@@ -148,6 +149,39 @@ def test_what_the_policy_does_not_know_fails_and_the_other_targets_go_on(
     assert (request["state"], liver["status"]) == ("DONE", "segmented")
     assert unicorn["status"] == "failed"
     assert "does not know 'unicorn'" in unicorn["reason"]
+
+
+def test_a_person_follows_a_request_on_the_pages(
+    site: tuple[RunningNode, Archive], patient: Callable[..., Any]
+) -> None:
+    # Arrange: somebody who has logged in, and a study that has been worked on
+    node, _ = site
+    request = ended(node, send(node, list(patient().paths)))
+    person = httpx.Client(base_url=node.client.url, headers={"Origin": node.client.url})
+    assert person.get("/").headers["location"] == "/login"
+    assert person.post("/login", data={"token": node.client.token}).status_code == 303
+
+    # Act
+    requests, story = person.get("/").text, person.get(f"/requests/{request['id']}?turn=2").text
+    drawn = person.get(f"/requests/{request['id']}/turns/1/picture.png")
+    study = request["study_instance_uid"]
+    asked = person.post(f"/studies/{study}/requests", data={"target": "foie"})
+    echo = person.post("/destinations/pacs/echo")
+
+    # Assert
+    assert f'href="/requests/{request["id"]}"' in requests
+    assert f"{whole_ml(request['targets'][0]['volume_ml'])} ml" in story
+    assert "Delivered" in story
+    assert drawn.content.startswith(b"\x89PNG")
+    assert drawn.content == content_of(node, f"requests/{request['id']}/turns/1/picture.png")
+    assert "abdomen: matches" in person.get(f"/studies/{study}").text
+    second = ended(node, study, number=2)
+    assert asked.headers["location"] == f"/requests/{second['id']}"
+    assert second["targets"][0]["code"]["value"] == "10200004"
+    assert "It answers" in echo.text
+    for page in ("/studies", "/destinations", "/undelivered", "/node", "/setup"):
+        assert person.get(page).status_code == 200
+    person.close()
 
 
 def test_a_request_is_replayed_from_its_rows_while_the_node_runs(
