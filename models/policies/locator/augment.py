@@ -53,12 +53,20 @@ def windowed(
 
 
 def augmented(
-    hu: NDArray[np.float32], labels: NDArray[np.uint8], rng: np.random.Generator
+    hu: NDArray[np.float32],
+    labels: NDArray[np.uint8],
+    rng: np.random.Generator,
+    *,
+    part: bool = False,
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """Another picture in 0..1 and its labels, both (rows, columns), drawn with `rng`."""
+    """Another picture in 0..1 and its labels, both (rows, columns), drawn with `rng`; of a `part`
+    of the slice as `cropped` draws it.
+    """
     if rng.random() < 0.5:
         hu = _enhanced(hu, labels, rng)
     hu, labels = _moved(hu, labels, rng)
+    if part:
+        hu, labels = cropped(hu, labels, rng)
     hu = _rougher(hu, rng)
     image = windowed(hu, rng.normal(0, LEVEL_HU), float(np.exp(rng.normal(0, WIDTH_LOG))))
     if rng.random() < 0.5:

@@ -4,10 +4,17 @@ weights:
     python -m models.policies.locator.train --data ../shared/data/btcv --work /tmp/locator --out
     models/policies/locator/weights
 
-Stages: (1) every training slice as it is and in ten made-up variants goes through LiteMedSAM's
-encoder once and is kept in --work (1331 embeddings, 2.8 GB); (2) 900 steps on those, with a cheap
-warp of the features on top; (3) weights as float16 safetensors. The validation patients are read by
-neither stage.
+and the one that says what its recipe is worth on patients it never saw (worst fold first, on whole
+slices and on parts of them; every answer goes to answers.csv):
+
+    python -m models.policies.locator.train --data ../shared/data/btcv --work /tmp/locator --out
+    /tmp/locator/folds --folds 4
+
+Stages: (1) every training slice as it is, a square part of it, and ten made-up variants go through
+LiteMedSAM's encoder once and are kept in --work (1452 embeddings, 3 GB); a run that was broken off
+goes on. (2) 900 steps on those, with a cheap warp of the features on top; (3) weights as float16
+safetensors. The validation patients are read by neither stage. The parts are measured on; with
+--parts 4 half of each batch are parts, changed ones too.
 
 Departures from common practice (nnU-Net, MedSAM fine-tuning), with the reason:
 - The encoder stays frozen: 17 patients cannot teach 10 million weights, and the segmenter needs the
@@ -60,10 +67,10 @@ validation patients had no part in any choice.
   with the peak 0.751, with the area at 0.5 against that at 0.1 0.765, with the best mask's score
   0.766, that score alone 0.744. Area against a share of the organ's median 0.742. False finds are
   mostly an organ's end drawn a slice too far, with every sign of certainty.
-- Stage 1 of the shipped weights ran once, before this file had its present form; the first twelve
-  variants and two plain
-  slices were compared: labels equal, pictures equal to one grey level, embeddings to bfloat16's
-  rounding.
+- Stage 1 of the shipped weights ran once, before this file had its present form; two plain slices
+  were compared: labels equal, pictures equal to one grey level, embeddings to bfloat16's rounding.
+  Its variants were drawn one after the other, today's have a seed each: other draws of the same
+  kind.
 - The shipped weights on the validation patients (27 slices): first box 0.890 / 0.770, after the
   turns 0.908 / 0.797, truth's
   box 0.924 / 0.869; absent 0.914 with the areas 60 / 40 / 25. With 250 / 60 / 25, looked at once:
@@ -80,7 +87,7 @@ import argparse
 import copy
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,25 +97,27 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch.nn import functional
 
-from models.policies.locator.augment import augmented, hounsfield, windowed
 from models.policies.locator.btcv import LabelledSlice, read_btcv
+from models.policies.locator.examples import Examples, make_examples, quick_encoder, rounds_of
+from models.policies.locator.folds import (
+    ANSWERS_NAME,
+    Answer,
+    HeldOut,
+    figures,
+    fold_of,
+    write_answers,
+)
 from models.policies.locator.net import (
     CELLS,
     CLASSES,
-    EMBEDDING_SHAPE,
-    IMAGE_PX,
     MAP_PX,
     Locator,
     body_position,
     network_input,
 )
-from models.segmenters.litemedsam import load_network, model_input
-from models.weights.manifest import LITEMEDSAM
+from models.segmenters.litemedsam import LiteMedSam
 
 _log = logging.getLogger(__name__)
-
-Encode = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-"""A slice (rows, columns) in 0..1 to its embedding (256, 64, 64)."""
 
 CLASS_WEIGHTS = (
     0.3,
@@ -129,15 +138,14 @@ CLASS_WEIGHTS = (
 PLAIN_SHARE = 0.25  # of a batch: slices as they are; the others are variants
 WARP_RAD, WARP_LOG_SCALE, WARP_SHIFT = 0.175, 0.15, 0.1  # of the features, at every step
 WEIGHTS_NAME = "locator.safetensors"
-# in --work: written last, so that an interrupted run is not taken for a whole one
-_DONE = "examples.txt"
 
 
 @dataclass(frozen=True)
 class Schedule:
     """Everything a run depends on beside the data. The defaults made the shipped weights."""
 
-    variants: int = 10  # made-up pictures of each slice
+    variants: int = 10  # made-up pictures of each slice, and as many of its parts if any are learnt
+    parts: int = 0  # of a batch: parts of slices
     steps: int = 900
     batch: int = 8
     learning_rate: float = 2e-3  # AdamW, one cycle
@@ -147,125 +155,21 @@ class Schedule:
     seed: int = 0
 
 
-@dataclass(frozen=True, eq=False)
-class Examples:
-    """What stage 1 leaves: arrays with one row an example, on disk.
-
-    `embedding` (n, 256, 64, 64) float16; `square` (n, 256, 256) uint8, the slice as the encoder saw
-    it, 0..255; `labels` (n, 128, 128) uint8; `plain` how many of the first rows are slices as they
-    are.
-    """
-
-    embedding: NDArray[np.float16]
-    square: NDArray[np.uint8]
-    labels: NDArray[np.uint8]
-    plain: int
-
-    def __len__(self) -> int:
-        """How many there are."""
-        return len(self.labels)
-
-
-# --- stage 1: slices, variants, embeddings ---
-
-
-def make_examples(
-    slices: Iterable[LabelledSlice], encode: Encode, schedule: Schedule, work: Path
-) -> Examples:
-    """Encode every slice as it is and `schedule.variants` times changed; arrays are written under
-    `work`.
-    """
-    sources = [(hounsfield(one.pixels), one.labels) for one in slices]
-    kept = _kept(len(sources), schedule, work)
-    if kept is not None:
-        _log.info("%d examples are there from an earlier run", len(kept))
-        return kept
-    rng = np.random.default_rng(schedule.seed)
-    examples = _empty(len(sources), len(sources) * (1 + schedule.variants), work)
-    began = time.perf_counter()
-    for row in range(len(examples)):
-        hu, labels = sources[row % len(sources)]
-        changed = row >= len(sources)
-        image, labels = augmented(hu, labels, rng) if changed else (windowed(hu), labels)
-        examples.embedding[row] = encode(image)
-        examples.square[row] = np.round(model_input(image)[0, 0] * 255)
-        examples.labels[row] = _at_map_size(labels)
-        if (row + 1) % len(sources) == 0:
-            spent = time.perf_counter() - began
-            _log.info("encoded %d of %d in %.0f s", row + 1, len(examples), spent)
-    (work / _DONE).write_text(_recipe(len(sources), schedule))
-    return examples
-
-
-def quick_encoder() -> Encode:
-    """LiteMedSAM's encoder in bfloat16: twice as fast where the processor has it.
-
-    Its embeddings differ from float32 by less than a variant differs from its slice.
-    """
-    encoder = load_network(LITEMEDSAM.verified_path()).image_encoder
-    encoder = encoder.to(memory_format=torch.channels_last)
-
-    def encode(image: NDArray[np.float32]) -> NDArray[np.float32]:
-        square = torch.from_numpy(model_input(image)).contiguous(memory_format=torch.channels_last)
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-            embedding: NDArray[np.float32] = encoder(square)[0].float().numpy()
-        return embedding
-
-    return encode
-
-
-def _recipe(sources: int, schedule: Schedule) -> str:
-    """What the examples were made of, to know them again."""
-    return f"{sources} slices, {schedule.variants} variants, seed {schedule.seed}"
-
-
-def _kept(sources: int, schedule: Schedule, work: Path) -> Examples | None:
-    """The examples of an earlier run with the same recipe, or None."""
-    done = work / _DONE
-    if not done.is_file() or done.read_text() != _recipe(sources, schedule):
-        return None
-    embedding, square, labels = (
-        np.load(work / f"{name}.npy", mmap_mode="r") for name in ("embedding", "square", "labels")
-    )
-    return Examples(embedding, square, labels, sources)
-
-
-def _empty(plain: int, count: int, work: Path) -> Examples:
-    work.mkdir(parents=True, exist_ok=True)
-
-    def array(name: str, shape: tuple[int, ...], dtype: type) -> NDArray[np.generic]:
-        path = work / f"{name}.npy"
-        return np.lib.format.open_memmap(path, "w+", dtype, (count, *shape))
-
-    return Examples(
-        embedding=array("embedding", EMBEDDING_SHAPE, np.float16).view(np.float16),
-        square=array("square", (IMAGE_PX, IMAGE_PX), np.uint8).view(np.uint8),
-        labels=array("labels", (MAP_PX, MAP_PX), np.uint8).view(np.uint8),
-        plain=plain,
-    )
-
-
-def _at_map_size(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Labels (rows, columns) at the network's 128 x 128, laid in the square as the encoder's
-    picture is.
-    """
-    side = max(labels.shape)
-    # the centre of pixel i of the map lies at (i + 0.5)·side / 128 in the padded picture
-    nearest = ((np.arange(MAP_PX) + 0.5) * side / MAP_PX).astype(int)
-    padded = np.zeros((side, side), dtype=np.uint8)
-    padded[: labels.shape[0], : labels.shape[1]] = labels
-    return padded[np.ix_(nearest, nearest)]
-
-
 # --- stage 2: the network ---
 
 
-def fit(examples: Examples, schedule: Schedule, device: str = "cpu") -> tuple[Locator, list[float]]:
-    """Train on `examples`; returns the averaged network in evaluation mode and the loss of every
-    step.
+def fit(
+    examples: Examples,
+    schedule: Schedule,
+    device: str = "cpu",
+    *,
+    slices: Sequence[int] | None = None,
+) -> tuple[Locator, list[float]]:
+    """Train on `examples` of `slices` (None: all); returns the averaged network in evaluation mode
+    and the loss of every step.
     """
+    batches = Batches(examples, range(examples.slices) if slices is None else slices, schedule)
     torch.manual_seed(schedule.seed)
-    rng = np.random.default_rng(schedule.seed)
     network = Locator(schedule.dropout).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch does not type the format
     average = copy.deepcopy(network).eval()
     optimiser = torch.optim.AdamW(
@@ -274,12 +178,10 @@ def fit(examples: Examples, schedule: Schedule, device: str = "cpu") -> tuple[Lo
     pace = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, schedule.learning_rate, total_steps=schedule.steps, pct_start=0.15
     )
-    positions = Positions(examples)
     losses: list[float] = []
     began = time.perf_counter()
     for step in range(schedule.steps):
-        inputs, labels = _batch(examples, positions, schedule.batch, rng)
-        inputs, labels = _warped(inputs.to(device), labels.to(device))
+        inputs, labels = _warped(*(array.to(device) for array in batches.draw()))
         # bfloat16 halves a step on processors that have it; weights and loss stay float32
         with torch.autocast(device, torch.bfloat16):
             logits = network.train()(inputs.contiguous(memory_format=torch.channels_last))
@@ -298,35 +200,42 @@ def fit(examples: Examples, schedule: Schedule, device: str = "cpu") -> tuple[Lo
     return average, losses
 
 
-class Positions:
-    """Where the cells of each example lie in its body, worked out when first asked for."""
+class Batches:
+    """Batches of whole slices and parts of them, drawn at random: of each kind a quarter as they
+    are, the others changed.
+    """
 
-    def __init__(self, examples: Examples) -> None:
+    def __init__(self, examples: Examples, slices: Sequence[int], schedule: Schedule) -> None:
         self._examples = examples
-        self._known: dict[int, NDArray[np.float32]] = {}
+        self._positions: dict[int, NDArray[np.float32]] = {}
+        self._rng = np.random.default_rng(schedule.seed)
+        self._kinds: list[tuple[NDArray[np.intp], int]] = []  # rows, and how many to draw of them
+        for part, count in ((False, schedule.batch - schedule.parts), (True, schedule.parts)):
+            plain, changed = (
+                examples.rows(part=part, changed=changed, of=slices) for changed in (False, True)
+            )
+            few = round(count * PLAIN_SHARE) if len(changed) else count
+            self._kinds += [(plain, few), (changed, count - few)]
 
-    def __getitem__(self, row: int) -> NDArray[np.float32]:
-        """(2, 64, 64) of example `row`."""
-        if row not in self._known:
-            self._known[row] = body_position(self._examples.square[row] / np.float32(255))
-        return self._known[row]
+    def draw(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Network input (batch, 274, 64, 64) and labels (batch, 128, 128)."""
+        rows: list[int] = []
+        for kind, count in self._kinds:
+            if count:
+                rows += self._rng.choice(kind, count).tolist()
+        examples = self._examples
+        inputs = network_input(
+            torch.from_numpy(examples.embedding[rows].astype(np.float32)),
+            torch.from_numpy(examples.square[rows].astype(np.float32) / 255),
+            torch.from_numpy(np.stack([self._position(row) for row in rows])),
+        )
+        return inputs, torch.from_numpy(examples.labels[rows].astype(np.int64))
 
-
-def _batch(
-    examples: Examples, positions: Positions, size: int, rng: np.random.Generator
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Network input (size, 274, 64, 64) and labels (size, 128, 128) of rows drawn at random."""
-    changed = len(examples) > examples.plain
-    plain = round(size * PLAIN_SHARE) if changed else size
-    drawn = rng.integers(0, examples.plain, plain).tolist()
-    if changed:
-        drawn += rng.integers(examples.plain, len(examples), size - plain).tolist()
-    inputs = network_input(
-        torch.from_numpy(examples.embedding[drawn].astype(np.float32)),
-        torch.from_numpy(examples.square[drawn].astype(np.float32) / 255),
-        torch.from_numpy(np.stack([positions[row] for row in drawn])),
-    )
-    return inputs, torch.from_numpy(examples.labels[drawn].astype(np.int64))
+    def _position(self, row: int) -> NDArray[np.float32]:
+        """Where the cells of a row lie in its body (2, 64, 64), worked out when first asked for."""
+        if row not in self._positions:
+            self._positions[row] = body_position(self._examples.square[row] / np.float32(255))
+        return self._positions[row]
 
 
 def _warped(inputs: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -379,6 +288,30 @@ def _follow(average: Locator, network: Locator, share_kept: float) -> None:
             old.lerp_(new, 1 - share_kept)
 
 
+# --- the folds: what the recipe is worth on patients it never saw ---
+
+
+def cross_validate(
+    slices: Sequence[LabelledSlice], examples: Examples, schedule: Schedule, folds: int, out: Path
+) -> list[Answer]:
+    """Train without each fold's patients and measure on them; the answers go to `out`, and their
+    figures to the log, the worst fold first.
+    """
+    held_out = fold_of([labelled.patient for labelled in slices], folds)
+    segmenter = LiteMedSam()
+    answers: list[Answer] = []
+    for fold in range(folds):
+        mine = [n for n, labelled in enumerate(slices) if held_out[labelled.patient] == fold]
+        others = [n for n in range(len(slices)) if n not in mine]
+        locator, _ = fit(examples, schedule, slices=others)
+        pictures = HeldOut(slices, examples, schedule.seed, fold)
+        answers += pictures.answers(locator, mine, segmenter)
+        write_answers(answers, out / ANSWERS_NAME)
+    for line in figures(answers):
+        _log.info("%s", line)
+    return answers
+
+
 # --- stage 3: the file ---
 
 
@@ -391,20 +324,41 @@ def save(locator: Locator, path: Path) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The command line at the top of this file."""
+    """The command lines at the top of this file."""
     parser = argparse.ArgumentParser(description="Train the locator on the BTCV slices.")
     parser.add_argument("--data", type=Path, required=True, help="folder with dataset.json")
-    parser.add_argument("--work", type=Path, required=True, help="folder for embeddings (2.8 GB)")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the weights")
+    parser.add_argument("--work", type=Path, required=True, help="folder for embeddings (3 GB)")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder for the weights, or the folds' answers"
+    )
     parser.add_argument("--without", nargs="*", default=[], help="patients to leave out")
     parser.add_argument("--variants", type=int, default=Schedule.variants)
+    parser.add_argument("--parts", type=int, default=Schedule.parts, help="of a batch")
+    parser.add_argument("--batch", type=int, default=Schedule.batch)
     parser.add_argument("--steps", type=int, default=Schedule.steps)
     parser.add_argument("--device", default="cpu", help="for stage 2: cpu or cuda")
+    parser.add_argument(
+        "--folds", type=int, default=0, metavar="K", help="cross-validate in K folds, ship nothing"
+    )
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    schedule = Schedule(variants=options.variants, steps=options.steps)
+    schedule = Schedule(
+        variants=options.variants,
+        parts=options.parts,
+        batch=options.batch,
+        steps=options.steps,
+    )
     slices = [s for s in read_btcv(options.data, "training") if s.patient not in options.without]
-    examples = make_examples(slices, quick_encoder(), schedule, options.work)
+    examples = make_examples(
+        slices,
+        quick_encoder(),
+        rounds_of(schedule.variants, schedule.variants if schedule.parts else 0),
+        schedule.seed,
+        options.work,
+    )
+    if options.folds:
+        cross_validate(slices, examples, schedule, options.folds, options.out)
+        return
     locator, _ = fit(examples, schedule, options.device)
     save(locator, options.out / WEIGHTS_NAME)
 

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from models.policies.locator.augment import augmented, hounsfield, windowed
 from models.policies.locator.btcv import LabelledSlice, read_btcv
+from models.policies.locator.examples import Encode, quick_encoder
 from models.policies.locator.knowledge import body_of
 from models.policies.locator.learnt_views import FARTHEST, LearntViews, pooled_of
-from models.policies.locator.train import Encode, quick_encoder
 from models.segmenters.litemedsam import model_input
 
 VARIED = 15  # every so many slices: with another rim, too, and changed as in training

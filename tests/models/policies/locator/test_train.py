@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from models.policies.locator import train
 from models.policies.locator.augment import augmented, hounsfield, windowed
 from models.policies.locator.btcv import read_btcv
-from models.policies.locator.net import load_locator
+from models.policies.locator.examples import make_examples, quick_encoder, rounds_of
+from models.policies.locator.folds import ANSWERS_NAME
+from models.policies.locator.net import EMBEDDING_SHAPE, load_locator
 from models.policies.locator.structures import ORGANS
 from models.policies.locator.train import (
     WEIGHTS_NAME,
+    Batches,
     Schedule,
+    cross_validate,
     fit,
     locator_loss,
-    make_examples,
-    quick_encoder,
     save,
 )
 
@@ -41,31 +45,74 @@ def test_the_loss_falls_and_the_weights_are_kept(btcv: Path, tmp_path: Path) -> 
     encode = quick_encoder()
 
     # Act
-    examples = make_examples(slices, encode, SHORT, tmp_path / "work")
+    examples = make_examples(slices, encode, rounds_of(1, 0), SHORT.seed, tmp_path / "work")
     locator, losses = fit(examples, SHORT)
     save(locator, tmp_path / WEIGHTS_NAME)
 
     # Assert
-    assert len(examples) == 6
+    assert len(examples) == 9
     assert np.mean(losses[-4:]) < 0.8 * np.mean(losses[:4])
     loaded = load_locator(tmp_path / WEIGHTS_NAME)
     for name, value in loaded.state_dict().items():
         torch.testing.assert_close(value, locator.state_dict()[name], atol=2e-3, rtol=1e-2)
 
 
-def test_examples_of_an_earlier_run_are_used_again(btcv: Path, tmp_path: Path) -> None:
-    slices = list(read_btcv(btcv, "training"))[:1]
-    calls = []
+@pytest.mark.slow
+def test_folds_are_measured_on_patients_they_never_saw(
+    btcv: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Arrange: two slices of each of two patients, with embeddings that say nothing
+    every = list(read_btcv(btcv, "training"))
+    patients = list(dict.fromkeys(one.patient for one in every))[:2]
+    slices = [s for p in patients for s in [one for one in every if one.patient == p][:2]]
+    schedule = Schedule(variants=1, parts=1, steps=2, batch=3)
+    chance = np.random.default_rng(0)
 
     def encode(image: np.ndarray) -> np.ndarray:
-        calls.append(image.shape)
-        return np.full((256, 64, 64), len(calls), dtype=np.float32)
+        return chance.normal(0, 0.1, EMBEDDING_SHAPE).astype(np.float32)
 
-    make_examples(slices, encode, SHORT, tmp_path)
-    again = make_examples(slices, encode, SHORT, tmp_path)
+    examples = make_examples(slices, encode, rounds_of(1, 1), 0, tmp_path / "work")
+    learnt: list[list[int]] = []
 
-    assert len(calls) == 2
-    assert again.embedding[1, 0, 0, 0] == 2
+    def watched_fit(*arguments: Any, slices: list[int]) -> Any:
+        learnt.append(slices)
+        return fit(*arguments, slices=slices)
+
+    monkeypatch.setattr(train, "fit", watched_fit)
+
+    # Act
+    with caplog.at_level("INFO"):
+        answers = cross_validate(slices, examples, schedule, 2, tmp_path)
+
+    # Assert
+    assert learnt == [[2, 3], [0, 1]]
+    assert {(one.fold, one.patient) for one in answers} == {(0, patients[0]), (1, patients[1])}
+    assert {one.row for one in answers} == set(range(8))
+    assert {one.part for one in answers} == {False, True}
+    assert len((tmp_path / ANSWERS_NAME).read_text().splitlines()) == 1 + len(answers)
+    assert "whole slices, all folds: Dice" in caplog.text
+
+
+def test_a_batch_holds_parts_and_only_the_slices_of_the_fold(btcv: Path, tmp_path: Path) -> None:
+    # Arrange: an embedding that names its row
+    slices, rows = list(read_btcv(btcv, "training"))[:3], iter(range(100))
+
+    def encode(image: np.ndarray) -> np.ndarray:
+        return np.full(EMBEDDING_SHAPE, next(rows), dtype=np.float32)
+
+    examples = make_examples(slices, encode, rounds_of(1, 1), 0, tmp_path)
+    batches = Batches(examples, [0, 2], Schedule(parts=4))
+
+    # Act: the network reads embeddings threefold
+    drawn = [round(float(row[0, 0, 0]) / 3) for _ in range(40) for row in batches.draw()[0]]
+
+    # Assert: rounds of whole slices, parts, changed slices, changed parts
+    assert {row % 3 for row in drawn} == {0, 2}
+    shares = np.bincount([row // 3 for row in drawn]) / len(drawn)
+    np.testing.assert_allclose(shares, (1 / 8, 1 / 8, 3 / 8, 3 / 8))
 
 
 def test_the_labels_are_the_catalogues(btcv: Path) -> None:
