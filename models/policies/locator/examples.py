@@ -36,7 +36,7 @@ _WRITTEN_EVERY = 20
 
 
 @dataclass(frozen=True)
-class Kind:
+class ExampleKind:
     """What a row shows: a whole slice or a `part` of one, as it is or `changed`."""
 
     part: bool
@@ -55,7 +55,7 @@ class Examples:
     square: NDArray[np.uint8]
     labels: NDArray[np.uint8]
     slices: int
-    rounds: tuple[Kind, ...]
+    rounds: tuple[ExampleKind, ...]
 
     def __len__(self) -> int:
         """How many there are."""
@@ -63,22 +63,22 @@ class Examples:
 
     def rows(self, *, part: bool, changed: bool, of: Sequence[int]) -> NDArray[np.intp]:
         """The rows of whole slices or parts of them, changed or as they are, of the slices `of`."""
-        rounds = [n for n, kind in enumerate(self.rounds) if kind == Kind(part, changed)]
+        rounds = [n for n, kind in enumerate(self.rounds) if kind == ExampleKind(part, changed)]
         row = np.arange(len(self))
         return np.flatnonzero(np.isin(row // self.slices, rounds) & np.isin(row % self.slices, of))
 
 
-def rounds_of(variants: int, part_variants: int) -> tuple[Kind, ...]:
+def rounds_of(variants: int, part_variants: int) -> tuple[ExampleKind, ...]:
     """The rounds with so many changed pictures of each slice, and of parts of each."""
-    plain = (Kind(part=False, changed=False), Kind(part=True, changed=False))
-    changed = (Kind(part=False, changed=True),) * variants
-    return (*plain, *changed, *(Kind(part=True, changed=True),) * part_variants)
+    plain = (ExampleKind(part=False, changed=False), ExampleKind(part=True, changed=False))
+    changed = (ExampleKind(part=False, changed=True),) * variants
+    return (*plain, *changed, *(ExampleKind(part=True, changed=True),) * part_variants)
 
 
 def make_examples(
     slices: Sequence[LabelledSlice],
     encode: Encode,
-    rounds: tuple[Kind, ...],
+    rounds: tuple[ExampleKind, ...],
     seed: int,
     work: Path,
 ) -> Examples:
@@ -105,7 +105,7 @@ def make_examples(
     return examples
 
 
-def picture(slices: Sequence[LabelledSlice], row: int, kind: Kind, seed: int) -> Picture:
+def picture(slices: Sequence[LabelledSlice], row: int, kind: ExampleKind, seed: int) -> Picture:
     """What row `row` shows, and its labels, at the size of the slice or of the part."""
     rng, source = np.random.default_rng([seed, row]), slices[row % len(slices)]
     hu, labels = hounsfield(source.pixels), source.labels
@@ -154,13 +154,15 @@ def _rows_done(work: Path, recipe: str) -> int:
     return int(count) if earlier == recipe else 0
 
 
-def _arrays(work: Path, rows: int, order: tuple[int, tuple[Kind, ...]], mode: str) -> Examples:
+def _arrays(
+    work: Path, rows: int, order: tuple[int, tuple[ExampleKind, ...]], mode: str
+) -> Examples:
     work.mkdir(parents=True, exist_ok=True)
 
     def array(name: str, shape: tuple[int, ...], dtype: type) -> NDArray[np.generic]:
         path = work / f"{name}.npy"
         if mode == "r+":
-            return np.load(path, mmap_mode="r+")  # type: ignore[no-any-return]
+            return np.load(path, mmap_mode="r+")  # type: ignore[no-any-return]  # numpy types a map as Any
         return np.lib.format.open_memmap(path, "w+", dtype, (rows, *shape))
 
     return Examples(

@@ -40,7 +40,7 @@ _SQUARE = (IMAGE_PX, IMAGE_PX)
 
 
 @dataclass(frozen=True)
-class Answer:
+class HeldOutAnswer:
     """What one organ of one held-out picture came to.
 
     `here` whether the picture shows it; `drawn` whether a mask was drawn (else it was called
@@ -80,7 +80,7 @@ class HeldOut:
 
     def answers(
         self, locator: Locator, held_out: Sequence[int], segmenter: LiteMedSam
-    ) -> Iterator[Answer]:
+    ) -> Iterator[HeldOutAnswer]:
         """What `locator` answers on the slices `held_out` and on a part of each, as they are."""
         for part in (False, True):
             for row in self.examples.rows(part=part, changed=False, of=held_out).tolist():
@@ -88,7 +88,7 @@ class HeldOut:
 
     def _of_row(
         self, locator: Locator, row: int, segmenter: LiteMedSam, *, part: bool
-    ) -> Iterator[Answer]:
+    ) -> Iterator[HeldOutAnswer]:
         shares = _shares(locator, self.examples, row)
         kind = self.examples.rounds[row // len(self.slices)]
         truth = _truth(picture(self.slices, row, kind, self.seed)[1])
@@ -99,7 +99,7 @@ class HeldOut:
             if 0 < here < _SLIVER_PX:
                 continue
             drawn = _drawn(organ, shares[number], truth == number, features, segmenter)
-            yield Answer(self.fold, patient, row, part, organ, bool(here), *drawn)
+            yield HeldOutAnswer(self.fold, patient, row, part, organ, bool(here), *drawn)
 
 
 def _shares(locator: Locator, examples: Examples, row: int) -> NDArray[np.float32]:
@@ -152,7 +152,7 @@ def dice_of(mask: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
 # --- figures ---
 
 
-def figures(answers: Sequence[Answer]) -> Iterator[str]:
+def figures(answers: Sequence[HeldOutAnswer]) -> Iterator[str]:
     """A line for each fold, the worst first, and one for all; whole slices, then parts."""
     for part, kind in ((False, "whole slices"), (True, "parts of slices")):
         of_kind = [answer for answer in answers if answer.part == part]
@@ -163,13 +163,15 @@ def figures(answers: Sequence[Answer]) -> Iterator[str]:
             yield f"{kind}, all folds: {_summary(of_kind)}"
 
 
-def mean_dice(answers: Sequence[Answer], organs: frozenset[str] = frozenset(ORGANS)) -> float:
+def mean_dice(
+    answers: Sequence[HeldOutAnswer], organs: frozenset[str] = frozenset(ORGANS)
+) -> float:
     """Mean Dice where an organ is there, each organ's answers alike; 0 for one that is missed."""
     dices = [answer.dice for answer in answers if answer.here and answer.organ in organs]
     return float(np.mean(dices)) if dices else float("nan")
 
 
-def _summary(answers: Sequence[Answer]) -> str:
+def _summary(answers: Sequence[HeldOutAnswer]) -> str:
     away = [not answer.drawn for answer in answers if not answer.here]
     missed = [not answer.drawn for answer in answers if answer.here]
     drawn = [answer for answer in answers if answer.drawn]
@@ -214,10 +216,10 @@ def calibration_error(
     return float(sum(distances) / len(confidence)) if len(confidence) else float("nan")
 
 
-def write_answers(answers: Sequence[Answer], path: Path) -> None:
+def write_answers(answers: Sequence[HeldOutAnswer], path: Path) -> None:
     """The answers as a table with a heading."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(Answer)])
+        writer = csv.DictWriter(file, [field.name for field in fields(HeldOutAnswer)])
         writer.writeheader()
         writer.writerows(asdict(answer) for answer in answers)

@@ -101,8 +101,8 @@ from models.policies.locator.btcv import LabelledSlice, read_btcv
 from models.policies.locator.examples import Examples, make_examples, quick_encoder, rounds_of
 from models.policies.locator.folds import (
     ANSWERS_NAME,
-    Answer,
     HeldOut,
+    HeldOutAnswer,
     figures,
     fold_of,
     write_answers,
@@ -293,13 +293,13 @@ def _follow(average: Locator, network: Locator, share_kept: float) -> None:
 
 def cross_validate(
     slices: Sequence[LabelledSlice], examples: Examples, schedule: Schedule, folds: int, out: Path
-) -> list[Answer]:
+) -> list[HeldOutAnswer]:
     """Train without each fold's patients and measure on them; the answers go to `out`, and their
     figures to the log, the worst fold first.
     """
     held_out = fold_of([labelled.patient for labelled in slices], folds)
     segmenter = LiteMedSam()
-    answers: list[Answer] = []
+    answers: list[HeldOutAnswer] = []
     for fold in range(folds):
         mine = [n for n, labelled in enumerate(slices) if held_out[labelled.patient] == fold]
         others = [n for n in range(len(slices)) if n not in mine]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from models.policies.locator.augment import CROP
 from models.policies.locator.btcv import LabelledSlice
-from models.policies.locator.examples import Kind, make_examples, picture, rounds_of
+from models.policies.locator.examples import ExampleKind, make_examples, picture, rounds_of
 from models.policies.locator.net import EMBEDDING_SHAPE
 
 ROUNDS = rounds_of(1, 1)
@@ -54,10 +54,10 @@ def test_the_rounds_show_slices_and_parts_as_they_are_and_changed(
 def test_a_part_is_smaller_than_its_slice_and_the_same_each_time(
     slices: list[LabelledSlice],
 ) -> None:
-    whole, _ = picture(slices, 0, Kind(part=False, changed=False), 0)
-    part, labels = picture(slices, 3, Kind(part=True, changed=False), 0)
-    changed, _ = picture(slices, 9, Kind(part=True, changed=True), 0)
-    again, _ = picture(slices, 3, Kind(part=True, changed=False), 0)
+    whole, _ = picture(slices, 0, ExampleKind(part=False, changed=False), 0)
+    part, labels = picture(slices, 3, ExampleKind(part=True, changed=False), 0)
+    changed, _ = picture(slices, 9, ExampleKind(part=True, changed=True), 0)
+    again, _ = picture(slices, 3, ExampleKind(part=True, changed=False), 0)
 
     assert whole.shape == (200, 200)
     for image in (part, changed):

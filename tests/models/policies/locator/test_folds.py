@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from models.policies.locator.folds import (
-    Answer,
+    HeldOutAnswer,
     auc,
     calibration_error,
     dice_of,
@@ -19,7 +19,7 @@ from models.policies.locator.folds import (
     write_answers,
 )
 
-ANSWER = Answer(0, "001", 0, False, "liver", True, True, 0.9, 500.0, 1.0, 0.9, 0.9, 0.8)
+ANSWER = HeldOutAnswer(0, "001", 0, False, "liver", True, True, 0.9, 500.0, 1.0, 0.9, 0.9, 0.8)
 
 
 def test_a_patient_is_in_one_fold_and_the_folds_are_alike_in_size() -> None:
