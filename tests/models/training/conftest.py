@@ -109,6 +109,7 @@ def quick(prompts: Path) -> GrpoSettings:
         per_device=2,
         reply_tokens=4,
         image_px=64,
+        repeat_pictures=True,  # two pictures an episode, though neither reply changes anything
         learning_rate=1e-3,
         save_every=1,
         prompts_folder=prompts,

@@ -89,8 +89,10 @@ def out(finished: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("planner", ["threshold", "locator"])
 def test_what_was_shown_is_drawn_again_pixel_for_pixel(
-    planner: str, ct: Path, tmp_path: Path
+    planner: str, ct: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # a phantom is like no slice that the locator learnt: here it is asked nevertheless
+    monkeypatch.setattr("models.policies.locator.policy.unlike_learnt", lambda distances: "")
     # Arrange: a run in which every observation is kept, with the slices it was made on
     models = open_workbench(planner, "fake")
     watched = Watched(models.policy)

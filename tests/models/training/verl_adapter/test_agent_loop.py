@@ -161,7 +161,7 @@ def test_an_episode_is_token_for_token_that_of_our_rollouts(
     assert learnt == [token for reply in replies for token in reply]
     assert 0 < sum(output.response_mask) < len(output.response_mask)
     shown = output.multi_modal_data["images"]
-    assert len(shown) == 3
+    assert len(shown) == 2  # what could not be read changed nothing
     for image, picture in zip(shown, rollout.pictures, strict=True):
         assert np.array_equal(np.array(image), picture.pixels)
     facts = episode_facts(rollout.episode, truth, Dialect.TOOL_CALL)
@@ -186,7 +186,7 @@ def test_the_server_is_asked_as_verl_asks_it(
     )
 
     assert {asked["request_id"] for asked in server.asked} == {server.asked[0]["request_id"]}
-    assert [len(asked["image_data"]) for asked in server.asked] == [1, 2, 3]
+    assert [len(asked["image_data"]) for asked in server.asked] == [1, 2, 2]
     whole = output.prompt_ids + output.response_ids
     for asked in server.asked:
         assert asked["prompt_ids"] == whole[: len(asked["prompt_ids"])]
