@@ -154,13 +154,19 @@ def trainer_on(
     return (kind or grpo.EpisodeTrainer)(starts, loaded, settings, arguments)
 
 
+@pytest.mark.parametrize("no_number", ["nan", "inf"])
 def test_a_loss_that_is_no_number_stops_with_step_and_cases(
-    toy: ModuleType, grpo: ModuleType, raw: Path, quick: GrpoSettings, tmp_path: Path
+    toy: ModuleType,
+    grpo: ModuleType,
+    raw: Path,
+    quick: GrpoSettings,
+    tmp_path: Path,
+    no_number: str,
 ) -> None:
     class Diverging(grpo.EpisodeTrainer):  # type: ignore[misc,name-defined]  # of a fixture
         def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Any:
             loss = super()._compute_loss(model, inputs)
-            return loss * (float("nan") if self.state.global_step else 1.0)
+            return loss + (float(no_number) if self.state.global_step else 0.0)
 
     trainer = trainer_on(toy, grpo, raw, quick, tmp_path, kind=Diverging)
     with pytest.raises(
