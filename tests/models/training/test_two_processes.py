@@ -67,7 +67,8 @@ def test_two_processes_learn_what_one_learns_from_both_batches(
     alone = SftSettings(**SETTINGS | {"batch": 2})
     train_sft(few_trajectories, planner_folders("qwen3_vl"), tmp_path / "alone", alone)
 
-    assert losses(together) == pytest.approx(losses(tmp_path / "alone"), rel=1e-3)
+    # a mean of two processes' means, not of all tokens, is off by 5e-4
+    assert losses(together) == pytest.approx(losses(tmp_path / "alone"), rel=5e-5)
     assert len(losses(together)) == 3
     assert (together / "model" / "training.json").is_file()
 
