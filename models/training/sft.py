@@ -312,7 +312,15 @@ def lora(loaded: Loaded, settings: SftSettings) -> LoraConfig:
 
 
 class Trainer(SFTTrainer):  # type: ignore[misc]  # trl is not typed
-    """TRL's trainer, which stops at a loss that is no number and leaves no half checkpoint."""
+    """TRL's trainer, whose loss is one mean over all learnt tokens of a step; it stops at a loss
+    that is no number and leaves no half checkpoint.
+    """
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        # Qwen's models say that they take no count of tokens. TRL's loss does, and without it a
+        # step is a mean of its passes' means, in which a short reply's tokens weigh more
+        self.model_accepts_loss_kwargs = True
 
     def compute_loss(
         self,

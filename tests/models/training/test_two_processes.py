@@ -73,6 +73,16 @@ def test_two_processes_learn_what_one_learns_from_both_batches(
     assert (together / "model" / "training.json").is_file()
 
 
+def test_passes_of_one_step_learn_what_one_pass_learns(
+    few_trajectories: Path, planner_folders: PlannerFolders, tmp_path: Path
+) -> None:
+    for name, passes in (("one", {"batch": 2}), ("two", {"accumulate": 2})):
+        settings = SftSettings(**SETTINGS | passes)
+        train_sft(few_trajectories, planner_folders("qwen3_vl"), tmp_path / name, settings)
+
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=5e-5)
+
+
 def test_every_layer_can_be_sharded_over_both_and_learns(together: Path) -> None:
     sharded = json.loads((together / "sharded.json").read_text())
 
