@@ -219,7 +219,9 @@ class Observation:
     `best` the best one so far; `carried` (rows, columns) bool the mask that the neighbouring slices
     suggest; `best_masks` the best mask (rows, columns) bool after each of `turns`, None while there
     was none; `supported_prompts` those of the segmenter; `opening` the mask under review that was
-    shown before the first turn, if any; `doubt` a sentence that says why a slice is under review.
+    shown before the first turn, if any; `doubt` a sentence that says why a slice is under review;
+    `object_outline` (rows, columns) bool what was drawn on any slice, where the policy named this
+    slice when it was shown that much.
     """
 
     target: Target
@@ -235,6 +237,7 @@ class Observation:
     supported_prompts: frozenset[PromptKind] = frozenset(PromptKind)
     opening: NDArray[np.bool_] | None = None
     doubt: str = ""
+    object_outline: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)

@@ -32,11 +32,12 @@ def tidy_slice(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return tidy
 
 
-def tidy_object(voxels: NDArray[np.bool_], key_slices: Iterable[int]) -> NDArray[np.bool_]:
-    """The object (z, y, x) bool without the parts that no key slice shows.
+def tidy_object(voxels: NDArray[np.bool_], trusted_slices: Iterable[int]) -> NDArray[np.bool_]:
+    """The object (z, y, x) bool without the parts that no trusted slice shows.
 
-    The largest part stays, and each further one that is no speck and reaches a key slice. Voxels of
-    a part touch by face, edge or corner (26-connected), as oblique thin structures do.
+    The largest part stays, and each further one that is no speck and reaches a slice that the
+    planner answers for, one of `trusted_slices`. Voxels of a part touch by face, edge or corner
+    (26-connected), as oblique thin structures do.
     """
     window = _window(voxels)
     labels, count = ndimage.label(voxels[window], structure=np.ones((3, 3, 3)))
@@ -44,7 +45,7 @@ def tidy_object(voxels: NDArray[np.bool_], key_slices: Iterable[int]) -> NDArray
         return voxels
     sizes = _sizes(labels, count)
     keep = np.zeros(count + 1, dtype=np.bool_)
-    for z in key_slices:
+    for z in trusted_slices:
         z_in_window = z - window[0].start
         if 0 <= z_in_window < len(labels):
             keep[np.unique(labels[z_in_window])] = True

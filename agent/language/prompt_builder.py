@@ -171,10 +171,12 @@ class PromptBuilder:
     def _common(self, observation: Observation, turn: int) -> dict[str, object]:
         has_mask = shown_before(observation, turn) is not None
         shown = "mask_contour" if self.settings.overlay is Overlay.CONTOUR else "mask"
+        # neighbours that lie far apart have nothing between them, and then no outline is drawn
+        shows_neighbour = observation.carried is not None and observation.carried.any()
         return {
             "target": observation.target.text,
             "mask": self.templates.fill(shown if has_mask else "no_mask"),
-            "neighbour": "" if observation.carried is None else self.templates.fill("neighbour"),
+            "neighbour": self.templates.fill("neighbour") if shows_neighbour else "",
             "turns_left": observation.turns_left + len(observation.turns) - turn,
         }
 

@@ -78,15 +78,21 @@ def around_object(outline: NDArray[np.bool_]) -> Crop:
 
 
 def _surroundings(observation: Observation) -> Crop | None:
-    """A square about the episode's carried mask, and its opening one, with their surroundings.
+    """A square about the episode's carried mask, its opening one, and the object's outline where
+    it was looked over as a whole, with their surroundings.
 
-    None without a carried mask: one that is in doubt, and has no neighbour, does not tell where the
-    structure is, which then lay outside of what is shown.
+    None with the opening one alone: a mask in doubt does not tell where the structure is, which may
+    lie outside of what would be shown.
     """
-    carried, opening = observation.carried, observation.opening
-    if carried is None or not carried.any():
+    known = [
+        mask
+        for mask in (observation.carried, observation.object_outline)
+        if mask is not None and mask.any()
+    ]
+    if not known:
         return None
-    return around_object(carried if opening is None else carried | opening)
+    opening = [] if observation.opening is None else [observation.opening]
+    return around_object(np.logical_or.reduce([*known, *opening]))
 
 
 def _span(centre: float, side: int, size: int) -> tuple[int, int]:

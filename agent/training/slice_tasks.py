@@ -28,7 +28,8 @@ class SliceTask:
     absent.
 
     `role` as in serving. `opening` is the mask that a review begins with, `carried` what the
-    neighbours suggest; `behind` are the masks that slice was reached from, the nearest first: one
+    neighbours suggest, `object_outline` what lies on any slice of an object that was looked over;
+    `behind` are the masks that slice was reached from, the nearest first: one
     that drifts from all of them is not kept. All are (rows, columns) bool.
     """
 
@@ -38,13 +39,21 @@ class SliceTask:
     opening: Mask2D | None = None
     carried: Mask2D | None = None
     behind: tuple[Mask2D, ...] = ()
+    object_outline: Mask2D | None = None
 
     def start(self, target: Target, slices: Slices) -> Observation:
         """What the policy is shown before its first turn."""
         latest = None if self.opening is None else Segmentation.of_mask(self.opening)
         doubt = NAMED if self.role is Role.REVIEW else ""
         return Observation(
-            target, slices, self.z, self.role, latest=latest, carried=self.carried, doubt=doubt
+            target,
+            slices,
+            self.z,
+            self.role,
+            latest=latest,
+            carried=self.carried,
+            doubt=doubt,
+            object_outline=self.object_outline,
         )
 
     def objection(self, limits: Limits, slices: Slices) -> Objection:
@@ -63,11 +72,12 @@ def redrawn(masks: Iterable[Mask2D], z: int, truth: Mask2D) -> SliceTask:
     no neighbour either, it is a slice like any other.
     """
     drawn = {n: mask for n, mask in enumerate(masks) if mask.any()}
+    outline = np.any(list(drawn.values()), axis=0) if drawn else None
     opening, around = drawn.pop(z, None), adjacent(drawn, z)
     if opening is None and not around:
         return SliceTask(z, truth)
     carried = between(*around) if len(around) == 2 else (around[0] if around else None)
-    return SliceTask(z, truth, Role.REVIEW, opening, carried)
+    return SliceTask(z, truth, Role.REVIEW, opening, carried, object_outline=outline)
 
 
 def carried_to(voxels: NDArray[np.bool_], z: int, step: int, carried: Mask2D) -> SliceTask:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from agent.errors import AgentError, NoAnswer, SegmenterFailed
 from agent.ports import VolumeSegmenter
@@ -28,9 +29,10 @@ def assess(target_state: TargetState) -> Generator[Turn, None, None]:
     """
     if target_state.slices.shape[0] == 1:
         return
+    voxels = target_state.voxels()
     try:
         assessment = target_state.config.policy.assess(
-            target_state.target, target_state.slices, target_state.voxels()
+            target_state.target, target_state.slices, voxels
         )
     except NoAnswer as error:
         yield from target_state.record_replies(Role.INSPECT, error.replies)
@@ -43,9 +45,10 @@ def assess(target_state: TargetState) -> Generator[Turn, None, None]:
     target_state.assessed = tuple(map(int, assessment.slices))
     depth = target_state.slices.shape[0]
     named = [int(z) for z in dict.fromkeys(assessment.slices) if 0 <= z < depth]
+    outline = np.asarray(voxels.any(axis=0))
     redrawn: list[int] = []
     for z in named[: target_state.limits.inspected_slices]:
-        has_new_mask = yield from _redraw(target_state, z)
+        has_new_mask = yield from _redraw(target_state, z, outline)
         redrawn += [z] if has_new_mask else []
         if z not in target_state.masks:
             _cut_beyond(target_state, z)
@@ -53,20 +56,33 @@ def assess(target_state: TargetState) -> Generator[Turn, None, None]:
     yield from _follow_again(target_state, redrawn)
 
 
-def _redraw(target_state: TargetState, z: int) -> Generator[Turn, None, bool]:
-    """Work on slice `z`; whether it has a new mask. Its mask goes where the policy says absent."""
+def _redraw(
+    target_state: TargetState, z: int, object_outline: NDArray[np.bool_]
+) -> Generator[Turn, None, bool]:
+    """Work on slice `z`; whether it has a new mask. Its mask goes where the policy says absent.
+
+    The policy is shown as much as it saw when it named the slice, `object_outline` (rows, columns)
+    with its surroundings: what it missed there may lie beside all that its neighbours show.
+    """
     around = adjacent(target_state.masks, z)
     expected = between(*around) if len(around) == 2 else (around[0] if around else None)
     sources = target_state.interpolated.get(z)
     earlier = target_state.take(z) if z in target_state.masks else None
     suspect = None if earlier is None else Segmentation.of_mask(earlier[0])
     episode = yield from target_state.draw(
-        z, Role.REVIEW, carried=expected, suspect=suspect, doubt=NAMED
+        z,
+        Role.REVIEW,
+        carried=expected,
+        suspect=suspect,
+        doubt=NAMED,
+        object_outline=object_outline,
     )
     if episode.best is not None:
+        target_state.note_judged(z, episode)
         return True
     if earlier is not None and not episode.absent:
         target_state.put(z, *earlier, sources)
+        target_state.note_judged(z, episode)
     elif earlier is not None:
         reason = target_state.absences.get(z) or "on a second look the structure is not there"
         target_state.warnings.append(f"slice {z} was cut: {reason}")

@@ -100,9 +100,11 @@ def _correct(target_state: TargetState, finding: _Finding) -> Generator[Turn, No
         objection=misfits,
     )
     if episode.best is not None:
+        target_state.note_judged(z, episode)
         return
     if earlier is not None and confirmed(episode, target_state.limits):
         target_state.put(z, *earlier, sources)
+        target_state.note_judged(z, episode)
         target_state.warnings.append(f"slice {z} was kept on a second look, though {finding.why}")
     elif z in target_state.absences:
         reason = target_state.absences[z] or "on a second look the structure is not there"

@@ -115,12 +115,13 @@ def affected_range(
 ) -> PropagationRange | None:
     """The range that corrections can change: to the next trusted mask on each side.
 
-    Trusted are the key slices and the corrections themselves. None without a correction.
+    Trusted are the slices that the planner answers for and the corrections themselves. None without
+    a correction.
     """
     redrawn = {z for z in corrected_slices if z in target_state.masks}
     if not redrawn:
         return None
-    trusted = sorted(redrawn | {z for z in target_state.key_slices if z in target_state.masks})
+    trusted = sorted(redrawn.union(target_state.trusted_slices))
     depth = target_state.slices.shape[0]
     below = [z for z in trusted if z < min(redrawn)]
     above = [z for z in trusted if z > max(redrawn)]

@@ -93,7 +93,7 @@ def _result(target_state: TargetState) -> TargetResult:
         return ended_result(
             target_state, TargetStatus.UNCERTAIN, "no slice's mask stood up to the review"
         )
-    voxels = tidy_object(all_voxels, target_state.key_slices)
+    voxels = tidy_object(all_voxels, target_state.trusted_slices)
     left_out = 1.0 - np.count_nonzero(voxels) / np.count_nonzero(all_voxels)
     if left_out >= _NOTABLE_SHARE:
         target_state.warnings.append(

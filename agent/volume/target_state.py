@@ -54,7 +54,8 @@ class TargetState:
     `masks` and `scores` by slice index, only of slices with a mask; `key_slices` those worked on in
     full; `presence` as in Localisation; `warnings` for a person; `assessed` the slices that the
     policy's assessment names, None before it; `interpolated` the slices whose mask no model drew,
-    with the two drawn slices (lower, upper) that it was interpolated from.
+    with the two drawn slices (lower, upper) that it was interpolated from; `judged` those whose
+    mask a planner that decides drew, or said to be right, on a second look.
     """
 
     target: Target
@@ -68,6 +69,7 @@ class TargetState:
     warnings: list[str] = field(default_factory=list)
     assessed: tuple[int, ...] | None = None
     interpolated: dict[int, tuple[int, int]] = field(default_factory=dict)
+    judged: set[int] = field(default_factory=set)
 
     @property
     def limits(self) -> Limits:
@@ -108,17 +110,26 @@ class TargetState:
         carried: NDArray[np.bool_] | None = None,
         suspect: Segmentation | None = None,
         doubt: str = "",
+        object_outline: NDArray[np.bool_] | None = None,
         objection: Objection = no_objection,
     ) -> Generator[Turn, None, Episode]:
         """Work on slice `z`: yields its turns, and enters the mask if one was kept.
 
         `carried` is the mask that the neighbours suggest; `suspect` the mask under review, which
         the policy is shown as the latest one and which is not put back, `doubt` why it is under
-        review. A VolumePrompter draws the
-        whole object: the one that was kept replaces the masks of all slices (`_put_object`).
+        review, `object_outline` how much of the object it saw when it named the slice. A
+        VolumePrompter draws the whole object: the one that was kept replaces the masks of all
+        slices (`_put_object`).
         """
         start = Observation(
-            self.target, self.slices, z, role, latest=suspect, carried=carried, doubt=doubt
+            self.target,
+            self.slices,
+            z,
+            role,
+            latest=suspect,
+            carried=carried,
+            doubt=doubt,
+            object_outline=object_outline,
         )
         episode = yield from self._recorded(start, objection)
         if episode.best is not None:
@@ -225,7 +236,21 @@ class TargetState:
     def take(self, z: int) -> tuple[NDArray[np.bool_], float]:
         """Remove and return the mask and score of slice `z`."""
         self.interpolated.pop(z, None)
+        self.judged.discard(z)
         return self.masks.pop(z), self.scores.pop(z)
+
+    @property
+    def trusted_slices(self) -> list[int]:
+        """The slices with a mask that the planner answers for, ascending: what was followed from
+        others gives way to them.
+        """
+        return sorted((self.judged | set(self.key_slices)) & self.masks.keys())
+
+    def note_judged(self, z: int, episode: Episode) -> None:
+        """Note whether the planner's second look at slice `z` settles the mask that it has now."""
+        drawn = episode.best is not None and self.limits.planner_decides
+        if z in self.masks and (drawn or confirmed(episode, self.limits)):
+            self.judged.add(z)
 
     def voxels(self) -> NDArray[np.bool_]:
         """All masks as one object (z, y, x) bool."""

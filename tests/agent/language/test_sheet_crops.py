@@ -92,6 +92,23 @@ def test_a_mask_in_doubt_alone_does_not_tell_where_to_look() -> None:
     assert beside_another.crop == around_object(outline)
 
 
+def test_a_slice_that_was_named_is_shown_as_far_as_the_sheet_that_it_was_named_on() -> None:
+    # Arrange: what its neighbours show is small, and what was missed lies beside it
+    neighbours, whole = np.zeros((2, SIDE, SIDE), np.bool_)
+    neighbours[100:120, 100:120] = True
+    whole[80:160, 60:140] = True
+    slices = ArraySlices(scan()[None], FakeSegmenter())
+    named = Observation(
+        LIVER, slices, 0, Role.REVIEW, carried=neighbours, doubt="named", object_outline=whole
+    )
+
+    # Act, Assert
+    assert view_of(named, LanguageSettings()).crop == around_object(whole)
+    assert view_of(replace(named, carried=None), LanguageSettings()).crop == around_object(whole)
+    unnamed = replace(named, object_outline=None)
+    assert view_of(unnamed, LanguageSettings()).crop == around_object(neighbours)
+
+
 @pytest.mark.parametrize(
     ("count", "width_px"), [(1, 500), (4, 250), (9, 166), (20, 100), (60, 100)]
 )

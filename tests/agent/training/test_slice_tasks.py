@@ -44,6 +44,17 @@ def test_a_gap_is_a_review_that_shows_what_lies_between(column: np.ndarray) -> N
     np.testing.assert_array_equal(task.carried, truth)
 
 
+def test_a_reader_who_looked_over_the_whole_sees_as_much_of_a_slice(column: np.ndarray) -> None:
+    column[4, 2:4, 2:4] = True
+    column[2] = False
+    slices = ArraySlices(np.zeros(column.shape, np.float32), FakeSegmenter())
+
+    start = redrawn(column, 2, column[1]).start(Target("liver"), slices)
+
+    assert start.object_outline is not None
+    np.testing.assert_array_equal(start.object_outline, column.any(axis=0))
+
+
 def test_a_mask_without_neighbours_is_reviewed_and_nothing_alone_is_begun(
     column: np.ndarray,
 ) -> None:

@@ -104,6 +104,51 @@ class TestCorrections:
         assert (turns[0].place, whole[1].place) == ("slice 5", "the whole volume")
         assert "followed from slices 5, 8" in whole[2].observation
         assert result.voxels[8].sum() == 12 * 9
+        (review, *_) = (shown for shown in policy.observations if shown.role is Role.REVIEW)
+        assert review.object_outline is not None
+        # as much as the policy saw when it named the slice: the tower is wider at its foot
+        assert review.object_outline.sum() > result.voxels[8].sum()
+
+    def test_what_was_said_to_be_right_is_not_followed_over(
+        self, run: RunToEnd, slices: ArraySlices, segmenter: FakeVolumeSegmenter
+    ) -> None:
+        policy = ScriptedPolicy(
+            Localisation((), (5,)),
+            {
+                (5, Role.KEY): boxed(6),
+                (8, Role.REVIEW): [AddBox(Box(6, 8, 17, 16)), Stop()],
+                (7, Role.REVIEW): [Stop()],
+            },
+            Assessment((8, 7)),
+        )
+        limits = Limits(planner_decides=True)
+
+        turns, _ = run(segment_target(LIVER, slices, policy, segmenter, limits))
+
+        again = [turn for turn in turns if turn.slice_index == WHOLE_VOLUME][-1]
+        assert "followed from slices 7, 8" in again.observation
+        assert 7 not in again.action.slices
+
+    def test_a_part_that_was_drawn_on_a_second_look_stays(
+        self, run: RunToEnd, segmenter: FakeVolumeSegmenter
+    ) -> None:
+        volume = tower()
+        volume[11, 30:42, 30:42] = 0.8
+        policy = ScriptedPolicy(
+            Localisation((), (5,)),
+            {
+                (5, Role.KEY): boxed(6),
+                (11, Role.REVIEW): [AddBox(Box(30, 30, 41, 41)), Stop()],
+            },
+            Assessment((11,)),
+        )
+        slices, limits = ArraySlices(volume, segmenter), Limits(planner_decides=True)
+
+        _, result = run(segment_target(LIVER, slices, policy, segmenter, limits))
+
+        assert result.voxels is not None
+        assert result.voxels[11].sum() == 12 * 12
+        assert not any("apart" in told for told in result.warnings)
 
     def test_what_is_not_there_on_a_second_look_is_cut(
         self, run: RunToEnd, slices: ArraySlices, segmenter: FakeVolumeSegmenter
