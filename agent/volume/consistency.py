@@ -63,7 +63,9 @@ def _affected(target_state: TargetState, before: Mapping[int, NDArray[np.bool_]]
 
 
 def _finding(target_state: TargetState, z: int) -> _Finding | None:
-    """What is wrong with slice `z`, or None."""
+    """What is wrong with slice `z`, or None, as where the planner has had a second look already."""
+    if z in target_state.judged:
+        return None
     around = adjacent(target_state.masks, z)
     if z not in target_state.masks:
         is_gap = len(around) == 2 and z not in target_state.absences

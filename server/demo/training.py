@@ -70,11 +70,13 @@ class DemoScale:
     sft_steps: int = 400
     sft_batch: int = 32
     sft_rate: float = 2e-3
-    grpo_steps: int = 22
-    grpo_prompts: int = 16
-    grpo_group: int = 8
+    grpo_steps: int = 60
+    grpo_prompts: int = 8
+    grpo_group: int = 16
     grpo_rows: int = 32
-    grpo_rate: float = 2e-5
+    grpo_rate: float = 6e-5
+    grpo_warmup: int = 10
+    grpo_kl: float = 0.02
     seed: int = 0
 
 
@@ -142,7 +144,8 @@ def _train(
         *("--group", scale.grpo_group, "--per-device", scale.grpo_rows),
         # unequal groups weigh more than those whose episodes hardly differ
         *("--loss", "dr_grpo", "--scale-rewards", "none"),
-        *("--learning-rate", scale.grpo_rate, "--seed", scale.seed),
+        *("--learning-rate", scale.grpo_rate, "--warmup", scale.grpo_warmup),
+        *("--kl", scale.grpo_kl, "--seed", scale.seed),
         *("--turns", scale.turns, "--reply-tokens", scale.reply_tokens),
         *("--image-px", scale.image_px, *config),
     )

@@ -133,22 +133,24 @@ class TestCorrections:
         self, run: RunToEnd, segmenter: FakeVolumeSegmenter
     ) -> None:
         volume = tower()
-        volume[11, 30:42, 30:42] = 0.8
+        volume[10, 30:42, 30:42] = 0.8
         policy = ScriptedPolicy(
             Localisation((), (5,)),
             {
                 (5, Role.KEY): boxed(6),
-                (11, Role.REVIEW): [AddBox(Box(30, 30, 41, 41)), Stop()],
+                (10, Role.REVIEW): [AddBox(Box(30, 30, 41, 41)), Stop()],
             },
-            Assessment((11,)),
+            Assessment((10,)),
         )
         slices, limits = ArraySlices(volume, segmenter), Limits(planner_decides=True)
 
-        _, result = run(segment_target(LIVER, slices, policy, segmenter, limits))
+        turns, result = run(segment_target(LIVER, slices, policy, segmenter, limits))
 
         assert result.voxels is not None
-        assert result.voxels[11].sum() == 12 * 12
+        assert result.voxels[10].sum() == 12 * 12
         assert not any("apart" in told for told in result.warnings)
+        # and is not asked about again, though it does not lie on its neighbours
+        assert [turn.slice_index for turn in turns if turn.role is Role.REVIEW] == [10, 10]
 
     def test_what_is_not_there_on_a_second_look_is_cut(
         self, run: RunToEnd, slices: ArraySlices, segmenter: FakeVolumeSegmenter
