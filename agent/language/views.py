@@ -84,15 +84,15 @@ def _surroundings(observation: Observation) -> Crop | None:
     None with the opening one alone: a mask in doubt does not tell where the structure is, which may
     lie outside of what would be shown.
     """
-    known = [
+    outlines = [
         mask
         for mask in (observation.carried, observation.object_outline)
         if mask is not None and mask.any()
     ]
-    if not known:
+    if not outlines:
         return None
     opening = [] if observation.opening is None else [observation.opening]
-    return around_object(np.logical_or.reduce([*known, *opening]))
+    return around_object(np.logical_or.reduce([*outlines, *opening]))
 
 
 def _span(centre: float, side: int, size: int) -> tuple[int, int]:

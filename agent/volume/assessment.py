@@ -15,7 +15,7 @@ from agent.volume.between import between
 from agent.volume.filling import refill
 from agent.volume.neighbours import adjacent
 from agent.volume.propagate import affected_range, follow
-from agent.volume.target_state import TargetState
+from agent.volume.target_state import TargetState, note_second_look
 
 NAMED = "you named it when you looked over the whole"
 """Why a slice is under review that the policy itself found wrong."""
@@ -78,11 +78,11 @@ def _redraw(
         object_outline=object_outline,
     )
     if episode.best is not None:
-        target_state.note_judged(z, episode)
+        note_second_look(target_state, z, episode)
         return True
     if earlier is not None and not episode.absent:
         target_state.put(z, *earlier, sources)
-        target_state.note_judged(z, episode)
+        note_second_look(target_state, z, episode)
     elif earlier is not None:
         reason = target_state.absences.get(z) or "on a second look the structure is not there"
         target_state.warnings.append(f"slice {z} was cut: {reason}")

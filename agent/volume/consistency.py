@@ -12,7 +12,7 @@ from agent.turns import Turn
 from agent.values import Role, Segmentation
 from agent.volume.between import between
 from agent.volume.neighbours import adjacent, radius_px
-from agent.volume.target_state import TargetState, confirmed
+from agent.volume.target_state import TargetState, confirmed, note_second_look
 
 _FILLED_SCORE = 0.5  # times the lower score of both neighbours: no model drew a filled slice
 
@@ -64,7 +64,7 @@ def _affected(target_state: TargetState, before: Mapping[int, NDArray[np.bool_]]
 
 def _finding(target_state: TargetState, z: int) -> _Finding | None:
     """What is wrong with slice `z`, or None, as where the planner has had a second look already."""
-    if z in target_state.judged:
+    if z in target_state.second_looks:
         return None
     around = adjacent(target_state.masks, z)
     if z not in target_state.masks:
@@ -102,11 +102,11 @@ def _correct(target_state: TargetState, finding: _Finding) -> Generator[Turn, No
         objection=misfits,
     )
     if episode.best is not None:
-        target_state.note_judged(z, episode)
+        note_second_look(target_state, z, episode)
         return
     if earlier is not None and confirmed(episode, target_state.limits):
         target_state.put(z, *earlier, sources)
-        target_state.note_judged(z, episode)
+        note_second_look(target_state, z, episode)
         target_state.warnings.append(f"slice {z} was kept on a second look, though {finding.why}")
     elif z in target_state.absences:
         reason = target_state.absences[z] or "on a second look the structure is not there"

@@ -18,7 +18,7 @@ from agent.episode.tidy import tidy_slice
 from agent.ports import PropagatedSlice, Seed, Slices, VolumeSegmenter
 from agent.volume.between import dice
 from agent.volume.neighbours import adjacent
-from agent.volume.target_state import TargetState, record_propagation
+from agent.volume.target_state import TargetState, record_propagation, trusted_slices
 
 Mask2D = NDArray[np.bool_]
 
@@ -121,7 +121,7 @@ def affected_range(
     redrawn = {z for z in corrected_slices if z in target_state.masks}
     if not redrawn:
         return None
-    trusted = sorted(redrawn.union(target_state.trusted_slices))
+    trusted = sorted(redrawn.union(trusted_slices(target_state)))
     depth = target_state.slices.shape[0]
     below = [z for z in trusted if z < min(redrawn)]
     above = [z for z in trusted if z > max(redrawn)]

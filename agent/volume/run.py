@@ -21,7 +21,7 @@ from agent.volume.carry import propagate_slice_by_slice
 from agent.volume.consistency import check_consistency
 from agent.volume.outline import Outline, ended_result
 from agent.volume.propagate import follow
-from agent.volume.target_state import EpisodeConfig, TargetState, conditions_of
+from agent.volume.target_state import EpisodeConfig, TargetState, conditions_of, trusted_slices
 
 _DOUBTFUL = 0.5  # a confidence below this is worth a warning
 _NOTABLE_INTERPOLATED = 0.1  # of its slices
@@ -93,7 +93,7 @@ def _result(target_state: TargetState) -> TargetResult:
         return ended_result(
             target_state, TargetStatus.UNCERTAIN, "no slice's mask stood up to the review"
         )
-    voxels = tidy_object(all_voxels, target_state.trusted_slices)
+    voxels = tidy_object(all_voxels, trusted_slices(target_state))
     left_out = 1.0 - np.count_nonzero(voxels) / np.count_nonzero(all_voxels)
     if left_out >= _NOTABLE_SHARE:
         target_state.warnings.append(

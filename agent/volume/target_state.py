@@ -54,8 +54,8 @@ class TargetState:
     `masks` and `scores` by slice index, only of slices with a mask; `key_slices` those worked on in
     full; `presence` as in Localisation; `warnings` for a person; `assessed` the slices that the
     policy's assessment names, None before it; `interpolated` the slices whose mask no model drew,
-    with the two drawn slices (lower, upper) that it was interpolated from; `judged` those whose
-    mask a planner that decides drew, or said to be right, on a second look.
+    with the two drawn slices (lower, upper) that it was interpolated from; `second_looks` those
+    whose mask a planner that decides drew, or said to be right, on a second look.
     """
 
     target: Target
@@ -69,7 +69,7 @@ class TargetState:
     warnings: list[str] = field(default_factory=list)
     assessed: tuple[int, ...] | None = None
     interpolated: dict[int, tuple[int, int]] = field(default_factory=dict)
-    judged: set[int] = field(default_factory=set)
+    second_looks: set[int] = field(default_factory=set)
 
     @property
     def limits(self) -> Limits:
@@ -236,21 +236,8 @@ class TargetState:
     def take(self, z: int) -> tuple[NDArray[np.bool_], float]:
         """Remove and return the mask and score of slice `z`."""
         self.interpolated.pop(z, None)
-        self.judged.discard(z)
+        self.second_looks.discard(z)
         return self.masks.pop(z), self.scores.pop(z)
-
-    @property
-    def trusted_slices(self) -> list[int]:
-        """The slices with a mask that the planner answers for, ascending: what was followed from
-        others gives way to them.
-        """
-        return sorted((self.judged | set(self.key_slices)) & self.masks.keys())
-
-    def note_judged(self, z: int, episode: Episode) -> None:
-        """Note whether the planner's second look at slice `z` settles the mask that it has now."""
-        drawn = episode.best is not None and self.limits.planner_decides
-        if z in self.masks and (drawn or confirmed(episode, self.limits)):
-            self.judged.add(z)
 
     def voxels(self) -> NDArray[np.bool_]:
         """All masks as one object (z, y, x) bool."""
@@ -312,6 +299,22 @@ def confirmed(episode: Episode, limits: Limits) -> bool:
     """Whether a planner that decides ended a review by saying that the mask in doubt is right."""
     stopped = bool(episode.turns) and episode.turns[-1].outcome is Outcome.STOPPED
     return limits.planner_decides and episode.best is None and stopped
+
+
+def note_second_look(target_state: TargetState, z: int, episode: Episode) -> None:
+    """Note whether the planner's second look at slice `z` settles the mask that it has now."""
+    limits = target_state.limits
+    has_new_mask = episode.best is not None and limits.planner_decides
+    if z in target_state.masks and (has_new_mask or confirmed(episode, limits)):
+        target_state.second_looks.add(z)
+
+
+def trusted_slices(target_state: TargetState) -> list[int]:
+    """The slices with a mask that the planner answers for, ascending: what was followed from others
+    gives way to them.
+    """
+    answered_for = target_state.second_looks.union(target_state.key_slices)
+    return sorted(answered_for & target_state.masks.keys())
 
 
 def record_propagation(
