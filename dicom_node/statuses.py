@@ -63,6 +63,7 @@ STORE_STATUSES: tuple[Status, ...] = (
         0xB007, 0xB007, Category.WARNING, "Data Set does not match SOP Class", "PS3.4 table B.2-1"
     ),
     Status(0x0110, 0x0110, Category.FAILURE, "Processing failure", "PS3.7 C.5"),
+    Status(0x0111, 0x0111, Category.FAILURE, "Duplicate SOP Instance", "PS3.7 C.5"),
     Status(0x0117, 0x0117, Category.FAILURE, "Invalid SOP Instance", "PS3.7 9.1.1.1.9"),
     Status(0x0122, 0x0122, Category.FAILURE, "Refused: SOP Class not supported", "PS3.7 9.1.1.1.9"),
     Status(0x0124, 0x0124, Category.FAILURE, "Refused: Not authorized", "PS3.7 9.1.1.1.9"),

@@ -37,6 +37,9 @@ STATUS_RULES: tuple[StatusRule, ...] = (
     StatusRule(0xB000, 0xBFFF, DeliveryOutcome.DELIVERED, "", "PS3.4 table B.2-1, PS3.7 C.4"),
     StatusRule(0x0001, 0x0001, DeliveryOutcome.DELIVERED, "", "PS3.7 C.4"),
     StatusRule(0x0107, 0x0107, DeliveryOutcome.DELIVERED, "", "PS3.7 C.4.2"),
+    # a UID of ours is one object for ever: what is there already is this one, of a try whose answer
+    # was lost
+    StatusRule(0x0111, 0x0111, DeliveryOutcome.DELIVERED, "", "PS3.7 C.5"),
     StatusRule(0x0116, 0x0116, DeliveryOutcome.DELIVERED, "", "PS3.7 C.4.3"),
     StatusRule(
         0xA700,

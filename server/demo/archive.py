@@ -16,15 +16,15 @@ AE_TITLE = "PACS"
 
 
 class Archive:
-    """An archive on a free loopback port.
+    """An archive on a loopback port, a free one where `port` is 0.
 
     `received` reads its disk, so it tells only what is really kept.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, port: int = 0) -> None:
         self._inbox = Inbox(folder)
         self._listener = Listener(
-            ApplicationEntity(AE_TITLE), "127.0.0.1", 0, self._inbox, StudyWatch()
+            ApplicationEntity(AE_TITLE), "127.0.0.1", port, self._inbox, StudyWatch()
         )
 
     @property

@@ -173,6 +173,20 @@ class FakeRecord:
         self.kept_requests[request_id] = replace(view, deliveries=deliveries)
         return _moved(self, "request.released", actor, request_id, view.state)
 
+    def destination_answers(self, destination: str, *, actor: str) -> int:
+        """See RecordPort."""
+        _require_answer(self)
+        waiting = [
+            view
+            for view in self.kept_requests.values()
+            for delivery in view.deliveries
+            if (delivery.destination, delivery.state) == (destination, DeliveryState.RETRYING)
+        ]
+        for view in waiting:
+            study, state = view.study_instance_uid, view.state
+            _note(self.trail, "delivery.now", actor, study, state, view.id)
+        return len(waiting)
+
     def cancel(self, request_id: str, *, actor: str) -> RequestView:
         """See RecordPort."""
         before = self.request(request_id).state

@@ -74,6 +74,9 @@ class RecordPort(Protocol):
     def release(self, request_id: str, *, actor: str) -> RequestView:
         """Send results that were held back for review; UnknownRequest, WrongState."""
 
+    def destination_answers(self, destination: str, *, actor: str) -> int:
+        """Send at once what waits to be sent to a destination; how many deliveries."""
+
     def cancel(self, request_id: str, *, actor: str) -> RequestView:
         """End a request that has not ended; UnknownRequest, WrongState."""
 

@@ -98,11 +98,14 @@ class DestinationOut(_Answered):
 
 
 class EchoOut(_Answered):
-    """A destination that answered C-ECHO, and how long it took."""
+    """A destination that answered C-ECHO, and how long it took; `tried_now` deliveries that waited
+    for their next time are tried at once.
+    """
 
     destination: str
     ok: Literal[True]
     seconds: float
+    tried_now: int
 
 
 class LiveOut(_Answered):

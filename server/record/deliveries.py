@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from dicom_node.values import ResultKind, WrittenResult
@@ -21,6 +22,8 @@ from server.record.database.jobs import Jobs
 from server.record.states import check_delivery
 from server.record.tables import DeliveryRow, RequestRow
 from server.values import OPEN_DELIVERIES, DeliveryState, RequestState, Stage
+
+_MOST_AT_ONCE = 100  # deliveries made due in one transaction: each that is taken makes more so
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,8 @@ class Deliveries:
             )
             _took(row, seconds)
             _settle(session, row)
+            reason = "the destination took another delivery"
+            try_now(session, self._jobs, attempt.destination, audit.SYSTEM, reason)
 
     def failed(
         self, attempt: DeliveryAttempt, sentence: str, seconds: float, again_in_s: float | None
@@ -105,6 +110,41 @@ class Deliveries:
                     attempt.attempt + 1,
                     again_in_s,
                 )
+
+
+def try_now(session: Session, jobs: Jobs, destination: str, actor: str, reason: str) -> int:
+    """Make due what waits for its next time to be sent to `destination`; how many deliveries.
+
+    A request that another transaction works on is left out: it is being tried, or ends.
+    """
+    query = (
+        select(RequestRow, DeliveryRow)
+        .join(DeliveryRow, DeliveryRow.request_id == RequestRow.id)
+        .where(
+            RequestRow.state == RequestState.SENDING,
+            DeliveryRow.state == DeliveryState.RETRYING,
+            DeliveryRow.destination == destination,
+            DeliveryRow.next_try_at > audit.utc_now(),
+        )
+        .order_by(RequestRow.number)
+        .limit(_MOST_AT_ONCE)
+        .with_for_update(of=RequestRow, skip_locked=True)
+    )
+    found = session.execute(query).all()
+    for row, delivery in found:
+        delivery.next_try_at = audit.utc_now()
+        jobs.delivery_now(session, row.id, destination, row.run, delivery.attempts + 1)
+        audit.note(
+            session,
+            "delivery.now",
+            study=row.study_instance_uid,
+            request_id=row.id,
+            actor=actor,
+            destination=destination,
+            attempt=delivery.attempts + 1,
+            reason=reason,
+        )
+    return len(found)
 
 
 def _open(session: Session, attempt: DeliveryAttempt) -> tuple[RequestRow, DeliveryRow]:

@@ -26,12 +26,24 @@ from server.errors import RequestError
 from server.nodes.lifecycle import own_python
 from server.values import ENDED_STATES, WorkStep, whole_ml
 from tests.support import phantoms, pictures
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.slow
 
 LIMIT_S = 240.0
 SHAPE = (24, 96, 96)
 FAKE_MODELS = '\n[agent]\npolicy = "threshold"\nsegmenter = "fake"\n'
+LATE_PORT = free_port()
+LATE_ARCHIVE = f"""
+[[destinations]]
+name = "late"
+ae_title = "PACS"
+host = "127.0.0.1"
+port = {LATE_PORT}
+
+[delivery]
+delay_s = 600.0
+"""
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +53,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningNode
     folder = tmp_path_factory.mktemp("n")
     archive = Archive(folder / "archive")
     targets = ("liver",)
-    with archive.running(), running_node(folder, archive.port, targets, FAKE_MODELS) as node:
+    with (
+        archive.running(),
+        running_node(folder, archive.port, targets, FAKE_MODELS + LATE_ARCHIVE) as node,
+    ):
         yield node, archive
 
 
@@ -320,6 +335,34 @@ def test_a_picture_is_segmented_on_request_and_claims_no_volume(
     volume = load_volume([read_header(made.path)])
     (mask,) = segment_masks(received[seg["sop_instance_uid"]], volume).values()
     assert dice(mask[0], made.mask) > 0.9
+
+
+def test_what_waits_for_a_destination_goes_when_it_answers_again(
+    site: tuple[RunningNode, Archive], patient: Callable[..., Any], tmp_path: Path
+) -> None:
+    # Arrange: nobody listens, and the next try is ten minutes away
+    node, _ = site
+    study = send(node, list(patient().paths))
+    ended(node, study)
+    body = {"study_instance_uid": study, "targets": ["liver"], "destinations": ["late"]}
+    asked = node.client.post("requests", body)
+    deadline = time.monotonic() + LIMIT_S
+    while (tried := node.client.get(f"requests/{asked['id']}")["deliveries"])[0]["attempts"] < 1:
+        assert time.monotonic() < deadline, tried
+        time.sleep(0.1)
+
+    # Act
+    archive = Archive(tmp_path / "late", LATE_PORT)
+    with archive.running():
+        answer = node.client.post("destinations/late/echo", {})
+        request = ended(node, study, number=2)
+
+    # Assert
+    assert answer["tried_now"] == 1
+    assert (request["id"], request["state"]) == (asked["id"], "DONE")
+    assert len(archive.received(study)) == 2
+    told = [line for line in node.client.get("audit") if line["event"] == "delivery.now"]
+    assert [line["detail"]["reason"] for line in told] == ["the destination answered an echo"]
 
 
 def test_absent_alone_ends_done_with_a_report(

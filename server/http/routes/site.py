@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime
 
 from fastapi import APIRouter
 from pydantic import AwareDatetime
 from starlette.exceptions import HTTPException
 
-from server.http.dependencies import WithPart, WithServices, WithSharedCalls
+from server.http.dependencies import Asker, WithPart, WithServices, WithSharedCalls
 from server.http.described import problem_responses
+from server.http.echoing import echo
 from server.http.schemas import DestinationOut, EchoOut
 from server.record.views import AuditView
 from server.settings import DestinationSettings
@@ -27,19 +27,23 @@ async def list_destinations(services: WithServices) -> list[DestinationSettings]
 @router.post(
     "/destinations/{name}/echo", tags=["destinations"], responses=problem_responses(429, 502)
 )
-async def echo(name: str, services: WithServices, shared_calls: WithSharedCalls) -> EchoOut:
-    """C-ECHO to a destination.
+async def echo_to(
+    name: str, services: WithServices, shared_calls: WithSharedCalls, actor: Asker
+) -> EchoOut:
+    """C-ECHO to a destination; where it answers, what waits to be sent to it is tried at once.
 
     502 with the reason when it does not answer, 429 when too many are asked at once.
     """
-    destinations = {site.settings.name: site.destination for site in services.destinations}
+    destinations = {site.settings.name: site for site in services.destinations}
     if name not in destinations:
         raise HTTPException(
             404, f"no destination of that name; configured: {', '.join(destinations) or 'none'}"
         )
-    began = time.perf_counter()
-    await shared_calls.echoes.run(destinations[name].echo)
-    return EchoOut(destination=name, ok=True, seconds=round(time.perf_counter() - began, 3))
+    destination, record = destinations[name], services.record
+    answer = await shared_calls.echoes.run(lambda: echo(destination, record, actor=actor))
+    return EchoOut(
+        destination=name, ok=True, seconds=round(answer.seconds, 3), tried_now=answer.tried_now
+    )
 
 
 @router.get("/audit", tags=["audit"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Path, Request
@@ -11,9 +10,10 @@ from fastapi.responses import HTMLResponse
 from dicom_node.errors import DicomNodeError
 from models.errors import ModelsError
 from server.errors import ServerError
+from server.http.echoing import echo
 from server.http.readiness import OK, readiness
 from server.nodes.heartbeat import free_bytes
-from server.pages.dependencies import NewestFirst, WithPageCalls, WithPages, listed
+from server.pages.dependencies import NewestFirst, PageActor, WithPageCalls, WithPages, listed
 from server.pages.faults import sentence
 from server.pages.ports import PageServices
 from server.pages.rendering import html
@@ -48,24 +48,27 @@ def _destinations_page(
 
 
 @router.post("/destinations/{name}/echo")
-async def echo(
+async def echo_to(
     request: Request,
     name: Annotated[str, Path(max_length=64)],
     pages: WithPages,
     calls: WithPageCalls,
+    actor: PageActor,
 ) -> HTMLResponse:
     """C-ECHO to a destination: does it answer, and if not, why?"""
     destinations = {site.settings.name: site for site in pages.services.destinations}
     if name not in destinations:
         raise HTTPException(404, "No destination of this name is configured.")
-    began = time.perf_counter()
+    destination, record = destinations[name], pages.services.record
     try:
-        await calls.echoes.run(destinations[name].destination.echo)
+        answered = await calls.echoes.run(lambda: echo(destination, record, actor=actor))
     except DicomNodeError as error:
         return _destinations_page(
             request, pages, 502, name=name, fault=sentence(str(error)), answer=""
         )
-    answer = f"It answers, after {time.perf_counter() - began:.2f} seconds."
+    answer = f"It answers, after {answered.seconds:.2f} seconds."
+    if answered.tried_now:
+        answer += f" What waited for it is sent now: {answered.tried_now}."
     return _destinations_page(request, pages, name=name, fault="", answer=answer)
 
 

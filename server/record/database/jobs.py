@@ -50,10 +50,19 @@ class Jobs(Protocol):
     ) -> None:
         """Queue a try to deliver within `session`'s transaction, due after `delay_s`."""
 
+    def delivery_now(
+        self, session: Session, request_id: str, destination: str, run: int, attempt: int
+    ) -> None:
+        """Make a try that is queued for later due at once."""
+
 
 def workflow_id(request_id: str, run: int) -> str:
     """The workflow of a request is called like it; later runs carry their number."""
     return request_id if run == 1 else f"{request_id}:run-{run}"
+
+
+def _delivery_name(request_id: str, destination: str, run: int, attempt: int) -> str:
+    return f"{workflow_id(request_id, run)}:send:{destination}:{attempt}"
 
 
 def work_named(workflow: str) -> tuple[str, int, tuple[str, int] | None]:
@@ -112,12 +121,20 @@ class DbosJobs:
         delay_s: float,
     ) -> None:
         """See Jobs; a job that is there already stays as it is."""
-        name = f"{workflow_id(request_id, run)}:send:{destination}:{attempt}"
+        name = _delivery_name(request_id, destination, run, attempt)
         options = self._options(DELIVERY_WORKFLOW, DELIVERY_QUEUE, name)
         if delay_s > 0:
             options["delay_seconds"] = delay_s
         session.flush()
         self._client.enqueue_in_transaction(session, options, request_id, destination, run, attempt)
+        announce_work(session, DELIVERY_QUEUE)
+
+    def delivery_now(
+        self, session: Session, request_id: str, destination: str, run: int, attempt: int
+    ) -> None:
+        """See Jobs; a try that is due already stays as it is. Whether `session` commits or not."""
+        name = _delivery_name(request_id, destination, run, attempt)
+        self._client.set_workflow_delay(name, delay_seconds=0)
         announce_work(session, DELIVERY_QUEUE)
 
     def close(self) -> None:

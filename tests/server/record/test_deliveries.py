@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -49,6 +50,16 @@ def queued(desk: Any) -> dict[str, str]:
     try:
         found = client.list_workflows(queue_name="deliveries")
         return {one.workflow_id: str(one.status) for one in found}
+    finally:
+        client.destroy()
+
+
+def due_in_s(desk: Any, job: str) -> float:
+    """Seconds until a job that is queued for later is due."""
+    client = open_client(desk.url)
+    try:
+        (found,) = client.list_workflows(workflow_ids=[job])
+        return (found.delay_until_epoch_ms or 0) / 1000 - time.time()
     finally:
         client.destroy()
 
@@ -344,6 +355,48 @@ def test_retry_while_sending_means_now(desk: Desk) -> None:
     assert [job for job in queued(desk) if ":run-2:" in job] == [f"{request_id}:run-2:send:pacs:1"]
     with pytest.raises(RunEnded):
         desk.deliveries.begin(first_try(request_id, attempt=2))
+
+
+def test_what_waits_is_due_once_its_destination_answers(desk: Desk) -> None:
+    # Arrange: two destinations are tried again in an hour
+    request_id = sending(desk, "pacs", "archive")
+    for name in ("pacs", "archive"):
+        desk.deliveries.failed(first_try(request_id, name), "refused", 0.1, 3600.0)
+
+    # Act
+    woken = desk.record.destination_answers("pacs", actor="jo")
+    again = desk.record.destination_answers("pacs", actor="jo")
+
+    # Assert
+    archive, pacs = sorted(
+        desk.record.request(request_id).deliveries, key=lambda delivery: delivery.destination
+    )
+    assert (woken, again) == (1, 0)
+    assert pacs.next_try_at is not None
+    assert archive.next_try_at is not None
+    assert pacs.next_try_at <= datetime.now(UTC) < archive.next_try_at
+    assert due_in_s(desk, f"{request_id}:send:pacs:2") < 1
+    assert due_in_s(desk, f"{request_id}:send:archive:2") > 3000
+    told = [line for line in desk.record.audit() if line.event == "delivery.now"]
+    assert [(line.actor, line.detail["destination"]) for line in told] == [("jo", "pacs")]
+
+
+def test_a_delivery_that_is_taken_makes_the_others_due(desk: Desk) -> None:
+    waiting, taken = sending(desk), sending(desk)
+    desk.deliveries.failed(first_try(waiting), "refused", 0.1, 3600.0)
+
+    desk.deliveries.delivered(first_try(taken), [ResultKind.SEG], 0.1)
+
+    assert due_in_s(desk, f"{waiting}:send:pacs:2") < 1
+    assert desk.events(waiting)[-1] == "delivery.now"
+
+
+def test_nothing_is_due_of_a_request_that_has_ended(desk: Desk) -> None:
+    request_id = sending(desk)
+    desk.deliveries.failed(first_try(request_id), "refused", 0.1, 3600.0)
+    desk.record.cancel(request_id, actor="jo")
+
+    assert desk.record.destination_answers("pacs", actor="jo") == 0
 
 
 def test_work_of_an_older_pipeline_that_was_sending_only_sends_again(

@@ -6,6 +6,8 @@ from starlette.testclient import TestClient
 
 from dicom_node.errors import TransientDeliveryError
 from dicom_node.fakes import FakeDestination
+from server.errors import RecordUnavailable
+from server.http.fakes import FakeRecord
 
 
 def test_destinations_are_listed_as_configured(api: TestClient) -> None:
@@ -26,6 +28,14 @@ def test_a_destination_that_answers_is_ok(api: TestClient) -> None:
     assert answer.status_code == 200
     assert answer.json()["destination"] == "pacs"
     assert answer.json()["ok"] is True
+
+
+def test_the_record_being_away_holds_no_answer_back(api: TestClient, record: FakeRecord) -> None:
+    record.away = RecordUnavailable("the database does not answer")
+
+    answer = api.post("/api/v1/destinations/pacs/echo")
+
+    assert (answer.status_code, answer.json()["tried_now"]) == (200, 0)
 
 
 def test_a_destination_that_does_not_answer_says_why(
