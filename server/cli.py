@@ -20,6 +20,7 @@ from dicom_node.errors import DicomNodeError
 from dicom_node.log_text import LogFormat, current_log_format, log_lines
 from models.errors import ModelsError
 from server import compose
+from server.command_help import add_help
 from server.commands.console import say
 from server.errors import ConfigurationError, ServerError
 from server.nodes.lifecycle import SAFE_PATH_VARIABLE
@@ -130,6 +131,7 @@ def make_parser(words: Sequence[str] | None = None) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=sentence, description=sentence)
         if words is None or name == named:
             import_module(f"server.commands.{module}").add_arguments(command)
+            add_help(command, name)
     return parser
 
 

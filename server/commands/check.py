@@ -21,19 +21,6 @@ from server.errors import ServerError
 from server.nodes.gpus import gpus_for_workers
 from server.settings import Settings
 
-_EPILOG = """\
-Each line begins with ok, warn (it may be meant, or pass) or FAIL. A FAIL of the configuration or of
-the choice of models keeps `segnode serve` from starting; one of a destination, of weights, of the
-database or of the disk does not: that may change while the node runs.
-
-exit codes: 0 nothing fails, 1 something does or the settings cannot be read, 2 the command line is
-wrong
-
-examples:
-  segnode check --config site.toml
-  segnode check --config site.toml && segnode serve --config site.toml
-"""
-
 
 class Severity(StrEnum):
     """What a line begins with; a doubt (`WARN`) does not make the command fail."""
@@ -53,8 +40,6 @@ Line = tuple[Severity, str, str]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What `check` takes."""
     add_config(parser, _check)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = _EPILOG
 
 
 def _check(arguments: argparse.Namespace, load: Load) -> int:

@@ -44,8 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--shards",
         metavar="I/K",
         type=_shard,
-        default=Shard(),
-        help="the I-th of K parts; the last part to end writes the report",
+        default="1/1",
+        help="the I-th of K parts (1/1); the last part to end writes the report",
     )
 
 

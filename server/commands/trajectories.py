@@ -30,13 +30,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"whose cases: training (the default), validation, test, or {ALL}",
     )
     parser.add_argument(
-        "--per-case", metavar="N", type=int, default=1, help="trajectories for each structure"
+        "--per-case", metavar="N", type=int, default=1, help="trajectories for each structure; 1"
     )
     parser.add_argument(
         "--shards",
         metavar="I/K",
         default="1/1",
-        help="make part I of K; each part is a process of its own, here or elsewhere",
+        help="make part I of K (1/1); each part is a process of its own, here or elsewhere",
     )
     parser.add_argument(
         "--resume",
@@ -47,9 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--dialect",
         choices=[str(dialect) for dialect in Dialect],
         default=str(_DEFAULTS.dialect),
-        help="how the model writes its actions",
+        help=f"how the model writes its actions; {_DEFAULTS.dialect}",
     )
-    parser.add_argument("--seed", metavar="N", type=int, default=0, help="of all draws")
+    parser.add_argument("--seed", metavar="N", type=int, default=0, help="of all draws; 0")
     parser.add_argument(
         "--min-iou",
         metavar="X",

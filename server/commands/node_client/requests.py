@@ -22,15 +22,6 @@ LAST = 20
 LARGEST_PAGE = 1000
 """What the node gives in one answer at most."""
 
-EXIT_CODES = "exit codes: 0 the node answered, 1 it refused or does not answer, 2 wrong usage"
-EXAMPLES = {
-    "requests": "segnode requests --state FAILED --last 5\n  segnode requests --study 1.2.3 --json",
-    "show": "segnode show REQUEST_ID\n  segnode show REQUEST_ID --json",
-    "cancel": "segnode cancel REQUEST_ID\n  segnode cancel REQUEST_ID --url http://node:8080",
-    "retry": "segnode retry REQUEST_ID\n  segnode retry REQUEST_ID --json",
-    "release": "segnode release REQUEST_ID\n  segnode release REQUEST_ID --json",
-    "turns": "segnode turns REQUEST_ID\n  segnode turns REQUEST_ID --json",
-}
 LIST_HEADER = ("request", "state", "created", "route", "asked by", "study", "error")
 TARGET_HEADER = ("target", "status", "ml", "turns", "reason")
 DELIVERY_HEADER = ("destination", "state", "attempts", "next try", "last error")
@@ -40,8 +31,6 @@ TURN_HEADER = ("n", "target", "slice", "turn", "role", "action", "outcome", "sco
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What a command about a running node's requests takes."""
     word = parser.prog.split()[-1]
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = f"examples:\n  {EXAMPLES[word]}\n\n{EXIT_CODES}"
     add_config(parser, _RUNS[word])
     if word == "requests":
         parser.add_argument("--study", metavar="UID", help="only those of this Study Instance UID")

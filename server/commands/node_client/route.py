@@ -28,19 +28,6 @@ MOST_VALUES = 5
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What `route` takes."""
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = (
-        "examples:\n"
-        "  segnode route 1.2.840.113619.2.55.3\n"
-        "  segnode route --explain image.dcm --config site.toml\n\n"
-        "STUDY_UID: the node at --url applies the routes that it was started with, and makes the\n"
-        "requests that a new arrival would get, none of them twice.\n"
-        "--explain: nothing is made. A study is read from storage.dir on this machine; a FILE may\n"
-        "be a folder, too. Segnode's own results among the files count here; a node leaves them\n"
-        "out.\n\n"
-        "exit codes: 0 it was applied or explained, matching or not, 1 it could not be, 2 wrong "
-        "usage"
-    )
     add_config(parser, _route)
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument(

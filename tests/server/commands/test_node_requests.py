@@ -9,7 +9,6 @@ import pytest
 
 from agent.values import TargetStatus
 from server.cli import main
-from server.commands.node_client.requests import EXAMPLES
 from server.http.fakes import START, FakeRecord
 from server.record.views import TurnView
 from server.values import DeliveryState, RequestState
@@ -153,14 +152,3 @@ def test_turns_are_listed_by_target(capsys: Capture, record: FakeRecord) -> None
 def test_an_unknown_request_is_a_sentence(capsys: Capture, command: str, unknown: str) -> None:
     assert main([command, unknown]) == 1
     assert f"there is no request {unknown!r}" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("command", EXAMPLES)
-def test_help_has_two_examples_and_the_exit_codes(capsys: Capture, command: str) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main([command, "--help"])
-
-    out = capsys.readouterr().out
-    assert ended.value.code == 0
-    assert out.count(f"\n  segnode {command}") == 2
-    assert "exit codes: 0 the node answered" in out
