@@ -123,9 +123,16 @@ def make_parser(words: Sequence[str] | None = None) -> argparse.ArgumentParser:
         prog="segnode", description="A DICOM node that segments on request."
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
+    parser.add_argument(
+        "--print-completion",
+        metavar="SHELL",
+        choices=("bash", "zsh", "tcsh"),
+        action=_Completion,
+        help="print what completes this command in a bash, zsh or tcsh, and exit",
+    )
     parser.set_defaults(logs=False)
     commands = parser.add_subparsers(metavar="COMMAND", dest="command", required=True)
-    # no option before the command takes a value, so the first other word is the command
+    # no option before a command takes a value, so the first other word is the command
     named = next((word for word in words or () if not word.startswith("-")), None)
     for name, (module, sentence) in COMMANDS.items():
         command = commands.add_parser(name, help=sentence, description=sentence)
@@ -133,6 +140,18 @@ def make_parser(words: Sequence[str] | None = None) -> argparse.ArgumentParser:
             import_module(f"server.commands.{module}").add_arguments(command)
             add_help(command, name)
     return parser
+
+
+class _Completion(argparse.Action):
+    """Makes the script when it is asked for: it needs every command's arguments."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, _: object, values: object, *__: object
+    ) -> None:
+        from server.shell_completion import completion
+
+        say(completion(make_parser(), str(values)))
+        parser.exit()
 
 
 class _Version(argparse.Action):
