@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 ROUTABLE_KEYWORDS: tuple[str, ...] = (
+    "AccessionNumber",
     "AcquisitionDate", "AcquisitionNumber", "AcquisitionProtocolName", "AcquisitionTime",
     "AcquisitionType", "AnatomicalOrientationType", "BitsAllocated", "BitsStored",
     "BodyPartExamined", "BurnedInAnnotation", "Columns", "ContentDate", "ContrastBolusAgent",

@@ -1,5 +1,5 @@
-"""What `--help` says of every command behind its arguments: examples, files that are read, exit
-codes. One table, so that no command is without them (tests/server/test_command_help.py).
+"""What a command's help says behind its arguments: examples, files that are read, exit codes. One
+table, so that no command is without them (tests/server/test_command_help.py).
 """
 
 from __future__ import annotations
@@ -164,13 +164,15 @@ COMMAND_HELP: Mapping[str, CommandHelp] = {
 def add_help(parser: argparse.ArgumentParser, command: str) -> None:
     """Put examples, files and exit codes under the help of `command` and of all below it."""
     for words, one in commands_of(parser, command):
-        known = COMMAND_HELP.get(words)
-        if known is None:
+        command_help = COMMAND_HELP.get(words)
+        if command_help is None:
             continue
         parts = [
-            *([known.more] if known.more else []),
-            "\n  ".join(["examples:", *(f"segnode {example}" for example in known.examples)]),
-            textwrap.fill(f"exit codes: {known.exit_codes}", _WIDTH),
+            *([command_help.more] if command_help.more else []),
+            "\n  ".join(
+                ["examples:", *(f"segnode {example}" for example in command_help.examples)]
+            ),
+            textwrap.fill(f"exit codes: {command_help.exit_codes}", _WIDTH),
         ]
         one.formatter_class = argparse.RawDescriptionHelpFormatter
         one.epilog = "\n\n".join(parts)

@@ -18,6 +18,8 @@ from server.pages.app import ApiAndPages, create_pages
 from server.pages.ports import PageServices, Site
 from server.record.counting import RecordCounting
 from server.record.database.engine import Sessions, open_engine
+from server.record.database.jobs import DbosJobs
+from server.record.deliveries import Deliveries
 from server.record.overviews.overview import RecordOverview
 from server.rules.catalogue import load_catalogue
 from server.rules.completion import load_structure_names
@@ -56,6 +58,7 @@ def _services(settings: Settings, url: str, pictures: TurnPictures) -> Services:
     return Services(
         record=record(settings, url),
         counting=RecordCounting(sessions, part_table(sessions)),
+        waiting=Deliveries(sessions, DbosJobs(url)),
         pictures=pictures,
         destinations=tuple(
             ConfiguredDestination(configured, destination)

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from server.errors import RecordUnavailable
 from server.nodes.heartbeat import STORAGE_LIMIT_S, Publisher, StorageProbe
 from server.pulses import Part, Pulse
 from server.record.database.engine import Sessions, open_engine
@@ -40,12 +39,12 @@ def heartbeat(
     `usable_urls` gives the record's URL once its tables are there; `looks` as in Publisher.
     """
 
-    def open_parts() -> PartTable:
+    def open_parts() -> PartTable | None:
         for url in usable_urls():
             table = part_table(Sessions(open_engine(url, pool_size=1)))
             table.sweep()
             return table
-        raise RecordUnavailable("the database has not been opened yet")
+        return None
 
     storage = Pulse(Part.STORAGE, STORAGE_LIMIT_S)
     probe = StorageProbe(folder, settings.storage.minimum_free_bytes, storage)

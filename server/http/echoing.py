@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 
 from server.errors import ServerError
-from server.http.ports import ConfiguredDestination, RecordPort
+from server.http.ports import ConfiguredDestination, WaitingDeliveries
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ class Answered:
     tried_now: int
 
 
-def echo(destination: ConfiguredDestination, record: RecordPort, *, actor: str) -> Answered:
+def echo(destination: ConfiguredDestination, waiting: WaitingDeliveries, *, actor: str) -> Answered:
     """Ask whether `destination` answers; DicomNodeError with the reason where it does not.
 
     What waits for it is sent now. A record that is away holds no answer back: then each delivery
@@ -33,7 +33,7 @@ def echo(destination: ConfiguredDestination, record: RecordPort, *, actor: str) 
     destination.destination.echo()
     seconds = time.perf_counter() - began
     try:
-        tried_now = record.destination_answers(name, actor=actor)
+        tried_now = waiting.send_now(name, actor=actor)
     except ServerError as error:
         logger.warning("%s answers; what waits for it stays at its times: %s", name, error)
         tried_now = 0

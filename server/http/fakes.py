@@ -173,20 +173,6 @@ class FakeRecord:
         self.kept_requests[request_id] = replace(view, deliveries=deliveries)
         return _moved(self, "request.released", actor, request_id, view.state)
 
-    def destination_answers(self, destination: str, *, actor: str) -> int:
-        """See RecordPort."""
-        _require_answer(self)
-        waiting = [
-            view
-            for view in self.kept_requests.values()
-            for delivery in view.deliveries
-            if (delivery.destination, delivery.state) == (destination, DeliveryState.RETRYING)
-        ]
-        for view in waiting:
-            study, state = view.study_instance_uid, view.state
-            _note(self.trail, "delivery.now", actor, study, state, view.id)
-        return len(waiting)
-
     def cancel(self, request_id: str, *, actor: str) -> RequestView:
         """See RecordPort."""
         before = self.request(request_id).state
@@ -233,6 +219,27 @@ class FakeRecord:
         _require_answer(self)
         lines = [line for line in self.trail if since is None or line.at >= since]
         return tuple(lines[offset : offset + limit])
+
+
+class FakeWaiting:
+    """WaitingDeliveries of a FakeRecord: those that are RETRYING."""
+
+    def __init__(self, record: FakeRecord) -> None:
+        self._record = record
+
+    def send_now(self, destination: str, *, actor: str) -> int:
+        """See WaitingDeliveries."""
+        _require_answer(self._record)
+        waiting = [
+            view
+            for view in self._record.kept_requests.values()
+            for delivery in view.deliveries
+            if (delivery.destination, delivery.state) == (destination, DeliveryState.RETRYING)
+        ]
+        for view in waiting:
+            study, state = view.study_instance_uid, view.state
+            _note(self._record.trail, "delivery.now", actor, study, state, view.id)
+        return len(waiting)
 
 
 def _require_answer(record: FakeRecord) -> None:

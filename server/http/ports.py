@@ -74,9 +74,6 @@ class RecordPort(Protocol):
     def release(self, request_id: str, *, actor: str) -> RequestView:
         """Send results that were held back for review; UnknownRequest, WrongState."""
 
-    def destination_answers(self, destination: str, *, actor: str) -> int:
-        """Send at once what waits to be sent to a destination; how many deliveries."""
-
     def cancel(self, request_id: str, *, actor: str) -> RequestView:
         """End a request that has not ended; UnknownRequest, WrongState."""
 
@@ -110,6 +107,16 @@ class Counting(Protocol):
         """Count what is there; RecordUnavailable."""
 
 
+class WaitingDeliveries(Protocol):
+    """What is to be sent, and waits for its next time."""
+
+    def send_now(self, destination: str, *, actor: str) -> int:
+        """Send at once what waits to be sent to a destination; how many deliveries.
+
+        RecordUnavailable.
+        """
+
+
 class TurnPictures(Protocol):
     """Draws turns of requests that have ended."""
 
@@ -134,6 +141,7 @@ class Services:
 
     record: RecordPort
     counting: Counting
+    waiting: WaitingDeliveries
     pictures: TurnPictures
     destinations: tuple[ConfiguredDestination, ...]
     storage: Path

@@ -43,14 +43,15 @@ class Parts(Protocol):
 class Publisher:
     """A thread that tells the record how the pulses of this process are; it beats none of them.
 
-    `open_parts` makes the record usable, and is called until it succeeds. `looks` are called before
-    each time: they beat the pulses of loops that are not ours, from what can be seen of them.
+    `open_parts` makes the record usable, and is called until it succeeds; None where the database
+    is still being opened. `looks` are called before each time: they beat the pulses of loops that
+    are not ours, from what can be seen of them.
     """
 
     def __init__(
         self,
         pulses: Sequence[Pulse],
-        open_parts: Callable[[], Parts],
+        open_parts: Callable[[], Parts | None],
         looks: Sequence[Callable[[], None]] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -81,6 +82,8 @@ class Publisher:
         try:
             if self._parts is None:
                 self._parts = self._open_parts()
+            if self._parts is None:  # a node that has just started opens its database
+                return
             for look in self._looks:
                 look()
             doings = self._doings()

@@ -85,7 +85,15 @@ class Deliveries:
             _took(row, seconds)
             _settle(session, row)
             reason = "the destination took another delivery"
-            try_now(session, self._jobs, attempt.destination, audit.SYSTEM, reason)
+            _make_due(session, self._jobs, attempt.destination, audit.SYSTEM, reason)
+
+    def send_now(self, destination: str, *, actor: str) -> int:
+        """Send at once what waits to be sent to a destination, which answered `actor`; how many
+        deliveries.
+        """
+        with self._sessions.begin() as session:
+            reason = "the destination answered an echo"
+            return _make_due(session, self._jobs, destination, actor, reason)
 
     def failed(
         self, attempt: DeliveryAttempt, sentence: str, seconds: float, again_in_s: float | None
@@ -112,7 +120,7 @@ class Deliveries:
                 )
 
 
-def try_now(session: Session, jobs: Jobs, destination: str, actor: str, reason: str) -> int:
+def _make_due(session: Session, jobs: Jobs, destination: str, actor: str, reason: str) -> int:
     """Make due what waits for its next time to be sent to `destination`; how many deliveries.
 
     A request that another transaction works on is left out: it is being tried, or ends.
@@ -130,8 +138,8 @@ def try_now(session: Session, jobs: Jobs, destination: str, actor: str, reason: 
         .limit(_MOST_AT_ONCE)
         .with_for_update(of=RequestRow, skip_locked=True)
     )
-    found = session.execute(query).all()
-    for row, delivery in found:
+    rows = session.execute(query).all()
+    for row, delivery in rows:
         delivery.next_try_at = audit.utc_now()
         jobs.delivery_now(session, row.id, destination, row.run, delivery.attempts + 1)
         audit.note(
@@ -144,7 +152,7 @@ def try_now(session: Session, jobs: Jobs, destination: str, actor: str, reason: 
             attempt=delivery.attempts + 1,
             reason=reason,
         )
-    return len(found)
+    return len(rows)
 
 
 def _open(session: Session, attempt: DeliveryAttempt) -> tuple[RequestRow, DeliveryRow]:

@@ -8,7 +8,7 @@ from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import InstrumentedAttribute
 
-from server.record.reading import as_view, series_of
+from server.record.reading import as_view, series_of, study_summaries
 from server.record.tables import RequestRow, StudyRow
 from server.record.views import Page, RequestSummary, StudySummary
 from server.values import RequestState
@@ -36,7 +36,7 @@ def studies(session: Session, page: Page, unrouted: bool | None = None) -> tuple
         reason = StudyRow.unrouted_reason
         query = query.where(reason.is_not(None) if unrouted else reason.is_(None))
     rows = session.scalars(paged(query, StudyRow.number, page))
-    return tuple(as_view(StudySummary, row) for row in rows)
+    return study_summaries(session, rows.all())
 
 
 def paged(query: Query, number: InstrumentedAttribute[int], page: Page) -> Query:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 from functools import cache
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, func, select, true
 from sqlalchemy.orm import Session, selectinload
 
 from server.errors import UnknownRequest, UnknownStudy, UnknownTurn
@@ -25,6 +26,7 @@ from server.record.views import (
     ConflictView,
     DeliveryView,
     FaultyInstanceView,
+    RequestOfStudy,
     RequestView,
     ResultView,
     SeriesView,
@@ -34,6 +36,7 @@ from server.record.views import (
     TargetView,
     TurnView,
 )
+from server.values import RequestState
 
 View = TypeVar("View")
 
@@ -43,6 +46,7 @@ ON_HOLD = (
 )
 """What a request says while a person is to look at it."""
 
+_MOST_REQUESTS = 10  # of a study in a list
 MOST_FAULTY = 100
 """Faulty instances that a study shows; a series of 2,000 may have the same fault in each."""
 
@@ -132,13 +136,78 @@ def study(session: Session, uid: str) -> StudyView:
     row = session.get(StudyRow, uid)
     if row is None:
         raise UnknownStudy(f"this node does not hold the study {uid!r}: send it here first")
+    (summary,) = study_summaries(session, [row])
     return StudyView(
-        as_view(StudySummary, row),
+        summary,
         _series(session, uid),
         _versions(session, uid),
         _conflicts(session, uid),
         _faulty(session, uid),
     )
+
+
+def study_summaries(session: Session, rows: Sequence[StudyRow]) -> tuple[StudySummary, ...]:
+    """Studies with what one of their images says of them and their latest requests, by two queries
+    however many they are.
+    """
+    uids = [row.study_instance_uid for row in rows]
+    attributes = first_attributes(session, uids)
+    requests_by_study = _latest_requests(session, uids)
+    return tuple(
+        as_view(
+            StudySummary,
+            row,
+            study_date=attributes.get(row.study_instance_uid, {}).get("StudyDate", ""),
+            accession_number=attributes.get(row.study_instance_uid, {}).get("AccessionNumber", ""),
+            latest_requests=requests_by_study.get(row.study_instance_uid, ()),
+        )
+        for row in rows
+    )
+
+
+def first_attributes(
+    session: Session, study_instance_uids: Collection[str]
+) -> Mapping[str, Mapping[str, str]]:
+    """What routes match on of one image of each study that holds one, none of our own results."""
+    first = (
+        select(InstanceRow.attributes)
+        .where(
+            InstanceRow.study_instance_uid == StudyRow.study_instance_uid,
+            InstanceRow.ours.is_(False),
+        )
+        .order_by(InstanceRow.series_instance_uid, InstanceRow.sop_instance_uid)
+        .limit(1)
+        .correlate(StudyRow)
+        .scalar_subquery()
+    )
+    query = select(StudyRow.study_instance_uid, first).where(
+        StudyRow.study_instance_uid.in_(sorted(study_instance_uids))
+    )
+    rows = session.execute(query)
+    return {uid: attributes for uid, attributes in rows if attributes is not None}
+
+
+def _latest_requests(
+    session: Session, study_instance_uids: Collection[str]
+) -> Mapping[str, tuple[RequestOfStudy, ...]]:
+    latest = (
+        select(RequestRow)
+        .where(RequestRow.study_instance_uid == StudyRow.study_instance_uid)
+        .order_by(RequestRow.number.desc())
+        .limit(_MOST_REQUESTS)
+        .lateral()
+    )
+    query = (
+        select(StudyRow.study_instance_uid, latest.c.id, latest.c.state, latest.c.created_at)
+        .join(latest, true())
+        .where(StudyRow.study_instance_uid.in_(sorted(study_instance_uids)))
+        .order_by(StudyRow.study_instance_uid, latest.c.number.desc())
+    )
+    by_study: dict[str, list[RequestOfStudy]] = {}
+    for uid, request_id, state, created_at in session.execute(query):
+        row = RequestOfStudy(request_id, RequestState(state), created_at)
+        by_study.setdefault(uid, []).append(row)
+    return {uid: tuple(of_study) for uid, of_study in by_study.items()}
 
 
 def _faulty(session: Session, uid: str) -> tuple[FaultyInstanceView, ...]:

@@ -12,7 +12,6 @@ from server.record import audit, lists, reading, requests, studies
 from server.record.completion import Completion
 from server.record.database.engine import Sessions
 from server.record.database.jobs import Jobs
-from server.record.deliveries import try_now
 from server.record.requests import DEFAULT_PRIORITY, NewRequest
 from server.record.stored_studies import StoredStudyReader
 from server.record.tables import RequestRow, StudyRow
@@ -154,12 +153,6 @@ class Record:
             row = requests.locked(session, request_id)
             requests.release(session, self._jobs, row, actor)
             return _view(session, row)
-
-    def destination_answers(self, destination: str, *, actor: str) -> int:
-        """Send at once what waits for its next time to be sent there; how many deliveries."""
-        with self._sessions.begin() as session:
-            reason = "the destination answered an echo"
-            return try_now(session, self._jobs, destination, actor, reason)
 
     def cancel(self, request_id: str, *, actor: str) -> RequestView:
         """End a request that has not ended; work on it stops at its next turn.

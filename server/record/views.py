@@ -195,10 +195,20 @@ class StudyVersionView:
 
 
 @dataclass(frozen=True)
+class RequestOfStudy:
+    """A request among those of its study."""
+
+    id: str
+    state: RequestState
+    created_at: datetime
+
+
+@dataclass(frozen=True)
 class StudySummary:
     """A study in a list; `version` is 0 until it is first complete.
 
-    `number` is its place in the order of lists.
+    `number` is its place in the order of lists. `study_date` (YYYYMMDD) and `accession_number` are
+    those of one of its images, "" where it has none.
     """
 
     study_instance_uid: str
@@ -217,6 +227,11 @@ class StudySummary:
         bool, Field(description="no route matched when they were last applied to it")
     ] = False
     unrouted_reason: Annotated[str | None, Field(description="why, in one sentence")] = None
+    study_date: Annotated[str, Field(description="YYYYMMDD, empty where no image has it")] = ""
+    accession_number: Annotated[str, Field(description="empty where no image has it")] = ""
+    latest_requests: Annotated[
+        tuple[RequestOfStudy, ...], Field(description="the newest ten, the newest first")
+    ] = ()
 
 
 @dataclass(frozen=True)

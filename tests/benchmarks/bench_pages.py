@@ -39,6 +39,7 @@ from server.record.counting import RecordCounting
 from server.record.database.engine import Sessions, open_engine
 from server.record.database.jobs import DbosJobs
 from server.record.database.migrate import upgrade
+from server.record.deliveries import Deliveries
 from server.record.overviews.overview import RecordOverview
 from server.record.record import Record
 from server.record.stored_studies import StoredStudyReader
@@ -97,7 +98,7 @@ def pages_of(sessions: Sessions, jobs: DbosJobs, folder: Path) -> PageServices:
     studies = StoredStudyReader(Inbox(folder / "inbox"), read_header)
     record = Record(sessions, jobs, Rules(catalogue, ("pacs",)), studies)
     counting = RecordCounting(sessions, part_table(sessions))
-    services = Services(record, counting, FakePictures(), (), folder, 0)
+    services = Services(record, counting, Deliveries(sessions, jobs), FakePictures(), (), folder, 0)
     names = load_structure_names(catalogue)
     site = Site(load_settings().node, folder, 10.0, (), names, lambda: "locator + litemedsam")
     return PageServices(services, RecordOverview(sessions), site, tokens_of((TOKEN,)))

@@ -27,7 +27,7 @@ from dicom_node.receive.inbox import Inbox
 from dicom_node.series.header import read_header
 from server.compose.heartbeat import part_table
 from server.http.app import create_app
-from server.http.fakes import FakePictures
+from server.http.fakes import FakePictures, FakeRecord, FakeWaiting
 from server.http.ports import Services
 from server.http.tokens import tokens_of
 from server.nodes.postgres import EmbeddedPostgres
@@ -103,7 +103,10 @@ def measured(folder: Path, instances: int) -> dict[str, float]:
 def calls(sessions: Sessions, record: Record, folder: Path, studies: int) -> dict[str, float]:
     """Milliseconds of each call over HTTP."""
     counting = RecordCounting(sessions, part_table(sessions))
-    app = create_app(Services(record, counting, FakePictures(), (), folder, 0), tokens_of((TOKEN,)))
+    app = create_app(
+        Services(record, counting, FakeWaiting(FakeRecord()), FakePictures(), (), folder, 0),
+        tokens_of((TOKEN,)),
+    )
     headers = {"Authorization": f"Bearer {TOKEN}"}
     deep = studies // 2
     paths = {

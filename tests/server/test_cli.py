@@ -297,7 +297,7 @@ from dataclasses import replace
 from pathlib import Path
 from agent.values import TargetStatus
 from server.http.app import create_app
-from server.http.fakes import FakeCounting, FakePictures, FakeRecord
+from server.http.fakes import FakeCounting, FakePictures, FakeRecord, FakeWaiting
 from server.http.ports import Services
 from server.http.serving import serve
 from server.http.tokens import load_tokens
@@ -329,7 +329,8 @@ class WorkedOn(FakeRecord):
 record = WorkedOn()
 record.add_study("1.2.3")
 app = create_app(
-    Services(record, FakeCounting(record), FakePictures(), (), storage, 0), load_tokens("", storage)
+    Services(record, FakeCounting(record), FakeWaiting(record), FakePictures(), (), storage, 0),
+    load_tokens("", storage),
 )
 serve(app, "127.0.0.1", port, lambda: print("ready", flush=True))
 print("stopped", flush=True)

@@ -39,8 +39,8 @@ async def echo_to(
         raise HTTPException(
             404, f"no destination of that name; configured: {', '.join(destinations) or 'none'}"
         )
-    destination, record = destinations[name], services.record
-    answer = await shared_calls.echoes.run(lambda: echo(destination, record, actor=actor))
+    destination, waiting = destinations[name], services.waiting
+    answer = await shared_calls.echoes.run(lambda: echo(destination, waiting, actor=actor))
     return EchoOut(
         destination=name, ok=True, seconds=round(answer.seconds, 3), tried_now=answer.tried_now
     )

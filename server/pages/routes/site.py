@@ -59,9 +59,9 @@ async def echo_to(
     destinations = {site.settings.name: site for site in pages.services.destinations}
     if name not in destinations:
         raise HTTPException(404, "No destination of this name is configured.")
-    destination, record = destinations[name], pages.services.record
+    destination, waiting = destinations[name], pages.services.waiting
     try:
-        answered = await calls.echoes.run(lambda: echo(destination, record, actor=actor))
+        answered = await calls.echoes.run(lambda: echo(destination, waiting, actor=actor))
     except DicomNodeError as error:
         return _destinations_page(
             request, pages, 502, name=name, fault=sentence(str(error)), answer=""

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session, selectinload
 from server.record import audit, reading, studies
 from server.record.database.engine import Sessions
 from server.record.lists import paged
-from server.record.tables import DeliveryRow, InstanceRow, RequestRow, StudyRow, TurnRow
+from server.record.tables import DeliveryRow, RequestRow, TurnRow
 from server.record.views import AuditView, Page, RequestView, StudyFacts, TurnView
 from server.values import DeliveryState, RequestState
 
@@ -54,23 +54,9 @@ class RecordOverview:
 
     def facts(self, study_instance_uids: Collection[str]) -> Mapping[str, StudyFacts]:
         """What studies are, by their UIDs; one that holds no image has none."""
-        first_attributes = (
-            select(InstanceRow.attributes)
-            .where(
-                InstanceRow.study_instance_uid == StudyRow.study_instance_uid,
-                InstanceRow.ours.is_(False),
-            )
-            .order_by(InstanceRow.series_instance_uid, InstanceRow.sop_instance_uid)
-            .limit(1)
-            .correlate(StudyRow)
-            .scalar_subquery()
-        )
-        query = select(StudyRow.study_instance_uid, first_attributes).where(
-            StudyRow.study_instance_uid.in_(sorted(study_instance_uids))
-        )
         with self._sessions.begin() as session:
-            rows = session.execute(query).all()
-        return {uid: _facts(attributes) for uid, attributes in rows if attributes is not None}
+            by_study = reading.first_attributes(session, study_instance_uids)
+        return {uid: _facts(attributes) for uid, attributes in by_study.items()}
 
     def turns(self, request_id: str, first: int, most: int) -> tuple[TurnView, ...]:
         """At most `most` turns of a request from the one numbered `first` on; UnknownRequest."""

@@ -11,7 +11,7 @@ import pytest
 import uvicorn
 
 from server.http.app import create_app
-from server.http.fakes import FakeCounting, FakePictures, FakeRecord
+from server.http.fakes import FakeCounting, FakePictures, FakeRecord, FakeWaiting
 from server.http.ports import Services
 from server.http.tokens import tokens_of
 
@@ -25,7 +25,9 @@ def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeReco
     for study, text in (("1.2.3", "liver"), ("1.2.3", "spleen"), ("4.5.6", "aorta")):
         record.add_study(study)
         record.submit(study, [text], actor="jo")
-    services = Services(record, FakeCounting(record), FakePictures(), (), tmp_path, 0)
+    services = Services(
+        record, FakeCounting(record), FakeWaiting(record), FakePictures(), (), tmp_path, 0
+    )
     with socket.create_server(("127.0.0.1", 0)) as listening:
         monkeypatch.setenv("SEGNODE_STORAGE__DIR", str(tmp_path))
         monkeypatch.setenv("SEGNODE_HTTP__PORT", str(listening.getsockname()[1]))

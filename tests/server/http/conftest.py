@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 
 from dicom_node.fakes import FakeDestination
 from server.http.app import create_app
-from server.http.fakes import FakeCounting, FakePictures, FakeRecord
+from server.http.fakes import FakeCounting, FakePictures, FakeRecord, FakeWaiting
 from server.http.ports import ConfiguredDestination, Services
 from server.http.tokens import tokens_of
 from server.settings import DestinationSettings
@@ -80,6 +80,7 @@ def make_client(
         services = Services(
             record=record,
             counting=counting,
+            waiting=FakeWaiting(record),
             pictures=pictures,
             destinations=(ConfiguredDestination(configured, pacs),),
             storage=storage,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from server.http.app import create_app
-from server.http.fakes import FakePictures
+from server.http.fakes import FakePictures, FakeRecord, FakeWaiting
 from server.http.ports import Counting, RecordPort, Services
 from server.http.tokens import tokens_of
 from server.pulses import Part, PulseState
@@ -30,7 +30,8 @@ ME = WorkerIdentity.of_this_process()
 def client_of(record: RecordPort, counting: Counting, storage: Path) -> TestClient:
     """A client with the token."""
     app = create_app(
-        Services(record, counting, FakePictures(), (), storage, 0), tokens_of((TOKEN,))
+        Services(record, counting, FakeWaiting(FakeRecord()), FakePictures(), (), storage, 0),
+        tokens_of((TOKEN,)),
     )
     headers = {"Authorization": f"Bearer {TOKEN}"}
     return TestClient(app, headers=headers, raise_server_exceptions=False)

@@ -9,7 +9,7 @@ import pytest
 from dicom_node.errors import TransientDeliveryError
 from dicom_node.fakes import FakeDestination
 from server.http.echoing import echo
-from server.http.fakes import FakeRecord
+from server.http.fakes import FakeRecord, FakeWaiting
 from server.http.ports import ConfiguredDestination
 from server.settings import DestinationSettings
 from server.values import DeliveryState
@@ -33,7 +33,7 @@ def configured(destination: FakeDestination) -> ConfiguredDestination:
 
 
 def test_what_waits_is_tried_now(waiting: FakeRecord) -> None:
-    answered = echo(configured(FakeDestination()), waiting, actor="jo")
+    answered = echo(configured(FakeDestination()), FakeWaiting(waiting), actor="jo")
 
     assert answered.tried_now == 1
     assert answered.seconds >= 0
@@ -44,6 +44,6 @@ def test_a_silent_destination_moves_nothing(waiting: FakeRecord) -> None:
     silent = FakeDestination(failures=[TransientDeliveryError("silent", destination="pacs")])
 
     with pytest.raises(TransientDeliveryError):
-        echo(configured(silent), waiting, actor="jo")
+        echo(configured(silent), FakeWaiting(waiting), actor="jo")
 
     assert all(line.event != "delivery.now" for line in waiting.trail)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from server.errors import RecordUnavailable
-from server.http.fakes import FakeCounting, FakePictures, FakeRecord
+from server.http.fakes import FakeCounting, FakePictures, FakeRecord, FakeWaiting
 from server.http.metrics import exposition
 from server.http.ports import Services
 from server.record.views import Counts
@@ -33,7 +33,9 @@ class Counted(FakeCounting):
 def lines_of(counts: Counts | None, storage: Path) -> list[str]:
     """The exposition of a node with these counts."""
     record = FakeRecord()
-    services = Services(record, Counted(counts), FakePictures(), (), storage, 0)
+    services = Services(
+        record, Counted(counts), FakeWaiting(FakeRecord()), FakePictures(), (), storage, 0
+    )
     text = exposition(services)
     assert text.endswith("\n")
     return text.splitlines()

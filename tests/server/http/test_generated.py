@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from server.http.app import create_app
-from server.http.fakes import FakeCounting, FakePictures, FakeRecord
+from server.http.fakes import FakeCounting, FakePictures, FakeRecord, FakeWaiting
 from server.http.ports import Services
 from server.http.tokens import tokens_of
 from server.record.counting import RecordCounting
@@ -63,7 +63,13 @@ def real(desk: Desk, tmp_path: Path) -> TestClient:
     desk.complete_study()
     parts = PartTable(desk.sessions, WorkerIdentity.of_this_process())
     services = Services(
-        desk.record, RecordCounting(desk.sessions, parts), FakePictures(), (), tmp_path, 0
+        desk.record,
+        RecordCounting(desk.sessions, parts),
+        desk.deliveries,
+        FakePictures(),
+        (),
+        tmp_path,
+        0,
     )
     app = create_app(services, tokens_of((TOKEN,)))
     headers = {"Authorization": f"Bearer {TOKEN}"}
@@ -73,7 +79,15 @@ def real(desk: Desk, tmp_path: Path) -> TestClient:
 @cache
 def description() -> dict[str, Any]:
     """The API's own description."""
-    services = Services(FakeRecord(), FakeCounting(FakeRecord()), FakePictures(), (), Path(), 0)
+    services = Services(
+        FakeRecord(),
+        FakeCounting(FakeRecord()),
+        FakeWaiting(FakeRecord()),
+        FakePictures(),
+        (),
+        Path(),
+        0,
+    )
     return dict(create_app(services, tokens_of((TOKEN,))).openapi())
 
 

@@ -20,7 +20,7 @@ from starlette.testclient import TestClient
 from dicom_node.values import ResultKind
 from server.errors import TooManyCalls
 from server.http.app import ECHOES_AT_ONCE, create_app
-from server.http.fakes import FakeCounting, FakePictures, FakeRecord, moving
+from server.http.fakes import FakeCounting, FakePictures, FakeRecord, FakeWaiting, moving
 from server.http.ports import ConfiguredDestination, Services
 from server.http.tokens import tokens_of
 from server.http.waiting import Counter, Shared
@@ -131,7 +131,9 @@ def served(
 ) -> Iterator[httpx.ASGITransport]:
     settings = DestinationSettings(name="pacs", ae_title="PACS", host="127.0.0.1", port=1)
     destinations = (ConfiguredDestination(settings, silent),)
-    services = Services(FakeRecord(), counting, FakePictures(), destinations, storage, 0)
+    services = Services(
+        FakeRecord(), counting, FakeWaiting(FakeRecord()), FakePictures(), destinations, storage, 0
+    )
     yield httpx.ASGITransport(create_app(services, tokens_of(("a-token-of-good-length",))))
     silent.go_on.set()
 

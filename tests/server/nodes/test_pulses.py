@@ -137,6 +137,21 @@ def test_a_record_that_is_away_is_told_again_when_it_is_back(
     assert len([line for line in caplog.messages if "no heartbeat" in line]) == 1
 
 
+def test_a_database_that_is_still_being_opened_is_no_trouble(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    parts = FakeParts()
+    opened: list[FakeParts] = []
+    publisher = Publisher([Pulse(Part.LISTENER, 10.0)], lambda: next(iter(opened), None))
+
+    publisher.publish()
+    opened.append(parts)
+    publisher.publish()
+
+    assert len(parts.published) == 1
+    assert caplog.messages == []
+
+
 def test_a_look_that_fails_keeps_no_later_heartbeat_back() -> None:
     parts, faults = FakeParts(), [ZeroDivisionError("by a library")]
 

@@ -364,8 +364,8 @@ def test_what_waits_is_due_once_its_destination_answers(desk: Desk) -> None:
         desk.deliveries.failed(first_try(request_id, name), "refused", 0.1, 3600.0)
 
     # Act
-    woken = desk.record.destination_answers("pacs", actor="jo")
-    again = desk.record.destination_answers("pacs", actor="jo")
+    woken = desk.deliveries.send_now("pacs", actor="jo")
+    again = desk.deliveries.send_now("pacs", actor="jo")
 
     # Assert
     archive, pacs = sorted(
@@ -396,7 +396,7 @@ def test_nothing_is_due_of_a_request_that_has_ended(desk: Desk) -> None:
     desk.deliveries.failed(first_try(request_id), "refused", 0.1, 3600.0)
     desk.record.cancel(request_id, actor="jo")
 
-    assert desk.record.destination_answers("pacs", actor="jo") == 0
+    assert desk.deliveries.send_now("pacs", actor="jo") == 0
 
 
 def test_work_of_an_older_pipeline_that_was_sending_only_sends_again(

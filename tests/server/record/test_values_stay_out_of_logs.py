@@ -141,7 +141,8 @@ def test_http(telling: Desk, caplog: pytest.LogCaptureFixture, tmp_path: Path, t
     refuse(telling, table)
     counting = RecordCounting(telling.sessions, part_table(telling.sessions))
     app = create_app(
-        Services(telling.record, counting, FakePictures(), (), tmp_path, 0), tokens_of((TOKEN,))
+        Services(telling.record, counting, telling.deliveries, FakePictures(), (), tmp_path, 0),
+        tokens_of((TOKEN,)),
     )
     api = TestClient(
         app, headers={"Authorization": f"Bearer {TOKEN}"}, raise_server_exceptions=False

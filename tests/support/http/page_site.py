@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 
 from dicom_node.ports import Destination
-from server.http.fakes import FakeCounting, FakeRecord
+from server.http.fakes import FakeCounting, FakeRecord, FakeWaiting
 from server.http.ports import ConfiguredDestination, Services, TurnPictures
 from server.http.tokens import tokens_of
 from server.pages.ports import Overview, PageServices, Site
@@ -37,6 +37,7 @@ def page_services_of(
     services = Services(
         record=record,
         counting=counting,
+        waiting=FakeWaiting(record),
         pictures=pictures,
         destinations=(ConfiguredDestination(configured, pacs),),
         storage=storage,
