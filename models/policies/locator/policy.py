@@ -106,11 +106,8 @@ class LocatorPolicy:
                 doubts=_doubts(slices),
                 unlike=_unlike(maps, structure, named),
             )
-        likeliest = max(likely, default=0.0)
-        reason = (
-            "no slice shows enough of it to be believed: the likeliest reaches a presence of "
-            f"{likeliest:.2f}, and {LIKELY} is asked for"
-        )
+        # without a figure: a presence is no probability that a report may state
+        reason = "not seen on any slice when the whole was surveyed"
         looked_at = [grid[n] for n in slices_drawn(len(grid), coarse_step(grid_mm))]
         unlike = _unlike(maps, structure, looked_at)
         return Localisation(likely, (), reason, doubts=_doubts(slices), unlike=unlike)
