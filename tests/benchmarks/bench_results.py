@@ -84,7 +84,7 @@ def made(files: list[Path]) -> Case:
     volume = load_volume([read_header(path) for path in files])
     labels = np.zeros(volume.intensities.shape, dtype=np.uint8)
     rng = np.random.default_rng(0)
-    z, y, x = map(np.arange, labels.shape)
+    z, y, x = (np.arange(size) for size in (SLICES, 512, 512))
     for number in range(1, STRUCTURES + 1):
         row, column = divmod(number - 1, 10)
         centre = (rng.uniform(50, SLICES - 50), 51 * row + 26, 51 * column + 26)

@@ -33,13 +33,12 @@ pytestmark = pytest.mark.slow
 LIMIT_S = 240.0
 SHAPE = (24, 96, 96)
 FAKE_MODELS = '\n[agent]\npolicy = "threshold"\nsegmenter = "fake"\n'
-LATE_PORT = free_port()
-LATE_ARCHIVE = f"""
+LATE_ARCHIVE = """
 [[destinations]]
 name = "late"
 ae_title = "PACS"
 host = "127.0.0.1"
-port = {LATE_PORT}
+port = {port}
 
 [delivery]
 delay_s = 600.0
@@ -53,10 +52,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningNode
     folder = tmp_path_factory.mktemp("n")
     archive = Archive(folder / "archive")
     targets = ("liver",)
-    with (
-        archive.running(),
-        running_node(folder, archive.port, targets, FAKE_MODELS + LATE_ARCHIVE) as node,
-    ):
+    with archive.running(), running_node(folder, archive.port, targets, FAKE_MODELS) as node:
         yield node, archive
 
 
@@ -338,31 +334,33 @@ def test_a_picture_is_segmented_on_request_and_claims_no_volume(
 
 
 def test_what_waits_for_a_destination_goes_when_it_answers_again(
-    site: tuple[RunningNode, Archive], patient: Callable[..., Any], tmp_path: Path
+    tmp_path_factory: pytest.TempPathFactory, patient: Callable[..., Any]
 ) -> None:
-    # Arrange: nobody listens, and the next try is ten minutes away
-    node, _ = site
-    study = send(node, list(patient().paths))
-    ended(node, study)
-    body = {"study_instance_uid": study, "targets": ["liver"], "destinations": ["late"]}
-    asked = node.client.post("requests", body)
-    deadline = time.monotonic() + LIMIT_S
-    while (tried := node.client.get(f"requests/{asked['id']}")["deliveries"])[0]["attempts"] < 1:
-        assert time.monotonic() < deadline, tried
-        time.sleep(0.1)
+    # Arrange: nobody listens at the second destination, and the next try is ten minutes away
+    folder, port = tmp_path_factory.mktemp("n"), free_port()
+    archive, late = Archive(folder / "archive"), Archive(folder / "late", port)
+    settings = FAKE_MODELS + LATE_ARCHIVE.format(port=port)
+    with archive.running(), running_node(folder, archive.port, ("liver",), settings) as node:
+        study = send(node, list(patient().paths))
+        ended(node, study)
+        body = {"study_instance_uid": study, "targets": ["liver"], "destinations": ["late"]}
+        asked = node.client.post("requests", body)
+        deadline = time.monotonic() + LIMIT_S
+        while node.client.get(f"requests/{asked['id']}")["deliveries"][0]["attempts"] < 1:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
 
-    # Act
-    archive = Archive(tmp_path / "late", LATE_PORT)
-    with archive.running():
-        answer = node.client.post("destinations/late/echo", {})
-        request = ended(node, study, number=2)
+        # Act
+        with late.running():
+            answer = node.client.post("destinations/late/echo", {})
+            request = ended(node, study, number=2)
 
-    # Assert
-    assert answer["tried_now"] == 1
-    assert (request["id"], request["state"]) == (asked["id"], "DONE")
-    assert len(archive.received(study)) == 2
-    told = [line for line in node.client.get("audit") if line["event"] == "delivery.now"]
-    assert [line["detail"]["reason"] for line in told] == ["the destination answered an echo"]
+        # Assert
+        assert answer["tried_now"] == 1
+        assert (request["id"], request["state"]) == (asked["id"], "DONE")
+        assert len(late.received(study)) == 2
+        told = [line for line in node.client.get("audit") if line["event"] == "delivery.now"]
+        assert [line["detail"]["reason"] for line in told] == ["the destination answered an echo"]
 
 
 def test_absent_alone_ends_done_with_a_report(
