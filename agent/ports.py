@@ -220,8 +220,8 @@ class Observation:
     suggest; `best_masks` the best mask (rows, columns) bool after each of `turns`, None while there
     was none; `supported_prompts` those of the segmenter; `opening` the mask under review that was
     shown before the first turn, if any; `doubt` a sentence that says why a slice is under review;
-    `object_outline` (rows, columns) bool what was drawn on any slice, where the policy named this
-    slice when it was shown that much.
+    `object_outline` (rows, columns) bool what was drawn on the other slices, where the policy named
+    this one when it was shown that much.
     """
 
     target: Target

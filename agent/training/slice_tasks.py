@@ -28,7 +28,7 @@ class SliceTask:
     absent.
 
     `role` as in serving. `opening` is the mask that a review begins with, `carried` what the
-    neighbours suggest, `object_outline` what lies on any slice of an object that was looked over;
+    neighbours suggest, `object_outline` what lies on the others of an object that was looked over;
     `behind` are the masks that slice was reached from, the nearest first: one
     that drifts from all of them is not kept. All are (rows, columns) bool.
     """
@@ -72,8 +72,8 @@ def redrawn(masks: Iterable[Mask2D], z: int, truth: Mask2D) -> SliceTask:
     no neighbour either, it is a slice like any other.
     """
     drawn = {n: mask for n, mask in enumerate(masks) if mask.any()}
-    outline = np.any(list(drawn.values()), axis=0) if drawn else None
     opening, around = drawn.pop(z, None), adjacent(drawn, z)
+    outline = np.any(list(drawn.values()), axis=0) if drawn else None
     if opening is None and not around:
         return SliceTask(z, truth)
     carried = between(*around) if len(around) == 2 else (around[0] if around else None)

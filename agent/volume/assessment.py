@@ -45,10 +45,9 @@ def assess(target_state: TargetState) -> Generator[Turn, None, None]:
     target_state.assessed = tuple(map(int, assessment.slices))
     depth = target_state.slices.shape[0]
     named = [int(z) for z in dict.fromkeys(assessment.slices) if 0 <= z < depth]
-    outline = np.asarray(voxels.any(axis=0))
     redrawn: list[int] = []
     for z in named[: target_state.limits.inspected_slices]:
-        has_new_mask = yield from _redraw(target_state, z, outline)
+        has_new_mask = yield from _redraw(target_state, z, voxels)
         redrawn += [z] if has_new_mask else []
         if z not in target_state.masks:
             _cut_beyond(target_state, z)
@@ -57,13 +56,15 @@ def assess(target_state: TargetState) -> Generator[Turn, None, None]:
 
 
 def _redraw(
-    target_state: TargetState, z: int, object_outline: NDArray[np.bool_]
+    target_state: TargetState, z: int, voxels: NDArray[np.bool_]
 ) -> Generator[Turn, None, bool]:
-    """Work on slice `z`; whether it has a new mask. Its mask goes where the policy says absent.
+    """Work on slice `z` of the object `voxels` (z, y, x) bool that the policy looked over; whether
+    it has a new mask. Its mask goes where the policy says absent.
 
-    The policy is shown as much as it saw when it named the slice, `object_outline` (rows, columns)
-    with its surroundings: what it missed there may lie beside all that its neighbours show.
+    The policy is shown as much as it saw when it named the slice: what it missed there may lie
+    beside all that the neighbours show. The slice's own mask, which is in doubt, tells nothing.
     """
+    object_outline = np.asarray(np.delete(voxels, z, axis=0).any(axis=0))
     around = adjacent(target_state.masks, z)
     expected = between(*around) if len(around) == 2 else (around[0] if around else None)
     sources = target_state.interpolated.get(z)

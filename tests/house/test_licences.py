@@ -26,6 +26,7 @@ LISTED = {
     "psycopg-binary": "LGPL-3.0: as psycopg",
     "psycopg2-binary": "LGPL-3.0 with exceptions: SQLAlchemy's driver; loaded and not changed",
     "certifi": "MPL-2.0: a list of certificates, not changed",
+    "shtab": "MPL-2.0: writes what completes the command line; not changed",
     "tqdm": "MPL-2.0 and MIT: not changed",
 }
 #: NVIDIA's run time comes with torch on Linux; its licence lets it be passed on unchanged.

@@ -55,6 +55,12 @@ def test_a_reader_who_looked_over_the_whole_sees_as_much_of_a_slice(column: np.n
     np.testing.assert_array_equal(start.object_outline, column.any(axis=0))
 
 
+def test_a_mask_in_doubt_alone_does_not_tell_where_to_look(column: np.ndarray) -> None:
+    image = column[2:3]
+
+    assert redrawn(image, 0, np.roll(image[0], 8, axis=0)).object_outline is None
+
+
 def test_a_mask_without_neighbours_is_reviewed_and_nothing_alone_is_begun(
     column: np.ndarray,
 ) -> None:
