@@ -9,6 +9,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, RawDataStorage
 
 from dicom_node.errors import DeliveryError, ResultMismatch
+from dicom_node.result_kinds import DEFAULT_KINDS
 from dicom_node.values import Arrival, ResultContent, ResultKind, WrittenResult
 
 
@@ -45,7 +46,7 @@ class FakeDestination:
         self,
         name: str = "pacs",
         failures: Sequence[Exception] = (),
-        kinds: Collection[ResultKind] = tuple(ResultKind),
+        kinds: Collection[ResultKind] = DEFAULT_KINDS,
         refusal: DeliveryError | None = None,
     ) -> None:
         self._name, self._refusal = name, refusal

@@ -11,13 +11,18 @@ class ResultKind(StrEnum):
 
     SEG = "SEG"
     SR = "SR"
+    DIAMETERS = "DIAMETERS"
 
 
 SOP_CLASSES: Mapping[ResultKind, str] = {
     ResultKind.SEG: "1.2.840.10008.5.1.4.1.1.66.4",  # Segmentation Storage
     ResultKind.SR: "1.2.840.10008.5.1.4.1.1.88.22",  # Enhanced SR Storage
+    ResultKind.DIAMETERS: "1.2.840.10008.5.1.4.1.1.88.22",  # Enhanced SR Storage
 }
 """The SOP class of the objects of each kind (PS3.4 table B.5-1)."""
+
+DEFAULT_KINDS: tuple[ResultKind, ...] = (ResultKind.SEG, ResultKind.SR)
+"""What a destination gets that names no kinds; every other kind is made where one asks for it."""
 
 
 class SegmentationEncoding(StrEnum):

@@ -15,6 +15,7 @@ from agent.actions import AddBox
 from agent.turns import Outcome, Turn
 from agent.values import Box, Role, Target, TargetStatus
 from dicom_node.errors import DeliveryError, NotAVolume
+from dicom_node.result_kinds import DEFAULT_KINDS
 from dicom_node.results.uids import result_uid
 from dicom_node.values import ResultIdentity, ResultKind, WrittenResult
 from server.files import write_file
@@ -121,7 +122,7 @@ class FolderDestination:
         name: str,
         folder: Path,
         hook: Callable[[str], None] = ignore,
-        kinds: Collection[ResultKind] = tuple(ResultKind),
+        kinds: Collection[ResultKind] = DEFAULT_KINDS,
     ) -> None:
         self._name = name
         self.kinds = kinds

@@ -18,7 +18,7 @@ from agent.values import Mask, Target, TargetStatus, Volume
 from dicom_node.errors import FaultyDataset, UnreadableDataset
 from dicom_node.ports import ResultWriter
 from dicom_node.receive.part10 import has_preamble
-from dicom_node.results.writers import RESULT_WRITERS
+from dicom_node.results.writers import DEFAULT_WRITERS
 from dicom_node.series.header import read_header
 from dicom_node.sop_classes import DIRECTORY, IMAGES
 from dicom_node.values import InstanceHeader, SourceVolume
@@ -169,7 +169,7 @@ def _leave_results(
     (run.out / TURN_MASKS).unlink(missing_ok=True)
     if _is_volume_file(run.path):
         _write_masks(run, WorkFolder(work), summaries, catalogue)
-    results = [writer.file_name for writer in RESULT_WRITERS]
+    results = [writer.file_name for writer in DEFAULT_WRITERS]
     for name in (*results, "trace.json", TURN_MASKS, "preview.png"):
         if (work / name).is_file():
             (work / name).replace(run.out / name)
@@ -284,7 +284,7 @@ def _dicom_source(path: Path, targets: tuple[Target, ...]) -> LocalSource:
     names += [target.text for target in targets]
     request_id = str(uuid.uuid5(uuid.NAMESPACE_OID, "\n".join(sorted(names))))
     assignment = Assignment(request_id, headers[0].study_instance_uid, 1, None, targets)
-    return LocalSource(assignment, load, RESULT_WRITERS)
+    return LocalSource(assignment, load, DEFAULT_WRITERS)
 
 
 def _is_volume_file(path: Path) -> bool:

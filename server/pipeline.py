@@ -34,7 +34,7 @@ from agent.turns import TargetResult, Turn
 from agent.values import Mask, Target, TargetStatus
 from agent.volume.outline import Outline
 from dicom_node.ports import ResultWriter
-from dicom_node.results.writers import RESULT_WRITERS, write_results
+from dicom_node.results.writers import DEFAULT_WRITERS, write_results
 from dicom_node.series.choice import choose_series
 from dicom_node.values import (
     Algorithm,
@@ -88,7 +88,7 @@ class Pipeline:
         workbench: Callable[[Assignment], LoadedModels],
         catalogue: Catalogue,
         limits: Limits,
-        writers: Sequence[ResultWriter] = RESULT_WRITERS,
+        writers: Sequence[ResultWriter] = DEFAULT_WRITERS,
         at_once: int = 1,
         title: str = "",
         on_progress: OnProgress = ignore_progress,

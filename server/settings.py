@@ -35,7 +35,7 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from dicom_node.log_text import LogFormat
 from dicom_node.receive.allowed import AllowedPeers
-from dicom_node.result_kinds import ResultKind, SegmentationEncoding
+from dicom_node.result_kinds import DEFAULT_KINDS, ResultKind, SegmentationEncoding
 from models.runtime.resources import LanguageOptions, Precision
 from server.database_url import fault_of
 from server.errors import ConfigurationError
@@ -237,7 +237,7 @@ class DestinationSettings(_Section):
     ae_title: AeTitle
     host: str
     port: Port
-    kinds: Annotated[tuple[ResultKind, ...], Field(min_length=1)] = tuple(ResultKind)
+    kinds: Annotated[tuple[ResultKind, ...], Field(min_length=1)] = DEFAULT_KINDS
     segmentation: SegmentationEncoding = SegmentationEncoding.BINARY
 
 

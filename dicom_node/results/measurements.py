@@ -14,11 +14,17 @@ from dicom_node.voxels import Voxels
 
 @dataclass(frozen=True)
 class Diameters:
-    """Long and short axis in mm on slice `z` (zero-based), where the structure is largest."""
+    """Long and short axis in mm on slice `z` (zero-based), where the structure is largest.
+
+    `long_px` and `short_px` are where their ends lie on that slice, two points (column, row) (2, 2)
+    in the coordinates of PS3.3 C.18.6: 0.0 at the outer corner of the first pixel, 0.5 its centre.
+    """
 
     z: int
     long_mm: float
     short_mm: float
+    long_px: NDArray[np.float64]
+    short_px: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -65,12 +71,17 @@ def diameters(segment: ResultSegment, volume: SourceVolume) -> Diameters:
     """
     z = int(segment.voxels.areas.argmax())
     axes = volume.affine_zyx_to_lps[:3, 1:3]  # mm along rows' and columns' index
-    outline = _outline(segment.voxels.plane(z)) @ _flattened(axes)
+    flattened = _flattened(axes)
+    outline = _outline(segment.voxels.plane(z)) @ flattened
     hull = outline[ConvexHull(outline).vertices]
     apart = np.linalg.norm(hull[:, None] - hull[None], axis=2)
     start, end = (int(index) for index in np.unravel_index(int(apart.argmax()), apart.shape))
-    long_mm = float(apart[start, end])
-    return Diameters(z, long_mm, _longest_chord(hull, start, end))
+    chord = _longest_chord(hull, start, end)
+    short_mm = float(np.linalg.norm(chord[1] - chord[0]))
+    long_px, short_px = (
+        _on_image(ends @ np.linalg.inv(flattened)) for ends in (hull[[start, end]], chord)
+    )
+    return Diameters(z, float(apart[start, end]), short_mm, long_px, short_px)
 
 
 def intensity(segment: ResultSegment, volume: SourceVolume) -> Intensity:
@@ -110,19 +121,27 @@ def _flattened(axes: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.array([(x_of_row, across), (float(np.linalg.norm(column_step)), 0.0)])
 
 
-def _longest_chord(hull: NDArray[np.float64], start: int, end: int) -> float:
-    """The longest chord of a convex polygon (n, 2) at right angles to the line `start` to `end`.
+def _on_image(indices: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Image coordinates (column, row) (n, 2) of (row, column) indices, whose zero is a centre."""
+    return indices[:, ::-1] + 0.5
+
+
+def _longest_chord(hull: NDArray[np.float64], start: int, end: int) -> NDArray[np.float64]:
+    """Both ends (2, 2) of the longest chord of a convex polygon (n, 2) at right angles to the line
+    `start` to `end`.
 
     The two are its farthest vertices. Above that line the polygon is an upper and a lower chain of
     vertices; the width between them is piecewise linear, so its maximum lies at a vertex.
     """
     direction = (hull[end] - hull[start]) / np.linalg.norm(hull[end] - hull[start])
+    normal = np.array([-direction[1], direction[0]])
     along = (hull - hull[start]) @ direction
-    across = (hull - hull[start]) @ np.array([-direction[1], direction[0]])
+    across = (hull - hull[start]) @ normal
     order = np.arange(len(hull))
     upper = np.roll(order, -start)[: (end - start) % len(hull) + 1]
     lower = np.roll(order, -end)[: (start - end) % len(hull) + 1][::-1]
-    widths = np.interp(along, along[upper], across[upper]) - np.interp(
-        along, along[lower], across[lower]
-    )
-    return float(np.abs(widths).max())
+    sides = np.stack([np.interp(along, along[side], across[side]) for side in (upper, lower)])
+    widest = int(np.abs(sides[0] - sides[1]).argmax())
+    foot = hull[start] + along[widest] * direction
+    ends: NDArray[np.float64] = foot + sides[:, widest, None] * normal
+    return ends

@@ -129,8 +129,9 @@ class ResultHeader:
 
     @property
     def series_number(self) -> int:
-        """1000 times the source's series number plus ten for the SEG and twenty for the SR, and
-        more for each request before on the study (up to a hundred); within IS.
+        """1000 times the source's series number plus ten for each kind up to its own (the SEG's
+        10, the SR's 20), and more for each request before on the study (up to a hundred);
+        within IS.
         """
         number = _series_number(self.source)
         tens, ones = divmod(min(self.identity.ordinal, _MOST_NUMBERED), 10)

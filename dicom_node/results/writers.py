@@ -5,21 +5,36 @@ A new kind is a member of ResultKind, its writer, what reads it back, and an ent
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from dicom_node.durable import whole_file
 from dicom_node.ports import ResultWriter
+from dicom_node.result_kinds import DEFAULT_KINDS
 from dicom_node.results.report import ReportWriter
 from dicom_node.results.segmentation import SegmentationWriter
-from dicom_node.values import ResultContent, WrittenResult
+from dicom_node.results.structured_reports.diameter_report import DiameterReportWriter
+from dicom_node.values import ResultContent, ResultKind, WrittenResult
 
-RESULT_WRITERS: tuple[ResultWriter, ...] = (SegmentationWriter(), ReportWriter())
+RESULT_WRITERS: tuple[ResultWriter, ...] = (
+    SegmentationWriter(),
+    ReportWriter(),
+    DiameterReportWriter(),
+)
 """One for each ResultKind, in the same order: a report refers to the SEG before it."""
 
 
+def writers_of(kinds: Collection[ResultKind]) -> tuple[ResultWriter, ...]:
+    """The writers of `kinds`, in the order in which they write."""
+    return tuple(writer for writer in RESULT_WRITERS if writer.kind in kinds)
+
+
+DEFAULT_WRITERS = writers_of(DEFAULT_KINDS)
+"""What is written where no destination says what it takes."""
+
+
 def write_results(
-    content: ResultContent, folder: Path, writers: Sequence[ResultWriter] = RESULT_WRITERS
+    content: ResultContent, folder: Path, writers: Sequence[ResultWriter] = DEFAULT_WRITERS
 ) -> tuple[WrittenResult, ...]:
     """Write `content` as every kind of object that can say any of it, each in its own file of
     `folder`. Errors as of `write_result`.

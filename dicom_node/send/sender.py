@@ -21,7 +21,7 @@ from pynetdicom.events import Event, EventHandlerType
 from dicom_node.errors import PermanentDeliveryError, TransientDeliveryError
 from dicom_node.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_node.log_text import quoted
-from dicom_node.result_kinds import SOP_CLASSES, SegmentationEncoding
+from dicom_node.result_kinds import DEFAULT_KINDS, SOP_CLASSES, SegmentationEncoding
 from dicom_node.send.delivery_status import DeliveryOutcome, meaning_of, rule_for
 from dicom_node.send.offered_encoding import OfferedEncoding
 from dicom_node.send.send_queue import SendQueue
@@ -80,7 +80,7 @@ class DicomDestination:
         calling_ae_title: str,
         timeouts: DeliveryTimeouts | None = None,
         *,
-        kinds: Collection[ResultKind] = tuple(ResultKind),
+        kinds: Collection[ResultKind] = DEFAULT_KINDS,
         segmentation: SegmentationEncoding = SegmentationEncoding.BINARY,
     ) -> None:
         self._name = name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dicom_node.ports import Destination
+from dicom_node.result_kinds import DEFAULT_KINDS, ResultKind
 from dicom_node.send.sender import DeliveryTimeouts, DicomDestination
 from server.settings import Settings
 
@@ -24,3 +25,9 @@ def destinations(settings: Settings) -> tuple[Destination, ...]:
         )
         for configured in settings.destinations
     )
+
+
+def kinds_wanted(settings: Settings) -> frozenset[ResultKind]:
+    """What is written of every request: the usual kinds, and those that a destination names."""
+    named = [kind for configured in settings.destinations for kind in configured.kinds]
+    return frozenset((*DEFAULT_KINDS, *named))

@@ -7,10 +7,11 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from dicom_node.results.writers import writers_of
 from dicom_node.values import SourceVolume
 from server.compose.choice import choice, limits, model_pool
 from server.compose.database import database
-from server.compose.destinations import destinations
+from server.compose.destinations import destinations, kinds_wanted
 from server.compose.heartbeat import BUSY_LIMIT_S, WORKER_LIMIT_S, heartbeat
 from server.compose.record import stored_studies
 from server.compose.rules import model_selector
@@ -113,6 +114,7 @@ def pipeline(
         workbench=models_of,
         catalogue=load_catalogue(),
         limits=limits(settings),
+        writers=writers_of(kinds_wanted(settings)),
         at_once=settings.agent.requests_at_once,
         on_progress=on_progress,
     )

@@ -43,6 +43,10 @@ THROUGH_THEIR_CALLER = {
         "server.record.studies",
     ),
     "tests/server/work/test_worker.py": ("server.work.workflow",),
+    "tests/dicom_node/results/test_report.py": (
+        "dicom_node.results.structured_reports.document",
+        "dicom_node.results.structured_reports.tree",
+    ),
     "tests/dicom_node/receive/test_receiver_processes.py": ("dicom_node.receive.process",),
     "tests/dicom_node/receive/test_listener.py": (
         "dicom_node.receive.handover",

@@ -78,6 +78,19 @@ def test_lines_are_as_long_as_their_pixels(
     assert measured.short_mm == pytest.approx(short_mm)
 
 
+def test_the_ends_of_lines_are_on_the_outer_edges_of_pixels(segment: Segment) -> None:
+    row = segment("liver", box((1, 10, 10), slice(0, 1), slice(4, 5), slice(0, 10)))
+
+    measured = diameters(row, grid((5.0, 2.0, 3.0), (1, 10, 10)))
+
+    # (column, row), 0.0 at the outer corner of the first pixel (PS3.3 C.18.6.1.2)
+    assert sorted(measured.long_px.tolist()) == [
+        pytest.approx([0.0, 4.5]),
+        pytest.approx([10.0, 4.5]),
+    ]
+    assert sorted(end[1] for end in measured.short_px) == pytest.approx([4.0, 5.0])
+
+
 def test_a_disc_is_as_long_as_wide(segment: Segment) -> None:
     volume = grid((5.0, 0.5, 0.5), (1, 201, 201))
 

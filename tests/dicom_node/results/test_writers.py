@@ -11,8 +11,8 @@ from pydicom import dcmread
 
 from dicom_node.errors import ResultMismatch
 from dicom_node.fakes import FakeResultWriter
-from dicom_node.result_kinds import SOP_CLASSES
-from dicom_node.results.writers import RESULT_WRITERS, write_result, write_results
+from dicom_node.result_kinds import DEFAULT_KINDS, SOP_CLASSES
+from dicom_node.results.writers import RESULT_WRITERS, write_result, write_results, writers_of
 from dicom_node.values import Algorithm, ResultContent, ResultIdentity, ResultKind, ResultSegment
 from tests.support import phantoms
 
@@ -50,6 +50,18 @@ def test_all_kinds_are_written_and_later_ones_know_the_earlier(
     evidence = dcmread(results[1].path).CurrentRequestedProcedureEvidenceSequence[0]
     series = [item.SeriesInstanceUID for item in evidence.ReferencedSeriesSequence]
     assert results[0].series_instance_uid in series
+
+
+def test_further_kinds_are_written_where_they_are_wanted(
+    content: ResultContent, tmp_path: Path
+) -> None:
+    results = write_results(content, tmp_path, writers_of(set(ResultKind)))
+
+    assert [result.kind for result in results] == list(ResultKind)
+    assert [result.sop_class_uid for result in results] == [
+        SOP_CLASSES[result.kind] for result in results
+    ]
+    assert [writer.kind for writer in writers_of(DEFAULT_KINDS)] == ["SEG", "SR"]
 
 
 def test_a_kind_that_has_nothing_to_say_is_left_out(content: ResultContent, tmp_path: Path) -> None:

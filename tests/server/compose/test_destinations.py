@@ -10,7 +10,7 @@ import pytest
 
 from dicom_node.errors import TransientDeliveryError
 from dicom_node.values import ResultKind
-from server.compose.destinations import destinations
+from server.compose.destinations import destinations, kinds_wanted
 from server.errors import ConfigurationError
 from server.settings import Settings, load_settings
 from tests.support.ports import free_port
@@ -31,10 +31,18 @@ def test_they_come_in_their_order_with_the_kinds_they_take(tmp_path: Path) -> No
     made = destinations(settings(tmp_path, text))
 
     assert [(one.name, tuple(one.kinds)) for one in made] == [
-        ("pacs", tuple(ResultKind)),
+        ("pacs", (ResultKind.SEG, ResultKind.SR)),
         ("archive", (ResultKind.SEG,)),
     ]
     assert destinations(settings(tmp_path, "")) == ()
+
+
+def test_a_kind_is_made_where_any_destination_names_it(tmp_path: Path) -> None:
+    one = PACS.format(name="pacs", port=104) + 'kinds = ["SEG"]\n'
+    other = PACS.format(name="viewer", port=105) + 'kinds = ["DIAMETERS"]\n'
+
+    assert kinds_wanted(settings(tmp_path, one)) == {"SEG", "SR"}
+    assert kinds_wanted(settings(tmp_path, one + other)) == {"SEG", "SR", "DIAMETERS"}
 
 
 @pytest.mark.parametrize(("line", "known"), [('"labelmap_rle"', True), ('"label map"', False)])
