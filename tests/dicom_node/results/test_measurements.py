@@ -120,6 +120,10 @@ def test_the_short_axis_is_a_chord_and_not_the_width_of_the_box(segment: Segment
 
     assert measured.long_mm == pytest.approx(50.0, abs=1.0)
     assert measured.short_mm == pytest.approx(24.0, abs=1.0)
+    # (column, row) from the right angle to the foot of the height on the hypotenuse
+    corner, foot = sorted(measured.short_px.tolist())
+    assert corner == pytest.approx([0.0, 0.0], abs=1.0)
+    assert foot == pytest.approx([14.4, 19.2], abs=1.0)
 
 
 def test_the_slice_with_the_largest_area_counts_not_the_longest(segment: Segment) -> None:

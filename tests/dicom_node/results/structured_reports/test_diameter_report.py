@@ -221,7 +221,8 @@ def test_there_is_no_line_without_a_millimetre_or_a_structure(case: Callable[...
 def test_highdicom_reads_the_lines(case: Callable[..., Case]) -> None:
     made = case()
 
-    read = srread(made.path).content.get_image_measurement_groups()
+    content: Any = srread(made.path).content
+    read = content.get_image_measurement_groups()
 
     assert [group.tracking_identifier for group in read] == ["liver", "left_kidney"]
     assert {str(m.name.meaning) for m in read[0].get_measurements()} == {"Long Axis", "Short Axis"}
