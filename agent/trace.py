@@ -3,6 +3,7 @@ identity.
 
     {"version": 2, "targets": [{"text", "structure", "status", "reason", "confidence", "warnings",
                                 "window"?, "conditions"?, "presence"?, "assessed"?,
+                                "second_opinion"?,
                                 "turns": [{"slice_index", "index", "role", "action", "outcome",
                                            …, "masks"?, "slice_scores"?}]}]}
 
@@ -24,7 +25,7 @@ from agent.actions import action_from_record, action_record
 from agent.conditions import Conditions, conditions_from_record, conditions_record
 from agent.errors import BadTrace
 from agent.turn_masks import TurnMasks
-from agent.turns import Outcome, TargetResult, Turn, Usage
+from agent.turns import Outcome, SecondOpinion, TargetResult, Turn, Usage
 from agent.values import Role, Target, TargetStatus
 
 VERSION = 2
@@ -45,6 +46,7 @@ class TracedTarget:
     conditions: Conditions | None = None
     presence: tuple[float, ...] = ()
     assessed: tuple[int, ...] | None = None
+    second_opinion: SecondOpinion | None = None
 
     @classmethod
     def of(cls, result: TargetResult) -> TracedTarget:
@@ -60,6 +62,7 @@ class TracedTarget:
             result.conditions,
             result.presence,
             result.assessed,
+            result.second_opinion,
         )
 
 
@@ -164,7 +167,7 @@ def read_trace(path: Path) -> Trace:
 
 
 def _target_record(target: TracedTarget) -> dict[str, Any]:
-    conditions = target.conditions
+    conditions, second = target.conditions, target.second_opinion
     return {
         "text": target.target.text,
         "structure": target.target.structure,
@@ -176,6 +179,7 @@ def _target_record(target: TracedTarget) -> dict[str, Any]:
         **({"conditions": conditions_record(conditions)} if conditions is not None else {}),
         **({"presence": list(target.presence)} if target.presence else {}),
         **({"assessed": list(target.assessed)} if target.assessed is not None else {}),
+        **({"second_opinion": asdict(second)} if second is not None else {}),
         "turns": [turn_record(turn) for turn in target.turns],
     }
 
@@ -192,7 +196,15 @@ def _target_from_record(record: dict[str, Any]) -> TracedTarget:
         conditions=conditions_from_record(record["conditions"]) if "conditions" in record else None,
         presence=tuple(map(float, record.get("presence", ()))),
         assessed=tuple(map(int, record["assessed"])) if "assessed" in record else None,
+        second_opinion=_second_from(record["second_opinion"])
+        if "second_opinion" in record
+        else None,
     )
+
+
+def _second_from(record: dict[str, Any]) -> SecondOpinion:
+    slices = tuple(map(int, record["slices"]))
+    return SecondOpinion(str(record["segmenter"]), _figure(record["dice"]), slices)
 
 
 def _of_candidates(turn: Turn) -> dict[str, Any]:

@@ -94,6 +94,17 @@ class Episode:
     absent: bool = False
 
 
+@dataclass(frozen=True)
+class SecondOpinion:
+    """What another `segmenter` drew for the same prompts: the `dice` 0..1 of both masks over
+    `slices` (zero-based on the working grid), None where it could draw nothing for them.
+    """
+
+    segmenter: str
+    dice: float | None
+    slices: tuple[int, ...] = ()
+
+
 @dataclass(frozen=True, eq=False)
 class TargetResult:
     """A target's end: `voxels` (z, y, x) bool on the working grid (None unless segmented),
@@ -102,7 +113,8 @@ class TargetResult:
     `reason` is a sentence for a person; `warnings` say what is in doubt; `window` what part of the
     intensities policy and segmenter were shown; `conditions` what the turns were taken under;
     `presence` the survey's figures by slice, () where it gave none; `assessed` the slices that the
-    policy found wrong in the whole, None where it was not asked or gave no answer.
+    policy found wrong in the whole, None where it was not asked or gave no answer;
+    `second_opinion` what a second segmenter drew, None without one.
     """
 
     target: Target
@@ -116,3 +128,4 @@ class TargetResult:
     conditions: Conditions | None = None
     presence: tuple[float, ...] = ()
     assessed: tuple[int, ...] | None = None
+    second_opinion: SecondOpinion | None = None

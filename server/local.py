@@ -37,6 +37,7 @@ from server.errors import InputError, NothingToReport
 from server.pipeline import Pipeline, read_series
 from server.ports import LoadedModels
 from server.rules.catalogue import Catalogue
+from server.study.doubts.second_segmenter import SecondSegmenter
 from server.study.label_details import label_details
 from server.study.source_files import SOURCE, agent_volume, read_source, write_source
 from server.study.stage_order import StudyRun
@@ -78,13 +79,15 @@ class LocalRun:
 class LocalModels:
     """Who does the work: models loaded at first use, the catalogue, the agent's budgets.
 
-    `identity` tells models and budgets from others, for a run that is taken up again.
+    `identity` tells models and budgets from others, for a run that is taken up again; `second` is
+    shown the prompts again.
     """
 
     workbench: Callable[[], LoadedModels]
     catalogue: Catalogue
     limits: Limits
     identity: str = ""
+    second: SecondSegmenter | None = None
 
 
 @dataclass(frozen=True)
@@ -258,6 +261,7 @@ def segment_source(
         catalogue=models.catalogue,
         limits=models.limits,
         writers=source.writers,
+        second=models.second,
         title=source.title,
         on_progress=lambda _, progress: on_activity(str(progress)),
     )

@@ -53,6 +53,7 @@ from server.ports import LoadedModels, Prepared
 from server.rules.catalogue import Catalogue
 from server.rules.expectations import load_expectations
 from server.study.doubts.plausibility import REVIEW, DrawnStructure, in_doubt
+from server.study.doubts.second_segmenter import SecondSegmenter
 from server.study.preview import Sizes, draw_preview
 from server.study.runner import VolumeWork
 from server.study.shared_voxels import RIVALRY, shared_voxels
@@ -75,8 +76,9 @@ class Pipeline:
 
     `load` gives a request's volume (`read_series` does it from headers), `folder` names its work
     folder, `workbench` loads its models at the first call that needs them, `writers` make its
-    results, `title` heads its preview in place of the modality. `on_progress` is given what is
-    being done for a request. Threads may work on `at_once` requests, one thread on each.
+    results, `second` is shown the prompts again, `title` heads its preview in place of the
+    modality. `on_progress` is given what is being done for a request. Threads may work on
+    `at_once` requests, one thread on each.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class Pipeline:
         catalogue: Catalogue,
         limits: Limits,
         writers: Sequence[ResultWriter] = DEFAULT_WRITERS,
+        second: SecondSegmenter | None = None,
         at_once: int = 1,
         title: str = "",
         on_progress: OnProgress = ignore_progress,
@@ -100,6 +103,7 @@ class Pipeline:
         self._catalogue = catalogue
         self._limits = limits
         self._writers = writers
+        self._second = second
         self._prepared = PreparedVolumes(at_once)
         self._title = title
         self._on_progress = on_progress
@@ -162,6 +166,11 @@ class Pipeline:
         tell = counted(self._on_progress, assignment, WorkStep.FINISH, index, on_turn)
         keep = TurnMaskFile(folder.path / TURN_MASKS).keeping(index, tell)
         result = work.finish(target, outline, keep)
+        disagreement: tuple[str, ...] = ()
+        if self._second is not None:
+            drawn_by = self._workbench(assignment).segmenter.name
+            result = self._second.look_at(result, work.slices(target), drawn_by, self._limits)
+            disagreement = self._second.doubts(result)
         prepared = self._prepare(assignment)
         mask = None if result.voxels is None else prepared.to_source(result.voxels)
         summary = summarise(index, result, mask, single_image=folder.load_volume().single_image)
@@ -172,7 +181,8 @@ class Pipeline:
             if self._workbench(assignment).policy.knowledge.exclusive:
                 rivalries = _rivals_among_earlier(folder, summary, voxels)
             structure = DrawnStructure.of(voxels, folder.load_volume())
-            summary = in_doubt(summary, structure, self._expectations, rivalries)
+            doubts = (*rivalries, *disagreement)
+            summary = in_doubt(summary, structure, self._expectations, doubts)
         folder.save_target(summary, voxels, TracedTarget.of(result))
         return summary
 

@@ -149,6 +149,8 @@ class AgentSettings(_Section):
     policy: str
     segmenter: str
     checkpoint: str
+    second_segmenter: str
+    agree_dice: Annotated[float, Field(gt=0, le=1)]
     max_turns: Annotated[int, Field(ge=1, le=100)]
     keep_last: bool
     draw_step_mm: Annotated[float, Field(ge=0, le=10)]
@@ -160,6 +162,15 @@ class AgentSettings(_Section):
     def _a_checkpoint_is_somebodys(self) -> AgentSettings:
         if self.checkpoint and self.segmenter == "auto":
             raise ValueError("agent.checkpoint needs agent.segmenter to say whose weights it holds")
+        return self
+
+    @model_validator(mode="after")
+    def _a_second_segmenter_is_another_one(self) -> AgentSettings:
+        if self.second_segmenter and self.second_segmenter in ("auto", self.segmenter):
+            raise ValueError(
+                "agent.second_segmenter must name another segmenter than agent.segmenter, and not "
+                "auto: the same one would agree with itself"
+            )
         return self
 
 

@@ -80,7 +80,8 @@ def _looked(what: str, look: Callable[[], str]) -> Line:
 def _models(settings: Settings, process: Any) -> Iterator[Line]:
     chosen, resources = process.choice(settings), process.resources(settings)
     yield Severity.OK, MODELS, f"{chosen}; {_device(settings)}"
-    for part in weights_of(policy=chosen.policy, segmenter=chosen.segmenter, resources=resources):
+    parts = weights_of(policy=chosen.policy, segmenter=chosen.segmenter, resources=resources)
+    for part in (*parts, *process.second_weights(settings)):
         yield _looked(f"models, {part.name}", partial(_whole, part, resources.weights_dir))
 
 

@@ -8,13 +8,13 @@ from dicom_node.errors import DeliveryError
 from dicom_node.ports import Destination
 from server.compose import load
 from server.compose.choice import choice, resources
-from server.compose.soundness.configuration import findings
+from server.compose.soundness.configuration import findings, second_weights
 from server.compose.soundness.reach import answers as answers_of
 from server.nodes.postgres import EmbeddedPostgres
 from server.record.database.engine import answering, open_engine
 from server.settings import Settings
 
-__all__ = ["answers", "choice", "database_version", "findings", "resources"]
+__all__ = ["answers", "choice", "database_version", "findings", "resources", "second_weights"]
 
 
 def answers(settings: Settings) -> Iterator[tuple[Destination, str | DeliveryError]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import cast
 
 from agent.limits import Limits
+from agent.ports import Segmenter
 from models.choice import choose, located_model
 from models.errors import UnknownModel
 from models.pair import ModelPair
@@ -19,6 +20,7 @@ from models.runtime.resources import Resources
 from server.compose import load
 from server.ports import LoadedModels
 from server.settings import AgentSettings, Settings
+from server.study.doubts.second_segmenter import SecondSegmenter
 from server.study.model_pool import ModelPool
 
 
@@ -61,6 +63,21 @@ def configured_models(settings: Settings) -> Callable[[], LoadedModels]:
     pool = model_pool(settings)
 
     return lambda: pool.bench(choice(settings))
+
+
+def second_segmenter(settings: Settings) -> SecondSegmenter | None:
+    """Who is shown the prompts again ([agent] second_segmenter), loaded at the first use and kept;
+    None without one.
+    """
+    name = settings.agent.second_segmenter
+    if not name:
+        return None
+
+    @cache
+    def opened() -> Segmenter:
+        return cast("Segmenter", load("networks").second_segmenter(settings, name))
+
+    return SecondSegmenter(opened, settings.agent.agree_dice)
 
 
 def model_pool(settings: Settings) -> ModelPool:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from agent.ports import Segmenter
 from models.loaded_models import open_workbench
 from models.pair import ModelPair
-from models.serving.opening import SharedSegmenters
+from models.serving.opening import SharedSegmenters, open_served
 from server.compose.choice import resources
 from server.ports import LoadedModels
 from server.settings import Settings
@@ -25,3 +26,8 @@ def opener(settings: Settings) -> Callable[[ModelPair], LoadedModels]:
         )
 
     return open_models
+
+
+def second_segmenter(settings: Settings, name: str) -> Segmenter:
+    """The segmenter `name` beside the others of this process, with its usual weights."""
+    return open_served(name, resources(settings, name))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from agent.turns import Turn
-from server.compose.choice import choice, configured_models, limits
+from server.compose.choice import choice, configured_models, limits, second_segmenter
 from server.local import LocalModels, LocalRun, asked_targets, segment_files
 from server.rules.catalogue import load_catalogue
 from server.settings import Settings
@@ -19,7 +19,13 @@ def open_models(settings: Settings) -> LocalModels:
     """The configured models, loaded at the first run and kept for those that follow."""
     named = settings.model_dump_json(include={"agent", "models", "language"})
     identity = f"{choice(settings)} {named}"  # "auto" may mean others once more weights are here
-    return LocalModels(configured_models(settings), load_catalogue(), limits(settings), identity)
+    return LocalModels(
+        configured_models(settings),
+        load_catalogue(),
+        limits(settings),
+        identity,
+        second_segmenter(settings),
+    )
 
 
 def run(

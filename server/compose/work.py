@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dicom_node.results.writers import writers_of
 from dicom_node.values import SourceVolume
-from server.compose.choice import choice, limits, model_pool
+from server.compose.choice import choice, limits, model_pool, second_segmenter
 from server.compose.database import database
 from server.compose.destinations import destinations, kinds_wanted
 from server.compose.heartbeat import BUSY_LIMIT_S, WORKER_LIMIT_S, heartbeat
@@ -115,6 +115,7 @@ def pipeline(
         catalogue=load_catalogue(),
         limits=limits(settings),
         writers=writers_of(kinds_wanted(settings)),
+        second=second_segmenter(settings),
         at_once=settings.agent.requests_at_once,
         on_progress=on_progress,
     )

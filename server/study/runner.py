@@ -29,7 +29,7 @@ class VolumeWork:
 
     def outline(self, target: Target, on_turn: Callable[[Turn], None]) -> Outline:
         """Look for a target and draw it on its key slices; turns are handed over as they happen."""
-        models, slices = self.workbench, self._slices(target)
+        models, slices = self.workbench, self.slices(target)
         steps = outline_target(target, slices, models.policy, models.segmenter, self.limits)
         return run_turns(steps, on_turn)
 
@@ -58,17 +58,18 @@ class VolumeWork:
         self, target: Target, outline: Outline, on_turn: Callable[[Turn], None]
     ) -> TargetResult:
         """Bring an outlined target to its end; further turns are handed over as they happen."""
-        return run_turns(finish_target(outline, self._slices(target), self._config), on_turn)
+        return run_turns(finish_target(outline, self.slices(target), self._config), on_turn)
 
     @property
     def _config(self) -> EpisodeConfig:
         return EpisodeConfig(self.workbench.policy, self.workbench.segmenter, self.limits)
 
-    def _slices(self, target: Target) -> Slices:
+    def slices(self, target: Target) -> Slices:
+        """The working grid's slices as a target is seen best."""
         return self.prepared.slices_for(target.structure or target.text)
 
     def _by_slices(self, targets: Sequence[Target]) -> dict[Slices, list[int]]:
         indices: dict[Slices, list[int]] = {}
         for index, target in enumerate(targets):
-            indices.setdefault(self._slices(target), []).append(index)
+            indices.setdefault(self.slices(target), []).append(index)
         return indices

@@ -52,6 +52,7 @@ class ComposedProcesses:
                 "database_version": self._database_version,
                 "answers": lambda _: answers(self._reachable),
                 "findings": compose.load("check").findings,
+                "second_weights": compose.load("check").second_weights,
                 "choice": compose.load("choice").choice,
                 "resources": compose.load("choice").resources,
             },

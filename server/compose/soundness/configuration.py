@@ -17,7 +17,7 @@ from pathlib import Path
 from models.errors import ModelsError
 from models.pair import ModelPair
 from models.registry import policy_entry, segmenter_entry, weights_of
-from models.weights.weights import State
+from models.weights.weights import State, Weights
 from server.compose.choice import choice, resources
 from server.compose.rules import rules
 from server.errors import ConfigurationError
@@ -93,11 +93,28 @@ def _models(settings: Settings) -> tuple[ModelPair, tuple[Finding, ...]]:
     ]
     if not faults:
         faults = [*_faults_of("models", lambda: _weights(settings, pair))]
+    if settings.agent.second_segmenter:
+        faults += _faults_of("agent.second_segmenter", lambda: second_weights(settings))
+        if settings.agent.second_segmenter == pair.segmenter:
+            sentence = (
+                f"agent.second_segmenter is {pair.segmenter}, which agent.segmenter means here, "
+                "too, and would agree with itself; name another one"
+            )
+            faults.append(Finding("configuration", sentence))
     return pair, tuple(faults)
 
 
 def _weights(settings: Settings, pair: ModelPair) -> object:
     return weights_of(policy=pair.policy, segmenter=pair.segmenter, resources=resources(settings))
+
+
+def second_weights(settings: Settings) -> tuple[Weights, ...]:
+    """The weights of the second segmenter, none without one; UnknownModel."""
+    name = settings.agent.second_segmenter
+    if not name:
+        return ()
+    entry = segmenter_entry(name)
+    return () if entry.weights is None else (entry.weights,)
 
 
 def _of_routes(routes: Sequence[RouteSettings], policy: str) -> Iterator[Finding]:
@@ -138,9 +155,8 @@ def _require_tokens(settings: Settings) -> None:
 def _missing_weights(settings: Settings) -> Iterator[Finding]:
     """Weights that are not here: they may be fetched while the node runs, and it says so."""
     pair, weights_dir = choice(settings), resources(settings).weights_dir
-    for part in weights_of(
-        policy=pair.policy, segmenter=pair.segmenter, resources=resources(settings)
-    ):
+    parts = weights_of(policy=pair.policy, segmenter=pair.segmenter, resources=resources(settings))
+    for part in (*parts, *second_weights(settings)):
         if part.state(weights_dir) is State.MISSING:
             for finding in _faults_of("models", partial(part.verify, weights_dir)):
                 yield Finding("models", finding.sentence, is_fault=False)

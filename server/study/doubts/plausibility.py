@@ -55,15 +55,16 @@ def in_doubt(
     summary: TargetSummary,
     drawn_structure: DrawnStructure,
     expectations: Mapping[str, Expectation],
-    rivalries: tuple[str, ...] = (),
+    others: tuple[str, ...] = (),
 ) -> TargetSummary:
     """The summary of a segmented target with its doubts and, where there are any, marked for
-    review; `rivalries` are sentences about voxels that other structures claim.
+    review; `others` are sentences from elsewhere: voxels that other structures claim, another mask
+    of a second segmenter.
 
     Where the view cuts it off is said, and is no doubt: most scans end within some organ.
     """
     expectation = expectations.get(summary.structure or "", Expectation(single=False))
-    doubts = (*rivalries, *implausible(drawn_structure, expectation))
+    doubts = (*others, *implausible(drawn_structure, expectation))
     unsure = summary.confidence is not None and summary.confidence < UNSURE
     for_review = bool(doubts) or unsure
     return replace(

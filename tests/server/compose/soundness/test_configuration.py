@@ -49,6 +49,8 @@ def test_the_defaults_are_sound_and_nothing_is_made(site: Path, tmp_path: Path) 
         ('[agent]\nsegmenter = "gpt"\n', "there is no segmenter called 'gpt'"),
         ('[agent]\npolicy = "transformers"\n', "language.model: name the folder"),
         ('[agent]\npolicy = "openai"\n', "language.endpoints: name a server"),
+        ('[agent]\nsecond_segmenter = "gpt"\n', "there is no segmenter called 'gpt'"),
+        ('[agent]\nsecond_segmenter = "litemedsam"\n', "would agree with itself"),
         ('[sessions]\nsegmenters = ["gpt"]\n', "there is no segmenter called 'gpt'"),
         ('[http]\ntokens_file = "/nowhere/tokens"\n', "cannot read tokens from /nowhere/tokens"),
     ],
