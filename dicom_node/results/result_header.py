@@ -32,7 +32,7 @@ from dicom_node.identity import (
 )
 from dicom_node.results.patient_study import copy_patient_and_study
 from dicom_node.results.timezones import offset_text, zone_of
-from dicom_node.results.uids import result_uid
+from dicom_node.results.uids import device_uid, result_uid
 from dicom_node.values import (
     Algorithm,
     Code,
@@ -238,7 +238,7 @@ class ResultHeader:
 
     def _model_equipment(self) -> ContributingEquipment:
         """The model that drew, with the digests of its weights, settings and prompts (PS3.3
-        C.12.1.1.5).
+        C.12.1.1.5), and a Device UID that changes with any of them.
         """
         hashes = ", ".join(f"SHA-256 {value}" for value in self.algorithm.weights_sha256)
         others = [
@@ -246,7 +246,7 @@ class ResultHeader:
             for of, digest in self.algorithm.parameters
             if of != "weights"
         ]
-        return ContributingEquipment(
+        equipment = ContributingEquipment(
             manufacturer=MANUFACTURER,
             purpose_of_reference=codes.DCM.ProcessingEquipment,
             manufacturer_model_name=shortened(self.algorithm.name, _LONGEST_LO),
@@ -255,6 +255,8 @@ class ResultHeader:
                 f"Segmentation; weights: {hashes or 'none'}{''.join(others)}", 1024
             ),
         )
+        equipment.DeviceUID = device_uid(self.algorithm)
+        return equipment
 
 
 def source_header(volume: SourceVolume) -> Dataset:

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import uuid
 
-from dicom_node.values import ResultIdentity
+from dicom_node.values import Algorithm, ResultIdentity
 
 # The root of every UID derived here. Changing it would make every re-run a duplicate.
 _NAMESPACE = uuid.UUID("5f2a1d0e-6f0b-5c55-9e0c-6d1f2c3b8a47")
+
+
+def device_uid(algorithm: Algorithm) -> str:
+    """The Device UID (0018,1002) of what drew: another one for other weights, settings or prompts,
+    the same for the same on every machine (IHE AIR: it changes with the model).
+    """
+    digests = [f"{of} {digest}" for of, digest in algorithm.parameters]
+    name = "\0".join(("device", algorithm.name, algorithm.version, *digests))
+    return f"2.25.{uuid.uuid5(_NAMESPACE, name).int}"
 
 
 def result_uid(identity: ResultIdentity, kind: str, label: str = "") -> str:

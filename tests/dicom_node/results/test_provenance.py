@@ -94,6 +94,22 @@ def test_settings_and_prompts_are_named_by_their_digests(both: Write) -> None:
     assert f"prompts SHA-256 {prompts}" in report.to_json()
 
 
+def test_the_device_uid_is_that_of_the_model_and_changes_with_it(both: Write) -> None:
+    def uids(**changes: Any) -> set[str]:
+        return {ds.ContributingEquipmentSequence[0].DeviceUID for ds in both(**changes)}
+
+    same, again = uids(weights_sha256=("a" * 64,)), uids(weights_sha256=("a" * 64,))
+    others = [
+        uids(weights_sha256=("b" * 64,)),
+        uids(weights_sha256=("a" * 64,), settings_sha256="c" * 64),
+        uids(weights_sha256=("a" * 64,), version="9"),
+    ]
+
+    assert same == again
+    assert len(same) == 1
+    assert len({uid for uid_set in (same, *others) for uid in uid_set}) == 4
+
+
 def test_what_is_not_known_is_not_said(both: Write) -> None:
     seg, report = both(weights_sha256=(), settings_sha256="", prompts_sha256="")
 

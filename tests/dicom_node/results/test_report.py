@@ -295,6 +295,19 @@ class TestDocument:
         assert report.StudyInstanceUID == case.volume.study_instance_uid
         assert (report.PatientID, report.Manufacturer) == ("PHANTOM-1", "Segnode")
 
+    def test_no_person_has_verified_a_report(self, case: Case) -> None:
+        report = pydicom.dcmread(case.report("document", []).path)
+
+        assert (report.VerificationFlag, report.PreliminaryFlag) == ("UNVERIFIED", "PRELIMINARY")
+
+    def test_the_procedure_is_the_imaging_and_not_the_algorithm(self, case: Case) -> None:
+        report = pydicom.dcmread(case.report("document", []).path)
+
+        (procedure,) = below(report, "Procedure reported")
+
+        code = procedure.ConceptCodeSequence[0]
+        assert (code.CodeValue, code.CodingSchemeDesignator) == ("25045-6", "LN")
+
     def test_the_same_request_gives_the_same_bytes(self, case: Case) -> None:
         one, two = case.report("one", [GALLBLADDER]), case.report("two", [GALLBLADDER])
 
