@@ -68,13 +68,13 @@ class Voxels:
         """The whole slice `z` of the grid (rows, columns)."""
         plane = np.zeros(self.shape[1:], dtype=np.bool_)
         if z in self.slices:
-            plane[self._place[1:]] = self.box[z - self.origin[0]]
+            plane[self.place[1:]] = self.box[z - self.origin[0]]
         return plane
 
     def whole(self) -> NDArray[np.bool_]:
         """The mask on the whole grid."""
         mask = np.zeros(self.shape, dtype=np.bool_)
-        mask[self._place] = self.box
+        mask[self.place] = self.box
         return mask
 
     def of_grid(self, grid: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -82,7 +82,7 @@ class Voxels:
 
         ValueError when nothing is inside.
         """
-        _, rows, columns = self._place
+        _, rows, columns = self.place
         return np.concatenate(
             [
                 grid[z, rows, columns][inside]
@@ -102,8 +102,8 @@ class Voxels:
         return Voxels((shape[0], shape[1], shape[2]), (origin[0], origin[1], origin[2]), box)
 
     @property
-    def _place(self) -> tuple[slice, slice, slice]:
-        """Where the box lies in the grid."""
+    def place(self) -> tuple[slice, slice, slice]:
+        """Where the box lies in the grid: slices, rows, columns."""
         z, y, x = (
             slice(first, first + size)
             for first, size in zip(self.origin, self.box.shape, strict=True)
@@ -114,13 +114,15 @@ class Voxels:
 def overlap(masks: Sequence[Voxels]) -> bool:
     """Whether a voxel is inside two of `masks`, which are on one grid."""
     for z in range(masks[0].shape[0]):
-        on_slice = [mask for mask in masks if z in mask.slices]
         occupied = np.zeros(masks[0].shape[1:], dtype=np.bool_)
-        for mask in on_slice:
-            plane = mask.plane(z)
-            if (plane & occupied).any():
+        for mask in masks:
+            if z not in mask.slices:
+                continue
+            _, rows, columns = mask.place
+            there, inside = occupied[rows, columns], mask.box[z - mask.origin[0]]
+            if (there & inside).any():
                 return True
-            occupied |= plane
+            there |= inside
     return False
 
 

@@ -1,33 +1,37 @@
 """An independent check of a SEG before it is sent.
 
-Its bytes are read with pydicom and the functional groups alone, without highdicom, which wrote
-them; of the writer's code only the parsing of decimal strings is shared. A frame's place comes from
-its Plane Position, Plane Orientation and Pixel Measures (PS3.3 C.7.6.16.2), bits are unpacked here,
-and the result is compared with the volume's affine and source files: every voxel, slice, corner and
-centroid.
+It is read by dicom_node.results.segmentation_frames, without highdicom, which arranged it; of the
+writer's code only the parsing of decimal strings is shared. The result is compared with the
+volume's affine and source files: every voxel, slice, corner and centroid.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRLittleEndian, SegmentationStorage
 
 from dicom_node.datasets.dataset_files import read_dataset
 from dicom_node.datasets.source_planes import decimal_strings, numbers
 from dicom_node.errors import ResultMismatch
+from dicom_node.results.segmentation_frames import (
+    AGREE_MM,
+    CORNER_SHARE,
+    FramesOnSingleImage,
+    FramesOnSlices,
+    SegmentFrame,
+)
 from dicom_node.values import Code, Region, ResultSegment, SourceVolume
 
-# of a pixel: orientation and spacing are copied, but a series' headers may differ in the last digit
-_CORNER_SHARE = 0.05
-_AGREE_MM = 0.01  # positions and centroids; a DS of 16 characters is a thousand times finer
+_SEGMENT_NUMBER = Tag("ReferencedSegmentNumber")
 # Functional groups that place a frame in the patient (PS3.3 C.7.6.16.2.3 and .4)
 _PLACES = frozenset({"PlanePositionSequence", "PlaneOrientationSequence"})
 # A table's steps may be uneven and drift sideways, but a slice never lies nearer to its neighbour's
@@ -42,24 +46,25 @@ def check_segmentation(path: Path, volume: SourceVolume, segments: Sequence[Resu
     orientation of every frame, every voxel, no frame missing or twice, and each centroid in patient
     space (LPS mm). OSError when the file is gone.
     """
-    seg = dcmread(path)
-    _check_object(seg, volume, segments)
-    _check_segments(seg, segments)
-    _check_references(seg, volume)
-    if volume.single_image:
-        _check_on_single_image(seg, volume, segments)
-        return
-    origins = source_origins(volume)
-    frames = _PlacedFrames(seg, volume, origins)
-    placed_frames: set[tuple[int, int]] = set()
-    voxels, total_mm = np.zeros(len(segments)), np.zeros((len(segments), 3))
-    for index in range(len(seg.PerFrameFunctionalGroupsSequence)):
-        frame = frames[index]
-        _check_frame(frame, volume, segments, placed_frames)
-        moments = _moments(frame.pixels)
-        voxels[frame.segment] += moments[0]
-        total_mm[frame.segment] += frame.to_lps_mm @ moments
-    _check_nothing_missing(segments, placed_frames)
+    with path.open("rb") as file:
+        seg = dcmread(file, stop_before_pixels=True)
+        _check_object(seg, volume, segments)
+        _check_segments(seg, segments)
+        _check_references(seg, volume)
+        if volume.single_image:
+            _check_on_single_image(seg, file, volume, segments)
+            return
+        origins = source_origins(volume)
+        placed: dict[tuple[int, int], Sequence[int]] = {}
+        voxels, total_mm = np.zeros(len(segments)), np.zeros((len(segments), 3))
+        for frame in FramesOnSlices(seg, file, volume, origins):
+            _check_frame(frame, volume, segments, placed)
+            _, rows, columns = segments[frame.segment].voxels.place  # where all its voxels are
+            moments = _moments(frame.pixels[rows, columns], (rows.start, columns.start))
+            voxels[frame.segment] += moments[0]
+            total_mm[frame.segment] += frame.to_lps_mm @ moments
+    _check_nothing_missing(segments, placed)
+    _check_indices(seg, placed)
     for number, segment in enumerate(segments):
         _check_centroid(segment, volume, origins, total_mm[number] / voxels[number])
 
@@ -69,124 +74,17 @@ def segment_masks(path: Path, volume: SourceVolume) -> dict[str, NDArray[np.bool
 
     ResultMismatch when a frame lies nowhere on that grid; OSError when the file is gone.
     """
-    seg = dcmread(path)
-    labels = [str(item.SegmentLabel) for item in seg.SegmentSequence]
-    masks = {label: np.zeros(volume.intensities.shape, dtype=np.bool_) for label in labels}
-    for frame in (
-        _frames_on_single_image(seg) if volume.single_image else _frames_on_slices(seg, volume)
-    ):
-        masks[labels[frame.segment]][frame.z] |= frame.pixels
+    with path.open("rb") as file:
+        seg = dcmread(file, stop_before_pixels=True)
+        labels = [str(item.SegmentLabel) for item in seg.SegmentSequence]
+        masks = {label: np.zeros(volume.intensities.shape, dtype=np.bool_) for label in labels}
+        for frame in (
+            FramesOnSingleImage(seg, file)
+            if volume.single_image
+            else FramesOnSlices(seg, file, volume, source_origins(volume))
+        ):
+            masks[labels[frame.segment]][frame.z] |= frame.pixels
     return masks
-
-
-@dataclass(frozen=True, eq=False)
-class _Frame:
-    """A frame by its own functional groups.
-
-    `segment` and `z` are zero-based, `to_lps_mm` (3, 3) maps (1, row, column) to LPS mm, `pixels`
-    is (rows, columns) bool, `source` the item of the image that it was derived from.
-    """
-
-    number: int
-    segment: int
-    z: int
-    to_lps_mm: NDArray[np.float64]
-    pixels: NDArray[np.bool_]
-    source: Dataset
-
-
-class _FrameBits:
-    """The frames of a SEG by their own groups and bits, without their places."""
-
-    def __init__(self, seg: Dataset) -> None:
-        self._shape = (int(seg.Rows), int(seg.Columns))
-        self._bytes = np.frombuffer(seg.PixelData, np.uint8)
-        self._shared = (seg.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
-
-    def segment(self, group: Dataset) -> int:
-        """The zero-based segment of a frame."""
-        return int(self.group(group, "SegmentIdentificationSequence").ReferencedSegmentNumber) - 1
-
-    def source(self, group: Dataset) -> Dataset:
-        """The item that a frame was derived from."""
-        return self.group(self.group(group, "DerivationImageSequence"), "SourceImageSequence")
-
-    def group(self, item: Dataset, keyword: str) -> Dataset:
-        """The first item of a functional group, the frame's own before the shared one."""
-        items = item.get(keyword) or self._shared.get(keyword)
-        if not items:
-            raise ResultMismatch(f"the segmentation has a frame without {keyword}")
-        first: Dataset = items[0]
-        return first
-
-    def unpacked(self, index: int) -> NDArray[np.bool_]:
-        """A frame's bits: least significant first, frames without padding (PS3.5 8.1.1)."""
-        size = self._shape[0] * self._shape[1]
-        start, stop = index * size, (index + 1) * size
-        packed = self._bytes[start // 8 : -(-stop // 8)]
-        bits = np.unpackbits(packed, bitorder="little")[start % 8 : start % 8 + size]
-        if bits.size != size:
-            raise ResultMismatch(f"the pixel data ends within frame {index + 1}")
-        return bits.reshape(self._shape).view(np.bool_)
-
-
-class _PlacedFrames(_FrameBits):
-    """The frames of a SEG on slices by index, placed in the patient and decoded one at a time."""
-
-    def __init__(self, seg: Dataset, volume: SourceVolume, origins: NDArray[np.float64]) -> None:
-        super().__init__(seg)
-        self._seg, self._volume, self._origins = seg, volume, origins
-
-    def __getitem__(self, index: int) -> _Frame:
-        group = self._seg.PerFrameFunctionalGroupsSequence[index]
-        place = self._placed(group, index)
-        return _Frame(
-            number=index + 1,
-            segment=self.segment(group),
-            z=self._slice_at(place[:, 0], index),
-            to_lps_mm=place,
-            pixels=self.unpacked(index),
-            source=self.source(group),
-        )
-
-    def _placed(self, group: Dataset, index: int) -> NDArray[np.float64]:
-        """(3, 3) from (1, row, column) to LPS mm, compared with the affine's axes.
-
-        PS3.3 equation C.7.6.2.1-1.
-        """
-        position = self.group(group, "PlanePositionSequence").ImagePositionPatient
-        cosines = np.array(
-            self.group(group, "PlaneOrientationSequence").ImageOrientationPatient, dtype=np.float64
-        )
-        between_rows, between_columns = map(
-            float, self.group(group, "PixelMeasuresSequence").PixelSpacing
-        )
-        place = np.stack(
-            [
-                np.array(position, dtype=np.float64),
-                cosines[3:] * between_rows / np.linalg.norm(cosines[3:]),
-                cosines[:3] * between_columns / np.linalg.norm(cosines[:3]),
-            ],
-            axis=1,
-        )
-        affine = self._volume.affine_zyx_to_lps
-        far = np.array([self._shape[0] - 1, self._shape[1] - 1], dtype=np.float64)
-        apart = np.abs((place[:, 1:] - affine[:3, 1:3]) * far).max()
-        if apart > _CORNER_SHARE * min(between_rows, between_columns):
-            raise ResultMismatch(
-                f"frame {index + 1} is turned or scaled: its corner lies {apart:.3f} mm off"
-            )
-        return place
-
-    def _slice_at(self, origin: NDArray[np.float64], index: int) -> int:
-        """The zero-based source slice whose first pixel is nearest to this frame's."""
-        apart = np.linalg.norm(self._origins - origin, axis=1)
-        z = int(apart.argmin())
-        if apart[z] > _AGREE_MM:
-            raise ResultMismatch(
-                f"frame {index + 1} lies {apart[z]:.3f} mm from the nearest slice of the source"
-            )
-        return z
 
 
 def _require(same: bool, what: str) -> None:
@@ -280,10 +178,10 @@ def _check_references(seg: Dataset, volume: SourceVolume) -> None:
 
 
 def _check_frame(
-    frame: _Frame,
+    frame: SegmentFrame,
     volume: SourceVolume,
     segments: Sequence[ResultSegment],
-    placed_frames: set[tuple[int, int]],
+    placed: dict[tuple[int, int], Sequence[int]],
 ) -> None:
     """Check a frame: known segment, no duplicate, right image, equal to the mask."""
     _require(
@@ -291,10 +189,10 @@ def _check_frame(
         f"a frame of segment {frame.segment + 1}, which does not exist",
     )
     _require(
-        (frame.segment, frame.z) not in placed_frames,
+        (frame.segment, frame.z) not in placed,
         f"two frames of one segment at slice {frame.z}",
     )
-    placed_frames.add((frame.segment, frame.z))
+    placed[frame.segment, frame.z] = frame.indices
     source = volume.frames[frame.z]
     _require(
         frame.source.ReferencedSOPInstanceUID == source.sop_instance_uid
@@ -302,53 +200,53 @@ def _check_frame(
         and frame.source.get("ReferencedFrameNumber") == source.frame_number,
         f"frame {frame.number} derived from another image than that of its slice",
     )
-    wrong = int(np.count_nonzero(frame.pixels != segments[frame.segment].voxels.plane(frame.z)))
+    voxels = segments[frame.segment].voxels
+    _, rows, columns = voxels.place
+    there = frame.pixels[rows, columns]
+    drawn = voxels.box[frame.z - voxels.origin[0]] if frame.z in voxels.slices else False
+    outside = np.count_nonzero(frame.pixels) - np.count_nonzero(there)
+    wrong = int(outside + np.count_nonzero(there != drawn))
     label = segments[frame.segment].label
     _require(wrong == 0, f"{wrong} wrong voxels of {label} at slice {frame.z}")
 
 
-def _frames_on_slices(seg: Dataset, volume: SourceVolume) -> Iterator[_Frame]:
-    frames = _PlacedFrames(seg, volume, source_origins(volume))
-    for index in range(len(seg.PerFrameFunctionalGroupsSequence)):
-        yield frames[index]
-
-
 def _check_on_single_image(
-    seg: Dataset, volume: SourceVolume, segments: Sequence[ResultSegment]
+    seg: Dataset, file: BinaryIO, volume: SourceVolume, segments: Sequence[ResultSegment]
 ) -> None:
     """Check one frame a segment: right image, equal to the mask, and no position."""
-    placed_frames: set[tuple[int, int]] = set()
-    for frame in _frames_on_single_image(seg):
-        _check_frame(frame, volume, segments, placed_frames)
+    placed: dict[tuple[int, int], Sequence[int]] = {}
+    for frame in FramesOnSingleImage(seg, file):
+        _check_frame(frame, volume, segments, placed)
     for groups in (*seg.SharedFunctionalGroupsSequence, *seg.PerFrameFunctionalGroupsSequence):
-        placed = _PLACES & {element.keyword for element in groups}
+        stated = _PLACES & {element.keyword for element in groups}
         _require(
-            not placed, f"a frame with {', '.join(sorted(placed))} although its source has no place"
+            not stated, f"a frame with {', '.join(sorted(stated))} although its source has no place"
         )
-    _check_nothing_missing(segments, placed_frames)
-
-
-def _frames_on_single_image(seg: Dataset) -> Iterator[_Frame]:
-    """The frames of a SEG on a single image: all lie at its one slice."""
-    frames = _FrameBits(seg)
-    for index, group in enumerate(seg.PerFrameFunctionalGroupsSequence):
-        yield _Frame(
-            number=index + 1,
-            segment=frames.segment(group),
-            z=0,
-            to_lps_mm=np.zeros((3, 3)),
-            pixels=frames.unpacked(index),
-            source=frames.source(group),
-        )
+    _check_nothing_missing(segments, placed)
+    _check_indices(seg, placed)
 
 
 def _check_nothing_missing(
-    segments: Sequence[ResultSegment], placed_frames: set[tuple[int, int]]
+    segments: Sequence[ResultSegment], placed: Collection[tuple[int, int]]
 ) -> None:
     """Check that each non-empty slice of a segment has a frame."""
     for number, segment in enumerate(segments):
         for z in np.flatnonzero(segment.voxels.areas):
-            _require((number, int(z)) in placed_frames, f"no frame of {segment.label} at slice {z}")
+            _require((number, int(z)) in placed, f"no frame of {segment.label} at slice {z}")
+
+
+def _check_indices(seg: Dataset, placed: Mapping[tuple[int, int], Sequence[int]]) -> None:
+    """Check that frames are indexed by their segment's number, and alike just where they lie on the
+    same slice (PS3.3 C.7.6.17); viewers sort by that.
+    """
+    for column, dimension in enumerate(seg.DimensionIndexSequence):
+        if dimension.DimensionIndexPointer == _SEGMENT_NUMBER:
+            same = all(values[column] == segment + 1 for (segment, _), values in placed.items())
+            _require(same, "a frame indexed as of another segment")
+            continue
+        pairs = {(z, values[column]) for (_, z), values in placed.items()}
+        same = len(pairs) == len({z for z, _ in pairs}) == len({value for _, value in pairs})
+        _require(same, "frames of one slice indexed apart, or of several as one")
 
 
 def _check_centroid(
@@ -370,19 +268,28 @@ def _check_centroid(
     expected = (at_slices + volume.affine_zyx_to_lps[:3, 1:3] @ in_plane) / voxels.count
     apart = float(np.linalg.norm(measured - expected))
     pixel_mm = float(np.linalg.norm(volume.affine_zyx_to_lps[:3, 1:3], axis=0).min())
-    allowed = _AGREE_MM + _CORNER_SHARE * pixel_mm
+    allowed = AGREE_MM + CORNER_SHARE * pixel_mm
     _require(
         apart <= allowed, f"the centre of {segment.label} {apart:.3f} mm from where it was drawn"
     )
 
 
-def _moments(plane: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Number of voxels, sum of their rows, sum of their columns (zero-based), as (3,)."""
+def _moments(plane: NDArray[np.bool_], origin: tuple[int, int] = (0, 0)) -> NDArray[np.float64]:
+    """Number of voxels, sum of their rows, sum of their columns (zero-based), as (3,).
+
+    The plane's first pixel has the row and column `origin`.
+    """
     rows = np.flatnonzero(plane.any(axis=1))
     inside = plane[rows]  # a third of the time of counting the whole plane
     in_rows, in_columns = np.count_nonzero(inside, axis=1), np.count_nonzero(inside, axis=0)
+    count = in_rows.sum()
     return np.array(
-        [in_rows.sum(), in_rows @ rows, in_columns @ np.arange(in_columns.size)], dtype=np.float64
+        [
+            count,
+            in_rows @ rows + count * origin[0],
+            in_columns @ np.arange(in_columns.size) + count * origin[1],
+        ],
+        dtype=np.float64,
     )
 
 

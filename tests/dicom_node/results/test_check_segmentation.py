@@ -222,6 +222,29 @@ def derived_from_another_image(seg: Dataset) -> None:
     items[0].ReferencedSOPInstanceUID = items[1].ReferencedSOPInstanceUID
 
 
+def indexed_as_of_another_segment(seg: Dataset) -> None:
+    frames_of(seg)[0].FrameContentSequence[0].DimensionIndexValues[0] = 2
+
+
+def two_slices_indexed_as_one(seg: Dataset) -> None:
+    first, second = (group.FrameContentSequence[0] for group in frames_of(seg)[:2])
+    second.DimensionIndexValues = first.DimensionIndexValues
+
+
+def one_slice_indexed_apart(seg: Dataset) -> None:
+    contents: dict[str, Dataset] = {}
+    for group in frames_of(seg):
+        contents.setdefault(str(group.PlanePositionSequence), group.FrameContentSequence[0])
+    alone = [content for content in contents.values() if content.DimensionIndexValues[0] == 1]
+    assert len(alone) + len(contents) < 2 * len(frames_of(seg)), "no slice has both segments"
+    for content in alone:
+        content.DimensionIndexValues[1] += 1000
+
+
+def pixel_data_lost(seg: Dataset) -> None:
+    del seg.PixelData
+
+
 def derived_from_nothing(seg: Dataset) -> None:
     frames_of(seg)[0].DerivationImageSequence = []
 
@@ -277,6 +300,10 @@ DAMAGES: dict[Damage, str] = {
     more_frames_than_described: "descriptions of frames",
     a_frame_without_a_place: "without PlanePositionSequence",
     derived_from_another_image: "derived from another image",
+    indexed_as_of_another_segment: "indexed as of another segment",
+    two_slices_indexed_as_one: "frames of one slice indexed apart, or of several as one",
+    one_slice_indexed_apart: "frames of one slice indexed apart, or of several as one",
+    pixel_data_lost: "no pixel data",
     derived_from_nothing: "without DerivationImageSequence",
     an_instance_not_referred_to: "references to other instances",
     another_series_referred_to: "references to another series",
