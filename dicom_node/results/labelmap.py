@@ -8,8 +8,7 @@ bits; few archives and viewers take it yet.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from copy import deepcopy
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
@@ -31,6 +30,7 @@ from pydicom.uid import (
 from dicom_node.durable import whole_file
 from dicom_node.errors import ResultMismatch
 from dicom_node.result_kinds import SegmentationEncoding
+from dicom_node.results.segmentation_frames import BinaryFrames
 from dicom_node.values import ResultKind, WrittenResult
 
 LABELMAP_STORAGE = UID("1.2.840.10008.5.1.4.1.1.66.7")
@@ -44,6 +44,7 @@ TRANSFER_SYNTAX: Mapping[SegmentationEncoding, UID] = {
 }
 _SEGMENT_NUMBER = Tag("ReferencedSegmentNumber")
 _Place: TypeAlias = tuple[str, ...]
+_Labels: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
 
 
 def as_labelmap(
@@ -57,11 +58,14 @@ def as_labelmap(
     binary = next((result for result in results if result.kind is ResultKind.SEG), None)
     if binary is None:
         return ()
-    seg = dcmread(binary.path)
-    if seg.get("SegmentsOverlap") != "NO" or not _places(seg):
-        return ()
-    labels = _labels(seg)
-    labelmap = _labelmap(seg, labels, encoding)
+    with binary.path.open("rb") as file:
+        seg = dcmread(file, stop_before_pixels=True)
+        if seg.get("SegmentsOverlap") != "NO" or not _has_places(seg):
+            return ()
+        frames = BinaryFrames(seg, file)
+        slices = _first_of_slices(frames)
+        labels = _labels(frames, slices, len(seg.SegmentSequence))
+    labelmap = _labelmap(seg, [slices[place] for place in slices], labels, encoding)
     path = folder / binary.path.name
     with whole_file(path, lambda temporary: check_labelmap(temporary, labels)) as new_file:
         labelmap.save_as(new_file, enforce_file_format=True)
@@ -72,78 +76,72 @@ def as_labelmap(
     )
 
 
-def check_labelmap(path: Path, labels: NDArray[np.uint16]) -> None:
+def check_labelmap(path: Path, labels: _Labels) -> None:
     """Raise ResultMismatch unless the file at `path` decodes to `labels` (frame, row, column)."""
     decoded = dcmread(path).pixel_array
     if not np.array_equal(decoded.reshape(labels.shape), labels):
         raise ResultMismatch("the label map read back from its file has other voxels")
 
 
-def _labels(seg: Dataset) -> NDArray[np.uint16]:
-    """The numbers of segments (slice, row, column), slices in the order of their first frames."""
-    slices = {place: index for index, place in enumerate(dict.fromkeys(_places(seg)))}
-    labels = np.zeros((len(slices), int(seg.Rows), int(seg.Columns)), dtype=np.uint16)
-    for place, number, bits in zip(_places(seg), _numbers(seg), _frames(seg), strict=True):
-        labels[slices[place]][bits] = number
+def _has_places(seg: Dataset) -> bool:
+    """Whether every frame has an Image Position (Patient)."""
+    groups = (*seg.SharedFunctionalGroupsSequence, *seg.PerFrameFunctionalGroupsSequence)
+    shared, *per_frame = ("PlanePositionSequence" in item for item in groups)
+    return shared or all(per_frame)
+
+
+def _place(frames: BinaryFrames, group: Dataset) -> _Place:
+    """Image Position (Patient) of a frame, as it is written."""
+    return frames.decoded(
+        group, ["PlanePositionSequence"], lambda item: tuple(map(str, item.ImagePositionPatient))
+    )
+
+
+def _first_of_slices(frames: BinaryFrames) -> dict[_Place, Dataset]:
+    """The item of each slice's first frame, slices in the order of those."""
+    first: dict[_Place, Dataset] = {}
+    for group in frames.groups:
+        first.setdefault(_place(frames, group), group)
+    return first
+
+
+def _labels(frames: BinaryFrames, slices: Iterable[_Place], segments: int) -> _Labels:
+    """The numbers of segments (slice, row, column), the frames read one after another."""
+    index_of = {place: index for index, place in enumerate(slices)}
+    labels = np.zeros(
+        (len(index_of), *frames.matrix),
+        dtype=np.uint8 if segments <= np.iinfo(np.uint8).max else np.uint16,
+    )
+    for index, group in enumerate(frames.groups):
+        bits = frames.unpacked(index)
+        rows = np.flatnonzero(bits.any(axis=1))
+        if rows.size:
+            inside = slice(rows[0], rows[-1] + 1)
+            plane = labels[index_of[_place(frames, group)]]
+            plane[inside][bits[inside]] = frames.segment(group) + 1
     return labels
 
 
-def _frames(seg: Dataset) -> Iterator[NDArray[np.bool_]]:
-    """The frames of a BINARY SEG one after another, as bits (PS3.5 8.1.1)."""
-    size = int(seg.Rows) * int(seg.Columns)
-    packed = np.frombuffer(seg.PixelData, np.uint8)
-    for start in range(0, size * int(seg.NumberOfFrames), size):
-        bits = np.unpackbits(packed[start // 8 : -(-(start + size) // 8)], bitorder="little")
-        yield bits[start % 8 :][:size].reshape(seg.Rows, seg.Columns).view(np.bool_)
+def _labelmap(
+    seg: Dataset, groups: list[Dataset], labels: _Labels, encoding: SegmentationEncoding
+) -> Dataset:
+    """`seg`, now with `groups`, one frame a slice, and without the dimension that told segments
+    apart.
+    """
+    _rename(seg, encoding)
+    seg.SOPClassUID = seg.file_meta.MediaStorageSOPClassUID = LABELMAP_STORAGE
+    seg.SegmentationType = "LABELMAP"
+    seg.add_new("PixelPaddingValue", "US", 0)
+    _arrange(seg, groups)
+    seg.BitsAllocated = seg.BitsStored = 8 * labels.itemsize
+    seg.HighBit = seg.BitsStored - 1
+    seg.NumberOfFrames = len(labels)
+    _put(seg, labels, TRANSFER_SYNTAX[encoding])
+    return seg
 
 
-def _places(seg: Dataset) -> list[_Place]:
-    """Image Position (Patient) of each frame; none where a frame has no place."""
-    groups = [item.get("PlanePositionSequence") for item in seg.PerFrameFunctionalGroupsSequence]
-    shared = seg.SharedFunctionalGroupsSequence[0].get("PlanePositionSequence")
-    positions = [items or shared for items in groups]
-    if not all(positions):
-        return []
-    return [tuple(map(str, items[0].ImagePositionPatient)) for items in positions]
-
-
-def _numbers(seg: Dataset) -> list[int]:
-    shared = seg.SharedFunctionalGroupsSequence[0]
-    return [
-        int(
-            (item if "SegmentIdentificationSequence" in item else shared)
-            .SegmentIdentificationSequence[0]
-            .ReferencedSegmentNumber
-        )
-        for item in seg.PerFrameFunctionalGroupsSequence
-    ]
-
-
-def _labelmap(seg: Dataset, labels: NDArray[np.uint16], encoding: SegmentationEncoding) -> Dataset:
-    """The object with one frame a slice and without the dimension that told segments apart."""
-    labelmap = deepcopy(seg)
-    _rename(labelmap, encoding)
-    labelmap.SOPClassUID = labelmap.file_meta.MediaStorageSOPClassUID = LABELMAP_STORAGE
-    labelmap.SegmentationType = "LABELMAP"
-    labelmap.add_new("PixelPaddingValue", "US", 0)
-    _arrange(labelmap)
-    wide = len(labelmap.SegmentSequence) > np.iinfo(np.uint8).max
-    pixels = labels if wide else labels.astype(np.uint8)
-    labelmap.BitsAllocated = labelmap.BitsStored = 8 * pixels.itemsize
-    labelmap.HighBit = labelmap.BitsStored - 1
-    labelmap.NumberOfFrames = len(pixels)
-    _put(labelmap, pixels, TRANSFER_SYNTAX[encoding])
-    return labelmap
-
-
-def _arrange(labelmap: Dataset) -> None:
-    """One item a slice, the first of its frames; none names a segment."""
-    items = dict(
-        reversed(
-            list(zip(_places(labelmap), labelmap.PerFrameFunctionalGroupsSequence, strict=True))
-        )
-    )
-    groups = [items[place] for place in dict.fromkeys(_places(labelmap))]
+def _arrange(labelmap: Dataset, groups: list[Dataset]) -> None:
+    """One item a slice, of which none names a segment."""
     dimensions = list(labelmap.DimensionIndexSequence)
     others = [
         i for i, item in enumerate(dimensions) if item.DimensionIndexPointer != _SEGMENT_NUMBER
@@ -160,7 +158,7 @@ def _arrange(labelmap: Dataset) -> None:
     labelmap.PerFrameFunctionalGroupsSequence = groups
 
 
-def _put(labelmap: Dataset, pixels: NDArray[np.unsignedinteger], syntax: UID) -> None:
+def _put(labelmap: Dataset, pixels: _Labels, syntax: UID) -> None:
     """The pixels in their transfer syntax, a fragment a frame where that compresses."""
     labelmap.file_meta.TransferSyntaxUID = syntax
     if syntax == ExplicitVRLittleEndian:

@@ -46,15 +46,15 @@ class SegmentFrame:
     indices: Sequence[int]
 
 
-class _Frames:
+class BinaryFrames:
     """The frames of a SEG by their own groups and bits, one at a time, without their places.
 
-    `file` stands at the Pixel Data, behind what `seg` was read from. What the groups of many frames
-    say in the same bytes is decoded once.
+    `groups` are their items, `matrix` is (rows, columns). `file` stands at the Pixel Data, behind
+    what `seg` was read from. What the groups of many frames say in the same bytes is decoded once.
     """
 
     def __init__(self, seg: Dataset, file: BinaryIO) -> None:
-        self._shape = (int(seg.Rows), int(seg.Columns))
+        self.matrix = (int(seg.Rows), int(seg.Columns))
         self.groups: Sequence[Dataset] = seg.PerFrameFunctionalGroupsSequence
         self._shared = (seg.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
         self._decoded: dict[tuple[object, ...], Any] = {}
@@ -106,7 +106,7 @@ class _Frames:
 
     def unpacked(self, index: int) -> NDArray[np.bool_]:
         """A frame's bits: least significant first, frames without padding (PS3.5 8.1.1)."""
-        size = self._shape[0] * self._shape[1]
+        size = self.matrix[0] * self.matrix[1]
         start, stop = index * size, (index + 1) * size
         begin, end = start // 8, min(-(-stop // 8), self._size_bytes)
         self._file.seek(self._begin + begin)
@@ -114,10 +114,10 @@ class _Frames:
         bits = np.unpackbits(packed, bitorder="little")[start % 8 : start % 8 + size]
         if bits.size != size:
             raise ResultMismatch(f"the pixel data ends within frame {index + 1}")
-        return bits.reshape(self._shape).view(np.bool_)
+        return bits.reshape(self.matrix).view(np.bool_)
 
 
-class FramesOnSlices(_Frames):
+class FramesOnSlices(BinaryFrames):
     """The frames of a SEG on slices, placed in the patient.
 
     `origins` (z, 3) are the first pixels of the source's slices, LPS mm. Iterating raises
@@ -161,7 +161,7 @@ class FramesOnSlices(_Frames):
             axis=1,
         )
         affine = self._volume.affine_zyx_to_lps
-        far = np.array([self._shape[0] - 1, self._shape[1] - 1], dtype=np.float64)
+        far = np.array([self.matrix[0] - 1, self.matrix[1] - 1], dtype=np.float64)
         apart = np.abs((place[:, 1:] - affine[:3, 1:3]) * far).max()
         if apart > CORNER_SHARE * min(between_rows, between_columns):
             raise ResultMismatch(
@@ -180,7 +180,7 @@ class FramesOnSlices(_Frames):
         return z
 
 
-class FramesOnSingleImage(_Frames):
+class FramesOnSingleImage(BinaryFrames):
     """The frames of a SEG on a single image: all lie at its one slice, and none has a place."""
 
     def __iter__(self) -> Iterator[SegmentFrame]:
