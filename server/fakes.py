@@ -35,12 +35,16 @@ class FakeStages:
     "select", "outline 0", "follow", "segment 0", "segment 0 turn 1", "write", "written", "discard".
 
     Targets called "absent" and "uncertain" are that, "unknown" has failed, anything else is 12.5
-    ml. A target called "no volume" makes the study one that is refused.
+    ml. A target called "no volume" makes the study one that is refused. With `models` named, the
+    same targets have the same answer; otherwise no two requests have.
     """
 
-    def __init__(self, folder: Path, hook: Callable[[str], None] = ignore) -> None:
+    def __init__(
+        self, folder: Path, hook: Callable[[str], None] = ignore, models: str | None = None
+    ) -> None:
         self._folder = folder
         self._hook = hook
+        self._models = models
         self._encoded: set[str] = set()
 
     def select(self, assignment: Assignment) -> Selection:
@@ -50,6 +54,23 @@ class FakeStages:
             raise NotAVolume("series 1 is no volume: images 3 and 4 are at the same position")
         series = assignment.series_instance_uid or f"{assignment.study_instance_uid}.1"
         return Selection(series, (3, 4, 5), ("spacing differs by 1 %",), "It is the only series.")
+
+    def answer_digest(self, assignment: Assignment) -> str:
+        """See Stages."""
+        if self._models is None:
+            return assignment.request_id
+        return f"{self._models}: {', '.join(target.text for target in assignment.targets)}"
+
+    def reuse(
+        self,
+        assignment: Assignment,  # noqa: ARG002 - the signature of Stages
+        earlier_id: str,  # noqa: ARG002 - the signature of Stages
+        results: Sequence[WrittenResult],
+    ) -> tuple[WrittenResult, ...] | None:
+        """See Stages; the files are shared."""
+        self._hook("reuse")
+        here = all(result.path.is_file() for result in results)
+        return tuple(results) if here else None
 
     def outline(
         self,

@@ -60,7 +60,7 @@ from server.study.shared_voxels import RIVALRY, shared_voxels
 from server.study.source_files import agent_volume
 from server.study.turn_mask_file import TURN_MASKS, TurnMaskFile
 from server.study.volume_cache import PreparedVolumes
-from server.study.workfolder import EncodingStore, WorkFolder
+from server.study.workfolder import EncodingStore, WorkFolder, share_files
 from server.values import Assignment, Selection, StepProgress, TargetSummary, WorkStep
 
 OnProgress = Callable[[Assignment, StepProgress], None]
@@ -118,6 +118,24 @@ class Pipeline:
         volume = folder.load_volume()
         shape = volume.intensities.shape
         return Selection(volume.series_instance_uid, shape, volume.warnings, volume.why_chosen)
+
+    def answer_digest(self, assignment: Assignment) -> str:
+        """See Stages; models without weights of their own count by their names."""
+        structures = [asdict(self._catalogue.structure(each)) for each in assignment.targets]
+        algorithm = algorithm_of(self._workbench(assignment), self._limits)
+        kinds = [writer.kind for writer in self._writers]
+        decisive = json.dumps([structures, asdict(algorithm), kinds], sort_keys=True)
+        return hashlib.sha256(decisive.encode()).hexdigest()
+
+    def reuse(
+        self, assignment: Assignment, earlier_id: str, results: Sequence[WrittenResult]
+    ) -> tuple[WrittenResult, ...] | None:
+        """See Stages."""
+        folder = self._work_folder(assignment)
+        if not share_files(WorkFolder(self._folder(earlier_id)), folder):
+            return None
+        moved = tuple(replace(each, path=folder.path / each.path.name) for each in results)
+        return moved if all(each.path.is_file() for each in moved) else None
 
     def outline(self, assignment: Assignment, index: int, on_turn: Callable[[Turn], None]) -> None:
         """Draw one target on its key slices; the outline is left in the work folder."""
@@ -195,11 +213,15 @@ class Pipeline:
         self._on_progress(assignment, StepProgress(WorkStep.WRITE))
         folder = self._work_folder(assignment)
         volume = folder.load_volume()
-        segments = [self._segment(folder, t) for t in targets if t.status == TargetStatus.SEGMENTED]
+        segments = [
+            _segment(folder, target, self._catalogue)
+            for target in targets
+            if target.status == TargetStatus.SEGMENTED
+        ]
         if self._workbench(assignment).policy.knowledge.exclusive:
             segments = _with_rivals(segments)
         undrawn = [
-            self._finding(t)
+            _finding(t, self._catalogue)
             for t in targets
             if t.status in (TargetStatus.ABSENT, TargetStatus.UNCERTAIN)
         ]
@@ -278,33 +300,35 @@ class Pipeline:
 
         return self._prepared.of(assignment.request_id, prepare)
 
-    def _segment(self, folder: WorkFolder, target: TargetSummary) -> ResultSegment:
-        structure = self._catalogue.structure(Target(target.text, target.structure))
-        return ResultSegment(
-            label=structure.label,
-            category=structure.category,
-            type=structure.type,
-            laterality=structure.laterality,
-            cielab=structure.cielab,
-            tracking_id=structure.tracking_id,
-            voxels=folder.load_mask(target.index),
-            region=structure.region,
-            doubts=target.warnings,
-            for_review=target.for_review,
-        )
 
-    def _finding(self, target: TargetSummary) -> UndrawnFinding:
-        structure = self._catalogue.structure(Target(target.text, target.structure))
-        return UndrawnFinding(
-            structure.label,
-            structure.type,
-            structure.laterality,
-            structure.tracking_id,
-            "; ".join(filter(None, (target.reason, *target.warnings))),
-            structure.region,
-            structure.category,
-            uncertain=target.status == TargetStatus.UNCERTAIN,
-        )
+def _segment(folder: WorkFolder, target: TargetSummary, catalogue: Catalogue) -> ResultSegment:
+    structure = catalogue.structure(Target(target.text, target.structure))
+    return ResultSegment(
+        label=structure.label,
+        category=structure.category,
+        type=structure.type,
+        laterality=structure.laterality,
+        cielab=structure.cielab,
+        tracking_id=structure.tracking_id,
+        voxels=folder.load_mask(target.index),
+        region=structure.region,
+        doubts=target.warnings,
+        for_review=target.for_review,
+    )
+
+
+def _finding(target: TargetSummary, catalogue: Catalogue) -> UndrawnFinding:
+    structure = catalogue.structure(Target(target.text, target.structure))
+    return UndrawnFinding(
+        structure.label,
+        structure.type,
+        structure.laterality,
+        structure.tracking_id,
+        "; ".join(filter(None, (target.reason, *target.warnings))),
+        structure.region,
+        structure.category,
+        uncertain=target.status == TargetStatus.UNCERTAIN,
+    )
 
 
 def _rivals_among_earlier(

@@ -29,6 +29,18 @@ class Stages(Protocol):
     def select(self, assignment: Assignment) -> Selection:
         """Choose the series and make it a volume on disk; NotAVolume where there is none."""
 
+    def answer_digest(self, assignment: Assignment) -> str:
+        """SHA-256 of all that decides what is answered beside the images of the selected series:
+        targets as they are coded, models, weights, prompts, settings, version of the code.
+        """
+
+    def reuse(
+        self, assignment: Assignment, earlier_id: str, results: Sequence[WrittenResult]
+    ) -> tuple[WrittenResult, ...] | None:
+        """Give what request `earlier_id` left in its work folder, `results` among it, to this one
+        too; its results are then those answered. None where not all of it is there any more.
+        """
+
     def outline(self, assignment: Assignment, index: int, on_turn: Callable[[Turn], None]) -> None:
         """Look for one target and draw it on its key slices."""
 

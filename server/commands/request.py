@@ -46,6 +46,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_models(parser)
     parser.add_argument("--priority", metavar="N", type=int, help="1 to 1000, lower comes first")
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="do the work anew, even if the same was asked of the same models before",
+    )
     add_node(parser)
     parser.add_argument("--wait", action="store_true", help="wait until it has ended, and show how")
 
@@ -84,6 +89,8 @@ def _request(arguments: argparse.Namespace, _: Load) -> int:
     )
     for delivery in request["deliveries"]:
         say(delivery_line(delivery))
+    if request.get("repeats"):
+        say(f"the same as request {request['repeats']}: its results again; --force makes new ones")
     if request["series_choice"]:
         say(request["series_choice"])
     if request["error"]:
@@ -117,6 +124,7 @@ def _body(arguments: argparse.Namespace) -> dict[str, Any]:
         "policy": arguments.policy,
         "segmenter": arguments.segmenter,
         "priority": arguments.priority,
+        "force": arguments.force or None,
     }
     return {key: value for key, value in body.items() if value is not None}
 

@@ -79,6 +79,7 @@ class FakeRecord:
         priority: int = 50,
         policy: str | None = None,
         segmenter: str | None = None,
+        force: bool = False,
         actor: str,
     ) -> Submitted:
         """See RecordPort."""
@@ -109,6 +110,7 @@ class FakeRecord:
             stage_seconds={},
             encoder_passes=0,
             supersedes=None,
+            repeats=None if force else _asked_before(self, study_instance_uid, targets),
             created_at=START,
             updated_at=START,
             ended_at=None,
@@ -352,3 +354,13 @@ def _target(index: int, text: str) -> TargetView:
 
 def _delivery(name: str) -> DeliveryView:
     return DeliveryView(name, DeliveryState.PENDING, 0, None, None, None)
+
+
+def _asked_before(
+    record: FakeRecord, study_instance_uid: str, targets: Sequence[str]
+) -> str | None:
+    for view in reversed(record.kept_requests.values()):
+        asked = [target.text for target in view.targets]
+        if (view.study_instance_uid, asked) == (study_instance_uid, list(targets)):
+            return view.id
+    return None

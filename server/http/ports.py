@@ -46,6 +46,7 @@ class RecordPort(Protocol):
         priority: int = 50,
         policy: str | None = None,
         segmenter: str | None = None,
+        force: bool = False,
         actor: str,
     ) -> Submitted:
         """Make a request on a complete study."""

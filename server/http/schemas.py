@@ -64,6 +64,13 @@ class RequestIn(_Taken):
         ModelName | None, Field(description="what draws; else as the node is configured")
     ] = None
     priority: Annotated[int, Field(ge=1, le=1000, description="lower comes first")] = 50
+    force: Annotated[
+        bool,
+        Field(
+            description="do the work anew; else a request that asks the same of the same models as "
+            "one before gives that one's results again"
+        ),
+    ] = False
 
 
 class StudyWholeOut(_Answered):

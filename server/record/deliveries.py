@@ -51,16 +51,7 @@ class Deliveries:
         """What is to be sent; RunEnded when this try is not wanted any more."""
         with self._sessions.begin() as session:
             row, _ = _open(session, attempt)
-            return tuple(
-                WrittenResult(
-                    kind=ResultKind(result.kind),
-                    path=self._storage / result.path,
-                    sop_class_uid=result.sop_class_uid,
-                    sop_instance_uid=result.sop_instance_uid,
-                    series_instance_uid=result.series_instance_uid,
-                )
-                for result in row.results
-            )
+            return requests.results_of(row, self._storage)
 
     def delivered(
         self, attempt: DeliveryAttempt, kinds: Sequence[ResultKind], seconds: float, how: str = ""

@@ -66,6 +66,7 @@ REQUEST_EXAMPLE: dict[str, Any] = {
         "Beside it: no other usable series."
     ),
     "supersedes": None,
+    "repeats": None,
     "created_at": "2026-05-01T12:00:00Z",
     "updated_at": "2026-05-01T12:03:00Z",
     "ended_at": "2026-05-01T12:03:00Z",

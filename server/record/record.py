@@ -57,13 +57,15 @@ class Record:
         priority: int = DEFAULT_PRIORITY,
         policy: str | None = None,
         segmenter: str | None = None,
+        force: bool = False,
         actor: str,
     ) -> Submitted:
         """Make a request on a complete study; lower `priority` comes first (1..1000).
 
-        `policy` and `segmenter` are who works on it, None for the site's own. NoTargets, BadTarget,
-        TooManyTargets, UnknownDestination, UnknownStudy, StudyIncomplete, and models.errors for a
-        pair that is not here.
+        One that asks the same of the same models as one before gives that one's results again,
+        unless `force`. `policy` and `segmenter` are who works on it, None for the site's own.
+        NoTargets, BadTarget, TooManyTargets, UnknownDestination, UnknownStudy, StudyIncomplete, and
+        models.errors for a pair that is not here.
         """
         resolved_targets, pair = self._rules.targets(targets), self._rules.pair(policy, segmenter)
         with self._sessions.begin() as session:
@@ -81,6 +83,7 @@ class Record:
                 pair=pair,
                 priority=priority,
                 hold_doubtful=self._rules.holds_doubtful(attributes),
+                forced=force,
             )
             row = requests.create(session, self._jobs, self._rules.catalogue, new)
             return Submitted(row.id, RequestState(row.state))

@@ -6,6 +6,7 @@ import logging
 import uuid
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import func, select, update
@@ -13,6 +14,7 @@ from sqlalchemy.exc import StatementError
 from sqlalchemy.orm import Session
 
 from agent.values import Target
+from dicom_node.values import ResultKind, WrittenResult
 from models.pair import ModelPair
 from server.errors import RecordRefused, RunEnded, UnknownRequest, WrongState
 from server.record import audit
@@ -59,6 +61,7 @@ class NewRequest:
     priority: int = DEFAULT_PRIORITY
     supersedes: str | None = None
     hold_doubtful: bool = False
+    forced: bool = False
 
 
 def create(session: Session, jobs: Jobs, catalogue: Catalogue, new: NewRequest) -> RequestRow:
@@ -102,6 +105,26 @@ def standing(session: Session, new: NewRequest) -> RequestRow | None:
         .order_by(RequestRow.number.desc())
     )
     return next((row for row in session.scalars(query) if _asks_the_same(row, new)), None)
+
+
+def answered_before(session: Session, row: RequestRow) -> RequestRow | None:
+    """The latest request before this one that was answered from the same series of the same version
+    under the same digest. Results that a person held back for good were cancelled: not among them.
+    """
+    query = (
+        select(RequestRow)
+        .where(
+            RequestRow.study_instance_uid == row.study_instance_uid,
+            RequestRow.study_version == row.study_version,
+            RequestRow.selected_series_instance_uid == row.selected_series_instance_uid,
+            RequestRow.answer_digest == row.answer_digest,
+            RequestRow.state.in_([RequestState.SENDING, RequestState.DONE]),
+            RequestRow.number < row.number,
+        )
+        .order_by(RequestRow.number.desc())
+        .limit(1)
+    )
+    return session.scalars(query).first()
 
 
 def _asks_the_same(row: RequestRow, new: NewRequest) -> bool:
@@ -156,6 +179,7 @@ def _row(new: NewRequest, catalogue: Catalogue, pipeline_version: int) -> Reques
         stage_seconds={},
         encoder_passes=0,
         hold_doubtful=new.hold_doubtful,
+        forced=new.forced,
         supersedes=new.supersedes,
         created_at=now,
         updated_at=now,
@@ -367,6 +391,20 @@ def before_on_study(session: Session, row: RequestRow) -> int:
 def targets_of(row: RequestRow) -> tuple[Target, ...]:
     """What a request asked for."""
     return tuple(Target(target.text, target.structure) for target in row.targets)
+
+
+def results_of(row: RequestRow, storage: Path) -> tuple[WrittenResult, ...]:
+    """The results of a request, their files under `storage`."""
+    return tuple(
+        WrittenResult(
+            kind=ResultKind(result.kind),
+            path=storage / result.path,
+            sop_class_uid=result.sop_class_uid,
+            sop_instance_uid=result.sop_instance_uid,
+            series_instance_uid=result.series_instance_uid,
+        )
+        for result in row.results
+    )
 
 
 def target_key(target: Target) -> str:

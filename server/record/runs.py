@@ -8,10 +8,10 @@ nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, literal, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -43,6 +43,14 @@ _STATE_OF_STAGE = {
     Stage.FINISH: RequestState.SEGMENTING,
     Stage.WRITE: RequestState.WRITING,
 }
+
+
+@dataclass(frozen=True)
+class AnsweredBefore:
+    """A request that asked the same, and the results that it was answered with."""
+
+    request_id: str
+    results: tuple[WrittenResult, ...]
 
 
 class Runs:
@@ -100,6 +108,28 @@ class Runs:
                     shape=list(selection.shape),
                     series_choice=selection.why_chosen,
                 )
+
+    def same_before(self, request_id: str, run: int, answer_digest: str) -> AnsweredBefore | None:
+        """The latest request that was answered from the same series of the same study version under
+        the same `answer_digest`; None where there is none, or this one is to be worked on anew.
+        """
+        with self._sessions.begin() as session:
+            row = requests.working(session, request_id, run)
+            row.answer_digest = answer_digest
+            earlier = None if row.forced else requests.answered_before(session, row)
+            if earlier is None:
+                return None
+            return AnsweredBefore(earlier.id, requests.results_of(earlier, self._storage))
+
+    def repeated(
+        self, request_id: str, run: int, earlier_id: str, results: Sequence[WrittenResult]
+    ) -> None:
+        """The answer of request `earlier_id`, its turns and `results`, is this one's too."""
+        with self._sessions.begin() as session:
+            row = requests.working(session, request_id, run)
+            _copy_answer(session, session.get_one(RequestRow, earlier_id), row)
+            self._keep(session, request_id, results)
+            requests.move(session, row, RequestState.WRITING, repeats=earlier_id)
 
     def turn(self, request_id: str, run: int, index: int, turn: Turn) -> None:
         """A turn on target `index` happened; the same turn again replaces itself."""
@@ -160,10 +190,7 @@ class Runs:
         """Stage "write" is done: these are the results."""
         with self._sessions.begin() as session:
             row = requests.working(session, request_id, run)
-            session.execute(delete(ResultRow).where(ResultRow.request_id == request_id))
-            for result in results:
-                path = kept_path(result.path, self._storage)
-                session.add(ResultRow(request_id=request_id, **asdict(result) | {"path": path}))
+            self._keep(session, request_id, results)
             _took(row, Stage.WRITE, seconds)
 
     def send(self, request_id: str, run: int) -> None:
@@ -194,12 +221,35 @@ class Runs:
             row = requests.working(session, request_id, run)
             _end(session, row, RequestState.FAILED, stage, sentence)
 
+    def _keep(self, session: Session, request_id: str, results: Sequence[WrittenResult]) -> None:
+        session.execute(delete(ResultRow).where(ResultRow.request_id == request_id))
+        for result in results:
+            path = kept_path(result.path, self._storage)
+            session.add(ResultRow(request_id=request_id, **asdict(result) | {"path": path}))
+
 
 def _end(
     session: Session, row: RequestRow, state: RequestState, stage: Stage, sentence: str
 ) -> None:
     row.error, row.failed_stage = sentence, stage
     requests.move(session, row, state, stage=stage)
+
+
+def _copy_answer(session: Session, earlier: RequestRow, row: RequestRow) -> None:
+    """Let the targets of `row` end as those of `earlier` did, turn by turn; the words in which they
+    were asked stay.
+    """
+    row.repeats = earlier.id
+    answered = {field.name for field in fields(TargetSummary)} - {"index", "text", "structure"}
+    for target, before in zip(row.targets, earlier.targets, strict=True):
+        for name in answered:
+            setattr(target, name, getattr(before, name))
+    copied = ("target_index", "slice_index", "turn_index", "turn", "at")
+    turns = select(literal(row.id), *(getattr(TurnRow, name) for name in copied))
+    turns = turns.where(TurnRow.request_id == earlier.id).order_by(TurnRow.number)
+    session.execute(
+        insert(TurnRow).from_select(["request_id", *copied], turns).on_conflict_do_nothing()
+    )
 
 
 def _worn_out(stage: Stage) -> str:

@@ -157,6 +157,9 @@ class RequestRow(Base):
     doubt. `series_choice` says in a sentence why this series
     was selected. `progress` is a StepProgress while it is worked on.
 
+    `answer_digest` is that of all that decides its answer beside the images, None before its series
+    is selected. `repeats` is the request whose answer it gave again; a `forced` one never does.
+
     `stage_attempts` counts how often the current stage was begun in this run.
     """
 
@@ -191,6 +194,9 @@ class RequestRow(Base):
     stage_seconds: Mapped[Json]
     encoder_passes: Mapped[int]
     hold_doubtful: Mapped[bool]
+    forced: Mapped[bool]
+    answer_digest: Mapped[str | None]
+    repeats: Mapped[str | None] = mapped_column(ForeignKey("requests.id"))
     supersedes: Mapped[str | None] = mapped_column(ForeignKey("requests.id"))
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]

@@ -104,6 +104,10 @@ class RequestSummary:
     supersedes: Annotated[
         str | None, Field(description="the request of an earlier study version it replaces")
     ]
+    repeats: Annotated[
+        str | None,
+        Field(description="the request that asked the same before, whose results these are"),
+    ] = None
     created_at: datetime
     updated_at: datetime
     ended_at: datetime | None

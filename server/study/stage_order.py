@@ -1,4 +1,5 @@
-"""The order of a study's stages: select, every target through the volume, write.
+"""The order of a study's stages: select, every target through the volume, write. Where the same
+was asked before, its results stand in for all that comes after select.
 
 `run_study` is the one order of work. server.work.workflow takes it with steps that are durable,
 server.local and the tests with `StudyRun`, whose steps follow each other in this process.
@@ -23,6 +24,9 @@ class StudyWork(TargetWork, Protocol):
     def select(self) -> int | None:
         """Choose the series; how many targets there are."""
 
+    def repeat(self) -> bool | None:
+        """Give an earlier answer again: False where there is none."""
+
     def write(self) -> bool:
         """Write and check the results."""
 
@@ -30,7 +34,12 @@ class StudyWork(TargetWork, Protocol):
 def run_study(work: StudyWork) -> bool:
     """Take a study through all steps of `work` in order; False where a step ended it."""
     targets = work.select()
-    return targets is not None and segment_targets(work, targets) and work.write()
+    if targets is None:
+        return False
+    is_answered = work.repeat()
+    if is_answered is not False:
+        return bool(is_answered)
+    return segment_targets(work, targets) and work.write()
 
 
 class StudyRun:
@@ -55,6 +64,10 @@ class StudyRun:
         """See StudyWork."""
         self._stages.select(self._assignment)
         return len(self._assignment.targets)
+
+    def repeat(self) -> bool:
+        """See StudyWork: without a record there is nothing earlier."""
+        return False
 
     def outline(self, index: int) -> bool:
         """See TargetWork."""

@@ -34,10 +34,12 @@ from dicom_node.voxels import Voxels
 from server.files import private_folder, write_file, write_json
 from server.study.outline_files import read_outline, write_outline
 from server.study.source_files import SOURCE, StudySource, write_source
+from server.study.turn_mask_file import TURN_MASKS
 from server.values import TargetSummary
 
 _NO_UID = "none"
 _COLOUR = "colour.npy"
+_INTERMEDIATES = ("intensities.npy", _COLOUR, "volume.json", "outline-*.npz")
 _TARGET, _MASK, _OUTLINE = "target.json", "target.npz", "outline.npz"  # with an index in them
 
 
@@ -185,15 +187,40 @@ class WorkFolder:
 
     def discard_intermediates(self) -> None:
         """Remove what only unfinished work needs; results, masks, preview and trace stay."""
-        (self.path / "intensities.npy").unlink(missing_ok=True)
-        (self.path / _COLOUR).unlink(missing_ok=True)
-        (self.path / "volume.json").unlink(missing_ok=True)
-        for outline in self.path.glob("outline-*.npz"):
-            outline.unlink(missing_ok=True)
+        for pattern in _INTERMEDIATES:
+            for file in self.path.glob(pattern):
+                file.unlink(missing_ok=True)
 
     def _of(self, index: int, name: str) -> Path:
         stem, suffix = name.split(".")
         return self.path / f"{stem}-{index:03d}.{suffix}"
+
+
+def share_files(earlier: WorkFolder, later: WorkFolder) -> bool:
+    """Give what stays of one request's folder to another's too; False where it has gone.
+
+    Files that are only ever replaced are the same file in both; turns.masks grows, so it is copied.
+    """
+    if not earlier.trace.is_file():
+        return False
+    private_folder(later.path)
+    for file in earlier.path.iterdir():
+        here = later.path / file.name
+        if not any(file.match(pattern) for pattern in _INTERMEDIATES):
+            here.unlink(missing_ok=True)
+            if file.name == TURN_MASKS:
+                shutil.copyfile(file, here)
+            else:
+                _same_file(file, here)
+    return True
+
+
+def _same_file(file: Path, here: Path) -> None:
+    """One file under two names, or a copy where the file system has no such thing."""
+    try:
+        here.hardlink_to(file)
+    except OSError:
+        shutil.copyfile(file, here)
 
 
 @dataclass(frozen=True)

@@ -80,6 +80,18 @@ class WatchedStages:
         with self._movement.stage(Stage.SELECT):
             return self._stages.select(assignment)
 
+    def answer_digest(self, assignment: Assignment) -> str:
+        """See Stages."""
+        with self._movement.stage(Stage.OUTLINE):
+            return self._stages.answer_digest(assignment)
+
+    def reuse(
+        self, assignment: Assignment, earlier_id: str, results: Sequence[WrittenResult]
+    ) -> tuple[WrittenResult, ...] | None:
+        """See Stages."""
+        with self._movement.stage(Stage.WRITE):
+            return self._stages.reuse(assignment, earlier_id, results)
+
     def outline(self, assignment: Assignment, index: int, on_turn: Callable[[Turn], None]) -> None:
         """See Stages."""
         with self._movement.stage(Stage.OUTLINE):

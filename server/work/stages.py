@@ -52,6 +52,27 @@ class StageSteps:
 
         return self._step(request_id, run, Stage.SELECT, None, act)
 
+    def repeat(self, request_id: str, run: int) -> bool | None:
+        """Give the results of a request that asked the same again, where there are such."""
+
+        def act(assignment: Assignment) -> bool:
+            digest = self._stages.answer_digest(assignment)
+            earlier = retry_while_database_away(
+                lambda: self._runs.same_before(request_id, run, digest)
+            )
+            if earlier is None:
+                return False
+            results = self._stages.reuse(assignment, earlier.request_id, earlier.results)
+            if results is None:
+                return False
+            retry_while_database_away(
+                lambda: self._runs.repeated(request_id, run, earlier.request_id, results)
+            )
+            self._stages.discard(assignment)
+            return True
+
+        return self._step(request_id, run, Stage.OUTLINE, None, act)
+
     def outline(self, request_id: str, run: int, index: int) -> bool | None:
         """Draw one target on its key slices, turn by turn."""
 

@@ -32,6 +32,9 @@ class _DurableWork:
     def select(self) -> int | None:
         return self._step(Stage.SELECT, self.stages.select)
 
+    def repeat(self) -> bool | None:
+        return DBOS.run_step({"name": "repeat"}, self.stages.repeat, self.request_id, self.run)
+
     def outline(self, index: int) -> bool:
         return self._of_target(Stage.OUTLINE, index, self.stages.outline)
 

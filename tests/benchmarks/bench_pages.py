@@ -210,10 +210,10 @@ FROM generate_series(1, :studies) AS n, generate_series(1, 50) AS i;
 
 INSERT INTO requests (id, study_instance_uid, study_version, state, actor, priority, run,
                       pipeline_version, stage_attempts, warnings, stage_seconds, encoder_passes,
-                      hold_doubtful, error, created_at, updated_at)
+                      hold_doubtful, forced, error, created_at, updated_at)
 SELECT 'request-' || n, '1.2.3.' || (1 + n % :studies), 1,
        CASE n % 7 WHEN 0 THEN 'FAILED' ELSE 'DONE' END, 'token 1a2b3c4d', 50, 1, 1, 0, '[]', '{}',
-       0, false, CASE n % 7 WHEN 0 THEN 'pacs did not take the results' END, now(), now()
+       0, false, false, CASE n % 7 WHEN 0 THEN 'pacs did not take the results' END, now(), now()
 FROM generate_series(1, :count) AS n;
 
 INSERT INTO targets (request_id, index, text, code, status, reason, volume_ml, turns, warnings,

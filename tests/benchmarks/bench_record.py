@@ -203,9 +203,9 @@ FROM generate_series(1, :studies) AS n, generate_series(1, :each) AS i
 """
 _REQUESTS = """
 INSERT INTO requests (id, study_instance_uid, study_version, state, route, actor, priority, run, pipeline_version,
-    stage_attempts, warnings, stage_seconds, encoder_passes, hold_doubtful, created_at, updated_at, ended_at)
+    stage_attempts, warnings, stage_seconds, encoder_passes, hold_doubtful, forced, created_at, updated_at, ended_at)
 SELECT 'request-' || n, '1.2.826.' || n, 1, CASE WHEN n % 10 = 0 THEN 'FAILED' ELSE 'DONE' END, 'abdomen',
-    'route:abdomen', 50, 1, 1, 1, '[]', '{}', 20, false, now(), now(), now() FROM generate_series(1, :studies) AS n
+    'route:abdomen', 50, 1, 1, 1, '[]', '{}', 20, false, false, now(), now(), now() FROM generate_series(1, :studies) AS n
 """
 _TARGETS = """
 INSERT INTO targets (request_id, index, text, code, status, reason, turns, warnings, for_review)

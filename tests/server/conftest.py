@@ -209,13 +209,14 @@ def start_worker(desk: Desk, tmp_path: Path) -> Iterator[Callable[..., Worker]]:
         stage_hook: Callable[[str], None] = lambda _: None,
         send_hook: Callable[[str], None] = lambda _: None,
         attempts: int = 3,
+        models: str | None = None,
         **settings: Any,
     ) -> Worker:
         pacs = FolderDestination("pacs", _folder(tmp_path / "pacs"), send_hook)
         archive = FolderDestination("archive", _folder(tmp_path / "archive"))
         worker = Worker(
             desk.url,
-            FakeStages(_folder(tmp_path / "work"), stage_hook),
+            FakeStages(_folder(tmp_path / "work"), stage_hook, models),
             {"pacs": pacs, "archive": archive},
             RetryPolicy(attempts, delay_s=0.05, maximum_delay_s=0.2),
             **settings,

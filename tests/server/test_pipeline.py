@@ -352,3 +352,38 @@ def test_a_result_names_the_prompts_of_a_language_model() -> None:
         prompts_sha256 = "ab"
 
     assert algorithm_of(replace(workbench, policy=Asked()), Limits()).prompts_sha256 == "ab"
+
+
+def test_the_same_answer_is_given_again_file_by_file(
+    study: Callable[..., Any], tmp_path: Path
+) -> None:
+    # Arrange
+    _, pipeline = study()
+    _, results = run(pipeline, assignment(("liver", "liver")))
+    again = assignment(("Leber", "liver"), request_id="request-2")
+    pipeline.select(again)
+
+    # Act
+    repeated = pipeline.reuse(again, "request-1", results)
+
+    # Assert
+    assert [each.path.parent for each in repeated] == [tmp_path / "request-2"] * len(results)
+    for before, after in zip(results, repeated, strict=True):
+        assert after.path.read_bytes() == before.path.read_bytes()
+        assert replace(after, path=before.path) == before
+    # nothing is given where a file has gone
+    results[0].path.unlink()
+    third = replace(again, request_id="request-3")
+    assert pipeline.reuse(third, "request-1", results) is None
+
+
+def test_what_decides_an_answer_is_in_its_digest(study: Callable[..., Any]) -> None:
+    _, pipeline = study()
+    liver = pipeline.answer_digest(assignment(("liver", "liver")))
+
+    # however it is written and whoever asks
+    assert pipeline.answer_digest(assignment(("Leber", "liver"), request_id="2")) == liver
+    assert pipeline.answer_digest(assignment(("spleen", "spleen"))) != liver
+    assert pipeline.answer_digest(assignment(("liver", None))) != liver
+    pipeline._limits = replace(Limits(), max_turns=3)
+    assert pipeline.answer_digest(assignment(("liver", "liver"))) != liver

@@ -52,6 +52,7 @@ def submit(body: RequestIn, response: Response, services: WithServices, actor: A
         priority=body.priority,
         policy=body.policy,
         segmenter=body.segmenter,
+        force=body.force,
         actor=actor,
     )
     response.headers["Location"] = f"/api/v1{router.prefix}/{submitted.id}"

@@ -103,6 +103,7 @@ def ask(
             series_instance_uid=field(form, "series") or None,
             destinations=list(form["destination"]) if "destination" in form else None,
             priority=priority,
+            force=field(form, "force") == "yes",
             actor=actor,
         )
     except ServerError as error:

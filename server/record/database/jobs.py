@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 # Raised by hand whenever the steps of the workflow change: work begun by an older number begins
 # anew.
-PIPELINE_VERSION = 3
+PIPELINE_VERSION = 4
 
 STUDY_QUEUE = "studies"
 DELIVERY_QUEUE = "deliveries"

@@ -34,6 +34,20 @@ def submit(api: TestClient, study: str, *targets: str) -> str:
     return str(answer.json()["id"])
 
 
+def test_the_same_names_the_request_whose_results_it_gives_unless_it_is_forced(
+    api: TestClient, study: str
+) -> None:
+    body = {"study_instance_uid": study, "targets": ["liver"]}
+    forced = body | {"force": True}
+
+    first, again, anew = (
+        api.post("/api/v1/requests", json=each).json()["id"] for each in (body, body, forced)
+    )
+
+    told = [api.get(f"/api/v1/requests/{each}").json()["repeats"] for each in (first, again, anew)]
+    assert told == [None, first, None]
+
+
 def test_a_request_is_taken_and_found_where_it_says(api: TestClient, study: str) -> None:
     answer = api.post(
         "/api/v1/requests", json={"study_instance_uid": study, "targets": ["left kidney"]}

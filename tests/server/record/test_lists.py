@@ -135,9 +135,9 @@ FROM generate_series(1, 2000) AS n, generate_series(1, 20) AS i
 """
 REQUESTS = """
 INSERT INTO requests (id, study_instance_uid, study_version, state, actor, priority, run, pipeline_version,
-    stage_attempts, warnings, stage_seconds, encoder_passes, hold_doubtful, created_at, updated_at)
+    stage_attempts, warnings, stage_seconds, encoder_passes, hold_doubtful, forced, created_at, updated_at)
 SELECT n::text, '1.2.' || 1 + n % 2000, 1, CASE WHEN n % 1000 = 0 THEN 'FAILED' ELSE 'DONE' END, '', 50, 1, 1,
-    1, '[]', '{}', 0, false, now(), now() FROM generate_series(1, 20000) AS n
+    1, '[]', '{}', 0, false, false, now(), now() FROM generate_series(1, 20000) AS n
 """
 ROWS_READ = """
 SELECT sum(seq_tup_read + coalesce(idx_tup_fetch, 0)) FROM pg_stat_user_tables

@@ -13,7 +13,7 @@ from agent.trace import TracedTarget
 from agent.values import Target, TargetStatus
 from dicom_node.values import Code, SourceFrame, SourceVolume
 from dicom_node.voxels import Voxels
-from server.study.workfolder import EncodingStore, WorkFolder
+from server.study.workfolder import EncodingStore, WorkFolder, share_files
 from server.values import TargetSummary
 
 STATED = (("-10.50", "0", "3e1"), ("1", "0", "0", "0", "1", "0"), (".5", ".5"), ())
@@ -139,3 +139,32 @@ def test_the_folder_is_private(folder: WorkFolder) -> None:
     folder.save_volume(volume())
 
     assert folder.path.stat().st_mode & 0o077 == 0
+
+
+def test_an_earlier_answer_is_shared_without_what_only_the_work_needs(tmp_path: Path) -> None:
+    earlier, later = WorkFolder(tmp_path / "earlier"), WorkFolder(tmp_path / "later")
+    earlier.save_volume(volume())
+    earlier.trace.write_text("the trace")
+    masks = earlier.path / "turns.masks"
+    masks.write_bytes(b"a mask")
+
+    assert share_files(earlier, later)
+
+    assert later.trace.read_text() == "the trace"
+    assert not later.has_volume
+    # it is added to, so each has its own
+    with (later.path / "turns.masks").open("ab") as stream:
+        stream.write(b" more")
+    assert masks.read_bytes() == b"a mask"
+    # what is written anew leaves the earlier one's as it is
+    later.save_volume(volume())
+    later.discard_intermediates()
+    assert earlier.has_volume
+
+
+def test_an_answer_without_its_trace_is_not_shared(tmp_path: Path) -> None:
+    earlier, later = WorkFolder(tmp_path / "earlier"), WorkFolder(tmp_path / "later")
+    earlier.save_volume(volume())
+
+    assert not share_files(earlier, later)
+    assert not later.path.exists()

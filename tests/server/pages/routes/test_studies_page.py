@@ -43,6 +43,20 @@ def test_what_cannot_be_asked_for_comes_back_with_the_reason(
     assert record.kept_requests == {}
 
 
+def test_the_same_is_done_anew_where_that_is_ticked(
+    browser: Browser, record: FakeRecord, study: str
+) -> None:
+    assert 'name="force"' not in browser.get(f"/studies/{study}").text
+    forms: list[dict[str, str]] = [{}, {}, {"force": "yes"}]
+    for form in forms:
+        browser.send(f"/studies/{study}/requests", {"target": "liver"} | form)
+
+    first, again, forced = record.kept_requests.values()
+    assert (first.repeats, again.repeats, forced.repeats) == (None, first.id, None)
+    assert 'name="force"' in browser.get(f"/studies/{study}").text
+    assert "its results again" in browser.get(f"/requests/{again.id}").text
+
+
 def test_nothing_is_no_request(browser: Browser, study: str) -> None:
     answer = browser.send(f"/studies/{study}/requests", {"target": ["", " "]})
 
