@@ -124,7 +124,10 @@ class Pipeline:
         structures = [asdict(self._catalogue.structure(each)) for each in assignment.targets]
         algorithm = algorithm_of(self._workbench(assignment), self._limits)
         kinds = [writer.kind for writer in self._writers]
-        decisive = json.dumps([structures, asdict(algorithm), kinds], sort_keys=True)
+        second = None
+        if self._second is not None:
+            second = [self._second.segmenter().name, self._second.agree_dice]
+        decisive = json.dumps([structures, asdict(algorithm), kinds, second], sort_keys=True)
         return hashlib.sha256(decisive.encode()).hexdigest()
 
     def reuse(
