@@ -10,6 +10,7 @@ import json
 import os
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NoReturn
@@ -147,10 +148,9 @@ _FLAGS = (
 )
 
 
-@pytest.fixture
-def browser_page(peer: Callable[[str], str]) -> Iterator[Any]:
-    """An empty page of Debian's Chromium without a window, 1400 x 900, driven by Playwright."""
-    chromium = peer("chromium")
+@contextmanager
+def _browser(chromium: str) -> Iterator[Any]:
+    """Debian's Chromium without a window, driven by Playwright."""
     if importlib.util.find_spec("playwright") is None:
         _missing("Playwright")
     from playwright.sync_api import sync_playwright
@@ -159,8 +159,25 @@ def browser_page(peer: Callable[[str], str]) -> Iterator[Any]:
         browser = playwright.chromium.launch(
             executable_path=chromium, args=list(_FLAGS), timeout=240_000
         )
-        yield browser.new_page(viewport={"width": 1400, "height": 900})
+        yield browser
         browser.close()
+
+
+@pytest.fixture
+def browser_page(peer: Callable[[str], str]) -> Iterator[Any]:
+    """An empty page of Chromium, 1400 x 900."""
+    with _browser(peer("chromium")) as browser:
+        yield browser.new_page(viewport={"width": 1400, "height": 900})
+
+
+@pytest.fixture(scope="module")
+def browser_context(peer: Callable[[str], str]) -> Iterator[Any]:
+    """One Chromium for all tests of a file, whose pages (1000 x 640) share what was loaded.
+
+    Not for longer: Playwright's event loop runs in this thread, and others would not start.
+    """
+    with _browser(peer("chromium")) as browser:
+        yield browser.new_context(viewport={"width": 1000, "height": 640})
 
 
 def _missing(what: str) -> NoReturn:
@@ -169,7 +186,7 @@ def _missing(what: str) -> NoReturn:
     pytest.skip(f"{what} is missing: run make peers")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def viewer_of(ohif_build: Path) -> Iterator[Callable[[int], str]]:
     """Puts the viewer up in front of the archive at an HTTP port; gives the viewer's address."""
     sites: list[_Site] = []
