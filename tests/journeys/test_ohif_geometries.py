@@ -105,10 +105,17 @@ class Viewer:
         self.page.get_by_text(description, exact=True).first.dblclick()
 
     def load_seg(self) -> None:
-        """Open the SEG and wait until the viewer has read it."""
+        """Open the SEG and wait until the viewer has read it and lists every segment whole: rows
+        come one by one, each label before its colour.
+        """
         parsed = re.compile(r"\[SEG load\].*SEG parse complete")
         with self.page.expect_console_message(lambda message: parsed.search(message.text)):
             self.open_seg()
+        self.page.wait_for_function(
+            """count => ["data-row-title", "data-row-colorhex"].every(
+                part => document.querySelectorAll(`[data-cy="${part}"]`).length === count)""",
+            arg=len(LOOKS),
+        )
 
     def listed(self) -> dict[str, list[int]]:
         """Label and rgb of each segment, as the panel lists them."""
