@@ -12,12 +12,14 @@ class ResultKind(StrEnum):
     SEG = "SEG"
     SR = "SR"
     DIAMETERS = "DIAMETERS"
+    RTSTRUCT = "RTSTRUCT"
 
 
 SOP_CLASSES: Mapping[ResultKind, str] = {
     ResultKind.SEG: "1.2.840.10008.5.1.4.1.1.66.4",  # Segmentation Storage
     ResultKind.SR: "1.2.840.10008.5.1.4.1.1.88.22",  # Enhanced SR Storage
     ResultKind.DIAMETERS: "1.2.840.10008.5.1.4.1.1.88.22",  # Enhanced SR Storage
+    ResultKind.RTSTRUCT: "1.2.840.10008.5.1.4.1.1.481.3",  # RT Structure Set Storage
 }
 """The SOP class of the objects of each kind (PS3.4 table B.5-1)."""
 

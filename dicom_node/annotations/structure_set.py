@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from dicom_node.annotations.annotated_structure import AnnotatedStructure, AnnotationHeader
-from dicom_node.annotations.polygon_fill import inside_polygons
 from dicom_node.annotations.slices_of import SlicesOf
 from dicom_node.datasets.dataset_files import read_dataset
+from dicom_node.datasets.polygon_fill import inside_polygons
 from dicom_node.datasets.source_planes import decimal_strings, numbers
 from dicom_node.errors import UnreadableDataset, UnusableAnnotation
 from dicom_node.reading_errors import parsing, quietly

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dicom_node.annotations.polygon_fill import inside_polygons
 from dicom_node.annotations.structure_set import read_structure_set_header, read_structures
+from dicom_node.datasets.polygon_fill import inside_polygons
 from dicom_node.values import SourceVolume
 from tests.support import phantoms
 from tests.support.radiotherapy.structure_sets import write_structure_set

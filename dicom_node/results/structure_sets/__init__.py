@@ -1,0 +1,1 @@
+"""What was drawn as contours: RTSTRUCT for planning systems and viewers without SEG."""
