@@ -116,8 +116,7 @@ def _without_straight(ring: Ring) -> Ring:
         before, after = ring[place - 1], ring[(place + 1) % count]
         came = (row - before[0], column - before[1])
         goes = (after[0] - row, after[1] - column)
-        crossed = came[0] * goes[1] - came[1] * goes[0]
-        ahead = came[0] * goes[0] + came[1] * goes[1]
-        if crossed or ahead < 0:
+        # it never turns back: a channel leaves an upright edge sideways
+        if came[0] * goes[1] != came[1] * goes[0]:
             kept.append((row, column))
     return kept

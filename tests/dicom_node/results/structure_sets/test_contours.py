@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ def plane(*rows: str) -> NDArray[np.bool_]:
 
 
 @given(PLANES)
+@example(plane("#.###", "#.#.#", "#.###"))  # a hole whose row another part is on, too
 def test_the_outlines_enclose_the_pixels_and_no_others(mask: NDArray[np.bool_]) -> None:
     polygons = outlines(mask)
 
