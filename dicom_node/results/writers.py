@@ -13,7 +13,7 @@ from dicom_node.ports import ResultWriter
 from dicom_node.result_kinds import DEFAULT_KINDS
 from dicom_node.results.report import ReportWriter
 from dicom_node.results.segmentation import SegmentationWriter
-from dicom_node.results.structure_sets.structure_set import StructureSetWriter
+from dicom_node.results.structure_sets.structure_set_writer import StructureSetWriter
 from dicom_node.results.structured_reports.diameter_report import DiameterReportWriter
 from dicom_node.values import ResultContent, ResultKind, WrittenResult
 

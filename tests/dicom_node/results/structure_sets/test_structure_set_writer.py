@@ -18,7 +18,7 @@ from dicom_node.annotations.structure_set import read_structure_set_header, read
 from dicom_node.errors import ResultMismatch
 from dicom_node.results.segmentation import SegmentationWriter
 from dicom_node.results.structure_sets.check_structure_set import check_structure_set
-from dicom_node.results.structure_sets.structure_set import StructureSetWriter
+from dicom_node.results.structure_sets.structure_set_writer import StructureSetWriter
 from dicom_node.results.writers import DEFAULT_WRITERS, write_result
 from dicom_node.values import (
     Algorithm,
