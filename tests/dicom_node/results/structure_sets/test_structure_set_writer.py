@@ -29,7 +29,7 @@ from dicom_node.values import (
     SourceVolume,
 )
 from dicom_node.voxels import Voxels
-from tests.support import phantoms
+from tests.support import archives, phantoms
 
 SMALL = {"shape": (20, 60, 72), "spacing_mm": (8.0, 4.0, 4.5)}
 ORIENTATIONS = ["axial", "sagittal", "coronal", "negated_rows", "negated_columns", "oblique"]
@@ -224,3 +224,22 @@ def test_independent_readers_find_no_fault(
         done = subprocess.run(command, capture_output=True, timeout=120, check=False)
         output = (done.stdout + done.stderr).decode(errors="replace")
         assert [text for text in output.splitlines() if text.startswith("Error")] == []
+
+
+@pytest.mark.peer
+def test_an_archive_takes_it_and_gives_the_masks_back(
+    case: Callable[..., Case], peer: Callable[[str], str], tmp_path: Path
+) -> None:
+    made = case(orientation="oblique")
+    pacs = archives.Orthanc(peer("Orthanc"), tmp_path / "pacs")
+    try:
+        pacs.destination().send([made.result])
+        (stored,) = pacs.stored().values()
+    finally:
+        pacs.stop()
+    stored.save_as(tmp_path / "back.dcm")
+
+    read = read_structures(tmp_path / "back.dcm", made.content.volume)
+
+    for structure, segment in zip(read, made.content.segments, strict=True):
+        assert np.array_equal(structure.voxels, segment.voxels.whole())
