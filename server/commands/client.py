@@ -61,7 +61,7 @@ class NodeClient:
     def _call(self, method: str, path: str, body: Any) -> tuple[Any, str]:
         """The answer's JSON and its Link header."""
         request = urllib.request.Request(  # noqa: S310 - the scheme was looked at when the client was made
-            f"{self.url}{PREFIX}/{path.lstrip('/')}",
+            f"{self.url.rstrip('/')}{PREFIX}/{path.lstrip('/')}",
             method=method,
             data=None if body is None else json.dumps(body).encode("utf-8"),
             headers={"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"},

@@ -57,9 +57,12 @@ def test_get_asks_with_the_token_and_reads_json() -> None:
     assert headers["authorization"] == "Bearer secret"
 
 
-def test_post_sends_json() -> None:
+@pytest.mark.parametrize("end", ["", "/"])  # as a browser shows it, and as the demo prints it
+def test_post_sends_json(end: str) -> None:
     with answering(202, b"{}") as (url, seen):
-        NodeClient(url, "secret").post("/requests", {"targets": ["Leber", "Milz für später"]})
+        NodeClient(f"{url}{end}", "secret").post(
+            "/requests", {"targets": ["Leber", "Milz für später"]}
+        )
 
     method, path, headers, body = seen[0]
     assert (method, path) == ("POST", "/api/v1/requests")
