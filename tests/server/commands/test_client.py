@@ -26,7 +26,8 @@ def answering(status: int, body: bytes) -> Iterator[tuple[str, Seen]]:
         def do_GET(self) -> None:
             length = int(self.headers.get("Content-Length", 0))
             headers = {name.lower(): text for name, text in self.headers.items()}
-            seen.append((self.command, self.path, headers, self.rfile.read(length)))
+            path = self.requestline.split()[1]  # self.path has the first of two slashes taken out
+            seen.append((self.command, path, headers, self.rfile.read(length)))
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
