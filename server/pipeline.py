@@ -135,10 +135,12 @@ class Pipeline:
     ) -> tuple[WrittenResult, ...] | None:
         """See Stages."""
         folder = self._work_folder(assignment)
+        # before anything is shared: targets that are in the folder count as done
+        if not all(each.path.is_file() for each in results):
+            return None
         if not share_files(WorkFolder(self._folder(earlier_id)), folder):
             return None
-        moved = tuple(replace(each, path=folder.path / each.path.name) for each in results)
-        return moved if all(each.path.is_file() for each in moved) else None
+        return tuple(replace(each, path=folder.path / each.path.name) for each in results)
 
     def outline(self, assignment: Assignment, index: int, on_turn: Callable[[Turn], None]) -> None:
         """Draw one target on its key slices; the outline is left in the work folder."""

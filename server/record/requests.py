@@ -13,7 +13,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.exc import StatementError
 from sqlalchemy.orm import Session
 
-from agent.values import Target
+from agent.values import Target, TargetStatus
 from dicom_node.values import ResultKind, WrittenResult
 from models.pair import ModelPair
 from server.errors import RecordRefused, RunEnded, UnknownRequest, WrongState
@@ -109,7 +109,8 @@ def standing(session: Session, new: NewRequest) -> RequestRow | None:
 
 def answered_before(session: Session, row: RequestRow) -> RequestRow | None:
     """The latest request before this one that was answered from the same series of the same version
-    under the same digest. Results that a person held back for good were cancelled: not among them.
+    under the same digest. Results that a person held back for good were cancelled: not among them;
+    nor is one of which a target failed, as it need not fail again.
     """
     query = (
         select(RequestRow)
@@ -120,6 +121,7 @@ def answered_before(session: Session, row: RequestRow) -> RequestRow | None:
             RequestRow.answer_digest == row.answer_digest,
             RequestRow.state.in_([RequestState.SENDING, RequestState.DONE]),
             RequestRow.number < row.number,
+            ~RequestRow.targets.any(TargetRow.status == TargetStatus.FAILED),
         )
         .order_by(RequestRow.number.desc())
         .limit(1)

@@ -28,6 +28,7 @@ import numpy as np
 from agent.trace import Trace, TracedTarget, trace_from_record, trace_record, write_trace
 from agent.values import TargetStatus
 from agent.volume.outline import Outline
+from dicom_node.durable import sync_folder
 from dicom_node.receive.dataset_uids import is_uid
 from dicom_node.values import Code, SourceFrame, SourceVolume
 from dicom_node.voxels import Voxels
@@ -209,9 +210,10 @@ def share_files(earlier: WorkFolder, later: WorkFolder) -> bool:
         if not any(file.match(pattern) for pattern in _INTERMEDIATES):
             here.unlink(missing_ok=True)
             if file.name == TURN_MASKS:
-                shutil.copyfile(file, here)
+                _copy(file, here)
             else:
                 _same_file(file, here)
+    sync_folder(later.path)
     return True
 
 
@@ -220,7 +222,12 @@ def _same_file(file: Path, here: Path) -> None:
     try:
         here.hardlink_to(file)
     except OSError:
-        shutil.copyfile(file, here)
+        _copy(file, here)
+
+
+def _copy(file: Path, here: Path) -> None:
+    with file.open("rb") as source:
+        write_file(here, lambda stream: shutil.copyfileobj(source, stream))
 
 
 @dataclass(frozen=True)

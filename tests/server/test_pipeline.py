@@ -375,6 +375,7 @@ def test_the_same_answer_is_given_again_file_by_file(
     results[0].path.unlink()
     third = replace(again, request_id="request-3")
     assert pipeline.reuse(third, "request-1", results) is None
+    assert WorkFolder(tmp_path / "request-3").load_target(0) is None
 
 
 def test_what_decides_an_answer_is_in_its_digest(study: Callable[..., Any]) -> None:

@@ -95,6 +95,13 @@ def test_other_targets_and_a_newer_study_are_worked_on(desk: Desk) -> None:
 
 
 @pytest.mark.usefixtures("worker")
+def test_what_failed_before_is_tried_again(desk: Desk) -> None:
+    assert "failed" in [target.status for target in answered(desk, "liver", "unknown").targets]
+
+    assert answered(desk, "liver", "unknown").repeats is None
+
+
+@pytest.mark.usefixtures("worker")
 def test_results_whose_files_have_gone_are_made_anew(desk: Desk, tmp_path: Path) -> None:
     first = answered(desk, "liver")
     for path in (tmp_path / "work").glob("*.seg"):
